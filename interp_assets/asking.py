@@ -1,0 +1,101 @@
+"""Plan, ask, grade: turns planned questions into requests, asks them in one flat batch, and hands each range back when it is whole."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from resources.language_models.asking import Progress, ask_all
+from resources.language_models.ledger import price_usd
+from resources.language_models.reply_store import ReplyStore
+
+from interp_assets.domain.prompts import Prompt
+from interp_assets.partitions import RangeKey
+from interp_assets.tables import LEDGER
+from resources.language_models.interface import ChoiceList, FreeText, LanguageModel, Message, Reply, Request, request_key
+
+
+@dataclass(frozen=True)
+class Question:
+    """One planned prompt, and what it is about."""
+
+    feature: int
+    explanation_method: str
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question with its reply, the reply's content address and whether it came from the store."""
+
+    question: Question
+    reply: Reply
+    key: str
+    from_store: bool
+
+
+def request_of(prompt: Prompt) -> Request:
+    """The back-end request for a pure prompt."""
+    return Request(
+        messages=tuple(Message(role, content) for role, content in prompt.messages),
+        max_reply_tokens=prompt.max_reply_tokens,
+        temperature=prompt.temperature,
+        reply_format=FreeText() if prompt.answer_count is None else ChoiceList(prompt.answer_count),
+        shared_messages=prompt.shared_messages,
+    )
+
+
+def answers_by_range(
+    planned: Mapping[RangeKey, Sequence[Question]],
+    load_model: Callable[[], LanguageModel],
+    store: ReplyStore,
+    on_progress: Callable[[Progress], None],
+) -> Iterator[tuple[RangeKey, list[Answer], str]]:
+    """(range, its answers in planned order, name of the model), each range as soon as its last reply is in.
+
+    All questions of all ranges go to the model as one batch. The model is loaded once, and not at all when nothing is planned.
+    """
+    cells = [cell for cell, questions in planned.items() for _ in questions]
+    questions = [question for group in planned.values() for question in group]
+    for cell, group in planned.items():
+        if not group:
+            yield cell, [], ""
+    if not questions:
+        return
+    model = load_model()
+    try:
+        requests = [request_of(question.prompt) for question in questions]
+        keys = [request_key(model.identity, request) for request in requests]
+        first = {cell: cells.index(cell) for cell in planned if planned[cell]}
+        waiting = {cell: len(planned[cell]) for cell in first}
+        answers: dict[int, Answer] = {}
+        for index, reply, from_store in ask_all(model, requests, store, on_progress=on_progress):
+            answers[index] = Answer(questions[index], reply, keys[index], from_store)
+            cell = cells[index]
+            waiting[cell] -= 1
+            if waiting[cell] == 0:
+                span = range(first[cell], first[cell] + len(planned[cell]))
+                yield cell, [answers.pop(i) for i in span], model.identity.model
+    finally:
+        model.close()
+
+
+def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], model: str) -> pa.Table:
+    """Ledger of one range: a row per feature and explanation method, empty when nothing was asked."""
+    groups: dict[tuple[int, str], list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault((answer.question.feature, answer.question.explanation_method), []).append(answer)
+    rows = []
+    for (feature, method), group in sorted(groups.items()):
+        asked = [answer.reply for answer in group if not answer.from_store]
+        prompt, cached, completion = (
+            sum(getattr(reply, name) for reply in asked) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+        )
+        rows.append(
+            {
+                "asset": asset, "dictionary": cell.dictionary, "feature_range": cell.feature_range, "feature": feature,
+                "explanation_method": method, "model": model, "n_requests": len(group), "n_from_store": len(group) - len(asked),
+                "prompt_tokens": prompt, "cached_tokens": cached, "completion_tokens": completion,
+                "seconds": sum(reply.seconds for reply in asked), "price_usd": price_usd(model, prompt, cached, completion),
+            }
+        )  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=LEDGER.schema)

@@ -1,0 +1,151 @@
+"""`activation_shards`: every non-zero activation, sorted by feature. Writes the tables activations and feature_statistics."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import dagster as dg
+
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
+from interp_assets.harvest import ROW_GROUP_ROWS, WRITER_OPTIONS, checked_dictionaries, feature_edges, range_tables, spill_activations
+from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
+from interp_assets.samples import TokenSample, read_token_sample
+from interp_assets.settings import PlatformSettings, fingerprint
+from interp_assets.stages import HARVEST_CODE_VERSION, activations_version
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
+from resources.activation_spill import ActivationSpill
+from resources.lake import Lake
+from resources.model_provider import ModelProvider
+
+
+@dg.asset(
+    deps=["token_sample"],
+    partitions_def=DICTIONARIES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="activations",
+    kinds={"python", "pytorch", "parquet"},
+    owners=["team:interp"],
+    pool="gpu_subject",
+    code_version=HARVEST_CODE_VERSION,
+    metadata={"dagster/column_schema": column_schema(ACTIVATIONS.schema), "table": ACTIVATIONS.name},
+    check_specs=[
+        dg.AssetCheckSpec("statistics_agree_with_shards", asset="activation_shards", blocking=True),
+        dg.AssetCheckSpec("some_features_fire", asset="activation_shards", description="at most half of the selected features are dead"),
+    ],
+)
+def activation_shards(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[DictionaryRegistry],
+    models: dg.ResourceParam[ModelProvider],
+    settings: dg.ResourceParam[PlatformSettings],
+    spill_folder: dg.ResourceParam[Path],
+) -> dg.MaterializeResult:
+    """The subject's activations through each dictionary, with exact statistics of every selected feature.
+
+    Dictionaries on the same model and token sample share one forward pass, which ends at the deepest hook. A killed run continues
+    where its spill on disk ends.
+    """
+    versions: dict[str, str] = {}
+    groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
+    for key in context.partition_keys:
+        record = registry.get(key)
+        sample_version = lake.require(DICTIONARY_SAMPLES.name, {"dictionary": key}).data_version
+        versions[key] = activations_version(record, sample_version)
+        if _is_complete(lake, key, versions[key]):
+            context.log.info(f"{key}: activations are already complete and are kept")
+        else:
+            groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
+    for (source, revision, dtype, _), records in groups.items():
+        harvest_settings = settings.stage_settings(next(iter(records.values())).stages).harvest
+        sample = read_token_sample(lake, next(iter(records)))
+        folder = spill_folder / fingerprint(sample.sample, {key: versions[key] for key in records})
+        context.log.info(f"{source}: one pass over {sample.tokens.size:,} tokens for {', '.join(records)}")
+        subject = models.subject(source, revision, dtype)
+        try:
+            loaded = checked_dictionaries(subject, sample, records, models, harvest_settings)
+            for key, item in loaded.items():
+                context.log.info(f"{key}: self-check L0 {item.l0:.1f}, FVU {'none' if item.fvu is None else f'{item.fvu:.3f}'}")
+                numbers = {"self_check_l0": item.l0, **({} if item.fvu is None else {"self_check_fvu": item.fvu})}
+                context.add_asset_metadata(numbers, partition_key=key)
+            spill = ActivationSpill(folder, {key: feature_edges(record) for key, record in records.items()}, sample.tokens.shape[1])
+            spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info)
+        finally:
+            subject.close()
+        for key, record in records.items():
+            _write(lake, models, sample, spill, record, key, versions[key])
+        spill.remove()
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
+        check_results=_report(context, lake, registry),
+    )
+
+
+def _is_complete(lake: Lake, dictionary: str, version: str) -> bool:
+    cells = ({"dictionary": dictionary, "feature_range": feature_range} for feature_range in FEATURE_RANGE_KEYS)
+    return all(lake.is_current(ACTIVATIONS.name, cell, version) for cell in cells)
+
+
+def _write(
+    lake: Lake,
+    models: ModelProvider,
+    sample: TokenSample,
+    spill: ActivationSpill,
+    record: DictionaryRecord,
+    key: str,
+    version: str,
+) -> None:
+    """Sort and write the ranges of one dictionary, statistics first: the activations' manifest says that a range is complete."""
+    tokenizer = models.tokenizer(record.model.source, record.model.revision)
+    for feature_range in FEATURE_RANGE_KEYS:
+        cell = RangeKey(key, feature_range)
+        partition = {"dictionary": key, "feature_range": feature_range}
+        batches, statistics = range_tables(record, spill, sample, tokenizer, cell)
+        inputs = {DICTIONARY_SAMPLES.name: sample.sample}
+        lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, statistics, version, inputs)
+        lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
+
+
+def _report(context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryRegistry) -> list[dg.AssetCheckResult]:
+    """Metadata of every dictionary of the run, and the checks over all of them."""
+    disagreeing: list[str] = []
+    mostly_dead: list[str] = []
+    for key in context.partition_keys:
+        rows, size, counted, densities, lines, dead = 0, 0, 0, [], [], 0
+        for feature_range in FEATURE_RANGE_KEYS:
+            partition = {"dictionary": key, "feature_range": feature_range}
+            manifest = lake.require(ACTIVATIONS.name, partition)
+            rows, size = rows + manifest.rows, size + manifest.bytes
+            for row in lake.read(FEATURE_STATISTICS.name, partition).to_pylist():
+                counted += row["firing_count"]
+                dead += row["firing_count"] == 0
+                densities.append(row["token_density"])
+                lines.append((row["feature"], row["firing_count"], row["token_density"], row["max_activation"], _tokens(row["top_tokens"])))
+        if counted != rows:
+            disagreeing.append(f"{key}: statistics count {counted}, shards hold {rows}")
+        if dead > len(densities) / 2:
+            mostly_dead.append(f"{key}: {dead} of {len(densities)} features never fire")
+        plot = distribution_plot({key: densities}, "share of tokens on which a feature fires", "Activation density", log_x=True)
+        table = markdown_table(["feature", "firings", "density", "max", "top tokens"], lines[:20])
+        context.add_asset_metadata(
+            {
+                "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
+                "features": len(densities), "dead_features": dead,
+                "activation_density": markdown(plot), "preview": markdown(table),
+                "path": dg.MetadataValue.path(lake.path(ACTIVATIONS.name, {"dictionary": key})),
+            },
+            partition_key=key,
+        )  # fmt: skip
+    return [
+        dg.AssetCheckResult(check_name="statistics_agree_with_shards", passed=not disagreeing, metadata={"disagreeing": disagreeing}),
+        dg.AssetCheckResult(
+            check_name="some_features_fire",
+            passed=not mostly_dead,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"mostly_dead": mostly_dead},
+        ),
+    ]
+
+
+def _tokens(top: list[dict]) -> str:
+    return " ".join(f"`{entry['token'].strip() or '␣'}`" for entry in top[:6])

@@ -1,0 +1,164 @@
+"""`examples`: windows that show what a feature does, split into shown and held out. Writes examples and feature_examples."""
+
+from collections import Counter
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.cells import Cell, CellReport, StageRun
+from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.domain import rendering
+from interp_assets.domain.sampling import Example, ExampleSettings, FeatureExamples, build_examples
+from interp_assets.partitions import DICTIONARY_BY_RANGE
+from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
+from interp_assets.samples import TokenSample, read_token_sample
+from interp_assets.settings import PlatformSettings
+from interp_assets.stages import Stage, Upstream, cell_partition
+from interp_assets.tables import ACTIVATIONS, EXAMPLES, FEATURE_EXAMPLES
+from resources.lake import Lake
+from resources.model_provider import ModelProvider
+from resources.tokenizer import Tokenizer
+
+CODE_VERSION = "1"
+STAGE = Stage(EXAMPLES, CODE_VERSION, (Upstream(ACTIVATIONS),), lambda stages, platform: stages.examples)
+
+
+@dg.asset(
+    deps=["activation_shards"],
+    partitions_def=DICTIONARY_BY_RANGE,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="examples",
+    kinds={"python", "numpy", "parquet"},
+    owners=["team:interp"],
+    code_version=CODE_VERSION,
+    metadata={"dagster/column_schema": column_schema(EXAMPLES.schema), "table": EXAMPLES.name},
+    check_specs=[
+        dg.AssetCheckSpec("shown_and_held_out_are_disjoint", asset="examples", blocking=True),
+        dg.AssetCheckSpec("every_feature_has_an_outcome", asset="examples", blocking=True),
+    ],
+)
+def examples(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[DictionaryRegistry],
+    models: dg.ResourceParam[ModelProvider],
+    settings: dg.ResourceParam[PlatformSettings],
+) -> dg.MaterializeResult:
+    """Activating windows by quantile (or top, random, mix), split into shown and held out, and silent windows held out.
+
+    No window, and no identical token sequence, is both shown and held out. A feature with too few windows gets a row saying so.
+    """
+    stage = StageRun(context, lake, registry, settings, STAGE)
+    samples: dict[str, tuple[TokenSample, Tokenizer]] = {}
+    previews: list[str] = []
+    overlapping: list[str] = []
+    for cell in stage.to_do():
+        if cell.key.dictionary not in samples:
+            tokenizer = models.tokenizer(cell.record.model.source, cell.record.model.revision)
+            samples[cell.key.dictionary] = read_token_sample(lake, cell.key.dictionary), tokenizer
+        sample, tokenizer = samples[cell.key.dictionary]
+        built = list(_build(lake, cell, sample, tokenizer))
+        overlapping += [f"{cell.key} feature {item.feature}" for item in built if _overlaps(item)]
+        report = CellReport(Counter(item.outcome for item in built), {"preview": markdown(_preview(built, tokenizer))})
+        stage.write(cell, [(FEATURE_EXAMPLES, _outcome_rows(cell, built)), (EXAMPLES, _example_rows(cell, built, tokenizer))], report)
+        previews.append(_preview(built[:1], tokenizer))
+    counts = _counts(lake, stage)
+    missing = [str(cell.key) for cell in stage.cells if counts[str(cell.key)] != len(cell.record.features_of(cell.key))]
+    windows = {"activating windows": [n for key in stage.cells for n in _windows(lake, key)]}
+    return stage.result(
+        {
+            "windows_per_feature": markdown(distribution_plot(windows, "activating windows", "Windows found per feature", log_x=True)),
+            "examples": markdown("\n\n".join(previews[:4]) or "*kept from an earlier run*"),
+        },
+        [
+            dg.AssetCheckResult(
+                check_name="shown_and_held_out_are_disjoint", passed=not overlapping, metadata={"overlapping": overlapping[:20]}
+            ),
+            dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+        ],
+    )
+
+
+def _build(lake: Lake, cell: Cell, sample: TokenSample, tokenizer: Tokenizer):
+    """The examples of every selected feature of a cell, one after the other."""
+    shards = lake.read(ACTIVATIONS.name, cell_partition(cell.key), columns=["feature", "position", "value"])
+    feature = shards.column("feature").to_numpy()
+    position = shards.column("position").to_numpy()
+    value = shards.column("value").to_numpy()
+    for number in cell.record.features_of(cell.key):
+        first, end = np.searchsorted(feature, number, "left"), np.searchsorted(feature, number, "right")
+        yield build_examples(
+            position[first:end], value[first:end].astype(np.float64), sample.tokens, int(tokenizer.bos_token_id is not None),
+            cell.settings.examples, cell.settings.seed, int(number),
+        )  # fmt: skip
+
+
+def _outcome_rows(cell: Cell, built: list[FeatureExamples]) -> pa.Table:
+    rows = [
+        {
+            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": item.feature,
+            "outcome": item.outcome, "n_windows": item.n_windows, "message": _message(item, cell.settings.examples),
+            "n_shown": sum(e.role == "shown" for e in item.examples),
+            "n_held_out": sum(e.role == "held_out" and e.kind == "activating" for e in item.examples),
+            "n_non_activating": sum(e.kind == "non_activating" for e in item.examples),
+        }
+        for item in built
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=FEATURE_EXAMPLES.schema)
+
+
+def _example_rows(cell: Cell, built: list[FeatureExamples], tokenizer: Tokenizer) -> pa.Table:
+    rows = [
+        {
+            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": e.feature,
+            "example_id": e.example_id, "role": e.role, "kind": e.kind, "sampling": e.sampling, "stratum": e.stratum,
+            "row": e.row, "start": e.start, "token_ids": e.token_ids, "tokens": tokenizer.tokens(e.token_ids),
+            "activations": e.activations, "max_activation": max(e.activations, default=0.0),
+        }
+        for item in built
+        for e in item.examples
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=EXAMPLES.schema)
+
+
+def _message(item: FeatureExamples, settings: ExampleSettings) -> str:
+    """What was needed and what there was, for a feature whose outcome is not ok; empty otherwise."""
+    silent = sum(e.kind == "non_activating" for e in item.examples)
+    return {
+        "ok": "",
+        "dead": "the feature never fires on this token sample",
+        "too_few_windows": f"{item.n_windows} activating windows, min_activating is {settings.min_activating}",
+        "too_few_silent_windows": f"{silent} silent windows of the {settings.n_non_activating} asked for",
+    }[item.outcome]
+
+
+def _highlighted(example: Example, tokenizer: Tokenizer) -> str:
+    """One Markdown line of a window, its active tokens as code spans."""
+    return rendering.markdown(tokenizer.tokens(example.token_ids), rendering.marked_positions(example.activations, 0.3))
+
+
+def _overlaps(item: FeatureExamples) -> bool:
+    """Whether a token sequence is both shown and held out."""
+    shown = {e.token_ids for e in item.examples if e.role == "shown"}
+    return any(e.token_ids in shown for e in item.examples if e.role == "held_out")
+
+
+def _preview(built: list[FeatureExamples], tokenizer: Tokenizer) -> str:
+    """For each feature its three strongest shown windows, active tokens highlighted, or its outcome."""
+    rows = []
+    for item in built:
+        shown = sorted((e for e in item.examples if e.role == "shown"), key=lambda e: -max(e.activations))[:3]
+        rows += [(item.feature, round(max(e.activations), 2), _highlighted(e, tokenizer)) for e in shown]
+        if not shown:
+            rows.append((item.feature, item.outcome, f"{item.n_windows} windows"))
+    return markdown_table(["feature", "peak", "window"], rows)
+
+
+def _counts(lake: Lake, stage: StageRun) -> dict[str, int]:
+    """Features with a row in feature_examples, by cell."""
+    return {str(cell.key): lake.require(FEATURE_EXAMPLES.name, cell_partition(cell.key)).rows for cell in stage.cells}
+
+
+def _windows(lake: Lake, cell: Cell) -> list[int]:
+    return lake.read(FEATURE_EXAMPLES.name, cell_partition(cell.key), columns=["n_windows"]).column(0).to_pylist()

@@ -1,0 +1,141 @@
+"""`token_sample`: the contexts that the subject model reads. Writes the tables token_samples and documents."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
+from interp_assets.domain.packing import CorpusTooSmall, PackedRows, pack_documents
+from interp_assets.partitions import DICTIONARIES
+from interp_assets.reporting import column_schema, markdown, markdown_table
+from interp_assets.samples import token_matrix
+from interp_assets.settings import UserError, fingerprint
+from interp_assets.stages import SAMPLE_CODE_VERSION, sample_version
+from interp_assets.tables import DICTIONARY_SAMPLES, DOCUMENTS, TOKEN_SAMPLES
+from resources.corpus import read_documents
+from resources.lake import Lake
+from resources.model_provider import ModelProvider
+
+
+@dg.asset(
+    partitions_def=DICTIONARIES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="sample",
+    kinds={"python", "parquet"},
+    owners=["team:interp"],
+    code_version=SAMPLE_CODE_VERSION,
+    metadata={"dagster/column_schema": column_schema(TOKEN_SAMPLES.schema), "table": TOKEN_SAMPLES.name},
+    check_specs=[dg.AssetCheckSpec("rows_have_context_tokens_and_one_bos", asset="token_sample", blocking=True)],
+)
+def token_sample(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[DictionaryRegistry],
+    models: dg.ResourceParam[ModelProvider],
+) -> dg.MaterializeResult:
+    """Rows of tokens drawn from the corpus with the subject's own tokenizer, each starting with BOS where the model uses one.
+
+    Dictionaries with the same tokenizer and sample settings share one sample, written once.
+    """
+    samples: list[str] = []
+    faulty: list[str] = []
+    for key in context.partition_keys:
+        record = registry.get(key)
+        tokenizer = models.tokenizer(record.model.source, record.model.revision)
+        sample = sample_version(record, tokenizer.revision)
+        partition = {"sample": sample}
+        samples.append(sample)
+        if lake.is_current(TOKEN_SAMPLES.name, partition, sample):
+            context.log.info(f"{key}: sample {sample} is already there")
+            rows, documents = lake.read(TOKEN_SAMPLES.name, partition), lake.read(DOCUMENTS.name, partition)
+        else:
+            context.log.info(f"{key}: reading {record.token_sample.n_tokens:,} tokens from {', '.join(record.token_sample.corpus)}")
+            packed, documents = _pack(record, tokenizer, sample)
+            rows = _rows(packed, sample)
+            lake.write(DOCUMENTS.name, partition, DOCUMENTS.schema, documents, sample)
+            lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample)
+        tokens = token_matrix(rows)
+        use = {"dictionary": key, "sample": sample, "n_rows": len(tokens), "context_tokens": tokens.shape[1]}
+        use_rows = pa.Table.from_pylist([use], schema=DICTIONARY_SAMPLES.schema)
+        lake.write(DICTIONARY_SAMPLES.name, {"dictionary": key}, DICTIONARY_SAMPLES.schema, use_rows, sample)
+        if not _sound(tokens, record, tokenizer):
+            faulty.append(sample)
+        counts = documents.column("source").combine_chunks().dictionary_decode().value_counts().to_pylist()
+        context.add_asset_metadata(
+            {
+                "sample": sample,
+                "dagster/partition_row_count": len(tokens),
+                "tokens": int(tokens.size),
+                "context_tokens": int(tokens.shape[1]),
+                "path": dg.MetadataValue.path(lake.path(TOKEN_SAMPLES.name, partition)),
+                "documents": markdown(markdown_table(["source", "documents"], [(c["values"], c["counts"]) for c in counts])),
+                "preview": markdown(_preview(tokens, tokenizer)),
+            },
+            partition_key=key,
+        )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(samples[0] if len(set(samples)) == 1 else fingerprint(sorted(set(samples)))),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="rows_have_context_tokens_and_one_bos",
+                passed=not faulty,
+                metadata={"faulty_samples": faulty, "samples": samples},
+            )
+        ],
+    )
+
+
+def _pack(record: DictionaryRecord, tokenizer: object, sample: str) -> tuple[PackedRows, pa.Table]:
+    """Packed rows of a record's corpus and the documents that went into them; raises `UserError` when the corpus is too small."""
+    settings = record.token_sample
+    read: list[dict] = []
+
+    def tokenised() -> Iterator[tuple[str, np.ndarray]]:
+        for number, document in enumerate(read_documents(settings.corpus, settings.seed)):
+            read.append(
+                {
+                    "sample": sample, "document_id": number, "source": document.source,
+                    "title": document.title, "characters": len(document.text),
+                }
+            )  # fmt: skip
+            yield str(number), tokenizer.encode(document.text)  # type: ignore[attr-defined]
+
+    try:
+        packed = pack_documents(
+            tokenised(), settings.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, settings.n_tokens  # type: ignore[attr-defined]
+        )  # fmt: skip
+    except CorpusTooSmall as error:
+        raise UserError(
+            f"dictionary {record.key}: token_sample asks for {settings.n_tokens:,} tokens, but the corpus "
+            f"{', '.join(settings.corpus)} holds {error.found_tokens:,}. Lower token_sample.n_tokens or add a source to token_sample.corpus."
+        ) from None
+    return packed, pa.Table.from_pylist(read, schema=DOCUMENTS.schema)
+
+
+def _rows(packed: PackedRows, sample: str) -> pa.Table:
+    n = len(packed.token_ids)
+    return pa.table(
+        {
+            "sample": pa.array([sample] * n).dictionary_encode(),
+            "row": pa.array(np.arange(n, dtype=np.uint32)),
+            "token_ids": pa.array(list(packed.token_ids), pa.list_(pa.int32())),
+            "document_ids": pa.array([list(map(int, ids)) for ids in packed.document_ids], pa.list_(pa.uint32())),
+            "document_starts": pa.array([list(map(int, starts)) for starts in packed.document_starts], pa.list_(pa.uint32())),
+        },
+        schema=TOKEN_SAMPLES.schema,
+    )
+
+
+def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: object) -> bool:
+    """Whether all rows have the asked length and start with BOS where the tokenizer has one."""
+    bos = tokenizer.bos_token_id  # type: ignore[attr-defined]
+    return tokens.shape[1] == record.token_sample.context_tokens and (bos is None or bool((tokens[:, 0] == bos).all()))
+
+
+def _preview(tokens: np.ndarray, tokenizer: object) -> str:
+    """The beginnings of five contexts spread over the sample."""
+    picks = np.linspace(0, len(tokens) - 1, min(5, len(tokens))).astype(int)
+    rows = [(int(row), "".join(tokenizer.tokens(tokens[row, 1:41]))) for row in picks]  # type: ignore[attr-defined]
+    return markdown_table(["context", "begins"], rows)

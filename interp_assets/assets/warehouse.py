@@ -1,0 +1,44 @@
+"""`warehouse`: the DuckDB file over the lake. It holds views, so scores that come later show up in it by themselves."""
+
+import dagster as dg
+
+from interp_assets.domain.explaining import BASELINES, EXPLAINERS
+from interp_assets.domain.scoring import SCORERS
+from interp_assets.reporting import markdown, markdown_table
+from interp_assets.tables import SCHEMA_VERSION
+from interp_assets.warehouse import Warehouse
+
+
+@dg.asset(
+    deps=[*(["explanations", e.NAME] for e in (*EXPLAINERS, *BASELINES)), *(["scores", s.NAME] for s in SCORERS)],
+    group_name="warehouse",
+    kinds={"duckdb", "sql"},
+    owners=["team:interp"],
+    code_version=str(SCHEMA_VERSION),
+    check_specs=[dg.AssetCheckSpec("every_view_answers", asset="warehouse")],
+)
+def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
+    """DuckDB views over every table of the lake, and the questions in `sql/` as views. Open it read-only, or use `interp query`."""
+    views = warehouse_file.build()
+    counts: list[tuple[str, int]] = []
+    failed: dict[str, str] = {}
+    with warehouse_file.open() as connection:
+        for view in views:
+            try:
+                counts.append((view, connection.execute(f"SELECT count(*) FROM {view}").fetchone()[0]))
+            except Exception as error:
+                failed[view] = str(error)
+        scores = connection.execute(
+            "SELECT dictionary, scorer, explanation_method, n_features, median, ci_low, ci_high, floor "
+            "FROM scores_by_method WHERE metric = 'balanced_accuracy'"
+        ).fetchall()
+    context.log.info(f"{len(views)} views in {warehouse_file.path}")
+    header = ["dictionary", "scorer", "explanation", "features", "median", "mean CI low", "mean CI high", "floor"]
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(warehouse_file.path)),
+            "rows": markdown(markdown_table(["view", "rows"], counts)),
+            "balanced_accuracy": markdown(markdown_table(header, scores)),
+        },
+        check_results=[dg.AssetCheckResult(check_name="every_view_answers", passed=not failed, metadata={"failed": failed})],
+    )

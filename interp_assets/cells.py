@@ -1,0 +1,118 @@
+"""What every partitioned stage does around its work: which cells are to do, under which data version, and what to report."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
+from interp_assets.partitions import RangeKey
+from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
+from interp_assets.stages import Stage, cell_partition
+from interp_assets.tables import LEDGER, Table
+from resources.lake import Lake
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One partition to be made: its record and settings, and the data version that its content will have."""
+
+    key: RangeKey
+    record: DictionaryRecord
+    settings: StageSettings
+    data_version: str
+    inputs: Mapping[str, str]
+
+
+@dataclass
+class CellReport:
+    """Numbers of one finished cell, shown on its materialisation."""
+
+    outcomes: Counter = field(default_factory=Counter)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+class StageRun:
+    """A materialisation of one per-range asset: plans which of its cells still need work and reports on all of them.
+
+    A cell whose partition is complete under the data version that it would get is skipped, so that a rerun after a crash
+    continues, and an identical rerun does nothing.
+    """
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        lake: Lake,
+        registry: DictionaryRegistry,
+        settings: PlatformSettings,
+        stage: Stage,
+    ) -> None:
+        """Plan the cells of the run. Raises `UserError` for an unregistered dictionary and `LakeError` for a missing input."""
+        self.context, self.lake, self.stage, self.table = context, lake, stage, stage.table
+        self.started = time.monotonic()
+        self.reports: dict[RangeKey, CellReport] = {}
+        self.cells: list[Cell] = []
+        records: dict[str, tuple[DictionaryRecord, StageSettings]] = {}
+        for partition_key in context.partition_keys:
+            key = RangeKey.of(partition_key)
+            if key.dictionary not in records:
+                record = registry.get(key.dictionary)
+                records[key.dictionary] = record, settings.stage_settings(record.stages)
+            record, stages = records[key.dictionary]
+            inputs = stage.inputs(lake, key)
+            self.cells.append(Cell(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
+
+    def partition(self, cell: Cell) -> dict[str, str]:
+        """Lake partition of a cell in this stage's own tables."""
+        return self.stage.partition(cell.key)
+
+    def to_do(self) -> list[Cell]:
+        """Cells without a complete partition of their data version, in key order; what is skipped is logged."""
+        todo = [cell for cell in self.cells if not self.lake.is_current(self.table.name, self.partition(cell), cell.data_version)]
+        if len(todo) < len(self.cells):
+            self.context.log.info(f"{len(self.cells) - len(todo)} of {len(self.cells)} ranges are already complete and are kept")
+        return todo
+
+    def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table]], report: CellReport | None = None) -> None:
+        """Write a cell's tables. The stage's own table must come last: its manifest is what says that the cell is complete."""
+        assert tables[-1][0] is self.table, f"{self.table.name} must be written last"
+        for table, rows in tables:
+            partition = self.partition(cell)
+            if table.name == LEDGER.name:
+                partition = {"asset": "/".join(self.context.asset_key.path), **cell_partition(cell.key)}
+            self.lake.write(table.name, partition, table.schema, rows, cell.data_version, cell.inputs)
+        self.reports[cell.key] = report or CellReport()
+        self.context.log.info(f"{cell.key}: {tables[-1][1].num_rows} rows, {dict(self.reports[cell.key].outcomes)}")
+
+    def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
+        """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""
+        for cell in self.cells:
+            manifest = self.lake.require(self.table.name, self.partition(cell))
+            report = self.reports.get(cell.key)
+            own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
+            own["path"] = dg.MetadataValue.path(self.lake.path(self.table.name, self.partition(cell)))
+            own["kept_from_an_earlier_run"] = report is None
+            if report is not None:
+                own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
+                own.update(report.numbers)
+            self.context.add_asset_metadata(own, partition_key=str(cell.key))
+        versions = sorted({cell.data_version for cell in self.cells})
+        version = versions[0] if len(versions) == 1 else fingerprint(versions)
+        seconds = round(time.monotonic() - self.started, 2)
+        return dg.MaterializeResult(
+            metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)
+        )
+
+
+def log_progress(context: dg.AssetExecutionContext, what: str) -> Any:
+    """A callback that logs `what` with done, total, rate and ETA, and keeps the same on the asset's metadata."""
+
+    def report(progress: Any) -> None:
+        eta = "unknown" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"
+        context.log.info(f"{what}: {progress.done}/{progress.total}, {progress.rate:.1f}/s, ETA {eta}")
+
+    return report

@@ -1,0 +1,202 @@
+"""`interp`: register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
+
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+
+
+class OutputFormat(StrEnum):
+    """How `interp query` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def fail(message: object) -> None:
+    """Print one error and leave with status 1."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
+
+
+@app.command(epilog="Example: interp register my-sae.yaml")
+def register(
+    record: Annotated[Path, typer.Argument(help="YAML record of the dictionary; see `interp dictionaries --example`")],
+    check: Annotated[bool, typer.Option(help="load the model and dictionary and run the self-check first")] = True,
+) -> None:
+    """Validate a dictionary record, check that it loads and explains its hook, and register it as a partition of the graph."""
+    from interp_assets.home import Home
+    from interp_assets.registration import RegistrationError, register_record
+    from interp_assets.settings import UserError
+
+    if not record.exists():
+        fail(f"there is no file {record}")
+    try:
+        result = register_record(Home.from_environment(), record.read_text(), str(record), check=check, say=typer.echo)
+    except (UserError, RegistrationError) as error:
+        fail(error)
+    typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
+    typer.echo(f"next: interp backfill {result.key}")
+
+
+@app.command(epilog="Example: interp dictionaries")
+def dictionaries(example: Annotated[bool, typer.Option("--example", help="print a record to start from")] = False) -> None:
+    """List the registered dictionaries, and any record that is broken."""
+    from interp_assets.home import Home
+    from interp_assets.registration import EXAMPLE_RECORD
+
+    if example:
+        typer.echo(EXAMPLE_RECORD)
+        return
+    home = Home.from_environment()
+    records, broken = home.registry.read_all()
+    if not records and not broken:
+        typer.echo(f"none registered in {home.registry.folder}; `interp dictionaries --example` prints a record to start from")
+    for key, record in records.items():
+        typer.echo(f"{key}\t{record.kind}\t{record.hook}\twidth {record.width:,}\t{len(record.selected_features):,} selected")
+    for name, error in broken.items():
+        typer.echo(f"BROKEN {name}: {error}", err=True)
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing")
+def backfill(
+    dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")],
+    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; all of them by default")] = None,
+    port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
+) -> None:
+    """Make everything for the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
+    from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
+    from interp_assets.definitions import ASSETS
+    from interp_assets.home import Home
+    from interp_assets.server import ServerError, running_server
+    from interp_assets.settings import UserError
+
+    home = Home.from_environment()
+    try:
+        for key in dictionary:
+            home.registry.get(key)
+        selectors = partitions_by_asset(ASSETS, dictionary, only or ())
+        with running_server(home, port) as server:
+            backfill_id = launch_backfill(server, selectors, f"interp backfill {' '.join(dictionary)}")
+            typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
+            result = follow_backfill(server, backfill_id, typer.echo)
+    except (UserError, ServerError) as error:
+        fail(error)
+    if not result.succeeded:
+        fail("\n".join(result.errors) or f"backfill {backfill_id} did not complete")
+    typer.echo(f"backfill {backfill_id} is complete")
+
+
+@app.command(epilog='Example: interp query "SELECT feature, explanation FROM feature_overview LIMIT 5"')
+def query(
+    sql: Annotated[str, typer.Argument(help="a view's name, or SQL in quotes; `views` lists the views")],
+    output: Annotated[OutputFormat, typer.Option("--format", help="how to print")] = OutputFormat.table,
+    limit: Annotated[int, typer.Option(help="most rows of a table; 0 for all")] = 40,
+) -> None:
+    """Answer a named view or SQL from the warehouse."""
+    import duckdb
+
+    from interp_assets.home import Home
+
+    warehouse = Home.from_environment().warehouse
+    views = warehouse.build()
+    if sql == "views":
+        typer.echo("\n".join(["dictionaries", *views]))
+        return
+    statement = f"SELECT * FROM {sql}" if sql in ("dictionaries", *views) else sql
+    if " " not in sql.strip() and statement == sql:
+        fail(f"no view is called {sql!r}; views are dictionaries, {', '.join(views)}")
+    with warehouse.open() as connection:
+        try:
+            frame = connection.execute(statement).pl()
+        except duckdb.Error as error:
+            fail(f"{error}\nviews are dictionaries, {', '.join(views)}")
+    print_frame(frame, output, limit)
+
+
+def print_frame(frame: Any, output: OutputFormat, limit: int) -> None:
+    """Print a polars frame as a table, CSV or JSON."""
+    import polars as pl
+
+    if output is OutputFormat.json:
+        typer.echo(frame.write_json())
+    elif output is OutputFormat.csv:
+        nested = [name for name, type_ in frame.schema.items() if type_.is_nested()]
+        flat = frame.with_columns(pl.Series(name, [None if v is None else str(v) for v in frame[name].to_list()]) for name in nested)
+        typer.echo(flat.write_csv(), nl=False)
+    else:
+        shown = frame if limit == 0 else frame.head(limit)
+        with pl.Config(
+            tbl_rows=-1,
+            tbl_cols=-1,
+            tbl_width_chars=200,
+            fmt_str_lengths=70,
+            tbl_hide_dataframe_shape=True,
+            tbl_hide_column_data_types=True,
+        ):
+            typer.echo(shown)
+        if len(shown) < len(frame):
+            typer.echo(f"{len(shown)} of {len(frame)} rows; --limit 0 prints all")
+
+
+@app.command(epilog="Example: interp replies --prune-older-than-days 90")
+def replies(
+    prune_older_than_days: Annotated[float | None, typer.Option(help="forget replies older than this")] = None,
+    prune_model: Annotated[str | None, typer.Option(help="forget the replies of this model")] = None,
+) -> None:
+    """Show the size of the reply store by model, or prune it. A pruned reply is asked again when it is next needed."""
+    from interp_assets.home import Home
+
+    store = Home.from_environment().replies
+    if prune_older_than_days is not None or prune_model is not None:
+        typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
+    size = store.size()
+    typer.echo(f"{size.n_replies:,} replies, {size.n_bytes / 1e6:.1f} MB in {size.n_parts} files under {store.folder}")
+
+
+@app.command(epilog="Example: interp doctor")
+def doctor() -> None:
+    """Say what is installed, which device and back ends work, and whether the store is sound. Status 1 when something is broken."""
+    from interp_assets.doctor import findings
+    from interp_assets.home import Home
+
+    broken = False
+    for finding in findings(Home.from_environment()):
+        typer.echo(f"{finding.mark:>4}  {finding.subject:<22} {finding.text}")
+        broken |= finding.mark == "FAIL"
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: interp demo")
+def demo(port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000) -> None:
+    """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""
+    from interp_assets.demo.run import run_demo
+    from interp_assets.home import Home
+    from interp_assets.server import ServerError
+    from interp_assets.settings import UserError
+
+    started = time.monotonic()
+    try:
+        frame, message = run_demo(Home.from_environment(), port, typer.echo)
+    except (UserError, ServerError) as error:
+        fail(error)
+    print_frame(frame, OutputFormat.table, 0)
+    typer.echo(f"{message} ({time.monotonic() - started:.0f} s)")
+
+
+def main() -> None:
+    """Entry point for `python -m interp_assets.cli`."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

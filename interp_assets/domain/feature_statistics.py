@@ -1,0 +1,132 @@
+"""Exact statistics of features over a token sample, gathered batch by batch: counts, densities, histogram, top tokens."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+# Edges of the activation histogram [117]: 2^(k/4) from 2^-12 to 2^17. Bin i is [edge i, edge i+1); what lies outside counts in
+# the end bins.
+HISTOGRAM_EDGES = 2.0 ** (np.arange(-12 * 4, 17 * 4 + 1) / 4)
+N_BINS = len(HISTOGRAM_EDGES) - 1
+
+
+class FeatureStatistics:
+    """Running statistics of `features` (sorted, distinct). The result does not depend on how the activations were cut into
+    batches.
+
+    Memory: 500 bytes a feature for the histogram, and 16 bytes for each distinct (feature, token) pair that fired.
+    """
+
+    def __init__(self, features: np.ndarray) -> None:
+        self.features = np.asarray(features, dtype=np.int64)
+        assert (np.diff(self.features) > 0).all(), "features must be sorted and distinct"
+        n = len(self.features)
+        self._firing_count = np.zeros(n, dtype=np.int64)
+        self._context_count = np.zeros(n, dtype=np.int64)
+        self._last_row = np.full(n, -1, dtype=np.int64)
+        self._sum = np.zeros(n, dtype=np.float64)
+        self._max = np.zeros(n, dtype=np.float64)
+        self._histogram = np.zeros(n * N_BINS, dtype=np.int32)
+        self._pair = np.empty(0, dtype=np.int64)  # index · 2^32 + token id, sorted
+        self._pair_mass = np.empty(0, dtype=np.float64)
+        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
+        self._pending_length = 0
+
+    def update(self, row: np.ndarray, feature: np.ndarray, value: np.ndarray, token_id: np.ndarray) -> None:
+        """Take in activations: four arrays [n], any order within the batch, all values > 0, every feature one of `features`.
+
+        No row may be smaller than a row of an earlier batch; a row may go on in the next batch.
+        """
+        if len(row) == 0:
+            return
+        index = np.searchsorted(self.features, feature)
+        known = self.features[np.minimum(index, len(self.features) - 1)] == feature
+        assert known.all(), f"features not announced: {np.unique(np.asarray(feature)[~known])[:5]}"
+        value = np.asarray(value, dtype=np.float64)
+        self._firing_count += np.bincount(index, minlength=len(self.features))
+        np.add.at(self._sum, index, value)
+        np.maximum.at(self._max, index, value)
+        np.add.at(self._histogram, index * N_BINS + histogram_bin(value), 1)
+        self._count_contexts(index, np.asarray(row, dtype=np.int64))
+        self._pending.append((index * 2**32 + np.asarray(token_id, dtype=np.int64), value))
+        self._pending_length += len(value)
+        if self._pending_length > max(len(self._pair), 1_000_000):
+            self._merge_pending()
+
+    def compute(self, n_tokens: int, n_contexts: int, n_top_tokens: int = 10) -> pl.DataFrame:
+        """One row per feature over a sample of `n_tokens` tokens (those whose activations were kept) in `n_contexts` rows.
+
+        Columns: feature · firing_count · token_density (share of tokens) · context_count · context_density (share of rows) · mean
+        and max of the activations (null for a dead feature) · histogram (counts [116] over HISTOGRAM_EDGES) · top_tokens and
+        top_token_masses (ids and summed activation, largest mass first, the smaller id of equals) · top_token_share (share of the
+        first in all mass; null if dead).
+        """
+        self._merge_pending()
+        tokens, masses = self._top_tokens(n_top_tokens)
+        alive = self._firing_count > 0
+        share = [mass[0] / total if mass else None for mass, total in zip(masses, self._sum, strict=True)]
+        mean = self._sum / np.maximum(self._firing_count, 1)
+        return pl.DataFrame(
+            {
+                "feature": pl.Series(self.features, dtype=pl.UInt32),
+                "firing_count": self._firing_count,
+                "token_density": self._firing_count / n_tokens,
+                "context_count": self._context_count,
+                "context_density": self._context_count / n_contexts,
+                "mean": pl.Series([m if on else None for m, on in zip(mean.tolist(), alive, strict=True)], dtype=pl.Float32),
+                "max": pl.Series([m if on else None for m, on in zip(self._max.tolist(), alive, strict=True)], dtype=pl.Float32),
+                "histogram": pl.Series(self._histogram.reshape(-1, N_BINS)).cast(pl.List(pl.UInt32)),
+                "top_tokens": pl.Series(tokens, dtype=pl.List(pl.UInt32)),
+                "top_token_masses": pl.Series(masses, dtype=pl.List(pl.Float32)),
+                "top_token_share": pl.Series(share, dtype=pl.Float32),
+            }
+        )
+
+    def _count_contexts(self, index: np.ndarray, row: np.ndarray) -> None:
+        """Count rows new to their feature: distinct in this batch, and not the row where the feature was last seen."""
+        order = np.lexsort((row, index))
+        index, row = index[order], row[order]
+        new = np.concatenate([[True], (index[1:] != index[:-1]) | (row[1:] != row[:-1])])
+        index, row = index[new], row[new]
+        assert (row >= self._last_row[index]).all(), "rows must not decrease from batch to batch"
+        self._context_count += np.bincount(index[row != self._last_row[index]], minlength=len(self.features))
+        np.maximum.at(self._last_row, index, row)
+
+    def _merge_pending(self) -> None:
+        """Fold pending (feature, token) masses into the sorted pairs."""
+        pair, inverse = np.unique(np.concatenate([self._pair, *(pair for pair, _ in self._pending)]), return_inverse=True)
+        mass = np.zeros(len(pair), dtype=np.float64)
+        np.add.at(mass, inverse, np.concatenate([self._pair_mass, *(mass for _, mass in self._pending)]))
+        self._pair, self._pair_mass, self._pending, self._pending_length = pair, mass, [], 0
+
+    def _top_tokens(self, n_top: int) -> tuple[list[list[int]], list[list[float]]]:
+        """Token ids and masses of each feature's heaviest tokens."""
+        index, token = self._pair >> 32, self._pair & (2**32 - 1)
+        order = np.lexsort((token, -self._pair_mass.astype(np.float32), index))
+        bounds = np.searchsorted(index, np.arange(len(self.features) + 1))
+        tops = [order[low : min(high, low + n_top)] for low, high in pairwise(bounds)]
+        return [token[top].tolist() for top in tops], [self._pair_mass[top].tolist() for top in tops]
+
+
+def histogram_bin(values: np.ndarray) -> np.ndarray:
+    """Bin of each value, int64 [n]."""
+    return np.clip(np.searchsorted(HISTOGRAM_EDGES, values, side="right") - 1, 0, N_BINS - 1)
+
+
+def quantile(histogram: Sequence[int] | np.ndarray, q: float) -> float | None:
+    """The q-quantile (0 to 1) of the activations counted in a histogram, geometric within its bin; None for a dead feature.
+
+    Right to within one bin, a factor of 2^(1/4), inside the range of the edges.
+    """
+    assert 0 <= q <= 1, q
+    cumulative = np.cumsum(np.asarray(histogram, dtype=np.int64))
+    total = int(cumulative[-1])
+    if total == 0:
+        return None
+    place = q * (total - 1) + 0.5
+    bin_ = int(np.searchsorted(cumulative, place))
+    before = int(cumulative[bin_ - 1]) if bin_ else 0
+    inside = (place - before) / (int(cumulative[bin_]) - before)
+    return float(HISTOGRAM_EDGES[bin_] * (HISTOGRAM_EDGES[bin_ + 1] / HISTOGRAM_EDGES[bin_]) ** inside)

@@ -1,0 +1,84 @@
+"""Replies of language models, read leniently but never guessed: a reading, or a named failure."""
+
+import re
+from dataclasses import dataclass
+
+EXPLANATION_TAG = "[EXPLANATION]:"
+
+_WORDS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0, "yes": 1, "no": 0}
+_WORD = r"(?:1\.0|0\.0|[01]|true|false|yes|no)"
+_BRACKETED = re.compile(r"\[([^\[\]]*)\]")
+_UNCLOSED = re.compile(r"\[([^\[\]]*)$")
+_NUMBERED = re.compile(rf"^\W*(?:window|text|example|item|answer)?\s*#?\(?(\d{{1,4}})\s*[:.)=\-]+\s*\W*({_WORD})\b", re.I)
+_EDGE = r"[\s*_`\"'().]*"
+_BARE = re.compile(rf"^{_EDGE}{_WORD}(?:[,;\s]+{_WORD})*{_EDGE}[,;]?\s*$", re.I)
+_DIGIT_RUN = re.compile(rf"^{_EDGE}([01]{{2,}}){_EDGE}$")
+# Every repetition before the word is bounded: an unbounded one makes the search quadratic in replies of nothing but asterisks.
+_TAG = re.compile(r"\[\s{0,3}explanation\s{0,3}\][*_` ]{0,8}:?|^[*_#` \t]{0,8}explanation[*_` ]{0,8}:", re.I | re.M)
+
+
+@dataclass(frozen=True)
+class ParseFailure:
+    """Why a reply could not be read: "empty", "no_list", "not_binary", "bad_numbering", "no_tag" or "no_text"."""
+
+    reason: str
+
+
+def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
+    """The first n answers (0 or 1) of the reply, fewer if it gives fewer.
+
+    Read, in this order: the last bracketed list of n answers, or else the last of any number (one left open at the end counts),
+    numbered lines "1: 0", the last line of bare answers "1, 0, 1", a run of digits "101". Yes, no, true and false count as 1 and
+    0. Answers beyond the n-th are dropped: items are asked in order, so the first n stay aligned. Anything else in the list fails
+    it as "not_binary".
+    """
+    if not text.strip():
+        return ParseFailure("empty")
+    lists = [match.group(1) for match in _BRACKETED.finditer(text)]
+    unclosed = _UNCLOSED.search(text.rstrip())
+    if unclosed:
+        lists.append(unclosed.group(1))
+    lists = [content for content in lists if content.strip(" ,\n")]
+    readings = [reading for content in lists if (reading := _read_list(content)) is not None]
+    if readings:
+        complete = [reading for reading in readings if len(reading) == n]
+        return (complete or readings)[-1][:n]
+    lines = [line for line in text.splitlines() if line.strip()]
+    numbered = [match for line in lines if (match := _NUMBERED.match(line))]
+    if numbered:
+        if [int(match.group(1)) for match in numbered] != list(range(1, len(numbered) + 1)):
+            return ParseFailure("bad_numbering")
+        return tuple(_WORDS[match.group(2).lower()] for match in numbered)[:n]
+    for line in reversed(lines):
+        if _BARE.match(line):
+            return tuple(_WORDS[word.lower()] for word in re.findall(_WORD, line, re.I))[:n]
+        if digits := _DIGIT_RUN.match(line):
+            return tuple(int(digit) for digit in digits.group(1))[:n]
+    return ParseFailure("not_binary" if lists else "no_list")
+
+
+def parse_tagged_explanation(text: str) -> str | ParseFailure:
+    """The text after the last explanation tag, on one line, without quotes and Markdown around it.
+
+    Taken up to the end of the line, or the next line that says something when the tag stands alone. "Explanation:" at the head of
+    a line counts as the tag. Fails as "empty", "no_tag" or "no_text".
+    """
+    if not text.strip():
+        return ParseFailure("empty")
+    tags = list(_TAG.finditer(text))
+    if not tags:
+        return ParseFailure("no_tag")
+    for line in text[tags[-1].end() :].splitlines():
+        cleaned = " ".join(line.split()).strip("*_`\"'“”: ")
+        if any(c.isalnum() for c in cleaned):
+            return cleaned
+    return ParseFailure("no_text")
+
+
+def _read_list(content: str) -> tuple[int, ...] | None:
+    """The answers between brackets, or None if anything else stands there."""
+    words = [word.strip(" \"'`*\n\t").lower() for word in re.split(r"[,;\s]+", content.strip())]
+    words = [word for word in words if word]
+    if words and all(word in _WORDS for word in words):
+        return tuple(_WORDS[word] for word in words)
+    return None

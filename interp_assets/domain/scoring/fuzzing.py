@@ -1,0 +1,142 @@
+"""The fuzzing scorer: in which of these windows are the marked tokens the ones described? (arXiv 2410.13928)
+
+Marks must not give the answer away: negatives carry, one for one, the marks of positives.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from interp_assets.domain.rendering import TokenTexts, mark_tokens, marked_positions, token_strings
+from interp_assets.domain.sampling import Example
+from interp_assets.domain.scoring import classifier
+from interp_assets.domain.scoring.classifier import ScorerSettings, WorkedExample
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+
+NAME: str = "fuzzing"
+VERSION: str = "fuzzing/1"
+
+_INSTRUCTIONS = (
+    "A neuron of a language model reacts to what a description says. In each numbered text some tokens stand between << and >>. "
+    "Decide whether the marked tokens are ones that the description fits. Reply only with a list holding one number per text, in "
+    "order: 1 if they are, 0 if not. Any number of texts may be right, also none or all."
+)
+
+_WORKED = (
+    WorkedExample(
+        "names of days of the week",
+        (
+            "the ferry leaves on <<Tuesday>> at noon",
+            "closed every Sunday in <<winter>>, as before",
+            "a recipe for <<bread with>> rye and honey",
+            "we talked about it last <<Friday>> night",
+        ),
+        (1, 0, 0, 1),
+    ),
+    WorkedExample(
+        "words for family members",
+        (
+            "the <<square>> root of a negative number",
+            "her uncle had <<kept>> all of the letters",
+            "return the first item <<of the>> list",
+            "a gift from my <<grandmother>>, long ago",
+            "prices rose by <<four>> percent in May",
+        ),
+        (0, 0, 0, 1, 0),
+    ),
+    WorkedExample(
+        "numbers written as digits",
+        ("a total of <<412>> votes", "chapter <<7>> begins at sea", "they built <<20>> houses"),
+        (1, 1, 1),
+    ),
+)
+
+Marks = tuple[bool, ...]
+
+
+def plan(
+    explanation: Explanation, held_out: Sequence[Example], token_texts: TokenTexts, settings: ScorerSettings, run_seed: int
+) -> tuple[Trial, ...]:
+    """Trials over activating examples with their own marks and negatives with misplaced ones.
+
+    None without an explanation or examples. With "active" negatives, windows that have no room for misplaced marks are left out
+    of both classes, so that each class keeps the same numbers of marks.
+    """
+    activating = [example for example in held_out if example.kind == "activating"]
+    marks = [marked_positions(example.activations, settings.threshold) for example in activating]
+    rng = generator(run_seed, explanation.feature, f"{NAME} marks")
+    if settings.fuzzing_negatives == "active":
+        moved = [moved_marks(example.activations, own, rng) for example, own in zip(activating, marks, strict=True)]
+        negatives = [(example, mask) for example, mask in zip(activating, moved, strict=True) if mask is not None]
+        positives = [(example, own) for example, own, mask in zip(activating, marks, moved, strict=True) if mask is not None]
+    else:
+        silent = [example for example in held_out if example.kind == "non_activating"]
+        positives = list(zip(activating, marks, strict=True))
+        negatives = list(zip(silent, dealt_marks(marks, [len(example.token_ids) for example in silent], rng), strict=True))
+    items = []
+    for truth, variant, group in ((True, "activating", positives), (False, settings.fuzzing_negatives, negatives)):
+        for example, mask in group:
+            item = TrialItem(example.example_id, truth, example.stratum if truth else None, variant)
+            items.append((item, mark_tokens(token_strings(example.token_ids, token_texts), mask)))
+    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, explanation, items, settings, run_seed)
+
+
+def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.Generator) -> list[Marks]:
+    """Marks for silent windows of these lengths: those of the positives, dealt like cards, again from a full deck when it runs
+    out.
+
+    So the number of marks, their grouping and their places have the positives' distribution, and no judge of marks alone can do
+    better than chance. Only marks of a window of the same length are dealt, unless there are none. No positives: no marks.
+    """
+    decks: dict[int, list[Marks]] = {}
+    dealt = []
+    for length in lengths:
+        if not decks.get(length):
+            fitting = [mask for mask in marks if len(mask) == length] or [_fitted(mask, length) for mask in marks]
+            decks[length] = [fitting[i] for i in rng.permutation(len(fitting))] or [(False,) * length]
+        dealt.append(decks[length].pop())
+    return dealt
+
+
+def moved_marks(activations: Sequence[float], own: Marks, rng: np.random.Generator) -> Marks | None:
+    """As many marks as `own`, on silent tokens of the same window; None where it has too few silent tokens.
+
+    The marks are turned around the window together, by a random step that touches no activation, which keeps their grouping; only
+    if no step does, silent tokens are drawn one by one. Places differ from the positives' (a centred window's own peak cannot be
+    marked), so this variant asks less about places than "random" does.
+    """
+    active = np.array(activations) > 0
+    mask = np.array(own)
+    turned = np.stack([np.roll(mask, step) for step in range(len(mask))])
+    clean = np.flatnonzero(~(turned & active).any(axis=1))
+    if len(clean):
+        return tuple(turned[rng.choice(clean)].tolist())
+    silent = np.flatnonzero(~active)
+    if len(silent) < mask.sum():
+        return None
+    drawn = np.zeros(len(mask), dtype=bool)
+    drawn[rng.choice(silent, size=int(mask.sum()), replace=False)] = True
+    return tuple(drawn.tolist())
+
+
+def grade(answered: AnsweredTrial) -> tuple[Verdict, ...]:
+    """One verdict per item, whatever the reply: see `classifier.grade`."""
+    return classifier.grade(answered)
+
+
+def summarise(
+    feature: int,
+    explanation_method: str,
+    verdicts: Sequence[Verdict],
+    settings: ScorerSettings,
+    run_seed: int,
+    absent: ScoreOutcome = "no_examples",
+) -> tuple[ScoreRow, ...]:
+    """Score rows of one explanation: see `classifier.summarise`."""
+    return classifier.summarise(NAME, feature, explanation_method, verdicts, settings, run_seed, absent)
+
+
+def _fitted(mask: Marks, length: int) -> Marks:
+    """The mask cut or padded with False to `length`."""
+    return (mask + (False,) * length)[:length]

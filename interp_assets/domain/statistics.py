@@ -1,0 +1,156 @@
+"""Classification metrics with bootstrap intervals and floors, and the correlations of score reports.
+
+Undefined values are None, never NaN. Bootstraps resample items within each class, so the numbers of positives and negatives stay
+fixed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value in its 95 % interval; all None where the value is undefined."""
+
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+UNDEFINED = Estimate(None, None, None)
+PREDICTION_METRICS = ("balanced_accuracy", "f1", "precision", "recall")
+PROBABILITY_METRICS = ("auroc", "average_precision")
+
+
+def prediction_metrics(truth: np.ndarray, prediction: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Estimate]:
+    """Each of PREDICTION_METRICS over boolean arrays [items].
+
+    Balanced accuracy is (TPR + TNR) / 2 and needs both classes; precision needs a predicted positive; recall and F1 need a
+    positive. Resampling n items of a class of which k are predicted positive gives Binomial(n, k / n) of them, so the bootstrap
+    draws those counts.
+    """
+    truth, prediction = np.asarray(truth, dtype=bool), np.asarray(prediction, dtype=bool)
+    n_positive, n_negative = int(truth.sum()), int((~truth).sum())
+    hits, false_alarms = int((truth & prediction).sum()), int((~truth & prediction).sum())
+    drawn_hits = rng.binomial(n_positive, hits / max(n_positive, 1), n_bootstrap)
+    drawn_false_alarms = rng.binomial(n_negative, false_alarms / max(n_negative, 1), n_bootstrap)
+    values = _from_counts(np.array([hits]), np.array([false_alarms]), n_positive, n_negative)
+    replicates = _from_counts(drawn_hits, drawn_false_alarms, n_positive, n_negative)
+    return {name: estimate(float(values[name][0]), replicates[name]) for name in PREDICTION_METRICS}
+
+
+def probability_metrics(truth: np.ndarray, score: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Estimate]:
+    """AUROC (ties count half) and average precision (Σ precision · Δrecall over distinct scores) of `score` for boolean `truth`,
+    both [items].
+
+    Undefined with a class missing.
+    """
+    truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
+    positives, negatives = score[truth], score[~truth]
+    if len(positives) == 0 or len(negatives) == 0:
+        return dict.fromkeys(PROBABILITY_METRICS, UNDEFINED)
+    levels = np.unique(score)[::-1]  # from the highest score down
+    positive_level = len(levels) - 1 - np.searchsorted(levels[::-1], positives)
+    negative_level = len(levels) - 1 - np.searchsorted(levels[::-1], negatives)
+    values = _from_level_counts(
+        np.bincount(positive_level, minlength=len(levels))[None], np.bincount(negative_level, minlength=len(levels))[None]
+    )
+    replicates = _from_level_counts(
+        _resampled_counts(positive_level, len(levels), n_bootstrap, rng),
+        _resampled_counts(negative_level, len(levels), n_bootstrap, rng),
+    )
+    return {name: estimate(float(values[name][0]), replicates[name]) for name in PROBABILITY_METRICS}
+
+
+def floors(n_positive: int, n_negative: int) -> dict[str, float | None]:
+    """What knowing nothing reaches, per metric: chance for balanced accuracy and AUROC, the share of positives for average
+    precision and precision, always answering yes for F1. Recall has none (always yes has recall 1). All None without items.
+    """
+    n = n_positive + n_negative
+    share = n_positive / n if n else None
+    f1 = 2 * n_positive / (2 * n_positive + n_negative) if n_positive else None
+    half = 0.5 if n else None
+    return {
+        "balanced_accuracy": half,
+        "f1": f1,
+        "precision": share,
+        "recall": None,
+        "auroc": half,
+        "average_precision": share,
+    }
+
+
+def estimate(value: float, replicates: np.ndarray) -> Estimate:
+    """The value with the 2.5th and 97.5th percentiles of its defined replicates; undefined if `value` is NaN."""
+    if math.isnan(value):
+        return UNDEFINED
+    defined = replicates[~np.isnan(replicates)]
+    if len(defined) == 0:
+        return Estimate(value, None, None)
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
+def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Estimate:
+    """A share of successes with its Wilson score interval (95 % by default); undefined without trials."""
+    if trials == 0:
+        return UNDEFINED
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Pearson correlation of two arrays [n]; None for fewer than two points or a constant array."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    assert x.shape == y.shape, (x.shape, y.shape)
+    if len(x) < 2 or (x == x[0]).all() or (y == y[0]).all():
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip((x @ y) / math.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Spearman rank correlation (ties share their mean rank); None for fewer than two points or a constant array."""
+    return pearson(mean_ranks(x), mean_ranks(y))
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing their mean rank, float64 [n]."""
+    _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def _from_counts(hits: np.ndarray, false_alarms: np.ndarray, n_positive: int, n_negative: int) -> dict[str, np.ndarray]:
+    """PREDICTION_METRICS for arrays of counts [replicates]; NaN where undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = hits / np.float64(n_positive)
+        return {
+            "balanced_accuracy": (recall + 1 - false_alarms / np.float64(n_negative)) / 2,
+            "f1": 2 * hits / (hits + false_alarms + n_positive) if n_positive else np.full(len(hits), np.nan),
+            "precision": hits / (hits + false_alarms).astype(np.float64),
+            "recall": recall,
+        }
+
+
+def _from_level_counts(positive: np.ndarray, negative: np.ndarray) -> dict[str, np.ndarray]:
+    """PROBABILITY_METRICS from counts [replicates, levels] of items at each distinct score, highest first."""
+    n_positive, n_negative = positive.sum(axis=1), negative.sum(axis=1)
+    true_above, false_above = positive.cumsum(axis=1), negative.cumsum(axis=1)
+    beaten = (positive * (n_negative[:, None] - false_above + negative / 2)).sum(axis=1)
+    precision = true_above / np.maximum(true_above + false_above, 1)
+    return {
+        "auroc": beaten / (n_positive * n_negative),
+        "average_precision": (precision * positive).sum(axis=1) / n_positive,
+    }
+
+
+def _resampled_counts(level: np.ndarray, n_levels: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
+    """Counts [n_bootstrap, n_levels] of as many draws with replacement as there are items, each item counted at its level."""
+    drawn = level[rng.integers(0, len(level), (n_bootstrap, len(level)))]
+    drawn += np.arange(n_bootstrap)[:, None] * n_levels
+    return np.bincount(drawn.ravel(), minlength=n_bootstrap * n_levels).reshape(n_bootstrap, n_levels)

@@ -1,0 +1,68 @@
+"""Where everything of one installation lives: `$INTERP_HOME`, by default `.interp` in the current folder."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from resources.language_models.reply_store import ReplyStore
+
+from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.settings import PlatformSettings
+from interp_assets.tables import SCHEMA_VERSION
+from interp_assets.warehouse import Warehouse
+from resources.lake import Lake
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under one root, and the stores in them. `lake_url` may point elsewhere, such as an S3 bucket."""
+
+    root: Path
+    lake_url: str
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) or in the home itself."""
+        root = Path(os.environ.get("INTERP_HOME") or ".interp").resolve()
+        return cls(root, os.environ.get("INTERP_LAKE") or str(root / "lake"))
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The Parquet store; created on first use."""
+        return Lake(self.lake_url, SCHEMA_VERSION)
+
+    @cached_property
+    def registry(self) -> DictionaryRegistry:
+        """The dictionary records."""
+        return DictionaryRegistry(self.root / "dictionaries")
+
+    @property
+    def replies(self) -> ReplyStore:
+        """Every reply that any language model has given, by content address."""
+        return ReplyStore(self.root / "replies")
+
+    @property
+    def settings_file(self) -> Path:
+        """The site's settings; may be absent."""
+        return self.root / "settings.yaml"
+
+    @property
+    def settings(self) -> PlatformSettings:
+        """The site's settings, read anew."""
+        return PlatformSettings.read(self.settings_file)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The DuckDB file of this home."""
+        return Warehouse(self.root / "warehouse.duckdb", self.lake, self.registry)
+
+    @property
+    def spill(self) -> Path:
+        """Folder for activations on their way to the lake."""
+        return self.root / "spill"
+
+    @property
+    def dagster(self) -> Path:
+        """The Dagster instance: DAGSTER_HOME."""
+        return self.root / "dagster"

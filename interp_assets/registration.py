@@ -1,0 +1,82 @@
+"""Registering a dictionary: its record is validated, its model and weights are tried, and it becomes a partition of the graph."""
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.home import Home
+from interp_assets.partitions import DICTIONARIES
+from interp_assets.server import prepare_instance
+
+EXAMPLE_RECORD = """\
+# One dictionary. Register it with: interp register my-sae.yaml
+key: gemma-2-2b/20/gemmascope-16k        # <model>/<layer>/<name>
+model:
+  source: google/gemma-2-2b              # hub id, local folder, or embedded:smollm2-135m-instruct
+  revision: null                         # commit of the hub repository; null takes the newest and records it
+hook: blocks.20.hook_resid_post          # TransformerLens name, or a module path such as model.layers.20
+kind: sae_lens                           # sae_lens | neurons | topk_neurons
+source: gemma-scope-2b-pt-res-canonical/layer_20/width_16k/canonical   # SAELens release/id, or a folder
+width: 16384
+token_sample:
+  corpus: ["hf:monology/pile-uncopyrighted#text@train"]   # also text:, jsonl:, parquet: and the packaged texts
+  n_tokens: 10000000
+  context_tokens: 256
+  seed: 0
+# features: {count: 200}                 # treat a spread subset; leave out to treat all
+# stages:                                # override any default, see interp_assets/settings.py
+#   examples: {n_shown: 20}
+"""
+
+
+class RegistrationError(ValueError):
+    """The record is well formed, but what it names does not load or does not fit."""
+
+
+def register_record(home: Home, text: str, where: str, *, check: bool, say: Callable[[str], None]) -> DictionaryRecord:
+    """The record in `text`, registered. With `check` the model, hook, width and self-check are tried first.
+
+    Raises `UserError` for a malformed record and `RegistrationError` for one that does not load; nothing is written then.
+    """
+    record = home.registry.parse(text, where)
+    _ = record.selected_features
+    if check:
+        say(f"loading {record.model.source} and {record.source or record.kind} for the self-check")
+        try:
+            say(self_check_line(record))
+        except (ValueError, OSError, RuntimeError) as error:
+            raise RegistrationError(f"dictionary {record.key} does not load: {error}") from error
+    home.registry.write(record)
+    prepare_instance(home)
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
+    return record
+
+
+def self_check_line(record: DictionaryRecord) -> str:
+    """What the self-check measured on a few real contexts of the record's own corpus. Raises when it fails."""
+    import numpy as np
+
+    from interp_assets.domain.packing import pack_documents
+    from interp_assets.harvest import checked_dictionaries
+    from interp_assets.samples import TokenSample
+    from interp_assets.settings import HarvestSettings
+    from resources.corpus import read_documents
+    from resources.model_provider import RealModels
+
+    models = RealModels()
+    tokenizer = models.tokenizer(record.model.source, record.model.revision)
+    sample = record.token_sample
+    settings = HarvestSettings()
+    documents = ((str(i), tokenizer.encode(d.text)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
+    n_tokens = min(settings.self_check_rows * sample.context_tokens, sample.n_tokens)
+    packed = pack_documents(documents, sample.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, n_tokens)
+    subject = models.subject(record.model.source, record.model.revision, record.model.dtype)
+    try:
+        probe = TokenSample("probe", np.asarray(packed.token_ids))
+        loaded = checked_dictionaries(subject, probe, {record.key: record}, models, settings)[record.key]
+    finally:
+        subject.close()
+    fvu = "" if loaded.fvu is None else f", fraction of variance unexplained {loaded.fvu:.3f}"
+    return f"self-check on {packed.token_ids.size:,} tokens: L0 {loaded.l0:.1f}{fvu}"

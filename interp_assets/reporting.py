@@ -1,0 +1,80 @@
+"""What a materialisation shows in the UI: tables, Markdown previews and plots."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+PLOT_COLOURS = ("#2f6db3", "#d1822b", "#3d9970", "#a05195")
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Dagster's column schema of an Arrow schema, with the units as descriptions."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=field.name,
+                type=str(field.type.value_type if pa.types.is_dictionary(field.type) else field.type),
+                description=(field.metadata or {}).get(b"unit", b"").decode(),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; a line saying so when there are no rows."""
+    lines = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    if not lines:
+        return "*no rows*"
+    return "\n".join(["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *lines])
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def distribution_plot(
+    series: Mapping[str, Sequence[float]], xlabel: str, title: str, *, log_x: bool = False, floor: float | None = None
+) -> str:
+    """A Markdown image of one histogram per series (PNG within the text); a sentence when there are no values."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    values = {name: np.asarray([v for v in numbers if v is not None and (v > 0 or not log_x)]) for name, numbers in series.items()}
+    values = {name: numbers for name, numbers in values.items() if len(numbers)}
+    if not values:
+        return f"*{title}: no values*"
+    everything = np.concatenate(list(values.values()))
+    low, high = float(everything.min()), float(everything.max())
+    if low == high:
+        low, high = low * 0.9 - (not log_x) * 0.05, high * 1.1 + 0.05
+    bins = np.geomspace(low, high, 25) if log_x else np.linspace(low, high, 25)
+    figure, axes = plt.subplots(figsize=(5.2, 2.6), dpi=90)
+    for (name, numbers), colour in zip(sorted(values.items()), PLOT_COLOURS * len(values), strict=False):
+        axes.hist(numbers, bins=bins, alpha=0.6, label=f"{name} (n = {len(numbers)}, median {np.median(numbers):.3g})", color=colour)
+    if floor is not None:
+        axes.axvline(floor, color="black", linestyle="--", linewidth=1, label=f"floor {floor:g}")
+    if log_x:
+        axes.set_xscale("log")
+    axes.set(xlabel=xlabel, ylabel="features", title=title)
+    axes.title.set_fontsize(10)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+
+
+def markdown(text: str) -> dg.MetadataValue:
+    """A Markdown metadata value."""
+    return dg.MetadataValue.md(text)

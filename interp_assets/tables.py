@@ -1,0 +1,204 @@
+"""One Arrow schema per table: grain, keys, units. Everything that the platform knows is in these tables.
+
+A table's folder in the lake is `<name>/<partition column>=<value>/…/part-0.parquet`; the partition columns are columns of the file too.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Version of all the schemas below. A lake of another version is refused, with what to do."""
+
+HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
+
+
+def column(name: str, type_: pa.DataType, unit: str, nullable: bool = False) -> pa.Field:
+    """An Arrow field whose metadata says its unit or meaning."""
+    return pa.field(name, type_, nullable=nullable, metadata={"unit": unit})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the lake: `grain` says what one row is; `partition_columns` name its folders; `keys` identify a row."""
+
+    name: str
+    grain: str
+    partition_columns: tuple[str, ...]
+    keys: tuple[str, ...]
+    schema: pa.Schema
+
+
+KEY = pa.dictionary(pa.int32(), pa.string())
+DICTIONARY = column("dictionary", KEY, "key <model>/<layer>/<name>")
+FEATURE_RANGE = column("feature_range", KEY, "range i of N")
+FEATURE = column("feature", pa.uint32(), "index in the dictionary")
+OUTCOME = column("outcome", KEY, "named outcome; 'ok' when all is well")
+EXPLANATION_METHOD = column("explanation_method", KEY, "explainer that wrote the explanation")
+SCORER = column("scorer", KEY, "scorer")
+BY_RANGE = ("dictionary", "feature_range")
+TOP_TOKEN = pa.struct([("token_id", pa.int32()), ("token", pa.string()), ("mass", pa.float64())])
+
+TOKEN_SAMPLES = Table(
+    "token_samples", "one context: a row of tokens given to the subject model", ("sample",), ("sample", "row"),
+    pa.schema([
+        column("sample", KEY, "content address of the sample"),
+        column("row", pa.uint32(), "context number"),
+        column("token_ids", pa.list_(pa.int32()), "token ids, [context_tokens]"),
+        column("document_ids", pa.list_(pa.uint32()), "documents in this context, in order"),
+        column("document_starts", pa.list_(pa.uint32()), "first position of each of these documents in this context"),
+    ]),
+)  # fmt: skip
+DOCUMENTS = Table(
+    "documents", "one document read into a token sample", ("sample",), ("sample", "document_id"),
+    pa.schema([
+        column("sample", KEY, "content address of the sample"),
+        column("document_id", pa.uint32(), "number in reading order"),
+        column("source", KEY, "corpus"),
+        column("title", pa.string(), "title or file"),
+        column("characters", pa.uint32(), "characters"),
+    ]),
+)  # fmt: skip
+DICTIONARY_SAMPLES = Table(
+    "dictionary_samples", "one dictionary: which token sample it is harvested on", ("dictionary",), ("dictionary",),
+    pa.schema([
+        DICTIONARY,
+        column("sample", KEY, "content address of the sample"),
+        column("n_rows", pa.uint32(), "contexts"),
+        column("context_tokens", pa.uint32(), "tokens per context"),
+    ]),
+)  # fmt: skip
+ACTIVATIONS = Table(
+    "activations", "one non-zero activation", BY_RANGE, ("dictionary", "feature", "position"),
+    pa.schema([
+        DICTIONARY, FEATURE,
+        column("position", pa.uint32(), "token of the sample: row * context_tokens + position in the row"),
+        column("value", pa.float16(), "activation, units of the dictionary"),
+    ]),
+)  # fmt: skip
+FEATURE_STATISTICS = Table(
+    "feature_statistics", "one feature: exact statistics over the whole token sample", BY_RANGE, ("dictionary", "feature"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("sample", KEY, "token sample"),
+        column("n_tokens", pa.uint64(), "tokens counted (special tokens excluded)"),
+        column("firing_count", pa.uint64(), "tokens on which the feature fires"),
+        column("token_density", pa.float64(), "share of tokens"),
+        column("context_count", pa.uint64(), "contexts in which it fires at least once"),
+        column("context_density", pa.float64(), "share of contexts in which it fires at least once"),
+        column("mean_activation", pa.float64(), "mean over firing tokens; null when it never fires", True),
+        column("max_activation", pa.float64(), "maximum; null when it never fires", True),
+        column("histogram", pa.list_(pa.uint64()), HISTOGRAM_NOTE),
+        column("top_tokens", pa.list_(TOP_TOKEN), "tokens by activation mass, most first"),
+        column("top_token_share", pa.float64(), "share of the activation mass on the first of them; null when it never fires", True),
+    ]),
+)  # fmt: skip
+FEATURE_EXAMPLES = Table(
+    "feature_examples", "one feature: how its examples were drawn, or why there are none", BY_RANGE, ("dictionary", "feature"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE, OUTCOME,
+        column("n_windows", pa.uint32(), "activating windows found"),
+        column("n_shown", pa.uint32(), "windows shown to explainers"),
+        column("n_held_out", pa.uint32(), "activating windows held out for scorers"),
+        column("n_non_activating", pa.uint32(), "silent windows held out for scorers"),
+        column("message", pa.string(), "what was needed and what there was; empty when ok"),
+    ]),
+)  # fmt: skip
+EXAMPLES = Table(
+    "examples", "one window of a context with a feature's activations on it", BY_RANGE, ("dictionary", "feature", "example_id"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("example_id", pa.string(), "content address within the dictionary"),
+        column("role", KEY, "shown | held_out"),
+        column("kind", KEY, "activating | non_activating"),
+        column("sampling", KEY, "quantiles | top | random | mix"),
+        column("stratum", pa.int8(), "stratum of peak activation, 0 = strongest; null for silent windows", True),
+        column("row", pa.uint32(), "context of the token sample"),
+        column("start", pa.uint32(), "first position of the window in its context"),
+        column("token_ids", pa.list_(pa.int32()), "token ids"),
+        column("tokens", pa.list_(pa.string()), "the same as text"),
+        column("activations", pa.list_(pa.float32()), "activation of the feature on each token"),
+        column("max_activation", pa.float32(), "largest of them"),
+    ]),
+)  # fmt: skip
+EXPLANATIONS = Table(
+    "explanations", "one feature's explanation by one method", ("explanation_method", *BY_RANGE), ("dictionary", "feature", "explanation_method"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD, OUTCOME,
+        column("explanation", pa.string(), "text; null unless the outcome is ok", True),
+        column("raw_reply", pa.string(), "what the explainer said; null when it was not asked", True),
+        column("reply", pa.string(), "content address of the reply; null when not asked", True),
+        column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled); null otherwise", True),
+        column("model", KEY, "explainer; empty when none was asked"),
+        column("prompt_version", KEY, "version of the method's prompt"),
+    ]),
+)  # fmt: skip
+TRIALS = Table(
+    "trials", "one question put to a scorer model", ("scorer", *BY_RANGE), ("dictionary", "trial"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD, SCORER,
+        column("trial", pa.string(), "name within the dictionary"),
+        column("reply", pa.string(), "content address of the reply; null when none came", True),
+        column("outcome", KEY, "answered | model_error"),
+        column("example_ids", pa.list_(pa.string()), "items in the order asked"),
+        column("truths", pa.list_(pa.bool_()), "the hidden answer key"),
+        column("reply_text", pa.string(), "what the model said"),
+        column("error", pa.string(), "why none came; null otherwise", True),
+        column("prompt_tokens", pa.uint32(), "tokens"),
+        column("cached_tokens", pa.uint32(), "tokens of the prompt served from a shared prefix"),
+        column("completion_tokens", pa.uint32(), "tokens"),
+        column("model", KEY, "scorer model"),
+        column("prompt_version", KEY, "version of the scorer's prompt"),
+    ]),
+)  # fmt: skip
+VERDICTS = Table(
+    "verdicts", "one graded answer: one window of one trial", ("scorer", *BY_RANGE), ("dictionary", "trial", "item"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD, SCORER,
+        column("trial", pa.string(), "name within the dictionary"),
+        column("item", pa.uint16(), "place in the trial"),
+        column("example_id", pa.string(), "window"),
+        column("truth", pa.bool_(), "does the feature fire here (on the marked tokens, for fuzzing)"),
+        column("prediction", pa.bool_(), "the judge's answer; null when it gave none", True),
+        column("probability", pa.float64(), "probability of yes; null when the back end has none", True),
+        column("stratum", pa.int8(), "stratum of peak activation, 0 = strongest; null for silent windows", True),
+        column("variant", KEY, "kind of positive or negative"),
+        column("outcome", KEY, "answered | unparsable | truncated | model_error"),
+    ]),
+)  # fmt: skip
+SCORES = Table(
+    "scores", "one metric of one scorer for one feature's explanation", ("scorer", *BY_RANGE),
+    ("dictionary", "feature", "explanation_method", "scorer", "metric", "stratum"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD, SCORER,
+        column("metric", KEY, "balanced_accuracy | f1 | precision | recall | auroc | average_precision | recall@stratum"),
+        column("stratum", pa.int8(), "stratum of recall@stratum, 0 = strongest; null otherwise", True),
+        column("value", pa.float64(), "point value; null unless the outcome is ok", True),
+        column("ci_low", pa.float64(), "bootstrap 2.5 % bound", True),
+        column("ci_high", pa.float64(), "bootstrap 97.5 % bound", True),
+        column("floor", pa.float64(), "what a judge that reads nothing reaches", True),
+        column("n_positive", pa.uint32(), "positive windows answered"),
+        column("n_negative", pa.uint32(), "negative windows answered"),
+        column("n_unanswered", pa.uint32(), "windows asked about and not answered"),
+        OUTCOME,
+    ]),
+)  # fmt: skip
+LEDGER = Table(
+    "ledger", "what one feature's questions to one model cost, in one stage", ("asset", *BY_RANGE), ("asset", "dictionary", "feature", "explanation_method"),
+    pa.schema([
+        column("asset", KEY, "asset that asked"),
+        DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD,
+        column("model", KEY, "model asked"),
+        column("n_requests", pa.uint32(), "questions"),
+        column("n_from_store", pa.uint32(), "of them served from the reply store, at no cost"),
+        column("prompt_tokens", pa.uint64(), "tokens"),
+        column("cached_tokens", pa.uint64(), "tokens of the prompts served from shared prefixes"),
+        column("completion_tokens", pa.uint64(), "tokens"),
+        column("seconds", pa.float64(), "wall seconds attributed"),
+        column("price_usd", pa.float64(), "by the price table; null for a model without a price", True),
+    ]),
+)  # fmt: skip
+
+TABLES = (
+    TOKEN_SAMPLES, DOCUMENTS, DICTIONARY_SAMPLES, ACTIVATIONS, FEATURE_STATISTICS, FEATURE_EXAMPLES, EXAMPLES, EXPLANATIONS, TRIALS, VERDICTS, SCORES, LEDGER,
+)  # fmt: skip

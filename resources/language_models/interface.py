@@ -1,0 +1,145 @@
+"""What every language model back end takes and gives: an immutable `Request` in, a typed `Reply` out.
+
+A back end is any object with the three members of `LanguageModel`. It never guesses: what it cannot do (log-probabilities,
+a constrained reply) is missing from `capabilities`, and `refuse_unsupported` names it before a single request is sent.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "error"]
+Capability = Literal["answer_probabilities", "structured_reply", "prompt_logprobs", "token_logprobs"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class FreeText:
+    """Any text."""
+
+    kind: Literal["free_text"] = "free_text"
+
+
+@dataclass(frozen=True)
+class ChoiceList:
+    """A bracketed list of exactly `count` answers out of `options`, such as `[1, 0, 1]`.
+
+    Back ends with `structured_reply` constrain decoding to it; those with `answer_probabilities` return, for each answer, the
+    probability of every option renormalised over the options.
+    """
+
+    count: int
+    options: tuple[str, ...] = ("0", "1")
+    kind: Literal["choice_list"] = "choice_list"
+
+    @property
+    def regex(self) -> str:
+        """Regular expression that matches exactly the legal replies."""
+        one = "(" + "|".join(self.options) + ")"
+        return r"\[" + ", ".join([one] * self.count) + r"\]"
+
+
+@dataclass(frozen=True)
+class JsonReply:
+    """A JSON value that satisfies `schema` (a JSON schema, kept as its canonical JSON text so that it can be hashed)."""
+
+    schema: str
+    kind: Literal["json"] = "json"
+
+
+ReplyFormat = FreeText | ChoiceList | JsonReply
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question. Equal requests to equal models are the same question and are asked once.
+
+    `shared_messages` counts the leading messages that other requests of the batch repeat word for word; it is a hint for prefix
+    caching and not part of the question's identity. `seed` matters only at a temperature above 0.
+    """
+
+    messages: tuple[Message, ...]
+    max_reply_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    reply_format: ReplyFormat = field(default_factory=FreeText)
+    prompt_logprobs: bool = False
+    shared_messages: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer, with what it cost.
+
+    `answer_probabilities[i][j]` is the probability of option j at answer i of a `ChoiceList` (None where the back end has none).
+    `prompt_logprobs` are natural-log probabilities of the prompt's tokens after the first. Counts are tokens; `seconds` is the wall
+    time attributed to this request (a batch's time divided among its requests). `error` is set exactly when `finish_reason` is "error".
+    """
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    seconds: float
+    answer_probabilities: tuple[tuple[float, ...], ...] | None = None
+    prompt_logprobs: tuple[float, ...] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which weights answered: part of every request's content address. `revision` is a hash or version, never "latest"."""
+
+    backend: str
+    model: str
+    revision: str
+
+
+class LanguageModel(Protocol):
+    """A back end. `ask` yields (index into requests, reply) in the order in which replies are ready; every index exactly once."""
+
+    @property
+    def identity(self) -> ModelIdentity: ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]: ...
+
+    def close(self) -> None: ...
+
+
+class UnsupportedRequest(ValueError):
+    """A request needs what its back end cannot do."""
+
+
+def request_key(identity: ModelIdentity, request: Request) -> str:
+    """Content address of a question: 64 hex digits of SHA-256 over the model's identity and all that shapes the reply."""
+    content = asdict(request)
+    del content["shared_messages"]
+    if request.temperature == 0:
+        del content["seed"]
+    payload = {"model": asdict(identity), "request": content}
+    return hashlib.sha256(json.dumps(payload, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def refuse_unsupported(model: LanguageModel, requests: Sequence[Request]) -> None:
+    """Raise `UnsupportedRequest` naming the first thing asked for that `model` cannot do. Free text is always possible."""
+    for request in requests:
+        if request.prompt_logprobs and "prompt_logprobs" not in model.capabilities:
+            raise UnsupportedRequest(
+                f"{model.identity.backend} model {model.identity.model} gives no prompt log-probabilities; "
+                f"it offers {sorted(model.capabilities)}. Use the transformers or vllm back end for this scorer."
+            )

@@ -1,0 +1,45 @@
+"""Where the graph gets its models: the real ones here, deterministic stand-ins in `resources.fakes`."""
+
+from typing import Any, Protocol
+
+from resources.language_models.interface import LanguageModel
+
+
+class ModelProvider(Protocol):
+    """Loads models when a stage asks for them. Nothing is loaded, or imported, before."""
+
+    def tokenizer(self, source: str, revision: str | None) -> Any: ...
+
+    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any: ...
+
+    def dictionary(self, **record: Any) -> Any: ...
+
+    def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel: ...
+
+
+class RealModels:
+    """transformers subjects, dictionaries from their own formats, and the language model back ends."""
+
+    def tokenizer(self, source: str, revision: str | None) -> Any:
+        """The subject's tokenizer, without its weights."""
+        from resources.tokenizer import load_tokenizer
+
+        return load_tokenizer(source, revision)
+
+    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
+        """The subject model, on CUDA when there is one."""
+        from resources.subject import SubjectModel
+
+        return SubjectModel.load(source, revision=revision, dtype=dtype)
+
+    def dictionary(self, **record: Any) -> Any:
+        """A dictionary by kind, source, hook, width, d_in and k."""
+        from resources.dictionaries import load_dictionary
+
+        return load_dictionary(**record)
+
+    def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
+        """A language model by back end."""
+        from resources.language_models import load_language_model
+
+        return load_language_model(backend, model=model, revision=revision, **options)

@@ -1,0 +1,59 @@
+"""The warehouse: a DuckDB file of views over the lake's Parquet and of the questions in `sql/`. Never the system of record."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+SQL_FOLDER = Path(__file__).resolve().parents[1] / "sql"
+
+
+def view_files(folder: Path = SQL_FOLDER) -> dict[str, Path]:
+    """The SQL file of each view by view name, in the order in which they can be created (`NN_name.sql`)."""
+    return {path.stem.split("_", 1)[1]: path for path in sorted(folder.glob("[0-9][0-9]_*.sql"))}
+
+
+def build_warehouse(path: Path, lake_root: str, schemas: Mapping[str, pa.Schema], dictionaries: pa.Table) -> list[str]:
+    """Names of the views, after writing a fresh warehouse to a temporary file and renaming it over `path`.
+
+    Every table of `schemas` becomes a view over its Parquet files (typed and empty when none is there yet), `dictionaries` a small
+    table, and every file of `sql/` a view. Readers of the old file keep it until they close it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".warehouse-", suffix=".duckdb", dir=path.parent)
+    os.close(handle)
+    os.unlink(temporary)
+    try:
+        with duckdb.connect(temporary) as connection:
+            connection.execute("SET threads = 1")
+            connection.register("dictionaries_arrow", dictionaries)
+            connection.execute("CREATE TABLE dictionaries AS SELECT * FROM dictionaries_arrow")
+            connection.unregister("dictionaries_arrow")
+            for name, schema in schemas.items():
+                connection.execute(f"CREATE VIEW {name} AS {_select(connection, lake_root, name, schema)}")
+            for name, file in view_files().items():
+                connection.execute(f"CREATE VIEW {name} AS {file.read_text()}")
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return [*schemas, *view_files()]
+
+
+def open_warehouse(path: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection; any number of readers may hold one."""
+    return duckdb.connect(str(path), read_only=True)
+
+
+def _select(connection: duckdb.DuckDBPyConnection, lake_root: str, name: str, schema: pa.Schema) -> str:
+    """SELECT over a table's Parquet files, or over nothing with the table's types while there is no file."""
+    pattern = f"{lake_root}/{name}/**/part-0.parquet".replace("'", "''")
+    if connection.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchone() != (0,):
+        return f"SELECT * FROM read_parquet('{pattern}', hive_partitioning = false)"
+    plain = pa.schema([pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
+    connection.register("empty_arrow", plain.empty_table())
+    connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM empty_arrow")
+    connection.unregister("empty_arrow")
+    return f"SELECT * FROM _empty_{name}"

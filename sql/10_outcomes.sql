@@ -1,0 +1,13 @@
+-- How every feature and every trial of every stage ended: one row per dictionary, stage, method and outcome.
+SELECT dictionary, 'examples' AS stage, '' AS explanation_method, outcome, count(*) AS n
+FROM feature_examples GROUP BY ALL
+UNION ALL
+SELECT dictionary, 'explanations', explanation_method, outcome, count(*)
+FROM explanations GROUP BY ALL
+UNION ALL
+SELECT dictionary, 'verdicts/' || scorer, explanation_method, outcome, count(*)
+FROM verdicts GROUP BY ALL
+UNION ALL
+SELECT dictionary, 'scores/' || scorer, explanation_method, outcome, count(*)
+FROM scores WHERE metric = 'balanced_accuracy' GROUP BY ALL
+ORDER BY dictionary, stage, explanation_method, n DESC

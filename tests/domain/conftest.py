@@ -1,0 +1,42 @@
+"""Fixtures of the pure code's tests, and the golden prompt files."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from domain_toys import make_example
+
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.sampling import Example
+from interp_assets.domain.trials import Explanation
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def explanation() -> Explanation:
+    return Explanation(7, "max_act", "words for animals", "ok", "[EXPLANATION]: words for animals", "max_act/1")
+
+
+@pytest.fixture
+def held_out() -> list[Example]:
+    """Six activating windows (token 1 " cat" or 9 " dog" fires) and six silent ones."""
+    activating = [make_example([0, 1, 2, 3, 4, 5, 13], [0, 4.0 - i / 2, 0, 0, 0, 0, 0], row=i, stratum=i) for i in range(5)]
+    activating.append(make_example([8, 9, 10, 11, 12, 6, 7], [0, 1.0, 0.5, 0, 0.1, 0, 0], row=5, stratum=9))
+    return activating + [make_example([0, 4, 5, 6, 7, 8, 10 + i % 4], [0.0] * 7, row=6 + i) for i in range(6)]
+
+
+@pytest.fixture
+def check_golden() -> Callable[[str, Prompt], None]:
+    """Compare a prompt with tests/domain/golden/<name>.txt; run with UPDATE_GOLDEN=1 to write it, and read the difference."""
+
+    def check(name: str, prompt: Prompt) -> None:
+        head = f"shared_messages={prompt.shared_messages} answer_count={prompt.answer_count} max_reply_tokens={prompt.max_reply_tokens}"
+        text = "\n\n".join([head, *(f"--- {role}\n{content}" for role, content in prompt.messages)]) + "\n"
+        path = GOLDEN / f"{name}.txt"
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.write_text(text, encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == text
+
+    return check

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from sklearn import metrics as reference
+
+from interp_assets.domain.statistics import floors, prediction_metrics, probability_metrics, spearman, wilson
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_metrics_by_hand() -> None:
+    """4 positives of which 3 found, 6 negatives of which 2 wrongly accused."""
+    truth = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    found = prediction_metrics(np.array(truth), np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0]), 1000, rng())
+    assert found["recall"].value == 3 / 4
+    assert found["precision"].value == 3 / 5
+    assert found["f1"].value == pytest.approx(2 * 3 / (3 + 2 + 4))
+    assert found["balanced_accuracy"].value == pytest.approx((3 / 4 + 4 / 6) / 2)
+
+
+def test_ranking_metrics_by_hand() -> None:
+    """Positives .9 .5 .5, negatives .7 .5 .1: pairs won 3 + 1 + 1, ties ½ + ½, of 9."""
+    found = probability_metrics(np.array([1, 1, 1, 0, 0, 0]), np.array([0.9, 0.5, 0.5, 0.7, 0.5, 0.1]), 1000, rng())
+    assert found["auroc"].value == pytest.approx(6 / 9)
+    assert found["average_precision"].value == pytest.approx(1 / 3 * 1 + 2 / 3 * 3 / 5)  # after .9: 1 of 1; after .5: 3 of 5
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])), min_size=2, max_size=60))
+def test_metrics_equal_scikit_learn(items: list[tuple[bool, float]]) -> None:
+    truth, score = np.array([t for t, _ in items]), np.array([s for _, s in items])
+    prediction = score >= 0.5
+    ours = prediction_metrics(truth, prediction, 10, rng()) | probability_metrics(truth, score, 10, rng())
+    if truth.any():
+        assert ours["recall"].value == pytest.approx(reference.recall_score(truth, prediction))
+        assert ours["f1"].value == pytest.approx(reference.f1_score(truth, prediction, zero_division=0))
+    if prediction.any():
+        assert ours["precision"].value == pytest.approx(reference.precision_score(truth, prediction))
+    if truth.any() and not truth.all():
+        assert ours["balanced_accuracy"].value == pytest.approx(reference.balanced_accuracy_score(truth, prediction))
+        assert ours["auroc"].value == pytest.approx(reference.roc_auc_score(truth, score))
+        assert ours["average_precision"].value == pytest.approx(reference.average_precision_score(truth, score))
+
+
+def test_what_is_undefined_is_none() -> None:
+    never_yes = prediction_metrics(np.array([1, 0]), np.array([0, 0]), 10, rng())
+    assert never_yes["precision"].value is None
+    assert (never_yes["f1"].value, never_yes["recall"].value, never_yes["balanced_accuracy"].value) == (0.0, 0.0, 0.5)
+    no_positives = prediction_metrics(np.array([0, 0]), np.array([0, 1]), 10, rng())
+    assert [no_positives[m].value for m in ("recall", "f1", "balanced_accuracy", "precision")] == [None, None, None, 0.0]
+    assert probability_metrics(np.array([1, 1]), np.array([0.1, 0.2]), 10, rng())["auroc"].value is None
+
+
+def test_bootstrap_intervals_agree_with_theory() -> None:
+    """Recall 60 of 100: the binomial's normal interval is 0.6 ± 1.96 · 0.049."""
+    truth = np.repeat([True, False], 100)
+    prediction = np.concatenate([np.arange(100) < 60, np.arange(100) < 30])
+    recall = prediction_metrics(truth, prediction, 20_000, rng())["recall"]
+    assert recall.ci_low == pytest.approx(0.504, abs=0.012)
+    assert recall.ci_high == pytest.approx(0.696, abs=0.012)
+
+
+def test_the_auroc_interval_agrees_with_a_plain_bootstrap() -> None:
+    draw = np.random.default_rng(5)
+    truth = np.repeat([True, False], 60)
+    score = np.round(draw.normal(truth * 0.8, 1.0), 1)
+    ours = probability_metrics(truth, score, 4000, rng())
+    plain = []
+    for _ in range(600):
+        pick = np.concatenate([draw.integers(0, 60, 60), draw.integers(60, 120, 60)])
+        plain.append((reference.roc_auc_score(truth[pick], score[pick]), reference.average_precision_score(truth[pick], score[pick])))
+    for name, (low, high) in zip(("auroc", "average_precision"), np.percentile(plain, [2.5, 97.5], axis=0).T, strict=True):
+        assert (ours[name].ci_low, ours[name].ci_high) == (pytest.approx(low, abs=0.025), pytest.approx(high, abs=0.025))
+
+
+def test_equal_seeds_give_equal_intervals() -> None:
+    truth, score = np.repeat([True, False], 20), np.linspace(0, 1, 40)
+    assert probability_metrics(truth, score, 100, rng()) == probability_metrics(truth, score, 100, rng())
+
+
+def test_floors_by_hand() -> None:
+    """25 positives, 75 negatives: always yes has precision ¼ and F1 2·25 / (2·25 + 75) = 0.4."""
+    expected = {"balanced_accuracy": 0.5, "f1": 0.4, "precision": 0.25, "recall": None, "auroc": 0.5, "average_precision": 0.25}
+    assert floors(25, 75) == expected
+    assert set(floors(0, 0).values()) == {None}
+
+
+def test_wilson_by_the_textbook() -> None:
+    """8 of 10 (Wilson 1927): 0.490 to 0.943."""
+    found = wilson(8, 10)
+    assert (found.value, found.ci_low, found.ci_high) == (0.8, pytest.approx(0.490, abs=5e-4), pytest.approx(0.943, abs=5e-4))
+    assert wilson(0, 0).value is None
+    assert wilson(0, 5).ci_low == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=30))
+def test_spearman_equals_scipy(points: list[tuple[int, int]]) -> None:
+    x, y = np.array(points).T
+    ours = spearman(x, y)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert ours is None
+    else:
+        assert ours == pytest.approx(spearmanr(x, y).statistic)

@@ -1,0 +1,84 @@
+"""The spill equals a dense reference, also across a crash."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resources.activation_spill import ActivationSpill, SpillError
+from resources.subject import SparseBatch
+
+ROWS, CONTEXT, WIDTH, BATCH = 12, 8, 30, 3
+BOUNDS = {"a": [0, 10, 11, 30], "b": [5, 20]}
+
+
+def dense(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = rng.random((ROWS, CONTEXT, WIDTH)).astype(np.float32) * 5
+    return np.where(rng.random(values.shape) < 0.1, values, 0)
+
+
+DENSE = {"a": dense(0), "b": dense(1)}
+
+
+def batch(name: str, start: int) -> SparseBatch:
+    part = DENSE[name][start : start + BATCH]
+    row, position, feature = np.nonzero(part)
+    return SparseBatch(
+        name, (row + start).astype("u4"), position.astype("u2"), feature.astype("u4"), part[row, position, feature], start + BATCH
+    )
+
+
+def check(spill: ActivationSpill) -> None:
+    for name, edges in BOUNDS.items():
+        for index, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+            flat = DENSE[name].reshape(-1, WIDTH)[:, low:high].T
+            feature, position = np.nonzero(flat)
+            found = spill.sorted_range(name, index)
+            np.testing.assert_array_equal(found[0], feature + low)
+            np.testing.assert_array_equal(found[1], position)
+            np.testing.assert_array_equal(found[2], flat[feature, position].astype(np.float16))
+            assert [array.dtype for array in found] == [np.uint32, np.uint32, np.float16]
+
+
+@pytest.mark.parametrize("buffer_bytes", [1, 1 << 30])
+def test_equals_the_dense_reference(tmp_path: Path, buffer_bytes: int) -> None:
+    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, buffer_bytes)
+    for start in range(0, ROWS, BATCH):
+        for name in BOUNDS:
+            spill.append(name, batch(name, start))
+    spill.flush()
+    assert spill.rows_done == ROWS
+    check(spill)
+
+
+def test_a_restart_cuts_off_what_the_crash_left(tmp_path: Path) -> None:
+    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
+    for name in BOUNDS:
+        spill.append(name, batch(name, 0))
+    spill.flush()
+    with next(iter(tmp_path.glob("*.bin"))).open("ab") as handle:
+        handle.write(b"torn")
+    (tmp_path / "001-00009.bin").write_bytes(b"unknown")
+    again = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
+    assert again.rows_done == BATCH
+    for start in range(again.rows_done, ROWS, BATCH):
+        for name in BOUNDS:
+            again.append(name, batch(name, start))
+    again.flush()
+    check(again)
+
+
+def test_tiny_and_huge_values_stay_positive_and_finite(tmp_path: Path) -> None:
+    spill = ActivationSpill(tmp_path, {"a": [0, 2]}, CONTEXT)
+    one = np.zeros(2, dtype="u4")
+    spill.append("a", SparseBatch("a", one, one.astype("u2"), np.arange(2, dtype="u4"), np.array([1e-20, 1e20], dtype="f4"), 1))
+    spill.flush()
+    value = spill.sorted_range("a", 0)[2]
+    assert (value > 0).all() and np.isfinite(value).all()
+
+
+def test_other_ranges_in_the_same_folder_are_refused(tmp_path: Path) -> None:
+    ActivationSpill(tmp_path, BOUNDS, CONTEXT).flush()
+    with pytest.raises(SpillError):
+        ActivationSpill(tmp_path, {"a": [0, 30]}, CONTEXT)

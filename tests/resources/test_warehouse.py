@@ -1,0 +1,64 @@
+"""The DuckDB file: views over whatever the lake holds, and every question in sql/."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
+from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES
+from interp_assets.warehouse import Warehouse
+from resources.lake import Lake
+from resources.warehouse import view_files
+
+
+def score(dictionary: str, feature: int, method: str, value: float | None, scorer: str = "detection") -> dict:
+    return {
+        "dictionary": dictionary, "feature_range": "00of16", "feature": feature, "explanation_method": method, "scorer": scorer,
+        "metric": "balanced_accuracy", "stratum": None, "value": value, "ci_low": value, "ci_high": value, "floor": 0.5,
+        "n_positive": 5, "n_negative": 5, "n_unanswered": 0, "outcome": "ok" if value is not None else "no_explanation",
+    }  # fmt: skip
+
+
+def warehouse(tmp_path: Path) -> Warehouse:
+    registry = DictionaryRegistry(tmp_path / "dictionaries")
+    for name, kind, k in (("sae", "sae_lens", None), ("neurons", "topk_neurons", 4)):
+        registry.write(DictionaryRecord(key=f"m/09/{name}", hook="h", kind=kind, width=8, k=k, source="x" if k is None else None))
+    return Warehouse(tmp_path / "warehouse.duckdb", Lake(str(tmp_path / "lake"), SCHEMA_VERSION), registry)
+
+
+def test_every_view_answers_on_an_empty_lake(tmp_path: Path) -> None:
+    house = warehouse(tmp_path)
+    views = house.build()
+    assert set(views) == {t.name for t in TABLES} | set(view_files())
+    with house.open() as connection:
+        for view in views:
+            assert connection.execute(f"SELECT count(*) FROM {view}").fetchone() == (0,), view
+
+
+def test_scores_show_up_in_the_views_with_medians_worked_out_by_hand(tmp_path: Path) -> None:
+    house = warehouse(tmp_path)
+    for name, values in (("sae", [0.6, 0.8, 1.0, None]), ("neurons", [0.5, 0.5, 0.7])):
+        rows = [score(f"m/09/{name}", i, "max_act", v) for i, v in enumerate(values)]
+        rows += [score(f"m/09/{name}", i, "shuffled", 0.5) for i in range(len(values))]
+        table = pa.Table.from_pylist(rows, schema=SCORES.schema)
+        cell = {"scorer": "detection", "dictionary": f"m/09/{name}", "feature_range": "00of16"}
+        house.lake.write(SCORES.name, cell, SCORES.schema, table, "v")
+    house.build()
+    with house.open() as connection:
+        method = "SELECT n_features, n_unscored, median, floor FROM scores_by_method WHERE dictionary = 'm/09/sae' AND explanation_method = 'max_act'"
+        assert connection.execute(method).fetchall() == [(3, 1, 0.8, 0.5)]
+        against = "SELECT sae_median, neuron_median, difference FROM sae_against_neurons WHERE explanation_method = 'max_act'"
+        sae, neurons, difference = connection.execute(against).fetchone()
+        assert (sae, neurons, round(difference, 9)) == (0.8, 0.5, 0.3)
+        lift = "SELECT feature, round(lift, 9) FROM explanation_against_shuffled WHERE dictionary = 'm/09/sae' AND lift IS NOT NULL ORDER BY feature"
+        assert connection.execute(lift).fetchall() == [(0, 0.1), (1, 0.3), (2, 0.5)]
+
+
+def test_readers_keep_reading_while_the_file_is_rebuilt(tmp_path: Path) -> None:
+    house = warehouse(tmp_path)
+    house.build()
+    with house.open() as reader:
+        house.build()
+        assert reader.execute("SELECT count(*) FROM scores").fetchone() == (0,)
+        with house.open() as second:
+            assert second.execute("SELECT count(*) FROM dictionaries").fetchone() == (2,)

@@ -1,0 +1,58 @@
+"""Settings: closed, frozen, overridden in the right order."""
+
+from pathlib import Path
+
+import pytest
+
+from interp_assets.settings import PlatformSettings, StageSettings, UserError, fingerprint, merged
+
+
+def test_defaults_are_the_papers() -> None:
+    stages = PlatformSettings().stage_settings({})
+    assert (stages.examples.n_shown, stages.examples.n_held_out, stages.examples.min_activating) == (40, 100, 200)
+    assert (stages.scoring.per_prompt, stages.scoring.threshold) == (5, 0.3)
+
+
+def test_the_record_overrides_the_site_overrides_the_paper() -> None:
+    site = PlatformSettings(stages={"examples": {"n_shown": 20, "n_held_out": 50}})
+    stages = site.stage_settings({"examples": {"n_shown": 10}})
+    assert (stages.examples.n_shown, stages.examples.n_held_out, stages.examples.n_non_activating) == (10, 50, 100)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"examples": {"n_showed": 3}}, "examples.n_showed"),
+        ({"exmaples": {}}, "exmaples"),
+        ({"scoring": {"per_prompt": "five"}}, "scoring.per_prompt"),
+        ({"scoring": {"fuzzing_negatives": "easy"}}, "scoring.fuzzing_negatives"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(overrides: dict, named: str) -> None:
+    with pytest.raises(UserError, match=named.replace(".", r"\.")):
+        PlatformSettings().stage_settings(overrides)
+
+
+def test_a_site_file_is_read_and_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    assert PlatformSettings.read(path) == PlatformSettings()
+    path.write_text("scorer: {backend: openai, model: llama, options: {base_url: http://127.0.0.1:8000/v1}}")
+    assert PlatformSettings.read(path).scorer.options["base_url"].startswith("http://127")
+    path.write_text("scorer: {backend: gpt}")
+    with pytest.raises(UserError, match=r"settings.yaml.*\n.*scorer.backend"):
+        PlatformSettings.read(path)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError):
+        StageSettings().seed = 3  # type: ignore[misc]
+
+
+def test_fingerprints_differ_exactly_when_a_part_differs() -> None:
+    assert fingerprint(StageSettings(), 1) == fingerprint(StageSettings(), 1)
+    assert fingerprint(StageSettings(), 1) != fingerprint(StageSettings(), 2)
+    assert fingerprint(StageSettings(seed=1), 1) != fingerprint(StageSettings(), 1)
+
+
+def test_merging_goes_key_by_key() -> None:
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "e": 5}) == {"a": {"b": 4, "c": 2}, "d": 3, "e": 5}
