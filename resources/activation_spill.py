@@ -117,7 +117,10 @@ class ActivationSpill:
         return self.folder / f"{self._names[name]}-{index:05d}.bin"
 
     def _plan(self) -> dict[str, object]:
-        return {"context_tokens": self.context_tokens, "bounds": {name: edges.tolist() for name, edges in sorted(self.bounds.items())}}
+        return {
+            "context_tokens": self.context_tokens,
+            "bounds": {name: edges.tolist() for name, edges in sorted(self.bounds.items())},
+        }
 
     def _write_marker(self) -> None:
         marker = {"plan": self._plan(), "rows_done": self._rows_on_disk, "sizes": self._sizes}

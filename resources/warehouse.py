@@ -50,7 +50,7 @@ def open_warehouse(path: Path) -> duckdb.DuckDBPyConnection:
 def _select(connection: duckdb.DuckDBPyConnection, lake_root: str, name: str, schema: pa.Schema) -> str:
     """SELECT over a table's Parquet files, or over nothing with the table's types while there is no file."""
     pattern = f"{lake_root}/{name}/**/part-0.parquet".replace("'", "''")
-    if connection.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchone() != (0,):
+    if connection.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchall() != [(0,)]:
         return f"SELECT * FROM read_parquet('{pattern}', hive_partitioning = false)"
     plain = pa.schema([pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
     connection.register("empty_arrow", plain.empty_table())

@@ -25,7 +25,7 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
     with warehouse_file.open() as connection:
         for view in views:
             try:
-                counts.append((view, connection.execute(f"SELECT count(*) FROM {view}").fetchone()[0]))
+                counts.append((view, connection.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]))
             except Exception as error:
                 failed[view] = str(error)
         scores = connection.execute(

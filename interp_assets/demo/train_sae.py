@@ -130,7 +130,11 @@ def train(recipe: Recipe, work: Path, out: Path) -> None:
 
     torch.manual_seed(recipe.seed)
     metadata = SAEMetadata(
-        model_name=recipe.model, hook_name=recipe.hook, hf_hook_name=recipe.hf_hook, context_size=recipe.context_tokens, prepend_bos=True
+        model_name=recipe.model,
+        hook_name=recipe.hook,
+        hf_hook_name=recipe.hf_hook,
+        context_size=recipe.context_tokens,
+        prepend_bos=True,
     )
     sae = TopKTrainingSAE(
         TopKTrainingSAEConfig(

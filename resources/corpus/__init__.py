@@ -1,7 +1,7 @@
 """Documents to take the token sample from: built-in sources that need no network, your own files, or a hub dataset.
 
-    read_documents(["sotu", "python-source"], seed=0)
-    read_documents(["jsonl:/data/pile.jsonl#text"], seed=0)
+read_documents(["sotu", "python-source"], seed=0)
+read_documents(["jsonl:/data/pile.jsonl#text"], seed=0)
 """
 
 import random

@@ -159,7 +159,9 @@ def _refuse_unusable(source: str, config: dict[str, Any], architecture: str, wei
     if architecture not in WEIGHT_NAMES:
         raise DictionaryError(f"SAE {source} has architecture {architecture!r}; supported: {sorted(WEIGHT_NAMES)}.")
     needed = {*WEIGHT_NAMES[architecture], "W_enc", "W_dec"}
-    absent = sorted(needed - set(weights)) + sorted({"d_in", "d_sae"} - set(config)) + (["k"] * (architecture == "topk" and "k" not in config))
+    absent = (
+        sorted(needed - set(weights)) + sorted({"d_in", "d_sae"} - set(config)) + (["k"] * (architecture == "topk" and "k" not in config))
+    )
     if absent:
         raise DictionaryError(f"SAE {source} ({architecture}) lacks {absent} in its configuration or weights. Save it again with SAELens.")
     norm = config.get("normalize_activations", "none")
@@ -170,7 +172,9 @@ def _refuse_unusable(source: str, config: dict[str, Any], architecture: str, wei
         )
     shape, stated = tuple(weights["W_enc"].shape), (config["d_in"], config["d_sae"])
     if shape != stated:
-        raise DictionaryError(f"SAE {source} has W_enc of shape {shape}, but its cfg.json says d_in, d_sae = {stated}. One of them is wrong.")
+        raise DictionaryError(
+            f"SAE {source} has W_enc of shape {shape}, but its cfg.json says d_in, d_sae = {stated}. One of them is wrong."
+        )
 
 
 def _revision(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> str:

@@ -1,0 +1,29 @@
+"""The language models: explainer, scorer, judge and generator, through one interface. `load_language_model` is the way to get one."""
+
+from typing import Any
+
+from resources.language_models.interface import LanguageModel
+
+BACK_ENDS = ("transformers", "vllm", "openai")
+
+
+def load_language_model(backend: str, *, model: str, revision: str | None = None, **options: Any) -> LanguageModel:
+    """The model behind a back end; `options` are that back end's constructor arguments.
+
+    Raises ValueError for an unknown back end or option, naming what there is, and ImportError with the install command.
+    """
+    if backend not in BACK_ENDS:
+        raise ValueError(f"there is no back end {backend!r} to load; back ends are {', '.join(BACK_ENDS)} (scripted and replay are for tests)")
+    try:
+        if backend == "transformers":
+            from resources.language_models.transformers import TransformersModel as Model
+        elif backend == "vllm":
+            from resources.language_models.vllm import VLLMModel as Model
+        else:
+            from resources.language_models.openai import OpenAIModel as Model
+        return Model(model=model, revision=revision, **options)
+    except ImportError as error:
+        extra = {"vllm": 'pip install -c constraints.txt -e ".[gpu]"'}.get(backend, "pip install -c constraints.txt -e .")
+        raise ImportError(f"the {backend} back end is not installed ({error}). Install it: {extra}") from error
+    except TypeError as error:
+        raise ValueError(f"options of the {backend} back end: {error}. Correct `options` in settings.yaml.") from error

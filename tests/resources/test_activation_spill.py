@@ -1,5 +1,6 @@
 """The spill equals a dense reference, also across a crash."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def batch(name: str, start: int) -> SparseBatch:
 
 def check(spill: ActivationSpill) -> None:
     for name, edges in BOUNDS.items():
-        for index, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+        for index, (low, high) in enumerate(pairwise(edges)):
             flat = DENSE[name].reshape(-1, WIDTH)[:, low:high].T
             feature, position = np.nonzero(flat)
             found = spill.sorted_range(name, index)

@@ -33,7 +33,13 @@ def saved(folder: Path, architecture: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("architecture", ["topk", "jumprelu", "standard", "gated"])
 @pytest.mark.parametrize(
-    "options", [{}, {"apply_b_dec_to_input": False}, {"normalize_activations": "constant_norm_rescale"}, {"normalize_activations": "layer_norm"}]
+    "options",
+    [
+        {},
+        {"apply_b_dec_to_input": False},
+        {"normalize_activations": "constant_norm_rescale"},
+        {"normalize_activations": "layer_norm"},
+    ],
 )
 def test_encoder_and_decoder_equal_sae_lens(tmp_path: Path, architecture: str, options: dict[str, Any]) -> None:
     theirs = saved(tmp_path, architecture, **options)
@@ -76,7 +82,7 @@ def test_self_check_of_a_perfect_dictionary_and_of_a_bad_one(tmp_path: Path) -> 
     assert self_check(random, x).fvu >= 1
     with pytest.raises(DictionaryError, match=r"L0 = \d+\.\d .*FVU = \d+\.\d+ \(must be below 1\)"):
         refuse_bad_dictionary(random, x)
-    with pytest.raises(DictionaryError, match="reads 12 dimensions, but .* has 7"):
+    with pytest.raises(DictionaryError, match=r"reads 12 dimensions, but .* has 7"):
         self_check(random, torch.randn(5, 7))
 
 

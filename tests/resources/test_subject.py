@@ -45,7 +45,9 @@ def test_residual_equals_hidden_states(subject: SubjectModel, rows: np.ndarray) 
 def test_nothing_deeper_than_the_hook_runs(subject: SubjectModel, rows: np.ndarray) -> None:
     ran: list[str] = []
     handles = [
-        module.register_forward_pre_hook(lambda _m, _i, name=name: ran.append(name)) for name, module in subject.model.named_modules() if name
+        module.register_forward_pre_hook(lambda _m, _i, name=name: ran.append(name))
+        for name, module in subject.model.named_modules()
+        if name
     ]
     subject.hook_values(rows, [RESIDUAL, "blocks.3.hook_mlp_out"])
     for handle in handles:
@@ -111,7 +113,7 @@ def test_families(family: str, hook: str, module: str, side: str) -> None:
 
 
 def test_wrong_width_is_refused(subject: SubjectModel, rows: np.ndarray) -> None:
-    with pytest.raises(DictionaryError, match="reads 99 dimensions, but .* has 1536"):
+    with pytest.raises(DictionaryError, match=r"reads 99 dimensions, but .* has 1536"):
         list(subject.sparse_activations(rows, {"n": load_dictionary("neurons", hook=NEURONS, width=99)}))
 
 

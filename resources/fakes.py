@@ -1,0 +1,101 @@
+"""Deterministic stand-ins for the models: a tiny random transformer, a word tokenizer, and a scripted judge. For tests and dry runs.
+
+The subject is a real two-block Llama with random weights, so every hook, dictionary and harvest runs as it does in earnest; the
+language model answers by rule, so the whole graph takes seconds and comes out the same each time.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from resources.language_models.interface import ChoiceList, LanguageModel, Request
+from resources.language_models.scripted import ScriptedModel
+from resources.weights import ModelFolder
+
+WORDS = (
+    " the of and to in a is that it was for on are as with his they at be this from have or by one had not but what all were we when "
+    "your can said there use an each which she do how their if will up other about out many then them these so some her would make "
+    "like him into time has look two more write go see number no way could people my than first water been call who oil its now find "
+    "long down day did get come made may part king war law tax ship bread stone river night winter summer red blue green"
+).split(" ")[1:]
+SPECIAL = ("<unk>", "<bos>", "<eos>")
+
+
+class FakeTokenizer:
+    """One token a word of WORDS; the text of a token is the word with a space before it. Other words are <unk>."""
+
+    revision = "fake-tokenizer-1"
+    bos_token_id = 1
+    eos_token_id = 2
+    all_special_ids = (1, 2)
+    special_token_ids = frozenset(all_special_ids)
+
+    def encode(self, text: str) -> np.ndarray:
+        """int32 [n] ids."""
+        known = {word: number for number, word in enumerate(WORDS, start=len(SPECIAL))}
+        return np.asarray([known.get(word, 0) for word in re.findall(r"[a-z]+", text.lower())], dtype=np.int32)
+
+    def tokens(self, token_ids: Any) -> list[str]:
+        """The text of each id."""
+        texts = [*SPECIAL, *(f" {word}" for word in WORDS)]
+        return [texts[int(i)] for i in token_ids]
+
+
+class FakeModels:
+    """A `ModelProvider` of stand-ins. `asked` counts the requests that reached a language model, `loads` the model loads."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.loads = 0
+
+    def tokenizer(self, source: str, revision: str | None) -> FakeTokenizer:
+        """The word tokenizer, whatever is asked for."""
+        return FakeTokenizer()
+
+    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
+        """A two-block Llama of width 32 with 64 MLP neurons, its weights drawn with a fixed seed."""
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        from resources.subject import SubjectModel
+
+        self.loads += 1
+        config = LlamaConfig(
+            vocab_size=len(SPECIAL) + len(WORDS), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=4, bos_token_id=1, eos_token_id=2,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = LlamaForCausalLM(config).eval().requires_grad_(False)
+            for block in model.model.layers:
+                block.mlp.gate_proj.weight *= 20  # as spread out as a trained model's, so that neurons differ
+        folder = ModelFolder("fake-subject", None, "fake-subject", "1")
+        return SubjectModel(model, FakeTokenizer(), folder)  # type: ignore[arg-type]
+
+    def dictionary(self, **record: Any) -> Any:
+        """The real loader: neurons of the stand-in subject need no files."""
+        from resources.dictionaries import load_dictionary
+
+        return load_dictionary(**record)
+
+    def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
+        """A judge that names the first marked word as explanation and says 1 where that word stands in the text."""
+        self.loads += 1
+
+        def answer(request: Request) -> str:
+            self.asked += 1
+            return scripted_answer(request)
+
+        return ScriptedModel(answer)
+
+
+def scripted_answer(request: Request) -> str:
+    """The judge's reply: a tagged explanation, or a 0/1 list over the numbered texts of the last message."""
+    question = request.messages[-1].content
+    if not isinstance(request.reply_format, ChoiceList):
+        marked = re.findall(r"<<\s*([^<>]+?)\s*>>", question)
+        return f"[EXPLANATION]: the word {marked[0].split()[0] if marked else 'nothing'}"
+    description, *texts = re.split(r"\nText \d+: ", question)
+    word = description.split()[-1]
+    return str([int(word in re.split(r"\W+", text)) for text in texts])

@@ -1,0 +1,96 @@
+"""Asking: equal questions once, stored answers from the store, the rest as one flat batch, every reply kept as it comes."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
+from resources.language_models.reply_store import ReplyStore
+
+FLUSH_REPLIES = 64
+FLUSH_SECONDS = 5.0
+PROGRESS_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is: questions asked of the model and answered; `rate` answers a second; `eta_seconds` None before the first."""
+
+    done: int
+    total: int
+    from_store: int
+    rate: float
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that one call may spend, in tokens (prompt and completion, cached ones too). None: no bound."""
+
+    tokens: int | None = None
+
+
+class BudgetExhausted(RuntimeError):
+    """The budget was reached. What was answered is kept; the same call with a larger budget asks only the rest."""
+
+
+def ask_all(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    store: ReplyStore,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    budget: Budget = Budget(),  # noqa: B008  (immutable)
+) -> Iterator[tuple[int, Reply, bool]]:
+    """(index into requests, reply, whether it was in the store), every index exactly once.
+
+    Stored replies come first. The others are asked in one batch, ordered so that requests with the same leading messages stand
+    together, and kept at most FLUSH_REPLIES or FLUSH_SECONDS after they come; an error is a reply that is not kept. Closing the
+    iterator, or an exception in the model, keeps what has come. Raises `UnsupportedRequest` before anything is asked and
+    `BudgetExhausted` with the numbers.
+    """
+    refuse_unsupported(model, requests)
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, request in enumerate(requests):
+        places[request_key(model.identity, request)].append(index)
+    stored = store.get_many(places)
+    for key in places:
+        if key in stored:
+            yield from ((index, stored[key], True) for index in places[key])
+    missing = _prefixes_together([key for key in places if key not in stored], {k: requests[v[0]] for k, v in places.items()})
+    started = reported = flushed = time.monotonic()
+    spent, done = 0, 0
+    try:
+        for number, reply in model.ask([requests[places[key][0]] for key in missing]):
+            key = missing[number]
+            store.append(key, model.identity, reply)
+            done += 1
+            now = time.monotonic()
+            if store.n_pending >= FLUSH_REPLIES or now - flushed > FLUSH_SECONDS:
+                store.flush()
+                flushed = now
+            if now - reported > PROGRESS_SECONDS or done == len(missing):
+                reported = now
+                rate = done / max(now - started, 1e-9)
+                on_progress(Progress(done, len(missing), len(stored), rate, (len(missing) - done) / rate))
+            first, *copies = places[key]
+            yield first, reply, False
+            yield from ((index, reply, True) for index in copies)
+            spent += reply.prompt_tokens + reply.completion_tokens
+            if budget.tokens is not None and spent >= budget.tokens and done < len(missing):
+                raise BudgetExhausted(
+                    f"the budget of {budget.tokens:,} tokens is spent ({spent:,}) after {done} of {len(missing)} questions; their replies "
+                    "are kept. Raise the budget and run again to ask the rest."
+                )
+    finally:
+        store.flush()
+        store.compact()
+
+
+def _prefixes_together(keys: list[str], request_of: dict[str, Request]) -> list[str]:
+    """The keys with equal leading messages side by side, groups and members in order of first appearance."""
+    groups: dict[object, list[str]] = defaultdict(list)
+    for key in keys:
+        request = request_of[key]
+        groups[request.messages[: request.shared_messages]].append(key)
+    return [key for group in groups.values() for key in group]

@@ -1,0 +1,48 @@
+"""Which requests share a prompt prefix, and how what is left of them is packed into batches. Pure: token ids in, indices out."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+MIN_PREFIX_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class PrefixBatch:
+    """Requests that run together: `prefix` token ids that all of them begin with (may be empty), `indices` into the requests.
+
+    `first_of_prefix` is true for the batch in which the prefix is computed.
+    """
+
+    prefix: tuple[int, ...]
+    indices: tuple[int, ...]
+    first_of_prefix: bool
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    """Length of the longest common prefix that leaves every sequence at least one token; 0 for no sequences."""
+    if not sequences:
+        return 0
+    low, high = min(sequences), max(sequences)
+    shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return min(shared, min(len(sequence) for sequence in sequences) - 1)
+
+
+def prefix_batches(prompts: Sequence[Sequence[int]], groups: Sequence[Hashable], batch_tokens: int) -> Iterator[PrefixBatch]:
+    """Every index once, in batches of one group and of similar length whose padded rest is at most `batch_tokens` tokens.
+
+    Groups come in order of first appearance, the longest rests of a group first, so that memory is at its peak at the start. A prompt
+    longer than `batch_tokens` has a batch of its own.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    for indices in members.values():
+        shared = common_prefix([prompts[i] for i in indices]) if len(indices) > 1 else 0
+        shared = shared if shared >= MIN_PREFIX_TOKENS else 0
+        prefix = tuple(prompts[indices[0]][:shared])
+        indices.sort(key=lambda i: (-len(prompts[i]), i))
+        first = 0
+        while first < len(indices):
+            size = max(1, batch_tokens // (len(prompts[indices[first]]) - shared))
+            yield PrefixBatch(prefix, tuple(indices[first : first + size]), first == 0)
+            first += size

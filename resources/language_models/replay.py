@@ -1,0 +1,43 @@
+"""The `replay` back end: recorded replies and nothing else, so that a run can be repeated where its model is not."""
+
+from collections.abc import Iterator, Sequence
+
+from resources.language_models.interface import Capability, ModelIdentity, Reply, Request, request_key
+from resources.language_models.reply_store import ReplyStore
+
+
+class MissingRecording(LookupError):
+    """A request that the recording does not hold."""
+
+
+class ReplayModel:
+    """Answers as the model `identity` once did. Raises `MissingRecording` naming the first request that it never answered."""
+
+    def __init__(self, store: ReplyStore, identity: ModelIdentity) -> None:
+        self._store = store
+        self._identity = identity
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The recorded model's own, so that requests have the addresses under which they were recorded."""
+        return self._identity
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Whatever was recorded."""
+        return frozenset({"answer_probabilities", "structured_reply", "prompt_logprobs", "token_logprobs"})
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Recorded replies, in order."""
+        keys = [request_key(self._identity, request) for request in requests]
+        found = self._store.get_many(keys)
+        for index, (key, request) in enumerate(zip(keys, requests, strict=True)):
+            if key not in found:
+                raise MissingRecording(
+                    f"no recorded reply of {self._identity.model} ({self._identity.revision}) in {self._store.folder} to request {key[:12]}, "
+                    f"which ends: …{request.messages[-1].content[-120:]!r}. Record it by running once with the model itself."
+                )
+            yield index, found[key]
+
+    def close(self) -> None:
+        """Nothing to free."""

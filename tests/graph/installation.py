@@ -1,0 +1,68 @@
+"""A small installation on stand-in models, and ways to run its graph."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from interp_assets.definitions import ASSETS, definitions
+from interp_assets.dictionaries import DictionaryRecord, TokenSampleSettings
+from interp_assets.home import Home
+from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS
+from resources.fakes import FakeModels
+
+STAGES = {
+    "examples": {"window_tokens": 8, "n_shown": 6, "n_held_out": 10, "n_non_activating": 10, "min_activating": 12, "n_strata": 5},
+    "scoring": {"n_bootstrap": 50},
+}
+KEY = "fake/00/neurons"
+
+
+class Installation:
+    """One home with its instance and stand-in models."""
+
+    def __init__(self, root: Path, corpus: Path) -> None:
+        self.home = Home(root, str(root / "lake"))
+        self.models = FakeModels()
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.corpus = corpus
+
+    def record(self, key: str = KEY, **changes: object) -> DictionaryRecord:
+        """Neurons of the stand-in subject, eight kept a token."""
+        sample = TokenSampleSettings(corpus=(f"text:{self.corpus}/*.txt",), n_tokens=8192, context_tokens=64)
+        fields = {"key": key, "hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 8, "width": 64, "token_sample": sample}
+        return DictionaryRecord(**{**fields, "stages": STAGES, **changes})  # type: ignore[arg-type]
+
+    def register(self, *records: DictionaryRecord) -> None:
+        """Write the records and add their partitions."""
+        for record in records:
+            self.home.registry.write(record)
+            self.instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
+
+    def run(self, *names: str, key: str = KEY, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        """Materialise assets of one dictionary (all of its ranges) in one run."""
+        selected = [asset for asset in ASSETS if "/".join(asset.key.path) in names]
+        assert len(selected) == len(names), names
+        first, last = (key, key)
+        if isinstance(selected[0].partitions_def, dg.MultiPartitionsDefinition):
+            first, last = f"{key}|{FEATURE_RANGE_KEYS[0]}", f"{key}|{FEATURE_RANGE_KEYS[-1]}"
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        return dg.materialize(
+            ASSETS,
+            selection=selected,
+            instance=self.instance,
+            resources=dict(definitions(self.home, self.models).resources or {}),
+            tags=tags if selected[0].partitions_def else {},
+            raise_on_error=raise_on_error,
+        )
+
+    def run_all(self, key: str = KEY) -> None:
+        """The whole graph of one dictionary, in the three runs that a backfill makes of it."""
+        self.run("token_sample", "activation_shards", key=key)
+        ranged = [a for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
+        self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
+        self.run("warehouse")
+
+    def lake_bytes(self) -> dict[str, bytes]:
+        """Every file of the lake."""
+        root = Path(self.home.lake.root)
+        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}

@@ -1,0 +1,55 @@
+"""What the UI shows before anything runs: assets, groups, descriptions, schemas, the README's table."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from interp_assets.definitions import ASSETS, defs
+from interp_assets.domain.explaining import BASELINES, EXPLAINERS
+from interp_assets.domain.scoring import SCORERS
+from interp_assets.tables import TABLES
+from resources.warehouse import view_files
+
+README = Path(__file__).parents[2] / "README.md"
+NAMES = {"/".join(asset.key.path): asset for asset in ASSETS}
+
+
+def table_rows(after: str) -> list[str]:
+    """First cells of the Markdown table that follows a marker in the README."""
+    text = README.read_text().split(after, 1)[1]
+    return re.findall(r"^\| `([^`]+)`", text.split("\n## ", 1)[0].split("\n<!--", 1)[0], re.M)
+
+
+def test_definitions_load_and_validate() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_method_has_its_asset() -> None:
+    expected = {"token_sample", "activation_shards", "examples", "warehouse"}
+    expected |= {f"explanations/{m.NAME}" for m in (*EXPLAINERS, *BASELINES)} | {f"scores/{s.NAME}" for s in SCORERS}
+    assert set(NAMES) == expected
+
+
+def test_every_asset_has_what_an_operator_looks_for() -> None:
+    for name, asset in NAMES.items():
+        assert asset.group_names_by_key[asset.key] != "default", name
+        spec = asset.specs_by_key[asset.key]
+        assert spec.description and spec.owners and spec.kinds and spec.code_version, name
+        assert list(asset.check_specs), f"{name} has no check"
+        if asset.partitions_def is not None:
+            assert "dagster/column_schema" in spec.metadata and asset.backfill_policy == dg.BackfillPolicy.single_run(), name
+
+
+def test_the_readme_lists_the_assets_tables_and_views_that_there_are() -> None:
+    assert table_rows("<!-- assets -->") == list(NAMES)
+    assert table_rows("<!-- tables -->") == [table.name for table in TABLES]
+    assert table_rows("<!-- views -->") == list(view_files())
+
+
+def test_loading_the_definitions_loads_no_model_library() -> None:
+    code = "import sys, interp_assets.definitions; print([m for m in ('torch', 'transformers', 'vllm', 'sae_lens', 'openai') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]", result.stdout
