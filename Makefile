@@ -13,7 +13,7 @@ demo: install-demo
 	@$(BIN)/interp demo --port $(PORT)
 
 ui: install
-	@mkdir -p $(DAGSTER_HOME) && cp -n dagster.yaml $(DAGSTER_HOME)/dagster.yaml || true
+	@$(BIN)/python -c "from interp_assets.home import Home; from interp_assets.server import prepare_instance; prepare_instance(Home.from_environment())"
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: install-dev

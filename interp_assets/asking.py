@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from resources.language_models.asking import Progress, ask_all
-from resources.language_models.ledger import price_usd
-from resources.language_models.reply_store import ReplyStore
 
 from interp_assets.domain.prompts import Prompt
 from interp_assets.partitions import RangeKey
 from interp_assets.tables import LEDGER
+from resources.language_models.asking import Progress, ask_all
 from resources.language_models.interface import ChoiceList, FreeText, LanguageModel, Message, Reply, Request, request_key
+from resources.language_models.ledger import price_usd
+from resources.language_models.reply_store import ReplyStore
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def request_of(prompt: Prompt) -> Request:
         max_reply_tokens=prompt.max_reply_tokens,
         temperature=prompt.temperature,
         reply_format=FreeText() if prompt.answer_count is None else ChoiceList(prompt.answer_count),
+        line_prefix=prompt.line_prefix,
         shared_messages=prompt.shared_messages,
     )
 

@@ -13,12 +13,14 @@ from interp_assets.server import DagsterServer, ServerError
 LAUNCH = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename
   ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } ... on UnauthorizedError { message }
   ... on PartitionKeysNotFoundError { message } } }"""
+ACTIVE = """{ partitionBackfillsOrError(status: REQUESTED, limit: 100) { ... on PartitionBackfills { results { id title } } } }"""
 STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status error { message } } } }"
 RUNS = """query($id: String!) { runsOrError(filter: {tags: [{key: "dagster/backfill", value: $id}]}) { ... on Runs { results {
   runId status } } } }"""
 EVENTS = """query($run: ID!, $cursor: String) { logsForRun(runId: $run, afterCursor: $cursor, limit: 500) { ... on EventConnection {
   cursor hasMore events { __typename ... on MessageEvent { message level stepKey }
   ... on ExecutionStepFailureEvent { error { message cause { message } } } } } } }"""
+RUN_FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 FINISHED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
 
 
@@ -61,21 +63,31 @@ def partitions_by_asset(
 
 
 def launch_backfill(server: DagsterServer, selectors: list[dict[str, Any]], title: str) -> str:
-    """Id of the backfill just launched. Raises `ServerError` with Dagster's own words when it is refused."""
+    """Id of the backfill just launched, or of one under this title that an interrupted command left running.
+
+    Raises `ServerError` with Dagster's own words when it is refused.
+    """
+    for active in server.query(ACTIVE)["partitionBackfillsOrError"].get("results", []):
+        if active["title"] == title:
+            return active["id"]
     answer = server.query(LAUNCH, p={"partitionsByAssets": selectors, "title": title})["launchPartitionBackfill"]
     if "backfillId" not in answer:
         raise ServerError(f"Dagster refused the backfill: {answer.get('message', answer['__typename'])}")
     return answer["backfillId"]
 
 
-def follow_backfill(server: DagsterServer, backfill_id: str, say: Callable[[str], None], poll_seconds: float = 1.0) -> BackfillResult:
+def follow_backfill(server: DagsterServer, backfill_id: str, say: Callable[[str], None], poll_seconds: float = 2.0) -> BackfillResult:
     """The backfill's end, after passing every log line of its runs to `say` as it comes."""
     cursors: dict[str, str | None] = {}
+    ended: set[str] = set()
     errors: list[str] = []
     while True:
         answer = server.query(STATUS, id=backfill_id)["partitionBackfillOrError"]
         for run in reversed(server.query(RUNS, id=backfill_id)["runsOrError"]["results"]):
-            cursors[run["runId"]] = _new_events(server, run["runId"], cursors.get(run["runId"]), say, errors)
+            if run["runId"] not in ended:
+                cursors[run["runId"]] = _new_events(server, run["runId"], cursors.get(run["runId"]), say, errors)
+            if run["status"] in RUN_FINISHED:
+                ended.add(run["runId"])
         if answer["status"] in FINISHED:
             if answer.get("error"):
                 errors.append(answer["error"]["message"])

@@ -1,10 +1,12 @@
 """`interp`: register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
 
-import sys
+import contextlib
 import time
+import warnings
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -19,10 +21,26 @@ class OutputFormat(StrEnum):
     json = "json"
 
 
-def fail(message: object) -> None:
+def fail(message: object) -> NoReturn:
     """Print one error and leave with status 1."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """A user's mistakes, and an interrupt, end the command with one message instead of a traceback."""
+    from interp_assets.server import ServerError
+    from interp_assets.settings import UserError
+    from resources.lake import LakeError
+
+    try:
+        yield
+    except (UserError, ServerError, LakeError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command(epilog="Example: interp register my-sae.yaml")
@@ -32,15 +50,12 @@ def register(
 ) -> None:
     """Validate a dictionary record, check that it loads and explains its hook, and register it as a partition of the graph."""
     from interp_assets.home import Home
-    from interp_assets.registration import RegistrationError, register_record
-    from interp_assets.settings import UserError
+    from interp_assets.registration import register_record
 
-    if not record.exists():
-        fail(f"there is no file {record}")
-    try:
+    if not record.is_file():
+        fail(f"there is no file {record}; `interp dictionaries --example` prints a record to start from")
+    with clear_errors():
         result = register_record(Home.from_environment(), record.read_text(), str(record), check=check, say=typer.echo)
-    except (UserError, RegistrationError) as error:
-        fail(error)
     typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
     typer.echo(f"next: interp backfill {result.key}")
 
@@ -76,20 +91,17 @@ def backfill(
     from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
     from interp_assets.definitions import ASSETS
     from interp_assets.home import Home
-    from interp_assets.server import ServerError, running_server
-    from interp_assets.settings import UserError
+    from interp_assets.server import running_server
 
     home = Home.from_environment()
-    try:
+    with clear_errors():
         for key in dictionary:
             home.registry.get(key)
         selectors = partitions_by_asset(ASSETS, dictionary, only or ())
         with running_server(home, port) as server:
-            backfill_id = launch_backfill(server, selectors, f"interp backfill {' '.join(dictionary)}")
+            backfill_id = launch_backfill(server, selectors, f"interp backfill {' '.join([*dictionary, *(only or [])])}")
             typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
             result = follow_backfill(server, backfill_id, typer.echo)
-    except (UserError, ServerError) as error:
-        fail(error)
     if not result.succeeded:
         fail("\n".join(result.errors) or f"backfill {backfill_id} did not complete")
     typer.echo(f"backfill {backfill_id} is complete")
@@ -103,20 +115,23 @@ def query(
 ) -> None:
     """Answer a named view or SQL from the warehouse."""
     import duckdb
+    import polars as pl
 
     from interp_assets.home import Home
 
-    warehouse = Home.from_environment().warehouse
-    views = warehouse.build()
+    with clear_errors():
+        warehouse = Home.from_environment().warehouse
+        views = warehouse.build()
     if sql == "views":
         typer.echo("\n".join(["dictionaries", *views]))
         return
     statement = f"SELECT * FROM {sql}" if sql in ("dictionaries", *views) else sql
     if " " not in sql.strip() and statement == sql:
         fail(f"no view is called {sql!r}; views are dictionaries, {', '.join(views)}")
+    warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
     with warehouse.open() as connection:
         try:
-            frame = connection.execute(statement).pl()
+            frame = pl.from_arrow(connection.execute(statement).to_arrow_table())
         except duckdb.Error as error:
             fail(f"{error}\nviews are dictionaries, {', '.join(views)}")
     print_frame(frame, output, limit)
@@ -181,22 +196,13 @@ def demo(port: Annotated[int, typer.Option(help="port of a running `make ui`; on
     """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""
     from interp_assets.demo.run import run_demo
     from interp_assets.home import Home
-    from interp_assets.server import ServerError
-    from interp_assets.settings import UserError
 
     started = time.monotonic()
-    try:
+    with clear_errors():
         frame, message = run_demo(Home.from_environment(), port, typer.echo)
-    except (UserError, ServerError) as error:
-        fail(error)
     print_frame(frame, OutputFormat.table, 0)
     typer.echo(f"{message} ({time.monotonic() - started:.0f} s)")
 
 
-def main() -> None:
-    """Entry point for `python -m interp_assets.cli`."""
-    app()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

@@ -1,6 +1,5 @@
 """Dictionary records: one small YAML file says everything about a dictionary, and its presence registers it."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,7 +60,7 @@ class DictionaryRecord(Closed):
     def _legal_key(cls, key: str) -> str:
         return check_dictionary_key(key)
 
-    @cached_property
+    @property
     def selected_features(self) -> np.ndarray:
         """uint32 [W]: the features that the record selects, ascending; all of them when it names no subset."""
         if self.features is None:
@@ -84,7 +83,7 @@ class DictionaryRecord(Closed):
         first, end = range_bounds(cell.index, len(self.selected_features))
         return self.selected_features[first:end]
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Changes when anything that shapes activations changes: not the description, nor the later stages' settings."""
         return fingerprint(self.model_copy(update={"description": "", "stages": {}}))

@@ -13,6 +13,11 @@ FEATURE_RANGE_KEYS = tuple(f"{index:02d}of{N_FEATURE_RANGES:02d}" for index in r
 FEATURE_RANGES = dg.StaticPartitionsDefinition(list(FEATURE_RANGE_KEYS))
 DICTIONARY_BY_RANGE = dg.MultiPartitionsDefinition({"dictionary": DICTIONARIES, "feature_range": FEATURE_RANGES})
 
+SUBJECT_POOL = "gpu_subject"
+EXPLAINER_POOL = "gpu_explainer"
+POOLS = (SUBJECT_POOL, EXPLAINER_POOL)
+"""Dagster pools that keep two models from sharing a card; one run at a time each, see dagster.yaml."""
+
 _DICTIONARY_KEY = re.compile(r"[A-Za-z0-9_:@.-]+/[A-Za-z0-9_:@-]+/[A-Za-z0-9_:@-]+")
 
 

@@ -8,6 +8,7 @@ from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.home import Home
 from interp_assets.partitions import DICTIONARIES
 from interp_assets.server import prepare_instance
+from interp_assets.settings import HarvestSettings, UserError
 
 EXAMPLE_RECORD = """\
 # One dictionary. Register it with: interp register my-sae.yaml
@@ -30,14 +31,10 @@ token_sample:
 """
 
 
-class RegistrationError(ValueError):
-    """The record is well formed, but what it names does not load or does not fit."""
-
-
 def register_record(home: Home, text: str, where: str, *, check: bool, say: Callable[[str], None]) -> DictionaryRecord:
     """The record in `text`, registered. With `check` the model, hook, width and self-check are tried first.
 
-    Raises `UserError` for a malformed record and `RegistrationError` for one that does not load; nothing is written then.
+    Raises `UserError` for a malformed record, and for one whose model or dictionary does not load; nothing is written then.
     """
     record = home.registry.parse(text, where)
     _ = record.selected_features
@@ -46,7 +43,7 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
         try:
             say(self_check_line(record))
         except (ValueError, OSError, RuntimeError) as error:
-            raise RegistrationError(f"dictionary {record.key} does not load: {error}") from error
+            raise UserError(f"dictionary {record.key} does not load: {error}") from error
     home.registry.write(record)
     prepare_instance(home)
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
@@ -61,7 +58,6 @@ def self_check_line(record: DictionaryRecord) -> str:
     from interp_assets.domain.packing import pack_documents
     from interp_assets.harvest import checked_dictionaries
     from interp_assets.samples import TokenSample
-    from interp_assets.settings import HarvestSettings
     from resources.corpus import read_documents
     from resources.model_provider import RealModels
 

@@ -10,12 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import httpx
 
 from interp_assets.home import Home
+from interp_assets.partitions import POOLS
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEFAULT_PORT = 3000
@@ -32,10 +35,14 @@ class DagsterServer:
 
     url: str
 
+    @cached_property
+    def _client(self) -> httpx.Client:
+        return httpx.Client(timeout=60)  # one for all requests: making one reads every certificate of the machine
+
     def query(self, query: str, **variables: Any) -> dict[str, Any]:
         """Data of a GraphQL request. Raises `ServerError` with the server's own message."""
         try:
-            response = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60)
+            response = self._client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
             response.raise_for_status()
         except httpx.HTTPError as error:
             raise ServerError(f"Dagster at {self.url} does not answer: {error}. Is `make ui` still running?") from None
@@ -59,6 +66,10 @@ def prepare_instance(home: Home) -> dict[str, str]:
     target = home.dagster / "dagster.yaml"
     if not target.exists():
         shutil.copy(PROJECT / "dagster.yaml", target)
+        # Dagster applies a pool's default limit only from the second time that it meets the pool.
+        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            for pool in POOLS:
+                instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
     return {**os.environ, "INTERP_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster), "PYTHONUNBUFFERED": "1"}
 
 

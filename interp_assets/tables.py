@@ -122,7 +122,8 @@ EXAMPLES = Table(
     ]),
 )  # fmt: skip
 EXPLANATIONS = Table(
-    "explanations", "one feature's explanation by one method", ("explanation_method", *BY_RANGE), ("dictionary", "feature", "explanation_method"),
+    "explanations", "one feature's explanation by one method", ("explanation_method", *BY_RANGE),
+    ("dictionary", "feature", "explanation_method"),
     pa.schema([
         DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD, OUTCOME,
         column("explanation", pa.string(), "text; null unless the outcome is ok", True),
@@ -184,7 +185,8 @@ SCORES = Table(
     ]),
 )  # fmt: skip
 LEDGER = Table(
-    "ledger", "what one feature's questions to one model cost, in one stage", ("asset", *BY_RANGE), ("asset", "dictionary", "feature", "explanation_method"),
+    "ledger", "what one feature's questions to one model cost, in one stage", ("asset", *BY_RANGE),
+    ("asset", "dictionary", "feature", "explanation_method"),
     pa.schema([
         column("asset", KEY, "asset that asked"),
         DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD,
@@ -200,5 +202,16 @@ LEDGER = Table(
 )  # fmt: skip
 
 TABLES = (
-    TOKEN_SAMPLES, DOCUMENTS, DICTIONARY_SAMPLES, ACTIVATIONS, FEATURE_STATISTICS, FEATURE_EXAMPLES, EXAMPLES, EXPLANATIONS, TRIALS, VERDICTS, SCORES, LEDGER,
-)  # fmt: skip
+    TOKEN_SAMPLES,
+    DOCUMENTS,
+    DICTIONARY_SAMPLES,
+    ACTIVATIONS,
+    FEATURE_STATISTICS,
+    FEATURE_EXAMPLES,
+    EXAMPLES,
+    EXPLANATIONS,
+    TRIALS,
+    VERDICTS,
+    SCORES,
+    LEDGER,
+)

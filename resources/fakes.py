@@ -13,12 +13,14 @@ from resources.language_models.interface import ChoiceList, LanguageModel, Reque
 from resources.language_models.scripted import ScriptedModel
 from resources.weights import ModelFolder
 
-WORDS = (
-    " the of and to in a is that it was for on are as with his they at be this from have or by one had not but what all were we when "
-    "your can said there use an each which she do how their if will up other about out many then them these so some her would make "
-    "like him into time has look two more write go see number no way could people my than first water been call who oil its now find "
-    "long down day did get come made may part king war law tax ship bread stone river night winter summer red blue green"
-).split(" ")[1:]
+WORDS = tuple(
+    """
+    the of and to in a is that it was for on are as with his they at be this from have or by one had not but what all were we when
+    your can said there use an each which she do how their if will up other about out many then them these so some her would make
+    like him into time has look two more write go see number no way could people my than first water been call who oil its now find
+    long down day did get come made may part king war law tax ship bread stone river night winter summer red blue green
+    """.split()  # noqa: SIM905
+)
 SPECIAL = ("<unk>", "<bos>", "<eos>")
 
 

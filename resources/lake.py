@@ -102,7 +102,7 @@ class Lake:
         options = {"compression": "zstd", **(writer_options or {})}
         with self.fs.open(temporary, "wb") as file:
             with pq.ParquetWriter(file, schema, **options) as writer:
-                for batch in [batches] if isinstance(batches, pa.Table) else batches:
+                for batch in (batches,) if isinstance(batches, pa.Table) else batches:
                     writer.write_table(batch.cast(schema), row_group_size=row_group_rows)
                     rows += batch.num_rows
             _sync(file)

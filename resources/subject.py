@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from resources.hook_points import HookPoint, UnknownHook, block_hook_names, resolve_hook
 from resources.language_models.interface import ModelIdentity
-from resources.weights import ModelFolder, resolve_model_folder
+from resources.weights import ModelFolder, load_causal_model, load_hf_tokenizer, resolve_model_folder
 
 if TYPE_CHECKING:
     import torch
@@ -56,17 +56,8 @@ class SubjectModel:
         `device` is "cuda" where there is one, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU (bfloat16 is slower
         there). Raises `WeightsError` for a source or revision that is not there.
         """
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         folder = resolve_model_folder(source, revision)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
-        hub = {"revision": folder.revision} if folder.hub_id else {}
-        model = AutoModelForCausalLM.from_pretrained(folder.location, dtype=getattr(torch, dtype), **hub)
-        tokenizer = AutoTokenizer.from_pretrained(folder.location, **hub)
-        model.requires_grad_(False)
-        return cls(model.eval().to(device), tokenizer, folder)
+        return cls(load_causal_model(folder, device, dtype), load_hf_tokenizer(folder), folder)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -84,11 +75,11 @@ class SubjectModel:
     @property
     def bos_token_id(self) -> int | None:
         """The token that begins every row; None for a model that has none."""
-        return self.tokenizer.bos_token_id
+        return cast("int | None", self.tokenizer.bos_token_id)
 
     @property
     def eos_token_id(self) -> int | None:
-        return self.tokenizer.eos_token_id
+        return cast("int | None", self.tokenizer.eos_token_id)
 
     @property
     def special_token_ids(self) -> frozenset[int]:

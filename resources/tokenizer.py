@@ -36,10 +36,7 @@ class Tokenizer:
 
 def load_tokenizer(source: str, revision: str | None = None) -> Tokenizer:
     """The tokenizer at `source` (see `resources.weights.resolve_model_folder`, whose errors it raises)."""
-    from transformers import AutoTokenizer
-
-    from resources.weights import resolve_model_folder
+    from resources.weights import load_hf_tokenizer, resolve_model_folder
 
     folder = resolve_model_folder(source, revision)
-    hub = {"revision": folder.revision} if folder.hub_id else {}
-    return Tokenizer(AutoTokenizer.from_pretrained(folder.location, **hub), folder.revision)
+    return Tokenizer(load_hf_tokenizer(folder), folder.revision)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 SQL_FOLDER = Path(__file__).resolve().parents[1] / "sql"
 
@@ -52,8 +53,7 @@ def _select(connection: duckdb.DuckDBPyConnection, lake_root: str, name: str, sc
     pattern = f"{lake_root}/{name}/**/part-0.parquet".replace("'", "''")
     if connection.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchall() != [(0,)]:
         return f"SELECT * FROM read_parquet('{pattern}', hive_partitioning = false)"
-    plain = pa.schema([pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
-    connection.register("empty_arrow", plain.empty_table())
-    connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM empty_arrow")
-    connection.unregister("empty_arrow")
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as empty:
+        pq.write_table(schema.empty_table(), empty.name)
+        connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM read_parquet('{empty.name}')")
     return f"SELECT * FROM _empty_{name}"

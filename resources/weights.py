@@ -13,6 +13,10 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED_PREFIX = "embedded:"
 CONVERSION_VERSION = 1
@@ -149,7 +153,9 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     source = str(gguf.parent)
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf.name, dtype=torch.float32)
     AutoTokenizer.from_pretrained(source, gguf_file=gguf.name).save_pretrained(folder)
@@ -193,3 +199,27 @@ def _checked(folder: ModelFolder, revision: str | None) -> ModelFolder:
             "Restore them, or register the model again with the new revision."
         )
     return folder
+
+
+def load_causal_model(folder: ModelFolder, device: str | None, dtype: str | None) -> "PreTrainedModel":
+    """The model in `folder`, in evaluation mode, without gradients.
+
+    `device` is "cuda" where there is one, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU (bfloat16 is slower there).
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
+    hub = {"revision": folder.revision} if folder.hub_id else {}
+    model = AutoModelForCausalLM.from_pretrained(folder.location, dtype=getattr(torch, dtype), **hub)
+    return model.requires_grad_(False).eval().to(device)
+
+
+def load_hf_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerBase":
+    """The tokenizer in `folder`."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder.location, **({"revision": folder.revision} if folder.hub_id else {}))

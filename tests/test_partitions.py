@@ -1,5 +1,7 @@
 """The two axes: keys, ranges and bounds."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from interp_assets.partitions import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, Range
 def test_ranges_cover_every_selected_feature_once(n_selected: int) -> None:
     bounds = [range_bounds(i, n_selected) for i in range(N_FEATURE_RANGES)]
     assert bounds[0][0] == 0 and bounds[-1][1] == n_selected
-    assert all(end == start for (_, end), (start, _) in zip(bounds, bounds[1:], strict=False))
+    assert all(end == start for (_, end), (start, _) in pairwise(bounds))
     sizes = [end - start for start, end in bounds]
     assert max(sizes) - min(sizes) <= 1
 

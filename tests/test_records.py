@@ -32,7 +32,7 @@ def test_no_subset_selects_everything() -> None:
 
 def test_a_feature_beyond_the_width_is_named() -> None:
     record = RECORD.model_copy(update={"features": (5, 1000)})
-    with pytest.raises(UserError, match="selects 1000.*0 to 999"):
+    with pytest.raises(UserError, match=r"selects 1000.*0 to 999"):
         _ = record.selected_features
 
 

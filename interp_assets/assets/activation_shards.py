@@ -7,7 +7,7 @@ import dagster as dg
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.harvest import ROW_GROUP_ROWS, WRITER_OPTIONS, checked_dictionaries, feature_edges, range_tables, spill_activations
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL, RangeKey
 from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
 from interp_assets.settings import PlatformSettings, fingerprint
@@ -25,7 +25,7 @@ from resources.model_provider import ModelProvider
     group_name="activations",
     kinds={"python", "pytorch", "parquet"},
     owners=["team:interp"],
-    pool="gpu_subject",
+    pool=SUBJECT_POOL,
     code_version=HARVEST_CODE_VERSION,
     metadata={"dagster/column_schema": column_schema(ACTIVATIONS.schema), "table": ACTIVATIONS.name},
     check_specs=[

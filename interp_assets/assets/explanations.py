@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import dagster as dg
 import pyarrow as pa
-from resources.language_models.reply_store import ReplyStore
 
 from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows
 from interp_assets.cells import Cell, CellReport, StageRun, log_progress
@@ -14,12 +13,13 @@ from interp_assets.domain import rendering
 from interp_assets.domain.explaining import BASELINES, EXPLAINERS, Baseline, Explainer
 from interp_assets.domain.trials import Explanation
 from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
-from interp_assets.partitions import DICTIONARY_BY_RANGE
+from interp_assets.partitions import DICTIONARY_BY_RANGE, EXPLAINER_POOL
 from interp_assets.reporting import column_schema, markdown, markdown_table
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER
 from resources.lake import Lake
+from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 
 
@@ -60,7 +60,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
         group_name="explanations",
         kinds={"python", "llm", "parquet"},
         owners=["team:interp"],
-        pool="gpu_explainer",
+        pool=EXPLAINER_POOL,
         code_version=explainer.VERSION,
         metadata={"dagster/column_schema": column_schema(EXPLANATIONS.schema), "table": EXPLANATIONS.name},
         check_specs=_outcome_check(explainer.NAME),

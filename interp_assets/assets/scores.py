@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 import dagster as dg
 import pyarrow as pa
-from resources.language_models.reply_store import ReplyStore
 
 from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows
 from interp_assets.cells import Cell, CellReport, StageRun, log_progress
@@ -15,12 +14,13 @@ from interp_assets.domain.explaining import BASELINES, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, Scorer
 from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreRow, Trial, Verdict
 from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
-from interp_assets.partitions import DICTIONARY_BY_RANGE
+from interp_assets.partitions import DICTIONARY_BY_RANGE, EXPLAINER_POOL
 from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER, SCORES, TRIALS, VERDICTS
 from resources.lake import Lake
+from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 
 METHODS = tuple(member.NAME for member in (*EXPLAINERS, *BASELINES))
@@ -47,7 +47,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         group_name="scores",
         kinds={"python", "llm", "parquet"},
         owners=["team:interp"],
-        pool="gpu_explainer",
+        pool=EXPLAINER_POOL,
         code_version=scorer.VERSION,
         metadata={"dagster/column_schema": column_schema(SCORES.schema), "table": SCORES.name},
         check_specs=[

@@ -109,7 +109,8 @@ def _pack(record: DictionaryRecord, tokenizer: object, sample: str) -> tuple[Pac
     except CorpusTooSmall as error:
         raise UserError(
             f"dictionary {record.key}: token_sample asks for {settings.n_tokens:,} tokens, but the corpus "
-            f"{', '.join(settings.corpus)} holds {error.found_tokens:,}. Lower token_sample.n_tokens or add a source to token_sample.corpus."
+            f"{', '.join(settings.corpus)} fills {error.found_tokens:,}. Lower token_sample.n_tokens or add a source to "
+            "token_sample.corpus."
         ) from None
     return packed, pa.Table.from_pylist(read, schema=DOCUMENTS.schema)
 

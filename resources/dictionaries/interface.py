@@ -25,12 +25,23 @@ class Encoded:
 class Dictionary(Protocol):
     """Features at one hook. `revision` is a hash of all that decides the activations; `l0_expected` is features a token, if known."""
 
-    kind: str
-    hook: str
-    d_in: int
-    width: int
-    revision: str
-    l0_expected: float | None
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def hook(self) -> str: ...
+
+    @property
+    def d_in(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def revision(self) -> str: ...
+
+    @property
+    def l0_expected(self) -> float | None: ...
 
     def encode(self, x: "torch.Tensor") -> Encoded:
         """Activations > 0 of hook values Tensor[tokens, d_in]."""

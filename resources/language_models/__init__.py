@@ -13,7 +13,7 @@ def load_language_model(backend: str, *, model: str, revision: str | None = None
     Raises ValueError for an unknown back end or option, naming what there is, and ImportError with the install command.
     """
     if backend not in BACK_ENDS:
-        raise ValueError(f"there is no back end {backend!r} to load; back ends are {', '.join(BACK_ENDS)} (scripted and replay are for tests)")
+        raise ValueError(f"there is no back end {backend!r} to load; back ends are {', '.join(BACK_ENDS)} (others are for tests)")
     try:
         if backend == "transformers":
             from resources.language_models.transformers import TransformersModel as Model

@@ -11,6 +11,7 @@ from resources.language_models.reply_store import ReplyStore
 FLUSH_REPLIES = 64
 FLUSH_SECONDS = 5.0
 PROGRESS_SECONDS = 10.0
+BURST_GAP_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def ask_all(
     requests: Sequence[Request],
     store: ReplyStore,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    budget: Budget = Budget(),  # noqa: B008  (immutable)
+    budget: Budget = Budget(),
 ) -> Iterator[tuple[int, Reply, bool]]:
     """(index into requests, reply, whether it was in the store), every index exactly once.
 
@@ -58,21 +59,22 @@ def ask_all(
         if key in stored:
             yield from ((index, stored[key], True) for index in places[key])
     missing = _prefixes_together([key for key in places if key not in stored], {k: requests[v[0]] for k, v in places.items()})
-    started = reported = flushed = time.monotonic()
+    started = reported = flushed = last = time.monotonic()
     spent, done = 0, 0
     try:
         for number, reply in model.ask([requests[places[key][0]] for key in missing]):
-            key = missing[number]
+            key, now = missing[number], time.monotonic()
+            # Local models answer in bursts, one a batch: between two bursts the rate is that of whole batches.
+            if done and now - reported > (PROGRESS_SECONDS if now - last > BURST_GAP_SECONDS else 2 * PROGRESS_SECONDS):
+                reported = now
+                on_progress(_progress(done, len(missing), len(stored), last - started))
             store.append(key, model.identity, reply)
-            done += 1
-            now = time.monotonic()
+            done, last = done + 1, now
             if store.n_pending >= FLUSH_REPLIES or now - flushed > FLUSH_SECONDS:
                 store.flush()
                 flushed = now
-            if now - reported > PROGRESS_SECONDS or done == len(missing):
-                reported = now
-                rate = done / max(now - started, 1e-9)
-                on_progress(Progress(done, len(missing), len(stored), rate, (len(missing) - done) / rate))
+            if done == len(missing):
+                on_progress(_progress(done, len(missing), len(stored), now - started))
             first, *copies = places[key]
             yield first, reply, False
             yield from ((index, reply, True) for index in copies)
@@ -85,6 +87,11 @@ def ask_all(
     finally:
         store.flush()
         store.compact()
+
+
+def _progress(done: int, total: int, from_store: int, seconds: float) -> Progress:
+    rate = done / max(seconds, 1e-9)
+    return Progress(done, total, from_store, rate, (total - done) / rate)
 
 
 def _prefixes_together(keys: list[str], request_of: dict[str, Request]) -> list[str]:

@@ -65,7 +65,9 @@ class Request:
     """One question. Equal requests to equal models are the same question and are asked once.
 
     `shared_messages` counts the leading messages that other requests of the batch repeat word for word; it is a hint for prefix
-    caching and not part of the question's identity. `seed` matters only at a temperature above 0.
+    caching and not part of the question's identity. `line_prefix` says that the reply is to be one line that begins so: back ends that
+    can continue a given beginning do, and stop at the line's end (their text includes the prefix); others ask as usual. `seed` matters
+    only at a temperature above 0.
     """
 
     messages: tuple[Message, ...]
@@ -75,6 +77,7 @@ class Request:
     stop: tuple[str, ...] = ()
     reply_format: ReplyFormat = field(default_factory=FreeText)
     prompt_logprobs: bool = False
+    line_prefix: str = ""
     shared_messages: int = 0
 
 

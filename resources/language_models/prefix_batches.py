@@ -22,7 +22,8 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     """Length of the longest common prefix that leaves every sequence at least one token; 0 for no sequences."""
     if not sequences:
         return 0
-    low, high = min(sequences), max(sequences)
+    # What the smallest and the largest share, everything between them shares.
+    low, high = min(map(tuple, sequences)), max(map(tuple, sequences))
     shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return min(shared, min(len(sequence) for sequence in sequences) - 1)
 

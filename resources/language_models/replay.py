@@ -34,8 +34,8 @@ class ReplayModel:
         for index, (key, request) in enumerate(zip(keys, requests, strict=True)):
             if key not in found:
                 raise MissingRecording(
-                    f"no recorded reply of {self._identity.model} ({self._identity.revision}) in {self._store.folder} to request {key[:12]}, "
-                    f"which ends: …{request.messages[-1].content[-120:]!r}. Record it by running once with the model itself."
+                    f"no recorded reply of {self._identity.model} ({self._identity.revision}) in {self._store.folder} to request "
+                    f"{key[:12]}, which ends: …{request.messages[-1].content[-120:]!r}. Record it by running once with the model itself."
                 )
             yield index, found[key]
 

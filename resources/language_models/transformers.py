@@ -30,20 +30,13 @@ class TransformersModel:
         `device` is CUDA where there is one; `dtype` float32 on a CPU and bfloat16 on CUDA; `batch_tokens` bounds the padded tokens
         of a batch beyond the shared prefix (4,096 on a CPU, 65,536 on CUDA).
         """
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        from resources.weights import resolve_model_folder
+        from resources.weights import load_causal_model, load_hf_tokenizer, resolve_model_folder
 
         folder = resolve_model_folder(model, revision)
-        hub = {"revision": folder.revision} if folder.hub_id else {}
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder.location, dtype=getattr(torch, dtype), **hub)
-        self._model.requires_grad_(False).eval().to(device)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder.location, **hub)
-        self._batch_tokens = batch_tokens or (65_536 if device.startswith("cuda") else 4_096)
-        self._identity = ModelIdentity("transformers", model, f"{folder.revision}-{dtype}")
+        self._model: Any = load_causal_model(folder, device, dtype)
+        self._tokenizer: Any = load_hf_tokenizer(folder)
+        self._batch_tokens = batch_tokens or (65_536 if self._model.device.type == "cuda" else 4_096)
+        self._identity = ModelIdentity("transformers", model, f"{folder.revision}-{str(self._model.dtype).removeprefix('torch.')}")
 
     @property
     def identity(self) -> ModelIdentity:
@@ -84,7 +77,11 @@ class TransformersModel:
                 yield index, Reply(prompt_tokens=len(prompts[index]), cached_tokens=cached, seconds=seconds, **fields)
 
     def _prompt_ids(self, request: Request) -> list[int]:
-        """Token ids of a request: the chat template for instruct models, the messages joined for base models."""
+        """Token ids of a request and of the beginning that its reply is given."""
+        return self._question_ids(request) + self._tokenizer(request.line_prefix, add_special_tokens=False)["input_ids"]
+
+    def _question_ids(self, request: Request) -> list[int]:
+        """Token ids of the messages: by the chat template for instruct models, joined for base models."""
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
         if self._tokenizer.chat_template:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -170,7 +167,7 @@ class TransformersModel:
                         finish[row] = "stop"
                         continue
                     written[row].append(token)
-                    texts[row], stopped = _cut(self._tokenizer.decode(written[row], skip_special_tokens=True), request.stop)
+                    texts[row], stopped = _cut(self._tokenizer.decode(written[row], skip_special_tokens=True), _stops(request))
                     if stopped:
                         finish[row] = "stop"
                     elif len(written[row]) >= request.max_reply_tokens:
@@ -178,8 +175,8 @@ class TransformersModel:
             if None in finish:
                 decoder.append([[tokens[-1] if tokens else self._pad_id] for tokens in written])
         return [
-            {"text": text, "finish_reason": reason, "completion_tokens": len(tokens)}
-            for text, reason, tokens in zip(texts, finish, written, strict=True)
+            {"text": request.line_prefix + text, "finish_reason": reason, "completion_tokens": len(tokens)}
+            for request, text, reason, tokens in zip(requests, texts, finish, written, strict=True)
         ]
 
     def _prompt_logprobs(self, ids: list[int], chunk: int = 512) -> tuple[float, ...]:
@@ -277,6 +274,11 @@ def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     """The text before the first stop string, and whether there was one."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return (text[: min(places)], True) if places else (text, False)
+
+
+def _stops(request: Request) -> tuple[str, ...]:
+    """Stop strings of a request; the end of the line too where its reply is one line already begun."""
+    return (*request.stop, "\n") if request.line_prefix else request.stop
 
 
 def _as_list(value: int | list[int] | None) -> list[int]:

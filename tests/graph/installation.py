@@ -38,11 +38,11 @@ class Installation:
             self.home.registry.write(record)
             self.instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
 
-    def run(self, *names: str, key: str = KEY, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-        """Materialise assets of one dictionary (all of its ranges) in one run."""
+    def run(self, *names: str, key: str = KEY, last_key: str | None = None, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        """Materialise assets of one dictionary (all of its ranges), or of those up to `last_key`, in one run."""
         selected = [asset for asset in ASSETS if "/".join(asset.key.path) in names]
         assert len(selected) == len(names), names
-        first, last = (key, key)
+        first, last = (key, last_key or key)
         if isinstance(selected[0].partitions_def, dg.MultiPartitionsDefinition):
             first, last = f"{key}|{FEATURE_RANGE_KEYS[0]}", f"{key}|{FEATURE_RANGE_KEYS[-1]}"
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}

@@ -5,13 +5,12 @@ from collections.abc import Callable
 import dagster as dg
 import pyarrow.compute as pc
 import pytest
+from installation import KEY, Installation
 
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.settings import UserError
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, SCORES, TABLES, VERDICTS
 from resources.lake import LakeError
-
-from installation import KEY, Installation
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +94,7 @@ def test_the_model_loads_once_per_run_and_not_per_range(installation: Installati
     assert installation.models.loads == 2
 
 
-def test_lost_ranges_are_made_again_without_asking_anything_twice(finished: Installation, new_installation: Callable[[str], Installation]) -> None:
+def test_lost_ranges_are_made_again_without_asking_anything_twice(new_installation: Callable[[str], Installation]) -> None:
     installation = new_installation("lost")
     installation.register(installation.record())
     installation.run_all()
@@ -126,16 +125,8 @@ def test_changing_a_scorer_setting_makes_only_the_scores_again(new_installation:
 def test_two_dictionaries_share_a_sample_and_a_forward_pass(installation: Installation) -> None:
     deeper = installation.record("fake/01/neurons", hook="blocks.1.mlp.hook_post")
     installation.register(installation.record(), deeper)
-    selected = ("token_sample", "activation_shards")
-    tags = {"dagster/asset_partition_range_start": KEY, "dagster/asset_partition_range_end": "fake/01/neurons"}
-    from interp_assets.definitions import ASSETS, definitions
-
-    assets = [asset for asset in ASSETS if "/".join(asset.key.path) in selected]
-    result = dg.materialize(
-        ASSETS, selection=assets, instance=installation.instance, resources=dict(definitions(installation.home, installation.models).resources or {}),
-        tags=tags,
-    )  # fmt: skip
-    assert result.success and installation.models.loads == 1
+    assert installation.run("token_sample", "activation_shards", last_key="fake/01/neurons").success
+    assert installation.models.loads == 1
     assert len(list(installation.home.lake.manifests("token_samples"))) == 1
     assert {m.partition["dictionary"] for m in installation.home.lake.manifests("activations")} == {KEY, "fake/01/neurons"}
 

@@ -64,7 +64,7 @@ def test_identical_writes_leave_identical_bytes(tmp_path: Path) -> None:
 
 def test_a_store_of_another_schema_version_is_refused_with_both_versions(tmp_path: Path) -> None:
     Lake(str(tmp_path), 1)
-    with pytest.raises(LakeError, match="version 1.*version 2.*INTERP_HOME"):
+    with pytest.raises(LakeError, match=r"version 1.*version 2.*INTERP_HOME"):
         Lake(str(tmp_path), 2)
 
 

@@ -45,12 +45,13 @@ def test_scores_show_up_in_the_views_with_medians_worked_out_by_hand(tmp_path: P
         house.lake.write(SCORES.name, cell, SCORES.schema, table, "v")
     house.build()
     with house.open() as connection:
-        method = "SELECT n_features, n_unscored, median, floor FROM scores_by_method WHERE dictionary = 'm/09/sae' AND explanation_method = 'max_act'"
+        sae = "dictionary = 'm/09/sae'"
+        method = f"SELECT n_features, n_unscored, median, floor FROM scores_by_method WHERE {sae} AND explanation_method = 'max_act'"
         assert connection.execute(method).fetchall() == [(3, 1, 0.8, 0.5)]
         against = "SELECT sae_median, neuron_median, difference FROM sae_against_neurons WHERE explanation_method = 'max_act'"
-        sae, neurons, difference = connection.execute(against).fetchone()
-        assert (sae, neurons, round(difference, 9)) == (0.8, 0.5, 0.3)
-        lift = "SELECT feature, round(lift, 9) FROM explanation_against_shuffled WHERE dictionary = 'm/09/sae' AND lift IS NOT NULL ORDER BY feature"
+        sae_median, neuron_median, difference = connection.execute(against).fetchall()[0]
+        assert (sae_median, neuron_median, round(difference, 9)) == (0.8, 0.5, 0.3)
+        lift = f"SELECT feature, round(lift, 9) FROM explanation_against_shuffled WHERE {sae} AND lift IS NOT NULL ORDER BY feature"
         assert connection.execute(lift).fetchall() == [(0, 0.1), (1, 0.3), (2, 0.5)]
 
 

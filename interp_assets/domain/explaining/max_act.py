@@ -84,6 +84,7 @@ def plan(feature: int, shown: Sequence[Example], token_texts: TokenTexts, settin
         answer_count=None,
         max_reply_tokens=settings.max_reply_tokens,
         temperature=settings.temperature,
+        line_prefix=EXPLANATION_TAG,
     )
 
 
