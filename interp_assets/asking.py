@@ -100,3 +100,9 @@ def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], model: st
             }
         )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=LEDGER.schema)
+
+
+def ledger_sums(ledger: pa.Table) -> dict[str, float]:
+    """What a range's questions cost in all, for its materialisation; zeros when nothing was asked."""
+    names = ("n_requests", "n_from_store", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
+    return {name: round(float(sum(ledger.column(name).to_pylist())), 2) for name in names}

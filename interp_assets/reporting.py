@@ -2,11 +2,14 @@
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+
+from interp_assets.domain.rendering import escape_markdown
 
 PLOT_COLOURS = ("#2f6db3", "#d1822b", "#3d9970", "#a05195")
 
@@ -36,7 +39,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _cell(value: Any) -> str:
     text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"(?<!\\)\|", r"\\|", text).replace("\n", " ")
+
+
+def told(text: str | None, outcome: str) -> str:
+    """An explanation as Markdown shows it word for word, or its outcome in italics when there is none."""
+    return escape_markdown(text) if text else f"*{outcome}*"
 
 
 def distribution_plot(

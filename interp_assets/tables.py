@@ -30,7 +30,7 @@ class Table:
 
 
 KEY = pa.dictionary(pa.int32(), pa.string())
-DICTIONARY = column("dictionary", KEY, "key <model>/<layer>/<name>")
+DICTIONARY = column("dictionary", KEY, "key: model, layer and name, separated by slashes")
 FEATURE_RANGE = column("feature_range", KEY, "range i of N")
 FEATURE = column("feature", pa.uint32(), "index in the dictionary")
 OUTCOME = column("outcome", KEY, "named outcome; 'ok' when all is well")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows
+from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows, ledger_sums
 from interp_assets.cells import Cell, CellReport, StageRun, log_progress
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
@@ -14,7 +14,7 @@ from interp_assets.domain.explaining import BASELINES, EXPLAINERS, Baseline, Exp
 from interp_assets.domain.trials import Explanation
 from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
 from interp_assets.partitions import DICTIONARY_BY_RANGE, EXPLAINER_POOL
-from interp_assets.reporting import column_schema, markdown, markdown_table
+from interp_assets.reporting import column_schema, markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER
@@ -93,7 +93,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
             rows = _rows(cells[key], graded, {f: a.key for f, a in by_feature.items() if not a.reply.error}, model)
             ledger = ledger_rows("/".join(context.asset_key.path), key, answers, model)
             report = _report(graded, evidence[key])
-            report.numbers.update(_tokens(ledger))
+            report.numbers.update(ledger_sums(ledger))
             stage.write(cells[key], [(LEDGER, ledger), (EXPLANATIONS, rows)], report)
         return stage.result(*_summary(lake, stage, explainer.NAME))
 
@@ -153,7 +153,7 @@ def _rows(cell: Cell, graded: Sequence[Explanation], reply_keys: dict[int, str],
 def _report(graded: Sequence[Explanation], evidence: Sequence[FeatureEvidence]) -> CellReport:
     """Outcomes, and each explanation beside the strongest window that its feature fired on."""
     by_feature = {item.feature: item for item in evidence}
-    lines = [(e.feature, e.text or f"*{e.outcome}*", _strongest(by_feature[e.feature])) for e in graded[:10]]
+    lines = [(e.feature, told(e.text, e.outcome), _strongest(by_feature[e.feature])) for e in graded[:10]]
     preview = markdown_table(["feature", "explanation", "strongest shown window"], lines)
     return CellReport(Counter(e.outcome for e in graded), {"preview": markdown(preview)})
 
@@ -166,12 +166,6 @@ def _strongest(item: FeatureEvidence) -> str:
     return rendering.markdown([item.token_texts[i] for i in best.token_ids], rendering.marked_positions(best.activations, 0.3))
 
 
-def _tokens(ledger: pa.Table) -> dict[str, float]:
-    """Sums of a range's ledger for its materialisation."""
-    names = ("n_requests", "n_from_store", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
-    return {name: round(float(sum(ledger.column(name).to_pylist())), 2) for name in names}
-
-
 def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
     """Metadata over all ranges of the run, and the two checks."""
     explained, explainable, missing, lines = 0, 0, [], []
@@ -181,7 +175,7 @@ def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.Met
             missing.append(str(cell.key))
         explained += sum(row["outcome"] == "ok" for row in rows)
         explainable += sum(row["outcome"] not in ("no_examples", "no_donor") for row in rows)
-        lines += [(row["feature"], row["explanation"] or f"*{row['outcome']}*") for row in rows[:2]]
+        lines += [(row["feature"], told(row["explanation"], row["outcome"])) for row in rows[:2]]
     share = explained / explainable if explainable else None
     checks = [
         dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),

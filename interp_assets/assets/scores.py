@@ -3,11 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows
+from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows, ledger_sums
 from interp_assets.cells import Cell, CellReport, StageRun, log_progress
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.explaining import BASELINES, EXPLAINERS
@@ -15,7 +16,7 @@ from interp_assets.domain.scoring import SCORERS, Scorer
 from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreRow, Trial, Verdict
 from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
 from interp_assets.partitions import DICTIONARY_BY_RANGE, EXPLAINER_POOL
-from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
+from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER, SCORES, TRIALS, VERDICTS
@@ -161,14 +162,13 @@ def _report(
     """Outcomes of the items, what they cost, and a table of balanced accuracies with their intervals beside the explanations."""
     lines = [
         (
-            row.feature, row.explanation_method, explained[row.explanation_method][row.feature].text or "",
+            row.feature, row.explanation_method, told(explanation.text, explanation.outcome),
             f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" if row.value is not None else f"*{row.outcome}*",
         )
         for row in rows
-        if row.metric == "balanced_accuracy"
+        if row.metric == "balanced_accuracy" and (explanation := explained[row.explanation_method][row.feature])
     ]  # fmt: skip
-    names = ("n_requests", "n_from_store", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
-    numbers: dict = {name: round(float(sum(ledger.column(name).to_pylist())), 2) for name in names}
+    numbers: dict[str, Any] = ledger_sums(ledger)
     numbers["preview"] = markdown(markdown_table(["feature", "method", "explanation", "balanced accuracy"], lines[:20]))
     return CellReport(Counter(verdict.outcome for verdict in verdicts), numbers)
 

@@ -59,12 +59,12 @@ def visible(text: str) -> str:
 
 
 def markdown(tokens: Sequence[str], marked: Sequence[bool]) -> str:
-    """One line of Markdown with marked tokens as code spans; safe inside a table cell.
+    """One line of Markdown with marked tokens in bold between guillemets; safe inside a table cell.
 
-    Code spans, since they render whatever stands beside them: `**bold**` fails before punctuation inside a word.
+    The guillemets stand outside the asterisks because emphasis inside a word, or beside punctuation, renders only next to punctuation.
     """
     runs = _runs(tokens, marked)
-    return "".join(visible(lead) + _code_span(text) if on else escape_markdown(text) for on, lead, text in runs)
+    return "".join(visible(lead) + _highlight(text) if on else escape_markdown(text) for on, lead, text in runs)
 
 
 def escape_markdown(text: str) -> str:
@@ -84,14 +84,11 @@ def html_highlight(tokens: Sequence[str], activations: Sequence[float], feature_
     return "".join(pieces)
 
 
-def _code_span(text: str) -> str:
-    """The text as a Markdown code span, fenced by more backticks than it holds; pipes escaped for tables."""
-    text = visible(text).replace("|", "\\|")
-    if not text.strip():
-        text = text.replace(" ", "␣") or "∅"
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    padding = " " if longest else ""
-    return f"{'`' * (longest + 1)}{padding}{text}{padding}{'`' * (longest + 1)}"
+def _highlight(text: str) -> str:
+    """The text in bold between guillemets; spaces at its end, or a text of nothing else, are made visible."""
+    body = visible(text)
+    bare = body.rstrip(" ")
+    return f"«**{escape_markdown(bare + '␣' * (len(body) - len(bare)) or '∅')}**»"
 
 
 def _runs(tokens: Sequence[str], marked: Sequence[bool]) -> Iterator[tuple[bool, str, str]]:

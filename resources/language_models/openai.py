@@ -11,15 +11,15 @@ import os
 import queue
 import random
 import re
-import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from resources.language_models.background import Background
 from resources.language_models.interface import Capability, ChoiceList, FreeText, Message, ModelIdentity, Reply, Request, refuse_unsupported
 from resources.language_models.openai_wire import Dialect, Offer, Structured, payload, read_reply
 
@@ -27,7 +27,6 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
 RETRIED_STATUS = frozenset({408, 409, 425, 429})
 PROBE = (Message("user", "Say hello."),)
-T = TypeVar("T")
 
 
 class ServerGone(ConnectionError):
@@ -112,7 +111,7 @@ class OpenAIModel:
         offer = self._offered()
         refuse_unsupported(self, requests)
         replies: queue.SimpleQueue[tuple[int, Reply] | None] = queue.SimpleQueue()
-        batch = _Background(self._answer_all(requests, offer, replies), on_end=lambda: replies.put(None))
+        batch = Background(self._answer_all(requests, offer, replies), on_end=lambda: replies.put(None))
         last = time.perf_counter()
         try:
             while (item := replies.get()) is not None:
@@ -126,7 +125,7 @@ class OpenAIModel:
     def _offered(self) -> Offer:
         """What the server offers: found out once."""
         if self._offer is None:
-            self._offer = _Background(self._probe()).result()
+            self._offer = Background(self._probe()).result()
         return self._offer
 
     async def _probe(self) -> Offer:
@@ -150,15 +149,18 @@ class OpenAIModel:
                     if re.fullmatch(r"\[[73], [73]\]", reply.text):
                         structured = way
                         break
-            logprobs = await shown(question, Offer(structured=structured, logprobs=True))
             prompt = await shown(replace(question, prompt_logprobs=True, reply_format=FreeText()), Offer())
             is_vllm = prompt.prompt_logprobs is not None
-            return Offer(structured, logprobs.error is None and self._lists(logprobs, structured), is_vllm, continues=is_vllm)
+            return Offer(structured, await self._lists_logprobs(client, circuit, question), is_vllm, continues=is_vllm)
 
-    @staticmethod
-    def _lists(reply: Reply, structured: Structured) -> bool:
-        """Whether log-probabilities came; without a constraint the probe's reply is no list, and the accepted option must do."""
-        return reply.answer_probabilities is not None or structured == "off"
+    async def _lists_logprobs(self, client: Any, circuit: _Circuit, question: Request) -> bool:
+        """Whether the server sends log-probabilities of a reply's tokens when asked for them."""
+        import openai
+
+        with suppress(openai.APIStatusError, openai.APITimeoutError, KeyError, IndexError, TypeError):
+            content = await self._reached(client, circuit, payload(question, Offer(logprobs=True), self._dialect))
+            return bool(content["choices"][0]["logprobs"])
+        return False
 
     async def _answer_all(self, requests: Sequence[Request], offer: Offer, replies: "queue.SimpleQueue[Any]") -> None:
         """Put (index, reply) of every request, `concurrency` at a time, in order of starting."""
@@ -199,8 +201,6 @@ class OpenAIModel:
 
     async def _reached(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
         """The server's answer, however long the connection takes to come back. Raises `ServerGone` when it does not."""
-        import openai
-
         while True:
             if circuit.failures:
                 async with circuit.gate:
@@ -216,8 +216,6 @@ class OpenAIModel:
             except _ConnectionLost:
                 circuit.failures = max(circuit.failures, 1)
                 self._refuse_gone(circuit)
-            except openai.APITimeoutError:
-                raise
 
     async def _send(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
         """The server's answer to one try. Any answer, an error too, closes the circuit."""
@@ -275,42 +273,6 @@ class OpenAIModel:
 
 class _ConnectionLost(Exception):
     """No connection, or one that broke."""
-
-
-class _Background:
-    """A coroutine that runs in an event loop of its own, in a thread of its own: callable from any code, async or not."""
-
-    def __init__(self, work: Coroutine[Any, Any, Any], on_end: Any = lambda: None) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._task = self._loop.create_task(work)
-        self._on_end = on_end
-        self._thread = threading.Thread(target=self._run, name="openai-batch", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(asyncio.wait([self._task]))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            self._loop.close()
-            self._on_end()
-
-    def cancel(self) -> None:
-        """Stop the work, if it is not done, and wait until it has stopped."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join()
-
-    def result(self) -> Any:
-        """What the work returned; raises what it raised, the first of a group."""
-        self._thread.join()
-        try:
-            return self._task.result()
-        except BaseExceptionGroup as group:
-            first: BaseException = group
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            raise first from None
 
 
 def _error_reply(error: str) -> Reply:

@@ -43,12 +43,15 @@ def test_display_activations_are_tenths_rounded_up() -> None:
     assert display_activations([0, 0.01, 1.0, 1.01, 9.99, 10.0], 10.0) == (0, 1, 1, 2, 10, 10)
 
 
-def test_markdown_shows_marks_as_code_on_one_line_and_escapes_the_rest() -> None:
-    assert markdown(["a*b*", " cat", "\n", "|x|"], [0, 1, 0, 0]) == r"a\*b\* `cat`↵\|x\|"
+def test_markdown_shows_marks_in_bold_on_one_line_and_escapes_the_rest() -> None:
+    assert markdown(["a*b*", " cat", "\n", "|x|"], [0, 1, 0, 0]) == r"a\*b\* «**cat**»↵\|x\|"
 
 
-@pytest.mark.parametrize(("token", "expected"), [("`", "`` ` ``"), ("|", r"`\|`"), ("\n", "`↵`"), (" ", "`␣`"), ("", "`∅`")])
-def test_odd_tokens_survive_as_code(token: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [("`", r"«**\`**»"), ("|", r"«**\|**»"), ("\n", "«**↵**»"), (" ", "«**␣**»"), ("", "«**∅**»"), ("a ", "«**a␣**»"), ("*", r"«**\***»")],
+)
+def test_odd_tokens_survive_in_bold(token: str, expected: str) -> None:
     assert markdown([token], [1]) == expected
 
 
