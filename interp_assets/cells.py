@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ import dagster as dg
 import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.partitions import RangeKey
+from interp_assets.partitions import DICTIONARY_BY_RANGE, RangeKey
+from interp_assets.reporting import column_schema
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.stages import Stage, cell_partition
 from interp_assets.tables import LEDGER, Table
@@ -34,6 +35,17 @@ class CellReport:
 
     outcomes: Counter = field(default_factory=Counter)
     numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def range_asset(table: Table, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns."""
+    return dg.asset(
+        partitions_def=DICTIONARY_BY_RANGE,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        owners=["team:interp"],
+        metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
+        **options,
+    )
 
 
 class StageRun:

@@ -6,12 +6,11 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.cells import Cell, CellReport, StageRun
+from interp_assets.cells import Cell, CellReport, StageRun, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
 from interp_assets.domain.sampling import Example, ExampleSettings, FeatureExamples, build_examples
-from interp_assets.partitions import DICTIONARY_BY_RANGE
-from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
+from interp_assets.reporting import distribution_plot, markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream, cell_partition
@@ -24,15 +23,12 @@ CODE_VERSION = "1"
 STAGE = Stage(EXAMPLES, CODE_VERSION, (Upstream(ACTIVATIONS),), lambda stages, platform: stages.examples)
 
 
-@dg.asset(
+@range_asset(
+    EXAMPLES,
     deps=["activation_shards"],
-    partitions_def=DICTIONARY_BY_RANGE,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="examples",
     kinds={"python", "numpy", "parquet"},
-    owners=["team:interp"],
     code_version=CODE_VERSION,
-    metadata={"dagster/column_schema": column_schema(EXAMPLES.schema), "table": EXAMPLES.name},
     check_specs=[
         dg.AssetCheckSpec("shown_and_held_out_are_disjoint", asset="examples", blocking=True),
         dg.AssetCheckSpec("every_feature_has_an_outcome", asset="examples", blocking=True),

@@ -7,14 +7,14 @@ import dagster as dg
 import pyarrow as pa
 
 from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows, ledger_sums
-from interp_assets.cells import Cell, CellReport, StageRun, log_progress
+from interp_assets.cells import Cell, CellReport, StageRun, log_progress, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
 from interp_assets.domain.explaining import BASELINES, EXPLAINERS, Baseline, Explainer
 from interp_assets.domain.trials import Explanation
 from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
-from interp_assets.partitions import DICTIONARY_BY_RANGE, EXPLAINER_POOL
-from interp_assets.reporting import column_schema, markdown, markdown_table, told
+from interp_assets.partitions import EXPLAINER_POOL
+from interp_assets.reporting import markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER
@@ -51,18 +51,15 @@ def _outcome_check(name: str) -> list[dg.AssetCheckSpec]:
 def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     """The asset of one explainer that asks a language model."""
 
-    @dg.asset(
+    @range_asset(
+        EXPLANATIONS,
         key=["explanations", explainer.NAME],
         deps=["examples"],
         description=explainer.__doc__,
-        partitions_def=DICTIONARY_BY_RANGE,
-        backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="explanations",
         kinds={"python", "llm", "parquet"},
-        owners=["team:interp"],
         pool=EXPLAINER_POOL,
         code_version=explainer.VERSION,
-        metadata={"dagster/column_schema": column_schema(EXPLANATIONS.schema), "table": EXPLANATIONS.name},
         check_specs=_outcome_check(explainer.NAME),
     )
     def explanations(
@@ -103,17 +100,14 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
 def _baseline_asset(baseline: Baseline, source: Explainer) -> dg.AssetsDefinition:
     """The asset of a baseline that is made out of another method's explanations, range by range."""
 
-    @dg.asset(
+    @range_asset(
+        EXPLANATIONS,
         key=["explanations", baseline.NAME],
         deps=[["explanations", source.NAME]],
         description=baseline.__doc__,
-        partitions_def=DICTIONARY_BY_RANGE,
-        backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="explanations",
         kinds={"python", "parquet"},
-        owners=["team:interp"],
         code_version=baseline.VERSION,
-        metadata={"dagster/column_schema": column_schema(EXPLANATIONS.schema), "table": EXPLANATIONS.name},
         check_specs=_outcome_check(baseline.NAME),
     )
     def explanations(

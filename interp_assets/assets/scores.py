@@ -9,14 +9,14 @@ import dagster as dg
 import pyarrow as pa
 
 from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows, ledger_sums
-from interp_assets.cells import Cell, CellReport, StageRun, log_progress
+from interp_assets.cells import Cell, CellReport, StageRun, log_progress, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.explaining import BASELINES, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, Scorer
 from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreRow, Trial, Verdict
 from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
-from interp_assets.partitions import DICTIONARY_BY_RANGE, EXPLAINER_POOL
-from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table, told
+from interp_assets.partitions import EXPLAINER_POOL
+from interp_assets.reporting import distribution_plot, markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER, SCORES, TRIALS, VERDICTS
@@ -39,18 +39,15 @@ def score_stage(scorer: Scorer) -> Stage:
 def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
     """The asset of one scorer."""
 
-    @dg.asset(
+    @range_asset(
+        SCORES,
         key=["scores", scorer.NAME],
         deps=["examples", *(["explanations", method] for method in METHODS)],
         description=scorer.__doc__,
-        partitions_def=DICTIONARY_BY_RANGE,
-        backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="scores",
         kinds={"python", "llm", "parquet"},
-        owners=["team:interp"],
         pool=EXPLAINER_POOL,
         code_version=scorer.VERSION,
-        metadata={"dagster/column_schema": column_schema(SCORES.schema), "table": SCORES.name},
         check_specs=[
             dg.AssetCheckSpec("every_trial_has_an_outcome", asset=["scores", scorer.NAME], blocking=True),
             dg.AssetCheckSpec("answered_share", asset=["scores", scorer.NAME], description="at least 90 % of the items were answered"),

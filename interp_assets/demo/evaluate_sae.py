@@ -108,7 +108,9 @@ def write_card(recipe: "Recipe", result: Evaluation, folder: Path) -> None:
     config["metadata"] |= {"recipe": asdict(recipe), **asdict(result)}
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     figures = "\n".join(f"| {name} | {value:,} |" for name, value in _rows(result))
-    choices = "\n".join(f"| {name} | {value} |" for name, value in asdict(recipe).items())
+    recipe_rows = {**asdict(recipe), "sources": ", ".join(recipe.sources)}
+    recipe_rows["training_tokens"] = f"{recipe.training_rows * recipe.context_tokens:,}"
+    choices = "\n".join(f"| {name} | {value} |" for name, value in recipe_rows.items())
     scale = config["metadata"].get("activation_scale_folded")
     (folder / "README.md").write_text(
         f"""# {folder.name}

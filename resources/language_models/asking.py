@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
 from resources.language_models.reply_store import ReplyStore
 
-FLUSH_REPLIES = 64
-FLUSH_SECONDS = 5.0
+FLUSH_REPLIES = 32
+FLUSH_SECONDS = 2.0
 PROGRESS_SECONDS = 10.0
 BURST_GAP_SECONDS = 0.2
 
