@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-import warnings
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -128,10 +127,9 @@ def query(
     statement = f"SELECT * FROM {sql}" if sql in ("dictionaries", *views) else sql
     if " " not in sql.strip() and statement == sql:
         fail(f"no view is called {sql!r}; views are dictionaries, {', '.join(views)}")
-    warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
     with warehouse.open() as connection:
         try:
-            frame = pl.from_arrow(connection.execute(statement).to_arrow_table())
+            frame = pl.from_arrow(connection.sql(statement).to_arrow_table())
         except duckdb.Error as error:
             fail(f"{error}\nviews are dictionaries, {', '.join(views)}")
     print_frame(frame, output, limit)
@@ -194,14 +192,15 @@ def doctor() -> None:
 @app.command(epilog="Example: interp demo")
 def demo(port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000) -> None:
     """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""
-    from interp_assets.demo.run import run_demo
+    from interp_assets.demo.run import NEXT_STEPS, run_demo
     from interp_assets.home import Home
 
     started = time.monotonic()
     with clear_errors():
-        frame, message = run_demo(Home.from_environment(), port, typer.echo)
-    print_frame(frame, OutputFormat.table, 0)
-    typer.echo(f"{message} ({time.monotonic() - started:.0f} s)")
+        frames, message = run_demo(Home.from_environment(), port, typer.echo)
+    for frame in frames:
+        print_frame(frame, OutputFormat.table, 0)
+    typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{NEXT_STEPS}")
 
 
 if __name__ == "__main__":

@@ -15,13 +15,18 @@ FROM feature_overview f
 LEFT JOIN (SELECT dictionary, feature, detection, fuzzing FROM feature_overview WHERE explanation_method = 'shuffled') baseline
   USING (dictionary, feature)
 WHERE explanation_method = 'max_act' AND explanation_outcome = 'ok'
-QUALIFY row_number() OVER (PARTITION BY dictionary ORDER BY f.detection + f.fuzzing DESC NULLS LAST, feature) <= 8
-ORDER BY dictionary DESC, f.detection + f.fuzzing DESC NULLS LAST, feature
+QUALIFY row_number() OVER (PARTITION BY dictionary ORDER BY hash(feature)) <= 8
+ORDER BY dictionary DESC, feature
+"""
+SUMMARY = """
+SELECT dictionary, scorer, explanation_method, n_features, round(median, 3) AS median, round(mean, 3) AS mean,
+  round(ci_low, 3) AS mean_ci_low, round(ci_high, 3) AS mean_ci_high, floor
+FROM scores_by_method WHERE metric = 'balanced_accuracy' ORDER BY dictionary DESC, scorer, explanation_method
 """
 
 
-def run_demo(home: Home, port: int, say: Callable[[str], None]) -> tuple[Any, str]:
-    """(table of the best explanations, closing message) once everything is there; what already is there is kept.
+def run_demo(home: Home, port: int, say: Callable[[str], None]) -> tuple[list[Any], str]:
+    """([some explanations with their scores, medians by method], message) once everything is there; what already is there is kept.
 
     Raises `ServerError` when a stage fails, with the stage's own error.
     """
@@ -52,11 +57,11 @@ def run_demo(home: Home, port: int, say: Callable[[str], None]) -> tuple[Any, st
         message = "nothing to do: every partition of the demo is already complete"
     home.warehouse.build()
     with home.warehouse.open() as connection:
-        frame = pl.from_arrow(connection.execute(TABLE).to_arrow_table())
-    return frame, message + NEXT_STEPS
+        frames = [pl.from_arrow(connection.sql(sql).to_arrow_table()) for sql in (TABLE, SUMMARY)]
+    return frames, message
 
 
-NEXT_STEPS = """
+NEXT_STEPS = """\
   scores are balanced accuracies (0.5 is chance); *_shuffled is the score of another feature's explanation on the same windows
   open the UI:      make ui, then http://127.0.0.1:3000
   ask a question:   .venv/bin/interp query scores_by_method"""
