@@ -90,13 +90,20 @@ class StageRun:
         return todo
 
     def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table]], report: CellReport | None = None) -> None:
-        """Write a cell's tables. The stage's own table must come last: its manifest is what says that the cell is complete."""
+        """Write a cell's tables. The stage's own table must come last: its manifest is what says that the cell is complete.
+
+        A cell with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
+        """
         assert tables[-1][0] is self.table, f"{self.table.name} must be written last"
+        failed = (report or CellReport()).outcomes["model_error"]
+        version = f"{cell.data_version}-with-model-errors" if failed else cell.data_version
+        if failed:
+            self.context.log.warning(f"{cell.key}: {failed} questions ended in model_error; materialise it again to ask them again")
         for table, rows in tables:
             partition = self.partition(cell)
             if table.name == LEDGER.name:
                 partition = {"asset": "/".join(self.context.asset_key.path), **cell_partition(cell.key)}
-            self.lake.write(table.name, partition, table.schema, rows, cell.data_version, cell.inputs)
+            self.lake.write(table.name, partition, table.schema, rows, version, cell.inputs)
         self.reports[cell.key] = report or CellReport()
         self.context.log.info(f"{cell.key}: {tables[-1][1].num_rows} rows, {dict(self.reports[cell.key].outcomes)}")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED_PREFIX = "embedded:"
-CONVERSION_VERSION = 1
+CONVERSION_VERSION = 2
 
 
 class WeightsError(ValueError):
@@ -148,10 +148,11 @@ def _embedded_folder(name: str) -> Path:
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write `gguf` dequantised to float32 into `folder` as config, tokenizer and safetensors that `from_pretrained` reads.
 
-    `save_pretrained` refuses a model that was loaded from GGUF, so the weights are written by safetensors itself.
+    `save_pretrained` refuses a model that was loaded from GGUF, so the weights are written by safetensors itself. Of tied weights the
+    input embedding is kept: transformers ties either to the other, but other engines fill the output layer from the input's.
     """
     import torch
-    from safetensors.torch import save_model
+    from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -163,7 +164,9 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     config["architectures"] = [type(model).__name__]
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True, default=str), encoding="utf-8")
     model.generation_config.save_pretrained(folder)
-    save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
 def _folder_revision(folder: Path) -> str:

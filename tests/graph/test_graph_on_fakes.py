@@ -10,7 +10,9 @@ from installation import KEY, Installation
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.settings import UserError
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, SCORES, TABLES, VERDICTS
+from resources.fakes import scripted_answer
 from resources.lake import LakeError
+from resources.language_models.interface import Reply, Request
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +205,26 @@ def test_shards_are_sorted_by_feature_then_position(finished: Installation) -> N
         table = finished.home.lake.read("activations", manifest.partition)
         order = pc.sort_indices(table, sort_keys=[("feature", "ascending"), ("position", "ascending")])
         assert order.to_pylist() == list(range(table.num_rows))
+
+
+def test_a_failing_question_fails_alone_and_only_it_is_asked_again(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    poisoned: list[Request] = []
+
+    def poison(request: Request) -> str | Reply:
+        if request.line_prefix and (not poisoned or request == poisoned[0]):
+            poisoned.append(request)
+            return Reply("", "error", 0, 0, 0, 0.0, error="the server answered 500")
+        return scripted_answer(request)
+
+    installation.register(installation.record())
+    with monkeypatch.context() as patch:
+        patch.setattr("resources.fakes.scripted_answer", poison)
+        installation.run_all()
+    outcomes = "SELECT outcome, count(*) FROM explanations WHERE explanation_method = 'max_act' GROUP BY 1"
+    first = dict(rows(installation, outcomes))
+    assert first["model_error"] == 1 and first["ok"] > 20
+    assert rows(installation, "SELECT count(*) FROM scores WHERE outcome = 'no_explanation' AND metric = 'f1'")[0][0] >= 2
+    asked = installation.models.asked
+    installation.run("explanations/max_act")
+    assert installation.models.asked == asked + 1
+    assert dict(rows(installation, outcomes)) == {**{k: v for k, v in first.items() if k != "model_error"}, "ok": first["ok"] + 1}

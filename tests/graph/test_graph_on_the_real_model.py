@@ -51,7 +51,7 @@ def test_two_real_features_are_explained_and_scored(installation: Installation) 
 
 def test_an_sae_at_the_wrong_hook_is_refused_with_both_numbers(installation: Installation) -> None:
     installation.models = RealModels()  # type: ignore[assignment]
-    record = demo_record("res-2k", hook="blocks.2.hook_resid_post")
+    record = demo_record("res-2k", hook="blocks.25.hook_resid_post")
     installation.register(record)
     installation.run("token_sample", key=record.key)
     with pytest.raises(UserError, match=r"L0 = .*FVU = "):

@@ -64,11 +64,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         question = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
         with server.lock:
+            times = server.times.setdefault(question, [])
+            times.append(time.monotonic())
+            refusal = server.refuse(question, len(times) - 1)
             server.running += 1
             server.most_at_once = max(server.most_at_once, server.running)
-            times = server.times.setdefault(question, [])
-            refusal = server.refuse(question, len(times))
-            times.append(time.monotonic())
             server.bodies.append(body)
             server.keys.add(self.headers["Authorization"] or "")
         time.sleep(server.latency_seconds)
