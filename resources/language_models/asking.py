@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
+from resources.language_models.ledger import PRICES_FILE, price_usd
 from resources.language_models.reply_store import ReplyStore
 
 FLUSH_REPLIES = 32
@@ -27,9 +28,26 @@ class Progress:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that one call may spend, in tokens (prompt and completion, cached ones too). None: no bound."""
+    """The most that one call may spend: tokens (prompt and completion, cached ones too) and US dollars by `prices.yaml`.
+
+    None: no bound. A bound in dollars for a model without a price is an error, since it would bound nothing.
+    """
 
     tokens: int | None = None
+    usd: float | None = None
+
+    def refuse_unpriced(self, model: str) -> None:
+        """Raise ValueError where dollars are bounded and `model` has no price."""
+        if self.usd is not None and price_usd(model, 0, 0, 0) is None:
+            raise ValueError(f"a budget of ${self.usd:g} needs a price for {model!r}: add it to {PRICES_FILE}, or give a budget in tokens.")
+
+    def spent(self, tokens: int, usd: float) -> str | None:
+        """Which bound these reach, in words with the numbers; None while there is something left."""
+        if self.tokens is not None and tokens >= self.tokens:
+            return f"the budget of {self.tokens:,} tokens is spent ({tokens:,})"
+        if self.usd is not None and usd >= self.usd:
+            return f"the budget of ${self.usd:,.2f} is spent (${usd:,.4f})"
+        return None
 
 
 class BudgetExhausted(RuntimeError):
@@ -51,6 +69,7 @@ def ask_all(
     `BudgetExhausted` with the numbers.
     """
     refuse_unsupported(model, requests)
+    budget.refuse_unpriced(model.identity.model)
     places: dict[str, list[int]] = defaultdict(list)
     for index, request in enumerate(requests):
         places[request_key(model.identity, request)].append(index)
@@ -60,7 +79,7 @@ def ask_all(
             yield from ((index, stored[key], True) for index in places[key])
     missing = _prefixes_together([key for key in places if key not in stored], {k: requests[v[0]] for k, v in places.items()})
     started = reported = flushed = last = time.monotonic()
-    spent, done = 0, 0
+    tokens, usd, done = 0, 0.0, 0
     try:
         for number, reply in model.ask([requests[places[key][0]] for key in missing]):
             key, now = missing[number], time.monotonic()
@@ -78,11 +97,12 @@ def ask_all(
             first, *copies = places[key]
             yield first, reply, False
             yield from ((index, reply, True) for index in copies)
-            spent += reply.prompt_tokens + reply.completion_tokens
-            if budget.tokens is not None and spent >= budget.tokens and done < len(missing):
+            tokens += reply.prompt_tokens + reply.completion_tokens
+            usd += price_usd(model.identity.model, reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens) or 0.0
+            if done < len(missing) and (spent := budget.spent(tokens, usd)):
                 raise BudgetExhausted(
-                    f"the budget of {budget.tokens:,} tokens is spent ({spent:,}) after {done} of {len(missing)} questions; their replies "
-                    "are kept. Raise the budget and run again to ask the rest."
+                    f"{spent} after {done} of {len(missing)} questions; their replies are kept. "
+                    "Raise the budget and run again to ask the rest."
                 )
     finally:
         store.flush()

@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,16 @@ class ReplyStore:
     def get_many(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The kept replies among `keys`, by key; empty when none is kept."""
         wanted = pa.array(sorted(set(keys)), pa.string())
-        found: dict[str, Reply] = {}
-        for path in self._parts():
-            table = pq.read_table(path, columns=["key", "reply"])
-            hits = table.filter(pc.is_in(table.column("key"), wanted))
-            found.update({row["key"]: _reply(row["reply"]) for row in hits.to_pylist()})
-        return found
+        while True:
+            found: dict[str, Reply] = {}
+            try:
+                for path in self._parts():
+                    table = pq.read_table(path, columns=["key", "reply"])
+                    hits = table.filter(pc.is_in(table.column("key"), wanted))
+                    found.update({row["key"]: _reply(row["reply"]) for row in hits.to_pylist()})
+                return found
+            except FileNotFoundError:
+                continue  # another process has just joined the parts: its new part is there, so look again
 
     def append(self, key: str, identity: ModelIdentity, reply: Reply) -> None:
         """Hold one reply for the next `flush`. A reply that is an error is not kept: it will be asked again."""
@@ -88,7 +93,7 @@ class ReplyStore:
         """
         paths = self._parts()
         table = self._read(paths)
-        doomed = pa.array([True] * table.num_rows)
+        doomed = pa.array([True] * table.num_rows, pa.bool_())
         if older_than_days is not None:
             doomed = pc.and_(doomed, pc.less(table.column("time"), time.time() - older_than_days * 86_400))
         if model is not None:
@@ -101,7 +106,8 @@ class ReplyStore:
         """Join the parts into one when there are many."""
         paths = self._parts()
         if len(paths) > COMPACT_ABOVE_PARTS:
-            self._replace(paths, self._read(paths))
+            with suppress(FileNotFoundError):  # another process is joining them
+                self._replace(paths, self._read(paths))
 
     def _replace(self, paths: Sequence[Path], table: pa.Table) -> None:
         """Write `table` as a new part, then remove `paths`: a crash in between only leaves repeated rows."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from resources.language_models.interface import Capability, ChoiceList, JsonReply, ModelIdentity, Reply, Request, refuse_unsupported
 from resources.language_models.prefix_batches import PrefixBatch, prefix_batches
+from resources.language_models.prompt_tokens import prompt_token_ids
 
 
 class TransformersModel:
@@ -62,7 +63,7 @@ class TransformersModel:
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Replies batch by batch. Raises `UnsupportedRequest` before anything runs."""
         refuse_unsupported(self, requests)
-        prompts = [self._prompt_ids(request) for request in requests]
+        prompts = [prompt_token_ids(self._tokenizer, request) for request in requests]
         groups = [(request.messages[: request.shared_messages], _decoding(request)) for request in requests]
         prefix_cache: Any = None
         for batch in prefix_batches(prompts, groups, self._batch_tokens):
@@ -75,18 +76,6 @@ class TransformersModel:
                 computed_here = batch.first_of_prefix and place == 0
                 cached = 0 if computed_here else len(batch.prefix)
                 yield index, Reply(prompt_tokens=len(prompts[index]), cached_tokens=cached, seconds=seconds, **fields)
-
-    def _prompt_ids(self, request: Request) -> list[int]:
-        """Token ids of a request and of the beginning that its reply is given."""
-        return self._question_ids(request) + self._tokenizer(request.line_prefix, add_special_tokens=False)["input_ids"]
-
-    def _question_ids(self, request: Request) -> list[int]:
-        """Token ids of the messages: by the chat template for instruct models, joined for base models."""
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        if self._tokenizer.chat_template:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            return self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self._tokenizer("\n\n".join(message["content"] for message in messages) + "\n\n")["input_ids"]
 
     def _prefill(self, prefix: tuple[int, ...]) -> Any:
         """Key-value cache of a prefix for one sequence; None for an empty prefix."""
