@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import dagster as dg
 import pyarrow as pa
 
 from interp_assets.domain.prompts import Prompt
 from interp_assets.partitions import RangeKey
+from interp_assets.settings import BudgetSettings, LanguageModelSettings
 from interp_assets.tables import LEDGER
-from resources.language_models.asking import Progress, ask_all
-from resources.language_models.interface import ChoiceList, FreeText, LanguageModel, Message, Reply, Request, request_key
+from resources.language_models.asking import Budget, BudgetExhausted, Progress, Source, Spending, ask_all
+from resources.language_models.interface import ChoiceList, FreeText, Message, Reply, Request, refuse_missing, request_key
 from resources.language_models.ledger import price_usd
 from resources.language_models.reply_store import ReplyStore
+from resources.model_provider import ModelProvider
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question with its reply, the reply's content address and whether it came from the store."""
+    """A question with its reply, the reply's content address and where the reply came from."""
 
     question: Question
     reply: Reply
     key: str
-    from_store: bool
+    source: Source
 
 
 def request_of(prompt: Prompt) -> Request:
@@ -45,15 +48,30 @@ def request_of(prompt: Prompt) -> Request:
     )
 
 
+class RunSpending:
+    """What each run of this process has spent, all its stages together, under the site's budget."""
+
+    def __init__(self, budget: BudgetSettings) -> None:
+        self._budget = Budget(budget.tokens, budget.usd)
+        self._runs: dict[str, Spending] = {}
+
+    def of_run(self, context: dg.AssetExecutionContext) -> Spending:
+        """The spending of the run of `context`; none yet where it is new."""
+        return self._runs.setdefault(context.run.run_id, Spending(self._budget))
+
+
 def answers_by_range(
     planned: Mapping[RangeKey, Sequence[Question]],
-    load_model: Callable[[], LanguageModel],
+    settings: LanguageModelSettings,
+    models: ModelProvider,
     store: ReplyStore,
+    spending: Spending,
     on_progress: Callable[[Progress], None],
 ) -> Iterator[tuple[RangeKey, list[Answer], str]]:
     """(range, its answers in planned order, name of the model), each range as soon as its last reply is in.
 
     All questions of all ranges go to the model as one batch. The model is loaded once, and not at all when nothing is planned.
+    Raises `dg.Failure`, which is not retried, when the budget is spent, and `UnsupportedRequest` before anything is asked.
     """
     cells = [cell for cell, questions in planned.items() for _ in questions]
     questions = [question for group in planned.values() for question in group]
@@ -62,41 +80,49 @@ def answers_by_range(
             yield cell, [], ""
     if not questions:
         return
-    model = load_model()
+    model = models.language_model(settings.backend, settings.model, settings.revision, settings.options)
     try:
+        refuse_missing(model, settings.require, "`require` in settings.yaml")
         requests = [request_of(question.prompt) for question in questions]
         keys = [request_key(model.identity, request) for request in requests]
         first = {cell: cells.index(cell) for cell in planned if planned[cell]}
         waiting = {cell: len(planned[cell]) for cell in first}
         answers: dict[int, Answer] = {}
-        for index, reply, from_store in ask_all(model, requests, store, on_progress=on_progress):
-            answers[index] = Answer(questions[index], reply, keys[index], from_store)
+        for index, reply, source in ask_all(model, requests, store, on_progress, spending):
+            answers[index] = Answer(questions[index], reply, keys[index], source)
             cell = cells[index]
             waiting[cell] -= 1
             if waiting[cell] == 0:
                 span = range(first[cell], first[cell] + len(planned[cell]))
                 yield cell, [answers.pop(i) for i in span], model.identity.model
+    except BudgetExhausted as error:
+        spent = {"tokens": spending.tokens, "price_usd": round(spending.usd, 4)}
+        raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None
     finally:
         model.close()
 
 
 def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], model: str) -> pa.Table:
-    """Ledger of one range: a row per feature and explanation method, empty when nothing was asked."""
+    """Ledger of one range: a row per feature and explanation method, empty when nothing was asked.
+
+    A reply counts with what it cost when it was asked, in this run or an earlier one; a question that stands twice counts once.
+    """
     groups: dict[tuple[int, str], list[Answer]] = {}
     for answer in answers:
         groups.setdefault((answer.question.feature, answer.question.explanation_method), []).append(answer)
     rows = []
     for (feature, method), group in sorted(groups.items()):
-        asked = [answer.reply for answer in group if not answer.from_store]
+        replies = [answer.reply for answer in group if answer.source != "repeated"]
         prompt, cached, completion = (
-            sum(getattr(reply, name) for reply in asked) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+            sum(getattr(reply, name) for reply in replies) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
         )
+        stored, repeated = (sum(answer.source == source for answer in group) for source in ("store", "repeated"))
         rows.append(
             {
                 "asset": asset, "dictionary": cell.dictionary, "feature_range": cell.feature_range, "feature": feature,
-                "explanation_method": method, "model": model, "n_requests": len(group), "n_from_store": len(group) - len(asked),
+                "explanation_method": method, "model": model, "n_requests": len(group), "n_from_store": stored, "n_repeated": repeated,
                 "prompt_tokens": prompt, "cached_tokens": cached, "completion_tokens": completion,
-                "seconds": sum(reply.seconds for reply in asked), "price_usd": price_usd(model, prompt, cached, completion),
+                "seconds": sum(reply.seconds for reply in replies), "price_usd": price_usd(model, prompt, cached, completion),
             }
         )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=LEDGER.schema)
@@ -104,5 +130,5 @@ def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], model: st
 
 def ledger_sums(ledger: pa.Table) -> dict[str, float]:
     """What a range's questions cost in all, for its materialisation; zeros when nothing was asked."""
-    names = ("n_requests", "n_from_store", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
+    names = ("n_requests", "n_from_store", "n_repeated", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
     return {name: round(float(sum(ledger.column(name).to_pylist())), 2) for name in names}

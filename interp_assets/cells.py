@@ -16,6 +16,9 @@ from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.stages import Stage, cell_partition
 from interp_assets.tables import LEDGER, Table
 from resources.lake import Lake
+from resources.language_models.asking import Progress
+
+OBSERVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,18 @@ class StageRun:
         )
 
 
-def log_progress(context: dg.AssetExecutionContext, what: str) -> Any:
-    """A callback that logs `what` with done, total, rate and ETA, and keeps the same on the asset's metadata."""
+def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:
+    """A callback that logs `what` with done, total, rate and ETA, and now and then records them as an observation of the asset, so that
+    the asset's page shows them while it runs."""
+    observed = time.monotonic()
 
-    def report(progress: Any) -> None:
+    def report(progress: Progress) -> None:
+        nonlocal observed
         eta = "unknown" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"
         context.log.info(f"{what}: {progress.done}/{progress.total}, {progress.rate:.1f}/s, ETA {eta}")
+        if time.monotonic() - observed >= OBSERVE_SECONDS:
+            observed = time.monotonic()
+            now = {"done": progress.done, "total": progress.total, "from_store": progress.from_store, "rate": round(progress.rate, 2), "eta": eta}
+            context.log_event(dg.AssetObservation(context.asset_key, description=f"{what} so far", metadata=now))
 
     return report

@@ -1,7 +1,10 @@
 """`interp`: register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
 
 import contextlib
+import os
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -203,5 +206,20 @@ def demo(port: Annotated[int, typer.Option(help="port of a running `make ui`; on
     typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{NEXT_STEPS}")
 
 
+def main() -> NoReturn:
+    """Run a command and leave without taking the interpreter down: beside torch, DuckDB's binding then lists all its types as leaked."""
+    try:
+        app()
+        status: object = 0
+    except SystemExit as leave:
+        status = leave.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
+
+
 if __name__ == "__main__":
-    app()
+    main()

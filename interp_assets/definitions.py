@@ -6,6 +6,7 @@ import dagster as dg
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
+from interp_assets.asking import RunSpending  # noqa: E402
 from interp_assets.assets.activation_shards import activation_shards  # noqa: E402
 from interp_assets.assets.examples import STAGE as EXAMPLES_STAGE  # noqa: E402
 from interp_assets.assets.examples import examples  # noqa: E402
@@ -34,6 +35,7 @@ def definitions(home: Home, models: ModelProvider) -> dg.Definitions:
             "registry": home.registry,
             "settings": home.settings,
             "replies": home.replies,
+            "spending": RunSpending(home.settings.budget),
             "warehouse_file": home.warehouse,
             "spill_folder": home.spill,
             "models": models,

@@ -15,6 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from interp_assets.domain.explaining.max_act import ExplainerSettings
 from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring.classifier import ScorerSettings
+from resources.language_models.interface import Capability
+
+SPEED_OPTIONS = frozenset({
+    "concurrency", "timeout_seconds", "max_retries", "max_connection_failures", "backoff_seconds", "api_key_env", "batch_tokens", "device",
+    "tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs",
+})  # fmt: skip
 
 
 class Closed(BaseModel):
@@ -28,12 +34,30 @@ class UserError(ValueError):
 
 
 class LanguageModelSettings(Closed):
-    """Which model answers, and how it is reached. `options` go to the back end (dtype, base_url, concurrency, …)."""
+    """Which model answers, and how it is reached. `options` go to the back end (dtype, base_url, concurrency, …).
 
-    backend: Literal["transformers", "vllm", "openai", "scripted", "replay"] = "transformers"
+    `require` names what the back end must offer, and ends a stage before its first question where it does not: scores that come out of
+    answers alone have no AUROC, and a site may not want to pay for those.
+    """
+
+    backend: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
     model: str = "embedded:smollm2-135m-instruct"
     revision: str | None = None
+    require: tuple[Capability, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def shaping_replies(self) -> dict[str, Any]:
+        """What of this can change a reply, and so makes a partition stale; how fast the model is asked cannot."""
+        options = {name: value for name, value in self.options.items() if name not in SPEED_OPTIONS}
+        return {"backend": self.backend, "model": self.model, "revision": self.revision, "options": options}
+
+
+class BudgetSettings(Closed):
+    """The most that one run may spend on language models: tokens (prompt and completion) and US dollars. None: no bound."""
+
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    usd: Annotated[float, Field(gt=0)] | None = None
 
 
 class HarvestSettings(Closed):
@@ -59,6 +83,7 @@ class PlatformSettings(Closed):
 
     explainer: LanguageModelSettings = LanguageModelSettings()
     scorer: LanguageModelSettings = LanguageModelSettings()
+    budget: BudgetSettings = BudgetSettings()
     stages: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -192,8 +192,9 @@ LEDGER = Table(
         DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD,
         column("model", KEY, "model asked"),
         column("n_requests", pa.uint32(), "questions"),
-        column("n_from_store", pa.uint32(), "of them served from the reply store, at no cost"),
-        column("prompt_tokens", pa.uint64(), "tokens"),
+        column("n_from_store", pa.uint32(), "of them asked in an earlier run and served from the reply store"),
+        column("n_repeated", pa.uint32(), "of them equal to another question of the batch, and not asked again"),
+        column("prompt_tokens", pa.uint64(), "tokens, of this run and of the earlier ones"),
         column("cached_tokens", pa.uint64(), "tokens of the prompts served from shared prefixes"),
         column("completion_tokens", pa.uint64(), "tokens"),
         column("seconds", pa.float64(), "wall seconds attributed"),

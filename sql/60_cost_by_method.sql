@@ -1,5 +1,5 @@
 -- What each stage's questions cost, per 1,000 features, beside P1's published tokens per feature at 200 windows (input, of which
--- in a cacheable prefix, and output).
+-- in a cacheable prefix, and output). A reply counts once, with what it cost when it was first asked.
 WITH published(asset, p1_prompt_tokens_per_feature, p1_cacheable_tokens_per_feature, p1_completion_tokens_per_feature) AS (
   VALUES ('scores/fuzzing', 19600, 14200, 249), ('scores/detection', 17000, 11900, 240), ('scores/simulation', 105000, 87500, 5)
 )
@@ -7,6 +7,7 @@ SELECT l.asset, l.explanation_method, l.model,
   count(DISTINCT l.dictionary || ':' || l.feature) AS n_features,
   sum(l.n_requests)::BIGINT AS n_requests,
   sum(l.n_from_store)::BIGINT AS n_from_store,
+  sum(l.n_repeated)::BIGINT AS n_repeated,
   1000 * sum(l.prompt_tokens) / n_features AS prompt_tokens_per_1000,
   1000 * sum(l.cached_tokens) / n_features AS cached_tokens_per_1000,
   1000 * sum(l.completion_tokens) / n_features AS completion_tokens_per_1000,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows, ledger_sums
-from interp_assets.cells import Cell, CellReport, StageRun, log_progress, range_asset
+from interp_assets.asking import Answer, Question, RunSpending, answers_by_range, ledger_rows, ledger_sums
+from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
 from interp_assets.domain.explaining import BASELINES, EXPLAINERS, Baseline, Explainer
@@ -30,7 +30,7 @@ def explainer_stage(explainer: Explainer) -> Stage:
         EXPLANATIONS,
         explainer.VERSION,
         (Upstream(EXAMPLES),),
-        lambda stages, platform: [stages.explaining, platform.explainer],
+        lambda stages, platform: [stages.explaining, platform.explainer.shaping_replies],
         extra,
     )
 
@@ -69,6 +69,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
         models: dg.ResourceParam[ModelProvider],
         settings: dg.ResourceParam[PlatformSettings],
         replies: dg.ResourceParam[ReplyStore],
+        spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, explainer_stage(explainer))
         cells = {cell.key: cell for cell in stage.to_do()}
@@ -81,9 +82,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
             ]
             for key in cells
         }
-        asked = answers_by_range(
-            planned, lambda: models.language_model(**settings.explainer.model_dump()), replies, log_progress(context, "asked")
-        )
+        asked = answers_by_range(planned, settings.explainer, models, replies, spending.of_run(context), progress_of(context, "asked"))
         for key, answers, model in asked:
             by_feature = {answer.question.feature: answer for answer in answers}
             graded = [_graded(explainer, item, by_feature.get(item.feature)) for item in evidence[key]]

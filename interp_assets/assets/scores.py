@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.asking import Answer, Question, answers_by_range, ledger_rows, ledger_sums
-from interp_assets.cells import Cell, CellReport, StageRun, log_progress, range_asset
+from interp_assets.asking import Answer, Question, RunSpending, answers_by_range, ledger_rows, ledger_sums
+from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.explaining import BASELINES, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, Scorer
@@ -32,7 +32,7 @@ def score_stage(scorer: Scorer) -> Stage:
     explanations = (Upstream(EXPLANATIONS, {"explanation_method": method}) for method in METHODS)
     return Stage(
         SCORES, scorer.VERSION, (Upstream(EXAMPLES), *explanations),
-        lambda stages, platform: [stages.scoring, stages.scored_explanations, platform.scorer], {"scorer": scorer.NAME},
+        lambda stages, platform: [stages.scoring, stages.scored_explanations, platform.scorer.shaping_replies], {"scorer": scorer.NAME},
     )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         models: dg.ResourceParam[ModelProvider],
         settings: dg.ResourceParam[PlatformSettings],
         replies: dg.ResourceParam[ReplyStore],
+        spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, score_stage(scorer))
         cells = {cell.key: cell for cell in stage.to_do()}
@@ -70,9 +71,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         }
         trials = {key: _plan(scorer, cells[key], evidence[key], explained[key]) for key in cells}
         planned = {key: [Question(t.feature, t.explanation_method, t.prompt) for t in trials[key]] for key in cells}
-        asked = answers_by_range(
-            planned, lambda: models.language_model(**settings.scorer.model_dump()), replies, log_progress(context, "asked")
-        )
+        asked = answers_by_range(planned, settings.scorer, models, replies, spending.of_run(context), progress_of(context, "asked"))
         for key, answers, model in asked:
             verdicts = [
                 verdict for trial, answer in zip(trials[key], answers, strict=True) for verdict in scorer.grade(_answered(trial, answer))

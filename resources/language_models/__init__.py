@@ -4,7 +4,7 @@ from typing import Any
 
 from resources.language_models.interface import LanguageModel
 
-BACK_ENDS = ("transformers", "vllm", "openai")
+BACK_ENDS = ("transformers", "vllm", "openai", "replay")
 
 
 def load_language_model(backend: str, *, model: str, revision: str | None = None, **options: Any) -> LanguageModel:
@@ -13,12 +13,14 @@ def load_language_model(backend: str, *, model: str, revision: str | None = None
     Raises ValueError for an unknown back end or option, naming what there is, and ImportError with the install command.
     """
     if backend not in BACK_ENDS:
-        raise ValueError(f"there is no back end {backend!r} to load; back ends are {', '.join(BACK_ENDS)} (others are for tests)")
+        raise ValueError(f"there is no back end {backend!r} to load; back ends are {', '.join(BACK_ENDS)} ")
     try:
         if backend == "transformers":
             from resources.language_models.transformers import TransformersModel as Model
         elif backend == "vllm":
             from resources.language_models.vllm import VLLMModel as Model
+        elif backend == "replay":
+            from resources.language_models.replay import ReplayModel as Model
         else:
             from resources.language_models.openai import OpenAIModel as Model
         return Model(model=model, revision=revision, **options)

@@ -4,13 +4,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
 from resources.language_models.ledger import PRICES_FILE, price_usd
 from resources.language_models.reply_store import ReplyStore
 
-FLUSH_REPLIES = 32
-FLUSH_SECONDS = 2.0
+Source = Literal["model", "store", "repeated"]  # asked now, asked earlier, or the same question elsewhere in this batch
 PROGRESS_SECONDS = 10.0
 BURST_GAP_SECONDS = 0.2
 
@@ -28,30 +28,43 @@ class Progress:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that one call may spend: tokens (prompt and completion, cached ones too) and US dollars by `prices.yaml`.
-
-    None: no bound. A bound in dollars for a model without a price is an error, since it would bound nothing.
-    """
+    """The most that may be spent: tokens (prompt and completion, cached ones too) and US dollars by `prices.yaml`. None: no bound."""
 
     tokens: int | None = None
     usd: float | None = None
 
-    def refuse_unpriced(self, model: str) -> None:
-        """Raise ValueError where dollars are bounded and `model` has no price."""
-        if self.usd is not None and price_usd(model, 0, 0, 0) is None:
-            raise ValueError(f"a budget of ${self.usd:g} needs a price for {model!r}: add it to {PRICES_FILE}, or give a budget in tokens.")
-
-    def spent(self, tokens: int, usd: float) -> str | None:
-        """Which bound these reach, in words with the numbers; None while there is something left."""
-        if self.tokens is not None and tokens >= self.tokens:
-            return f"the budget of {self.tokens:,} tokens is spent ({tokens:,})"
-        if self.usd is not None and usd >= self.usd:
-            return f"the budget of ${self.usd:,.2f} is spent (${usd:,.4f})"
-        return None
-
 
 class BudgetExhausted(RuntimeError):
     """The budget was reached. What was answered is kept; the same call with a larger budget asks only the rest."""
+
+
+@dataclass
+class Spending:
+    """What has been spent under a budget so far; several calls of `ask_all` may share one."""
+
+    budget: Budget = Budget()
+    tokens: int = 0
+    usd: float = 0.0
+
+    def add(self, model: str, reply: Reply) -> None:
+        """Count one reply of `model`."""
+        self.tokens += reply.prompt_tokens + reply.completion_tokens
+        self.usd += price_usd(model, reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens) or 0.0
+
+    def refuse_unpriced(self, model: str) -> None:
+        """Raise ValueError where dollars are bounded and `model` has no price: the bound would bound nothing."""
+        if self.budget.usd is not None and price_usd(model, 0, 0, 0) is None:
+            raise ValueError(
+                f"a budget of ${self.budget.usd:g} needs a price for {model!r}: add it to {PRICES_FILE}, or give a budget in tokens."
+            )
+
+    def exhausted(self) -> str | None:
+        """Which bound has been reached, in words with the numbers; None while there is something left."""
+        if self.budget.tokens is not None and self.tokens >= self.budget.tokens:
+            return f"the budget of {self.budget.tokens:,} tokens is spent ({self.tokens:,})"
+        if self.budget.usd is not None and self.usd >= self.budget.usd:
+            return f"the budget of ${self.budget.usd:,.2f} is spent (${self.usd:,.4f})"
+        return None
 
 
 def ask_all(
@@ -59,27 +72,29 @@ def ask_all(
     requests: Sequence[Request],
     store: ReplyStore,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    budget: Budget = Budget(),
-) -> Iterator[tuple[int, Reply, bool]]:
-    """(index into requests, reply, whether it was in the store), every index exactly once.
+    spending: Spending | None = None,
+) -> Iterator[tuple[int, Reply, Source]]:
+    """(index into requests, reply, where it came from), every index exactly once.
 
     Stored replies come first. The others are asked in one batch, ordered so that requests with the same leading messages stand
-    together, and kept at most FLUSH_REPLIES or FLUSH_SECONDS after they come; an error is a reply that is not kept. Closing the
-    iterator, or an exception in the model, keeps what has come. Raises `UnsupportedRequest` before anything is asked and
-    `BudgetExhausted` with the numbers.
+    together, and kept as they come; an error is a reply that is not kept. Closing the iterator, or an exception in the model, keeps
+    what has come. Raises `UnsupportedRequest` before anything is asked and `BudgetExhausted` with the numbers.
     """
     refuse_unsupported(model, requests)
-    budget.refuse_unpriced(model.identity.model)
+    spending = spending or Spending()
+    spending.refuse_unpriced(model.identity.model)
     places: dict[str, list[int]] = defaultdict(list)
     for index, request in enumerate(requests):
         places[request_key(model.identity, request)].append(index)
     stored = store.get_many(places)
     for key in places:
         if key in stored:
-            yield from ((index, stored[key], True) for index in places[key])
+            yield from _answers(places[key], stored[key], "store")
     missing = _prefixes_together([key for key in places if key not in stored], {k: requests[v[0]] for k, v in places.items()})
-    started = reported = flushed = last = time.monotonic()
-    tokens, usd, done = 0, 0.0, 0
+    if missing:
+        _refuse_spent(spending, 0, len(missing))
+    started = reported = last = time.monotonic()
+    done = 0
     try:
         for number, reply in model.ask([requests[places[key][0]] for key in missing]):
             key, now = missing[number], time.monotonic()
@@ -89,24 +104,28 @@ def ask_all(
                 on_progress(_progress(done, len(missing), len(stored), last - started))
             store.append(key, model.identity, reply)
             done, last = done + 1, now
-            if store.n_pending >= FLUSH_REPLIES or now - flushed > FLUSH_SECONDS:
-                store.flush()
-                flushed = now
             if done == len(missing):
                 on_progress(_progress(done, len(missing), len(stored), now - started))
-            first, *copies = places[key]
-            yield first, reply, False
-            yield from ((index, reply, True) for index in copies)
-            tokens += reply.prompt_tokens + reply.completion_tokens
-            usd += price_usd(model.identity.model, reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens) or 0.0
-            if done < len(missing) and (spent := budget.spent(tokens, usd)):
-                raise BudgetExhausted(
-                    f"{spent} after {done} of {len(missing)} questions; their replies are kept. "
-                    "Raise the budget and run again to ask the rest."
-                )
+            spending.add(model.identity.model, reply)
+            yield from _answers(places[key], reply, "model")
+            if done < len(missing):
+                _refuse_spent(spending, done, len(missing))
     finally:
         store.flush()
-        store.compact()
+
+
+def _answers(places: Sequence[int], reply: Reply, source: Source) -> Iterator[tuple[int, Reply, Source]]:
+    """One reply for all the places where its question stands."""
+    first, *copies = places
+    yield first, reply, source
+    yield from ((index, reply, "repeated") for index in copies)
+
+
+def _refuse_spent(spending: Spending, done: int, total: int) -> None:
+    if reached := spending.exhausted():
+        raise BudgetExhausted(
+            f"{reached} after {done} of {total} questions; their replies are kept. Raise `budget` in settings.yaml and run again to ask the rest."
+        )
 
 
 def _progress(done: int, total: int, from_store: int, seconds: float) -> Progress:

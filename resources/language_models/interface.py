@@ -6,13 +6,13 @@ a constrained reply) is missing from `capabilities`, and `refuse_unsupported` na
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "error"]
-Capability = Literal["answer_probabilities", "structured_reply", "prompt_logprobs", "token_logprobs"]
+Capability = Literal["answer_probabilities", "structured_reply", "json_reply", "prompt_logprobs"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class ChoiceList:
 
 @dataclass(frozen=True)
 class JsonReply:
-    """A JSON value that satisfies `schema` (a JSON schema, kept as its canonical JSON text so that it can be hashed)."""
+    """A JSON value that satisfies `schema` (a JSON schema, kept as its canonical JSON text so that it can be hashed).
+
+    Back ends with `json_reply` constrain decoding to it; from others it is free text that may or may not be such a value.
+    """
 
     schema: str
     kind: Literal["json"] = "json"
@@ -138,11 +141,19 @@ def request_key(identity: ModelIdentity, request: Request) -> str:
     return hashlib.sha256(json.dumps(payload, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def refuse_unsupported(model: LanguageModel, requests: Sequence[Request]) -> None:
-    """Raise `UnsupportedRequest` naming the first thing asked for that `model` cannot do. Free text is always possible."""
-    for request in requests:
-        if request.prompt_logprobs and "prompt_logprobs" not in model.capabilities:
-            raise UnsupportedRequest(
-                f"{model.identity.backend} model {model.identity.model} gives no prompt log-probabilities; "
-                f"it offers {sorted(model.capabilities)}. Use the transformers or vllm back end for this scorer."
-            )
+def refuse_missing(model: LanguageModel, needed: Iterable[Capability], why: str) -> None:
+    """Raise `UnsupportedRequest` naming what of `needed` the model does not offer, and `why` it is needed."""
+    if missing := sorted(set(needed) - model.capabilities):
+        raise UnsupportedRequest(
+            f"{model.identity.backend} model {model.identity.model} does not offer {', '.join(missing)}, which {why} asks for; it offers "
+            f"{', '.join(sorted(model.capabilities)) or 'plain text only'}. Use another back end or model (see the README), or do without."
+        )
+
+
+def refuse_unsupported(model: LanguageModel, requests: Iterable[Request]) -> None:
+    """Raise `UnsupportedRequest` naming what the requests cannot do without and `model` does not offer.
+
+    Constrained replies are used where they are offered and done without where not: a parser says what went wrong.
+    """
+    if any(request.prompt_logprobs for request in requests):
+        refuse_missing(model, ["prompt_logprobs"], "a scorer that reads the prompt's log-probabilities")

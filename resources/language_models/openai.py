@@ -93,7 +93,8 @@ class OpenAIModel:
         """What the server was found to offer; asks it on first use."""
         offer = self._offered()
         found: dict[Capability, bool] = {
-            "answer_probabilities": offer.logprobs, "structured_reply": offer.structured != "off", "prompt_logprobs": offer.prompt_logprobs,
+            "answer_probabilities": offer.logprobs, "structured_reply": offer.structured != "off",
+            "json_reply": offer.structured != "off", "prompt_logprobs": offer.prompt_logprobs,
         }  # fmt: skip
         return frozenset(name for name, offered in found.items() if offered)
 

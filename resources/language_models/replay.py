@@ -1,6 +1,7 @@
 """The `replay` back end: recorded replies and nothing else, so that a run can be repeated where its model is not."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from resources.language_models.interface import Capability, ModelIdentity, Reply, Request, request_key
 from resources.language_models.reply_store import ReplyStore
@@ -11,11 +12,12 @@ class MissingRecording(LookupError):
 
 
 class ReplayModel:
-    """Answers as the model `identity` once did. Raises `MissingRecording` naming the first request that it never answered."""
+    """Answers as a model once did. Raises `MissingRecording` naming the first request that it never answered."""
 
-    def __init__(self, store: ReplyStore, identity: ModelIdentity) -> None:
-        self._store = store
-        self._identity = identity
+    def __init__(self, model: str, revision: str | None, recorded_backend: str, folder: str | Path) -> None:
+        """The recording of `model` at `revision`, asked through `recorded_backend`, in the reply store at `folder`."""
+        self._store = ReplyStore(Path(folder))
+        self._identity = ModelIdentity(recorded_backend, model, revision or "")
 
     @property
     def identity(self) -> ModelIdentity:
@@ -25,7 +27,7 @@ class ReplayModel:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Whatever was recorded."""
-        return frozenset({"answer_probabilities", "structured_reply", "prompt_logprobs", "token_logprobs"})
+        return frozenset({"answer_probabilities", "structured_reply", "json_reply", "prompt_logprobs"})
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Recorded replies, in order."""

@@ -28,7 +28,7 @@ class ScriptedModel:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Whatever the rule returns."""
-        return frozenset({"answer_probabilities", "structured_reply", "prompt_logprobs"})
+        return frozenset({"answer_probabilities", "structured_reply", "json_reply", "prompt_logprobs"})
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Replies in order."""

@@ -71,7 +71,7 @@ class VLLMModel:
     def capabilities(self) -> frozenset[Capability]:
         """Probabilities, constrained replies (unless turned off) and log-probabilities of the prompt."""
         always: frozenset[Capability] = frozenset({"answer_probabilities", "prompt_logprobs"})
-        return frozenset({*always, "structured_reply"}) if self._structured else always
+        return frozenset({*always, "structured_reply", "json_reply"}) if self._structured else always
 
     def close(self) -> None:
         """Free the weights and end the engine's processes; the model cannot be used afterwards."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from resources.language_models import ledger
-from resources.language_models.asking import Budget, BudgetExhausted, Progress, ask_all
-from resources.language_models.interface import ChoiceList, Message, ModelIdentity, Reply, Request, UnsupportedRequest, request_key
-from resources.language_models.replay import MissingRecording, ReplayModel
+from resources.language_models import ledger, load_language_model
+from resources.language_models.asking import Budget, BudgetExhausted, Progress, Spending, ask_all
+from resources.language_models.interface import ChoiceList, Message, ModelIdentity, Reply, Request, UnsupportedRequest, refuse_missing, request_key
+from resources.language_models.replay import MissingRecording
 from resources.language_models.reply_store import ReplyStore
 from resources.language_models.scripted import ScriptedModel
 
@@ -30,7 +30,7 @@ def test_equal_questions_are_asked_once_and_all_are_answered(tmp_path: Path) -> 
     answers = list(ask_all(model, [question(text) for text in "abab"], ReplyStore(tmp_path)))
     assert texts_of(model) == ["a", "b"]
     assert sorted((index, reply.text, stored) for index, reply, stored in answers) == [
-        (0, "about a", False), (1, "about b", False), (2, "about a", True), (3, "about b", True),
+        (0, "about a", "model"), (1, "about b", "model"), (2, "about a", "repeated"), (3, "about b", "repeated"),
     ]  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_stored_questions_are_never_asked_again(tmp_path: Path) -> None:
     again = ScriptedModel(echo)
     answers = {index: (reply.text, stored) for index, reply, stored in ask_all(again, [question(t) for t in "bca"], ReplyStore(tmp_path))}
     assert texts_of(again) == ["c"]
-    assert answers == {0: ("about b", True), 1: ("about c", False), 2: ("about a", True)}
+    assert answers == {0: ("about b", "store"), 1: ("about c", "model"), 2: ("about a", "store")}
 
 
 def test_all_that_shapes_a_reply_is_part_of_its_address_and_hints_are_not() -> None:
@@ -76,7 +76,7 @@ def test_an_error_is_an_answer_that_is_asked_again_next_time(tmp_path: Path) -> 
     assert ReplyStore(tmp_path).size().n_replies == 0
     model = ScriptedModel(echo)
     ((_, reply, stored),) = ask_all(model, [question("a")], ReplyStore(tmp_path))
-    assert (reply.text, stored) == ("about a", False)
+    assert (reply.text, stored) == ("about a", "model")
 
 
 def test_the_budget_stops_with_numbers_and_keeps_what_is_done(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_budget_stops_with_numbers_and_keeps_what_is_done(tmp_path: Path) ->
     requests = [question(str(number)) for number in range(6)]
     answered = []
     with pytest.raises(BudgetExhausted, match=r"40 tokens is spent \(45\) after 3 of 6"):
-        for index, _, _ in ask_all(model, requests, ReplyStore(tmp_path), budget=Budget(tokens=40)):
+        for index, _, _ in ask_all(model, requests, ReplyStore(tmp_path), spending=Spending(Budget(tokens=40))):
             answered.append(index)
     assert answered == [0, 1, 2]
     rest = ScriptedModel(lambda request: Reply("yes", "stop", 10, 0, 5, 0.1))
@@ -98,9 +98,22 @@ def test_a_budget_in_dollars_goes_by_the_price_table(tmp_path: Path, monkeypatch
     monkeypatch.setattr(ledger, "prices", lambda: {"priced": {"prompt": 2.0, "cached": 1.0, "completion": 4.0}})
     model = ScriptedModel(lambda request: Reply("yes", "stop", 10, 4, 5, 0.1), name="priced")
     with pytest.raises(BudgetExhausted, match=r"after 2 of 3"):
-        list(ask_all(model, [question(text) for text in "abc"], ReplyStore(tmp_path), budget=Budget(usd=60e-6)))
+        list(ask_all(model, [question(text) for text in "abc"], ReplyStore(tmp_path), spending=Spending(Budget(usd=60e-6))))
     with pytest.raises(ValueError, match="needs a price for 'free'"):
-        list(ask_all(ScriptedModel(echo, name="free"), [question("a")], ReplyStore(tmp_path), budget=Budget(usd=1.0)))
+        list(ask_all(ScriptedModel(echo, name="free"), [question("a")], ReplyStore(tmp_path), spending=Spending(Budget(usd=1.0))))
+
+
+def test_two_batches_share_one_spending_and_a_spent_one_asks_nothing(tmp_path: Path) -> None:
+    # 15 tokens a reply and a budget of 40: two in the first batch leave room for one more question.
+    spending, store = Spending(Budget(tokens=40)), ReplyStore(tmp_path)
+    model = ScriptedModel(lambda request: Reply("yes", "stop", 10, 0, 5, 0.1))
+    assert len(list(ask_all(model, [question(text) for text in "ab"], store, spending=spending))) == 2
+    with pytest.raises(BudgetExhausted, match="after 1 of 2"):
+        list(ask_all(model, [question(text) for text in "cd"], store, spending=spending))
+    with pytest.raises(BudgetExhausted, match="after 0 of 1"):
+        list(ask_all(model, [question(text) for text in "abcd"], store, spending=spending))
+    assert texts_of(model) == ["a", "b", "c"]
+    assert len(list(ask_all(model, [question(text) for text in "abc"], store, spending=spending))) == 3  # stored ones cost nothing
 
 
 class FailingModel(ScriptedModel):
@@ -137,15 +150,29 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
 def test_what_the_model_cannot_do_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     model = ScriptedModel(echo)
     model.__class__ = type("Plain", (ScriptedModel,), {"capabilities": frozenset()})
-    with pytest.raises(UnsupportedRequest, match="prompt log-probabilities"):
+    with pytest.raises(UnsupportedRequest, match="does not offer prompt_logprobs"):
         list(ask_all(model, [question("a"), question("b", prompt_logprobs=True)], ReplyStore(tmp_path)))
     assert model.asked == []
 
 
+def test_what_a_site_requires_is_refused_by_name() -> None:
+    model = ScriptedModel(echo)
+    refuse_missing(model, ["answer_probabilities"], "`require`")
+    model.__class__ = type("Plain", (ScriptedModel,), {"capabilities": frozenset({"prompt_logprobs"})})
+    with pytest.raises(UnsupportedRequest, match=r"answer_probabilities, json_reply, which `require` asks for; it offers prompt_logprobs"):
+        refuse_missing(model, ["json_reply", "answer_probabilities", "prompt_logprobs"], "`require`")
+
+
 def test_replay_gives_what_was_recorded_and_names_what_was_not(tmp_path: Path) -> None:
-    model, store = ScriptedModel(echo), ReplyStore(tmp_path)
-    list(ask_all(model, [question("a")], store))
-    replay = ReplayModel(store, model.identity)
+    list(ask_all(ScriptedModel(echo), [question("a")], ReplyStore(tmp_path)))
+    replay = load_language_model("replay", model="rule", revision="1", recorded_backend="scripted", folder=str(tmp_path))
     assert [reply.text for _, reply in replay.ask([question("a")])] == ["about a"]
     with pytest.raises(MissingRecording, match="unheard of"):
         list(replay.ask([question("a"), question("something unheard of")]))
+
+
+def test_an_unknown_back_end_or_option_is_named() -> None:
+    with pytest.raises(ValueError, match="'telepathy'.*transformers, vllm, openai, replay"):
+        load_language_model("telepathy", model="m")
+    with pytest.raises(ValueError, match="concurency"):
+        load_language_model("openai", model="m", concurency=3)

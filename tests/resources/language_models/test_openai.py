@@ -54,7 +54,7 @@ def test_lists_are_constrained_and_their_probabilities_read(serve: Callable[...,
     assert reply.text == "[1, 1, 1]" and (reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens) == (10, 4, 7)
     # exp(-0.5108256) = 0.6 and exp(-1.6094379) = 0.2, over their sum.
     assert reply.answer_probabilities == tuple(pytest.approx((0.75, 0.25), abs=1e-6) for _ in range(3))
-    assert model.capabilities == {"answer_probabilities", "structured_reply"}
+    assert model.capabilities == {"answer_probabilities", "structured_reply", "json_reply"}
 
 
 def test_hosted_apis_get_a_json_schema_and_the_list_is_unwrapped(serve: Callable[..., StubServer]) -> None:
@@ -69,7 +69,7 @@ def test_what_a_server_lacks_is_refused_by_name_and_probed_once(serve: Callable[
     model = model_at(server)
     assert model.capabilities == frozenset()
     probes = len(server.bodies)
-    with pytest.raises(UnsupportedRequest, match="no prompt log-probabilities"):
+    with pytest.raises(UnsupportedRequest, match="does not offer prompt_logprobs"):
         list(model.ask(trials(1, prompt_logprobs=True)))
     assert [reply.text for _, reply in model.ask(trials(1, reply_format=JsonReply("{}")))] == ["reply to trial 0"]
     assert len(server.bodies) == probes + 1

@@ -73,21 +73,64 @@ def test_pruning_by_model_and_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert store.size().n_replies == 0
 
 
-def test_compaction_keeps_every_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_store, "COMPACT_ABOVE_PARTS", 3)
-    for number in range(5):
+def test_joining_keeps_every_reply(tmp_path: Path) -> None:
+    for number in range(3 * reply_store.JOIN_PARTS):
         store = filled(tmp_path, **{f"k{number}": (ONE, WHOLE)})
-    store.compact()
-    assert (store.size().n_replies, store.size().n_parts) == (5, 1)
-    assert store.get_many([f"k{n}" for n in range(5)]) == {f"k{n}": WHOLE for n in range(5)}
+    assert (store.size().n_replies, store.size().n_parts) == (24, 3)
+    assert store.get_many([f"k{n}" for n in range(24)]) == {f"k{n}": WHOLE for n in range(24)}
+
+
+def test_joining_rewrites_a_reply_as_often_as_the_logarithm_of_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    write = ReplyStore._write
+    monkeypatch.setattr(reply_store, "PART_REPLIES", 8)
+    monkeypatch.setattr(ReplyStore, "_write", lambda store, table: (written.append(table.num_rows), write(store, table)))
+    store = ReplyStore(tmp_path)
+    for number in range(2048):
+        store.append(f"{number:064d}", ONE, WHOLE)
+    store.flush()
+    # 256 parts of 8 replies: at most log8(256) + 1 < 4 writes of each, where joining all at every step would make 16.
+    assert 2048 <= sum(written) <= 4 * 2048
+    assert store.size().n_replies == 2048
+
+
+def test_large_parts_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply_store, "JOIN_BELOW_BYTES", 1)
+    for number in range(2 * reply_store.JOIN_PARTS):
+        store = filled(tmp_path, **{f"k{number}": (ONE, PLAIN)})
+    assert store.size().n_parts == 16
+
+
+def test_a_reply_is_in_its_journal_before_append_returns(tmp_path: Path) -> None:
+    store = ReplyStore(tmp_path)
+    store.append("a", ONE, WHOLE)
+    (journal,) = tmp_path.glob("journal-*.jsonl")
+    assert b'"key": "a"' in journal.read_bytes()
+    assert store.get_many(["a"]) == {"a": WHOLE}  # its own pending replies count
+    assert ReplyStore(tmp_path).get_many(["a"]) == {}  # a living writer's journal is its own
+    assert journal.exists()
+    store.flush()
+    assert not journal.exists()
+    assert ReplyStore(tmp_path).get_many(["a"]) == {"a": WHOLE}
+
+
+def test_the_journal_of_a_dead_writer_is_adopted_without_its_torn_line(tmp_path: Path) -> None:
+    die = WRITER.replace("    store.flush()\n", "").replace("range(20)", "range(3)") + "import os\nos.kill(os.getpid(), 9)\n"
+    root = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", die, str(tmp_path), "a"], cwd=root).returncode == -9
+    (journal,) = tmp_path.glob("journal-*.jsonl")
+    with journal.open("ab") as file:
+        file.write(b'{"key": "torn", "backe')
+    assert ReplyStore(tmp_path).get_many(["a-0", "a-1", "a-2", "torn"]).keys() == {"a-0", "a-1", "a-2"}
+    assert not journal.exists()
+    assert ReplyStore(tmp_path).size().n_replies == 3
 
 
 def test_a_reader_survives_another_process_joining_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply_store, "COMPACT_ABOVE_PARTS", 1)
     filled(tmp_path, a=(ONE, WHOLE))
+    monkeypatch.setattr(reply_store, "JOIN_PARTS", 2)
     store = filled(tmp_path, b=(ONE, PLAIN))
-    listings = iter([store._parts()])
-    ReplyStore(tmp_path).compact()
+    listings = iter([[tmp_path / "part-0-joined-a-moment-ago.parquet"]])
     monkeypatch.setattr(store, "_parts", lambda: next(listings, None) or ReplyStore._parts(store))
     assert store.get_many(["a", "b"]) == {"a": WHOLE, "b": PLAIN}
 
