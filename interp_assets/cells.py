@@ -141,7 +141,13 @@ def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progr
         context.log.info(f"{what}: {progress.done}/{progress.total}, {progress.rate:.1f}/s, ETA {eta}")
         if time.monotonic() - observed >= OBSERVE_SECONDS:
             observed = time.monotonic()
-            now = {"done": progress.done, "total": progress.total, "from_store": progress.from_store, "rate": round(progress.rate, 2), "eta": eta}
+            now = {
+                "done": progress.done,
+                "total": progress.total,
+                "from_store": progress.from_store,
+                "rate": round(progress.rate, 2),
+                "eta": eta,
+            }
             context.log_event(dg.AssetObservation(context.asset_key, description=f"{what} so far", metadata=now))
 
     return report

@@ -124,7 +124,8 @@ def _answers(places: Sequence[int], reply: Reply, source: Source) -> Iterator[tu
 def _refuse_spent(spending: Spending, done: int, total: int) -> None:
     if reached := spending.exhausted():
         raise BudgetExhausted(
-            f"{reached} after {done} of {total} questions; their replies are kept. Raise `budget` in settings.yaml and run again to ask the rest."
+            f"{reached} after {done} of {total} questions; their replies are kept. Raise `budget` in settings.yaml and run again to ask "
+            "the rest."
         )
 
 

@@ -69,9 +69,7 @@ def test_a_budget_in_dollars_without_a_price_is_refused(harvested: Installation,
     assert "needs a price for 'rule'" in str(error) and harvested.models.asked == 0
 
 
-def test_what_the_model_must_offer_is_checked_before_the_first_question(
-    harvested: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_model_must_offer_is_checked_before_the_first_question(harvested: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     offered: frozenset[Capability] = frozenset({"structured_reply"})
     monkeypatch.setattr(ScriptedModel, "capabilities", property(lambda model: offered))
     write_settings(harvested, explainer={"require": ["answer_probabilities", "structured_reply"]})

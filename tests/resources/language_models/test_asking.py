@@ -7,7 +7,16 @@ import pytest
 
 from resources.language_models import ledger, load_language_model
 from resources.language_models.asking import Budget, BudgetExhausted, Progress, Spending, ask_all
-from resources.language_models.interface import ChoiceList, Message, ModelIdentity, Reply, Request, UnsupportedRequest, refuse_missing, request_key
+from resources.language_models.interface import (
+    ChoiceList,
+    Message,
+    ModelIdentity,
+    Reply,
+    Request,
+    UnsupportedRequest,
+    refuse_missing,
+    request_key,
+)
 from resources.language_models.replay import MissingRecording
 from resources.language_models.reply_store import ReplyStore
 from resources.language_models.scripted import ScriptedModel
@@ -172,7 +181,7 @@ def test_replay_gives_what_was_recorded_and_names_what_was_not(tmp_path: Path) -
 
 
 def test_an_unknown_back_end_or_option_is_named() -> None:
-    with pytest.raises(ValueError, match="'telepathy'.*transformers, vllm, openai, replay"):
+    with pytest.raises(ValueError, match=r"'telepathy'.*transformers, vllm, openai, replay"):
         load_language_model("telepathy", model="m")
     with pytest.raises(ValueError, match="concurency"):
         load_language_model("openai", model="m", concurency=3)
