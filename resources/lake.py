@@ -150,6 +150,11 @@ class Lake:
                 path, filesystem=self.fs, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
             )
 
+    def discard(self, table: str, partition: Mapping[str, str]) -> None:
+        """Take a partition's manifest away, so that it counts as missing until it is written again; nothing where there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.path(table, partition)}/{MANIFEST}")
+
     def verify(self, manifest: Manifest) -> None:
         """Read all of a partition, a row group at a time. Raises `CorruptPartition` when it is damaged."""
         path = f"{self.path(manifest.table, manifest.partition)}/{PART}"

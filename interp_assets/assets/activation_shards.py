@@ -5,12 +5,14 @@ from pathlib import Path
 
 import dagster as dg
 
+from interp_assets.cells import progress_of
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.harvest import ROW_GROUP_ROWS, WRITER_OPTIONS, checked_dictionaries, feature_edges, range_tables, spill_activations
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL, RangeKey
+from interp_assets.harvest import checked_dictionaries, spill_activations
+from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL
 from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
-from interp_assets.samples import TokenSample, read_token_sample
+from interp_assets.samples import read_token_sample
 from interp_assets.settings import PlatformSettings, fingerprint
+from interp_assets.shards import ShardWriter, feature_edges, shards_are_current
 from interp_assets.stages import HARVEST_CODE_VERSION, activations_version
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
 from resources.activation_spill import ActivationSpill
@@ -51,8 +53,8 @@ def activation_shards(
     for key in context.partition_keys:
         record = registry.get(key)
         sample_version = lake.require(DICTIONARY_SAMPLES.name, {"dictionary": key}).data_version
-        versions[key] = activations_version(record, sample_version)
-        if _is_complete(lake, key, versions[key]):
+        versions[key] = activations_version(record, settings.stage_settings(record.stages), sample_version)
+        if shards_are_current(lake, key, versions[key]):
             context.log.info(f"{key}: activations are already complete and are kept")
         else:
             groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
@@ -69,41 +71,20 @@ def activation_shards(
                 numbers = {"self_check_l0": item.l0, **({} if item.fvu is None else {"self_check_fvu": item.fvu})}
                 context.add_asset_metadata(numbers, partition_key=key)
             spill = ActivationSpill(folder, {key: feature_edges(record) for key, record in records.items()}, sample.tokens.shape[1])
-            spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info)
+            progress = progress_of(context, "tokens harvested")
+            spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info, progress)
         finally:
             subject.close()
         for key, record in records.items():
-            _write(lake, models, sample, spill, record, key, versions[key])
+            stages = settings.stage_settings(record.stages)
+            tokenizer = models.tokenizer(record.model.source, record.model.revision)
+            cap = stages.harvest.max_activations
+            ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(spill)
         spill.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
         check_results=_report(context, lake, registry),
     )
-
-
-def _is_complete(lake: Lake, dictionary: str, version: str) -> bool:
-    cells = ({"dictionary": dictionary, "feature_range": feature_range} for feature_range in FEATURE_RANGE_KEYS)
-    return all(lake.is_current(ACTIVATIONS.name, cell, version) for cell in cells)
-
-
-def _write(
-    lake: Lake,
-    models: ModelProvider,
-    sample: TokenSample,
-    spill: ActivationSpill,
-    record: DictionaryRecord,
-    key: str,
-    version: str,
-) -> None:
-    """Sort and write the ranges of one dictionary, statistics first: the activations' manifest says that a range is complete."""
-    tokenizer = models.tokenizer(record.model.source, record.model.revision)
-    for feature_range in FEATURE_RANGE_KEYS:
-        cell = RangeKey(key, feature_range)
-        partition = {"dictionary": key, "feature_range": feature_range}
-        batches, statistics = range_tables(record, spill, sample, tokenizer, cell)
-        inputs = {DICTIONARY_SAMPLES.name: sample.sample}
-        lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, statistics, version, inputs)
-        lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
 
 
 def _report(context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryRegistry) -> list[dg.AssetCheckResult]:

@@ -74,14 +74,17 @@ def counted(work):
         return work(*arguments, **options)
     return call
 
+class Dying:
+    def __getattr__(self, name):
+        return counted(getattr(real, name)) if name in ("mv", "rm_file") else getattr(real, name)
+
 lake = Lake(sys.argv[1], 1)
 module._sync = counted(module._sync)
-lake.fs = type("Dying", (), {
-    "__getattr__": lambda self, name: getattr(real, name), "mv": lambda self, *a: counted(real.mv)(*a), "rm_file": lambda self, *a: counted(real.rm_file)(*a),
-})()
+lake.fs = Dying()
 real = Lake(sys.argv[1], 1).fs
 schema = pa.schema([pa.field("feature", pa.uint32()), pa.field("value", pa.float32())])
-lake.write("t", {"dictionary": "m/09/a", "feature_range": "00of16"}, schema, pa.table({"feature": [7], "value": [0.5]}, schema=schema), "v2")
+rows = pa.table({"feature": [7], "value": [0.5]}, schema=schema)
+lake.write("t", {"dictionary": "m/09/a", "feature_range": "00of16"}, schema, rows, "v2")
 print(calls)
 """
 
