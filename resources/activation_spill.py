@@ -13,6 +13,7 @@ what a crash left behind it is cut off, so a restart repeats at most the rows si
 """
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -69,8 +70,9 @@ class ActivationSpill:
     ) -> None:
         """Open or resume the spill in `folder`; at most `sort_records` activations (about 30 bytes each) are sorted at once.
 
-        `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); others are dropped. Raises
-        `SpillError` when the folder was made for other bounds or another context.
+        `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); others are dropped. The folder
+        belongs to this object until `close`. Raises `SpillError` when another process has it, or it was made for other bounds or
+        another context.
         """
         self.folder = Path(folder)
         self.bounds = {name: np.asarray(edges, dtype=np.int64) for name, edges in bounds.items()}
@@ -83,7 +85,27 @@ class ActivationSpill:
         for name, edges in self.bounds.items():
             assert len(edges) > 1 and (np.diff(edges) >= 0).all(), f"bounds of {name} must ascend, got {edges.tolist()}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise SpillError(
+                f"another run is harvesting the same activations into {self.folder}. Wait for it, then run again: it finds them there."
+            ) from None
         self._resume()
+
+    def __enter__(self) -> "ActivationSpill":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have the folder; what was flushed stays there. Nothing can be appended afterwards."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     @property
     def rows_done(self) -> int:

@@ -63,24 +63,25 @@ def activation_shards(
         sample = read_token_sample(lake, next(iter(records)))
         folder = spill_folder / fingerprint(sample.sample, {key: versions[key] for key in records})
         context.log.info(f"{source}: one pass over {sample.tokens.size:,} tokens for {', '.join(records)}")
-        subject = models.subject(source, revision, dtype)
-        try:
-            loaded = checked_dictionaries(subject, sample, records, models, harvest_settings)
-            for key, item in loaded.items():
-                context.log.info(f"{key}: self-check L0 {item.l0:.1f}, FVU {'none' if item.fvu is None else f'{item.fvu:.3f}'}")
-                numbers = {"self_check_l0": item.l0, **({} if item.fvu is None else {"self_check_fvu": item.fvu})}
-                context.add_asset_metadata(numbers, partition_key=key)
-            spill = ActivationSpill(folder, {key: feature_edges(record) for key, record in records.items()}, sample.tokens.shape[1])
-            progress = progress_of(context, "tokens harvested")
-            spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info, progress)
-        finally:
-            subject.close()
-        for key, record in records.items():
-            stages = settings.stage_settings(record.stages)
-            tokenizer = models.tokenizer(record.model.source, record.model.revision)
-            cap = stages.harvest.max_activations
-            ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(spill)
-        spill.remove()
+        edges = {key: feature_edges(record) for key, record in records.items()}
+        with ActivationSpill(folder, edges, sample.tokens.shape[1]) as spill:
+            subject = models.subject(source, revision, dtype)
+            try:
+                loaded = checked_dictionaries(subject, sample, records, models, harvest_settings)
+                for key, item in loaded.items():
+                    context.log.info(f"{key}: self-check L0 {item.l0:.1f}, FVU {'none' if item.fvu is None else f'{item.fvu:.3f}'}")
+                    numbers = {"self_check_l0": item.l0, **({} if item.fvu is None else {"self_check_fvu": item.fvu})}
+                    context.add_asset_metadata(numbers, partition_key=key)
+                progress = progress_of(context, "tokens harvested")
+                spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info, progress)
+            finally:
+                subject.close()
+            for key, record in records.items():
+                stages = settings.stage_settings(record.stages)
+                tokenizer = models.tokenizer(record.model.source, record.model.revision)
+                cap = stages.harvest.max_activations
+                ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(spill)
+            spill.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
         check_results=_report(context, lake, registry),

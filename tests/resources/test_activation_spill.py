@@ -80,6 +80,7 @@ def test_a_restart_cuts_off_what_the_crash_left(tmp_path: Path) -> None:
     with next(iter(tmp_path.glob("*.bin"))).open("ab") as handle:
         handle.write(b"torn")
     (tmp_path / "001-00009.bin").write_bytes(b"unknown")
+    spill.close()
     again = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
     assert again.rows_done == BATCH
     for start in range(again.rows_done, ROWS, BATCH):
@@ -99,7 +100,8 @@ def test_tiny_and_huge_values_stay_positive_and_finite(tmp_path: Path) -> None:
 
 
 def test_other_ranges_in_the_same_folder_are_refused(tmp_path: Path) -> None:
-    ActivationSpill(tmp_path, BOUNDS, CONTEXT).flush()
+    with ActivationSpill(tmp_path, BOUNDS, CONTEXT) as spill:
+        spill.flush()
     with pytest.raises(SpillError):
         ActivationSpill(tmp_path, {"a": [0, 30]}, CONTEXT)
 
@@ -112,6 +114,7 @@ def test_an_interrupted_sort_begins_anew(tmp_path: Path) -> None:
     spill.flush()
     groups = spill.sorted_groups("a", 0)
     next(groups), next(groups)
+    spill.close()
     check(ActivationSpill(tmp_path, BOUNDS, CONTEXT, sort_records=7))
     assert not list(tmp_path.glob("*.runs"))
 
@@ -131,6 +134,7 @@ def test_a_full_disk_is_named_and_the_harvest_continues_where_it_was_safe(tmp_pa
         spill.flush()
     full.unlink()
     full.write_bytes(kept)
+    spill.close()
     again = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
     assert again.rows_done == BATCH
     for start in range(again.rows_done, ROWS, BATCH):
@@ -138,3 +142,9 @@ def test_a_full_disk_is_named_and_the_harvest_continues_where_it_was_safe(tmp_pa
             again.append(name, batch(name, start))
     again.flush()
     check(again)
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
+    with ActivationSpill(tmp_path, BOUNDS, CONTEXT), pytest.raises(SpillError, match="another run is harvesting"):
+        ActivationSpill(tmp_path, BOUNDS, CONTEXT)
+    ActivationSpill(tmp_path, BOUNDS, CONTEXT).close()
