@@ -23,8 +23,8 @@ ROW_GROUP_ROWS = 65_536
 
 BATCH_ROWS = 64 * ROW_GROUP_ROWS
 WRITER_OPTIONS = {
-    "use_dictionary": ["dictionary", "feature"],
-    "column_encoding": {"position": "DELTA_BINARY_PACKED", "value": "PLAIN"},
+    "use_dictionary": ["dictionary", "feature", "value"],
+    "column_encoding": {"position": "DELTA_BINARY_PACKED"},
     "compression_level": 3,
 }
 

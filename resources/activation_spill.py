@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 RECORD = np.dtype([("feature", "<u4"), ("position", "<u4"), ("value", "<f2")])
 MARKER = "rows_done.json"
-SMALLEST_VALUE = np.finfo(np.float16).smallest_subnormal
-LARGEST_VALUE = np.finfo(np.float16).max
+DROPPED_BITS = 2
 
 
 class SpillError(ValueError):
@@ -115,13 +114,13 @@ class ActivationSpill:
     def append(self, name: str, batch: "SparseBatch") -> None:
         """Take one batch. Batches of one dictionary come in row order; those below `rows_done` must not come again.
 
-        Values are stored as float16: clipped to its range from below and above, so that what fired is never stored as zero.
+        Values are stored as `stored_values` has them.
         """
         edges = self.bounds[name]
         records = np.empty(len(batch.feature), dtype=RECORD)
         records["feature"] = batch.feature
         records["position"] = batch.row.astype(np.uint64) * self.context_tokens + batch.position
-        records["value"] = np.clip(batch.value, SMALLEST_VALUE, LARGEST_VALUE)
+        records["value"] = stored_values(batch.value)
         assert not len(batch.row) or int(batch.row[-1] + 1) * self.context_tokens <= 1 << 32, "positions exceed 32 bits: fewer rows"
         place = np.searchsorted(edges, batch.feature.astype(np.int64), side="right") - 1
         order = np.argsort(place, kind="stable")
@@ -240,6 +239,19 @@ class ActivationSpill:
                 file.unlink()
             elif file.stat().st_size > self._sizes[file.name]:
                 os.truncate(file, self._sizes[file.name])
+
+
+def stored_values(values: np.ndarray) -> np.ndarray:
+    """float16 [n] of positive values, rounded to 9 significant bits, half to even: a relative error of at most 0.25 % in float16's
+    normal range, and a fifth less on disk. Clipped to the range from below and above, so that what fired is never stored as zero or infinity.
+
+    bfloat16, in which models mostly run, has 8 significant bits.
+    """
+    step = 1 << DROPPED_BITS
+    bits = np.clip(values, 0, np.finfo(np.float16).max).astype(np.float16).view(np.uint16).astype(np.uint32)
+    rounded = (bits + (step // 2 - 1) + (bits >> DROPPED_BITS & 1)) // step * step
+    largest = int(np.finfo(np.float16).max.view(np.uint16)) // step * step
+    return np.clip(rounded, step, largest).astype(np.uint16).view(np.float16)
 
 
 def _records(path: Path) -> np.ndarray:

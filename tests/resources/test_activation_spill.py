@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resources.activation_spill import ActivationSpill, SpillError
+from resources.activation_spill import ActivationSpill, SpillError, stored_values
 from resources.subject import SparseBatch
 
 ROWS, CONTEXT, WIDTH, BATCH = 12, 8, 30, 3
@@ -56,7 +56,7 @@ def check(spill: ActivationSpill) -> None:
             found = whole_range(spill, name, index)
             np.testing.assert_array_equal(found[0], feature + low)
             np.testing.assert_array_equal(found[1], position)
-            np.testing.assert_array_equal(found[2], flat[feature, position].astype(np.float16))
+            np.testing.assert_array_equal(found[2], stored_values(flat[feature, position]))
             assert [array.dtype for array in found] == [np.uint32, np.uint32, np.float16]
 
 
@@ -148,3 +148,13 @@ def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
     with ActivationSpill(tmp_path, BOUNDS, CONTEXT), pytest.raises(SpillError, match="another run is harvesting"):
         ActivationSpill(tmp_path, BOUNDS, CONTEXT)
     ActivationSpill(tmp_path, BOUNDS, CONTEXT).close()
+
+
+def test_stored_values_are_rounded_to_nine_significant_bits() -> None:
+    # 1 + k/1024 are float16's own steps above 1; every fourth is kept, halves go to the even one.
+    steps = 1 + np.arange(13) / 1024
+    assert ((stored_values(steps).astype(float) - 1) * 1024).tolist() == [0, 0, 0, 4, 4, 4, 8, 8, 8, 8, 8, 12, 12]
+    values = np.geomspace(1e-4, 6e4, 10_000)
+    assert np.max(np.abs(stored_values(values).astype(float) / values - 1)) <= 2**-9 + 2**-11
+    assert (np.diff(stored_values(values).astype(float)) >= 0).all()
+    assert (stored_values(stored_values(values).astype(np.float32)) == stored_values(values)).all()
