@@ -13,7 +13,7 @@ from interp_assets.domain.feature_statistics import FeatureStatistics
 from interp_assets.partitions import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, range_bounds
 from interp_assets.samples import TokenSample
 from interp_assets.stages import cell_partition
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS, TOP_TOKEN
 from resources.activation_spill import Activations, SortedGroup
 from resources.lake import Lake
 from resources.tokenizer import Tokenizer
@@ -118,23 +118,25 @@ class ShardWriter:
 
     def _statistics(self, key: RangeKey, counted: FeatureStatistics, n_tokens: int, shares: dict[int, float]) -> pa.Table:
         frame = counted.compute(n_tokens, len(self.sample.tokens))
-        rows = [
-            {
-                "dictionary": key.dictionary, "feature_range": key.feature_range, "feature": row["feature"], "sample": self.sample.sample,
-                "n_tokens": n_tokens, "firing_count": row["firing_count"], "token_density": row["token_density"],
-                "context_count": row["context_count"], "context_density": row["context_density"],
-                "mean_activation": row["mean"], "max_activation": row["max"], "histogram": row["histogram"],
-                "top_tokens": [
-                    {"token_id": token_id, "token": token, "mass": mass}
-                    for token_id, token, mass in zip(
-                        row["top_tokens"], self.tokenizer.tokens(row["top_tokens"]), row["top_token_masses"], strict=True
-                    )
-                ],
-                "top_token_share": row["top_token_share"], "kept_contexts_share": shares.get(row["feature"], 1.0),
-            }
-            for row in frame.to_dicts()
-        ]  # fmt: skip
-        return pa.Table.from_pylist(rows, schema=FEATURE_STATISTICS.schema)
+        ids = frame["top_tokens"].explode(empty_as_null=False).to_numpy()
+        distinct, place = np.unique(ids, return_inverse=True)
+        texts = pa.array(self.tokenizer.tokens(distinct.tolist()), pa.string()).take(pa.array(place))
+        masses = frame["top_token_masses"].explode(empty_as_null=False).to_numpy().astype(np.float64)
+        tops = pa.StructArray.from_arrays([pa.array(ids.astype(np.int32)), texts, pa.array(masses)], fields=list(TOP_TOKEN))
+        ends = np.concatenate([[0], np.cumsum(frame["top_tokens"].list.len().to_numpy())]).astype(np.int32)
+        columns = {
+            **{name: [key_part] * len(frame) for name, key_part in (("dictionary", key.dictionary), ("feature_range", key.feature_range))},
+            **{name: frame[name].to_arrow() for name in ("feature", "firing_count", "token_density", "context_count", "context_density")},
+            "sample": [self.sample.sample] * len(frame),
+            "n_tokens": [n_tokens] * len(frame),
+            "mean_activation": frame["mean"].to_arrow(),
+            "max_activation": frame["max"].to_arrow(),
+            "histogram": frame["histogram"].to_arrow(),
+            "top_tokens": pa.ListArray.from_arrays(ends, tops),
+            "top_token_share": frame["top_token_share"].to_arrow(),
+            "kept_contexts_share": [shares.get(feature, 1.0) for feature in frame["feature"].to_list()],
+        }
+        return pa.table({name: columns[name] for name in FEATURE_STATISTICS.schema.names}).cast(FEATURE_STATISTICS.schema)
 
 
 def shards_are_current(lake: Lake, dictionary: str, version: str) -> bool:

@@ -1,7 +1,6 @@
 """Exact statistics of features over a token sample, gathered batch by batch: counts, densities, histogram, top tokens."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -69,24 +68,38 @@ class FeatureStatistics:
         first in all mass; null if dead).
         """
         self._merge_pending()
-        tokens, masses = self._top_tokens(n_top_tokens)
-        alive = self._firing_count > 0
-        share = [mass[0] / total if mass else None for mass, total in zip(masses, self._sum, strict=True)]
-        mean = self._sum / np.maximum(self._firing_count, 1)
-        return pl.DataFrame(
-            {
-                "feature": pl.Series(self.features, dtype=pl.UInt32),
-                "firing_count": self._firing_count,
-                "token_density": self._firing_count / n_tokens,
-                "context_count": self._context_count,
-                "context_density": self._context_count / n_contexts,
-                "mean": pl.Series([m if on else None for m, on in zip(mean.tolist(), alive, strict=True)], dtype=pl.Float32),
-                "max": pl.Series([m if on else None for m, on in zip(self._max.tolist(), alive, strict=True)], dtype=pl.Float32),
-                "histogram": pl.Series(self._histogram.reshape(-1, N_BINS)).cast(pl.List(pl.UInt32)),
-                "top_tokens": pl.Series(tokens, dtype=pl.List(pl.UInt32)),
-                "top_token_masses": pl.Series(masses, dtype=pl.List(pl.Float32)),
-                "top_token_share": pl.Series(share, dtype=pl.Float32),
-            }
+        index, tokens, masses = self._top_tokens(n_top_tokens)
+        tops = pl.DataFrame({"index": index, "token": pl.Series(tokens, dtype=pl.UInt32), "mass": pl.Series(masses, dtype=pl.Float32)})
+        alive = pl.col("firing_count") > 0
+        return (
+            pl.DataFrame(
+                {
+                    "feature": pl.Series(self.features, dtype=pl.UInt32),
+                    "firing_count": self._firing_count,
+                    "token_density": self._firing_count / n_tokens,
+                    "context_count": self._context_count,
+                    "context_density": self._context_count / n_contexts,
+                    "mean": self._sum / np.maximum(self._firing_count, 1),
+                    "max": self._max,
+                    "histogram": pl.Series(self._histogram.reshape(-1, N_BINS)).cast(pl.List(pl.UInt32)),
+                    "_sum": self._sum,
+                    "_index": np.arange(len(self.features)),
+                }
+            )
+            .join(
+                tops.group_by("index", maintain_order=True).agg(top_tokens=pl.col("token"), top_token_masses=pl.col("mass")),
+                left_on="_index",
+                right_on="index",
+                how="left",
+                maintain_order="left",
+            )
+            .with_columns(
+                pl.when(alive).then("mean").cast(pl.Float32),
+                pl.when(alive).then("max").cast(pl.Float32),
+                pl.col("top_tokens", "top_token_masses").fill_null([]),
+                top_token_share=pl.when(alive).then(pl.col("top_token_masses").list.first() / pl.col("_sum")).cast(pl.Float32),
+            )
+            .drop("_sum", "_index")
         )
 
     def _count_contexts(self, index: np.ndarray, row: np.ndarray) -> None:
@@ -106,13 +119,13 @@ class FeatureStatistics:
         np.add.at(mass, inverse, np.concatenate([self._pair_mass, *(mass for _, mass in self._pending)]))
         self._pair, self._pair_mass, self._pending, self._pending_length = pair, mass, [], 0
 
-    def _top_tokens(self, n_top: int) -> tuple[list[list[int]], list[list[float]]]:
-        """Token ids and masses of each feature's heaviest tokens."""
+    def _top_tokens(self, n_top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(place of the feature, token id, mass) of every feature's heaviest tokens, features ascending, the heaviest first."""
         index, token = self._pair >> 32, self._pair & (2**32 - 1)
         order = np.lexsort((token, -self._pair_mass.astype(np.float32), index))
-        bounds = np.searchsorted(index, np.arange(len(self.features) + 1))
-        tops = [order[low : min(high, low + n_top)] for low, high in pairwise(bounds)]
-        return [token[top].tolist() for top in tops], [self._pair_mass[top].tolist() for top in tops]
+        first = np.searchsorted(index, index)
+        top = order[np.arange(len(index)) - first < n_top]
+        return index[top], token[top], self._pair_mass[top]
 
 
 def histogram_bin(values: np.ndarray) -> np.ndarray:
