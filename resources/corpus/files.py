@@ -53,9 +53,7 @@ def read_parquet(argument: str) -> Iterator[Document]:
     """One document a row of the files `path#column`, in batches of 1,024 rows; null texts are skipped."""
     pattern, column = _split("parquet", argument, "column")
     for path in _files("parquet", pattern):
-        number = 0
-        for value in _parquet_values(path, column):
-            number += 1
+        for number, value in enumerate(_parquet_values(path, column), 1):
             text = text_of(value, column, str(path))
             if text is not None:
                 yield Document(f"parquet:{argument}", f"{path}:{number}", text)
@@ -70,9 +68,9 @@ def _parquet_values(path: Path, column: str) -> Iterator[Any]:
         with pq.ParquetFile(path) as table:
             schema = table.schema_arrow
             outer, type_, inner = _parquet_column(schema, column, path)
-            if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)):
-                if not (pa.types.is_dictionary(type_) and pa.types.is_string(type_.value_type)):
-                    raise CorpusError(f"{path}: column {column!r} holds {type_}, not text. {_columns(schema)}")
+            kind = type_.value_type if pa.types.is_dictionary(type_) else type_
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+                raise CorpusError(f"{path}: column {column!r} holds {type_}, not text. {_columns(schema)}")
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=[".".join([outer, *inner])]):
                 for value in batch.column(0).to_pylist():
                     for part in inner:
