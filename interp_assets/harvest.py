@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,14 @@ WRITER_OPTIONS = {
     "column_encoding": {"position": "DELTA_BINARY_PACKED", "value": "PLAIN"},
     "compression_level": 3,
 }
+
+
+class SortedActivations(Protocol):
+    """Activations that are there already: spilled by a forward pass, or in another tool's files."""
+
+    def sorted_range(self, name: str, range_index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(feature, position, value) of one range of a dictionary: see `ActivationSpill.sorted_range`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -114,13 +122,13 @@ def spill_activations(
 
 
 def range_tables(
-    record: DictionaryRecord, spill: ActivationSpill, sample: TokenSample, tokenizer: Tokenizer, key: RangeKey
+    record: DictionaryRecord, activations: SortedActivations, sample: TokenSample, tokenizer: Tokenizer, key: RangeKey
 ) -> tuple[Iterator[pa.Table], pa.Table]:
     """(activations in row groups, statistics) of one range, sorted by feature then position.
 
     Statistics are over the values as stored (float16). Every selected feature has a row, dead ones too.
     """
-    feature, position, value = spill.sorted_range(key.dictionary, key.index)
+    feature, position, value = activations.sorted_range(key.dictionary, key.index)
     context_tokens = sample.tokens.shape[1]
     statistics = FeatureStatistics(record.features_of(key))
     flat = sample.tokens.reshape(-1)

@@ -6,7 +6,16 @@ from pathlib import Path
 import dagster as dg
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.harvest import ROW_GROUP_ROWS, WRITER_OPTIONS, checked_dictionaries, feature_edges, range_tables, spill_activations
+from interp_assets.harvest import (
+    ROW_GROUP_ROWS,
+    WRITER_OPTIONS,
+    SortedActivations,
+    checked_dictionaries,
+    feature_edges,
+    range_tables,
+    spill_activations,
+)
+from interp_assets.imports import DelphiActivations
 from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL, RangeKey
 from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
@@ -16,6 +25,7 @@ from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATIS
 from resources.activation_spill import ActivationSpill
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
+from resources.tokenizer import Tokenizer
 
 
 @dg.asset(
@@ -44,7 +54,8 @@ def activation_shards(
     """The subject's activations through each dictionary, with exact statistics of every selected feature.
 
     Dictionaries on the same model and token sample share one forward pass, which ends at the deepest hook. A killed run continues
-    where its spill on disk ends.
+    where its spill on disk ends. The activations of an imported delphi cache come from its files, without a model; a dictionary of
+    imported examples has none.
     """
     versions: dict[str, str] = {}
     groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
@@ -54,6 +65,15 @@ def activation_shards(
         versions[key] = activations_version(record, sample_version)
         if _is_complete(lake, key, versions[key]):
             context.log.info(f"{key}: activations are already complete and are kept")
+        elif not record.has_activations:
+            context.log.info(f"{key}: its examples are imported, so it has no activations")
+            _write_none(lake, key, versions[key], sample_version)
+        elif record.imported:
+            context.log.info(f"{key}: activations from {record.source}")
+            sample, tokenizer = read_token_sample(lake, key), models.tokenizer(record.model.source, record.model.revision)
+            imported = DelphiActivations(record, sample, tokenizer)
+            _write(lake, tokenizer, sample, imported, record, key, versions[key])
+            context.add_asset_metadata(imported.provenance, partition_key=key)
         else:
             groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
     for (source, revision, dtype, _), records in groups.items():
@@ -72,8 +92,9 @@ def activation_shards(
             spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info)
         finally:
             subject.close()
+        tokenizer = models.tokenizer(source, revision)
         for key, record in records.items():
-            _write(lake, models, sample, spill, record, key, versions[key])
+            _write(lake, tokenizer, sample, spill, record, key, versions[key])
         spill.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
@@ -88,22 +109,30 @@ def _is_complete(lake: Lake, dictionary: str, version: str) -> bool:
 
 def _write(
     lake: Lake,
-    models: ModelProvider,
+    tokenizer: Tokenizer,
     sample: TokenSample,
-    spill: ActivationSpill,
+    activations: SortedActivations,
     record: DictionaryRecord,
     key: str,
     version: str,
 ) -> None:
     """Sort and write the ranges of one dictionary, statistics first: the activations' manifest says that a range is complete."""
-    tokenizer = models.tokenizer(record.model.source, record.model.revision)
     for feature_range in FEATURE_RANGE_KEYS:
         cell = RangeKey(key, feature_range)
         partition = {"dictionary": key, "feature_range": feature_range}
-        batches, statistics = range_tables(record, spill, sample, tokenizer, cell)
+        batches, statistics = range_tables(record, activations, sample, tokenizer, cell)
         inputs = {DICTIONARY_SAMPLES.name: sample.sample}
         lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, statistics, version, inputs)
         lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
+
+
+def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None:
+    """Complete ranges without rows, of a dictionary whose examples are imported: what comes after them depends on the imported files
+    through their data version."""
+    for feature_range in FEATURE_RANGE_KEYS:
+        partition = {"dictionary": key, "feature_range": feature_range}
+        for table in (FEATURE_STATISTICS, ACTIVATIONS):
+            lake.write(table.name, partition, table.schema, table.schema.empty_table(), version, {DICTIONARY_SAMPLES.name: sample_version})
 
 
 def _report(context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryRegistry) -> list[dg.AssetCheckResult]:
