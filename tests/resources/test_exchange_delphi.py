@@ -237,3 +237,32 @@ def test_the_content_address_follows_names_and_bytes(tmp_path: Path) -> None:
     assert before == content_hash(tmp_path, [b, a]) and len(before) == 16
     b.write_bytes(b"3")
     assert content_hash(tmp_path, [a, b]) != before
+
+
+def test_a_cache_that_delphi_itself_wrote() -> None:
+    """`golden/delphi_cache` is what eai-delphi 0.1.3's LatentCache.save_splits made of the dense activations beside it."""
+    golden = Path(__file__).parent / "golden" / "delphi_cache"
+    dense = np.load(golden / "dense.npz")
+    cache = open_cache(golden / "layers.9")
+    assert (cache.width, cache.tokens_shape, [s.path.name for s in cache.splits]) == (
+        30, (6, 16), ["0_9.safetensors", "10_19.safetensors", "20_29.safetensors"],
+    )  # fmt: skip
+    feature, row, position = np.nonzero(dense["activations"].transpose(2, 0, 1))  # by feature, row, position
+    value = dense["activations"][row, position, feature].astype(np.float16)
+    assert check_cache(cache).activations == len(feature) > 200
+    assert np.array_equal(read_tokens(cache), dense["tokens"])
+    for read, expected in zip(read_activations(cache, np.arange(30), 6, 16), (feature, row, position, value), strict=True):
+        assert np.array_equal(read, expected)
+
+
+def test_writing_the_same_activations_gives_delphis_own_bytes(tmp_path: Path) -> None:
+    golden = Path(__file__).parent / "golden" / "delphi_cache" / "layers.9"
+    cache = open_cache(golden)
+
+    def activations_of(first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        feature, row, position, value = read_activations(cache, np.arange(first, last + 1), 6, 16)
+        return feature, row * 16 + position, value.astype(np.float16)
+
+    write_cache(tmp_path / "layers.9", read_tokens(cache), split_bounds(30, 3), activations_of, cache.config)
+    for path in golden.iterdir():
+        assert (tmp_path / "layers.9" / path.name).read_bytes() == path.read_bytes(), path.name
