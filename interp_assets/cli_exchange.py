@@ -26,9 +26,9 @@ def import_delphi(
     width: Width = None,
     features: Annotated[str | None, typer.Option(help="features to take, such as 0-99,205; all by default")] = None,
     corpus: Annotated[list[str] | None, typer.Option(help="for a cache without tokens: the corpus of its sample")] = None,
-    n_tokens: Annotated[int, typer.Option(help="for a cache without tokens: tokens of its sample")] = 0,
-    context_tokens: Annotated[int, typer.Option(help="for a cache without tokens: tokens a row")] = 0,
-    seed: Annotated[int, typer.Option(help="for a cache without tokens: seed of its sample")] = 0,
+    n_tokens: Annotated[int | None, typer.Option(help="for a cache without tokens: tokens of its sample")] = None,
+    context_tokens: Annotated[int | None, typer.Option(help="for a cache without tokens: tokens a row")] = None,
+    seed: Annotated[int | None, typer.Option(help="for a cache without tokens: seed of its sample, 0 by default")] = None,
     unverified_tokens: Annotated[
         bool, typer.Option("--unverified-tokens", help="confirm that a cache without tokens has the rows of this sample")
     ] = False,
@@ -51,7 +51,7 @@ def import_delphi(
             ModelSource(source=model, revision=revision),
             width=width,
             features=parse_features(features),
-            token_sample=sample_settings(corpus=tuple(corpus or ()), n_tokens=n_tokens, context_tokens=context_tokens, seed=seed),
+            token_sample=sample_settings(tuple(corpus or ()), n_tokens, context_tokens, seed),
             unverified_tokens=unverified_tokens,
             accept_tokens=accept_tokens,
             say=typer.echo,

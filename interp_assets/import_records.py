@@ -223,7 +223,16 @@ def _tokens_elsewhere(
     return sample
 
 
-def sample_settings(**fields: Any) -> TokenSampleSettings | None:
-    """A token sample from options; None when no corpus was named. Raises `UserError` for a value out of range."""
-    given = {name: value for name, value in fields.items() if value}
-    return validated(TokenSampleSettings, given, "the token sample") if given.get("corpus") else None
+def sample_settings(
+    corpus: tuple[str, ...], n_tokens: int | None, context_tokens: int | None, seed: int | None
+) -> TokenSampleSettings | None:
+    """A token sample from options; None when none of them was given. Raises `UserError` unless all but the seed were, and are in range."""
+    if not corpus and n_tokens is None and context_tokens is None and seed is None:
+        return None
+    if not corpus or n_tokens is None or context_tokens is None:
+        raise UserError(
+            "a sample needs --corpus, --n-tokens and --context-tokens together; the last two are n_tokens and cache_ctx_len in the cache's "
+            "config.json"
+        )
+    fields = {"corpus": corpus, "n_tokens": n_tokens, "context_tokens": context_tokens, "seed": seed or 0}
+    return validated(TokenSampleSettings, fields, "the token sample")

@@ -152,9 +152,9 @@ def test_stupid_inputs_to_import_delphi(run, tmp_path: Path) -> None:
     assert "write it as 0-99,205" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "all"))
     assert "selects 2" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "0-2"))
     assert "--model" in run("import", "delphi", folder, "--key", "m/09/c").output
-    assert "context_tokens" in refused(
-        run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--corpus", "sotu", "--context-tokens", "2")
-    )  # fmt: skip
+    sample = ("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--corpus", "sotu", "--context-tokens", "2")
+    assert "--n-tokens and --context-tokens together" in refused(run(*sample))
+    assert "context_tokens: Input should be greater than or equal to 8" in refused(run(*sample, "--n-tokens", "64"))
     assert "none registered" in ok(run("dictionaries"))
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from resources.exchange.interface import ExchangeError
 
@@ -163,7 +163,7 @@ def _window(where: str, content: Any, width: int | None, number: int) -> Activat
     return Activation(number, int(str(index)), tuple(tokens), tuple(map(float, values)), bin_top)
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
