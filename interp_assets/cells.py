@@ -16,7 +16,7 @@ from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.stages import Stage, cell_partition
 from interp_assets.tables import LEDGER, Table
 from resources.lake import Lake
-from resources.language_models.asking import Progress
+from resources.progress import Progress
 
 OBSERVE_SECONDS = 30.0
 
@@ -137,17 +137,12 @@ def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progr
 
     def report(progress: Progress) -> None:
         nonlocal observed
-        eta = "unknown" if progress.eta_seconds is None else f"{progress.eta_seconds:.0f} s"
-        context.log.info(f"{what}: {progress.done}/{progress.total}, {progress.rate:.1f}/s, ETA {eta}")
+        context.log.info(f"{what}: {progress}")
         if time.monotonic() - observed >= OBSERVE_SECONDS:
             observed = time.monotonic()
-            now = {
-                "done": progress.done,
-                "total": progress.total,
-                "from_store": progress.from_store,
-                "rate": round(progress.rate, 2),
-                "eta": eta,
-            }
+            now = {"done": progress.done, "total": progress.total, "kept": progress.kept, "rate": round(progress.rate, 2)}
+            if progress.eta_seconds is not None:
+                now["eta_seconds"] = round(progress.eta_seconds)
             context.log_event(dg.AssetObservation(context.asset_key, description=f"{what} so far", metadata=now))
 
     return report

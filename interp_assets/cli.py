@@ -183,14 +183,16 @@ def replies(
     typer.echo(f"{size.n_replies:,} replies, {size.n_bytes / 1e6:.1f} MB in {size.n_parts} files under {store.folder}")
 
 
-@app.command(epilog="Example: interp doctor")
-def doctor() -> None:
+@app.command(epilog="Example: interp doctor --verify")
+def doctor(
+    verify: Annotated[bool, typer.Option("--verify", help="read every file of the lake against its checksums")] = False,
+) -> None:
     """Say what is installed, which device and back ends work, and whether the store is sound. Status 1 when something is broken."""
     from interp_assets.doctor import findings
     from interp_assets.home import Home
 
     broken = False
-    for finding in findings(Home.from_environment()):
+    for finding in findings(Home.from_environment(), verify):
         typer.echo(f"{finding.mark:>4}  {finding.subject:<22} {finding.text}")
         broken |= finding.mark == "FAIL"
     if broken:

@@ -13,7 +13,7 @@ exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write
 Key = Annotated[str, typer.Option(help="key of the dictionary to register: <model>/<layer>/<name>")]
 Model = Annotated[str, typer.Option(help="the model whose tokens these are: hub id, local folder, or embedded:smollm2-135m-instruct")]
 Revision = Annotated[str | None, typer.Option(help="commit of the model's hub repository")]
-Width = Annotated[int | None, typer.Option(help="features of the dictionary, where the files do not reach the last one")]
+Width = Annotated[int | None, typer.Option(help="features of the dictionary; by default one more than the last in the files")]
 
 
 @importing.command("delphi", epilog="Example: interp import delphi results/run --hookpoint layers.9 --key smollm2/09/run --model HUB/MODEL")
@@ -112,9 +112,8 @@ def export_delphi(
     home = Home.from_environment()
     with clear_errors():
         chosen = parse_features(features)
-        written = export(
-            home.lake, home.registry.get(key), folder, hookpoint=hookpoint, features=chosen, n_splits=n_splits, say=typer.echo
-        )  # fmt: skip
+        record, settings = home.registry.get(key), home.settings
+        written = export(home.lake, record, settings, folder, hookpoint=hookpoint, features=chosen, n_splits=n_splits, say=typer.echo)
     left_out = f"; {written.n_small:,} not above 1e-5 were left out" if written.n_small else ""
     typer.echo(f"wrote {written.activations:,} activations in {len(written.files)} files to {written.folder}{left_out}")
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from interp_assets.home import Home
 from interp_assets.tables import TABLES
+from resources.lake import CorruptPartition, Lake, Manifest
 
 PACKAGES = ("dagster", "torch", "transformers", "polars", "duckdb", "pyarrow")
 
@@ -23,8 +24,8 @@ class Finding:
     text: str
 
 
-def findings(home: Home) -> Iterator[Finding]:
-    """All findings, cheapest first."""
+def findings(home: Home, verify: bool = False) -> Iterator[Finding]:
+    """All findings, cheapest first; `verify` reads every file of the lake against its checksums."""
     yield Finding("ok", "python", platform.python_version())
     for package in PACKAGES:
         try:
@@ -34,7 +35,7 @@ def findings(home: Home) -> Iterator[Finding]:
     yield _device()
     yield from _back_ends()
     yield from _embedded()
-    yield from _store(home)
+    yield from _store(home, verify)
 
 
 def _device() -> Finding:
@@ -66,7 +67,7 @@ def _embedded() -> Iterator[Finding]:
         yield Finding("warn", "embedded model", str(error).splitlines()[0])
 
 
-def _store(home: Home) -> Iterator[Finding]:
+def _store(home: Home, verify: bool) -> Iterator[Finding]:
     yield Finding("ok", "home", str(home.root))
     try:
         lake = home.lake
@@ -82,11 +83,23 @@ def _store(home: Home) -> Iterator[Finding]:
     manifests = [manifest for table in TABLES for manifest in lake.manifests(table.name)]
     size = sum(manifest.bytes for manifest in manifests)
     yield Finding("ok", "lake", f"{len(manifests)} complete partitions, {size / 1e6:.1f} MB, {sum(m.rows for m in manifests):,} rows")
+    if verify:
+        damaged = list(_damaged(lake, manifests))
+        yield from damaged
+        yield Finding("ok", "checksums", f"{len(manifests) - len(damaged)} of {len(manifests)} partitions read whole")
     for folder in lake.incomplete():
-        yield Finding("warn", "incomplete partition", f"{folder} was left by a killed run; materialise it again")
+        yield Finding("warn", "incomplete partition", f"{folder} was left by a killed run or is damaged; materialise it again")
     records, broken = home.registry.read_all()
     yield Finding("ok", "dictionaries", f"{len(records)} registered in {home.registry.folder}")
     for name, error in broken.items():
         yield Finding("FAIL", "broken record", f"{name}: {error}")
     replies = home.replies.size()
     yield Finding("ok", "replies", f"{replies.n_replies:,} kept, {replies.n_bytes / 1e6:.1f} MB")
+
+
+def _damaged(lake: Lake, manifests: list[Manifest]) -> Iterator[Finding]:
+    for manifest in manifests:
+        try:
+            lake.verify(manifest)
+        except CorruptPartition as error:
+            yield Finding("FAIL", "damaged partition", str(error))

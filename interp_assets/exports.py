@@ -9,7 +9,7 @@ from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.import_records import SELECTED
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.samples import read_token_sample
-from interp_assets.settings import HarvestSettings, UserError
+from interp_assets.settings import PlatformSettings, UserError
 from interp_assets.stages import activations_version, cell_partition
 from interp_assets.tables import ACTIVATIONS
 from resources.exchange.delphi_writing import Written, split_bounds, write_cache
@@ -23,6 +23,7 @@ FILE_ACTIVATIONS = 20_000_000
 def export_delphi(
     lake: Lake,
     record: DictionaryRecord,
+    settings: PlatformSettings,
     folder: Path,
     *,
     hookpoint: str | None = None,
@@ -40,7 +41,8 @@ def export_delphi(
     sample = read_token_sample(lake, record.key)
     keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
     manifests = [lake.require(ACTIVATIONS.name, cell_partition(key)) for key in keys]
-    if any(manifest.data_version != activations_version(record, sample.sample) for manifest in manifests):
+    stages = settings.stage_settings(record.stages)
+    if any(manifest.data_version != activations_version(record, stages, sample.sample) for manifest in manifests):
         raise UserError(
             f"the activations of {record.key} are older than its record. Make them again: "
             f"interp backfill {record.key} --only activation_shards"
@@ -52,11 +54,16 @@ def export_delphi(
     bounds = split_bounds(record.width, n_splits)
     config = {
         "dataset_repo": ", ".join(record.token_sample.corpus), "dataset_split": "", "dataset_name": "", "dataset_column": "",
-        "batch_size": HarvestSettings().batch_rows, "cache_ctx_len": sample.tokens.shape[1], "n_tokens": int(sample.tokens.size),
+        "batch_size": stages.harvest.batch_rows, "cache_ctx_len": sample.tokens.shape[1], "n_tokens": int(sample.tokens.size),
         "n_splits": n_splits, "model_name": record.model.source, "dictionary": record.key, "token_sample": sample.sample,
         **({} if len(chosen) == record.width else {SELECTED: chosen.tolist()}),
     }  # fmt: skip
     say(f"writing {n_splits} files for {len(chosen):,} features to {folder / 'latents' / hookpoint}")
+
+    if stages.harvest.max_activations is not None:
+        say(
+            f"note: features with more than {stages.harvest.max_activations:,} activations are in the cache on a share of the contexts only"
+        )
 
     def activations_of(first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return _activations(lake, record, keys, chosen[(chosen >= first) & (chosen <= last)])

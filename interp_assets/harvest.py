@@ -1,44 +1,23 @@
-"""One forward pass over a token sample for all dictionaries that read it: sparse activations to disk, then sorted by range."""
+"""One forward pass over a token sample for all dictionaries that read it, its sparse activations spilled to disk."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.domain.feature_statistics import FeatureStatistics
-from interp_assets.partitions import N_FEATURE_RANGES, RangeKey, range_bounds
 from interp_assets.samples import TokenSample
 from interp_assets.settings import HarvestSettings, UserError
-from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS
 from resources.activation_spill import ActivationSpill
 from resources.dictionaries import DictionaryError, refuse_bad_dictionary
-from resources.tokenizer import Tokenizer
-
-ROW_GROUP_ROWS = 65_536
-"""Small row groups: their statistics let a reader touch one feature's rows alone."""
+from resources.progress import Progress
 
 FLUSH_SECONDS = 20.0
 """A killed harvest repeats at most this much."""
 
 REPORT_SECONDS = 10.0
-
-WRITER_OPTIONS = {
-    "use_dictionary": ["dictionary", "feature"],
-    "column_encoding": {"position": "DELTA_BINARY_PACKED", "value": "PLAIN"},
-    "compression_level": 3,
-}
-
-
-class SortedActivations(Protocol):
-    """Activations that are there already: spilled by a forward pass, or in another tool's files."""
-
-    def sorted_range(self, name: str, range_index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(feature, position, value) of one range of a dictionary: see `ActivationSpill.sorted_range`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,9 +70,10 @@ def spill_activations(
     spill: ActivationSpill,
     settings: HarvestSettings,
     say: Callable[[str], None],
+    on_progress: Callable[[Progress], None],
 ) -> None:
     """Run the subject once over the contexts that `spill` does not have yet and put every dictionary's activations there."""
-    done, total = spill.rows_done, len(sample.tokens)
+    done, (total, context) = spill.rows_done, sample.tokens.shape
     if done:
         say(f"continuing at context {done} of {total}")
     started = reported = flushed = time.monotonic()
@@ -115,59 +95,8 @@ def spill_activations(
             flushed = now
         if now - reported > REPORT_SECONDS or batch.rows_done == total:
             reported = now
-            rate = (batch.rows_done - done) * sample.tokens.shape[1] / (now - started)
-            eta = (total - batch.rows_done) * sample.tokens.shape[1] / rate
-            say(f"harvested {batch.rows_done}/{total} contexts, {rate:,.0f} tokens/s, ETA {eta:.0f} s")
+            rate = (batch.rows_done - done) * context / max(now - started, 1e-9)
+            on_progress(
+                Progress(batch.rows_done * context, total * context, done * context, rate, (total - batch.rows_done) * context / rate)
+            )
     spill.flush()
-
-
-def range_tables(
-    record: DictionaryRecord, activations: SortedActivations, sample: TokenSample, tokenizer: Tokenizer, key: RangeKey
-) -> tuple[Iterator[pa.Table], pa.Table]:
-    """(activations in row groups, statistics) of one range, sorted by feature then position.
-
-    Statistics are over the values as stored (float16). Every selected feature has a row, dead ones too.
-    """
-    feature, position, value = activations.sorted_range(key.dictionary, key.index)
-    context_tokens = sample.tokens.shape[1]
-    statistics = FeatureStatistics(record.features_of(key))
-    flat = sample.tokens.reshape(-1)
-    statistics.update(position // context_tokens, feature, value, flat[position])
-    n_tokens = int((~np.isin(sample.tokens, list(tokenizer.special_token_ids))).sum())
-    frame = statistics.compute(n_tokens, len(sample.tokens))
-    rows = [
-        {
-            "dictionary": key.dictionary, "feature_range": key.feature_range, "feature": row["feature"], "sample": sample.sample,
-            "n_tokens": n_tokens, "firing_count": row["firing_count"], "token_density": row["token_density"],
-            "context_count": row["context_count"], "context_density": row["context_density"],
-            "mean_activation": row["mean"], "max_activation": row["max"], "histogram": row["histogram"],
-            "top_tokens": [
-                {"token_id": token_id, "token": token, "mass": mass}
-                for token_id, token, mass in zip(
-                    row["top_tokens"], tokenizer.tokens(row["top_tokens"]), row["top_token_masses"], strict=True
-                )
-            ],
-            "top_token_share": row["top_token_share"],
-        }
-        for row in frame.to_dicts()
-    ]  # fmt: skip
-    return _batches(key.dictionary, feature, position, value), pa.Table.from_pylist(rows, schema=FEATURE_STATISTICS.schema)
-
-
-def feature_edges(record: DictionaryRecord) -> np.ndarray:
-    """int64 [N_FEATURE_RANGES + 1]: range i holds the features from edge i up to edge i+1."""
-    selected = record.selected_features.astype(np.int64)
-    padded = np.append(selected, record.width)
-    firsts = [range_bounds(i, len(selected))[0] for i in range(N_FEATURE_RANGES)]
-    return np.append(padded[firsts], record.width)
-
-
-def _batches(dictionary: str, feature: np.ndarray, position: np.ndarray, value: np.ndarray) -> Iterator[pa.Table]:
-    step = 64 * ROW_GROUP_ROWS
-    for first in range(0, max(len(feature), 1), step):
-        part = slice(first, first + step)
-        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(feature[part]), np.int32)), pa.array([dictionary]))
-        yield pa.table(
-            {"dictionary": names, "feature": feature[part], "position": position[part], "value": value[part]},
-            schema=ACTIVATIONS.schema,
-        )

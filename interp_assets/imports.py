@@ -17,10 +17,13 @@ from interp_assets.domain.token_numbers import TokenNumbers
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.samples import TokenSample
 from interp_assets.settings import UserError
-from resources.activation_spill import LARGEST_VALUE, SMALLEST_VALUE
+from resources.activation_spill import LARGEST_VALUE, SMALLEST_VALUE, Activations, SortedGroup
 from resources.exchange import delphi, neuronpedia
 from resources.exchange.interface import content_hash
 from resources.tokenizer import Tokenizer
+
+GROUP_ACTIVATIONS = 8 << 20
+"""Activations that are sorted at once: memory holds about 40 bytes for each."""
 
 
 def require_unchanged(record: DictionaryRecord, folder: Path, files: Sequence[Path]) -> None:
@@ -55,9 +58,19 @@ class DelphiActivations:
         self._findings = delphi.check_cache(self._cache, sample.tokens.shape)
         self._n_special = 0
 
-    def sorted_range(self, name: str, range_index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(feature uint32, position uint32 = row * context + place in the row, value float16), by feature then position."""
-        features = self._record.features_of(RangeKey(name, FEATURE_RANGE_KEYS[range_index]))
+    def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
+        """The groups of one range, in order of feature, each of one chunk and at most GROUP_ACTIVATIONS, or one feature."""
+        features = self._record.features_of(RangeKey(name, FEATURE_RANGE_KEYS[range_index])).astype(np.int64)
+        ends = np.cumsum(np.append(self._findings.firing_counts, np.zeros(self._record.width - self._cache.width, np.int64))[features])
+        first = 0
+        while first < len(features):
+            before = ends[first - 1] if first else 0
+            end = max(first + 1, int(np.searchsorted(ends, before + GROUP_ACTIVATIONS, side="right")))
+            chunk = self._chunk(features[first:end])
+            yield SortedGroup(int(features[first]), int(features[end - 1]) + 1, len(chunk[0]), lambda chunk=chunk: iter([chunk]))
+            first = end
+
+    def _chunk(self, features: np.ndarray) -> Activations:
         feature, row, place, value = delphi.read_activations(self._cache, features, self._rows, self._context)
         position = row.astype(np.int64) * self._context + place
         ordinary = ~self._special[position]

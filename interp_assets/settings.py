@@ -61,10 +61,14 @@ class BudgetSettings(Closed):
 
 
 class HarvestSettings(Closed):
-    """How the subject model is run."""
+    """How the subject model is run, and how much is kept.
+
+    A feature with more than `max_activations` (None: no bound) keeps those of a seeded share of the contexts; its statistics stay exact.
+    """
 
     batch_rows: Annotated[int, Field(ge=1)] = 32
     self_check_rows: Annotated[int, Field(ge=1)] = 16
+    max_activations: Annotated[int, Field(ge=1000)] | None = None
 
 
 class StageSettings(Closed):

@@ -7,7 +7,7 @@ from typing import Any
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, Table
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS, Table
 from resources.lake import Lake
 
 SAMPLE_CODE_VERSION = "1"
@@ -19,9 +19,10 @@ def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
     return fingerprint(SAMPLE_CODE_VERSION, tokenizer_revision, record.token_sample)
 
 
-def activations_version(record: DictionaryRecord, sample: str) -> str:
+def activations_version(record: DictionaryRecord, stages: StageSettings, sample: str) -> str:
     """Data version of a dictionary's activations on a sample, the same for all its ranges."""
-    return fingerprint(HARVEST_CODE_VERSION, record.fingerprint, sample)
+    cap = stages.harvest.max_activations
+    return fingerprint(HARVEST_CODE_VERSION, record.fingerprint, sample, *([] if cap is None else [cap, stages.seed]))
 
 
 def cell_partition(key: RangeKey) -> dict[str, str]:
@@ -78,12 +79,12 @@ def stale_partitions(
     if not lake.is_current(DICTIONARY_SAMPLES.name, {"dictionary": record.key}, sample):
         yield f"token_sample {record.key}"
         return
-    version = activations_version(record, sample)
+    settings = platform.stage_settings(record.stages)
+    version = activations_version(record, settings, sample)
     keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
-    if not all(lake.is_current(ACTIVATIONS.name, cell_partition(key), version) for key in keys):
+    if not all(lake.is_current(table.name, cell_partition(key), version) for key in keys for table in (ACTIVATIONS, FEATURE_STATISTICS)):
         yield f"activation_shards {record.key}"
         return
-    settings = platform.stage_settings(record.stages)
     for stage in stages:
         name = "/".join([stage.table.name, *stage.extra.values()])
         for key in keys:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -91,6 +91,7 @@ FEATURE_STATISTICS = Table(
         column("histogram", pa.list_(pa.uint64()), HISTOGRAM_NOTE),
         column("top_tokens", pa.list_(TOP_TOKEN), "tokens by activation mass, most first"),
         column("top_token_share", pa.float64(), "share of the activation mass on the first of them; null when it never fires", True),
+        column("kept_contexts_share", pa.float64(), "share of contexts whose activations are kept, 1 unless capped: see domain/capping.py"),
     ]),
 )  # fmt: skip
 FEATURE_EXAMPLES = Table(

@@ -1,18 +1,27 @@
-"""Activations on their way to disk: appended in row order, cut by feature range, read back sorted one range at a time.
+"""Activations on their way to disk: appended in row order, cut by feature range, read back sorted in groups of whole features.
 
     spill = ActivationSpill(folder, {"sae": [0, 128, 256]}, context_tokens=256)
     for batch in subject.sparse_activations(rows, dictionaries, first_row=spill.rows_done):
         spill.append(batch.name, batch)
-    feature, position, value = spill.sorted_range("sae", 0)
+    for group in spill.sorted_groups("sae", 0):
+        for feature, position, value in group.chunks():
+            ...
 
-Memory is bounded by the buffer while appending and by one range while reading. `rows_done.json` names how much of every file counts;
+Memory is bounded by the buffer while appending and by `sort_records` while reading, whatever the number of activations: a range
+larger than that is first dealt out on disk into runs of features that fit. `rows_done.json` names how much of every file counts;
 what a crash left behind it is cut off, so a restart repeats at most the rows since the last flush.
 """
 
+import errno
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,22 +37,47 @@ LARGEST_VALUE = np.finfo(np.float16).max
 
 
 class SpillError(ValueError):
-    """A spill folder that does not belong to what is asked of it."""
+    """A spill folder that does not belong to what is asked of it, or that has no room left."""
+
+
+Activations = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class SortedGroup:
+    """All activations of the features in [first_feature, end_feature): `n` of them, in chunks sorted by feature then position.
+
+    Each chunk is (feature uint32, position uint32 = row * context + place in the row, value float16), three arrays of one length; a
+    feature is in two chunks only where it is alone in its group. `chunks` may be called again.
+    """
+
+    first_feature: int
+    end_feature: int
+    n: int
+    chunks: Callable[[], Iterator[Activations]]
 
 
 class ActivationSpill:
     """Unsorted activations of some dictionaries, 10 bytes each, one file a feature range."""
 
-    def __init__(self, folder: Path, bounds: Mapping[str, Sequence[int]], context_tokens: int, buffer_bytes: int = 64 << 20) -> None:
-        """Open or resume the spill in `folder`.
+    def __init__(
+        self,
+        folder: Path,
+        bounds: Mapping[str, Sequence[int]],
+        context_tokens: int,
+        buffer_bytes: int = 64 << 20,
+        sort_records: int = 8 << 20,
+    ) -> None:
+        """Open or resume the spill in `folder`; at most `sort_records` activations (about 30 bytes each) are sorted at once.
 
-        `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); others are dropped. Raises
-        `SpillError` when the folder was made for other bounds or another context.
+        `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); others are dropped. The folder
+        belongs to this object until `close`. Raises `SpillError` when another process has it, or it was made for other bounds or
+        another context.
         """
         self.folder = Path(folder)
         self.bounds = {name: np.asarray(edges, dtype=np.int64) for name, edges in bounds.items()}
         self.context_tokens = context_tokens
-        self._buffer_bytes = buffer_bytes
+        self._buffer_bytes, self._sort_records = buffer_bytes, sort_records
         self._held: dict[tuple[str, int], list[np.ndarray]] = {}
         self._held_bytes = 0
         self._rows: dict[str, int] = {}
@@ -51,7 +85,27 @@ class ActivationSpill:
         for name, edges in self.bounds.items():
             assert len(edges) > 1 and (np.diff(edges) >= 0).all(), f"bounds of {name} must ascend, got {edges.tolist()}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise SpillError(
+                f"another run is harvesting the same activations into {self.folder}. Wait for it, then run again: it finds them there."
+            ) from None
         self._resume()
+
+    def __enter__(self) -> "ActivationSpill":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have the folder; what was flushed stays there. Nothing can be appended afterwards."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     @property
     def rows_done(self) -> int:
@@ -82,36 +136,78 @@ class ActivationSpill:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held and move `rows_done` on. Call it once after the last batch; every dictionary must be at the same row."""
+        """Write what is held and move `rows_done` on. Call it once after the last batch; every dictionary must be at the same row.
+
+        Raises `SpillError` when the disk is full; what was flushed before stays.
+        """
         rows = set(self._rows.values()) if self._rows else {self._rows_on_disk}
         assert len(rows) == 1 and (not self._rows or len(self._rows) == len(self.bounds)), f"dictionaries at different rows: {self._rows}"
-        for (name, index), parts in self._held.items():
-            path = self._path(name, index)
-            with path.open("ab") as handle:
-                for part in parts:
-                    handle.write(part.tobytes())
-                handle.flush()
-                os.fsync(handle.fileno())
-            self._sizes[path.name] = path.stat().st_size
-        self._held, self._held_bytes = {}, 0
-        self._rows_on_disk = rows.pop()
-        self._write_marker()
+        with self._room_named():
+            for (name, index), parts in self._held.items():
+                path = self._path(name, index)
+                with path.open("ab") as handle:
+                    for part in parts:
+                        handle.write(part.tobytes())
+                    handle.flush()
+                    os.fsync(handle.fileno())
+                self._sizes[path.name] = path.stat().st_size
+            self._held, self._held_bytes = {}, 0
+            self._rows_on_disk = rows.pop()
+            self._write_marker()
 
-    def sorted_range(self, name: str, range_index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(feature uint32, position uint32 = row * context + place in the row, value float16) of one range, by feature then position.
+    def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
+        """The groups of one range, in order of feature; together they cover the range, features that never fired too.
 
-        Only what was flushed is there. A range in which nothing fired gives three empty arrays.
+        Only what was flushed is there. A group's chunks can be read until the next group is asked for. Raises `SpillError` when the
+        disk is full.
         """
-        assert 0 <= range_index < len(self.bounds[name]) - 1, f"range {range_index} of {len(self.bounds[name]) - 1} of {name}"
+        low, high = (int(edge) for edge in self.bounds[name][range_index : range_index + 2])
         path = self._path(name, range_index)
-        records = np.fromfile(path, dtype=RECORD) if path.is_file() else np.empty(0, dtype=RECORD)
-        # Each file is already in position order, so a stable sort by feature alone is enough.
-        order = np.argsort(records["feature"], kind="stable")
-        return records["feature"][order], records["position"][order], records["value"][order]
+        n = path.stat().st_size // RECORD.itemsize if path.is_file() else 0
+        if n <= self._sort_records:
+            yield SortedGroup(low, high, n, lambda: iter([_sorted(_records(path), low)] if n else []))
+            return
+        counts = np.zeros(high - low, dtype=np.int64)
+        for part in _parts(path, self._sort_records):
+            counts += np.bincount(part["feature"].astype(np.int64) - low, minlength=high - low)
+        cuts = _cuts(counts, self._sort_records)
+        folder = self.folder / f"{path.stem}.runs"
+        shutil.rmtree(folder, ignore_errors=True)
+        with self._room_named():
+            folder.mkdir()
+            _deal(path, folder, low, cuts, self._sort_records)
+        for number, (first, end) in enumerate(pairwise(cuts)):
+            run = folder / f"{number:06d}.bin"
+            yield SortedGroup(
+                low + int(first), low + int(end), int(counts[first:end].sum()), partial(self._run_chunks, run, low, int(end - first))
+            )
+            run.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_chunks(self, run: Path, low: int, n_features: int) -> Iterator[Activations]:
+        """The chunks of one run; a feature alone in its run is in position order already."""
+        if n_features > 1:
+            yield _sorted(_records(run), low)
+            return
+        for part in _parts(run, self._sort_records):
+            yield part["feature"].copy(), part["position"].copy(), part["value"].copy()
 
     def remove(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def _room_named(self) -> Iterator[None]:
+        """Around writing: a full disk becomes a `SpillError` that says where and what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise SpillError(
+                f"no room left for activations under {self.folder} ({error.strerror}); {self._rows_on_disk} contexts are safe there. Make "
+                f"room (an activation takes {RECORD.itemsize} bytes until it is sorted), or move INTERP_HOME, and run again: it continues."
+            ) from error
 
     def _path(self, name: str, index: int) -> Path:
         return self.folder / f"{self._names[name]}-{index:05d}.bin"
@@ -144,3 +240,43 @@ class ActivationSpill:
                 file.unlink()
             elif file.stat().st_size > self._sizes[file.name]:
                 os.truncate(file, self._sizes[file.name])
+
+
+def _records(path: Path) -> np.ndarray:
+    return np.fromfile(path, dtype=RECORD)
+
+
+def _parts(path: Path, size: int) -> Iterator[np.ndarray]:
+    """The records of a file, `size` at a time; nothing for a file that is not there."""
+    n = path.stat().st_size // RECORD.itemsize if path.is_file() else 0
+    for first in range(0, n, size):
+        yield np.fromfile(path, dtype=RECORD, count=min(size, n - first), offset=first * RECORD.itemsize)
+
+
+def _sorted(records: np.ndarray, low: int) -> Activations:
+    """Records in position order, by feature then position; `low` is the smallest feature that can occur."""
+    # A stable sort by feature alone is enough. For 16-bit numbers numpy's is a radix sort, ten times as fast.
+    offset = records["feature"] - np.uint32(low)
+    order = np.argsort(offset.astype(np.uint16) if len(offset) and int(offset.max()) < 1 << 16 else offset, kind="stable")
+    return records["feature"][order], records["position"][order], records["value"][order]
+
+
+def _cuts(counts: np.ndarray, size: int) -> np.ndarray:
+    """int64: places at which to cut features with these counts so that each run has at most `size`, or one feature."""
+    cuts = [0]
+    ends = np.cumsum(counts)
+    while cuts[-1] < len(counts):
+        before = ends[cuts[-1] - 1] if cuts[-1] else 0
+        cuts.append(max(cuts[-1] + 1, int(np.searchsorted(ends, before + size, side="right"))))
+    return np.asarray(cuts, dtype=np.int64)
+
+
+def _deal(path: Path, folder: Path, low: int, cuts: np.ndarray, size: int) -> None:
+    """Deal the records of `path` out into one file for each run of features, in the order in which they stand."""
+    for part in _parts(path, size):
+        run = np.searchsorted(cuts, part["feature"].astype(np.int64) - low, side="right") - 1
+        order = np.argsort(run, kind="stable")
+        starts = np.searchsorted(run[order], np.arange(len(cuts)))
+        for number in np.unique(run):
+            with (folder / f"{number:06d}.bin").open("ab") as handle:
+                handle.write(part[order[starts[number] : starts[number + 1]]].tobytes())

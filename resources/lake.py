@@ -1,9 +1,17 @@
-"""The lake: Parquet partitions that are there whole or not at all, each vouched for by a manifest."""
+"""The lake: Parquet partitions that are there whole or not at all, each vouched for by a manifest.
+
+Every page carries a checksum and the manifest has one of the file's footer, so that a damaged file is never taken for data: reading one
+withdraws its manifest and says so, and the next run makes the partition again.
+"""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
+import socket
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import quote
@@ -11,21 +19,27 @@ from urllib.parse import quote
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 PART = "part-0.parquet"
 MANIFEST = "manifest.json"
+WITHDRAWN = "manifest.withdrawn.json"
 
 
 class LakeError(RuntimeError):
-    """The store is of another version, or a partition that should be there is not."""
+    """The store is of another version, a partition that should be there is not, or there is no room for one."""
+
+
+class CorruptPartition(LakeError):
+    """A partition whose file is not what was written. Its manifest has been withdrawn, so that it counts as missing."""
 
 
 @dataclass(frozen=True)
 class Manifest:
     """What vouches for a partition: written last, so a partition without one is not complete.
 
-    `data_version` names the content: a hash over the code's version, the settings and the versions of the inputs. No clock times
-    are kept, so that identical runs leave identical bytes.
+    `data_version` names the content: a hash over the code's version, the settings and the versions of the inputs. `footer_crc32` is
+    of the file's footer, which the page checksums leave out. No clock times are kept, so that identical runs leave identical bytes.
     """
 
     table: str
@@ -35,6 +49,7 @@ class Manifest:
     schema_version: int
     data_version: str
     inputs: dict[str, str]
+    footer_crc32: int
 
 
 class Lake:
@@ -89,41 +104,72 @@ class Lake:
         writer_options: Mapping[str, object] | None = None,
         row_group_rows: int | None = None,
     ) -> Manifest:
-        """Manifest of the partition just replaced: the old manifest goes first, the new one comes last.
+        """Manifest of the partition just replaced. Until the new file is whole the old partition stays; of two writers the last wins.
 
-        `batches` may be a generator; each of its tables becomes at least one row group, so memory stays at one batch.
+        `batches` may be a generator; each of its tables becomes at least one row group, so memory stays at one batch. Raises
+        `LakeError` when the disk is full.
         """
         folder = self.path(table, partition)
         self.fs.makedirs(folder, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(f"{folder}/{MANIFEST}")
-        temporary = f"{folder}/.{PART}.{os.getpid()}.{threading.get_ident()}.tmp"
-        rows = 0
-        options = {"compression": "zstd", **(writer_options or {})}
-        with self.fs.open(temporary, "wb") as file:
-            with pq.ParquetWriter(file, schema, **options) as writer:
-                for batch in (batches,) if isinstance(batches, pa.Table) else batches:
-                    writer.write_table(batch.cast(schema), row_group_size=row_group_rows)
-                    rows += batch.num_rows
-            _sync(file)
-        self.fs.mv(temporary, f"{folder}/{PART}")
-        size = self.fs.size(f"{folder}/{PART}")
-        manifest = Manifest(table, dict(partition), rows, size, self.schema_version, data_version, dict(inputs or {}))
-        self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+        temporary = _temporary(folder, PART)
+        options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
+        try:
+            rows = 0
+            with self.fs.open(temporary, "wb") as file:
+                with pq.ParquetWriter(file, schema, **options) as writer:
+                    for batch in (batches,) if isinstance(batches, pa.Table) else batches:
+                        writer.write_table(batch.cast(schema), row_group_size=row_group_rows)
+                        rows += batch.num_rows
+                _sync(file)
+            size, footer = self.fs.size(temporary), self._footer_crc32(temporary)
+            manifest = Manifest(table, dict(partition), rows, size, self.schema_version, data_version, dict(inputs or {}), footer)
+            with self._only_writer(folder):
+                self._sweep(folder)
+                with contextlib.suppress(FileNotFoundError):
+                    self.fs.rm_file(f"{folder}/{MANIFEST}")
+                self.fs.mv(temporary, f"{folder}/{PART}")
+                self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise LakeError(
+                f"no room left while writing {_described(table, partition)} under {self.root} ({error.strerror}). What was complete "
+                "stays. Make room, or move the lake with INTERP_LAKE, and run again: only what is missing is made."
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                self.fs.rm_file(temporary)
         return manifest
 
     def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
-        """Rows of a complete partition. Raises `LakeError` naming the partition when it is not there."""
-        self.require(table, partition)
+        """Rows of a complete partition. Raises `LakeError` naming the partition when it is not there, `CorruptPartition` when it is
+        damaged."""
         path = f"{self.path(table, partition)}/{PART}"
-        return pq.read_table(path, filesystem=self.fs, columns=columns, filters=filters, partitioning=None)
+        with self._withdrawn_if_damaged(self.require(table, partition), path):
+            return pq.read_table(
+                path, filesystem=self.fs, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
+            )
+
+    def discard(self, table: str, partition: Mapping[str, str]) -> None:
+        """Take a partition's manifest away, so that it counts as missing until it is written again; nothing where there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.path(table, partition)}/{MANIFEST}")
+
+    def verify(self, manifest: Manifest) -> None:
+        """Read all of a partition, a row group at a time. Raises `CorruptPartition` when it is damaged."""
+        path = f"{self.path(manifest.table, manifest.partition)}/{PART}"
+        with self._withdrawn_if_damaged(manifest, path), self.fs.open(path, "rb") as file:
+            part = pq.ParquetFile(file, page_checksum_verification=True)
+            for group in range(part.num_row_groups):
+                part.read_row_group(group)
 
     def require(self, table: str, partition: Mapping[str, str]) -> Manifest:
         """Manifest of a partition that must be there; raises `LakeError` naming it otherwise."""
         manifest = self.manifest(table, partition)
         if manifest is None:
-            described = ", ".join(f"{name} {value}" for name, value in partition.items())
-            raise LakeError(f"the lake has no complete {table} for {described}: materialise the asset that writes {table} there first")
+            raise LakeError(
+                f"the lake has no complete {_described(table, partition)}: materialise the asset that writes {table} there first"
+            )
         return manifest
 
     def manifests(self, table: str) -> Iterator[Manifest]:
@@ -136,12 +182,72 @@ class Lake:
         parts = {path.rsplit("/", 1)[0] for path in self.fs.glob(f"{self.root}/**/{PART}")}
         return sorted(parts - {path.rsplit("/", 1)[0] for path in self.fs.glob(f"{self.root}/**/{MANIFEST}")})
 
+    @contextlib.contextmanager
+    def _withdrawn_if_damaged(self, manifest: Manifest, path: str) -> Iterator[None]:
+        """Around reading a partition's file: one that is not what its manifest says loses the manifest. Raises `CorruptPartition`."""
+        try:
+            size = self.fs.size(path)
+            if size != manifest.bytes or self._footer_crc32(path) != manifest.footer_crc32:
+                raise OSError(f"{size:,} bytes with another footer than the {manifest.bytes:,} bytes that were written")
+            yield
+        except (pa.ArrowException, OSError) as error:
+            # Arrow's own complaints have no error number; those of the operating system or the network do, and say nothing of the file.
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise
+            where = self.path(manifest.table, manifest.partition)
+            if self.manifest(manifest.table, manifest.partition) == manifest:
+                self.fs.mv(f"{where}/{MANIFEST}", f"{where}/{WITHDRAWN}")
+            raise CorruptPartition(
+                f"{_described(manifest.table, manifest.partition)} is damaged ({str(error).splitlines()[0]}): {path} is not what was "
+                f"written. It counts as missing from now on: materialise the asset that writes {manifest.table} there again, then this one."
+            ) from error
+
+    def _footer_crc32(self, path: str) -> int:
+        """CRC-32 of a Parquet file's footer with its length and magic."""
+        end = self.fs.tail(path, 8)
+        return zlib.crc32(self.fs.tail(path, int.from_bytes(end[:4], "little") + 8))
+
+    @contextlib.contextmanager
+    def _only_writer(self, folder: str) -> Iterator[None]:
+        """Keep other writers of a partition out while file and manifest change. On object stores nothing can: there the run queue is what
+        keeps two runs from one partition."""
+        if not isinstance(self.fs, LocalFileSystem):
+            yield
+            return
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _sweep(self, folder: str) -> None:
+        """Remove what dead writers of this machine left in a partition's folder, and the manifest of a damaged file."""
+        for path in self.fs.glob(f"{folder}/{_temporary_of_this_machine()}*"):
+            if not os.path.exists(f"/proc/{path.rsplit('.', 3)[1]}"):
+                self.fs.rm_file(path)
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{folder}/{WITHDRAWN}")
+
     def _put(self, path: str, content: bytes) -> None:
-        temporary = f"{path}.{os.getpid()}.{threading.get_ident()}.tmp"
+        temporary = _temporary(*path.rsplit("/", 1))
         with self.fs.open(temporary, "wb") as file:
             file.write(content)
             _sync(file)
         self.fs.mv(temporary, path)
+
+
+def _temporary(folder: str, name: str) -> str:
+    """Path of a file on its way to being `name`: no glob of the warehouse or of readers matches it."""
+    return f"{folder}/{_temporary_of_this_machine()}{name}.{os.getpid()}.{threading.get_ident()}.tmp"
+
+
+def _temporary_of_this_machine() -> str:
+    return f".{socket.gethostname()}-"
+
+
+def _described(table: str, partition: Mapping[str, str]) -> str:
+    return f"{table} for " + ", ".join(f"{name} {value}" for name, value in partition.items())
 
 
 def _sync(file: object) -> None:

@@ -5,27 +5,20 @@ from pathlib import Path
 
 import dagster as dg
 
+from interp_assets.cells import progress_of
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.harvest import (
-    ROW_GROUP_ROWS,
-    WRITER_OPTIONS,
-    SortedActivations,
-    checked_dictionaries,
-    feature_edges,
-    range_tables,
-    spill_activations,
-)
+from interp_assets.harvest import checked_dictionaries, spill_activations
 from interp_assets.imports import DelphiActivations
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL, RangeKey
+from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL
 from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
-from interp_assets.samples import TokenSample, read_token_sample
+from interp_assets.samples import read_token_sample
 from interp_assets.settings import PlatformSettings, fingerprint
+from interp_assets.shards import ShardWriter, feature_edges, shards_are_current
 from interp_assets.stages import HARVEST_CODE_VERSION, activations_version
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
 from resources.activation_spill import ActivationSpill
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
-from resources.tokenizer import Tokenizer
 
 
 @dg.asset(
@@ -62,8 +55,8 @@ def activation_shards(
     for key in context.partition_keys:
         record = registry.get(key)
         sample_version = lake.require(DICTIONARY_SAMPLES.name, {"dictionary": key}).data_version
-        versions[key] = activations_version(record, sample_version)
-        if _is_complete(lake, key, versions[key]):
+        versions[key] = activations_version(record, settings.stage_settings(record.stages), sample_version)
+        if shards_are_current(lake, key, versions[key]):
             context.log.info(f"{key}: activations are already complete and are kept")
         elif not record.has_activations:
             context.log.info(f"{key}: its examples are imported, so it has no activations")
@@ -71,8 +64,10 @@ def activation_shards(
         elif record.imported:
             context.log.info(f"{key}: activations from {record.source}")
             sample, tokenizer = read_token_sample(lake, key), models.tokenizer(record.model.source, record.model.revision)
+            stages = settings.stage_settings(record.stages)
             imported = DelphiActivations(record, sample, tokenizer)
-            _write(lake, tokenizer, sample, imported, record, key, versions[key])
+            cap = stages.harvest.max_activations
+            ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(imported)
             context.add_asset_metadata(imported.provenance, partition_key=key)
         else:
             groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
@@ -81,49 +76,29 @@ def activation_shards(
         sample = read_token_sample(lake, next(iter(records)))
         folder = spill_folder / fingerprint(sample.sample, {key: versions[key] for key in records})
         context.log.info(f"{source}: one pass over {sample.tokens.size:,} tokens for {', '.join(records)}")
-        subject = models.subject(source, revision, dtype)
-        try:
-            loaded = checked_dictionaries(subject, sample, records, models, harvest_settings)
-            for key, item in loaded.items():
-                context.log.info(f"{key}: self-check L0 {item.l0:.1f}, FVU {'none' if item.fvu is None else f'{item.fvu:.3f}'}")
-                numbers = {"self_check_l0": item.l0, **({} if item.fvu is None else {"self_check_fvu": item.fvu})}
-                context.add_asset_metadata(numbers, partition_key=key)
-            spill = ActivationSpill(folder, {key: feature_edges(record) for key, record in records.items()}, sample.tokens.shape[1])
-            spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info)
-        finally:
-            subject.close()
-        tokenizer = models.tokenizer(source, revision)
-        for key, record in records.items():
-            _write(lake, tokenizer, sample, spill, record, key, versions[key])
-        spill.remove()
+        edges = {key: feature_edges(record) for key, record in records.items()}
+        with ActivationSpill(folder, edges, sample.tokens.shape[1]) as spill:
+            subject = models.subject(source, revision, dtype)
+            try:
+                loaded = checked_dictionaries(subject, sample, records, models, harvest_settings)
+                for key, item in loaded.items():
+                    context.log.info(f"{key}: self-check L0 {item.l0:.1f}, FVU {'none' if item.fvu is None else f'{item.fvu:.3f}'}")
+                    numbers = {"self_check_l0": item.l0, **({} if item.fvu is None else {"self_check_fvu": item.fvu})}
+                    context.add_asset_metadata(numbers, partition_key=key)
+                progress = progress_of(context, "tokens harvested")
+                spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info, progress)
+            finally:
+                subject.close()
+            for key, record in records.items():
+                stages = settings.stage_settings(record.stages)
+                tokenizer = models.tokenizer(record.model.source, record.model.revision)
+                cap = stages.harvest.max_activations
+                ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(spill)
+            spill.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
         check_results=_report(context, lake, registry),
     )
-
-
-def _is_complete(lake: Lake, dictionary: str, version: str) -> bool:
-    cells = ({"dictionary": dictionary, "feature_range": feature_range} for feature_range in FEATURE_RANGE_KEYS)
-    return all(lake.is_current(ACTIVATIONS.name, cell, version) for cell in cells)
-
-
-def _write(
-    lake: Lake,
-    tokenizer: Tokenizer,
-    sample: TokenSample,
-    activations: SortedActivations,
-    record: DictionaryRecord,
-    key: str,
-    version: str,
-) -> None:
-    """Sort and write the ranges of one dictionary, statistics first: the activations' manifest says that a range is complete."""
-    for feature_range in FEATURE_RANGE_KEYS:
-        cell = RangeKey(key, feature_range)
-        partition = {"dictionary": key, "feature_range": feature_range}
-        batches, statistics = range_tables(record, activations, sample, tokenizer, cell)
-        inputs = {DICTIONARY_SAMPLES.name: sample.sample}
-        lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, statistics, version, inputs)
-        lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
 
 
 def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None:
@@ -131,7 +106,7 @@ def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None
     through their data version."""
     for feature_range in FEATURE_RANGE_KEYS:
         partition = {"dictionary": key, "feature_range": feature_range}
-        for table in (FEATURE_STATISTICS, ACTIVATIONS):
+        for table in (ACTIVATIONS, FEATURE_STATISTICS):
             lake.write(table.name, partition, table.schema, table.schema.empty_table(), version, {DICTIONARY_SAMPLES.name: sample_version})
 
 

@@ -16,14 +16,14 @@ from interp_assets.reporting import distribution_plot, markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream, cell_partition
-from interp_assets.tables import ACTIVATIONS, EXAMPLES, FEATURE_EXAMPLES
+from interp_assets.tables import ACTIVATIONS, EXAMPLES, FEATURE_EXAMPLES, FEATURE_STATISTICS
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 from resources.tokenizer import Tokenizer
 
 TokenTexts = Tokenizer | NeuronpediaExamples
 CODE_VERSION = "1"
-STAGE = Stage(EXAMPLES, CODE_VERSION, (Upstream(ACTIVATIONS),), lambda stages, platform: stages.examples)
+STAGE = Stage(EXAMPLES, CODE_VERSION, (Upstream(ACTIVATIONS), Upstream(FEATURE_STATISTICS)), lambda stages, platform: stages.examples)
 
 
 @range_asset(

@@ -82,7 +82,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
             ]
             for key in cells
         }
-        asked = answers_by_range(planned, settings.explainer, models, replies, spending.of_run(context), progress_of(context, "asked"))
+        asked = answers_by_range(planned, settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
         for key, answers, model in asked:
             by_feature = {answer.question.feature: answer for answer in answers}
             graded = [_graded(explainer, item, by_feature.get(item.feature)) for item in evidence[key]]

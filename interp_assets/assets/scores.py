@@ -71,7 +71,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         }
         trials = {key: _plan(scorer, cells[key], evidence[key], explained[key]) for key in cells}
         planned = {key: [Question(t.feature, t.explanation_method, t.prompt) for t in trials[key]] for key in cells}
-        asked = answers_by_range(planned, settings.scorer, models, replies, spending.of_run(context), progress_of(context, "asked"))
+        asked = answers_by_range(planned, settings.scorer, models, replies, spending.of_run(context), progress_of(context, "questions"))
         for key, answers, model in asked:
             verdicts = [
                 verdict for trial, answer in zip(trials[key], answers, strict=True) for verdict in scorer.grade(_answered(trial, answer))

@@ -55,6 +55,11 @@ class FeatureStatistics:
         if self._pending_length > max(len(self._pair), 1_000_000):
             self._merge_pending()
 
+    @property
+    def firing_counts(self) -> np.ndarray:
+        """int64 [features]: activations taken in so far."""
+        return self._firing_count
+
     def compute(self, n_tokens: int, n_contexts: int, n_top_tokens: int = 10) -> pl.DataFrame:
         """One row per feature over a sample of `n_tokens` tokens (those whose activations were kept) in `n_contexts` rows.
 

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,10 @@ class DelphiCache:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is in a checked cache. `activations` counts what is kept; the `n_…` count what is left out, and why."""
+    """What is in a checked cache. `activations` counts what is kept; the `n_…` count what is left out, and why.
+
+    `firing_counts` int64 [width] is what is kept of each feature.
+    """
 
     rows: int
     context_tokens: int
@@ -83,6 +86,7 @@ class Findings:
     features_alive: int
     n_small: int
     n_negative: int
+    firing_counts: np.ndarray = field(compare=False, repr=False)
 
 
 def find_hookpoint(folder: Path, hookpoint: str | None) -> Path:
@@ -132,19 +136,17 @@ def check_cache(cache: DelphiCache, shape: tuple[int, int] | None = None) -> Fin
     rows, context = cache.tokens_shape or shape or (0, 0)
     assert rows and context, "a cache without tokens needs the shape of its token sample"
     _check_tokens(cache)
-    kept = alive = small = negative = 0
+    counts = np.zeros(cache.width, dtype=np.int64)
+    small = negative = 0
     for split in cache.splits:
         last_row = np.full(split.last - split.first + 1, -1, dtype=np.int64)
-        firing = np.zeros(len(last_row), dtype=bool)
         for start, location, value in _pieces(split, rows, context):
             _check_order(split, start, location, last_row, context)
-            firing[location[value > SMALLEST_ACTIVATION, 2]] = True
+            counts[split.first : split.last + 1] += np.bincount(location[value > SMALLEST_ACTIVATION, 2], minlength=len(last_row))
             is_small = np.abs(value) <= SMALLEST_ACTIVATION
             small += int(is_small.sum())
             negative += int((value < 0).sum() - (is_small & (value < 0)).sum())
-            kept += int((value > SMALLEST_ACTIVATION).sum())
-        alive += int(firing.sum())
-    return Findings(rows, context, kept, alive, small, negative)
+    return Findings(rows, context, int(counts.sum()), int((counts > 0).sum()), small, negative, counts)
 
 
 def require_features(cache: DelphiCache, features: np.ndarray) -> None:

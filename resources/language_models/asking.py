@@ -9,21 +9,11 @@ from typing import Literal
 from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
 from resources.language_models.ledger import PRICES_FILE, price_usd
 from resources.language_models.reply_store import ReplyStore
+from resources.progress import Progress
 
 Source = Literal["model", "store", "repeated"]  # asked now, asked earlier, or the same question elsewhere in this batch
 PROGRESS_SECONDS = 10.0
 BURST_GAP_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a batch is: questions asked of the model and answered; `rate` answers a second; `eta_seconds` None before the first."""
-
-    done: int
-    total: int
-    from_store: int
-    rate: float
-    eta_seconds: float | None
 
 
 @dataclass(frozen=True)

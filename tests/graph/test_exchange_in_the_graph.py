@@ -13,14 +13,16 @@ import pytest
 from installation import KEY, STAGES, Installation
 from safetensors.numpy import load_file, save_file
 
+from interp_assets import imports
 from interp_assets.dictionaries import DictionaryRecord, ModelSource, TokenSampleSettings
 from interp_assets.exports import export_delphi
 from interp_assets.import_records import delphi_record, neuronpedia_record
-from interp_assets.settings import UserError
+from interp_assets.settings import PlatformSettings, UserError
 from resources.exchange.interface import ExchangeError
 from resources.fakes import SPECIAL, WORDS, FakeModels
 
 MODEL = ModelSource(source="fake")
+SETTINGS = PlatformSettings()
 HOOK = "layers.0"
 IMPORTED = "fake/00/imported"
 
@@ -57,7 +59,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Exported
     installation.register(installation.record())
     installation.run("token_sample", "activation_shards")
     folder = tmp_path_factory.mktemp("cache")
-    export_delphi(installation.home.lake, installation.record(), folder, hookpoint=HOOK, n_splits=3)
+    export_delphi(installation.home.lake, installation.record(), SETTINGS, folder, hookpoint=HOOK, n_splits=3)
     return Exported(installation, folder)
 
 
@@ -89,6 +91,19 @@ def test_a_cache_goes_through_the_graph_as_its_own_harvest_does(exported: Export
     before, asked = installation.lake_bytes(), installation.models.asked
     installation.run_all(key=IMPORTED)
     assert installation.lake_bytes() == before and installation.models.asked == asked
+
+
+def test_the_groups_that_are_sorted_at_once_change_nothing(
+    exported: Exported, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "GROUP_ACTIVATIONS", 300)
+    installation.register(exported.record())
+    installation.run("token_sample", "activation_shards", key=IMPORTED)
+    for sql in (
+        "SELECT feature, position, value FROM activations ORDER BY 1, 2",
+        "SELECT feature, firing_count FROM feature_statistics ORDER BY 1",
+    ):
+        assert rows(installation, sql) == rows(exported.installation, sql)
 
 
 def test_where_it_comes_from_is_on_the_materialisation(exported: Exported, installation: Installation) -> None:
@@ -130,7 +145,7 @@ def test_two_hook_points_of_one_run_share_their_tokens(exported: Exported, insta
 
 def test_some_features_go_out_and_come_back(exported: Exported, installation: Installation, tmp_path: Path) -> None:
     lake, record = exported.installation.home.lake, exported.installation.record()
-    written = export_delphi(lake, record, tmp_path, hookpoint=HOOK, features=(3, 17, 40, 63), n_splits=2)
+    written = export_delphi(lake, record, SETTINGS, tmp_path, hookpoint=HOOK, features=(3, 17, 40, 63), n_splits=2)
     assert written.files == ("0_31.safetensors", "32_63.safetensors")
     back = delphi_record(FakeModels(), tmp_path, None, IMPORTED, MODEL)
     assert back.features == (3, 17, 40, 63)  # the cache itself says what was exported: the others are not dead
@@ -143,15 +158,15 @@ def test_some_features_go_out_and_come_back(exported: Exported, installation: In
 def test_what_cannot_be_exported_is_said(exported: Exported, installation: Installation, tmp_path: Path) -> None:
     lake, record = exported.installation.home.lake, exported.installation.record()
     with pytest.raises(UserError, match=r"does not select feature 64 \(1 of 2 features.*64 of 64"):
-        export_delphi(lake, record, tmp_path, features=(1, 64))
+        export_delphi(lake, record, SETTINGS, tmp_path, features=(1, 64))
     with pytest.raises(ExchangeError, match="exists already"):
-        export_delphi(lake, record, exported.folder, hookpoint=HOOK)
+        export_delphi(lake, record, SETTINGS, exported.folder, hookpoint=HOOK)
     with pytest.raises(ExchangeError, match="65 files; allowed are 1 to 64"):
-        export_delphi(lake, record, tmp_path, n_splits=65)
+        export_delphi(lake, record, SETTINGS, tmp_path, n_splits=65)
     with pytest.raises(UserError, match="is no folder name; write it as"):
-        export_delphi(lake, record, tmp_path, hookpoint="../out")
+        export_delphi(lake, record, SETTINGS, tmp_path, hookpoint="../out")
     with pytest.raises(UserError, match=r"older than its record.*activation_shards"):
-        export_delphi(lake, record.model_copy(update={"k": 7}), tmp_path)
+        export_delphi(lake, record.model_copy(update={"k": 7}), SETTINGS, tmp_path)
 
 
 def without_tokens(exported: Exported, folder: Path) -> Path:
@@ -395,4 +410,4 @@ def test_bad_rows_are_counted_named_and_refused_beyond_their_share(new_installat
 
 def test_a_dictionary_of_imported_examples_has_nothing_to_export(explained: Installation, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="imported examples and no activations"):
-        export_delphi(explained.home.lake, explained.home.registry.get(IMPORTED), tmp_path)
+        export_delphi(explained.home.lake, explained.home.registry.get(IMPORTED), SETTINGS, tmp_path)

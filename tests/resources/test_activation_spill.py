@@ -30,21 +30,40 @@ def batch(name: str, start: int) -> SparseBatch:
     )
 
 
+def whole_range(spill: ActivationSpill, name: str, index: int) -> list[np.ndarray]:
+    """A range put together from its groups, which must be whole, in order and without a gap."""
+    low, high = BOUNDS[name][index : index + 2]
+    chunks, edge = [], low
+    for group in spill.sorted_groups(name, index):
+        assert (group.first_feature == edge and group.end_feature > group.first_feature) or low == high
+        parts = list(group.chunks())
+        assert sum(len(part[0]) for part in parts) == group.n == sum(len(part[0]) for part in group.chunks())
+        assert all(((part[0] >= group.first_feature) & (part[0] < group.end_feature)).all() for part in parts)
+        edge = group.end_feature
+        chunks += parts
+    assert edge == high
+    empty = [np.empty(0, dtype) for dtype in ("u4", "u4", "f2")]
+    return [
+        np.concatenate([none, *arrays]) for none, arrays in zip(empty, zip(*chunks, strict=True) if chunks else ((), (), ()), strict=True)
+    ]
+
+
 def check(spill: ActivationSpill) -> None:
     for name, edges in BOUNDS.items():
         for index, (low, high) in enumerate(pairwise(edges)):
             flat = DENSE[name].reshape(-1, WIDTH)[:, low:high].T
             feature, position = np.nonzero(flat)
-            found = spill.sorted_range(name, index)
+            found = whole_range(spill, name, index)
             np.testing.assert_array_equal(found[0], feature + low)
             np.testing.assert_array_equal(found[1], position)
             np.testing.assert_array_equal(found[2], flat[feature, position].astype(np.float16))
             assert [array.dtype for array in found] == [np.uint32, np.uint32, np.float16]
 
 
+@pytest.mark.parametrize("sort_records", [1, 7, 40, 1 << 20])
 @pytest.mark.parametrize("buffer_bytes", [1, 1 << 30])
-def test_equals_the_dense_reference(tmp_path: Path, buffer_bytes: int) -> None:
-    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, buffer_bytes)
+def test_equals_the_dense_reference(tmp_path: Path, buffer_bytes: int, sort_records: int) -> None:
+    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, buffer_bytes, sort_records)
     for start in range(0, ROWS, BATCH):
         for name in BOUNDS:
             spill.append(name, batch(name, start))
@@ -61,6 +80,7 @@ def test_a_restart_cuts_off_what_the_crash_left(tmp_path: Path) -> None:
     with next(iter(tmp_path.glob("*.bin"))).open("ab") as handle:
         handle.write(b"torn")
     (tmp_path / "001-00009.bin").write_bytes(b"unknown")
+    spill.close()
     again = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
     assert again.rows_done == BATCH
     for start in range(again.rows_done, ROWS, BATCH):
@@ -75,11 +95,56 @@ def test_tiny_and_huge_values_stay_positive_and_finite(tmp_path: Path) -> None:
     one = np.zeros(2, dtype="u4")
     spill.append("a", SparseBatch("a", one, one.astype("u2"), np.arange(2, dtype="u4"), np.array([1e-20, 1e20], dtype="f4"), 1))
     spill.flush()
-    value = spill.sorted_range("a", 0)[2]
+    ((_, _, value),) = next(spill.sorted_groups("a", 0)).chunks()
     assert (value > 0).all() and np.isfinite(value).all()
 
 
 def test_other_ranges_in_the_same_folder_are_refused(tmp_path: Path) -> None:
-    ActivationSpill(tmp_path, BOUNDS, CONTEXT).flush()
+    with ActivationSpill(tmp_path, BOUNDS, CONTEXT) as spill:
+        spill.flush()
     with pytest.raises(SpillError):
         ActivationSpill(tmp_path, {"a": [0, 30]}, CONTEXT)
+
+
+def test_an_interrupted_sort_begins_anew(tmp_path: Path) -> None:
+    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, sort_records=7)
+    for start in range(0, ROWS, BATCH):
+        for name in BOUNDS:
+            spill.append(name, batch(name, start))
+    spill.flush()
+    groups = spill.sorted_groups("a", 0)
+    next(groups), next(groups)
+    spill.close()
+    check(ActivationSpill(tmp_path, BOUNDS, CONTEXT, sort_records=7))
+    assert not list(tmp_path.glob("*.runs"))
+
+
+def test_a_full_disk_is_named_and_the_harvest_continues_where_it_was_safe(tmp_path: Path) -> None:
+    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
+    for name in BOUNDS:
+        spill.append(name, batch(name, 0))
+    spill.flush()
+    for name in BOUNDS:
+        spill.append(name, batch(name, BATCH))
+    full = tmp_path / "000-00002.bin"
+    kept = full.read_bytes()
+    full.unlink()
+    full.symlink_to("/dev/full")  # the kernel's full device: every write says that there is no space
+    with pytest.raises(SpillError, match=r"no room left .* 3 contexts are safe .*INTERP_HOME"):
+        spill.flush()
+    full.unlink()
+    full.write_bytes(kept)
+    spill.close()
+    again = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
+    assert again.rows_done == BATCH
+    for start in range(again.rows_done, ROWS, BATCH):
+        for name in BOUNDS:
+            again.append(name, batch(name, start))
+    again.flush()
+    check(again)
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
+    with ActivationSpill(tmp_path, BOUNDS, CONTEXT), pytest.raises(SpillError, match="another run is harvesting"):
+        ActivationSpill(tmp_path, BOUNDS, CONTEXT)
+    ActivationSpill(tmp_path, BOUNDS, CONTEXT).close()

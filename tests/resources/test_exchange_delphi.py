@@ -39,7 +39,16 @@ def small_cache(folder: Path, **types: type) -> Path:
 def test_reading_by_hand(tmp_path: Path, types: dict[str, type]) -> None:
     cache = open_cache(small_cache(tmp_path / "layers.9", **types))
     assert (cache.width, cache.tokens_shape, cache.config["model_name"]) == (5, (3, 4), "m")
-    assert check_cache(cache) == delphi.Findings(rows=3, context_tokens=4, activations=6, features_alive=3, n_small=1, n_negative=1)
+    found = check_cache(cache)
+    assert (found.rows, found.context_tokens, found.activations, found.features_alive, found.n_small, found.n_negative) == (
+        3,
+        4,
+        6,
+        3,
+        1,
+        1,
+    )
+    assert found.firing_counts.tolist() == [2, 0, 2, 0, 2]
     assert np.array_equal(read_tokens(cache), TOKENS)
     columns = read_activations(cache, np.arange(5), 3, 4)
     # by feature, then row, then position; 0.000001 and -1.0 are absent

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from resources.language_models import ledger, load_language_model
-from resources.language_models.asking import Budget, BudgetExhausted, Progress, Spending, ask_all
+from resources.language_models.asking import Budget, BudgetExhausted, Spending, ask_all
 from resources.language_models.interface import (
     ChoiceList,
     Message,
@@ -20,6 +20,7 @@ from resources.language_models.interface import (
 from resources.language_models.replay import MissingRecording
 from resources.language_models.reply_store import ReplyStore
 from resources.language_models.scripted import ScriptedModel
+from resources.progress import Progress
 
 
 def question(text: str, **options: object) -> Request:
@@ -153,7 +154,7 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     store = ReplyStore(tmp_path)
     list(ask_all(ScriptedModel(echo), [question("a")], store))
     list(ask_all(ScriptedModel(echo), [question(text) for text in "abc"], store, on_progress=seen.append))
-    assert (seen[-1].done, seen[-1].total, seen[-1].from_store, seen[-1].eta_seconds) == (2, 2, 1, 0.0)
+    assert (seen[-1].done, seen[-1].total, seen[-1].kept, seen[-1].eta_seconds) == (2, 2, 1, 0.0)
 
 
 def test_what_the_model_cannot_do_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

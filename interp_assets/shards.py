@@ -1,0 +1,162 @@
+"""A dictionary's activations into the lake: range by range, sorted by feature, capped where asked, with exact statistics beside."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.domain.capping import kept_contexts, kept_share
+from interp_assets.domain.feature_statistics import FeatureStatistics
+from interp_assets.partitions import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, range_bounds
+from interp_assets.samples import TokenSample
+from interp_assets.stages import cell_partition
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
+from resources.activation_spill import Activations, SortedGroup
+from resources.lake import Lake
+from resources.tokenizer import Tokenizer
+
+ROW_GROUP_ROWS = 65_536
+"""Small row groups: their statistics let a reader touch one feature's rows alone."""
+
+BATCH_ROWS = 64 * ROW_GROUP_ROWS
+WRITER_OPTIONS = {
+    "use_dictionary": ["dictionary", "feature"],
+    "column_encoding": {"position": "DELTA_BINARY_PACKED", "value": "PLAIN"},
+    "compression_level": 3,
+}
+
+
+class SortedActivations(Protocol):
+    """Activations that are there already, by feature: spilled by a forward pass, or in another tool's files."""
+
+    def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
+        """The groups of one range of a dictionary: see `ActivationSpill.sorted_groups`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """Writes the ranges of one dictionary, harvested on `sample`.
+
+    Statistics are over all values, as stored (float16). With a `cap`, a feature of more activations keeps all of them in a seeded share
+    of the contexts (`kept_contexts_share` in its statistics) and none in the others. The statistics are written last: they say that a
+    range is complete.
+    """
+
+    lake: Lake
+    record: DictionaryRecord
+    sample: TokenSample
+    tokenizer: Tokenizer
+    version: str
+    cap: int | None = None
+    seed: int = 0
+
+    def write(self, activations: SortedActivations) -> None:
+        """Write every range of the dictionary, those in which nothing fires too."""
+        special = list(self.tokenizer.special_token_ids)
+        n_tokens = int((~np.isin(self.sample.tokens, special)).sum())
+        for feature_range in FEATURE_RANGE_KEYS:
+            key = RangeKey(self.record.key, feature_range)
+            partition, inputs = cell_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
+            self.lake.discard(FEATURE_STATISTICS.name, partition)
+            statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
+            batches = self._batches(key, activations, n_tokens, statistics)
+            self.lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, self.version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
+            rows = pa.concat_tables(statistics).unify_dictionaries()
+            self.lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, rows, self.version, inputs)
+
+    def _batches(self, key: RangeKey, activations: SortedActivations, n_tokens: int, statistics: list[pa.Table]) -> Iterator[pa.Table]:
+        """The rows of a range, group by group; the statistics of each group are appended to `statistics` before its rows come."""
+        selected = self.record.features_of(key)
+        yield ACTIVATIONS.schema.empty_table()
+        for group in activations.sorted_groups(key.dictionary, key.index):
+            features = selected[(selected >= group.first_feature) & (selected < group.end_feature)]
+            # Sorted once where there is something to sort; a feature alone in its group streams, twice.
+            chunks = group.chunks if len(features) < 2 else list(group.chunks()).__iter__
+            counted = FeatureStatistics(features)
+            for feature, position, value in chunks():
+                counted.update(position // self._context_tokens, feature, value, self._flat[position])
+            shares = self._kept_shares(features, counted, chunks())
+            statistics.append(self._statistics(key, counted, n_tokens, shares))
+            for chunk in chunks():
+                yield from _tables(key.dictionary, self._kept(chunk, shares))
+
+    @property
+    def _context_tokens(self) -> int:
+        return int(self.sample.tokens.shape[1])
+
+    @property
+    def _flat(self) -> np.ndarray:
+        return self.sample.tokens.reshape(-1)
+
+    def _kept_shares(self, features: np.ndarray, counted: FeatureStatistics, chunks: Iterator[Activations]) -> dict[int, float]:
+        """The share of contexts kept, of each feature that is over the cap."""
+        if self.cap is None:
+            return {}
+        over = features[counted.firing_counts > self.cap]
+        per_context = {int(feature): np.zeros(len(self.sample.tokens), dtype=np.int64) for feature in over}
+        for feature, position, _ in chunks if len(over) else ():
+            for number, counts in per_context.items():
+                first, end = np.searchsorted(feature, [number, number + 1])
+                counts += np.bincount(position[first:end] // self._context_tokens, minlength=len(counts))
+        return {number: kept_share(self.seed, number, counts, self.cap) for number, counts in per_context.items()}
+
+    def _kept(self, chunk: Activations, shares: dict[int, float]) -> Activations:
+        """The activations of a chunk that the cap keeps."""
+        if not shares:
+            return chunk
+        feature, position, value = chunk
+        keep = np.ones(len(feature), dtype=bool)
+        for number, share in shares.items():
+            first, end = np.searchsorted(feature, [number, number + 1])
+            contexts = kept_contexts(self.seed, number, share, len(self.sample.tokens))
+            keep[first:end] = contexts[position[first:end] // self._context_tokens]
+        return feature[keep], position[keep], value[keep]
+
+    def _statistics(self, key: RangeKey, counted: FeatureStatistics, n_tokens: int, shares: dict[int, float]) -> pa.Table:
+        frame = counted.compute(n_tokens, len(self.sample.tokens))
+        rows = [
+            {
+                "dictionary": key.dictionary, "feature_range": key.feature_range, "feature": row["feature"], "sample": self.sample.sample,
+                "n_tokens": n_tokens, "firing_count": row["firing_count"], "token_density": row["token_density"],
+                "context_count": row["context_count"], "context_density": row["context_density"],
+                "mean_activation": row["mean"], "max_activation": row["max"], "histogram": row["histogram"],
+                "top_tokens": [
+                    {"token_id": token_id, "token": token, "mass": mass}
+                    for token_id, token, mass in zip(
+                        row["top_tokens"], self.tokenizer.tokens(row["top_tokens"]), row["top_token_masses"], strict=True
+                    )
+                ],
+                "top_token_share": row["top_token_share"], "kept_contexts_share": shares.get(row["feature"], 1.0),
+            }
+            for row in frame.to_dicts()
+        ]  # fmt: skip
+        return pa.Table.from_pylist(rows, schema=FEATURE_STATISTICS.schema)
+
+
+def shards_are_current(lake: Lake, dictionary: str, version: str) -> bool:
+    """Whether every range of a dictionary is complete under `version`."""
+    cells = [cell_partition(RangeKey(dictionary, feature_range)) for feature_range in FEATURE_RANGE_KEYS]
+    return all(lake.is_current(table.name, cell, version) for cell in cells for table in (ACTIVATIONS, FEATURE_STATISTICS))
+
+
+def feature_edges(record: DictionaryRecord) -> np.ndarray:
+    """int64 [N_FEATURE_RANGES + 1]: range i holds the features from edge i up to edge i+1."""
+    selected = record.selected_features.astype(np.int64)
+    padded = np.append(selected, record.width)
+    firsts = [range_bounds(i, len(selected))[0] for i in range(N_FEATURE_RANGES)]
+    return np.append(padded[firsts], record.width)
+
+
+def _tables(dictionary: str, activations: Activations) -> Iterator[pa.Table]:
+    """Rows of the table `activations`, at most BATCH_ROWS at once."""
+    feature, position, value = activations
+    for first in range(0, len(feature), BATCH_ROWS):
+        part = slice(first, first + BATCH_ROWS)
+        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(feature[part]), np.int32)), pa.array([dictionary]))
+        yield pa.table(
+            {"dictionary": names, "feature": feature[part], "position": position[part], "value": value[part]}, schema=ACTIVATIONS.schema
+        )
