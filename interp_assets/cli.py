@@ -12,7 +12,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from interp_assets.cli_exchange import exporting, importing
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+app.add_typer(importing, name="import")
+app.add_typer(exporting, name="export")
 
 
 class OutputFormat(StrEnum):
@@ -34,11 +38,12 @@ def clear_errors() -> Iterator[None]:
     """A user's mistakes, and an interrupt, end the command with one message instead of a traceback."""
     from interp_assets.server import ServerError
     from interp_assets.settings import UserError
+    from resources.exchange.interface import ExchangeError
     from resources.lake import LakeError
 
     try:
         yield
-    except (UserError, ServerError, LakeError) as error:
+    except (UserError, ServerError, LakeError, ExchangeError) as error:
         fail(error)
     except KeyboardInterrupt:
         typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from interp_assets.domain.seeds import generator
 from interp_assets.partitions import RangeKey, check_dictionary_key, range_bounds
@@ -39,19 +39,37 @@ class FeatureSubset(Closed):
     seed: int = 0
 
 
+class ImportedFiles(Closed):
+    """What `interp import` found: the content address of the source's files, which must not change afterwards.
+
+    `unverified_tokens` is set where the files hold no tokens, and the token sample is one of which the user says that it is theirs.
+    """
+
+    content: str
+    unverified_tokens: bool = False
+
+
+IMPORTED_KINDS = ("delphi", "neuronpedia")
+
+
 class DictionaryRecord(Closed):
-    """One dictionary, as its YAML file says it."""
+    """One dictionary, as its YAML file says it.
+
+    The kinds "delphi" (activations from a cache) and "neuronpedia" (examples alone) run no model: `source` is a folder of files, which
+    `imported` vouches for.
+    """
 
     key: str
     model: ModelSource = ModelSource()
     hook: str
-    kind: Literal["sae_lens", "neurons", "topk_neurons"]
+    kind: Literal["sae_lens", "neurons", "topk_neurons", "delphi", "neuronpedia"]
     source: str | None = None
     width: Annotated[int, Field(ge=1)]
     d_in: Annotated[int, Field(ge=1)] | None = None
     k: Annotated[int, Field(ge=1)] | None = None
     token_sample: TokenSampleSettings = TokenSampleSettings()
     features: FeatureSubset | tuple[int, ...] | None = None
+    imported: ImportedFiles | None = None
     stages: dict[str, Any] = Field(default_factory=dict)
     description: str = ""
 
@@ -59,6 +77,25 @@ class DictionaryRecord(Closed):
     @classmethod
     def _legal_key(cls, key: str) -> str:
         return check_dictionary_key(key)
+
+    @model_validator(mode="after")
+    def _imported_where_the_kind_is(self) -> "DictionaryRecord":
+        if (self.kind in IMPORTED_KINDS) != (self.imported is not None) or (self.imported and not self.source):
+            raise ValueError(
+                f"kind {self.kind} {'needs' if self.kind in IMPORTED_KINDS else 'has no'} imported: and source: files of another tool are "
+                f"registered by `interp import delphi` or `interp import neuronpedia`, which write both"
+            )
+        return self
+
+    @property
+    def has_own_tokens(self) -> bool:
+        """Whether the token sample is in the imported files, and not drawn from a corpus."""
+        return self.kind == "delphi" and self.imported is not None and not self.imported.unverified_tokens
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether there is a token sample with activations on it; False where examples alone were imported."""
+        return self.kind != "neuronpedia"
 
     @property
     def selected_features(self) -> np.ndarray:

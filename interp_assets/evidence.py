@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from interp_assets.domain.sampling import Example
+from interp_assets.domain.token_numbers import TokenNumbers
 from interp_assets.domain.trials import Explanation
 from interp_assets.partitions import RangeKey
 from interp_assets.stages import cell_partition
@@ -13,7 +14,10 @@ from resources.lake import Lake
 
 @dataclass(frozen=True)
 class FeatureEvidence:
-    """One feature's examples as written; `outcome` is that of feature_examples, `token_texts` the text of every token id in them."""
+    """One feature's examples as written; `outcome` is that of feature_examples, `token_texts` the text of every token id in them.
+
+    A token that has no id in the subject's vocabulary has a negative number here, one for each text.
+    """
 
     feature: int
     outcome: str
@@ -28,19 +32,18 @@ class FeatureEvidence:
 def read_evidence(lake: Lake, key: RangeKey) -> list[FeatureEvidence]:
     """Evidence on every feature of a range, ascending; features without examples have their outcome and no examples."""
     examples: dict[int, list[Example]] = defaultdict(list)
-    texts: dict[int, str] = {}
+    numbers = TokenNumbers()
     for row in lake.read(EXAMPLES.name, cell_partition(key)).to_pylist():
         examples[row["feature"]].append(
             Example(
                 example_id=row["example_id"], feature=row["feature"], role=row["role"], kind=row["kind"], sampling=row["sampling"],
-                stratum=row["stratum"], row=row["row"], start=row["start"], token_ids=tuple(row["token_ids"]),
+                stratum=row["stratum"], row=row["row"], start=row["start"], token_ids=numbers.numbered(row["token_ids"], row["tokens"]),
                 activations=tuple(row["activations"]),
             )
         )  # fmt: skip
-        texts.update(zip(row["token_ids"], row["tokens"], strict=True))
     outcomes = lake.read(FEATURE_EXAMPLES.name, cell_partition(key), columns=["feature", "outcome"]).to_pylist()
     return [
-        FeatureEvidence(row["feature"], row["outcome"], tuple(examples[row["feature"]]), texts)
+        FeatureEvidence(row["feature"], row["outcome"], tuple(examples[row["feature"]]), numbers.texts)
         for row in sorted(outcomes, key=lambda row: row["feature"])
     ]
 

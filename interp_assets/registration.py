@@ -6,6 +6,7 @@ import dagster as dg
 
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.home import Home
+from interp_assets.import_records import check_imported
 from interp_assets.partitions import DICTIONARIES
 from interp_assets.server import prepare_instance
 from interp_assets.settings import HarvestSettings, UserError
@@ -38,17 +39,24 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
     """
     record = home.registry.parse(text, where)
     _ = record.selected_features
-    if check:
+    if record.imported and check:
+        say(check_imported(record))
+    elif check:
         say(f"loading {record.model.source} and {record.source or record.kind} for the self-check")
         try:
             say(self_check_line(record))
         except (ValueError, OSError, RuntimeError) as error:
             raise UserError(f"dictionary {record.key} does not load: {error}") from error
+    add_record(home, record)
+    return record
+
+
+def add_record(home: Home, record: DictionaryRecord) -> None:
+    """Write the record and add its partition."""
     home.registry.write(record)
     prepare_instance(home)
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
-    return record
 
 
 def self_check_line(record: DictionaryRecord) -> str:

@@ -16,6 +16,10 @@ class TokenSample:
     sample: str
     tokens: np.ndarray
 
+    def first_position(self, bos_token_id: int | None) -> int:
+        """1 where every row begins with BOS, which no window may contain; else 0 (rows of other tools have none)."""
+        return int(bos_token_id is not None and bool((self.tokens[:, 0] == bos_token_id).all()))
+
 
 def token_matrix(rows: pa.Table) -> np.ndarray:
     """int32 [rows, context_tokens] of a token_samples partition."""

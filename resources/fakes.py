@@ -32,6 +32,7 @@ class FakeTokenizer:
     eos_token_id = 2
     all_special_ids = (1, 2)
     special_token_ids = frozenset(all_special_ids)
+    vocabulary_size = len(SPECIAL) + len(WORDS)
 
     def encode(self, text: str) -> np.ndarray:
         """int32 [n] ids."""
@@ -42,6 +43,15 @@ class FakeTokenizer:
         """The text of each id."""
         texts = [*SPECIAL, *(f" {word}" for word in WORDS)]
         return [texts[int(i)] for i in token_ids]
+
+    def text(self, token_ids: Any) -> str:
+        """The text of a run of ids."""
+        return "".join(self.tokens(token_ids))
+
+    def ids_of(self, texts: Any) -> list[int]:
+        """The id of each token text, -1 for a text that is none's."""
+        ids = {text: number for number, text in enumerate(self.tokens(range(self.vocabulary_size)))}
+        return [ids.get(text, -1) for text in texts]
 
 
 class FakeModels:

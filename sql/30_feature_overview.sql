@@ -1,10 +1,11 @@
--- One row per feature and explanation method: what it is, how often it fires, how good the explanation is by each scorer.
+-- One row per feature and explanation method: what it is, how often it fires, how good the explanation is by each scorer. Features
+-- with imported examples have no statistics of their own.
 SELECT
-  s.dictionary, s.feature, s.token_density, s.max_activation, s.top_token_share, s.top_tokens[1].token AS top_token,
+  dictionary, feature, s.token_density, s.max_activation, s.top_token_share, s.top_tokens[1].token AS top_token,
   x.outcome AS examples_outcome, e.explanation_method, e.outcome AS explanation_outcome, e.explanation,
   d.detection, d.detection_ci_low, d.detection_ci_high, d.detection_auroc, f.fuzzing, f.fuzzing_ci_low, f.fuzzing_ci_high, f.fuzzing_auroc
 FROM feature_statistics s
-LEFT JOIN feature_examples x USING (dictionary, feature)
+FULL JOIN feature_examples x USING (dictionary, feature)
 LEFT JOIN explanations e USING (dictionary, feature)
 LEFT JOIN (
   SELECT dictionary, feature, explanation_method,
@@ -22,4 +23,4 @@ LEFT JOIN (
     max(value) FILTER (metric = 'auroc') AS fuzzing_auroc
   FROM scores WHERE scorer = 'fuzzing' GROUP BY ALL
 ) f USING (dictionary, feature, explanation_method)
-ORDER BY s.dictionary, s.feature, e.explanation_method
+ORDER BY dictionary, feature, e.explanation_method

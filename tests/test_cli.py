@@ -9,7 +9,9 @@ from typer.testing import CliRunner, Result
 
 from interp_assets.cli import app
 
-COMMANDS = ("register", "dictionaries", "backfill", "query", "replies", "doctor", "demo")
+COMMANDS = (
+    "register", "dictionaries", "import delphi", "import neuronpedia", "export delphi", "backfill", "query", "replies", "doctor", "demo",
+)  # fmt: skip
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -35,7 +37,7 @@ def refused(result: Result) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(run, command: str) -> None:
-    assert f"Example: interp {command}" in " ".join(ok(run(command, "--help")).split())
+    assert f"Example: interp {command}" in " ".join(ok(run(*command.split(), "--help")).split())
 
 
 def test_the_readme_names_every_command() -> None:
@@ -104,3 +106,84 @@ def test_doctor_finds_a_broken_record_and_a_store_of_another_version(run, tmp_pa
 
 def test_replies_tells_the_size_of_an_empty_store(run) -> None:
     assert ok(run("replies")).startswith("0 replies")
+
+
+MODEL = ("--model", "embedded:smollm2-135m-instruct")
+
+
+def cache_with_tokens(folder: Path) -> Path:
+    """A delphi cache of two features on eight rows of English."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from resources.tokenizer import load_tokenizer
+
+    ids = load_tokenizer(MODEL[1]).encode("the ferry leaves at noon, and the bridge was built by students of the town. " * 20)
+    (folder / "latents" / "layers.9").mkdir(parents=True)
+    content = {
+        "locations": np.array([[row, 3, row % 2] for row in range(8)], dtype=np.uint16),
+        "activations": np.ones(8, dtype=np.float16),
+        "tokens": np.asarray(ids[: 8 * 16], dtype=np.int64).reshape(8, 16),
+    }
+    save_file(content, folder / "latents" / "layers.9" / "0_1.safetensors")
+    return folder
+
+
+@pytest.mark.real_model
+def test_importing_a_cache_registers_it_and_registering_its_record_again_finds_it_unchanged(run, tmp_path: Path) -> None:
+    folder = cache_with_tokens(tmp_path / "run")
+    output = ok(run("import", "delphi", str(folder), "--key", "m/09/c", *MODEL))
+    assert "8 rows of 16 tokens, 8 activations of 2 features" in output and "the first row begins 'the ferry leaves at noon" in output
+    assert "registered m/09/c (2 of 2 features)" in output and "next: interp backfill m/09/c" in output
+    assert ok(run("dictionaries")).startswith("m/09/c\tdelphi\tlayers.9")
+    record = tmp_path / "home" / "dictionaries" / "m__09__c.yaml"
+    assert "1 files in" in ok(run("register", str(record)))
+    (folder / "latents" / "layers.9" / "0_1.safetensors").write_bytes(b"")
+    assert "not a whole safetensors file" in refused(run("register", str(record)))
+
+
+@pytest.mark.real_model
+def test_stupid_inputs_to_import_delphi(run, tmp_path: Path) -> None:
+    folder = str(cache_with_tokens(tmp_path / "run"))
+    assert "there is no folder" in refused(run("import", "delphi", str(tmp_path / "nowhere"), "--key", "m/09/c", *MODEL))
+    assert "layers.9" in refused(run("import", "delphi", folder, "--hookpoint", "layers.1", "--key", "m/09/c", *MODEL))
+    assert "<model>/<layer>/<name>" in refused(run("import", "delphi", folder, "--key", "mine", *MODEL))
+    assert "--model nonsense does not load" in refused(run("import", "delphi", folder, "--key", "m/09/c", "--model", "nonsense"))
+    assert "write it as 0-99,205" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "all"))
+    assert "selects 2" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "0-2"))
+    assert "--model" in run("import", "delphi", folder, "--key", "m/09/c").output
+    sample = ("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--corpus", "sotu", "--context-tokens", "2")
+    assert "--n-tokens and --context-tokens together" in refused(run(*sample))
+    assert "context_tokens: Input should be greater than or equal to 8" in refused(run(*sample, "--n-tokens", "64"))
+    assert "none registered" in ok(run("dictionaries"))
+
+
+@pytest.mark.real_model
+def test_stupid_inputs_to_import_neuronpedia(run, tmp_path: Path) -> None:
+    source = tmp_path / "v1" / "m" / "9-res"
+    (source / "activations").mkdir(parents=True)
+    command = ("import", "neuronpedia", str(tmp_path), "--key", "m/09/n", *MODEL)
+    assert "there is no folder" in refused(run("import", "neuronpedia", str(tmp_path / "x"), "--key", "m/09/n", *MODEL))
+    assert "has no batch-N.jsonl.gz" in refused(run(*command))
+    batch = source / "activations" / "batch-0.jsonl"
+    batch.write_text("<html>not found</html>\n")
+    assert "1 of 1 activations are bad" in refused(run(*command)) and "batch-0.jsonl line 1: not a JSON object" in refused(run(*command))
+    batch.write_text('{"index": "3", "tokens": [" the"], "values": [1.0], "maxValue": 1.0, "maxValueTokenIndex": 0}\n')
+    assert "1 of 1 activations are bad" in refused(run(*command, "--width", "3"))
+    assert run(*command, "--max-bad-share", "7").exit_code == 2
+    output = ok(run(*command))
+    assert "1 windows of 1 features" in output and "0 of 1 token texts are no single token" in output and "registered m/09/n" in output
+
+
+def test_stupid_inputs_to_export_delphi(run, tmp_path: Path) -> None:
+    record = tmp_path / "mine.yaml"
+    record.write_text(yaml.safe_dump({"key": "m/00/n", "hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 4, "width": 64}))
+    ok(run("register", str(record), "--no-check"))
+    out = str(tmp_path / "out")
+    assert "m/00/typo" in refused(run("export", "delphi", "m/00/typo", out)) and "m/00/n" in refused(
+        run("export", "delphi", "m/00/typo", out)
+    )
+    assert "no complete dictionary_samples for dictionary m/00/n" in refused(run("export", "delphi", "m/00/n", out))
+    assert "write it as 0-99,205" in refused(run("export", "delphi", "m/00/n", out, "--features", "1-"))
+    assert run("export", "delphi", "m/00/n", out, "--n-splits", "0").exit_code == 2
+    assert not (tmp_path / "out").exists()

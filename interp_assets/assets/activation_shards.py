@@ -8,6 +8,7 @@ import dagster as dg
 from interp_assets.cells import progress_of
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.harvest import checked_dictionaries, spill_activations
+from interp_assets.imports import DelphiActivations
 from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL
 from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
 from interp_assets.samples import read_token_sample
@@ -46,7 +47,8 @@ def activation_shards(
     """The subject's activations through each dictionary, with exact statistics of every selected feature.
 
     Dictionaries on the same model and token sample share one forward pass, which ends at the deepest hook. A killed run continues
-    where its spill on disk ends.
+    where its spill on disk ends. The activations of an imported delphi cache come from its files, without a model; a dictionary of
+    imported examples has none.
     """
     versions: dict[str, str] = {}
     groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
@@ -56,6 +58,17 @@ def activation_shards(
         versions[key] = activations_version(record, settings.stage_settings(record.stages), sample_version)
         if shards_are_current(lake, key, versions[key]):
             context.log.info(f"{key}: activations are already complete and are kept")
+        elif not record.has_activations:
+            context.log.info(f"{key}: its examples are imported, so it has no activations")
+            _write_none(lake, key, versions[key], sample_version)
+        elif record.imported:
+            context.log.info(f"{key}: activations from {record.source}")
+            sample, tokenizer = read_token_sample(lake, key), models.tokenizer(record.model.source, record.model.revision)
+            stages = settings.stage_settings(record.stages)
+            imported = DelphiActivations(record, sample, tokenizer)
+            cap = stages.harvest.max_activations
+            ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(imported)
+            context.add_asset_metadata(imported.provenance, partition_key=key)
         else:
             groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
     for (source, revision, dtype, _), records in groups.items():
@@ -86,6 +99,15 @@ def activation_shards(
         data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
         check_results=_report(context, lake, registry),
     )
+
+
+def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None:
+    """Complete ranges without rows, of a dictionary whose examples are imported: what comes after them depends on the imported files
+    through their data version."""
+    for feature_range in FEATURE_RANGE_KEYS:
+        partition = {"dictionary": key, "feature_range": feature_range}
+        for table in (ACTIVATIONS, FEATURE_STATISTICS):
+            lake.write(table.name, partition, table.schema, table.schema.empty_table(), version, {DICTIONARY_SAMPLES.name: sample_version})
 
 
 def _report(context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryRegistry) -> list[dg.AssetCheckResult]:

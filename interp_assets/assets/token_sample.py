@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.packing import CorpusTooSmall, PackedRows, pack_documents
+from interp_assets.imports import import_provenance, open_delphi
 from interp_assets.partitions import DICTIONARIES
 from interp_assets.reporting import column_schema, markdown, markdown_table
 from interp_assets.samples import token_matrix
@@ -15,6 +16,7 @@ from interp_assets.settings import UserError, fingerprint
 from interp_assets.stages import SAMPLE_CODE_VERSION, sample_version
 from interp_assets.tables import DICTIONARY_SAMPLES, DOCUMENTS, TOKEN_SAMPLES
 from resources.corpus import read_documents
+from resources.exchange.delphi import read_tokens
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 
@@ -37,7 +39,8 @@ def token_sample(
 ) -> dg.MaterializeResult:
     """Rows of tokens drawn from the corpus with the subject's own tokenizer, each starting with BOS where the model uses one.
 
-    Dictionaries with the same tokenizer and sample settings share one sample, written once.
+    Dictionaries with the same tokenizer and sample settings share one sample, written once. The sample of an imported delphi cache is
+    the cache's own tokens; a dictionary of imported examples has none.
     """
     samples: list[str] = []
     faulty: list[str] = []
@@ -47,19 +50,22 @@ def token_sample(
         sample = sample_version(record, tokenizer.revision)
         partition = {"sample": sample}
         samples.append(sample)
+        if not record.has_activations:
+            context.log.info(f"{key}: its examples are imported, so it has no token sample")
+            _write_use(lake, key, sample, 0, 0)
+            context.add_asset_metadata({"sample": sample, **import_provenance(record)}, partition_key=key)
+            continue
         if lake.is_current(TOKEN_SAMPLES.name, partition, sample):
             context.log.info(f"{key}: sample {sample} is already there")
             rows, documents = lake.read(TOKEN_SAMPLES.name, partition), lake.read(DOCUMENTS.name, partition)
         else:
             context.log.info(f"{key}: reading {record.token_sample.n_tokens:,} tokens from {', '.join(record.token_sample.corpus)}")
-            packed, documents = _pack(record, tokenizer, sample)
+            packed, documents = _own_rows(record) if record.has_own_tokens else _pack(record, tokenizer, sample)
             rows = _rows(packed, sample)
             lake.write(DOCUMENTS.name, partition, DOCUMENTS.schema, documents, sample)
             lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample)
         tokens = token_matrix(rows)
-        use = {"dictionary": key, "sample": sample, "n_rows": len(tokens), "context_tokens": tokens.shape[1]}
-        use_rows = pa.Table.from_pylist([use], schema=DICTIONARY_SAMPLES.schema)
-        lake.write(DICTIONARY_SAMPLES.name, {"dictionary": key}, DICTIONARY_SAMPLES.schema, use_rows, sample)
+        _write_use(lake, key, sample, *tokens.shape)
         if not _sound(tokens, record, tokenizer):
             faulty.append(sample)
         counts = documents.column("source").combine_chunks().dictionary_decode().value_counts().to_pylist()
@@ -72,6 +78,7 @@ def token_sample(
                 "path": dg.MetadataValue.path(lake.path(TOKEN_SAMPLES.name, partition)),
                 "documents": markdown(markdown_table(["source", "documents"], [(c["values"], c["counts"]) for c in counts])),
                 "preview": markdown(_preview(tokens, tokenizer)),
+                **import_provenance(record),
             },
             partition_key=key,
         )
@@ -85,6 +92,19 @@ def token_sample(
             )
         ],
     )
+
+
+def _write_use(lake: Lake, key: str, sample: str, n_rows: int, context_tokens: int) -> None:
+    """Write which sample a dictionary is harvested on: no rows where its examples are imported."""
+    use = {"dictionary": key, "sample": sample, "n_rows": n_rows, "context_tokens": context_tokens}
+    rows = pa.Table.from_pylist([use], schema=DICTIONARY_SAMPLES.schema)
+    lake.write(DICTIONARY_SAMPLES.name, {"dictionary": key}, DICTIONARY_SAMPLES.schema, rows, sample)
+
+
+def _own_rows(record: DictionaryRecord) -> tuple[PackedRows, pa.Table]:
+    """The rows of an imported cache, and no documents: a cache does not keep them."""
+    tokens = read_tokens(open_delphi(record)).astype(np.int32)
+    return PackedRows(tokens, [()] * len(tokens), [()] * len(tokens)), DOCUMENTS.schema.empty_table()
 
 
 def _pack(record: DictionaryRecord, tokenizer: object, sample: str) -> tuple[PackedRows, pa.Table]:
@@ -130,9 +150,11 @@ def _rows(packed: PackedRows, sample: str) -> pa.Table:
 
 
 def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: object) -> bool:
-    """Whether all rows have the asked length and start with BOS where the tokenizer has one."""
+    """Whether all rows have the asked length and, unless they are another tool's, start with BOS where the tokenizer has one."""
     bos = tokenizer.bos_token_id  # type: ignore[attr-defined]
-    return tokens.shape[1] == record.token_sample.context_tokens and (bos is None or bool((tokens[:, 0] == bos).all()))
+    return tokens.shape[1] == record.token_sample.context_tokens and (
+        bos is None or record.has_own_tokens or bool((tokens[:, 0] == bos).all())
+    )
 
 
 def _preview(tokens: np.ndarray, tokenizer: object) -> str:

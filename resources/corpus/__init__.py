@@ -22,14 +22,15 @@ STREAMED: dict[str, Callable[[str], Iterator[Document]]] = {
     "hf": hugging_face.read_dataset,
 }
 SHUFFLE_BUFFER_DOCUMENTS = 2_048
+SHUFFLE_BUFFER_CHARACTERS = 64_000_000
 
 
 def read_documents(sources: Sequence[str], seed: int) -> Iterator[Document]:
     """Documents of all sources in an order that depends only on (sources, their files, seed); empty texts are left out.
 
     One round takes one document from each source that has any left, in a random order, so no source dominates the beginning. A
-    built-in source is shuffled whole, a streamed one through a buffer of 2,048 documents. Raises `CorpusError` before the first
-    document for an unknown or repeated name, and while reading for a source that cannot be read.
+    built-in source is shuffled whole, a streamed one through a buffer of 2,048 documents, or fewer, of 64 million characters in all.
+    Raises `CorpusError` before the first document for an unknown or repeated name, and while reading for a source that cannot be read.
     """
     if not sources or len(set(sources)) != len(sources):
         raise CorpusError(f"corpus sources must be one or more different names, got {list(sources)}. Known: {_known()}.")
@@ -66,16 +67,20 @@ def _shuffled_whole(documents: Callable[[], Iterator[Document]], rng: random.Ran
 
 def _shuffled_stream(documents: Iterator[Document], rng: random.Random) -> Iterator[Document]:
     held: list[Document] = []
+    characters = 0
     for document in documents:
-        if len(held) < SHUFFLE_BUFFER_DOCUMENTS:
-            held.append(document)
-            continue
-        place = rng.randrange(len(held))
-        yield held[place]
-        held[place] = document
+        held.append(document)
+        characters += len(document.text)
+        while len(held) > SHUFFLE_BUFFER_DOCUMENTS or (characters > SHUFFLE_BUFFER_CHARACTERS and len(held) > 1):
+            # One leaves that is not the newest, which takes its place.
+            place = rng.randrange(len(held) - 1)
+            leaving, held[place] = held[place], held[-1]
+            held.pop()
+            characters -= len(leaving.text)
+            yield leaving
     rng.shuffle(held)
     yield from held
 
 
 def _known() -> str:
-    return ", ".join([*BUILT_IN, "text:/glob", "jsonl:/path#field", "parquet:/path#column", "hf:owner/name[:config]#column[@split]"])
+    return ", ".join([*BUILT_IN, "text:/path", "jsonl:/path#field", "parquet:/path#column", "hf:owner/name[:config]#column[@split]"])

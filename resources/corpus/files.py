@@ -1,48 +1,139 @@
-"""Documents from your own files: "text:/glob", "jsonl:/path#field" and "parquet:/path#column", each read as a stream."""
+"""Documents from your own files: "text:/glob", "jsonl:/path#field" and "parquet:/path#column", each read as a stream.
+
+The path is a file, a glob (`**` for folders at any depth) or a folder, which stands for all files of the kind below it. Files are read
+in the order of their paths. JSON lines and text may be compressed (.gz, .zst, .bz2). A field or column may lie inside another:
+`meta.text`.
+"""
 
 import glob
+import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
+from resources.corpus.fields import missing_field, text_of, value_at
 from resources.corpus.interface import CorpusError, Document
+
+COMPRESSED = (".gz", ".zst", ".bz2")
+SUFFIXES = {"text": (".txt", ".md"), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
+"""What counts as a file of the kind in a folder; text and JSON lines also with a suffix of COMPRESSED behind it."""
+
+LONG_TEXT_CHARACTERS = 1_000_000
+BATCH_ROWS = 1_024
 
 
 def read_text(argument: str) -> Iterator[Document]:
-    """One document a file that matches the glob `argument`, by path."""
-    for path in _matches("text", argument):
-        yield Document(f"text:{argument}", str(path), path.read_text(encoding="utf-8", errors="replace"))
+    """One document a file; a file beyond a million characters in pieces of about that size, cut at line ends, so that memory is bounded."""
+    for path in _files("text", argument):
+        with _opened(path) as handle:
+            number = 0
+            while text := handle.read(LONG_TEXT_CHARACTERS):
+                text += handle.readline(LONG_TEXT_CHARACTERS) if len(text) == LONG_TEXT_CHARACTERS else ""
+                yield Document(f"text:{argument}", f"{path} ({number})" if number else str(path), text)
+                number += 1
 
 
 def read_jsonl(argument: str) -> Iterator[Document]:
-    """One document a line of the files `path-or-glob#field`; the text is the string at `field`."""
+    """One document a line of the files `path#field`; the text is the string at `field`. Blank lines and null texts are skipped."""
     pattern, field = _split("jsonl", argument, "field")
-    for path in _matches("jsonl", pattern):
-        with path.open(encoding="utf-8") as handle:
+    for path in _files("jsonl", pattern):
+        with _opened(path) as handle:
             for number, line in enumerate(handle, 1):
                 if not line.strip():
                     continue
-                record = json.loads(line)
-                if not isinstance(record.get(field), str):
-                    raise CorpusError(f"{path} line {number} has no text at {field!r}; its fields are {sorted(record)}. Name one of them.")
-                yield Document(f"jsonl:{argument}", f"{path}:{number}", record[field])
+                where = f"{path} line {number}"
+                text = text_of(value_at(_object(line, where), field, where), field, where)
+                if text is not None:
+                    yield Document(f"jsonl:{argument}", f"{path}:{number}", text)
 
 
 def read_parquet(argument: str) -> Iterator[Document]:
-    """One document a row of the files `path-or-glob#column`, in batches of 1,024 rows; null texts are skipped."""
+    """One document a row of the files `path#column`, in batches of 1,024 rows; null texts are skipped."""
+    pattern, column = _split("parquet", argument, "column")
+    for path in _files("parquet", pattern):
+        for number, value in enumerate(_parquet_values(path, column), 1):
+            text = text_of(value, column, str(path))
+            if text is not None:
+                yield Document(f"parquet:{argument}", f"{path}:{number}", text)
+
+
+def _parquet_values(path: Path, column: str) -> Iterator[Any]:
+    """The values of a column, row by row; of a column inside another when no column has the whole name."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pattern, column = _split("parquet", argument, "column")
-    for path in _matches("parquet", pattern):
-        table = pq.ParquetFile(path)
-        if column not in table.schema_arrow.names:
-            raise CorpusError(f"{path} has no column {column!r}; it has {table.schema_arrow.names}. Name one of them after '#'.")
-        number = 0
-        for batch in table.iter_batches(batch_size=1024, columns=[column]):
-            for text in batch.column(0).to_pylist():
-                number += 1
-                if text is not None:
-                    yield Document(f"parquet:{argument}", f"{path}:{number}", text)
+    try:
+        with pq.ParquetFile(path) as table:
+            schema = table.schema_arrow
+            outer, type_, inner = _parquet_column(schema, column, path)
+            kind = type_.value_type if pa.types.is_dictionary(type_) else type_
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+                raise CorpusError(f"{path}: column {column!r} holds {type_}, not text. {_columns(schema)}")
+            for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=[".".join([outer, *inner])]):
+                for value in batch.column(0).to_pylist():
+                    for part in inner:
+                        value = None if value is None else value[part]
+                    yield value
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{path} cannot be read as Parquet: {error}. Check that the file is whole, or leave it out.") from error
+
+
+def _parquet_column(schema: Any, column: str, path: Path) -> tuple[str, Any, list[str]]:
+    """(top-level column, type of what is asked for, names of the fields on the way down to it)."""
+    import pyarrow as pa
+
+    if column in schema.names:
+        return column, schema.field(column).type, []
+    outer, *inner = column.split(".")
+    if outer not in schema.names:
+        raise CorpusError(missing_field(str(path), column, schema.names))
+    type_ = schema.field(outer).type
+    for depth, part in enumerate(inner):
+        names = [field.name for field in type_] if pa.types.is_struct(type_) else []
+        if part not in names:
+            raise CorpusError(missing_field(str(path), column, [".".join([outer, *inner[:depth], name]) for name in names] or schema.names))
+        type_ = type_.field(part).type
+    return outer, type_, inner
+
+
+def _columns(schema: Any) -> str:
+    return f"Its columns are {', '.join(f'{field.name} ({field.type})' for field in schema)}: name one of text after '#'."
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"{where} is not JSON ({error.msg} at character {error.pos}): {line[:80]!r}. Write one object a line.") from None
+    if not isinstance(record, dict):
+        raise CorpusError(f"{where} holds a {type(record).__name__}, not an object with fields: {line[:80]!r}. Write one object a line.")
+    return record
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    """The file as a stream of UTF-8 text, decompressed by its suffix. A byte order mark is not part of the text.
+
+    Raises `CorpusError` naming the file for bytes that are not UTF-8 and for a damaged compressed file.
+    """
+    import pyarrow as pa
+
+    try:
+        if path.suffix in COMPRESSED:
+            raw: Any = io.BufferedReader(pa.input_stream(str(path), compression="detect"))
+        else:
+            raw = path.open("rb")
+        with io.TextIOWrapper(raw, encoding="utf-8-sig") as handle:
+            yield handle
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise CorpusError(
+            f"{path} is not UTF-8: byte 0x{byte:02x} ({error.reason}). Convert it first, such as: iconv -f latin1 -t utf-8 {path.name}"
+        ) from None
+    except (OSError, EOFError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}. Check that the file is whole and readable, or leave it out.") from error
 
 
 def _split(kind: str, argument: str, part: str) -> tuple[str, str]:
@@ -52,8 +143,19 @@ def _split(kind: str, argument: str, part: str) -> tuple[str, str]:
     return path, name
 
 
-def _matches(kind: str, pattern: str) -> list[Path]:
-    found = [Path(path) for path in sorted(glob.glob(pattern, recursive=True)) if Path(path).is_file()]
+def _files(kind: str, pattern: str) -> list[Path]:
+    """The files that `pattern` names, by path. Raises `CorpusError` when there is none."""
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        endings = (*SUFFIXES[kind], *(s + c for s in SUFFIXES[kind] for c in COMPRESSED if kind != "parquet"))
+        found = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(endings))
+        held = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
+        problem = f"is a folder without a file in {', '.join(SUFFIXES[kind])}; it holds {held}. Name the files by a glob."
+    else:
+        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
+        problem = "matches no file. Check the path; ** matches folders at any depth."
     if not found:
-        raise CorpusError(f"corpus source '{kind}:{pattern}' matches no file. Check the path; ** matches folders at any depth.")
+        raise CorpusError(f"corpus source '{kind}:{pattern}' {problem}")
     return found

@@ -1,22 +1,47 @@
-"""Documents from a Hugging Face dataset, streamed: "hf:owner/name[:config]#column[@split]" (split "train" by default)."""
+"""Documents from a Hugging Face dataset, streamed: "hf:owner/name[:config]#column[@split]" (split "train" by default).
+
+A folder of Parquet, JSON lines or CSV files on this machine is a dataset too: "hf:/data/my-set#text@train".
+"""
 
 from collections.abc import Iterator
 
+from resources.corpus.fields import text_of, value_at
 from resources.corpus.interface import CorpusError, Document
 
 
 def read_dataset(argument: str) -> Iterator[Document]:
-    """One document a row of the dataset, in the dataset's order."""
+    """One document a row of the dataset, in the dataset's order; null texts are skipped."""
     target, mark, column_and_split = argument.rpartition("#")
-    if not mark or not column_and_split:
-        raise CorpusError(f"corpus source 'hf:{argument}' does not name its text column. Write hf:owner/name[:config]#column[@split].")
     column, _, split = column_and_split.partition("@")
     name, _, config = target.partition(":")
+    if not mark or not column or not name:
+        raise CorpusError(f"corpus source 'hf:{argument}' does not name its text column. Write hf:owner/name[:config]#column[@split].")
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise CorpusError(f"corpus source 'hf:{argument}' needs the package datasets. Run: pip install datasets") from error
-    for number, row in enumerate(load_dataset(name, config or None, split=split or "train", streaming=True)):
-        if column not in row:
-            raise CorpusError(f"dataset {name} has no column {column!r}; it has {sorted(row)}. Name one of them after '#'.")
-        yield Document(f"hf:{argument}", f"{name}:{split or 'train'}:{number}", str(row[column]))
+        raise CorpusError(
+            f"corpus source 'hf:{argument}' needs the package datasets. Run: pip install -c constraints.txt -e \".[huggingface]\""
+        ) from error
+    split = split or "train"
+    try:
+        rows = iter(load_dataset(name, config or None, split=split, streaming=True))
+    except Exception as error:  # the loader raises a dozen classes, of its own and of its network libraries
+        raise CorpusError(
+            f"corpus source 'hf:{argument}' cannot be opened (dataset {name}, config {config or 'default'}, split {split}): {error}. "
+            "Check the name, config and split; a private dataset needs `hf auth login`, a closed network a copy on disk."
+        ) from error
+    number = 0
+    while True:
+        try:
+            row = next(rows, None)
+        except Exception as error:
+            raise CorpusError(
+                f"corpus source 'hf:{argument}' broke off after {number:,} rows: {error}. Run again to read it anew."
+            ) from error
+        if row is None:
+            return
+        where = f"dataset {name}, split {split}, row {number}"
+        text = text_of(value_at(row, column, where), column, where)
+        if text is not None:
+            yield Document(f"hf:{argument}", f"{name}:{split}:{number}", text)
+        number += 1

@@ -60,7 +60,7 @@ def test_parquet_column(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     pq.write_table(pa.table({"body": ["x", None, "y"]}), path)
     assert sorted(d.text for d in read_documents([f"parquet:{path}#body"], 0)) == ["x", "y"]
-    with pytest.raises(CorpusError, match=r"no column 'text'; it has \['body'\]"):
+    with pytest.raises(CorpusError, match=r"no 'text'; it has 'body'"):
         list(read_documents([f"parquet:{path}#text"], 0))
 
 

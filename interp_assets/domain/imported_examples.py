@@ -1,0 +1,116 @@
+"""Examples out of windows that another tool chose: cut to size, made distinct as text, split once, and only then sampled.
+
+The rules are those of `interp_assets.domain.sampling`; what differs is that the windows, and their activation bins, are given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interp_assets.domain.sampling import Example, ExampleSettings, FeatureExamples, Role, equal_count_strata, sample_windows, split_windows
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.windows import PEAK_SHARE
+
+SAMPLING = "imported"
+
+
+@dataclass(frozen=True)
+class ImportedWindow:
+    """A window as the other tool gave it: `row` is its number in the import, and equal `token_ids` mean equal tokens.
+
+    `bin_top` is the upper edge of the activation bin that it was drawn from (infinite for the top activations), None where the tool says
+    nothing of bins. A window without a positive activation is silent.
+    """
+
+    row: int
+    token_ids: tuple[int, ...]
+    activations: tuple[float, ...]
+    bin_top: float | None
+
+
+def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettings, run_seed: int, feature: int) -> FeatureExamples:
+    """All examples of one feature, shown then held-out then non-activating.
+
+    A stratum is an activation bin, the strongest 0; without bins, strata have equal counts. Windows longer than `window_tokens` are cut
+    around their peak, silent ones anywhere. Silent windows are only those of the import: with none of them, as with too few, the outcome
+    is "too_few_silent_windows".
+    """
+    activating = [window for window in windows if max(window.activations) > 0]
+    maximum = max((max(window.activations) for window in activating), default=None)
+    if maximum is None:
+        return FeatureExamples(feature, (), "dead", 0, None)
+    activating = _distinct([_cut(window, _start_around_peak(window, settings.window_tokens), settings) for window in activating])
+    if len(activating) < max(settings.min_activating, 2):
+        return FeatureExamples(feature, (), "too_few_windows", len(activating), maximum)
+    peaks = np.array([max(window.activations) for _, window in activating])
+    strata = _bin_strata(activating, peaks, settings.n_strata)
+    settings = replace(settings, n_strata=int(strata.max()) + 1)
+    pools = split_windows(strata, settings.n_shown, settings.n_held_out, generator(run_seed, feature, "split"))
+    examples: list[Example] = []
+    roles: tuple[tuple[Role, int, str], ...] = (
+        ("shown", settings.n_shown, settings.sampling),
+        ("held_out", settings.n_held_out, "quantiles"),
+    )
+    for (role, count, sampling), pool in zip(roles, pools, strict=True):
+        rng = generator(run_seed, feature, f"sample {role}")
+        for i in sample_windows(pool, strata, peaks, count, sampling, settings, rng):  # type: ignore[arg-type]
+            examples.append(_example(feature, role, int(strata[i]), *activating[i]))
+    silent = _silent(windows, {window.token_ids for _, window in activating}, settings, generator(run_seed, feature, "silent"))
+    examples += [_example(feature, "held_out", None, *item) for item in silent]
+    outcome = "ok" if len(silent) == settings.n_non_activating else "too_few_silent_windows"
+    return FeatureExamples(feature, tuple(examples), outcome, len(activating), maximum)
+
+
+_Cut = tuple[int, ImportedWindow]  # where the cut begins in the window as it was given, and the cut
+
+
+def _start_around_peak(window: ImportedWindow, window_tokens: int) -> int:
+    """First token of the cut: the peak (the first of equals) at three quarters of it, shifted at the window's ends."""
+    peak = int(np.argmax(window.activations))
+    return int(np.clip(peak - int(window_tokens * PEAK_SHARE), 0, max(len(window.token_ids) - window_tokens, 0)))
+
+
+def _cut(window: ImportedWindow, start: int, settings: ExampleSettings) -> _Cut:
+    part = slice(start, start + settings.window_tokens)
+    return start, replace(window, token_ids=window.token_ids[part], activations=window.activations[part])
+
+
+def _distinct(cuts: Sequence[_Cut]) -> list[_Cut]:
+    """Of the cuts with the same tokens only the strongest (the first of equals), in the order given."""
+    best: dict[tuple[int, ...], _Cut] = {}
+    for cut in cuts:
+        known = best.get(cut[1].token_ids)
+        if known is None or max(cut[1].activations) > max(known[1].activations):
+            best[cut[1].token_ids] = cut
+    return sorted(best.values(), key=lambda cut: cut[1].row)
+
+
+def _bin_strata(cuts: Sequence[_Cut], peaks: np.ndarray, n_strata: int) -> np.ndarray:
+    """Stratum [n] of each window: its bin's place among the feature's bins, the strongest 0."""
+    tops = [window.bin_top for _, window in cuts]
+    if any(top is None for top in tops):
+        return equal_count_strata(peaks, n_strata)
+    return np.unique(-np.array(tops, dtype=np.float64), return_inverse=True)[1].astype(np.int64)
+
+
+def _silent(
+    windows: Sequence[ImportedWindow], taken: set[tuple[int, ...]], settings: ExampleSettings, rng: np.random.Generator
+) -> list[_Cut]:
+    """At most `n_non_activating` of the silent windows, in random order, each cut at random; no token sequence twice or in `taken`."""
+    silent = [window for window in windows if max(window.activations) <= 0]
+    seen = set(taken)
+    kept: list[_Cut] = []
+    for i in rng.permutation(len(silent)):
+        room = max(len(silent[i].token_ids) - settings.window_tokens, 0)
+        cut = _cut(silent[i], int(rng.integers(room + 1)), settings)
+        if cut[1].token_ids not in seen and len(kept) < settings.n_non_activating:
+            seen.add(cut[1].token_ids)
+            kept.append(cut)
+    return kept
+
+
+def _example(feature: int, role: Role, stratum: int | None, start: int, window: ImportedWindow) -> Example:
+    kind = "non_activating" if stratum is None else "activating"
+    identity = f"{feature}/{window.row}/{start}"
+    return Example(identity, feature, role, kind, SAMPLING, stratum, window.row, start, window.token_ids, window.activations)

@@ -1,0 +1,39 @@
+"""Looking up the text of a record: fields by name, fields inside fields, and what to say when there is none."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from resources.corpus.interface import CorpusError
+
+
+def value_at(record: Mapping[str, Any], name: str, where: str) -> Any:
+    """The value at a field called `name`, or else, where `name` has dots, of the field inside a field; None inside a null.
+
+    Raises `CorpusError` with the nearest names.
+    """
+    if name in record:
+        return record[name]
+    value: Any = record
+    for depth, part in enumerate(parts := name.split(".")):
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or part not in value:
+            names = list(value) if isinstance(value, Mapping) else []
+            raise CorpusError(missing_field(where, name, [".".join([*parts[:depth], n]) for n in names] or list(record)))
+        value = value[part]
+    return value
+
+
+def text_of(value: Any, name: str, where: str) -> str | None:
+    """`value` if it is text, None if it is null. Raises `CorpusError` for anything else."""
+    if value is None or isinstance(value, str):
+        return value
+    raise CorpusError(f"{where} has {type(value).__name__} at {name!r}, not text: {str(value)[:60]!r}. Name a field of text after '#'.")
+
+
+def missing_field(where: str, name: str, names: Sequence[str]) -> str:
+    """The message for a field that is not there: what there is, the most alike first."""
+    near = get_close_matches(name, names, n=2, cutoff=0.7)
+    meant = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return f"{where} has no {name!r}; it has {', '.join(sorted(map(repr, names))) or 'no fields'}.{meant} Name one of them after '#'."
