@@ -2,10 +2,10 @@
 
     python benchmarks/harvest.py [--quick] [--model …] [--delphi-python PATH]
 
-Ratios are taken within one run: both sides on the same rows in one process, in turn, the median of the rounds. The floor is the forward
-pass itself; harvest adds encoding, the spill, the sort, the statistics and the Parquet files. Each number of tokens is a process of its own,
-so that its peak memory is its own. `--delphi-python` is the interpreter of an environment with `eai-delphi`, whose LatentCache then takes the
-same model, dictionary and tokens. The last line is one JSON object.
+Ratios are taken within one run: both sides on the same rows in one process, in turn, the median of the rounds. The floor is the
+forward pass itself; harvest adds encoding, the spill, the sort, the statistics and the Parquet files. Each number of tokens is a process
+of its own, so that its peak memory is its own. `--delphi-python` is the interpreter of an environment with `eai-delphi`, whose
+LatentCache then takes the same model, dictionary and tokens. The last line is one JSON object.
 """
 
 import argparse

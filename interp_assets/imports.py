@@ -17,13 +17,15 @@ from interp_assets.domain.token_numbers import TokenNumbers
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.samples import TokenSample
 from interp_assets.settings import UserError
-from resources.activation_spill import LARGEST_VALUE, SMALLEST_VALUE, Activations, SortedGroup
+from resources.activation_spill import Activations, SortedGroup
 from resources.exchange import delphi, neuronpedia
 from resources.exchange.interface import content_hash
 from resources.tokenizer import Tokenizer
 
 GROUP_ACTIVATIONS = 8 << 20
 """Activations that are sorted at once: memory holds about 40 bytes for each."""
+
+FLOAT16 = np.finfo(np.float16)
 
 
 def require_unchanged(record: DictionaryRecord, folder: Path, files: Sequence[Path]) -> None:
@@ -75,7 +77,7 @@ class DelphiActivations:
         position = row.astype(np.int64) * self._context + place
         ordinary = ~self._special[position]
         self._n_special += len(ordinary) - int(ordinary.sum())
-        stored = np.clip(value, SMALLEST_VALUE, LARGEST_VALUE).astype(np.float16)
+        stored = np.clip(value, FLOAT16.smallest_subnormal, FLOAT16.max).astype(np.float16)
         return feature[ordinary], position[ordinary].astype(np.uint32), stored[ordinary]
 
     @property

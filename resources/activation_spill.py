@@ -243,7 +243,7 @@ class ActivationSpill:
 
 def stored_values(values: np.ndarray) -> np.ndarray:
     """float16 [n] of positive values, rounded to 9 significant bits, half to even: a relative error of at most 0.25 % in float16's
-    normal range, and a fifth less on disk. Clipped to the range from below and above, so that what fired is never stored as zero or infinity.
+    normal range, and a fifth less on disk. Clipped to that range from below and above: what fired is never stored as zero or infinity.
 
     bfloat16, in which models mostly run, has 8 significant bits.
     """
