@@ -225,7 +225,7 @@ def _encode_kept(
     place, feature, value = index[encoded.token], encoded.feature, encoded.value
     if mask is None:
         return place, feature, value
-    keep = mask[feature]
+    keep = mask[feature].nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
     return place[keep], feature[keep], value[keep]
 
 

@@ -23,8 +23,25 @@ BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
 CHUNK_TOKENS = 16_384
 """Most tokens encoded at a time: a block keeps enough latents for the matrix product to be quick."""
 
-Blocks = Iterable[tuple[int, "torch.Tensor"]]
-"""(first latent, pre-activations Tensor[tokens, n]) in order of the latents. A block is overwritten when the next is taken."""
+
+@dataclass(frozen=True)
+class Block:
+    """Pre-activations `hidden` Tensor[tokens, n] of the latents from `first` on, with room for a bool of each in `mask`.
+
+    Both are overwritten when the next block is taken: new tensors of this size would each leave a hole in the heap, in which the
+    features kept from one block come to lie, so that the next does not fit.
+    """
+
+    first: int
+    hidden: "torch.Tensor"
+    mask: "torch.Tensor"
+
+    def above(self, limit: "torch.Tensor | float") -> "tuple[torch.Tensor, torch.Tensor]":
+        """(token, place in the block) of the pre-activations above `limit`, a number or Tensor[n]; by token and then place."""
+        import torch
+
+        token, place = torch.gt(self.hidden, limit, out=self.mask).nonzero(as_tuple=True)
+        return token, place
 
 
 class Activation(Protocol):
@@ -33,8 +50,8 @@ class Activation(Protocol):
     @property
     def group(self) -> int: ...
 
-    def encode(self, blocks: Blocks) -> Encoded:
-        """The activations > 0 of all blocks, by token."""
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
+        """The activations > 0 of all blocks, which come in order of their latents, by token."""
         ...
 
 
@@ -45,17 +62,17 @@ class Threshold:
     threshold: "torch.Tensor | float" = 0.0
     group: int = 1
 
-    def encode(self, blocks: Blocks) -> Encoded:
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The entries above their latent's threshold, by token and then feature."""
-        return joined([self._block(first, hidden) for first, hidden in blocks])
+        return joined([self._block(block) for block in blocks])
 
-    def _block(self, first: int, hidden: "torch.Tensor") -> Encoded:
+    def _block(self, block: Block) -> Encoded:
         if isinstance(self.threshold, (int, float)):
-            above = hidden > max(self.threshold, 0.0)
+            limit = max(self.threshold, 0.0)
         else:
-            above = hidden > self.threshold[first : first + hidden.shape[1]].clamp(min=0)
-        token, feature = above.nonzero(as_tuple=True)
-        return Encoded(token, feature + first, hidden[token, feature])
+            limit = self.threshold[block.first : block.first + block.hidden.shape[1]].clamp(min=0)
+        token, place = block.above(limit)
+        return Encoded(token, place + block.first, block.hidden[token, place])
 
 
 @dataclass(frozen=True)
@@ -65,14 +82,14 @@ class TopK:
     k: int
     group: int = 1
 
-    def encode(self, blocks: Blocks) -> Encoded:
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The k largest of each block, then of their union, by token."""
         import torch
 
         values = features = None
-        for first, hidden in blocks:
-            best, index = hidden.topk(min(self.k, hidden.shape[1]), dim=-1, sorted=False)
-            index += first
+        for block in blocks:
+            best, index = block.hidden.topk(min(self.k, block.hidden.shape[1]), dim=-1, sorted=False)
+            index += block.first
             if values is not None and features is not None:
                 best, index = torch.cat([values, best], dim=-1), torch.cat([features, index], dim=-1)
                 if best.shape[1] > self.k:
@@ -90,14 +107,14 @@ class GroupMax:
 
     group: int
 
-    def encode(self, blocks: Blocks) -> Encoded:
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
         """One feature a group and token at most, by token and then feature."""
-        return joined([self._block(first, hidden) for first, hidden in blocks])
+        return joined([self._block(block) for block in blocks])
 
-    def _block(self, first: int, hidden: "torch.Tensor") -> Encoded:
-        best, index = hidden.unflatten(-1, (-1, self.group)).max(dim=-1)
+    def _block(self, block: Block) -> Encoded:
+        best, index = block.hidden.unflatten(-1, (-1, self.group)).max(dim=-1)
         token, group = (best > 0).nonzero(as_tuple=True)
-        return Encoded(token, first + group * self.group + index[token, group], best[token, group])
+        return Encoded(token, block.first + group * self.group + index[token, group], best[token, group])
 
 
 @dataclass(frozen=True)
@@ -108,15 +125,16 @@ class Gate:
     offset: "torch.Tensor"
     group: int = 1
 
-    def encode(self, blocks: Blocks) -> Encoded:
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The magnitudes > 0 behind open gates, by token and then feature."""
-        return joined([self._block(first, hidden) for first, hidden in blocks])
+        return joined([self._block(block) for block in blocks])
 
-    def _block(self, first: int, hidden: "torch.Tensor") -> Encoded:
-        token, feature = (hidden > 0).nonzero(as_tuple=True)
-        magnitude = hidden[token, feature] * self.gain[feature + first] + self.offset[feature + first]
-        keep = magnitude > 0
-        return Encoded(token[keep], feature[keep] + first, magnitude[keep])
+    def _block(self, block: Block) -> Encoded:
+        token, place = block.above(0.0)
+        feature = place + block.first
+        magnitude = block.hidden[token, place] * self.gain[feature] + self.offset[feature]
+        keep = (magnitude > 0).nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
+        return Encoded(token[keep], feature[keep], magnitude[keep])
 
 
 def encode_in_blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", activation: Activation) -> Encoded:
@@ -137,27 +155,35 @@ def encode_in_blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Ten
     )
 
 
-def blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", group: int = 1) -> "Iterator[tuple[int, torch.Tensor]]":
-    """The pre-activations x weight + bias, block by block in one buffer; a block holds whole groups of latents."""
+def blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", group: int = 1) -> Iterator[Block]:
+    """The pre-activations x weight + bias, block by block in the same memory; a block holds whole groups of latents."""
     import torch
 
     width = weight.shape[1]
     fit = BLOCK_BYTES.get(x.device.type, BLOCK_BYTES["cuda"]) // (x.element_size() * max(len(x), 1))
     size = min(width, max(1, fit // group) * group)
-    buffer = torch.empty(len(x) * size, dtype=x.dtype, device=x.device)
+    buffer, mask = (torch.empty(len(x) * size, dtype=dtype, device=x.device) for dtype in (x.dtype, torch.bool))
     for first in range(0, width, size):
         part = weight[:, first : first + size]
-        hidden = buffer[: len(x) * part.shape[1]].view(len(x), part.shape[1])
+        shape, n = (len(x), part.shape[1]), len(x) * part.shape[1]
+        hidden = buffer[:n].view(shape)
         if bias is None:
             torch.mm(x, part, out=hidden)
         else:
             torch.addmm(bias[first : first + size], x, part, out=hidden)
-        yield first, hidden
+        yield Block(first, hidden, mask[:n].view(shape))
+
+
+def whole(hidden: "torch.Tensor") -> list[Block]:
+    """Values that are there already, Tensor[tokens, width], as one block."""
+    import torch
+
+    return [Block(0, hidden, torch.empty_like(hidden, dtype=torch.bool))]
 
 
 def encoded_from_dense(activations: "torch.Tensor") -> Encoded:
     """The positive entries of Tensor[tokens, width], by token and then feature."""
-    return Threshold().encode([(0, activations.float())])
+    return Threshold().encode(whole(activations.float()))
 
 
 def joined(parts: Sequence[Encoded]) -> Encoded:

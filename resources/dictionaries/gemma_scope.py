@@ -50,10 +50,12 @@ def load_gemma_scope(
 
 
 def _params_file(source: str) -> Path:
-    if Path(source).expanduser().is_file():
-        return Path(source).expanduser()
-    folder = Path(source).expanduser()
-    name = next((name for name in FILES if (folder / name).is_file()), FILES["gemma-scope-2" in source and not folder.is_dir()])
+    place = Path(source).expanduser()
+    if place.is_file():
+        return place
+    # google/gemma-scope-2-1b-pt is Gemma Scope 2; google/gemma-scope-2b-pt-res is the first, for Gemma 2 2B.
+    second = (place / FILES[1]).is_file() if place.is_dir() else "gemma-scope-2-" in source
+    name = FILES[second]
     return source_folder(source, (name,), "Gemma Scope released") / name
 
 

@@ -82,22 +82,20 @@ def self_check(dictionary: Dictionary, x: "torch.Tensor", y: "torch.Tensor | Non
     """
     assert x.ndim == 2 and len(x) > 1, f"self_check needs [tokens, d_in] with two tokens or more, got {tuple(x.shape)}"
     refuse_wrong_width(dictionary, x.shape[1])
-    if y is None:
-        assert dictionary.output_hook == dictionary.hook, f"self_check needs the values at {dictionary.output_hook} too"
-        y = x
+    assert y is not None or dictionary.output_hook == dictionary.hook, f"self_check needs the values at {dictionary.output_hook} too"
+    target = (x if y is None else y).float()
     encoded = dictionary.encode(x)
     decoded = dictionary.reconstruct(x, encoded)
     l0 = len(encoded.token) / len(x)
     if decoded is None:
         return SelfCheck(l0, None)
-    if decoded.shape != y.shape:
+    if decoded.shape != target.shape:
         raise DictionaryError(
-            f"dictionary {dictionary.kind} writes {decoded.shape[1]} dimensions, but {dictionary.output_hook} has {y.shape[1]}. "
+            f"dictionary {dictionary.kind} writes {decoded.shape[1]} dimensions, but {dictionary.output_hook} has {target.shape[1]}. "
             "Check the record's output_hook."
         )
-    y = y.float()
-    variance = (y - y.mean(0)).double().pow(2).sum()
-    return SelfCheck(l0, float((y - decoded).double().pow(2).sum() / variance))
+    variance = (target - target.mean(0)).double().pow(2).sum()
+    return SelfCheck(l0, float((target - decoded).double().pow(2).sum() / variance))
 
 
 def refuse_wrong_width(dictionary: Dictionary, d: int) -> None:

@@ -7,7 +7,7 @@ At `blocks.N.mlp.hook_post` (the input of the down projection) these are the MLP
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resources.dictionaries.encoding import Threshold, TopK
+from resources.dictionaries.encoding import Threshold, TopK, whole
 from resources.dictionaries.interface import DictionaryError, Encoded
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class NeuronDictionary:
 
     def encode(self, x: "torch.Tensor") -> Encoded:
         """The positive entries of Tensor[tokens, width], only among each token's k largest where k is set."""
-        return (Threshold() if self.k is None else TopK(self.k)).encode([(0, x.float())])
+        return (Threshold() if self.k is None else TopK(self.k)).encode(whole(x.float()))
 
     def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> None:
         """None: neurons are a part of the value itself, nothing is reconstructed."""

@@ -116,7 +116,7 @@ def _read_folder(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]
 
 def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     try:
-        from sae_lens import SAE
+        from sae_lens import SAE  # pyright: ignore[reportAttributeAccessIssue] (it looks at this file first)
         from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
     except ImportError as error:
         raise DictionaryError(f"SAE {source!r} is downloaded with the package sae-lens. Run: pip install sae-lens") from error

@@ -93,6 +93,31 @@ def test_params_safetensors_of_a_transcoder_equals_sae_lens(
     agrees(ours, x, encoded, decoded)
 
 
+def test_releases_on_the_hub_are_asked_for_the_file_that_they_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    asked: list[tuple[str, ...]] = []
+
+    def download(repository: str, allow_patterns: list[str]) -> str:
+        asked.append((repository, *allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    folder = tmp_path / "layer_20" / "width_16k" / "average_l0_71"
+    folder.mkdir(parents=True)
+    np.savez(folder / "params.npz", **arrays(*SMALL))
+    hook = "blocks.20.hook_resid_post"
+    ours = load_dictionary("gemma_scope", "google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71", hook)
+    assert (ours.width, ours.l0_expected) == (40, 71)
+    with pytest.raises(DictionaryError, match=r"has no \['params.safetensors'\]"):
+        load_dictionary("gemma_scope", "google/gemma-scope-2-1b-pt/layer_20/width_16k/average_l0_71", hook)
+    folder = "layer_20/width_16k/average_l0_71"
+    assert asked == [
+        ("google/gemma-scope-2b-pt-res", f"{folder}/params.npz"),
+        ("google/gemma-scope-2-1b-pt", f"{folder}/params.safetensors"),
+    ]
+
+
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
     def load() -> None:
         load_dictionary("gemma_scope", str(tmp_path), "blocks.0.hook_resid_post", width=40)
