@@ -50,10 +50,7 @@ class Bench:
             options = {"kind": "random_topk", "hook": record.hook, "width": width, "d_in": self.subject.model.config.hidden_size, "k": 32}
             record = DictionaryRecord(key=f"benchmark/09/topk-{width}", **options)
         self.record = record
-        self.dictionary = models.dictionary(
-            kind=record.kind, source=record.resolved_source, hook=record.hook, width=record.width, d_in=record.d_in, k=record.k,
-            device=str(self.subject.device),
-        )  # fmt: skip
+        self.dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(self.subject.device))
         self.sample = TokenSample("benchmark", token_rows(self.tokenizer, n_tokens // CONTEXT))
         self.settings = HarvestSettings(batch_rows=32 if self.subject.device.type == "cpu" else 256)
         self.subject.hook_values(self.sample.tokens[:8], [record.hook])

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from interp_assets.cli_exchange import exporting, importing
+from resources.dictionaries import KINDS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(importing, name="import")
@@ -67,20 +68,27 @@ def register(
     typer.echo(f"next: interp backfill {result.key}")
 
 
-@app.command(epilog="Example: interp dictionaries")
-def dictionaries(example: Annotated[bool, typer.Option("--example", help="print a record to start from")] = False) -> None:
-    """List the registered dictionaries, and any record that is broken."""
+@app.command(epilog="Example: interp dictionaries; interp dictionaries --example sparsify")
+def dictionaries(
+    kind: Annotated[str | None, typer.Argument(help=f"only this kind: {', '.join(KINDS)}")] = None,
+    example: Annotated[bool, typer.Option("--example", help="print a record of the kind (sae_lens by default) to start from")] = False,
+) -> None:
+    """List the registered dictionaries, and any record that is broken; or print a record to start from."""
+    from interp_assets.example_records import example_record
     from interp_assets.home import Home
-    from interp_assets.registration import EXAMPLE_RECORD
 
+    if kind is not None and kind not in KINDS:
+        fail(f"there is no kind {kind!r} of dictionary; known: {', '.join(KINDS)}")
     if example:
-        typer.echo(EXAMPLE_RECORD)
+        typer.echo(example_record(kind or "sae_lens"))
         return
     home = Home.from_environment()
     records, broken = home.registry.read_all()
     if not records and not broken:
         typer.echo(f"none registered in {home.registry.folder}; `interp dictionaries --example` prints a record to start from")
     for key, record in records.items():
+        if kind not in (None, record.kind):
+            continue
         typer.echo(f"{key}\t{record.kind}\t{record.hook}\twidth {record.width:,}\t{len(record.selected_features):,} selected")
     for name, error in broken.items():
         typer.echo(f"BROKEN {name}: {error}", err=True)

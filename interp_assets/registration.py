@@ -11,26 +11,6 @@ from interp_assets.partitions import DICTIONARIES
 from interp_assets.server import prepare_instance
 from interp_assets.settings import HarvestSettings, UserError
 
-EXAMPLE_RECORD = """\
-# One dictionary. Register it with: interp register my-sae.yaml
-key: gemma-2-2b/20/gemmascope-16k        # <model>/<layer>/<name>
-model:
-  source: google/gemma-2-2b              # hub id, local folder, or embedded:smollm2-135m-instruct
-  revision: null                         # commit of the hub repository; null takes the newest and records it
-hook: blocks.20.hook_resid_post          # TransformerLens name, or a module path such as model.layers.20
-kind: sae_lens                           # sae_lens | neurons | topk_neurons
-source: gemma-scope-2b-pt-res-canonical/layer_20/width_16k/canonical   # SAELens release/id, or a folder
-width: 16384
-token_sample:
-  corpus: ["hf:monology/pile-uncopyrighted#text@train"]   # also text:, jsonl:, parquet: and the packaged texts
-  n_tokens: 10000000
-  context_tokens: 256
-  seed: 0
-# features: {count: 200}                 # treat a spread subset; leave out to treat all
-# stages:                                # override any default, see interp_assets/settings.py
-#   examples: {n_shown: 20}
-"""
-
 
 def register_record(home: Home, text: str, where: str, *, check: bool, say: Callable[[str], None]) -> DictionaryRecord:
     """The record in `text`, registered. With `check` the model, hook, width and self-check are tried first.

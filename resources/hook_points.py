@@ -1,18 +1,21 @@
-"""Where each family of models keeps the values that dictionaries read: one table from hook names to transformers' modules.
+"""Where each family of models keeps the values that dictionaries read: one table from TransformerLens's hook names to modules.
 
-    blocks.9.hook_resid_post   ->  output of model.layers.9          (Llama, SmolLM, Qwen, Mistral, Gemma)
-    blocks.9.mlp.hook_post     ->  input of model.layers.9.mlp.down_proj
-    model.layers.9             ->  output of that module
-    model.layers.9.mlp:input   ->  input of that module
+    blocks.9.hook_resid_post      ->  output of model.layers.9          (Llama, SmolLM, Qwen, Mistral, Gemma)
+    blocks.9.mlp.hook_post        ->  input of model.layers.9.mlp.down_proj
+    blocks.9.ln2.hook_normalized  ->  what model.layers.9.post_attention_layernorm normalises, before its gain and bias
+    model.layers.9                ->  output of that module
+    model.layers.9.mlp:input      ->  input of that module
 
-`hook_mlp_out` and `hook_attn_out` are what is added to the residual stream: in Gemma-2 that is after the extra normalisation.
+`hook_mlp_out` and `hook_attn_out` are what is added to the residual stream: in Gemma 2 and 3 that is after the extra normalisation.
+What goes into the MLP has three names: `hook_mlp_in` is the residual before the normalisation, `ln2.hook_normalized` the value
+before its gain, `mlp.hook_in` what the MLP reads. `attn.hook_z` has its heads side by side, [heads x d_head], as SAEs read it.
 """
 
 import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 
 class UnknownHook(ValueError):
@@ -25,84 +28,114 @@ class UnknownFamily(ValueError):
 
 @dataclass(frozen=True)
 class HookPoint:
-    """One value in the forward pass: the first tensor that goes into, or comes out of, a module."""
+    """One value in the forward pass: the first tensor that goes into a module, comes out of it, or is its input normalised."""
 
     name: str
     module: str
-    side: Literal["input", "output"]
+    side: Literal["input", "output", "normalized"]
 
 
 _LLAMA = {
     "hook_resid_pre": "{block}:input",
-    "hook_resid_post": "{block}",
-    "hook_resid_mid": "{block}.post_attention_layernorm:input",
-    "hook_attn_out": "{block}.self_attn",
-    "hook_mlp_out": "{block}.mlp",
-    "mlp.hook_post": "{block}.mlp.down_proj:input",
+    "ln1.hook_normalized": "{block}.input_layernorm:normalized",
     "attn.hook_z": "{block}.self_attn.o_proj:input",
+    "hook_attn_out": "{block}.self_attn",
+    "hook_resid_mid": "{block}.post_attention_layernorm:input",
+    "hook_mlp_in": "{block}.post_attention_layernorm:input",
+    "ln2.hook_normalized": "{block}.post_attention_layernorm:normalized",
+    "mlp.hook_in": "{block}.mlp:input",
+    "mlp.hook_post": "{block}.mlp.down_proj:input",
+    "hook_mlp_out": "{block}.mlp",
+    "hook_resid_post": "{block}",
 }
 _GEMMA2 = _LLAMA | {
-    "hook_resid_mid": "{block}.pre_feedforward_layernorm:input",
     "hook_attn_out": "{block}.post_attention_layernorm",
+    "hook_resid_mid": "{block}.pre_feedforward_layernorm:input",
+    "hook_mlp_in": "{block}.pre_feedforward_layernorm:input",
+    "ln2.hook_normalized": "{block}.pre_feedforward_layernorm:normalized",
     "hook_mlp_out": "{block}.post_feedforward_layernorm",
 }
 _GPT2 = {
     "hook_resid_pre": "{block}:input",
-    "hook_resid_post": "{block}",
-    "hook_resid_mid": "{block}.ln_2:input",
-    "hook_attn_out": "{block}.attn",
-    "hook_mlp_out": "{block}.mlp",
-    "mlp.hook_post": "{block}.mlp.c_proj:input",
+    "ln1.hook_normalized": "{block}.ln_1:normalized",
     "attn.hook_z": "{block}.attn.c_proj:input",
+    "hook_attn_out": "{block}.attn",
+    "hook_resid_mid": "{block}.ln_2:input",
+    "hook_mlp_in": "{block}.ln_2:input",
+    "ln2.hook_normalized": "{block}.ln_2:normalized",
+    "mlp.hook_in": "{block}.mlp:input",
+    "mlp.hook_post": "{block}.mlp.c_proj:input",
+    "hook_mlp_out": "{block}.mlp",
+    "hook_resid_post": "{block}",
 }
+# Attention and MLP both read the residual before the block (but for a checkpoint with use_parallel_residual false).
 _NEOX = {
     "hook_resid_pre": "{block}:input",
-    "hook_resid_post": "{block}",
-    "hook_attn_out": "{block}.attention",
-    "hook_mlp_out": "{block}.mlp",
-    "mlp.hook_post": "{block}.mlp.dense_4h_to_h:input",
+    "ln1.hook_normalized": "{block}.input_layernorm:normalized",
     "attn.hook_z": "{block}.attention.dense:input",
+    "hook_attn_out": "{block}.attention",
+    "hook_mlp_in": "{block}.post_attention_layernorm:input",
+    "ln2.hook_normalized": "{block}.post_attention_layernorm:normalized",
+    "mlp.hook_in": "{block}.mlp:input",
+    "mlp.hook_post": "{block}.mlp.dense_4h_to_h:input",
+    "hook_mlp_out": "{block}.mlp",
+    "hook_resid_post": "{block}",
 }
-# model_type -> (path of block N, hook name within the block -> module path[:input])
+# family, a model_type but for GPT-NeoX without parallel attention -> (path of block N, hook name within the block -> module path[:input])
 BLOCKS: dict[str, tuple[str, dict[str, str]]] = {
     **{family: ("model.layers.{n}", _LLAMA) for family in ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "phi3")},
     "gemma2": ("model.layers.{n}", _GEMMA2),
     "gemma3_text": ("model.layers.{n}", _GEMMA2),
+    "gemma3": ("model.language_model.layers.{n}", _GEMMA2),
     "gpt2": ("transformer.h.{n}", _GPT2),
     "gpt_neox": ("gpt_neox.layers.{n}", _NEOX),
+    "gpt_neox_sequential": ("gpt_neox.layers.{n}", _NEOX | {"hook_resid_mid": "{block}.post_attention_layernorm:input"}),
+}
+ABSENT = {
+    ("gpt_neox", "hook_resid_mid"): "its attention and MLP run in parallel, both on hook_resid_pre: there is no residual between them"
 }
 
 
-def block_hook_names(model_type: str, n_blocks: int) -> tuple[str, ...]:
+def family(config: Any) -> str:
+    """Key of a transformers configuration in `BLOCKS`: its model type, told apart where one type has two layouts of blocks."""
+    if config.model_type == "gpt_neox" and not getattr(config, "use_parallel_residual", True):
+        return "gpt_neox_sequential"
+    return config.model_type
+
+
+def block_hook_names(family: str, n_blocks: int) -> tuple[str, ...]:
     """Names "blocks.N.<hook>" of all blocks, shallow to deep; empty for a family that is not in the table."""
-    hooks = BLOCKS[model_type][1] if model_type in BLOCKS else {}
+    hooks = BLOCKS[family][1] if family in BLOCKS else {}
     return tuple(f"blocks.{n}.{hook}" for n in range(n_blocks) for hook in hooks)
 
 
-def resolve_hook(name: str, model_type: str, n_blocks: int, modules: Collection[str]) -> HookPoint:
+def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]) -> HookPoint:
     """The point that `name` means: "blocks.N.<hook>", or a path in `modules` with ":input" for what goes in.
 
-    Raises `UnknownFamily` for a "blocks." name on a model type outside `BLOCKS`, and `UnknownHook` with the nearest names.
+    Raises `UnknownFamily` for a "blocks." name on a family outside `BLOCKS`, and `UnknownHook` with the nearest names, or with the
+    reason why this family has no such value.
     """
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
     if match is None:
         path, _, side = name.partition(":")
         if path in modules and side in ("", "input", "output"):
             return HookPoint(name, path, "input" if side == "input" else "output")
-    elif model_type not in BLOCKS:
+    elif family not in BLOCKS:
         raise UnknownFamily(
-            f"hook {name!r} cannot be placed: model type {model_type!r} is not one of {sorted(BLOCKS)}. "
+            f"hook {name!r} cannot be placed: model type {family!r} is not one of {sorted(BLOCKS)}. "
             "Name the module path instead (such as model.layers.9), or add the family to resources/hook_points.py."
         )
     else:
-        block, hooks = BLOCKS[model_type]
+        block, hooks = BLOCKS[family]
         number, hook = int(match[1]), match[2]
+        if (family, hook) in ABSENT:
+            raise UnknownHook(f"a {family} model has no {hook}: {ABSENT[family, hook]}. Use blocks.{number}.hook_resid_post or its parts.")
         if number < n_blocks and hook in hooks:
             path, _, side = hooks[hook].format(block=block.format(n=number)).partition(":")
-            return HookPoint(name, path, "input" if side == "input" else "output")
-    known = [*block_hook_names(model_type, n_blocks), *modules]
+            return HookPoint(name, path, cast(Any, side or "output"))
+    known = [*block_hook_names(family, n_blocks), *modules]
     nearest = difflib.get_close_matches(name, known, n=4, cutoff=0.3)
     raise UnknownHook(
-        f"hook {name!r} is not in this {model_type} model of {n_blocks} blocks; nearest: {nearest or known[:4]}. "
+        f"hook {name!r} is not in this {family} model of {n_blocks} blocks; nearest: {nearest or known[:4]}. "
         "Names are blocks.N.<hook>, or module paths with :input for what goes in."
     )

@@ -33,7 +33,7 @@ class RealModels:
         return SubjectModel.load(source, revision=revision, dtype=dtype)
 
     def dictionary(self, **record: Any) -> Any:
-        """A dictionary by kind, source, hook, width, d_in and k."""
+        """A dictionary by its kind and the fields of its record."""
         from resources.dictionaries import load_dictionary
 
         return load_dictionary(**record)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from resources.hook_points import HookPoint, UnknownHook, block_hook_names, resolve_hook
+from resources.hook_points import HookPoint, UnknownHook, block_hook_names, family, resolve_hook
 from resources.language_models.interface import ModelIdentity
 from resources.weights import ModelFolder, load_causal_model, load_hf_tokenizer, resolve_model_folder
 
@@ -100,11 +100,11 @@ class SubjectModel:
 
     def hook_names(self) -> tuple[str, ...]:
         """All "blocks.N.<hook>" names, shallow to deep; module paths are legal too."""
-        return block_hook_names(self.model.config.model_type, self.n_blocks)
+        return block_hook_names(family(self.model.config), self.n_blocks)
 
     def resolve_hook(self, name: str) -> HookPoint:
         """Where `name` is. Raises `UnknownHook` with the nearest names."""
-        return resolve_hook(name, self.model.config.model_type, self.n_blocks, self._modules)
+        return resolve_hook(name, family(self.model.config), self.n_blocks, self._modules)
 
     def hook_values(self, token_ids: np.ndarray, hooks: Sequence[str]) -> dict[str, "torch.Tensor"]:
         """Hook name -> Tensor[rows, ctx, d] on the model's device, from one forward pass that ends at the deepest hook.
@@ -188,9 +188,12 @@ class SubjectModel:
             module = self._modules[point.module]
             if point.side == "output":
                 return module.register_forward_hook(lambda _module, _inputs, output: keep(name, output))
-            return module.register_forward_pre_hook(
-                lambda _module, inputs, named: keep(name, inputs[0] if inputs else named["hidden_states"]), with_kwargs=True
-            )
+
+            def keep_input(module: Any, inputs: tuple, named: dict) -> None:
+                value = inputs[0] if inputs else named["hidden_states"]
+                keep(name, _normalized(module, value) if point.side == "normalized" else value)
+
+            return module.register_forward_pre_hook(keep_input, with_kwargs=True)
 
         handles = [watch(name, point) for name, point in points.items()]
         try:
@@ -198,6 +201,17 @@ class SubjectModel:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
+    """The value as a LayerNorm or RMSNorm makes it before its gain and bias."""
+    import torch
+
+    wide = value.float()
+    if isinstance(module, torch.nn.LayerNorm):
+        return torch.nn.functional.layer_norm(wide, module.normalized_shape, eps=module.eps).to(value.dtype)
+    epsilon = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
+    return (wide * (wide.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()).to(value.dtype)
 
 
 def _encode_kept(
@@ -211,7 +225,7 @@ def _encode_kept(
     place, feature, value = index[encoded.token], encoded.feature, encoded.value
     if mask is None:
         return place, feature, value
-    keep = mask[feature]
+    keep = mask[feature].nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
     return place[keep], feature[keep], value[keep]
 
 

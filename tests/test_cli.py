@@ -8,6 +8,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from interp_assets.cli import app
+from resources.dictionaries import KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "export delphi", "backfill", "query", "replies", "doctor", "demo",
@@ -43,6 +44,21 @@ def test_every_command_has_help_with_an_example(run, command: str) -> None:
 def test_the_readme_names_every_command() -> None:
     text = README.read_text()
     assert all(f"| `interp {command}" in text for command in COMMANDS)
+
+
+def test_the_readme_has_a_row_for_each_kind_of_dictionary() -> None:
+    rows = README.read_text().split("<!-- kinds -->")[1].split("\n\n")[0].splitlines()[3:]
+    assert [row.split("`")[1] for row in rows] == list(KINDS)
+
+
+def test_an_example_of_each_kind_can_be_registered_as_it_is(run, tmp_path: Path) -> None:
+    assert yaml.safe_load(ok(run("dictionaries", "--example")))["kind"] == "sae_lens"
+    for kind in KINDS:
+        (tmp_path / "one.yaml").write_text(ok(run("dictionaries", "--example", kind)))
+        ok(run("register", "--no-check", str(tmp_path / "one.yaml")))
+    assert len(ok(run("dictionaries")).splitlines()) == len(KINDS)
+    assert [line.split("\t")[1] for line in ok(run("dictionaries", "sparsify")).splitlines()] == ["sparsify"]
+    assert "sae_lens, gemma_scope" in refused(run("dictionaries", "--example", "probe"))
 
 
 def test_queries_answer_on_an_empty_store(run) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry, FeatureSubset
+from interp_assets.example_records import HEADS, example_record
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.registration import EXAMPLE_RECORD
 from interp_assets.settings import UserError
+from resources.dictionaries import KINDS
 
 RECORD = DictionaryRecord(key="m/09/a", hook="blocks.9.hook_resid_post", kind="topk_neurons", width=1000, k=8)
 
@@ -68,9 +70,34 @@ def test_a_misnamed_file_says_its_right_name(tmp_path: Path) -> None:
     assert "m__09__a.yaml" in registry.read_all()[1]["other.yaml"]
 
 
-def test_the_example_record_is_valid() -> None:
-    record = DictionaryRegistry.parse(EXAMPLE_RECORD, "example")
-    assert record.width == 16384
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_example_record_of_each_kind_is_valid(kind: str) -> None:
+    text = example_record(kind)
+    record = DictionaryRegistry.parse(text, "example")
+    assert record.kind == kind and record.token_sample.n_tokens == 10_000_000
+    assert ("sae_lens | gemma_scope" in text) == (kind == "sae_lens")
+
+
+def test_every_kind_has_an_example_and_the_default_is_gemma_scope_through_sae_lens() -> None:
+    assert list(HEADS) == list(KINDS)
+    assert DictionaryRegistry.parse(example_record("sae_lens"), "example").width == 16384
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "transcoder"}, "known kinds are sae_lens, .*got 'transcoder'"),
+        ({"kind": "sparsify"}, r"a sparsify dictionary needs \['source'\]"),
+        ({"kind": "neurons", "k": 4}, r"a neurons dictionary has no \['k'\]\. It takes \['hook', 'width'\]"),
+        ({"kind": "random_topk", "k": 4, "source": "x"}, r"needs \['d_in'\] and has no \['source'\]"),
+        ({"kind": "callable", "source": "m:f"}, r"needs \['d_in'\]"),
+        ({"kind": "topk_neurons", "k": 4, "output_hook": "h"}, r"has no \['output_hook'\]"),
+    ],
+)
+def test_fields_that_a_kind_lacks_or_does_not_have_are_named(fields: dict[str, object], message: str) -> None:
+    text = yaml.safe_dump({"key": "m/09/a", "hook": "h", "width": 10, **fields})
+    with pytest.raises(UserError, match=message):
+        DictionaryRegistry.parse(text, "x.yaml")
 
 
 def test_not_yaml_is_said() -> None:

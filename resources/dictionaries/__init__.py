@@ -1,5 +1,12 @@
 """Dictionaries of features by kind; `load_dictionary` is the one way to make one."""
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from resources.dictionaries.callable import load_callable
+from resources.dictionaries.dictionary_learning import load_dictionary_learning
+from resources.dictionaries.gemma_scope import load_gemma_scope
 from resources.dictionaries.interface import (
     Dictionary,
     DictionaryError,
@@ -10,48 +17,77 @@ from resources.dictionaries.interface import (
     self_check,
 )
 from resources.dictionaries.neurons import load_neurons
+from resources.dictionaries.random_directions import load_random_topk, load_rotated_topk_neurons
 from resources.dictionaries.sae_lens import load_sae_lens
+from resources.dictionaries.sparsify import load_sparsify
 
 __all__ = [
     "KINDS",
     "Dictionary",
     "DictionaryError",
     "Encoded",
+    "Kind",
     "SelfCheck",
     "load_dictionary",
     "refuse_bad_dictionary",
+    "refuse_wrong_fields",
     "refuse_wrong_width",
     "self_check",
 ]
 
-KINDS = ("sae_lens", "neurons", "topk_neurons")
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind is loaded, the fields that it needs, and those that it may have. All fields go to `load` by name."""
+
+    load: Callable[..., Any]
+    needs: tuple[str, ...]
+    may_have: tuple[str, ...] = ()
+
+
+KINDS = {
+    "sae_lens": Kind(load_sae_lens, ("source",), ("hook", "output_hook", "width", "d_in")),
+    "gemma_scope": Kind(load_gemma_scope, ("source", "hook"), ("output_hook", "width", "d_in")),
+    "sparsify": Kind(load_sparsify, ("source", "hook"), ("output_hook", "width", "d_in")),
+    "dictionary_learning": Kind(load_dictionary_learning, ("source", "hook"), ("width", "d_in")),
+    "neurons": Kind(load_neurons, ("hook", "width")),
+    "topk_neurons": Kind(load_neurons, ("hook", "width", "k")),
+    "rotated_topk_neurons": Kind(load_rotated_topk_neurons, ("hook", "width", "k"), ("seed",)),
+    "random_topk": Kind(load_random_topk, ("hook", "width", "d_in", "k"), ("seed",)),
+    "callable": Kind(load_callable, ("source", "hook", "width", "d_in"), ("output_hook",)),
+}
 
 
 def load_dictionary(
     kind: str,
     source: str | None = None,
     hook: str | None = None,
+    output_hook: str | None = None,
     width: int | None = None,
     d_in: int | None = None,
     k: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "cpu",
 ) -> Dictionary:
-    """The dictionary of this kind. `sae_lens` needs a source; neurons need hook and width, `topk_neurons` k as well.
+    """The dictionary of this kind on `device`, from the fields of its record; None is a field that is not given.
 
-    `seed` matters only to kinds that are random. Raises `DictionaryError` for an unknown kind, a missing argument, or a width or
-    d_in that contradicts the source.
+    Raises `DictionaryError` for an unknown kind, a field that is missing or that the kind does not have, and a width or d_in that
+    contradicts the source.
     """
-    if kind == "sae_lens":
-        if source is None:
-            raise DictionaryError("a sae_lens dictionary needs a source: a folder that SAELens saved, or release/sae_id.")
-        return load_sae_lens(source, hook, width, d_in).to(device)
+    record = {"source": source, "hook": hook, "output_hook": output_hook, "width": width, "d_in": d_in, "k": k, "seed": seed}
+    given = {name: value for name, value in record.items() if value is not None}
+    refuse_wrong_fields(kind, given)
+    return KINDS[kind].load(**given).to(device)
+
+
+def refuse_wrong_fields(kind: str, given: Collection[str]) -> None:
+    """Raise `DictionaryError` with the names unless `given` are the fields of this kind."""
     if kind not in KINDS:
         raise DictionaryError(f"unknown dictionary kind {kind!r}; known: {list(KINDS)}.")
-    if hook is None:
-        raise DictionaryError(f"a {kind} dictionary needs its hook, such as blocks.9.mlp.hook_post.")
-    if d_in is not None and d_in != width:
-        raise DictionaryError(f"{kind} at {hook} have d_in = width, but the record says d_in {d_in} and width {width}. Leave d_in out.")
-    if (kind == "topk_neurons") != (k is not None):
-        raise DictionaryError(f"{kind} got k = {k}: topk_neurons need k, neurons have none.")
-    return load_neurons(hook, width, k).to(device)
+    needs, may_have = KINDS[kind].needs, KINDS[kind].may_have
+    missing = [name for name in needs if name not in given]
+    extra = [name for name in given if name not in (*needs, *may_have)]
+    if missing or extra:
+        problems = [f"needs {missing}"] * bool(missing) + [f"has no {extra}"] * bool(extra)
+        optional = f" and may have {list(may_have)}" if may_have else ""
+        raise DictionaryError(f"a {kind} dictionary {' and '.join(problems)}. It takes {list(needs)}{optional}.")

@@ -23,13 +23,20 @@ class Encoded:
 
 
 class Dictionary(Protocol):
-    """Features at one hook. `revision` is a hash of all that decides the activations; `l0_expected` is features a token, if known."""
+    """Features of one hook's values.
+
+    `output_hook` is where the decoder writes: `hook` itself, or the output that a transcoder predicts. `revision` is a hash of all
+    that decides the activations; `l0_expected` is features a token, if known.
+    """
 
     @property
     def kind(self) -> str: ...
 
     @property
     def hook(self) -> str: ...
+
+    @property
+    def output_hook(self) -> str: ...
 
     @property
     def d_in(self) -> int: ...
@@ -48,11 +55,11 @@ class Dictionary(Protocol):
         ...
 
     def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> "torch.Tensor | None":
-        """Tensor[tokens, d_in] decoded from `encoded`, which is `encode(x)`; None for a dictionary that reconstructs nothing."""
+        """Values at `output_hook`, Tensor[tokens, d_out], from `encoded`, which is `encode(x)`; None when it reconstructs nothing."""
         ...
 
     def decoder_row(self, feature: int) -> "torch.Tensor":
-        """Tensor[d_in]: what one unit of the feature adds to the hook's value."""
+        """Tensor[d_out]: what one unit of the feature adds to the value at `output_hook`."""
         ...
 
     def to(self, device: "str | torch.device") -> "Dictionary":
@@ -62,37 +69,33 @@ class Dictionary(Protocol):
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """Mean active features a token, and the fraction of variance unexplained: Σ|x - x̂|² / Σ|x - mean(x)|² (None: no decoder)."""
+    """Mean active features a token, and the fraction of variance unexplained: Σ|y - ŷ|² / Σ|y - mean(y)|² (None: no decoder)."""
 
     l0: float
     fvu: float | None
 
 
-def encoded_from_dense(activations: "torch.Tensor") -> Encoded:
-    """The positive entries of Tensor[tokens, width], by token and then feature."""
-    token, feature = (activations > 0).nonzero(as_tuple=True)
-    return Encoded(token, feature, activations[token, feature].float())
+def self_check(dictionary: Dictionary, x: "torch.Tensor", y: "torch.Tensor | None" = None) -> SelfCheck:
+    """L0 and FVU of `dictionary` on hook values Tensor[tokens, d_in], special tokens left out. At least two tokens.
 
-
-def encoded_from_top_k(pre_activations: "torch.Tensor", k: int) -> Encoded:
-    """The k largest entries of each row of Tensor[tokens, width], then only those > 0; no dense activations are made."""
-    values, features = pre_activations.topk(k, dim=-1, sorted=False)
-    token, place = (values > 0).nonzero(as_tuple=True)
-    return Encoded(token, features[token, place], values[token, place].float())
-
-
-def self_check(dictionary: Dictionary, x: "torch.Tensor") -> SelfCheck:
-    """L0 and FVU of `dictionary` on hook values Tensor[tokens, d_in], special tokens left out. At least two tokens."""
+    `y` are the values at `output_hook` on the same tokens, Tensor[tokens, d_out]; x itself where the two hooks are one.
+    """
     assert x.ndim == 2 and len(x) > 1, f"self_check needs [tokens, d_in] with two tokens or more, got {tuple(x.shape)}"
     refuse_wrong_width(dictionary, x.shape[1])
+    assert y is not None or dictionary.output_hook == dictionary.hook, f"self_check needs the values at {dictionary.output_hook} too"
+    target = (x if y is None else y).float()
     encoded = dictionary.encode(x)
     decoded = dictionary.reconstruct(x, encoded)
     l0 = len(encoded.token) / len(x)
     if decoded is None:
         return SelfCheck(l0, None)
-    x = x.float()
-    variance = (x - x.mean(0)).double().pow(2).sum()
-    return SelfCheck(l0, float((x - decoded).double().pow(2).sum() / variance))
+    if decoded.shape != target.shape:
+        raise DictionaryError(
+            f"dictionary {dictionary.kind} writes {decoded.shape[1]} dimensions, but {dictionary.output_hook} has {target.shape[1]}. "
+            "Check the record's output_hook."
+        )
+    variance = (target - target.mean(0)).double().pow(2).sum()
+    return SelfCheck(l0, float((target - decoded).double().pow(2).sum() / variance))
 
 
 def refuse_wrong_width(dictionary: Dictionary, d: int) -> None:
@@ -104,20 +107,21 @@ def refuse_wrong_width(dictionary: Dictionary, d: int) -> None:
         )
 
 
-def refuse_bad_dictionary(dictionary: Dictionary, x: "torch.Tensor") -> SelfCheck:
-    """The self-check on `x`, if it is good. Raises `DictionaryError` with L0 and FVU when the dictionary cannot belong here.
+def refuse_bad_dictionary(dictionary: Dictionary, x: "torch.Tensor", y: "torch.Tensor | None" = None) -> SelfCheck:
+    """The self-check on `x` and `y`, if it is good. Raises `DictionaryError` with L0 and FVU when the dictionary cannot belong here.
 
     Refused: FVU >= 1 (worse than predicting the mean), FVU not finite, no feature active at all, or L0 more than a factor of 2 away
     from what the dictionary's own metadata says.
     """
-    check = self_check(dictionary, x)
+    check = self_check(dictionary, x, y)
     expected = dictionary.l0_expected
     contradicted = expected is not None and not expected / L0_CONTRADICTION_FACTOR <= check.l0 <= expected * L0_CONTRADICTION_FACTOR
     if check.l0 > 0 and (check.fvu is None or check.fvu < 1) and not contradicted:
         return check
     fvu = "none (it reconstructs nothing)" if check.fvu is None else f"{check.fvu:.3f} (must be below 1)"
     stated = "not stated" if expected is None else f"stated {expected:.1f}, allowed within a factor of {L0_CONTRADICTION_FACTOR:g}"
+    place = dictionary.hook if dictionary.output_hook == dictionary.hook else f"{dictionary.hook} -> {dictionary.output_hook}"
     raise DictionaryError(
-        f"dictionary {dictionary.kind} does not fit {dictionary.hook}: on {len(x)} probe tokens L0 = {check.l0:.1f} ({stated}), "
+        f"dictionary {dictionary.kind} does not fit {place}: on {len(x)} probe tokens L0 = {check.l0:.1f} ({stated}), "
         f"FVU = {fvu}. Check the record's hook and model, and the dictionary's activation normalisation."
     )

@@ -7,7 +7,8 @@ At `blocks.N.mlp.hook_post` (the input of the down projection) these are the MLP
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resources.dictionaries.interface import DictionaryError, Encoded, encoded_from_dense, encoded_from_top_k
+from resources.dictionaries.encoding import Threshold, TopK, whole
+from resources.dictionaries.interface import DictionaryError, Encoded
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,10 @@ class NeuronDictionary:
         return "neurons" if self.k is None else "topk_neurons"
 
     @property
+    def output_hook(self) -> str:
+        return self.hook
+
+    @property
     def d_in(self) -> int:
         return self.width
 
@@ -41,7 +46,7 @@ class NeuronDictionary:
 
     def encode(self, x: "torch.Tensor") -> Encoded:
         """The positive entries of Tensor[tokens, width], only among each token's k largest where k is set."""
-        return encoded_from_dense(x.float()) if self.k is None else encoded_from_top_k(x.float(), self.k)
+        return (Threshold() if self.k is None else TopK(self.k)).encode(whole(x.float()))
 
     def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> None:
         """None: neurons are a part of the value itself, nothing is reconstructed."""
@@ -57,9 +62,9 @@ class NeuronDictionary:
         return self
 
 
-def load_neurons(hook: str, width: int | None, k: int | None) -> NeuronDictionary:
-    """The neurons at `hook`. Raises `DictionaryError` when the width is missing or k is not in 1..width."""
-    if width is None or width < 1:
+def load_neurons(hook: str, width: int, k: int | None = None) -> NeuronDictionary:
+    """The neurons at `hook`. Raises `DictionaryError` when k is not in 1..width."""
+    if width < 1:
         raise DictionaryError(f"neurons at {hook} need their number, got width {width}. Use the model's intermediate_size.")
     if k is not None and not 1 <= k <= width:
         raise DictionaryError(f"topk_neurons at {hook} got k = {k}; allowed: 1 to its width, {width}.")

@@ -1,186 +1,212 @@
-"""Sparse autoencoders in SAELens format: a folder with `cfg.json` and `sae_weights.safetensors`, or "release/sae_id" on the hub.
+"""SAELens format: a folder with `cfg.json` and `sae_weights.safetensors`, or "release/sae_id" on the hub.
 
-Architectures: topk, jumprelu (batchtopk is saved as one), standard, gated. With h the encoder's pre-activations:
+Architectures, with h the encoder's pre-activations:
 
-    topk      the k largest h, then relu          jumprelu   h where h > threshold and h > 0
+    topk      the k largest h, where > 0          jumprelu   h where h > threshold and h > 0
     standard  relu(h)                             gated      relu(x (W exp(r_mag)) + b_mag) where x W + b_gate > 0
+    batchtopk, matryoshka_batchtopk  as jumprelu, with the one threshold that training kept
+    transcoder, skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder  relu or jumprelu, from one hook to another
+
+`rescale_acts_by_decoder_norm` is folded into the weights: activations are in SAELens's units, decoder rows have norm 1.
+`expected_average_only_in` is folded with the factor in `activation_scaler.json`, which SAELens keeps beside its checkpoints.
+A model processed by TransformerLens is marked `model_from_pretrained_kwargs: {center_writing_weights: true}` in the metadata.
 """
 
-import hashlib
 import json
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.dictionaries.interface import DictionaryError, Encoded, encoded_from_dense, encoded_from_top_k
+from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
+from resources.dictionaries.interface import DictionaryError
+from resources.dictionaries.sources import is_local, source_folder
+from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS_FILE = "sae_weights.safetensors"
+SCALER_FILE = "activation_scaler.json"
 WEIGHT_NAMES = {
-    "topk": ("W_enc", "b_enc", "W_dec", "b_dec"),
-    "standard": ("W_enc", "b_enc", "W_dec", "b_dec"),
-    "jumprelu": ("W_enc", "b_enc", "W_dec", "b_dec", "threshold"),
-    "batchtopk": ("W_enc", "b_enc", "W_dec", "b_dec", "threshold"),
-    "gated": ("W_enc", "b_gate", "b_mag", "r_mag", "W_dec", "b_dec"),
+    "topk": ("b_enc",),
+    "standard": ("b_enc",),
+    "jumprelu": ("b_enc", "threshold"),
+    "batchtopk": ("b_enc", "topk_threshold"),
+    "matryoshka_batchtopk": ("b_enc", "topk_threshold"),
+    "gated": ("b_gate", "b_mag", "r_mag"),
+    "transcoder": ("b_enc",),
+    "skip_transcoder": ("b_enc", "W_skip"),
+    "jumprelu_transcoder": ("b_enc", "threshold"),
+    "jumprelu_skip_transcoder": ("b_enc", "threshold", "W_skip"),
 }
 NORMS = ("none", "constant_norm_rescale", "layer_norm")
+CENTRED_HOOKS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
 
 
-@dataclass(frozen=True)
-class SaeLensDictionary:
-    """One sparse autoencoder. `config` is its cfg.json, `weights` its float32 tensors."""
+def load_sae_lens(
+    source: str, hook: str | None = None, output_hook: str | None = None, width: int | None = None, d_in: int | None = None
+) -> SparseAutoencoder:
+    """The autoencoder or transcoder in folder `source`, or "release/sae_id" downloaded by the package sae-lens, on the CPU in float32.
 
-    hook: str
-    d_in: int
-    width: int
-    revision: str
-    l0_expected: float | None
-    architecture: str
-    config: dict[str, Any] = field(repr=False)
-    weights: dict[str, "torch.Tensor"] = field(repr=False)
-    kind: str = "sae_lens"
-
-    def encode(self, x: "torch.Tensor") -> Encoded:
-        """Activations > 0 of Tensor[tokens, d_in], in the units that the autoencoder was saved with."""
-        w = self.weights
-        normed, _, _ = self._normed(x)
-        if self.config.get("apply_b_dec_to_input", True):
-            normed = normed - w["b_dec"]
-        if self.architecture == "gated":
-            open_gate = (normed @ w["W_enc"] + w["b_gate"]) > 0
-            return encoded_from_dense((normed @ (w["W_enc"] * w["r_mag"].exp()) + w["b_mag"]) * open_gate)
-        hidden = normed @ w["W_enc"] + w["b_enc"]
-        if self._rescales:
-            hidden = hidden * w["W_dec"].norm(dim=-1)
-        if self.architecture == "topk":
-            return encoded_from_top_k(hidden, int(self.config["k"]))
-        if "threshold" in w:
-            hidden = hidden * (hidden > w["threshold"])
-        return encoded_from_dense(hidden)
-
-    def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> "torch.Tensor":
-        """Tensor[tokens, d_in], float32: the weighted decoder rows plus b_dec, run-time normalisation undone."""
-        import torch
-
-        w = self.weights
-        values = encoded.value / w["W_dec"].norm(dim=-1)[encoded.feature] if self._rescales else encoded.value
-        places = torch.stack([encoded.token, encoded.feature])
-        sparse = torch.sparse_coo_tensor(places, values, (len(x), self.width), check_invariants=False)
-        _, scale, shift = self._normed(x)
-        return (torch.sparse.mm(sparse, w["W_dec"]) + w["b_dec"]) * scale + shift
-
-    def decoder_row(self, feature: int) -> "torch.Tensor":
-        """Tensor[d_in]: what one unit of `feature` adds to the reconstruction."""
-        row = self.weights["W_dec"][feature]
-        return row / row.norm() if self._rescales else row
-
-    def to(self, device: "str | torch.device") -> "SaeLensDictionary":
-        return replace(self, weights={name: weight.to(device) for name, weight in self.weights.items()})
-
-    @property
-    def _rescales(self) -> bool:
-        return self.architecture == "topk" and bool(self.config.get("rescale_acts_by_decoder_norm", False))
-
-    def _normed(self, x: "torch.Tensor") -> tuple["torch.Tensor", Any, Any]:
-        """(x normalised as the config says, scale, shift) such that normalised * scale + shift is x again."""
-        x = x.float()
-        norm = self.config.get("normalize_activations", "none")
-        if norm == "constant_norm_rescale":
-            scale = x.norm(dim=-1, keepdim=True) / self.d_in**0.5
-            return x / scale, scale, 0.0
-        if norm == "layer_norm":
-            mean = x.mean(dim=-1, keepdim=True)
-            deviation = (x - mean).std(dim=-1, keepdim=True)
-            # SAELens divides by deviation + 1e-5 but multiplies back by deviation alone.
-            return (x - mean) / (deviation + 1e-5), deviation, mean
-        return x, 1.0, 0.0
-
-
-def load_sae_lens(source: str, hook: str | None = None, width: int | None = None, d_in: int | None = None) -> SaeLensDictionary:
-    """The autoencoder in folder `source`, or "release/sae_id" downloaded by the package sae-lens, on the CPU in float32.
-
-    Hook, width and d_in default to what the configuration says; those given must agree with it, except that a hook other than the
+    Hooks, width and d_in default to what the configuration says; width and d_in must agree with it, and a hook other than the
     stated one is left to the self-check. Raises `DictionaryError`.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        config, weights = _read_folder(folder)
-    elif folder.is_absolute() or source.startswith((".", "~")) or "/" not in source:
+    if Path(source).expanduser().is_dir():
+        config, weights = _read_folder(source)
+    elif is_local(source) or "/" not in source:
         raise DictionaryError(f"SAE source {source!r} is neither a folder on this machine nor release/sae_id. Check the path or the mount.")
     else:
         config, weights = _download(source)
-    architecture = str(config.get("architecture", "standard"))
-    _refuse_unusable(source, config, architecture, weights)
-    for name, given, found in (("width", width, config["d_sae"]), ("d_in", d_in, config["d_in"])):
-        if given is not None and given != found:
-            raise DictionaryError(f"SAE {source} has {name} {found}, but its record says {given}. Correct the record's {name}.")
-    metadata = config.get("metadata") or {}
-    named = hook or metadata.get("hook_name") or config.get("hook_name")
+    metadata = config["metadata"]
+    _refuse_unusable(source, config, weights)
+    named = hook or metadata.get("hook_name")
     if not named:
         raise DictionaryError(f"SAE {source} does not say its hook (metadata.hook_name in cfg.json). Name it in the record.")
-    l0 = float(config["k"]) if architecture == "topk" else metadata.get("l0")
-    revision = _revision(config, weights)
-    return SaeLensDictionary(named, config["d_in"], config["d_sae"], revision, l0, architecture, config, weights)
+    _refuse_ambiguous_input(source, named, metadata)
+    transcodes = config["architecture"].endswith("transcoder")
+    output = (output_hook or metadata.get("hook_name_out")) if transcodes else (output_hook or named)
+    if not output:
+        raise DictionaryError(f"transcoder {source} does not say where it writes (metadata.hook_name_out). Name output_hook in the record.")
+    kept_kwargs = metadata.get("model_from_pretrained_kwargs") or {}
+    autoencoder = SparseAutoencoder(
+        kind="sae_lens",
+        hook=named,
+        output_hook=output,
+        l0_expected=float(config["k"]) if config["architecture"] == "topk" else metadata.get("l0"),
+        W_enc=weights["W_enc"],
+        b_enc=weights["b_gate"] if config["architecture"] == "gated" else weights["b_enc"],
+        W_dec=weights["W_dec"],
+        b_dec=weights["b_dec"],
+        activation=_activation(config, weights),
+        subtracts_b_dec=config["apply_b_dec_to_input"] and not transcodes,
+        norm=config["normalize_activations"],
+        centred=bool(kept_kwargs.get("center_writing_weights")) and (metadata.get("hook_name") or named).endswith(CENTRED_HOOKS),
+        W_skip=weights["W_skip"].T if "W_skip" in weights else None,
+    )
+    return checked_autoencoder(autoencoder, source, width, d_in)
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
+def _activation(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> Activation:
+    if config["architecture"] == "topk":
+        return TopK(int(config["k"]))
+    if config["architecture"] == "gated":
+        gain = weights["r_mag"].exp()
+        return Gate(gain, weights["b_mag"] - gain * weights["b_gate"])
+    return Threshold(weights["threshold"]) if "threshold" in weights else Threshold()
+
+
+def _read_folder(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    missing = [name for name in ("cfg.json", WEIGHTS_FILE) if not (folder / name).is_file()]
-    if missing:
-        held = sorted(path.name for path in folder.iterdir())[:8]
-        raise DictionaryError(f"SAE folder {folder} has no {missing}; it holds {held}. Point at a folder that SAELens saved.")
+    folder = source_folder(source, ("cfg.json", WEIGHTS_FILE), "SAELens")
     try:
-        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS_FILE)
+        config = _current(json.loads((folder / "cfg.json").read_text(encoding="utf-8")))
+        weights = {name: weight.float() for name, weight in load_file(folder / WEIGHTS_FILE).items()}
+        scaler = json.loads((folder / SCALER_FILE).read_text()) if (folder / SCALER_FILE).is_file() else {}
     except (json.JSONDecodeError, SafetensorError) as error:
         raise DictionaryError(f"SAE folder {folder} cannot be read: {error}. Copy or download it again.") from error
-    return config, {name: weight.float() for name, weight in weights.items()}
+    if config["normalize_activations"] == "expected_average_only_in" and scaler.get("scaling_factor"):
+        _fold_scaling_factor(config, weights, float(scaler["scaling_factor"]))
+    if "topk_threshold" in weights and "threshold" not in weights and "b_enc" in weights:
+        weights["threshold"] = weights["topk_threshold"] * weights["b_enc"].new_ones(weights["b_enc"].shape)
+    if config.get("rescale_acts_by_decoder_norm") and {"W_enc", "W_dec", "b_enc"} <= set(weights):
+        _fold_decoder_norm(weights)
+    return config, weights
 
 
 def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     try:
-        from sae_lens import SAE
+        from sae_lens import SAE  # pyright: ignore[reportAttributeAccessIssue] (it looks at this file first)
+        from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
     except ImportError as error:
         raise DictionaryError(f"SAE {source!r} is downloaded with the package sae-lens. Run: pip install sae-lens") from error
-    release, _, sae_id = source.partition("/")
+    directory = get_pretrained_saes_directory()
+    release, sae_id = _release_and_id(source, directory)
     try:
         sae = SAE.from_pretrained(release, sae_id, device="cpu")
     except Exception as error:
         raise DictionaryError(f"sae-lens has no SAE {sae_id!r} in release {release!r}, or no network: {error}") from error
-    return sae.cfg.to_dict(), {name: weight.detach().float() for name, weight in sae.state_dict().items()}
+    config = _current(sae.cfg.to_dict())
+    stated = directory[release].expected_l0.get(sae_id) if release in directory else None
+    config["metadata"].setdefault("l0", stated or None)
+    weights = {name: weight.detach().float() for name, weight in sae.state_dict().items()}
+    if config.get("rescale_acts_by_decoder_norm"):
+        _fold_decoder_norm(weights)
+    return config, weights
 
 
-def _refuse_unusable(source: str, config: dict[str, Any], architecture: str, weights: dict[str, "torch.Tensor"]) -> None:
-    """Raise `DictionaryError` for an architecture, normalisation or set of weights that `encode` has no formula for."""
+def _release_and_id(source: str, releases: Any) -> tuple[str, str]:
+    """("release", "sae_id"): a release that sae-lens lists, or else a hub repository, which has a slash of its own."""
+    parts = source.split("/")
+    n = 1 if parts[0] in releases or len(parts) == 2 else 2
+    return "/".join(parts[:n]), "/".join(parts[n:])
+
+
+def _current(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration in the words of SAELens 6, its defaults filled in, with `metadata`."""
+    config = {**config, "metadata": dict(config.get("metadata") or {})}
+    for old, new in (("hook_point", "hook_name"), ("hook_name", "hook_name"), ("model_from_pretrained_kwargs",) * 2):
+        if old in config:
+            config["metadata"].setdefault(new, config[old])
+    if config.get("activation_fn", config.get("activation_fn_str")) == "topk":
+        config |= {"architecture": "topk", "k": (config.get("activation_fn_kwargs") or {}).get("k", config.get("k"))}
+    norm = config.get("normalize_activations") or "none"
+    config["normalize_activations"] = "expected_average_only_in" if norm is True else norm
+    config.setdefault("architecture", "standard")
+    config.setdefault("apply_b_dec_to_input", True)
+    return config
+
+
+def _fold_scaling_factor(config: dict[str, Any], weights: dict[str, "torch.Tensor"], factor: float) -> None:
+    """Let the weights take in activations that were multiplied by `factor` in training. What the features are stays the same."""
+    weights["W_enc"] = weights["W_enc"] * factor
+    weights["W_dec"] = weights["W_dec"] / factor
+    weights["b_dec"] = weights["b_dec"] / factor
+    if config.get("rescale_acts_by_decoder_norm") and "topk_threshold" in weights:
+        weights["topk_threshold"] = weights["topk_threshold"] / factor
+    config["normalize_activations"] = "none"
+
+
+def _fold_decoder_norm(weights: dict[str, "torch.Tensor"]) -> None:
+    """Multiply pre-activations by the norm of the decoder row, and divide the row by it."""
+    norm = weights["W_dec"].norm(dim=-1).clamp(min=1e-8)
+    weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
+    weights["W_dec"] = weights["W_dec"] / norm[:, None]
+
+
+def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> None:
+    """Raise `DictionaryError` for an architecture, normalisation or set of weights that there is no formula for."""
+    architecture, norm = config["architecture"], config["normalize_activations"]
     if architecture not in WEIGHT_NAMES:
         raise DictionaryError(f"SAE {source} has architecture {architecture!r}; supported: {sorted(WEIGHT_NAMES)}.")
-    needed = {*WEIGHT_NAMES[architecture], "W_enc", "W_dec"}
-    absent = (
-        sorted(needed - set(weights)) + sorted({"d_in", "d_sae"} - set(config)) + (["k"] * (architecture == "topk" and "k" not in config))
-    )
+    needed = {*WEIGHT_NAMES[architecture], "W_enc", "W_dec", "b_dec"}
+    absent = sorted(needed - set(weights)) + (["k"] * (architecture == "topk" and not config.get("k")))
     if absent:
         raise DictionaryError(f"SAE {source} ({architecture}) lacks {absent} in its configuration or weights. Save it again with SAELens.")
-    norm = config.get("normalize_activations", "none")
-    if norm not in NORMS or config.get("reshape_activations", "none") != "none":
+    factor = weights.get("scaling_factor", weights.get("finetuning_scaling_factor"))
+    if factor is not None and not bool((factor == 1).all()):
         raise DictionaryError(
-            f"SAE {source} has normalize_activations {norm!r} and reshape_activations {config.get('reshape_activations', 'none')!r}; "
-            f"supported: {list(NORMS)} and 'none'. Fold expected_average_only_in (fold_activation_norm_scaling_factor) and save it again."
+            f"SAE {source} has a finetuning scaling_factor other than 1, which is not supported. Fold it and save it again."
         )
-    shape, stated = tuple(weights["W_enc"].shape), (config["d_in"], config["d_sae"])
+    if norm not in NORMS:
+        raise DictionaryError(
+            f"SAE {source} has normalize_activations {norm!r}; supported: {list(NORMS)}. Fold expected_average_only_in "
+            f"(fold_activation_norm_scaling_factor) and save it again, or put its {SCALER_FILE} into the folder."
+        )
+    if config.get("reshape_activations", "none") not in ("none", "hook_z"):
+        raise DictionaryError(f"SAE {source} has reshape_activations {config['reshape_activations']!r}; supported: 'none' and 'hook_z'.")
+    shape, stated = tuple(weights["W_enc"].shape), (config.get("d_in"), config.get("d_sae"))
     if shape != stated:
         raise DictionaryError(
             f"SAE {source} has W_enc of shape {shape}, but its cfg.json says d_in, d_sae = {stated}. One of them is wrong."
         )
 
 
-def _revision(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> str:
-    """16 hex digits over the weights and the configuration, its metadata left out since it changes no activation."""
-    digest = hashlib.sha256(json.dumps({k: v for k, v in config.items() if k != "metadata"}, sort_keys=True, default=str).encode())
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _refuse_ambiguous_input(source: str, hook: str, metadata: dict[str, Any]) -> None:
+    """SAELens calls what Gemma's MLP reads `hook_mlp_in`, TransformerLens the residual before its normalisation: ask for a plain name."""
+    stated = str(metadata.get("hf_hook_name") or "")
+    if hook.endswith("hook_mlp_in") and "layernorm" in stated and stated.endswith((".output", "layernorm")):
+        clear = hook.removesuffix("hook_mlp_in") + "mlp.hook_in"
+        raise DictionaryError(
+            f"SAE {source} reads {stated}, which is {clear}: {hook} is the residual before that. Name the record's hook so."
+        )

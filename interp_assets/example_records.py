@@ -1,0 +1,98 @@
+"""A dictionary record of each kind to start from; `interp dictionaries --example <kind>` prints it."""
+
+RECORD = """\
+# One dictionary. Register it with: interp register my-dictionary.yaml
+{head}token_sample:
+  corpus: ["hf:monology/pile-uncopyrighted#text@train"]   # also text:, jsonl:, parquet: and the packaged texts
+  n_tokens: 10000000
+  context_tokens: 256
+  seed: 0
+# features: {{count: 200}}                 # treat a spread subset; leave out to treat all
+# stages:                                # override any default, see interp_assets/settings.py
+#   examples: {{n_shown: 20}}
+"""
+
+HEADS = {
+    "sae_lens": """\
+key: gemma-2-2b/20/gemmascope-16k        # <model>/<layer>/<name>
+model:
+  source: google/gemma-2-2b              # hub id, local folder, or embedded:smollm2-135m-instruct
+  revision: null                         # commit of the hub repository; null takes the newest and records it
+hook: blocks.20.hook_resid_post          # TransformerLens name, or a module path such as model.layers.20
+kind: sae_lens                           # KINDS
+source: gemma-scope-2b-pt-res-canonical/layer_20/width_16k/canonical   # SAELens release/id, or a folder
+width: 16384
+# output_hook: blocks.20.hook_mlp_out    # where a transcoder writes, if its configuration does not say
+""",
+    "gemma_scope": """\
+key: gemma-2-2b/20/res-16k-l0-71
+model: {source: google/gemma-2-2b}
+hook: blocks.20.hook_resid_post
+kind: gemma_scope
+source: google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71   # or a folder or file params.npz
+width: 16384
+# output_hook: blocks.20.hook_mlp_out    # of a transcoder, which reads blocks.20.ln2.hook_normalized
+""",
+    "sparsify": """\
+key: llama-3-8b/10/sparsify-32x
+model: {source: meta-llama/Meta-Llama-3-8B}
+hook: model.layers.10                    # sparsify's layers.10 is the output of that module
+kind: sparsify
+source: EleutherAI/sae-llama-3-8b-32x/layers.10   # or a folder with cfg.json and sae.safetensors
+width: 131072
+# hook: model.layers.10.mlp:input        # a transcoder reads what goes into the module
+# output_hook: model.layers.10.mlp       # and writes what comes out of it
+""",
+    "dictionary_learning": """\
+key: pythia-70m/03/topk-4k
+model: {source: EleutherAI/pythia-70m-deduped}
+hook: blocks.3.hook_resid_post
+kind: dictionary_learning
+source: /data/dictionaries/resid_post_layer_3/trainer_0   # a folder with ae.pt and config.json, here or owner/repository/folder
+width: 4096
+""",
+    "neurons": """\
+key: smollm2-135m/09/mlp-neurons
+hook: blocks.9.mlp.hook_post             # the input of the down projection
+kind: neurons                            # every positive neuron
+width: 1536
+""",
+    "topk_neurons": """\
+key: smollm2-135m/09/mlp-neurons-top32
+hook: blocks.9.mlp.hook_post
+kind: topk_neurons                       # the k largest of a token, where positive
+width: 1536
+k: 32
+""",
+    "rotated_topk_neurons": """\
+key: smollm2-135m/09/mlp-rotated-top32
+hook: blocks.9.mlp.hook_post
+kind: rotated_topk_neurons               # the k largest after a random rotation
+width: 1536
+k: 32
+seed: 0
+""",
+    "random_topk": """\
+key: smollm2-135m/09/random-2k
+hook: blocks.9.hook_resid_post
+kind: random_topk                        # a randomly initialised TopK autoencoder
+width: 2048
+d_in: 576
+k: 32
+seed: 0
+""",
+    "callable": """\
+key: smollm2-135m/09/my-probes
+hook: blocks.9.hook_resid_post
+kind: callable
+source: /data/probes.py:encode           # or my_package.probes:encode: Tensor[tokens, d_in] -> Tensor[tokens, width] or Encoded
+width: 10
+d_in: 576
+""",
+}
+"""The first lines of a record of each kind."""
+
+
+def example_record(kind: str) -> str:
+    """A record of this kind, one of `KINDS`, in YAML with comments."""
+    return RECORD.format(head=HEADS[kind].replace("# KINDS", "# " + " | ".join(HEADS)))

@@ -1,0 +1,210 @@
+"""From pre-activations to sparse features, one block of latents at a time: no array of tokens x width is ever made.
+
+An activation reads the blocks of an encoder from the first latent to the last and keeps what fires. With h a pre-activation:
+
+    Threshold   h where h > threshold and h > 0 (relu, JumpReLU, BatchTopK after training)
+    TopK        the k largest h of a token, where > 0
+    GroupMax    the largest h of each run of `group` latents, where > 0
+    Gate        relu(gain h + offset) where h > 0
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resources.dictionaries.interface import Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
+"""Most bytes of pre-activations held at a time, by type of device."""
+
+CHUNK_TOKENS = 16_384
+"""Most tokens encoded at a time: a block keeps enough latents for the matrix product to be quick."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pre-activations `hidden` Tensor[tokens, n] of the latents from `first` on, with room for a bool of each in `mask`.
+
+    Both are overwritten when the next block is taken: new tensors of this size would each leave a hole in the heap, in which the
+    features kept from one block come to lie, so that the next does not fit.
+    """
+
+    first: int
+    hidden: "torch.Tensor"
+    mask: "torch.Tensor"
+
+    def above(self, limit: "torch.Tensor | float") -> "tuple[torch.Tensor, torch.Tensor]":
+        """(token, place in the block) of the pre-activations above `limit`, a number or Tensor[n]; by token and then place."""
+        import torch
+
+        token, place = torch.gt(self.hidden, limit, out=self.mask).nonzero(as_tuple=True)
+        return token, place
+
+
+class Activation(Protocol):
+    """What turns blocks of pre-activations into features. `group` latents stand in one block."""
+
+    @property
+    def group(self) -> int: ...
+
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
+        """The activations > 0 of all blocks, which come in order of their latents, by token."""
+        ...
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """h where h > threshold and h > 0; `threshold` is Tensor[width], or one number for all latents."""
+
+    threshold: "torch.Tensor | float" = 0.0
+    group: int = 1
+
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
+        """The entries above their latent's threshold, by token and then feature."""
+        return joined([self._block(block) for block in blocks])
+
+    def _block(self, block: Block) -> Encoded:
+        if isinstance(self.threshold, (int, float)):
+            limit = max(self.threshold, 0.0)
+        else:
+            limit = self.threshold[block.first : block.first + block.hidden.shape[1]].clamp(min=0)
+        token, place = block.above(limit)
+        return Encoded(token, place + block.first, block.hidden[token, place])
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k largest h of a token, where > 0. Of equal ones any may be kept."""
+
+    k: int
+    group: int = 1
+
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
+        """The k largest of each block, then of their union, by token."""
+        import torch
+
+        values = features = None
+        for block in blocks:
+            best, index = block.hidden.topk(min(self.k, block.hidden.shape[1]), dim=-1, sorted=False)
+            index += block.first
+            if values is not None and features is not None:
+                best, index = torch.cat([values, best], dim=-1), torch.cat([features, index], dim=-1)
+                if best.shape[1] > self.k:
+                    best, place = best.topk(self.k, dim=-1, sorted=False)
+                    index = index.gather(-1, place)
+            values, features = best, index
+        assert values is not None and features is not None, "a dictionary has one latent at least"
+        token, place = (values > 0).nonzero(as_tuple=True)
+        return Encoded(token, features[token, place], values[token, place])
+
+
+@dataclass(frozen=True)
+class GroupMax:
+    """The largest h of each run of `group` latents, where > 0."""
+
+    group: int
+
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
+        """One feature a group and token at most, by token and then feature."""
+        return joined([self._block(block) for block in blocks])
+
+    def _block(self, block: Block) -> Encoded:
+        best, index = block.hidden.unflatten(-1, (-1, self.group)).max(dim=-1)
+        token, group = (best > 0).nonzero(as_tuple=True)
+        return Encoded(token, block.first + group * self.group + index[token, group], best[token, group])
+
+
+@dataclass(frozen=True)
+class Gate:
+    """relu(gain h + offset) where h > 0: h is the gate, and the magnitude is a line in it. Both are Tensor[width]."""
+
+    gain: "torch.Tensor"
+    offset: "torch.Tensor"
+    group: int = 1
+
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
+        """The magnitudes > 0 behind open gates, by token and then feature."""
+        return joined([self._block(block) for block in blocks])
+
+    def _block(self, block: Block) -> Encoded:
+        token, place = block.above(0.0)
+        feature = place + block.first
+        magnitude = block.hidden[token, place] * self.gain[feature] + self.offset[feature]
+        keep = (magnitude > 0).nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
+        return Encoded(token[keep], feature[keep], magnitude[keep])
+
+
+def encode_in_blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", activation: Activation) -> Encoded:
+    """Features of x, Tensor[tokens, d_in], whose pre-activations are x weight + bias: weight is Tensor[d_in, width], bias [width].
+
+    Equal to the activation of the whole product, but no more than `BLOCK_BYTES` of it are held. No tokens give no activations.
+    """
+    import torch
+
+    starts = range(0, max(len(x), 1), CHUNK_TOKENS)
+    chunks = [activation.encode(blocks(x[start : start + CHUNK_TOKENS], weight, bias, activation.group)) for start in starts]
+    if len(chunks) == 1:
+        return chunks[0]
+    return Encoded(
+        torch.cat([chunk.token + start for start, chunk in zip(starts, chunks, strict=True)]),
+        torch.cat([chunk.feature for chunk in chunks]),
+        torch.cat([chunk.value for chunk in chunks]),
+    )
+
+
+def blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", group: int = 1) -> Iterator[Block]:
+    """The pre-activations x weight + bias, block by block in the same memory; a block holds whole groups of latents."""
+    import torch
+
+    width = weight.shape[1]
+    fit = BLOCK_BYTES.get(x.device.type, BLOCK_BYTES["cuda"]) // (x.element_size() * max(len(x), 1))
+    size = min(width, max(1, fit // group) * group)
+    buffer, mask = (torch.empty(len(x) * size, dtype=dtype, device=x.device) for dtype in (x.dtype, torch.bool))
+    for first in range(0, width, size):
+        part = weight[:, first : first + size]
+        shape, n = (len(x), part.shape[1]), len(x) * part.shape[1]
+        hidden = buffer[:n].view(shape)
+        if bias is None:
+            torch.mm(x, part, out=hidden)
+        else:
+            torch.addmm(bias[first : first + size], x, part, out=hidden)
+        yield Block(first, hidden, mask[:n].view(shape))
+
+
+def whole(hidden: "torch.Tensor") -> list[Block]:
+    """Values that are there already, Tensor[tokens, width], as one block."""
+    import torch
+
+    return [Block(0, hidden, torch.empty_like(hidden, dtype=torch.bool))]
+
+
+def encoded_from_dense(activations: "torch.Tensor") -> Encoded:
+    """The positive entries of Tensor[tokens, width], by token and then feature."""
+    return Threshold().encode(whole(activations.float()))
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """The activations of all parts sorted by token; parts in order of their features stay so within a token."""
+    import torch
+
+    if len(parts) == 1:
+        return parts[0]
+    token, order = torch.cat([part.token for part in parts]).sort(stable=True)
+    feature, value = torch.cat([part.feature for part in parts]), torch.cat([part.value for part in parts])
+    return Encoded(token, feature[order], value[order])
+
+
+def on_device(item: Any, device: "str | torch.device") -> Any:
+    """The dataclass with its tensors on `device`, also those of the dataclasses that it holds."""
+    import torch
+
+    moved = {}
+    for name, value in ((field.name, getattr(item, field.name)) for field in fields(item)):
+        if isinstance(value, torch.Tensor):
+            moved[name] = value.to(device)
+        elif is_dataclass(value):
+            moved[name] = on_device(value, device)
+    return replace(item, **moved)

@@ -1,0 +1,75 @@
+"""Gemma Scope: a folder with `params.npz` (W_enc, b_enc, W_dec, b_dec, threshold), or that file itself. JumpReLU, b_dec not subtracted.
+
+Gemma Scope 2 keeps the same arrays under lower-case names in `params.safetensors`; a transcoder's `affine_skip_connection` too.
+A source on the hub reads google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resources.dictionaries.encoding import Threshold
+from resources.dictionaries.interface import DictionaryError
+from resources.dictionaries.sources import source_folder
+from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
+
+if TYPE_CHECKING:
+    import torch
+
+NAMES = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+FILES = ("params.npz", "params.safetensors")
+
+
+def load_gemma_scope(
+    source: str, hook: str, output_hook: str | None = None, width: int | None = None, d_in: int | None = None
+) -> SparseAutoencoder:
+    """The autoencoder, or with an `output_hook` the transcoder, in `source`, on the CPU in float32; its files name no hook.
+
+    The L0 to expect is read from a folder called average_l0_<n>. Raises `DictionaryError`.
+    """
+    path = _params_file(source)
+    weights = _read(path)
+    missing = [name for name in NAMES if name not in weights]
+    if missing:
+        raise DictionaryError(f"{path} lacks {missing}; it holds {sorted(weights)}. Point at the params file of a Gemma Scope release.")
+    stated = re.search(r"average_l0_(\d+)", source)
+    autoencoder = SparseAutoencoder(
+        kind="gemma_scope",
+        hook=hook,
+        output_hook=output_hook or hook,
+        l0_expected=float(stated[1]) if stated else None,
+        W_enc=weights["W_enc"],
+        b_enc=weights["b_enc"],
+        W_dec=weights["W_dec"],
+        b_dec=weights["b_dec"],
+        activation=Threshold(weights["threshold"]),
+        subtracts_b_dec=False,
+        W_skip=weights.get("affine_skip_connection"),
+    )
+    return checked_autoencoder(autoencoder, source, width, d_in)
+
+
+def _params_file(source: str) -> Path:
+    place = Path(source).expanduser()
+    if place.is_file():
+        return place
+    # google/gemma-scope-2-1b-pt is Gemma Scope 2; google/gemma-scope-2b-pt-res is the first, for Gemma 2 2B.
+    second = (place / FILES[1]).is_file() if place.is_dir() else "gemma-scope-2-" in source
+    name = FILES[second]
+    return source_folder(source, (name,), "Gemma Scope released") / name
+
+
+def _read(path: Path) -> dict[str, "torch.Tensor"]:
+    import numpy as np
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            arrays = load_file(path)
+        else:
+            with np.load(path) as file:
+                arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    except (ValueError, OSError) as error:
+        raise DictionaryError(f"{path} cannot be read: {error}. Copy or download it again.") from error
+    return {"W_" + name[2:] if name.startswith("w_") else name: array.float() for name, array in arrays.items()}

@@ -1,0 +1,128 @@
+"""One sparse autoencoder or transcoder, whatever format it came in: an encoder, an activation and a decoder.
+
+    h = (norm(x) - b_dec) W_enc + b_enc        f = activation(h)        ŷ = f W_dec + b_dec (+ x W_skip), normalisation undone
+
+A transcoder reads one hook and writes another: there neither b_dec is subtracted from its input nor a normalisation undone.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from resources.dictionaries.encoding import Activation, encode_in_blocks, on_device
+from resources.dictionaries.interface import DictionaryError, Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+Norm = Literal["none", "constant_norm_rescale", "layer_norm"]
+
+
+@dataclass(frozen=True)
+class SparseAutoencoder:
+    """Weights are float32: W_enc Tensor[d_in, width], b_enc [width], W_dec [width, d_out], b_dec [d_out], W_skip [d_in, d_out].
+
+    `centred`: it was trained on a model with centred writing weights, whose residual stream is ours minus its mean over dimensions.
+    """
+
+    kind: str
+    hook: str
+    output_hook: str
+    l0_expected: float | None
+    W_enc: "torch.Tensor" = field(repr=False)
+    b_enc: "torch.Tensor" = field(repr=False)
+    W_dec: "torch.Tensor" = field(repr=False)
+    b_dec: "torch.Tensor" = field(repr=False)
+    activation: Activation = field(repr=False)
+    subtracts_b_dec: bool = True
+    norm: Norm = "none"
+    centred: bool = False
+    W_skip: "torch.Tensor | None" = field(default=None, repr=False)
+    revision: str = ""
+
+    @property
+    def d_in(self) -> int:
+        return self.W_enc.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.W_enc.shape[1]
+
+    def encode(self, x: "torch.Tensor") -> Encoded:
+        """Activations > 0 of Tensor[tokens, d_in], in the units that the autoencoder was saved with."""
+        normed, _, _ = self._normed(x)
+        return encode_in_blocks(normed - self.b_dec if self.subtracts_b_dec else normed, self.W_enc, self.b_enc, self.activation)
+
+    def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> "torch.Tensor":
+        """Tensor[tokens, d_out], float32: the weighted decoder rows plus b_dec, as values at `output_hook`."""
+        import torch
+
+        places = torch.stack([encoded.token, encoded.feature])
+        sparse = torch.sparse_coo_tensor(places, encoded.value, (len(x), self.width), check_invariants=False)
+        decoded = torch.sparse.mm(sparse, self.W_dec) + self.b_dec
+        if self.W_skip is not None:
+            decoded = decoded + x.float() @ self.W_skip
+        if self.output_hook != self.hook:
+            return decoded
+        _, scale, shift = self._normed(x)
+        return decoded * scale + shift
+
+    def decoder_row(self, feature: int) -> "torch.Tensor":
+        """Tensor[d_out]: what one unit of `feature` adds to the reconstruction."""
+        return self.W_dec[feature]
+
+    def to(self, device: "str | torch.device") -> "SparseAutoencoder":
+        return on_device(self, device)
+
+    def _normed(self, x: "torch.Tensor") -> tuple["torch.Tensor", Any, Any]:
+        """(x centred and normalised, scale, shift) such that normalised * scale + shift is x again."""
+        x = x.float()
+        mean = x.mean(dim=-1, keepdim=True) if self.centred or self.norm == "layer_norm" else 0.0
+        if self.norm == "layer_norm":
+            deviation = (x - mean).std(dim=-1, keepdim=True)
+            # SAELens divides by deviation + 1e-5 but multiplies back by deviation alone.
+            return (x - mean) / (deviation + 1e-5), deviation, mean
+        if self.centred:
+            x = x - mean
+        if self.norm == "constant_norm_rescale":
+            scale = x.norm(dim=-1, keepdim=True) / self.d_in**0.5
+            return x / scale, scale, mean
+        return x, 1.0, mean
+
+
+def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int | None, d_in: int | None) -> SparseAutoencoder:
+    """The autoencoder with its revision, once its weights fit each other and what its record says. Raises `DictionaryError`.
+
+    The revision is 16 hex digits over the weights and everything else that decides the activations.
+    """
+    for name, given, found in (("width", width, autoencoder.width), ("d_in", d_in, autoencoder.d_in)):
+        if given is not None and given != found:
+            raise DictionaryError(f"SAE {source} has {name} {found}, but its record says {given}. Correct the record's {name}.")
+    d_out = autoencoder.W_dec.shape[-1]
+    expected = {"b_enc": (autoencoder.width,), "W_dec": (autoencoder.width, d_out), "b_dec": (d_out,), "W_skip": (autoencoder.d_in, d_out)}
+    for name, shape in expected.items():
+        weight = getattr(autoencoder, name)
+        if weight is not None and tuple(weight.shape) != shape:
+            raise DictionaryError(
+                f"SAE {source} has {name} of shape {tuple(weight.shape)}; beside W_enc {tuple(autoencoder.W_enc.shape)} it must be {shape}."
+            )
+    if autoencoder.output_hook == autoencoder.hook and d_out != autoencoder.d_in:
+        raise DictionaryError(
+            f"SAE {source} reads {autoencoder.d_in} dimensions and writes {d_out}: it is a transcoder. Name its output_hook in the record."
+        )
+    return replace(autoencoder, revision=_revision(autoencoder))
+
+
+def _revision(autoencoder: SparseAutoencoder) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for owner in (autoencoder, autoencoder.activation):
+        digest.update(type(owner).__name__.encode())
+        for name, value in ((item.name, getattr(owner, item.name)) for item in fields(owner)):  # type: ignore[arg-type]
+            if isinstance(value, torch.Tensor):
+                digest.update(name.encode())
+                digest.update(value.cpu().contiguous().numpy())
+            elif name in ("k", "group", "threshold", "subtracts_b_dec", "norm", "centred"):
+                digest.update(f"{name}={value}".encode())
+    return digest.hexdigest()[:16]
