@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from resources.language_models.reply_store import ReplyStore
-
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.settings import PlatformSettings
 from interp_assets.tables import SCHEMA_VERSION
 from interp_assets.warehouse import Warehouse
 from resources.lake import Lake
+from resources.language_models.reply_store import ReplyStore
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,29 @@ class HarvestSettings(Closed):
     self_check_rows: Annotated[int, Field(ge=1)] = 16
 
 
+class NeighbourSettings(Closed):
+    """How the nearest features are found.
+
+    Co-occurrence compares at most about `max_pairs` pairs of firings (1e9 take some ten seconds), on a uniform sample of the token
+    positions where all have more.
+    """
+
+    n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
+    max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
+
+
+class SentenceEncoderSettings(Closed):
+    """The model that turns texts into vectors: `embedded:all-minilm-l6-v2`, or a folder or hub id in sentence-transformers format."""
+
+    source: str = "embedded:all-minilm-l6-v2"
+    revision: str | None = None
+
+
 class StageSettings(Closed):
     """One block per stage of the graph."""
 
     harvest: HarvestSettings = HarvestSettings()
+    neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
     explaining: ExplainerSettings = ExplainerSettings()
     scoring: ScorerSettings = ScorerSettings()
@@ -83,6 +102,7 @@ class PlatformSettings(Closed):
 
     explainer: LanguageModelSettings = LanguageModelSettings()
     scorer: LanguageModelSettings = LanguageModelSettings()
+    sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
     budget: BudgetSettings = BudgetSettings()
     stages: dict[str, Any] = Field(default_factory=dict)
 

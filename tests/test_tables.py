@@ -6,7 +6,7 @@ import pytest
 
 from interp_assets.tables import SCHEMA_VERSION, TABLES, Table
 
-SCHEMAS_OF_THIS_VERSION = (2, "fb6faafb2edb528e")
+SCHEMAS_OF_THIS_VERSION = (3, "bb13c3275cdd6d3c")
 
 
 def test_a_changed_schema_has_a_new_version() -> None:

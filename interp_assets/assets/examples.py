@@ -1,31 +1,49 @@
 """`examples`: windows that show what a feature does, split into shown and held out. Writes examples and feature_examples."""
 
-from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.activations import activations_in_order
+from interp_assets.candidates import CandidateSource
 from interp_assets.cells import Cell, CellReport, StageRun, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
-from interp_assets.domain.sampling import Example, ExampleSettings, FeatureExamples, build_examples
+from interp_assets.domain.sampling import Example, ExampleColumns, ExampleSettings, draw_activating, with_negatives
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
-from interp_assets.samples import TokenSample, read_token_sample
+from interp_assets.samples import read_token_sample
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream, cell_partition
-from interp_assets.tables import ACTIVATIONS, EXAMPLES, FEATURE_EXAMPLES
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_EMBEDDINGS, EXAMPLES, FEATURE_EXAMPLES, FEATURE_NEIGHBOURS
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 from resources.tokenizer import Tokenizer
 
-CODE_VERSION = "1"
-STAGE = Stage(EXAMPLES, CODE_VERSION, (Upstream(ACTIVATIONS),), lambda stages, platform: stages.examples)
+CODE_VERSION = "2"
+STAGE = Stage(
+    EXAMPLES,
+    CODE_VERSION,
+    (
+        Upstream(ACTIVATIONS),
+        Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: stages.examples.asks_for("neighbour")),
+        Upstream(DICTIONARY_EMBEDDINGS, needed=lambda stages: stages.examples.asks_for("similar")),
+    ),
+    lambda stages, platform: stages.examples,
+)
+BLOCK_FEATURES = 64
+"""Features that are drawn and written together: what memory holds beside the token sample."""
+
+PREVIEWED = 10
+"""Features of a range that its preview shows."""
 
 
 @range_asset(
     EXAMPLES,
-    deps=["activation_shards"],
+    deps=["activation_shards", "feature_neighbours", "window_embeddings"],
     group_name="examples",
     kinds={"python", "numpy", "parquet"},
     code_version=CODE_VERSION,
@@ -43,25 +61,28 @@ def examples(
 ) -> dg.MaterializeResult:
     """Activating windows by quantile (or top, random, mix), split into shown and held out, and silent windows held out.
 
-    No window, and no identical token sequence, is both shown and held out. A feature with too few windows gets a row saying so.
+    Silent windows are random, or hard ones: similar in meaning, of neighbouring features, or around the feature's own tokens. No
+    window, and no identical token sequence, is both shown and held out. A feature with too few windows gets a row saying so.
     """
     stage = StageRun(context, lake, registry, settings, STAGE)
-    samples: dict[str, tuple[TokenSample, Tokenizer]] = {}
+    sources: dict[str, tuple[CandidateSource, Tokenizer]] = {}
     previews: list[str] = []
     overlapping: list[str] = []
     for cell in stage.to_do():
-        if cell.key.dictionary not in samples:
+        if cell.key.dictionary not in sources:
+            sources.clear()
             tokenizer = models.tokenizer(cell.record.model.source, cell.record.model.revision)
-            samples[cell.key.dictionary] = read_token_sample(lake, cell.key.dictionary), tokenizer
-        sample, tokenizer = samples[cell.key.dictionary]
-        built = list(_build(lake, cell, sample, tokenizer))
-        overlapping += [f"{cell.key} feature {item.feature}" for item in built if _overlaps(item)]
-        report = CellReport(Counter(item.outcome for item in built), {"preview": markdown(_preview(built, tokenizer))})
-        stage.write(cell, [(FEATURE_EXAMPLES, _outcome_rows(cell, built)), (EXAMPLES, _example_rows(cell, built, tokenizer))], report)
-        previews.append(_preview(built[:1], tokenizer))
+            sample, first_position = read_token_sample(lake, cell.key.dictionary), int(tokenizer.bos_token_id is not None)
+            sources[cell.key.dictionary] = CandidateSource(lake, cell.record, sample, first_position, cell.settings), tokenizer
+        source, tokenizer = sources[cell.key.dictionary]
+        drawn = DrawnCell(cell, tokenizer)
+        stage.write(cell, [(EXAMPLES, _tables(lake, drawn, source))], drawn.report)
+        overlapping += drawn.overlapping
+        drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, cell.settings.examples, tokenizer))
+        previews.append(_preview(drawn.previewed[:1], cell.settings.examples, tokenizer))
     counts = _counts(lake, stage)
     missing = [str(cell.key) for cell in stage.cells if counts[str(cell.key)] != len(cell.record.features_of(cell.key))]
-    windows = {"activating windows": [n for key in stage.cells for n in _windows(lake, key)]}
+    windows = {"activating windows": [n for cell in stage.cells for n in _windows(lake, cell)]}
     return stage.result(
         {
             "windows_per_feature": markdown(distribution_plot(windows, "activating windows", "Windows found per feature", log_x=True)),
@@ -76,57 +97,115 @@ def examples(
     )
 
 
-def _build(lake: Lake, cell: Cell, sample: TokenSample, tokenizer: Tokenizer):
-    """The examples of every selected feature of a cell, one after the other."""
-    shards = lake.read(ACTIVATIONS.name, cell_partition(cell.key), columns=["feature", "position", "value"])
-    feature = shards.column("feature").to_numpy()
-    position = shards.column("position").to_numpy()
-    value = shards.column("value").to_numpy()
-    for number in cell.record.features_of(cell.key):
-        first, end = np.searchsorted(feature, number, "left"), np.searchsorted(feature, number, "right")
-        yield build_examples(
-            position[first:end], value[first:end].astype(np.float64), sample.tokens, int(tokenizer.bos_token_id is not None),
-            cell.settings.examples, cell.settings.seed, int(number),
-        )  # fmt: skip
+@dataclass
+class DrawnCell:
+    """What is kept of a cell while its examples stream to disk: a row per feature, and the first features for the preview."""
+
+    cell: Cell
+    tokenizer: Tokenizer
+    outcomes: list[dict[str, object]] = field(default_factory=list)
+    previewed: list[ExampleColumns] = field(default_factory=list)
+    overlapping: list[str] = field(default_factory=list)
+    report: CellReport = field(default_factory=CellReport)
+
+    def add(self, columns: ExampleColumns) -> None:
+        """Take in the examples of the next feature."""
+        self.outcomes.append(_outcome_row(self.cell, columns))
+        self.report.outcomes[columns.outcome] += 1
+        self.report.numbers["filled_with_random"] = self.report.numbers.get("filled_with_random", 0) + columns.n_filled
+        if len(self.previewed) < PREVIEWED:
+            self.previewed.append(columns)
+        if _overlaps(columns):
+            self.overlapping.append(f"{self.cell.key} feature {columns.feature}")
 
 
-def _outcome_rows(cell: Cell, built: list[FeatureExamples]) -> pa.Table:
-    rows = [
-        {
-            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": item.feature,
-            "outcome": item.outcome, "n_windows": item.n_windows, "message": _message(item, cell.settings.examples),
-            "n_shown": sum(e.role == "shown" for e in item.examples),
-            "n_held_out": sum(e.role == "held_out" and e.kind == "activating" for e in item.examples),
-            "n_non_activating": sum(e.kind == "non_activating" for e in item.examples),
-        }
-        for item in built
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=FEATURE_EXAMPLES.schema)
+def _tables(lake: Lake, drawn: DrawnCell, source: CandidateSource) -> Iterator[pa.Table]:
+    """The examples of a cell, block by block, and then, beside them, the table feature_examples.
+
+    That table is whole before this one's manifest says that the cell is complete.
+    """
+    cell, tokens = drawn.cell, source.sample.tokens
+    settings, seed = cell.settings.examples, cell.settings.seed
+    features = activations_in_order(lake, cell.key, cell.record.features_of(cell.key))
+    while block := list(islice(features, BLOCK_FEATURES)):
+        draws = [
+            draw_activating(positions, values, tokens, source.shape.first_position, settings, seed, feature)
+            for feature, (positions, values) in block
+        ]
+        found = [with_negatives(draw, candidates, tokens, settings, seed) for draw, candidates in zip(draws, source.of(draws), strict=True)]
+        for columns in found:
+            drawn.add(columns)
+        yield _example_rows(cell, found, drawn.tokenizer)
+    rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
+    lake.write(FEATURE_EXAMPLES.name, cell_partition(cell.key), FEATURE_EXAMPLES.schema, rows, cell.data_version, cell.inputs)
 
 
-def _example_rows(cell: Cell, built: list[FeatureExamples], tokenizer: Tokenizer) -> pa.Table:
-    rows = [
-        {
-            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": e.feature,
-            "example_id": e.example_id, "role": e.role, "kind": e.kind, "sampling": e.sampling, "stratum": e.stratum,
-            "row": e.row, "start": e.start, "token_ids": e.token_ids, "tokens": tokenizer.tokens(e.token_ids),
-            "activations": e.activations, "max_activation": max(e.activations, default=0.0),
-        }
-        for item in built
-        for e in item.examples
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=EXAMPLES.schema)
-
-
-def _message(item: FeatureExamples, settings: ExampleSettings) -> str:
-    """What was needed and what there was, for a feature whose outcome is not ok; empty otherwise."""
-    silent = sum(e.kind == "non_activating" for e in item.examples)
+def _outcome_row(cell: Cell, columns: ExampleColumns) -> dict[str, object]:
+    kinds = {f"n_{kind}": columns.negatives.count(kind) for kind in ("random", "similar", "neighbour", "token")}
     return {
-        "ok": "",
+        "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": columns.feature,
+        "outcome": columns.outcome, "n_windows": columns.n_windows, "message": _message(columns, cell.settings.examples),
+        "n_shown": columns.n_shown, "n_held_out": columns.n_held_out, "n_non_activating": len(columns.negatives), **kinds,
+        "n_filled_with_random": columns.n_filled,
+    }  # fmt: skip
+
+
+def _example_rows(cell: Cell, found: Sequence[ExampleColumns], tokenizer: Tokenizer) -> pa.Table:
+    """The examples of some features as rows, built column by column."""
+    labels = [label for columns in found for label in columns.labels(cell.settings.examples.sampling)]
+    roles, kinds, samplings = zip(*labels, strict=True) if labels else ((), (), ())
+    counts = [len(columns.places) for columns in found]
+    lengths = np.concatenate([columns.places.length for columns in found])
+    strata = [stratum for columns in found for stratum in [*columns.strata.tolist(), *[None] * len(columns.negatives)]]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    token_ids = np.concatenate([columns.token_ids for columns in found])
+    activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
+    return pa.table(
+        {
+            "dictionary": _constant(cell.key.dictionary, len(labels)), "feature_range": _constant(cell.key.feature_range, len(labels)),
+            "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
+            "example_id": [name for columns in found for name in columns.example_ids],
+            "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),
+            "row": np.concatenate([columns.places.row for columns in found]).astype(np.uint32),
+            "start": np.concatenate([columns.places.start for columns in found]).astype(np.uint32),
+            "token_ids": pa.ListArray.from_arrays(offsets, pa.array(token_ids.astype(np.int32))),
+            "tokens": pa.ListArray.from_arrays(offsets, _texts(token_ids, tokenizer)),
+            "activations": pa.ListArray.from_arrays(offsets, pa.array(activations)),
+            "max_activation": np.concatenate([columns.max_activation for columns in found]).astype(np.float32),
+        },
+        schema=EXAMPLES.schema,
+    )  # fmt: skip
+
+
+def _texts(token_ids: np.ndarray, tokenizer: Tokenizer) -> pa.Array:
+    """The text of each token, every distinct token looked up once."""
+    present = np.flatnonzero(np.bincount(token_ids)) if len(token_ids) else np.empty(0, dtype=np.int64)
+    place = np.zeros(int(present[-1]) + 1 if len(present) else 0, dtype=np.int32)
+    place[present] = np.arange(len(present), dtype=np.int32)
+    return pa.array(tokenizer.tokens(present), pa.string()).take(pa.array(place[token_ids]))
+
+
+def _constant(text: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([text]))
+
+
+def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
+    return pa.array(texts, pa.string()).dictionary_encode()
+
+
+def _message(columns: ExampleColumns, settings: ExampleSettings) -> str:
+    """What was needed and what there was, for a feature that has not all that was asked for; empty otherwise."""
+    filled = {
+        kind: f"{columns.negatives.count(kind)} {kind} windows of the {count} asked for"
+        for kind, count in settings.negative_counts.items()
+        if kind != "random" and columns.negatives.count(kind) < count
+    }
+    return {
+        "ok": ", ".join(filled.values()) + (": filled with random ones" if filled else ""),
         "dead": "the feature never fires on this token sample",
-        "too_few_windows": f"{item.n_windows} activating windows, min_activating is {settings.min_activating}",
-        "too_few_silent_windows": f"{silent} silent windows of the {settings.n_non_activating} asked for",
-    }[item.outcome]
+        "too_few_windows": f"{columns.n_windows} activating windows, min_activating is {settings.min_activating}",
+        "too_few_silent_windows": f"{len(columns.negatives)} silent windows of the {settings.n_non_activating} asked for",
+    }[columns.outcome]
 
 
 def _highlighted(example: Example, tokenizer: Tokenizer) -> str:
@@ -134,20 +213,24 @@ def _highlighted(example: Example, tokenizer: Tokenizer) -> str:
     return rendering.markdown(tokenizer.tokens(example.token_ids), rendering.marked_positions(example.activations, 0.3))
 
 
-def _overlaps(item: FeatureExamples) -> bool:
+def _overlaps(columns: ExampleColumns) -> bool:
     """Whether a token sequence is both shown and held out."""
-    shown = {e.token_ids for e in item.examples if e.role == "shown"}
-    return any(e.token_ids in shown for e in item.examples if e.role == "held_out")
+    bounds = np.cumsum([0, *columns.places.length.tolist()]).tolist()
+    texts = [columns.token_ids[first:end].tobytes() for first, end in pairwise(bounds)]
+    return not set(texts[: columns.n_shown]).isdisjoint(texts[columns.n_shown :])
 
 
-def _preview(built: list[FeatureExamples], tokenizer: Tokenizer) -> str:
-    """For each feature its three strongest shown windows, active tokens highlighted, or its outcome."""
+def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, tokenizer: Tokenizer) -> str:
+    """For each feature its three strongest shown windows, active tokens highlighted, and a silent one of each kind, or its outcome."""
     rows = []
-    for item in built:
-        shown = sorted((e for e in item.examples if e.role == "shown"), key=lambda e: -max(e.activations))[:3]
-        rows += [(item.feature, round(max(e.activations), 2), _highlighted(e, tokenizer)) for e in shown]
+    for columns in found:
+        drawn = columns.examples(settings.sampling)
+        shown = sorted((e for e in drawn if e.role == "shown"), key=lambda e: -max(e.activations))[:3]
+        silent = {e.sampling: e for e in reversed(drawn) if e.kind == "non_activating"}
+        rows += [(columns.feature, round(max(e.activations), 2), _highlighted(e, tokenizer)) for e in shown]
+        rows += [(columns.feature, f"silent, {kind}", _highlighted(e, tokenizer)) for kind, e in sorted(silent.items())]
         if not shown:
-            rows.append((item.feature, item.outcome, f"{item.n_windows} windows"))
+            rows.append((columns.feature, columns.outcome, f"{columns.n_windows} windows"))
     return markdown_table(["feature", "peak", "window"], rows)
 
 
