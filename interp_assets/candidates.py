@@ -16,6 +16,9 @@ from interp_assets.settings import StageSettings
 from interp_assets.tables import DICTIONARY_EMBEDDINGS, WINDOW_EMBEDDINGS
 from resources.lake import Lake
 
+FLOAT32_BYTES = 1 << 30
+"""Embeddings are held in float32 up to this size, for speed, and in float16 above."""
+
 KEPT_NEIGHBOURS = 2048
 """Features whose windows are kept for the next feature that they are near to."""
 
@@ -80,10 +83,11 @@ class CandidateSource:
 
 
 def read_embeddings(lake: Lake, dictionary: str) -> np.ndarray:
-    """float16 [n_cells, dimensions] that `dictionary` uses. Raises `LakeError` when window_embeddings is not there."""
+    """[n_cells, dimensions], float32 or, where they are large, float16. Raises `LakeError` when window_embeddings is not there."""
     use = lake.read(DICTIONARY_EMBEDDINGS.name, {"dictionary": dictionary}).to_pylist()[0]
     vectors: list[np.ndarray] = []
     for batch in lake.batches(WINDOW_EMBEDDINGS.name, {"embeddings": use["embeddings"]}, ["vector"], 65_536):
         lists = batch.column("vector")
         vectors.append(lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1))
-    return np.concatenate(vectors)
+    embeddings = np.concatenate(vectors)
+    return embeddings.astype(np.float32) if 4 * embeddings.size <= FLOAT32_BYTES else embeddings

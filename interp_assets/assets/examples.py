@@ -224,9 +224,10 @@ def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, tokeniz
     """For each feature its three strongest shown windows, active tokens highlighted, and a silent one of each kind, or its outcome."""
     rows = []
     for columns in found:
-        drawn = columns.examples(settings.sampling)
-        shown = sorted((e for e in drawn if e.role == "shown"), key=lambda e: -max(e.activations))[:3]
-        silent = {e.sampling: e for e in reversed(drawn) if e.kind == "non_activating"}
+        strongest = np.argsort(-columns.max_activation[: columns.n_shown], kind="stable")[:3]
+        shown = columns.examples(settings.sampling, strongest)
+        first_of_kind = [columns.n_activating + columns.negatives.index(kind) for kind in set(columns.negatives)]
+        silent = {e.sampling: e for e in columns.examples(settings.sampling, first_of_kind)}
         rows += [(columns.feature, round(max(e.activations), 2), _highlighted(e, tokenizer)) for e in shown]
         rows += [(columns.feature, f"silent, {kind}", _highlighted(e, tokenizer)) for kind, e in sorted(silent.items())]
         if not shown:

@@ -18,8 +18,8 @@ NEGATIVE_KINDS: tuple[NegativeKind, ...] = get_args(NegativeKind)
 CANDIDATES_PER_WINDOW = 4
 """Candidates looked at for each window asked for: what repeats a text is left out, and more than this seldom does."""
 
-OCCURRENCES_PER_WINDOW = 64
-"""Occurrences of a token looked at for each window asked for: most of those of a peak token are not silent."""
+OCCURRENCES_PER_WINDOW = 16
+"""Occurrences of a token looked at for each window asked for: of a peak token many are not silent."""
 
 
 def negative_counts(shares: NegativeKind | Mapping[NegativeKind, float], total: int) -> dict[NegativeKind, int]:
@@ -173,9 +173,10 @@ def token_places(
     for token_id, share in zip(*peak_tokens(positions, values, token_rows, n_tokens), strict=True):
         places_of_token = index.occurrences(int(token_id))
         looked_at = min(len(places_of_token), OCCURRENCES_PER_WINDOW * count)
-        drawn = places_of_token[rng.choice(len(places_of_token), size=looked_at, replace=False)].astype(np.int64)
+        drawn = np.sort(places_of_token[rng.choice(len(places_of_token), size=looked_at, replace=False)]).astype(np.int64)
         places = shape.around(drawn // shape.context_tokens, drawn % shape.context_tokens)
-        places = places.take(np.flatnonzero(are_silent(places, positions, shape.context_tokens))[: CANDIDATES_PER_WINDOW * count])
+        silent = np.flatnonzero(are_silent(places, positions, shape.context_tokens))
+        places = places.take(rng.permutation(silent)[: CANDIDATES_PER_WINDOW * count])
         offered.append(places)
         turns.append((np.arange(len(places)) + 0.5) / share)
     if not offered:
@@ -208,7 +209,7 @@ def similar_places(
     best_score = np.empty((len(queries), 0), dtype=np.float32)
     best_cell = np.empty((len(queries), 0), dtype=np.int64)
     for first in range(0, len(embeddings), block_cells):
-        block = embeddings[first : first + block_cells].astype(np.float32)
+        block = embeddings[first : first + block_cells].astype(np.float32, copy=False)
         scores = queries @ block.T
         for i, active in enumerate(active_cells):
             low, high = np.searchsorted(active, [first, first + len(block)])

@@ -4,7 +4,7 @@ Windows are made distinct as token sequences, split once into a shown and a held
 the explainer sees recurs, even as text, among what it is scored on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -177,20 +177,22 @@ class ExampleColumns:
         """feature/row/start of every example."""
         return [f"{self.feature}/{row}/{start}" for row, start in zip(self.places.row.tolist(), self.places.start.tolist(), strict=True)]
 
-    def examples(self, sampling: Sampling) -> tuple[Example, ...]:
-        """The same as one record per example."""
+    def examples(self, sampling: Sampling, index: Iterable[int] | None = None) -> tuple[Example, ...]:
+        """One record per example, of all or of those at `index`."""
         bounds = np.cumsum([0, *self.places.length.tolist()]).tolist()
-        rows = zip(
-            self.example_ids, self.labels(sampling), [*self.strata.tolist(), *[None] * len(self.negatives)], self.places.row.tolist(),
-            self.places.start.tolist(), bounds[:-1], bounds[1:], strict=True,
-        )  # fmt: skip
-        return tuple(
-            Example(
-                example_id, self.feature, role, kind, drawn, stratum, row, start, tuple(self.token_ids[first:end].tolist()),
-                tuple(self.activations[first:end].tolist()),
-            )
-            for example_id, (role, kind, drawn), stratum, row, start, first, end in rows
-        )  # fmt: skip
+        labels = self.labels(sampling)
+        found = []
+        for i in range(len(self.places)) if index is None else index:
+            role, kind, drawn = labels[i]
+            row, start, span = int(self.places.row[i]), int(self.places.start[i]), slice(bounds[i], bounds[i + 1])
+            found.append(
+                Example(
+                    f"{self.feature}/{row}/{start}", self.feature, role, kind, drawn,
+                    int(self.strata[i]) if kind == "activating" else None, row, start,
+                    tuple(self.token_ids[span].tolist()), tuple(self.activations[span].tolist()),
+                )
+            )  # fmt: skip
+        return tuple(found)
 
 
 def build_examples(
@@ -282,12 +284,12 @@ def with_negatives(
         found, hashes = first_distinct(candidates.get(kind, NO_PLACES), count, taken, token_rows)
         taken = np.concatenate([taken, hashes])
         parts.append(found)
-        kinds += [kind] * len(found)
+        kinds.extend(kind for _ in range(len(found)))
         missing += count - len(found)
     n_random = settings.negative_counts["random"] + missing
     rng = generator(run_seed, draw.feature, "silent")
     filling, _ = random_places(draw.positions, token_rows, taken, n_random, draw.shape, rng)
-    kinds += ["random"] * len(filling)
+    kinds.extend("random" for _ in range(len(filling)))
     windows = Places(draw.windows.row, draw.windows.start, draw.windows.length)
     places = Places.joined([windows, *parts, filling])
     token_ids, activations = _contents(places, draw, token_rows)
