@@ -12,12 +12,15 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.windows import Places, Windows
 from interp_assets.neighbours import read_neighbours
 from interp_assets.samples import TokenSample
-from interp_assets.settings import StageSettings
+from interp_assets.settings import StageSettings, UserError
 from interp_assets.tables import DICTIONARY_EMBEDDINGS, WINDOW_EMBEDDINGS
 from resources.lake import Lake
 
 FLOAT32_BYTES = 1 << 30
 """Embeddings are held in float32 up to this size, for speed, and in float16 above."""
+
+NEIGHBOURS_TRIED = 4
+"""Neighbours looked at for each one wanted: the nearest by decoder may be dead."""
 
 KEPT_NEIGHBOURS = 2048
 """Features whose windows are kept for the next feature that they are near to."""
@@ -34,7 +37,7 @@ class CandidateSource:
         self.counts = asked
         self.shape = self.settings.shape(sample.tokens.shape[1], first_position)
         self.index = TokenIndex.of(sample.tokens, first_position) if "token" in asked else None
-        self.embeddings = read_embeddings(lake, record.key) if "similar" in asked else None
+        self.embeddings = read_embeddings(lake, record.key, self.settings.window_tokens) if "similar" in asked else None
         self._windows: dict[int, Windows] = {}
 
     def of(self, draws: Sequence[ActivatingDraw]) -> list[Mapping[NegativeKind, Places]]:
@@ -62,8 +65,9 @@ class CandidateSource:
         return found  # type: ignore[return-value]
 
     def _neighbour_windows(self, features: Sequence[int]) -> dict[int, list[Windows]]:
-        """Windows of each feature's nearest `n_neighbours` that fire at all, nearest first."""
-        neighbours = read_neighbours(self.lake, self.record.key, features)
+        """Windows of each feature's nearest `n_neighbours` that fire at all, of the NEIGHBOURS_TRIED nearest a place, nearest first."""
+        tried = NEIGHBOURS_TRIED * self.settings.n_neighbours
+        neighbours = {f: near[:tried] for f, near in read_neighbours(self.lake, self.record.key, features).items()}
         unknown = {n for near in neighbours.values() for n in near} - self._windows.keys()
         if len(self._windows) + len(unknown) > KEPT_NEIGHBOURS:
             self._windows = {}
@@ -82,9 +86,17 @@ class CandidateSource:
         return self.shape.windows(row, position, values[loud])
 
 
-def read_embeddings(lake: Lake, dictionary: str) -> np.ndarray:
-    """[n_cells, dimensions], float32 or, where they are large, float16. Raises `LakeError` when window_embeddings is not there."""
+def read_embeddings(lake: Lake, dictionary: str, window_tokens: int) -> np.ndarray:
+    """[n_cells, dimensions] of the cells of `window_tokens`, float32 or, where they are large, float16.
+
+    Raises `LakeError` when window_embeddings is not there, and `UserError` when it was made under settings that asked for others.
+    """
     use = lake.read(DICTIONARY_EMBEDDINGS.name, {"dictionary": dictionary}).to_pylist()[0]
+    if use["outcome"] != "ok" or use["window_tokens"] != window_tokens:
+        raise UserError(
+            f"dictionary {dictionary}: examples asks for similar windows of {window_tokens} tokens, but window_embeddings has outcome "
+            f"{use['outcome']} for windows of {use['window_tokens']}: the settings changed since. Materialise window_embeddings again."
+        )
     vectors: list[np.ndarray] = []
     for batch in lake.batches(WINDOW_EMBEDDINGS.name, {"embeddings": use["embeddings"]}, ["vector"], 65_536):
         lists = batch.column("vector")

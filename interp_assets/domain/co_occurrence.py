@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+MOST_FIRINGS = 100_000_000
+"""Firings that are compared at most, whatever the bound on pairs: about 20 bytes of memory each."""
+
 BLOCK_ENTRIES = 4_000_000
 """Counts that one block of features may have at most; about 40 bytes each while it is worked on."""
 
@@ -32,22 +35,24 @@ class Nearest:
 
 
 def sampled_positions(firings: np.ndarray, max_pairs: int) -> np.ndarray:
-    """bool [n_tokens]: the positions to compare features on, so that about `max_pairs` pairs of firings are compared at most.
+    """bool [n_tokens]: the positions to compare features on, for about `max_pairs` pairs and MOST_FIRINGS firings at most.
 
-    `firings` [n_tokens] counts the features that fire on each. All positions that any fires on where their Σ firings² is within the
-    bound, else a share of them, chosen by a fixed hash of the position: a uniform sample that no order of reading changes, on which
-    the Jaccard index is estimated without bias in its counts.
+    `firings` [n_tokens] counts the features that fire on each. All positions that any fires on where their Σ firings² and Σ firings
+    are within the bounds, else a share of them, chosen by a fixed hash of the position: a uniform sample that no order of reading
+    changes, on which the Jaccard index is estimated.
     """
-    pairs = float((firings.astype(np.float64) ** 2).sum())
+    share = min(
+        max_pairs / max(float(np.square(firings, dtype=np.float64).sum()), 1), MOST_FIRINGS / max(int(firings.sum(dtype=np.int64)), 1)
+    )
     firing = firings > 0
-    if pairs <= max_pairs:
+    if share >= 1:
         return firing
     with np.errstate(over="ignore"):
         mixed = (np.arange(len(firings), dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
-    return firing & (mixed < np.uint64(int(max_pairs / pairs * 2**64)))
+    return firing & (mixed < np.uint64(int(share * 2**64)))
 
 
 def nearest_by_co_occurrence(positions: np.ndarray, bounds: np.ndarray, n_positions: int, n_nearest: int) -> Nearest:

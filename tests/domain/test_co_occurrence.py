@@ -44,6 +44,11 @@ def test_all_firing_positions_are_compared_when_they_are_few() -> None:
     assert sampled_positions(np.array([0, 3, 1, 0]), 10).tolist() == [False, True, True, False]
 
 
+def test_firings_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(co_occurrence, "MOST_FIRINGS", 2000)
+    assert 800 < sampled_positions(np.full(10_000, 2), 10**9).sum() < 1200  # a thousand positions of two firings
+
+
 def test_a_share_of_the_positions_keeps_the_pairs_within_the_bound() -> None:
     """100,000 positions with 10 firings each are 1e7 pairs: a bound of 1e6 keeps a tenth of them, in every part of the sample."""
     kept = sampled_positions(np.full(100_000, 10), 1_000_000)

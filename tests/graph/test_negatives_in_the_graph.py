@@ -10,7 +10,7 @@ from installation import KEY, STAGES, Installation
 from interp_assets.candidates import read_embeddings
 from interp_assets.domain.windows import WindowShape
 from interp_assets.samples import read_token_sample
-from interp_assets.settings import PlatformSettings
+from interp_assets.settings import PlatformSettings, UserError
 from interp_assets.stages import NO_EMBEDDINGS
 from resources.fakes import FakeTokenizer, HashedWords
 from resources.lake import LakeError
@@ -72,7 +72,7 @@ def test_each_kind_is_what_it_says(mixed: Installation) -> None:
 
 
 def test_similar_windows_are_nearer_to_the_shown_ones_than_random_ones_are(mixed: Installation) -> None:
-    sample, embeddings = read_token_sample(mixed.home.lake, KEY), read_embeddings(mixed.home.lake, KEY)
+    sample, embeddings = read_token_sample(mixed.home.lake, KEY), read_embeddings(mixed.home.lake, KEY, 8)
     shape = WindowShape("cells", 8, 64, 1)
     assert embeddings.shape == (len(sample.tokens) * shape.cells_per_row, 64)
     wanted = (
@@ -110,7 +110,7 @@ def test_every_feature_has_neighbours_or_says_why_not(mixed: Installation) -> No
 
 
 def test_the_embeddings_are_those_of_the_cells_texts(mixed: Installation) -> None:
-    sample, embeddings = read_token_sample(mixed.home.lake, KEY), read_embeddings(mixed.home.lake, KEY)
+    sample, embeddings = read_token_sample(mixed.home.lake, KEY), read_embeddings(mixed.home.lake, KEY, 8)
     texts = ["".join(FakeTokenizer().tokens(sample.tokens[2, start : start + 8])) for start in (1, 9, 57)]
     expected = HashedWords().embed(texts)
     assert np.abs(embeddings[[16, 17, 23]] - expected).max() < 1e-3  # eight cells a row; the last has seven tokens
@@ -166,6 +166,18 @@ def test_hard_windows_before_their_inputs_say_what_to_materialise(installation: 
     error = next(event.step_failure_data.error for event in result.all_events if event.is_step_failure)
     cause = error.cause or error
     assert cause.cls_name == LakeError.__name__ and table in cause.message
+
+
+def test_embeddings_of_other_settings_are_refused(installation: Installation) -> None:
+    installation.register(installation.record())
+    installation.run(*UPSTREAM)
+    installation.register(installation.record(stages=stages("similar")))
+    with pytest.raises(UserError, match=r"outcome not_asked .* Materialise window_embeddings again"):
+        installation.run("examples")
+    installation.run("window_embeddings")
+    installation.register(installation.record(stages=stages("similar", window_tokens=12)))
+    with pytest.raises(UserError, match=r"similar windows of 12 tokens.*windows of 8"):
+        installation.run("examples")
 
 
 def test_other_neighbours_make_new_examples_only_where_they_are_used(new_installation: Callable[[str], Installation]) -> None:
