@@ -70,8 +70,8 @@ class HarvestSettings(Closed):
 class NeighbourSettings(Closed):
     """How the nearest features are found.
 
-    Co-occurrence compares at most about `max_pairs` pairs of firings (1e9 take some ten seconds), on a uniform sample of the token
-    positions where all have more.
+    Co-occurrence compares at most about `max_pairs` pairs of firings (two billion take minutes on one core), on a uniform sample of the
+    token positions where all have more.
     """
 
     n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16

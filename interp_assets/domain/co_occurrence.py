@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-MOST_FIRINGS = 100_000_000
-"""Firings that are compared at most, whatever the bound on pairs: about 20 bytes of memory each."""
+MOST_FIRINGS = 80_000_000
+"""Firings that are compared at most, whatever the bound on pairs: about 40 bytes of memory each at the peak."""
 
 BLOCK_ENTRIES = 4_000_000
 """Counts that one block of features may have at most; about 40 bytes each while it is worked on."""

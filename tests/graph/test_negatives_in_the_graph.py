@@ -8,10 +8,11 @@ import pytest
 from installation import KEY, STAGES, Installation
 
 from interp_assets.candidates import read_embeddings
+from interp_assets.definitions import RANGE_STAGES
 from interp_assets.domain.windows import WindowShape
 from interp_assets.samples import read_token_sample
 from interp_assets.settings import PlatformSettings, UserError
-from interp_assets.stages import NO_EMBEDDINGS
+from interp_assets.stages import NO_EMBEDDINGS, stale_partitions
 from resources.fakes import FakeTokenizer, HashedWords
 from resources.lake import LakeError
 
@@ -120,6 +121,19 @@ def test_a_second_run_does_nothing_again(mixed: Installation) -> None:
     loads, before = mixed.models.loads, mixed.lake_bytes()
     mixed.run_all()
     assert mixed.models.loads == loads and mixed.lake_bytes() == before
+
+
+def test_what_is_stale_is_named_in_the_order_of_the_graph(mixed: Installation) -> None:
+    def stale(**changes: object) -> list[str]:
+        record = mixed.record(stages={**stages(MIXED), **changes})
+        revision = FakeTokenizer.revision
+        return list(stale_partitions(mixed.home.lake, record, mixed.home.settings, RANGE_STAGES, revision, lambda: HashedWords.revision))
+
+    assert stale() == []
+    assert stale(neighbours={"n_neighbours": 3}) == [f"feature_neighbours {KEY}"]
+    assert stale(examples={**STAGES["examples"], "non_activating": "similar", "window_tokens": 9}) == [f"window_embeddings {KEY}"]
+    # None are asked for any more, which the table must say.
+    assert stale(examples={**STAGES["examples"], "non_activating": "token"}) == [f"window_embeddings {KEY}"]
 
 
 def test_two_runs_leave_the_same_bytes(mixed: Installation, new_installation: Callable[[str], Installation]) -> None:
