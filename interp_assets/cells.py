@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,7 @@ class StageRun:
                 record = registry.get(key.dictionary)
                 records[key.dictionary] = record, settings.stage_settings(record.stages)
             record, stages = records[key.dictionary]
-            inputs = stage.inputs(lake, key)
+            inputs = stage.inputs(lake, key, stages)
             self.cells.append(Cell(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
 
     def partition(self, cell: Cell) -> dict[str, str]:
@@ -92,8 +92,8 @@ class StageRun:
             self.context.log.info(f"{len(self.cells) - len(todo)} of {len(self.cells)} ranges are already complete and are kept")
         return todo
 
-    def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table]], report: CellReport | None = None) -> None:
-        """Write a cell's tables. The stage's own table must come last: its manifest is what says that the cell is complete.
+    def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]], report: CellReport | None = None) -> None:
+        """Write a cell's tables, whole or part by part. The stage's own must come last: its manifest says that the cell is complete.
 
         A cell with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
         """
@@ -102,13 +102,14 @@ class StageRun:
         version = f"{cell.data_version}-with-model-errors" if failed else cell.data_version
         if failed:
             self.context.log.warning(f"{cell.key}: {failed} questions ended in model_error; materialise it again to ask them again")
+        n_rows = 0
         for table, rows in tables:
             partition = self.partition(cell)
             if table.name == LEDGER.name:
                 partition = {"asset": "/".join(self.context.asset_key.path), **cell_partition(cell.key)}
-            self.lake.write(table.name, partition, table.schema, rows, version, cell.inputs)
+            n_rows = self.lake.write(table.name, partition, table.schema, rows, version, cell.inputs).rows
         self.reports[cell.key] = report or CellReport()
-        self.context.log.info(f"{cell.key}: {tables[-1][1].num_rows} rows, {dict(self.reports[cell.key].outcomes)}")
+        self.context.log.info(f"{cell.key}: {n_rows} rows, {dict(self.reports[cell.key].outcomes)}")
 
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""

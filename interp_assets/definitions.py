@@ -12,15 +12,26 @@ from interp_assets.assets.examples import STAGE as EXAMPLES_STAGE  # noqa: E402
 from interp_assets.assets.examples import examples  # noqa: E402
 from interp_assets.assets.explanations import STAGES as EXPLANATION_STAGES  # noqa: E402
 from interp_assets.assets.explanations import explanation_assets  # noqa: E402
+from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: E402
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
 from interp_assets.assets.token_sample import token_sample  # noqa: E402
 from interp_assets.assets.warehouse import warehouse  # noqa: E402
+from interp_assets.assets.window_embeddings import window_embeddings  # noqa: E402
 from interp_assets.automation import new_dictionaries  # noqa: E402
 from interp_assets.home import Home  # noqa: E402
 from resources.model_provider import ModelProvider, RealModels  # noqa: E402
 
-ASSETS = (token_sample, activation_shards, examples, *explanation_assets, *score_assets, warehouse)
+ASSETS = (
+    token_sample,
+    activation_shards,
+    feature_neighbours,
+    window_embeddings,
+    examples,
+    *explanation_assets,
+    *score_assets,
+    warehouse,
+)
 RANGE_STAGES = (EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
 
 

@@ -58,6 +58,7 @@ def _back_ends() -> Iterator[Finding]:
 
 
 def _embedded() -> Iterator[Finding]:
+    from resources.sentence_encoder import load_sentence_encoder
     from resources.weights import WeightsError, resolve_model_folder
 
     try:
@@ -65,6 +66,11 @@ def _embedded() -> Iterator[Finding]:
         yield Finding("ok", "embedded model", f"smollm2-135m-instruct at {folder.location}")
     except WeightsError as error:
         yield Finding("warn", "embedded model", str(error).splitlines()[0])
+    try:
+        encoder = load_sentence_encoder("embedded:all-minilm-l6-v2")
+        yield Finding("ok", "embedded sentence encoder", f"all-minilm-l6-v2 at {encoder.folder.location}")
+    except WeightsError as error:
+        yield Finding("warn", "embedded sentence encoder", f"{error} Only `similar` silent windows need it.")
 
 
 def _store(home: Home, verify: bool) -> Iterator[Finding]:

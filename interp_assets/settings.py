@@ -71,10 +71,29 @@ class HarvestSettings(Closed):
     max_activations: Annotated[int, Field(ge=1000)] | None = None
 
 
+class NeighbourSettings(Closed):
+    """How the nearest features are found.
+
+    Co-occurrence compares at most about `max_pairs` pairs of firings (two billion take minutes on one core), on a uniform sample of the
+    token positions where all have more.
+    """
+
+    n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
+    max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
+
+
+class SentenceEncoderSettings(Closed):
+    """The model that turns texts into vectors: `embedded:all-minilm-l6-v2`, or a folder or hub id in sentence-transformers format."""
+
+    source: str = "embedded:all-minilm-l6-v2"
+    revision: str | None = None
+
+
 class StageSettings(Closed):
     """One block per stage of the graph."""
 
     harvest: HarvestSettings = HarvestSettings()
+    neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
     explaining: ExplainerSettings = ExplainerSettings()
     scoring: ScorerSettings = ScorerSettings()
@@ -87,6 +106,7 @@ class PlatformSettings(Closed):
 
     explainer: LanguageModelSettings = LanguageModelSettings()
     scorer: LanguageModelSettings = LanguageModelSettings()
+    sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
     budget: BudgetSettings = BudgetSettings()
     stages: dict[str, Any] = Field(default_factory=dict)
 

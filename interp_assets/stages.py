@@ -7,11 +7,16 @@ from typing import Any
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS, Table
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, Table
 from resources.lake import Lake
 
 SAMPLE_CODE_VERSION = "1"
 HARVEST_CODE_VERSION = "1"
+NEIGHBOURS_CODE_VERSION = "1"
+EMBEDDINGS_CODE_VERSION = "1"
+
+NO_EMBEDDINGS = "not-asked"
+"""Version of a dictionary's embeddings while its settings ask for no similar windows."""
 
 
 def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
@@ -25,6 +30,21 @@ def activations_version(record: DictionaryRecord, stages: StageSettings, sample:
     return fingerprint(HARVEST_CODE_VERSION, record.fingerprint, sample, *([] if cap is None else [cap, stages.seed]))
 
 
+def neighbours_version(settings: StageSettings, activations: str) -> str:
+    """Data version of a dictionary's feature neighbours."""
+    return fingerprint(NEIGHBOURS_CODE_VERSION, settings.neighbours, activations)
+
+
+def embeddings_version(settings: StageSettings, sample: str, encoder_revision: Callable[[], str]) -> str:
+    """Content address of the window embeddings that a dictionary's examples need; NO_EMBEDDINGS when they need none.
+
+    Equal for two dictionaries on one sample with windows of one length. The encoder is looked up only where it is needed.
+    """
+    if not settings.examples.asks_for("similar"):
+        return NO_EMBEDDINGS
+    return fingerprint(EMBEDDINGS_CODE_VERSION, sample, settings.examples.window_tokens, encoder_revision())
+
+
 def cell_partition(key: RangeKey) -> dict[str, str]:
     """Lake partition of a cell."""
     return {"dictionary": key.dictionary, "feature_range": key.feature_range}
@@ -32,15 +52,23 @@ def cell_partition(key: RangeKey) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Upstream:
-    """An input: a table, and the partition columns that select its part besides the cell (such as the explanation method)."""
+    """An input: a table, and the partition columns that select its part besides the cell (such as the explanation method).
+
+    A table that is partitioned by dictionary alone is read whole for each cell. `needed` says whether the settings ask for it at all.
+    """
 
     table: Table
     extra: Mapping[str, str] = field(default_factory=dict)
+    needed: Callable[[StageSettings], bool] = lambda stages: True
 
     @property
     def name(self) -> str:
         """Name under which the input's version is kept in the manifest."""
         return "/".join([self.table.name, *self.extra.values()])
+
+    def partition(self, key: RangeKey) -> dict[str, str]:
+        """Lake partition of the input of a cell."""
+        return {**self.extra, **{name: value for name, value in cell_partition(key).items() if name in self.table.partition_columns}}
 
 
 @dataclass(frozen=True)
@@ -60,9 +88,9 @@ class Stage:
         """Lake partition of a cell in this stage's own tables."""
         return {**self.extra, **cell_partition(key)}
 
-    def inputs(self, lake: Lake, key: RangeKey) -> dict[str, str]:
-        """Data version of every input of a cell. Raises `LakeError` naming the input that is not there."""
-        return {u.name: lake.require(u.table.name, {**u.extra, **cell_partition(key)}).data_version for u in self.upstream}
+    def inputs(self, lake: Lake, key: RangeKey, stages: StageSettings) -> dict[str, str]:
+        """Data version of every input that a cell needs. Raises `LakeError` naming the input that is not there."""
+        return {u.name: lake.require(u.table.name, u.partition(key)).data_version for u in self.upstream if u.needed(stages)}
 
     def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:
         """Data version of a cell: over the code's version, the settings, the seed and the inputs' versions."""
@@ -71,7 +99,12 @@ class Stage:
 
 
 def stale_partitions(
-    lake: Lake, record: DictionaryRecord, platform: PlatformSettings, stages: tuple[Stage, ...], tokenizer_revision: str
+    lake: Lake,
+    record: DictionaryRecord,
+    platform: PlatformSettings,
+    stages: tuple[Stage, ...],
+    tokenizer_revision: str,
+    encoder_revision: Callable[[], str],
 ) -> Iterator[str]:
     """Names of the partitions of a dictionary that are missing or out of date, in the order of the graph; stops at the first stage
     whose inputs are not there. Nothing when all is current."""
@@ -85,10 +118,18 @@ def stale_partitions(
     if not all(lake.is_current(table.name, cell_partition(key), version) for key in keys for table in (ACTIVATIONS, FEATURE_STATISTICS)):
         yield f"activation_shards {record.key}"
         return
+    for name, table, version_ in (
+        ("feature_neighbours", FEATURE_NEIGHBOURS, neighbours_version(settings, version)),
+        ("window_embeddings", DICTIONARY_EMBEDDINGS, embeddings_version(settings, sample, encoder_revision)),
+    ):
+        if not lake.is_current(table.name, {"dictionary": record.key}, version_):
+            yield f"{name} {record.key}"
+            return
     for stage in stages:
         name = "/".join([stage.table.name, *stage.extra.values()])
         for key in keys:
-            if any(lake.manifest(u.table.name, {**u.extra, **cell_partition(key)}) is None for u in stage.upstream) or not lake.is_current(
-                stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, key))
+            needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
+            if any(lake.manifest(u.table.name, u.partition(key)) is None for u in needed) or not lake.is_current(
+                stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, key, settings))
             ):
                 yield f"{name} {key}"

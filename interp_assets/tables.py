@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -94,6 +94,39 @@ FEATURE_STATISTICS = Table(
         column("kept_contexts_share", pa.float64(), "share of contexts whose activations are kept, 1 unless capped: see domain/capping.py"),
     ]),
 )  # fmt: skip
+FEATURE_NEIGHBOURS = Table(
+    "feature_neighbours", "one of a feature's nearest features by one measure, or why it has none", ("dictionary",),
+    ("dictionary", "feature", "measure", "rank"),
+    pa.schema([
+        DICTIONARY, FEATURE,
+        column("measure", KEY, "decoder_cosine | co_occurrence (Jaccard index of the token positions fired on)"),
+        column("rank", pa.uint16(), "place among the feature's neighbours, 0 = nearest"),
+        column("neighbour", pa.uint32(), "index in the dictionary; null unless the outcome is ok", True),
+        column("similarity", pa.float32(), "cosine or Jaccard index; null unless the outcome is ok", True),
+        column("n_positions", pa.uint64(), "token positions that were compared; null for decoder_cosine", True),
+        OUTCOME,
+    ]),
+)  # fmt: skip
+WINDOW_EMBEDDINGS = Table(
+    "window_embeddings", "one cell of a context as a vector", ("embeddings",), ("embeddings", "cell"),
+    pa.schema([
+        column("embeddings", KEY, "content address: token sample, window length and sentence encoder"),
+        column("cell", pa.uint32(), "row * cells per row + cell of the row, cut every window_tokens from the first token after BOS"),
+        column("vector", pa.list_(pa.float16()), "sentence embedding of the cell's text, of length 1"),
+    ]),
+)  # fmt: skip
+DICTIONARY_EMBEDDINGS = Table(
+    "dictionary_embeddings", "one dictionary: which window embeddings its examples use, or why none", ("dictionary",), ("dictionary",),
+    pa.schema([
+        DICTIONARY,
+        column("sample", KEY, "content address of the token sample"),
+        column("embeddings", KEY, "content address of the embeddings; null unless the outcome is ok", True),
+        column("encoder", pa.string(), "sentence encoder and its revision; null unless the outcome is ok", True),
+        column("window_tokens", pa.uint32(), "tokens per cell"),
+        column("n_cells", pa.uint32(), "cells embedded"),
+        OUTCOME,
+    ]),
+)  # fmt: skip
 FEATURE_EXAMPLES = Table(
     "feature_examples", "one feature: how its examples were drawn, or why there are none", BY_RANGE, ("dictionary", "feature"),
     pa.schema([
@@ -101,8 +134,13 @@ FEATURE_EXAMPLES = Table(
         column("n_windows", pa.uint32(), "activating windows found"),
         column("n_shown", pa.uint32(), "windows shown to explainers"),
         column("n_held_out", pa.uint32(), "activating windows held out for scorers"),
-        column("n_non_activating", pa.uint32(), "silent windows held out for scorers"),
-        column("message", pa.string(), "what was needed and what there was; empty when ok"),
+        column("n_non_activating", pa.uint32(), "silent windows held out for scorers, of these kinds:"),
+        column("n_random", pa.uint32(), "silent windows from anywhere"),
+        column("n_similar", pa.uint32(), "silent windows nearest in meaning to the shown examples"),
+        column("n_neighbour", pa.uint32(), "silent windows on which a neighbouring feature fires"),
+        column("n_token", pa.uint32(), "silent windows around the feature's heaviest tokens"),
+        column("n_filled_with_random", pa.uint32(), "of n_random, those that stand in for another kind that was asked for"),
+        column("message", pa.string(), "what was needed and what there was; empty when nothing is missing"),
     ]),
 )  # fmt: skip
 EXAMPLES = Table(
@@ -112,7 +150,7 @@ EXAMPLES = Table(
         column("example_id", pa.string(), "content address within the dictionary"),
         column("role", KEY, "shown | held_out"),
         column("kind", KEY, "activating | non_activating"),
-        column("sampling", KEY, "quantiles | top | random | mix | imported"),
+        column("sampling", KEY, "quantiles | top | random | mix; silent: random | similar | neighbour | token; or imported"),
         column("stratum", pa.int8(), "stratum of peak activation, 0 = strongest; null for silent windows", True),
         column("row", pa.uint32(), "context of the token sample; number of the window in an import"),
         column("start", pa.uint32(), "first position of the window in its context"),
@@ -209,6 +247,9 @@ TABLES = (
     DICTIONARY_SAMPLES,
     ACTIVATIONS,
     FEATURE_STATISTICS,
+    FEATURE_NEIGHBOURS,
+    WINDOW_EMBEDDINGS,
+    DICTIONARY_EMBEDDINGS,
     FEATURE_EXAMPLES,
     EXAMPLES,
     EXPLANATIONS,

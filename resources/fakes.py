@@ -5,6 +5,8 @@ language model answers by rule, so the whole graph takes seconds and comes out t
 """
 
 import re
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,32 @@ class FakeTokenizer:
         return [ids.get(text, -1) for text in texts]
 
 
+class HashedWords:
+    """A `SentenceEncoder` without weights: each word is a fixed random direction, a text the scaled sum of its words."""
+
+    revision = "hashed-words-1"
+
+    def __init__(self, on_load: Callable[[], None] = lambda: None, dimensions: int = 64) -> None:
+        self._on_load, self._dimensions, self._loaded = on_load, dimensions, False
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [texts, dimensions], rows of length 1; a text without words is the first axis."""
+        if not self._loaded:
+            self._on_load()
+        self._loaded = True
+        vectors = np.zeros((len(texts), self._dimensions), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for word in re.findall(r"\w+", text.lower()):
+                vector += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self._dimensions, dtype=np.float32)
+            vector[0] += not vector.any()
+            vector /= np.linalg.norm(vector)
+        return vectors
+
+    def close(self) -> None:
+        """Forget that it was loaded."""
+        self._loaded = False
+
+
 class FakeModels:
     """A `ModelProvider` of stand-ins. `asked` counts the requests that reached a language model, `loads` the model loads."""
 
@@ -100,6 +128,14 @@ class FakeModels:
             return scripted_answer(request)
 
         return ScriptedModel(answer)
+
+    def sentence_encoder(self, source: str, revision: str | None) -> HashedWords:
+        """Hashed words, whatever is asked for."""
+
+        def count() -> None:
+            self.loads += 1
+
+        return HashedWords(count)
 
 
 def scripted_answer(request: Request) -> str:

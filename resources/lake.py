@@ -163,6 +163,14 @@ class Lake:
             for group in range(part.num_row_groups):
                 part.read_row_group(group)
 
+    def batches(
+        self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, batch_rows: int = 1 << 20
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of a complete partition in order, at most `batch_rows` at a time. Raises `LakeError` when it is not there."""
+        self.require(table, partition)
+        with self.fs.open(f"{self.path(table, partition)}/{PART}", "rb") as file, pq.ParquetFile(file) as parquet:
+            yield from parquet.iter_batches(batch_rows, columns=None if columns is None else list(columns))
+
     def require(self, table: str, partition: Mapping[str, str]) -> Manifest:
         """Manifest of a partition that must be there; raises `LakeError` naming it otherwise."""
         manifest = self.manifest(table, partition)

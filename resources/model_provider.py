@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 from resources.language_models.interface import LanguageModel
+from resources.sentence_encoder import SentenceEncoder
 
 
 class ModelProvider(Protocol):
@@ -15,6 +16,8 @@ class ModelProvider(Protocol):
     def dictionary(self, **record: Any) -> Any: ...
 
     def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel: ...
+
+    def sentence_encoder(self, source: str, revision: str | None) -> SentenceEncoder: ...
 
 
 class RealModels:
@@ -43,3 +46,9 @@ class RealModels:
         from resources.language_models import load_language_model
 
         return load_language_model(backend, model=model, revision=revision, **options)
+
+    def sentence_encoder(self, source: str, revision: str | None) -> SentenceEncoder:
+        """A sentence encoder; its weights load when it first embeds."""
+        from resources.sentence_encoder import load_sentence_encoder
+
+        return load_sentence_encoder(source, revision)

@@ -6,7 +6,7 @@ import pytest
 
 from interp_assets.tables import SCHEMA_VERSION, TABLES, Table
 
-SCHEMAS_OF_THIS_VERSION = (3, "95562c7be7f309f4")
+SCHEMAS_OF_THIS_VERSION = (4, "5130534cdd92d35c")
 
 
 def test_a_changed_schema_has_a_new_version() -> None:

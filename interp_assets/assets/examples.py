@@ -1,34 +1,62 @@
 """`examples`: windows that show what a feature does, split into shown and held out. Writes examples and feature_examples."""
 
-from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.activations import activations_in_order
+from interp_assets.candidates import CandidateSource
 from interp_assets.cells import Cell, CellReport, StageRun, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
-from interp_assets.domain.sampling import Example, FeatureExamples, build_examples
+from interp_assets.domain.capping import blocked_positions, kept_contexts
+from interp_assets.domain.imported_examples import columns_of
+from interp_assets.domain.sampling import Example, ExampleColumns, ExampleSettings, draw_activating, with_negatives
 from interp_assets.domain.token_numbers import NO_ID
 from interp_assets.imports import NeuronpediaExamples, import_provenance
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
-from interp_assets.samples import TokenSample, read_token_sample
+from interp_assets.samples import read_token_sample
 from interp_assets.settings import PlatformSettings
 from interp_assets.stages import Stage, Upstream, cell_partition
-from interp_assets.tables import ACTIVATIONS, EXAMPLES, FEATURE_EXAMPLES, FEATURE_STATISTICS
+from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_EMBEDDINGS,
+    EXAMPLES,
+    FEATURE_EXAMPLES,
+    FEATURE_NEIGHBOURS,
+    FEATURE_STATISTICS,
+)
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 from resources.tokenizer import Tokenizer
 
 TokenTexts = Tokenizer | NeuronpediaExamples
-CODE_VERSION = "1"
-STAGE = Stage(EXAMPLES, CODE_VERSION, (Upstream(ACTIVATIONS), Upstream(FEATURE_STATISTICS)), lambda stages, platform: stages.examples)
+CODE_VERSION = "2"
+STAGE = Stage(
+    EXAMPLES,
+    CODE_VERSION,
+    (
+        Upstream(ACTIVATIONS),
+        Upstream(FEATURE_STATISTICS),
+        Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: stages.examples.asks_for("neighbour")),
+        Upstream(DICTIONARY_EMBEDDINGS, needed=lambda stages: stages.examples.asks_for("similar")),
+    ),
+    lambda stages, platform: stages.examples,
+)
+BLOCK_FEATURES = 64
+"""Features that are drawn and written together: what memory holds beside the token sample."""
+
+PREVIEWED = 10
+"""Features of a range that its preview shows."""
 
 
 @range_asset(
     EXAMPLES,
-    deps=["activation_shards"],
+    deps=["activation_shards", "feature_neighbours", "window_embeddings"],
     group_name="examples",
     kinds={"python", "numpy", "parquet"},
     code_version=CODE_VERSION,
@@ -46,37 +74,32 @@ def examples(
 ) -> dg.MaterializeResult:
     """Activating windows by quantile (or top, random, mix), split into shown and held out, and silent windows held out.
 
-    No window, and no identical token sequence, is both shown and held out. A feature with too few windows gets a row saying so. Windows
+    Silent windows are random, or hard ones: similar in meaning, of neighbouring features, or around the feature's own tokens. No
+    window, and no identical token sequence, is both shown and held out. A feature with too few windows gets a row saying so. Windows
     of an imported Neuronpedia export are cut and split by the same rules; their strata are the export's activation bins.
     """
     stage = StageRun(context, lake, registry, settings, STAGE)
-    samples: dict[str, tuple[TokenSample, Tokenizer]] = {}
-    imports: dict[str, NeuronpediaExamples] = {}
+    sources: dict[str, CandidateSource | NeuronpediaExamples] = {}
     previews: list[str] = []
     overlapping: list[str] = []
     for cell in stage.to_do():
         name, record = cell.key.dictionary, cell.record
-        if name not in samples and name not in imports:
-            tokenizer = models.tokenizer(record.model.source, record.model.revision)
-            if record.has_activations:
-                samples[name] = read_token_sample(lake, name), tokenizer
-            else:
-                context.log.info(f"{name}: examples from {record.source}")
-                imports[name] = NeuronpediaExamples(record, tokenizer)
-        if record.has_activations:
-            sample, texts = samples[name]
-            built = list(_build(lake, cell, sample, texts))
-        else:
-            texts = imports[name]
-            built = texts.of_range(cell.key, cell.settings.examples, cell.settings.seed)
-        overlapping += [f"{cell.key} feature {item.feature}" for item in built if _overlaps(item)]
-        numbers = {"preview": markdown(_preview(built, texts)), **import_provenance(record)}
-        report = CellReport(Counter(item.outcome for item in built), numbers)
-        stage.write(cell, [(FEATURE_EXAMPLES, _outcome_rows(cell, built)), (EXAMPLES, _example_rows(cell, built, texts))], report)
-        previews.append(_preview(built[:1], texts))
+        tokenizer = models.tokenizer(record.model.source, record.model.revision)
+        if name not in sources:
+            sources.clear()
+            sources[name] = _source(lake, cell, tokenizer)
+        source = sources[name]
+        texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else tokenizer
+        blocks = _imported(cell, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, cell, source)
+        drawn = DrawnCell(cell, texts)
+        drawn.report.numbers.update(import_provenance(record))
+        stage.write(cell, [(EXAMPLES, _tables(lake, drawn, blocks))], drawn.report)
+        overlapping += drawn.overlapping
+        drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, cell.settings.examples, texts))
+        previews.append(_preview(drawn.previewed[:1], cell.settings.examples, texts))
     counts = _counts(lake, stage)
     missing = [str(cell.key) for cell in stage.cells if counts[str(cell.key)] != len(cell.record.features_of(cell.key))]
-    windows = {"activating windows": [n for key in stage.cells for n in _windows(lake, key)]}
+    windows = {"activating windows": [n for cell in stage.cells for n in _windows(lake, cell)]}
     return stage.result(
         {
             "windows_per_feature": markdown(distribution_plot(windows, "activating windows", "Windows found per feature", log_x=True)),
@@ -91,59 +114,140 @@ def examples(
     )
 
 
-def _build(lake: Lake, cell: Cell, sample: TokenSample, tokenizer: Tokenizer):
-    """The examples of every selected feature of a cell, one after the other."""
-    shards = lake.read(ACTIVATIONS.name, cell_partition(cell.key), columns=["feature", "position", "value"])
-    feature = shards.column("feature").to_numpy()
-    position = shards.column("position").to_numpy()
-    value = shards.column("value").to_numpy()
-    for number in cell.record.features_of(cell.key):
-        first, end = np.searchsorted(feature, number, "left"), np.searchsorted(feature, number, "right")
-        yield build_examples(
-            position[first:end], value[first:end].astype(np.float64), sample.tokens, sample.first_position(tokenizer.bos_token_id),
-            cell.settings.examples, cell.settings.seed, int(number),
-        )  # fmt: skip
+@dataclass
+class DrawnCell:
+    """What is kept of a cell while its examples stream to disk: a row per feature, and the first features for the preview."""
+
+    cell: Cell
+    texts: TokenTexts
+    outcomes: list[dict[str, object]] = field(default_factory=list)
+    previewed: list[ExampleColumns] = field(default_factory=list)
+    overlapping: list[str] = field(default_factory=list)
+    report: CellReport = field(default_factory=CellReport)
+
+    def add(self, columns: ExampleColumns) -> None:
+        """Take in the examples of the next feature."""
+        self.outcomes.append(_outcome_row(self.cell, columns))
+        self.report.outcomes[columns.outcome] += 1
+        self.report.numbers["filled_with_random"] = self.report.numbers.get("filled_with_random", 0) + columns.n_filled
+        if len(self.previewed) < PREVIEWED:
+            self.previewed.append(columns)
+        if _overlaps(columns):
+            self.overlapping.append(f"{self.cell.key} feature {columns.feature}")
 
 
-def _outcome_rows(cell: Cell, built: list[FeatureExamples]) -> pa.Table:
-    rows = [
-        {
-            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": item.feature,
-            "outcome": item.outcome, "n_windows": item.n_windows, "message": _message(item, cell),
-            "n_shown": sum(e.role == "shown" for e in item.examples),
-            "n_held_out": sum(e.role == "held_out" and e.kind == "activating" for e in item.examples),
-            "n_non_activating": sum(e.kind == "non_activating" for e in item.examples),
-        }
-        for item in built
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=FEATURE_EXAMPLES.schema)
+def _source(lake: Lake, cell: Cell, tokenizer: Tokenizer) -> CandidateSource | NeuronpediaExamples:
+    """Where the examples of a cell's dictionary come from: its activations, or the files that it was imported from."""
+    if not cell.record.has_activations:
+        return NeuronpediaExamples(cell.record, tokenizer)
+    sample = read_token_sample(lake, cell.key.dictionary)
+    return CandidateSource(lake, cell.record, sample, sample.first_position(tokenizer.bos_token_id), cell.settings)
 
 
-def _example_rows(cell: Cell, built: list[FeatureExamples], texts: TokenTexts) -> pa.Table:
-    rows = [
-        {
-            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": e.feature,
-            "example_id": e.example_id, "role": e.role, "kind": e.kind, "sampling": e.sampling, "stratum": e.stratum,
-            "row": e.row, "start": e.start, "token_ids": [max(i, NO_ID) for i in e.token_ids], "tokens": texts.tokens(e.token_ids),
-            "activations": e.activations, "max_activation": max(e.activations, default=0.0),
-        }
-        for item in built
-        for e in item.examples
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=EXAMPLES.schema)
+def _drawn(lake: Lake, cell: Cell, source: CandidateSource) -> Iterator[list[ExampleColumns]]:
+    """The examples of a cell's features, drawn from its activations, block by block."""
+    tokens, settings, seed = source.sample.tokens, cell.settings.examples, cell.settings.seed
+    counted = lake.read(FEATURE_STATISTICS.name, cell_partition(cell.key), ["feature", "kept_contexts_share"])
+    shares = dict(zip(*(counted.column(name).to_pylist() for name in ("feature", "kept_contexts_share")), strict=True))
+    features = activations_in_order(lake, cell.key, cell.record.features_of(cell.key))
+    while block := list(islice(features, BLOCK_FEATURES)):
+        draws = []
+        for feature, (positions, values) in block:
+            draw = draw_activating(positions, values, tokens, source.shape.first_position, settings, seed, feature)
+            if shares[feature] < 1:
+                draw = draw.with_blocked(blocked_positions(kept_contexts(seed, feature, shares[feature], len(tokens)), source.shape))
+            draws.append(draw)
+        yield [with_negatives(draw, candidates, tokens, settings, seed) for draw, candidates in zip(draws, source.of(draws), strict=True)]
 
 
-def _message(item: FeatureExamples, cell: Cell) -> str:
-    """What was needed and what there was, for a feature whose outcome is not ok; empty otherwise."""
-    silent = sum(e.kind == "non_activating" for e in item.examples)
-    settings, imported = cell.settings.examples, not cell.record.has_activations
+def _imported(cell: Cell, source: NeuronpediaExamples) -> Iterator[list[ExampleColumns]]:
+    """The examples of a cell's features as they were imported."""
+    yield [columns_of(item) for item in source.of_range(cell.key, cell.settings.examples, cell.settings.seed)]
+
+
+def _tables(lake: Lake, drawn: DrawnCell, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
+    """The examples of a cell, block by block, and then, beside them, the table feature_examples.
+
+    That table is whole before this one's manifest says that the cell is complete.
+    """
+    cell = drawn.cell
+    for found in blocks:
+        for columns in found:
+            drawn.add(columns)
+        yield _example_rows(cell, found, drawn.texts)
+    rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
+    lake.write(FEATURE_EXAMPLES.name, cell_partition(cell.key), FEATURE_EXAMPLES.schema, rows, cell.data_version, cell.inputs)
+
+
+def _outcome_row(cell: Cell, columns: ExampleColumns) -> dict[str, object]:
+    kinds = {f"n_{kind}": columns.negatives.count(kind) for kind in ("random", "similar", "neighbour", "token")}
     return {
-        "ok": "",
+        "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": columns.feature,
+        "outcome": columns.outcome, "n_windows": columns.n_windows, "message": _message(columns, cell),
+        "n_shown": columns.n_shown, "n_held_out": columns.n_held_out, "n_non_activating": len(columns.negatives), **kinds,
+        "n_filled_with_random": columns.n_filled,
+    }  # fmt: skip
+
+
+def _example_rows(cell: Cell, found: Sequence[ExampleColumns], texts: TokenTexts) -> pa.Table:
+    """The examples of some features as rows, built column by column."""
+    labels = [label for columns in found for label in columns.labels(cell.settings.examples.sampling)]
+    roles, kinds, samplings = zip(*labels, strict=True) if labels else ((), (), ())
+    counts = [len(columns.places) for columns in found]
+    lengths = np.concatenate([columns.places.length for columns in found])
+    strata = [stratum for columns in found for stratum in [*columns.strata.tolist(), *[None] * len(columns.negatives)]]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    token_ids = np.concatenate([columns.token_ids for columns in found])
+    activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
+    return pa.table(
+        {
+            "dictionary": _constant(cell.key.dictionary, len(labels)), "feature_range": _constant(cell.key.feature_range, len(labels)),
+            "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
+            "example_id": [name for columns in found for name in columns.example_ids],
+            "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),
+            "row": np.concatenate([columns.places.row for columns in found]).astype(np.uint32),
+            "start": np.concatenate([columns.places.start for columns in found]).astype(np.uint32),
+            "token_ids": pa.ListArray.from_arrays(offsets, pa.array(np.maximum(token_ids, NO_ID).astype(np.int32))),
+            "tokens": pa.ListArray.from_arrays(offsets, _texts(token_ids, texts)),
+            "activations": pa.ListArray.from_arrays(offsets, pa.array(activations)),
+            "max_activation": np.concatenate([columns.max_activation for columns in found]).astype(np.float32),
+        },
+        schema=EXAMPLES.schema,
+    )  # fmt: skip
+
+
+def _texts(token_ids: np.ndarray, texts: TokenTexts) -> pa.Array:
+    """The text of each token, every distinct token looked up once."""
+    lowest = int(token_ids.min(initial=0))
+    present = np.flatnonzero(np.bincount(token_ids - lowest)) if len(token_ids) else np.empty(0, dtype=np.int64)
+    place = np.zeros(int(present[-1]) + 1 if len(present) else 0, dtype=np.int32)
+    place[present] = np.arange(len(present), dtype=np.int32)
+    return pa.array(texts.tokens(present + lowest), pa.string()).take(pa.array(place[token_ids - lowest]))
+
+
+def _constant(text: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([text]))
+
+
+def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
+    return pa.array(texts, pa.string()).dictionary_encode()
+
+
+def _message(columns: ExampleColumns, cell: Cell) -> str:
+    """What was needed and what there was, for a feature that has not all that was asked for; empty otherwise."""
+    settings, imported = cell.settings.examples, not cell.record.has_activations
+    filled = {
+        kind: f"{columns.negatives.count(kind)} {kind} windows of the {count} asked for"
+        for kind, count in settings.negative_counts.items()
+        if kind != "random" and columns.negatives.count(kind) < count and not imported
+    }
+    return {
+        "ok": ", ".join(filled.values()) + (": filled with random ones" if filled else ""),
         "dead": "the import has no activation of the feature" if imported else "the feature never fires on this token sample",
-        "too_few_windows": f"{item.n_windows} activating windows, min_activating is {settings.min_activating}",
-        "too_few_silent_windows": f"{silent} silent windows of the {settings.n_non_activating} asked for"
+        "too_few_windows": f"{columns.n_windows} activating windows, min_activating is {settings.min_activating}",
+        "too_few_silent_windows": f"{len(columns.negatives)} silent windows of the {settings.n_non_activating} asked for"
         + (", the import has no more" if imported else ""),
-    }[item.outcome]
+    }[columns.outcome]
 
 
 def _highlighted(example: Example, texts: TokenTexts) -> str:
@@ -151,20 +255,25 @@ def _highlighted(example: Example, texts: TokenTexts) -> str:
     return rendering.markdown(texts.tokens(example.token_ids), rendering.marked_positions(example.activations, 0.3))
 
 
-def _overlaps(item: FeatureExamples) -> bool:
+def _overlaps(columns: ExampleColumns) -> bool:
     """Whether a token sequence is both shown and held out."""
-    shown = {e.token_ids for e in item.examples if e.role == "shown"}
-    return any(e.token_ids in shown for e in item.examples if e.role == "held_out")
+    bounds = np.cumsum([0, *columns.places.length.tolist()]).tolist()
+    texts = [columns.token_ids[first:end].tobytes() for first, end in pairwise(bounds)]
+    return not set(texts[: columns.n_shown]).isdisjoint(texts[columns.n_shown :])
 
 
-def _preview(built: list[FeatureExamples], texts: TokenTexts) -> str:
-    """For each feature its three strongest shown windows, active tokens highlighted, or its outcome."""
+def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: TokenTexts) -> str:
+    """For each feature its three strongest shown windows, active tokens highlighted, and a silent one of each kind, or its outcome."""
     rows = []
-    for item in built:
-        shown = sorted((e for e in item.examples if e.role == "shown"), key=lambda e: -max(e.activations))[:3]
-        rows += [(item.feature, round(max(e.activations), 2), _highlighted(e, texts)) for e in shown]
+    for columns in found:
+        strongest = np.argsort(-columns.max_activation[: columns.n_shown], kind="stable")[:3]
+        shown = columns.examples(settings.sampling, strongest)
+        first_of_kind = [columns.n_activating + columns.negatives.index(kind) for kind in set(columns.negatives)]
+        silent = {e.sampling: e for e in columns.examples(settings.sampling, first_of_kind)}
+        rows += [(columns.feature, round(max(e.activations), 2), _highlighted(e, texts)) for e in shown]
+        rows += [(columns.feature, f"silent, {kind}", _highlighted(e, texts)) for kind, e in sorted(silent.items())]
         if not shown:
-            rows.append((item.feature, item.outcome, f"{item.n_windows} windows"))
+            rows.append((columns.feature, columns.outcome, f"{columns.n_windows} windows"))
     return markdown_table(["feature", "peak", "window"], rows)
 
 

@@ -71,11 +71,17 @@ def everything_is_current(home: Home, keys: list[str]) -> bool:
     """Whether every partition of every stage is complete under the data version that a run would give it now."""
     from interp_assets.definitions import RANGE_STAGES
     from interp_assets.stages import stale_partitions
+    from resources.model_provider import RealModels
     from resources.weights import resolve_model_folder
 
+    encoder = home.settings.sentence_encoder
     for key in keys:
         record = home.registry.get(key)
         revision = resolve_model_folder(record.model.source, record.model.revision).revision
-        if any(stale_partitions(home.lake, record, home.settings, RANGE_STAGES, revision)):
+        stale = stale_partitions(
+            home.lake, record, home.settings, RANGE_STAGES, revision,
+            lambda: RealModels().sentence_encoder(encoder.source, encoder.revision).revision,
+        )  # fmt: skip
+        if any(stale):
             return False
     return home.warehouse.path.exists()

@@ -6,6 +6,8 @@ activations is known to be dropped or known to be silent, and is never taken for
 
 import numpy as np
 
+from interp_assets.domain.windows import WindowShape
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -38,6 +40,13 @@ def kept_contexts(seed: int, feature: int, share: float, n_rows: int) -> np.ndar
     if share >= 1:
         return np.ones(n_rows, dtype=bool)
     return context_draws(seed, feature, np.arange(n_rows)) < share
+
+
+def blocked_positions(kept: np.ndarray, shape: WindowShape) -> np.ndarray:
+    """int64, ascending: positions (row * context + place) such that every window in a context that is not `kept` holds one of them."""
+    places = np.arange(shape.first_position + shape.full_length - 1, shape.context_tokens, shape.full_length)
+    places = np.unique(np.append(places, shape.context_tokens - 1))
+    return (np.flatnonzero(~kept)[:, None] * shape.context_tokens + places[None, :]).reshape(-1)
 
 
 def _mixed(value: np.ndarray) -> np.ndarray:

@@ -8,9 +8,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from interp_assets.domain.sampling import Example, ExampleSettings, FeatureExamples, Role, equal_count_strata, sample_windows, split_windows
+from interp_assets.domain.sampling import (
+    Example,
+    ExampleColumns,
+    ExampleSettings,
+    FeatureExamples,
+    Role,
+    equal_count_strata,
+    sample_windows,
+    split_windows,
+)
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.windows import PEAK_SHARE
+from interp_assets.domain.windows import PEAK_SHARE, Places
 
 SAMPLING = "imported"
 
@@ -60,6 +69,29 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     examples += [_example(feature, "held_out", None, *item) for item in silent]
     outcome = "ok" if len(silent) == settings.n_non_activating else "too_few_silent_windows"
     return FeatureExamples(feature, tuple(examples), outcome, len(activating), maximum)
+
+
+def columns_of(item: FeatureExamples) -> ExampleColumns:
+    """The imported examples of one feature as columns."""
+    examples = item.examples
+    activating = [example for example in examples if example.kind == "activating"]
+    places = (np.array([getattr(example, name) for example in examples], dtype=np.int64) for name in ("row", "start"))
+    lengths = np.array([len(example.token_ids) for example in examples], dtype=np.int64)
+    return ExampleColumns(
+        feature=item.feature,
+        outcome=item.outcome,
+        n_windows=item.n_windows,
+        feature_max=item.max_activation,
+        n_shown=sum(example.role == "shown" for example in examples),
+        n_held_out=sum(example.role == "held_out" for example in activating),
+        places=Places(*places, lengths),
+        strata=np.array([example.stratum for example in activating], dtype=np.int64),
+        negatives=("imported",) * (len(examples) - len(activating)),
+        imported=True,
+        token_ids=np.array([token for example in examples for token in example.token_ids], dtype=np.int64),
+        activations=np.array([value for example in examples for value in example.activations]),
+        max_activation=np.array([max(example.activations) for example in examples]),
+    )
 
 
 _Cut = tuple[int, ImportedWindow]  # where the cut begins in the window as it was given, and the cut

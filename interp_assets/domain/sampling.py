@@ -4,19 +4,22 @@ Windows are made distinct as token sequences, split once into a shown and a held
 the explainer sees recurs, even as text, among what it is scored on.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
+from interp_assets.domain.negatives import NEGATIVE_KINDS, NegativeKind, first_distinct, negative_counts, random_places, window_hashes
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.windows import Windows, cell_starts, cell_windows, centred_windows, silent_windows
+from interp_assets.domain.windows import Builder, Places, Windows, WindowShape
 
 Sampling = Literal["quantiles", "top", "random", "mix"]
-Builder = Literal["centred", "cells"]
 Role = Literal["shown", "held_out"]
 Kind = Literal["activating", "non_activating"]
 ExamplesOutcome = Literal["ok", "dead", "too_few_windows", "too_few_silent_windows"]
+
+HELD_OUT_SAMPLING: Sampling = "quantiles"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class ExampleSettings:
     `sampling` draws the shown examples; held-out ones are always drawn by quantiles. `mix_top_share` is the share of "mix" that
     comes from the top. Activations below `silent_share` of the feature's own maximum count as silence: raw neurons are never
     exactly silent, so a dictionary of them needs a value such as 0.1 for non-activating windows to exist.
+
+    `non_activating` is one kind of silent window, or shares of several that sum to 1: "random" (anywhere), "similar" (nearest in
+    meaning to the shown examples), "neighbour" (where the `n_neighbours` nearest features fire), "token" (around the feature's own
+    `n_peak_tokens` heaviest tokens). What a kind lacks is made up for by random ones.
     """
 
     window_tokens: int = 32
@@ -38,13 +45,33 @@ class ExampleSettings:
     n_strata: int = 10
     mix_top_share: float = 0.2
     silent_share: float = 0.0
+    non_activating: NegativeKind | dict[NegativeKind, float] = "random"
+    n_neighbours: int = 5
+    n_peak_tokens: int = 5
+
+    def __post_init__(self) -> None:
+        negative_counts(self.non_activating, self.n_non_activating)
+
+    @property
+    def negative_counts(self) -> dict[NegativeKind, int]:
+        """How many silent windows of each kind are asked for."""
+        return negative_counts(self.non_activating, self.n_non_activating)
+
+    def asks_for(self, kind: NegativeKind) -> bool:
+        """Whether any silent window of this kind is asked for."""
+        return self.negative_counts[kind] > 0
+
+    def shape(self, context_tokens: int, first_position: int) -> WindowShape:
+        """How these settings cut windows out of rows of `context_tokens`."""
+        return WindowShape(self.builder, self.window_tokens, context_tokens, first_position)
 
 
 @dataclass(frozen=True)
 class Example:
     """A window of tokens with the feature's activations on them (0.0 where it is silent), both of the window's length.
 
-    `stratum` is the decile of an activating window's maximum among all windows of the feature (0 = strongest), None when silent.
+    `sampling` says how it was drawn: quantiles, top, random or mix if activating, else its kind of silent window. `stratum` is the
+    decile of an activating window's maximum among all windows of the feature (0 = strongest), None when silent.
     """
 
     example_id: str
@@ -65,7 +92,8 @@ class FeatureExamples:
 
     Outcomes: "dead" (no activation), "too_few_windows" (fewer than `min_activating`), both without examples;
     "too_few_silent_windows" has all activating examples and as many non-activating ones as exist; "ok" has everything asked for,
-    or, with fewer windows than `n_shown + n_held_out`, all windows in that proportion.
+    or, with fewer windows than `n_shown + n_held_out`, all windows in that proportion. `n_filled` counts the random silent windows
+    that stand in for another kind that was asked for.
     """
 
     feature: int
@@ -73,6 +101,107 @@ class FeatureExamples:
     outcome: ExamplesOutcome
     n_windows: int
     max_activation: float | None
+    n_filled: int = 0
+
+
+NO_PLACES = Places.joined([])
+
+
+@dataclass(frozen=True, eq=False)
+class ActivatingDraw:
+    """The activating side of one feature's examples, all that its silent windows depend on.
+
+    `positions` int64 and `values` float64, both [n], are its activations that count as such, ascending by position; `shape` how its
+    windows are cut. `windows` holds the drawn windows, the `n_shown` shown ones first, with their `strata`; `active_hashes` the
+    token sequences of all its windows, drawn or not. `outcome` is "ok" exactly when there are windows.
+    """
+
+    feature: int
+    outcome: ExamplesOutcome
+    n_windows: int
+    max_activation: float | None
+    positions: np.ndarray
+    values: np.ndarray
+    shape: WindowShape
+    windows: Windows
+    n_shown: int
+    strata: np.ndarray
+    active_hashes: np.ndarray
+
+    def with_blocked(self, positions: np.ndarray) -> "ActivatingDraw":
+        """The same windows, with `positions` (none of them active) counting as not silent: no silent window will contain one."""
+        everything = np.concatenate([self.positions, positions])
+        order = np.argsort(everything, kind="stable")
+        values = np.concatenate([self.values, np.zeros(len(positions))])
+        return replace(self, positions=everything[order], values=values[order])
+
+    @property
+    def active_cells(self) -> np.ndarray:
+        """int64, ascending, distinct: the fixed cells in which the feature fires."""
+        return np.unique(self.shape.cell_of(self.positions // self.shape.context_tokens, self.positions % self.shape.context_tokens))
+
+    @property
+    def shown_cells(self) -> np.ndarray:
+        """int64 [n_shown]: the fixed cell that holds the peak of each shown window."""
+        return self.shape.cell_of(self.windows.row[: self.n_shown], self.windows.peak_position[: self.n_shown])
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleColumns:
+    """The examples of one feature as columns: `n_shown` shown, then `n_held_out` held-out activating, then silent windows.
+
+    `strata` are those of the activating ones, `negatives` the kind of each silent one. `token_ids` and `activations` hold the
+    windows' tokens end to end, `max_activation` is the largest activation of each window (0.0 when silent).
+    """
+
+    feature: int
+    outcome: ExamplesOutcome
+    n_windows: int
+    feature_max: float | None
+    n_filled: int = 0
+    n_shown: int = 0
+    n_held_out: int = 0
+    places: Places = NO_PLACES
+    strata: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    negatives: tuple[NegativeKind | Literal["imported"], ...] = ()
+    imported: bool = False
+    token_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    activations: np.ndarray = field(default_factory=lambda: np.empty(0))
+    max_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def n_activating(self) -> int:
+        """Shown and held-out windows on which the feature fires."""
+        return self.n_shown + self.n_held_out
+
+    def labels(self, sampling: Sampling) -> list[tuple[Role, Kind, str]]:
+        """Role, kind and sampling of every example, where `sampling` is how the shown ones were drawn; "imported" for all of an import."""
+        how = ("imported", "imported") if self.imported else (sampling, HELD_OUT_SAMPLING)
+        shown: list[tuple[Role, Kind, str]] = [("shown", "activating", how[0])] * self.n_shown
+        held_out: list[tuple[Role, Kind, str]] = [("held_out", "activating", how[1])] * self.n_held_out
+        return [*shown, *held_out, *(("held_out", "non_activating", kind) for kind in self.negatives)]
+
+    @property
+    def example_ids(self) -> list[str]:
+        """feature/row/start of every example."""
+        return [f"{self.feature}/{row}/{start}" for row, start in zip(self.places.row.tolist(), self.places.start.tolist(), strict=True)]
+
+    def examples(self, sampling: Sampling, index: Iterable[int] | None = None) -> tuple[Example, ...]:
+        """One record per example, of all or of those at `index`."""
+        bounds = np.cumsum([0, *self.places.length.tolist()]).tolist()
+        labels = self.labels(sampling)
+        found = []
+        for i in range(len(self.places)) if index is None else index:
+            role, kind, drawn = labels[i]
+            row, start, span = int(self.places.row[i]), int(self.places.start[i]), slice(bounds[i], bounds[i + 1])
+            found.append(
+                Example(
+                    f"{self.feature}/{row}/{start}", self.feature, role, kind, drawn,
+                    int(self.strata[i]) if kind == "activating" else None, row, start,
+                    tuple(self.token_ids[span].tolist()), tuple(self.activations[span].tolist()),
+                )
+            )  # fmt: skip
+        return tuple(found)
 
 
 def build_examples(
@@ -83,49 +212,111 @@ def build_examples(
     settings: ExampleSettings,
     run_seed: int,
     feature: int,
+    candidates: Mapping[NegativeKind, Places] | None = None,
 ) -> FeatureExamples:
-    """All examples of one feature, shown then held-out then non-activating.
+    """All examples of one feature, shown then held-out then non-activating: `draw_activating`, then `with_negatives`."""
+    draw = draw_activating(feature_positions, feature_values, token_rows, first_position, settings, run_seed, feature)
+    found = with_negatives(draw, candidates or {}, token_rows, settings, run_seed)
+    examples = found.examples(settings.sampling)
+    return FeatureExamples(feature, examples, found.outcome, found.n_windows, found.feature_max, found.n_filled)
+
+
+def draw_activating(
+    feature_positions: np.ndarray,
+    feature_values: np.ndarray,
+    token_rows: np.ndarray,
+    first_position: int,
+    settings: ExampleSettings,
+    run_seed: int,
+    feature: int,
+) -> ActivatingDraw:
+    """The shown and the held-out activating windows of one feature.
 
     `feature_positions` [n] ascending, row · context + position; `feature_values` [n] > 0; `token_rows` [rows, context];
     `first_position` is 1 where rows begin with BOS (no window contains it), else 0.
     """
-    context_tokens = token_rows.shape[1]
+    shape = settings.shape(token_rows.shape[1], first_position)
     positions, values = np.asarray(feature_positions, dtype=np.int64), np.asarray(feature_values, dtype=np.float64)
-    usable = (values > 0) & (positions % context_tokens >= first_position)
+    usable = (values > 0) & (positions % shape.context_tokens >= first_position)
     positions, values = positions[usable], values[usable]
-    if len(values) == 0:
-        return FeatureExamples(feature, (), "dead", 0, None)
-    maximum = float(values.max())
-    loud = values >= settings.silent_share * maximum
-    positions, values = positions[loud], values[loud]
-    row, position = positions // context_tokens, positions % context_tokens
-
-    build = centred_windows if settings.builder == "centred" else cell_windows
-    windows = build(row, position, values, settings.window_tokens, context_tokens, first_position)
+    maximum = float(values.max()) if len(values) else None
+    if maximum is not None:
+        loud = values >= settings.silent_share * maximum
+        positions, values = positions[loud], values[loud]
+    windows = shape.windows(positions // shape.context_tokens, positions % shape.context_tokens, values)
     hashes = window_hashes(windows.row, windows.start, windows.length, token_rows)
-    distinct = _strongest_of_equal_text(windows, hashes)
-    active_hashes, windows = hashes, windows.take(distinct)
-    if len(windows) < max(settings.min_activating, 2):
-        return FeatureExamples(feature, (), "too_few_windows", len(windows), maximum)
-
-    examples: list[Example] = []
+    windows = windows.take(_strongest_of_equal_text(windows, hashes))
+    n_windows = len(windows)
+    enough = n_windows >= max(settings.min_activating, 2)
+    outcome: ExamplesOutcome = "dead" if maximum is None else "ok" if enough else "too_few_windows"
     strata = equal_count_strata(windows.max_activation, settings.n_strata)
-    split_rng, silent_rng = generator(run_seed, feature, "split"), generator(run_seed, feature, "silent")
-    shown_pool, held_out_pool = split_windows(strata, settings.n_shown, settings.n_held_out, split_rng)
-    draws: tuple[tuple[Role, np.ndarray, int, Sampling], ...] = (
-        ("shown", shown_pool, settings.n_shown, settings.sampling),
-        ("held_out", held_out_pool, settings.n_held_out, "quantiles"),
+    picks: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * 2
+    if outcome == "ok":
+        shown_pool, held_out_pool = split_windows(strata, settings.n_shown, settings.n_held_out, generator(run_seed, feature, "split"))
+        draws: tuple[tuple[Role, np.ndarray, int, Sampling], ...] = (
+            ("shown", shown_pool, settings.n_shown, settings.sampling),
+            ("held_out", held_out_pool, settings.n_held_out, HELD_OUT_SAMPLING),
+        )
+        picks = [
+            sample_windows(
+                pool, strata, windows.max_activation, count, sampling, settings, generator(run_seed, feature, f"sample {role}")
+            )
+            for role, pool, count, sampling in draws
+        ]  # fmt: skip
+    picked = np.concatenate(picks)
+    return ActivatingDraw(
+        feature, outcome, n_windows, maximum, positions, values, shape, windows.take(picked), len(picks[0]), strata[picked], hashes
+    )  # fmt: skip
+
+
+def with_negatives(
+    draw: ActivatingDraw,
+    candidates: Mapping[NegativeKind, Places],
+    token_rows: np.ndarray,
+    settings: ExampleSettings,
+    run_seed: int,
+) -> ExampleColumns:
+    """The activating windows of `draw` and silent ones beside them, all distinct in text.
+
+    `candidates` offers the kinds other than "random", each best first and silent; what a kind asked for does not offer is filled
+    with random windows and counted in `n_filled`.
+    """
+    if draw.outcome != "ok":
+        return ExampleColumns(draw.feature, draw.outcome, draw.n_windows, draw.max_activation)
+    taken, parts = draw.active_hashes, []
+    kinds: list[NegativeKind] = []
+    missing = 0
+    for kind in NEGATIVE_KINDS[1:]:
+        count = settings.negative_counts[kind]
+        if count == 0:
+            continue
+        found, hashes = first_distinct(candidates.get(kind, NO_PLACES), count, taken, token_rows)
+        taken = np.concatenate([taken, hashes])
+        parts.append(found)
+        kinds.extend(kind for _ in range(len(found)))
+        missing += count - len(found)
+    n_random = settings.negative_counts["random"] + missing
+    rng = generator(run_seed, draw.feature, "silent")
+    filling, _ = random_places(draw.positions, token_rows, taken, n_random, draw.shape, rng)
+    kinds.extend("random" for _ in range(len(filling)))
+    windows = Places(draw.windows.row, draw.windows.start, draw.windows.length)
+    places = Places.joined([windows, *parts, filling])
+    token_ids, activations = _contents(places, draw, token_rows)
+    return ExampleColumns(
+        feature=draw.feature,
+        outcome="ok" if len(kinds) == settings.n_non_activating else "too_few_silent_windows",
+        n_windows=draw.n_windows,
+        feature_max=draw.max_activation,
+        n_filled=max(len(filling) - settings.negative_counts["random"], 0),
+        n_shown=draw.n_shown,
+        n_held_out=len(windows) - draw.n_shown,
+        places=places,
+        strata=draw.strata,
+        negatives=tuple(kinds),
+        token_ids=token_ids,
+        activations=activations,
+        max_activation=np.concatenate([draw.windows.max_activation, np.zeros(len(kinds))]),
     )
-    cut = _Cutter(feature, positions, values, token_rows)
-    for role, pool, count, sampling in draws:
-        rng = generator(run_seed, feature, f"sample {role}")
-        for i in sample_windows(pool, strata, windows.max_activation, count, sampling, settings, rng):
-            place = (int(windows.row[i]), int(windows.start[i]), int(windows.length[i]))
-            examples.append(cut.example(place, role, "activating", sampling, int(strata[i])))
-    silent = draw_silent(row, position, token_rows, active_hashes, first_position, settings, silent_rng)
-    examples += [cut.example(place, "held_out", "non_activating", "random", None) for place in silent]
-    outcome = "ok" if len(silent) == settings.n_non_activating else "too_few_silent_windows"
-    return FeatureExamples(feature, tuple(examples), outcome, len(windows), maximum)
 
 
 def equal_count_strata(max_activation: np.ndarray, n_strata: int) -> np.ndarray:
@@ -179,62 +370,6 @@ def sample_windows(
     return drawn[np.argsort(-max_activation[drawn], kind="stable")]
 
 
-def draw_silent(
-    row: np.ndarray,
-    position: np.ndarray,
-    token_rows: np.ndarray,
-    taken_hashes: np.ndarray,
-    first_position: int,
-    settings: ExampleSettings,
-    rng: np.random.Generator,
-) -> list[tuple[int, int, int]]:
-    """(row, start, length) of at most `n_non_activating` windows without an activation, uniform and without replacement.
-
-    Token sequences are distinct from each other and from `taken_hashes`. Fewer come back when fewer exist. With the "cells"
-    builder the candidates are the silent cells.
-    """
-    n_rows, context_tokens = token_rows.shape
-    if settings.builder == "cells":
-        starts = cell_starts(settings.window_tokens, context_tokens, first_position)
-        silent = np.ones((n_rows, len(starts)), dtype=bool)
-        silent[row, (position - first_position) // settings.window_tokens] = False
-        run_row, cell = np.nonzero(silent)
-        run_start, run_count = starts[cell], np.ones(len(cell), dtype=np.int64)
-    else:
-        run_row, run_start, run_count = silent_windows(row, position, n_rows, settings.window_tokens, context_tokens, first_position)
-    ends = np.cumsum(run_count)
-    total = int(ends[-1]) if len(ends) else 0
-    drawn = min(total, 2 * settings.n_non_activating)
-    while True:
-        number = rng.choice(total, size=drawn, replace=False) if drawn else np.empty(0, dtype=np.int64)
-        run = np.searchsorted(ends, number, side="right")
-        rows, starts = run_row[run], run_start[run] + number - (ends[run] - run_count[run])
-        lengths = np.minimum(settings.window_tokens, context_tokens - starts)
-        hashes = window_hashes(rows, starts, lengths, token_rows)
-        _, first = np.unique(hashes, return_index=True)
-        kept = np.sort(first)
-        kept = kept[~np.isin(hashes[kept], taken_hashes)][: settings.n_non_activating]
-        if len(kept) == settings.n_non_activating or drawn == total:
-            return [(int(rows[i]), int(starts[i]), int(lengths[i])) for i in kept]
-        drawn = min(total, 4 * drawn)
-
-
-def window_hashes(row: np.ndarray, start: np.ndarray, length: np.ndarray, token_rows: np.ndarray) -> np.ndarray:
-    """uint64 [n]: equal token sequences have equal hashes.
-
-    Unequal ones collide with a chance of 2^-64 a pair, which would drop a window, never let a repeated text through.
-    """
-    n, longest = len(row), int(length.max()) if len(length) else 0
-    offset = np.arange(longest)
-    inside = offset < length[:, None]
-    column = np.where(inside, start[:, None] + offset, 0)
-    tokens = token_rows[row[:, None], column].astype(np.uint64) if n else np.empty((0, longest), dtype=np.uint64)
-    weights = np.random.Generator(np.random.PCG64(0)).integers(1, 2**64 - 1, size=longest, dtype=np.uint64) | np.uint64(1)
-    mixed = (tokens + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(29)
-    return (np.where(inside, mixed, np.uint64(0)) * weights).sum(axis=1, dtype=np.uint64)
-
-
 def _strongest_of_equal_text(windows: Windows, hashes: np.ndarray) -> np.ndarray:
     """Indices, ascending, of the windows left when of those with the same tokens only the strongest is kept."""
     order = np.argsort(-windows.max_activation, kind="stable")
@@ -242,30 +377,14 @@ def _strongest_of_equal_text(windows: Windows, hashes: np.ndarray) -> np.ndarray
     return np.sort(order[first])
 
 
-@dataclass(frozen=True)
-class _Cutter:
-    """Cuts examples of one feature out of the token rows."""
-
-    feature: int
-    positions: np.ndarray
-    values: np.ndarray
-    token_rows: np.ndarray
-
-    def example(
-        self,
-        place: tuple[int, int, int],
-        role: Role,
-        kind: Kind,
-        sampling: str,
-        stratum: int | None,
-    ) -> Example:
-        row, start, length = place
-        begin = row * self.token_rows.shape[1] + start
-        low, high = np.searchsorted(self.positions, [begin, begin + length])
-        activations = np.zeros(length)
-        activations[self.positions[low:high] - begin] = self.values[low:high]
-        tokens = self.token_rows[row, start : start + length]
-        identity = f"{self.feature}/{row}/{start}"
-        return Example(
-            identity, self.feature, role, kind, sampling, stratum, row, start, tuple(tokens.tolist()), tuple(activations.tolist())
-        )
+def _contents(places: Places, draw: ActivatingDraw, token_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and activations (0.0 in silence) of the places, end to end."""
+    begin = places.row * draw.shape.context_tokens + places.start
+    offset = np.concatenate([[0], np.cumsum(places.length)])
+    tokens = token_rows.ravel()[np.arange(offset[-1]) + np.repeat(begin - offset[:-1], places.length)]
+    low, high = np.searchsorted(draw.positions, begin), np.searchsorted(draw.positions, begin + places.length)
+    held = high - low
+    source = np.arange(held.sum()) + np.repeat(low - (np.cumsum(held) - held), held)
+    activations = np.zeros(offset[-1])
+    activations[draw.positions[source] - np.repeat(begin - offset[:-1], held)] = draw.values[source]
+    return tokens, activations

@@ -33,7 +33,8 @@ class Explanation:
 class TrialItem:
     """One thing to judge within a trial, with its hidden answer. `stratum` is the decile (0 = strongest) of an activating window.
 
-    `variant` names how the item was made, such as "activating", "random" or "active".
+    `variant` names how the item was made: "activating", a kind of silent window ("random", "similar", "neighbour", "token"), or
+    "active" for misplaced marks.
     """
 
     example_id: str

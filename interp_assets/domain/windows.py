@@ -6,8 +6,11 @@ else 0.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+Builder = Literal["centred", "cells"]
 
 PEAK_SHARE = 0.75  # where a centred window holds its peak: more is seen of what led up to it than of what followed
 
@@ -34,6 +37,70 @@ class Windows:
         return Windows(*(array[index] for array in (self.row, self.start, self.length, self.peak_position, self.max_activation)))
 
 
+@dataclass(frozen=True)
+class Places:
+    """n runs of consecutive tokens, positions [start, start + length) of a row each; every field is int64 [n], lengths > 0."""
+
+    row: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: np.ndarray) -> "Places":
+        """The places at `index`, in its order."""
+        return Places(self.row[index], self.start[index], self.length[index])
+
+    @staticmethod
+    def joined(parts: "list[Places]") -> "Places":
+        """All places of `parts`, in order; no parts: no places."""
+        fields = ([getattr(part, name) for part in parts] for name in ("row", "start", "length"))
+        return Places(*(np.concatenate([np.empty(0, dtype=np.int64), *arrays]) for arrays in fields))
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """How windows are cut out of rows of `context_tokens`: by which builder, how long, and from which position on."""
+
+    builder: Builder
+    window_tokens: int
+    context_tokens: int
+    first_position: int = 0
+
+    @property
+    def full_length(self) -> int:
+        """Tokens of a window that no end of a row cuts short."""
+        return min(self.window_tokens, self.context_tokens - self.first_position)
+
+    def windows(self, row: np.ndarray, position: np.ndarray, value: np.ndarray) -> Windows:
+        """The windows of a feature by this builder: see `centred_windows` and `cell_windows`."""
+        build = centred_windows if self.builder == "centred" else cell_windows
+        return build(row, position, value, self.window_tokens, self.context_tokens, self.first_position)
+
+    def around(self, row: np.ndarray, position: np.ndarray) -> Places:
+        """The window [n] that a lone activation at each (row, position) would get."""
+        if self.builder == "centred":
+            lead = int(self.window_tokens * PEAK_SHARE)
+            start = np.clip(position - lead, self.first_position, self.context_tokens - self.full_length)
+            return Places(row, start, np.full(len(row), self.full_length))
+        return self.cells_at(self.cell_of(row, position))
+
+    @property
+    def cells_per_row(self) -> int:
+        """Fixed cells that a row is cut into, the short one at its end counted."""
+        return len(cell_starts(self.window_tokens, self.context_tokens, self.first_position))
+
+    def cell_of(self, row: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """Number [n] of the fixed cell that holds each (row, position): row · cells_per_row + cell of the row, whatever the builder."""
+        return row * self.cells_per_row + (position - self.first_position) // self.window_tokens
+
+    def cells_at(self, cell: np.ndarray) -> Places:
+        """The cells of these numbers; the last of a row is shorter where the window does not divide the row."""
+        start = self.first_position + cell % self.cells_per_row * self.window_tokens
+        return Places(cell // self.cells_per_row, start, np.minimum(self.window_tokens, self.context_tokens - start))
+
+
 def centred_windows(
     row: np.ndarray, position: np.ndarray, value: np.ndarray, window_tokens: int, context_tokens: int, first_position: int = 0
 ) -> Windows:
@@ -46,11 +113,12 @@ def centred_windows(
     """
     row, position, value = _usable(row, position, value, first_position)
     key = row * (context_tokens + window_tokens) + position  # firings of different rows are never within a window of each other
-    chosen = _separated_peaks(key, value, window_tokens)
+    ranks = _ranks(key, value)
+    chosen = _separated_peaks(key, ranks[0], window_tokens)
     length = min(window_tokens, context_tokens - first_position)
     lead = int(window_tokens * PEAK_SHARE)
     start = np.clip(position[chosen] - lead, first_position, context_tokens - length)
-    return _windows_at(row[chosen], start, np.full(len(chosen), length), key, position, value, key[chosen] - position[chosen])
+    return _windows_at(row[chosen], start, np.full(len(chosen), length), key, position, value, key[chosen] - position[chosen], ranks)
 
 
 def cell_windows(
@@ -66,7 +134,8 @@ def cell_windows(
     start = first_position + cell % n_cells * window_tokens
     length = np.minimum(window_tokens, context_tokens - start)
     stride = context_tokens + window_tokens
-    return _windows_at(cell // n_cells, start, length, row * stride + position, position, value, cell // n_cells * stride)
+    key = row * stride + position
+    return _windows_at(cell // n_cells, start, length, key, position, value, cell // n_cells * stride, _ranks(key, value))
 
 
 def cell_starts(window_tokens: int, context_tokens: int, first_position: int = 0) -> np.ndarray:
@@ -83,15 +152,17 @@ def silent_windows(
     window uniformly without listing them. Costs memory in activations plus rows, not in tokens.
     """
     length = min(window_tokens, context_tokens - first_position)
-    rows = np.arange(n_rows, dtype=np.int64)
-    stop_row = np.concatenate([np.asarray(row, dtype=np.int64), rows])
-    stop_position = np.concatenate([np.asarray(position, dtype=np.int64), np.full(n_rows, context_tokens, dtype=np.int64)])
-    order = np.lexsort((stop_position, stop_row))
-    stop_row, stop_position = stop_row[order], stop_position[order]
-    begin = np.roll(stop_position, 1) + 1
-    is_first_of_row = np.concatenate([[True], stop_row[1:] != stop_row[:-1]])[: len(stop_row)]
-    begin[is_first_of_row] = first_position
-    begin = np.maximum(begin, first_position)
+    key = np.asarray(row, dtype=np.int64) * context_tokens + np.asarray(position, dtype=np.int64)
+    row_end = np.arange(1, n_rows + 1, dtype=np.int64) * context_tokens
+    stops = np.searchsorted(key, row_end) + np.arange(n_rows)  # where the ends of rows come to stand among the activations
+    is_end = np.zeros(len(key) + n_rows, dtype=bool)
+    is_end[stops] = True
+    stop = np.empty(len(is_end), dtype=np.int64)
+    stop[is_end], stop[~is_end] = row_end, key
+    stop_row = np.cumsum(is_end) - is_end
+    stop_position = stop - stop_row * context_tokens
+    begin = np.full(len(stop), first_position, dtype=np.int64)
+    begin[1:] = np.where(is_end[:-1], first_position, np.maximum(stop_position[:-1] + 1, first_position))
     count = stop_position - begin - length + 1
     kept = count > 0
     return stop_row[kept], begin[kept], count[kept]
@@ -104,13 +175,12 @@ def _usable(row: np.ndarray, position: np.ndarray, value: np.ndarray, first_posi
     return row.astype(np.int64), position.astype(np.int64), value.astype(np.float64)
 
 
-def _separated_peaks(key: np.ndarray, value: np.ndarray, separation: int) -> np.ndarray:
+def _separated_peaks(key: np.ndarray, rank: np.ndarray, separation: int) -> np.ndarray:
     """Indices, ascending, of the greedy choice of strongest first with every two keys at least `separation` apart.
 
     In rounds: whoever is the strongest of its neighbourhood is chosen, and its neighbours are out. As being a neighbour is mutual
     this gives exactly the greedy choice, in a handful of vectorised rounds instead of one step per activation.
     """
-    rank = _ranks(key, value)[0]
     alive = np.arange(len(key))
     chosen: list[np.ndarray] = []
     while len(alive):
@@ -132,11 +202,12 @@ def _windows_at(
     position: np.ndarray,
     value: np.ndarray,
     row_key: np.ndarray,
+    ranks: tuple[np.ndarray, np.ndarray],
 ) -> Windows:
     """Windows with their strongest token looked up; each must hold an activation. `row_key` [n] is the key of position 0."""
     low = np.searchsorted(key, row_key + start, side="left")
     high = np.searchsorted(key, row_key + start + length, side="left")
-    rank, by_rank = _ranks(key, value)
+    rank, by_rank = ranks
     peak = by_rank[_range_min(rank, low, high)]
     return Windows(row, start, length, position[peak], value[peak])
 

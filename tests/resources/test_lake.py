@@ -32,6 +32,15 @@ def test_what_is_written_comes_back_with_its_manifest(tmp_path: Path) -> None:
     assert (tmp_path / "t" / "dictionary=m%2F09%2Fa" / "feature_range=00of16" / "part-0.parquet").exists()
 
 
+def test_rows_come_in_batches_and_a_missing_partition_is_named(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), 1)
+    lake.write("t", CELL, SCHEMA, rows(1, 2, 3, 4, 5), "v1")
+    batches = list(lake.batches("t", CELL, ["feature"], 2))
+    assert [batch.column("feature").to_pylist() for batch in batches] == [[1, 2], [3, 4], [5]] and batches[0].num_columns == 1
+    with pytest.raises(LakeError, match="no complete u"):
+        next(lake.batches("u", CELL))
+
+
 def test_no_rows_is_a_complete_partition(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), 1)
     assert lake.write("t", CELL, SCHEMA, rows(), "v1").rows == 0

@@ -75,8 +75,9 @@ def plan(
         positives = list(zip(activating, marks, strict=True))
         negatives = list(zip(silent, dealt_marks(marks, [len(example.token_ids) for example in silent], rng), strict=True))
     items = []
-    for truth, variant, group in ((True, "activating", positives), (False, settings.fuzzing_negatives, negatives)):
+    for truth, group in ((True, positives), (False, negatives)):
         for example, mask in group:
+            variant = "activating" if truth else "active" if example.kind == "activating" else example.sampling
             item = TrialItem(example.example_id, truth, example.stratum if truth else None, variant)
             items.append((item, mark_tokens(token_strings(example.token_ids, token_texts), mask)))
     return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, explanation, items, settings, run_seed)
