@@ -35,12 +35,12 @@ def neighbours_version(settings: StageSettings, activations: str) -> str:
     return fingerprint(NEIGHBOURS_CODE_VERSION, settings.neighbours, activations)
 
 
-def embeddings_version(settings: StageSettings, sample: str, encoder_revision: Callable[[], str]) -> str:
+def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample: str, encoder_revision: Callable[[], str]) -> str:
     """Content address of the window embeddings that a dictionary's examples need; NO_EMBEDDINGS when they need none.
 
     Equal for two dictionaries on one sample with windows of one length. The encoder is looked up only where it is needed.
     """
-    if not settings.examples.asks_for("similar"):
+    if not record.has_activations or not settings.examples.asks_for("similar"):
         return NO_EMBEDDINGS
     return fingerprint(EMBEDDINGS_CODE_VERSION, sample, settings.examples.window_tokens, encoder_revision())
 
@@ -120,7 +120,7 @@ def stale_partitions(
         return
     for name, table, version_ in (
         ("feature_neighbours", FEATURE_NEIGHBOURS, neighbours_version(settings, version)),
-        ("window_embeddings", DICTIONARY_EMBEDDINGS, embeddings_version(settings, sample, encoder_revision)),
+        ("window_embeddings", DICTIONARY_EMBEDDINGS, embeddings_version(record, settings, sample, encoder_revision)),
     ):
         if not lake.is_current(table.name, {"dictionary": record.key}, version_):
             yield f"{name} {record.key}"

@@ -166,9 +166,10 @@ class Lake:
     def batches(
         self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, batch_rows: int = 1 << 20
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of a complete partition in order, at most `batch_rows` at a time. Raises `LakeError` when it is not there."""
-        self.require(table, partition)
-        with self.fs.open(f"{self.path(table, partition)}/{PART}", "rb") as file, pq.ParquetFile(file) as parquet:
+        """Rows of a complete partition in order, at most `batch_rows` at a time. Raises as `read` does."""
+        path = f"{self.path(table, partition)}/{PART}"
+        with self._withdrawn_if_damaged(self.require(table, partition), path), self.fs.open(path, "rb") as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
             yield from parquet.iter_batches(batch_rows, columns=None if columns is None else list(columns))
 
     def require(self, table: str, partition: Mapping[str, str]) -> Manifest:

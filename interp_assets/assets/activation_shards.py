@@ -20,6 +20,9 @@ from resources.activation_spill import ActivationSpill
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 
+PREVIEWED_FEATURES = 20
+PREVIEWED_COLUMNS = ["feature", "firing_count", "token_density", "max_activation", "top_tokens", "kept_contexts_share"]
+
 
 @dg.asset(
     deps=["token_sample"],
@@ -97,7 +100,7 @@ def activation_shards(
             spill.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
-        check_results=_report(context, lake, registry),
+        check_results=_report(context, lake, registry, settings),
     )
 
 
@@ -110,31 +113,36 @@ def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None
             lake.write(table.name, partition, table.schema, table.schema.empty_table(), version, {DICTIONARY_SAMPLES.name: sample_version})
 
 
-def _report(context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryRegistry) -> list[dg.AssetCheckResult]:
+def _report(
+    context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryRegistry, settings: PlatformSettings
+) -> list[dg.AssetCheckResult]:
     """Metadata of every dictionary of the run, and the checks over all of them."""
     disagreeing: list[str] = []
     mostly_dead: list[str] = []
     for key in context.partition_keys:
-        rows, size, counted, densities, lines, dead = 0, 0, 0, [], [], 0
+        rows, size, counted, capped, densities, lines, dead = 0, 0, 0, 0, [], [], 0
         for feature_range in FEATURE_RANGE_KEYS:
             partition = {"dictionary": key, "feature_range": feature_range}
             manifest = lake.require(ACTIVATIONS.name, partition)
             rows, size = rows + manifest.rows, size + manifest.bytes
-            for row in lake.read(FEATURE_STATISTICS.name, partition).to_pylist():
-                counted += row["firing_count"]
-                dead += row["firing_count"] == 0
-                densities.append(row["token_density"])
-                lines.append((row["feature"], row["firing_count"], row["token_density"], row["max_activation"], _tokens(row["top_tokens"])))
-        if counted != rows:
-            disagreeing.append(f"{key}: statistics count {counted}, shards hold {rows}")
+            found = lake.read(FEATURE_STATISTICS.name, partition, columns=PREVIEWED_COLUMNS)
+            firing, share = (found.column(name).to_numpy() for name in ("firing_count", "kept_contexts_share"))
+            counted += int(firing[share == 1].sum())
+            capped += int((share < 1).sum())
+            dead += int((firing == 0).sum())
+            densities += found.column("token_density").to_pylist()
+            lines += [_line(row) for row in found.slice(0, PREVIEWED_FEATURES - len(lines)).to_pylist()]
+        cap = settings.stage_settings(registry.get(key).stages).harvest.max_activations or 0
+        if not counted <= rows <= counted + capped * cap:
+            disagreeing.append(f"{key}: statistics count {counted} and {capped} features of at most {cap}, shards hold {rows}")
         if dead > len(densities) / 2:
             mostly_dead.append(f"{key}: {dead} of {len(densities)} features never fire")
         plot = distribution_plot({key: densities}, "share of tokens on which a feature fires", "Activation density", log_x=True)
-        table = markdown_table(["feature", "firings", "density", "max", "top tokens"], lines[:20])
+        table = markdown_table(["feature", "firings", "density", "max", "top tokens"], lines)
         context.add_asset_metadata(
             {
                 "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
-                "features": len(densities), "dead_features": dead,
+                "features": len(densities), "dead_features": dead, "capped_features": capped,
                 "activation_density": markdown(plot), "preview": markdown(table),
                 "path": dg.MetadataValue.path(lake.path(ACTIVATIONS.name, {"dictionary": key})),
             },
@@ -151,5 +159,6 @@ def _report(context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryR
     ]
 
 
-def _tokens(top: list[dict]) -> str:
-    return " ".join(f"`{entry['token'].strip() or '␣'}`" for entry in top[:6])
+def _line(row: dict) -> tuple:
+    top = " ".join(f"`{entry['token'].strip() or '␣'}`" for entry in row["top_tokens"][:6])
+    return row["feature"], row["firing_count"], row["token_density"], row["max_activation"], top

@@ -162,7 +162,8 @@ def _drawn(lake: Lake, cell: Cell, source: CandidateSource) -> Iterator[list[Exa
 
 def _imported(cell: Cell, source: NeuronpediaExamples) -> Iterator[list[ExampleColumns]]:
     """The examples of a cell's features as they were imported."""
-    yield [columns_of(item) for item in source.of_range(cell.key, cell.settings.examples, cell.settings.seed)]
+    if found := source.of_range(cell.key, cell.settings.examples, cell.settings.seed):
+        yield [columns_of(item) for item in found]
 
 
 def _tables(lake: Lake, drawn: DrawnCell, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:

@@ -16,7 +16,7 @@ from interp_assets.reporting import column_schema, markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
 from interp_assets.settings import PlatformSettings, fingerprint
 from interp_assets.stages import EMBEDDINGS_CODE_VERSION, NO_EMBEDDINGS, embeddings_version
-from interp_assets.tables import DICTIONARY_EMBEDDINGS, WINDOW_EMBEDDINGS
+from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
@@ -64,16 +64,16 @@ def window_embeddings(
         for key in context.partition_keys:
             record = registry.get(key)
             examples = settings.stage_settings(record.stages)
-            sample = read_token_sample(lake, key)
-            version = versions[key] = embeddings_version(examples, sample.sample, lambda: found_encoder().revision)
+            sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": key}, columns=["sample"]).column(0)[0].as_py()
+            version = versions[key] = embeddings_version(record, examples, sample, lambda: found_encoder().revision)
             row: dict[str, Any] = {
-                "dictionary": key, "sample": sample.sample, "embeddings": None, "encoder": None,
+                "dictionary": key, "sample": sample, "embeddings": None, "encoder": None,
                 "window_tokens": examples.examples.window_tokens, "n_cells": 0, "outcome": "not_asked",
             }  # fmt: skip
             report: dict[str, Any] = {"dagster/partition_row_count": 0, "preview": markdown(NOT_ASKED)}
             if version != NO_EMBEDDINGS:
                 tokenizer = models.tokenizer(record.model.source, record.model.revision)
-                cells = SampleCells(sample, tokenizer, examples.examples.window_tokens)
+                cells = SampleCells(read_token_sample(lake, key), tokenizer, examples.examples.window_tokens)
                 report = _embedded(context, lake, version, cells, found_encoder())
                 name = f"{source.source} {found_encoder().revision}"
                 row.update(embeddings=version, encoder=name, n_cells=len(cells), outcome="ok")

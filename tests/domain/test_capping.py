@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_assets.domain.capping import context_draws, kept_contexts, kept_share
+from interp_assets.domain.capping import blocked_positions, context_draws, kept_contexts, kept_share
+from interp_assets.domain.windows import WindowShape
 
 
 def test_draws_are_those_of_splitmix64() -> None:
@@ -38,3 +39,17 @@ def test_as_many_whole_contexts_are_kept_as_the_cap_allows(counts: list[int], ca
         dropped = np.flatnonzero(~kept & (array > 0))
         next_one = dropped[np.argmin(draws[dropped])]
         assert array[kept].sum() + array[next_one] > cap
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=6), st.integers(1, 12), st.integers(2, 12), st.integers(0, 1))
+def test_every_window_of_a_dropped_context_holds_a_blocked_position_and_no_kept_one_does(
+    kept: list[bool], window_tokens: int, context_tokens: int, first: int
+) -> None:
+    shape = WindowShape("cells", window_tokens, context_tokens, first)
+    blocked = set(blocked_positions(np.array(kept), shape).tolist())
+    for row, is_kept in enumerate(kept):
+        cells = [(start, min(window_tokens, context_tokens - start)) for start in range(first, context_tokens, window_tokens)]
+        sliding = [(start, shape.full_length) for start in range(first, context_tokens - shape.full_length + 1)]
+        for start, length in cells + sliding:
+            inside = {row * context_tokens + place for place in range(start, start + length)} & blocked
+            assert not inside if is_kept else inside

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import dagster as dg
 import pyarrow.compute as pc
 import pytest
-from installation import KEY, Installation
+from installation import KEY, STAGES, Installation
 
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.settings import UserError
@@ -228,3 +228,25 @@ def test_a_failing_question_fails_alone_and_only_it_is_asked_again(installation:
     installation.run("explanations/max_act")
     assert installation.models.asked == asked + 1
     assert dict(rows(installation, outcomes)) == {**{k: v for k, v in first.items() if k != "model_error"}, "ok": first["ok"] + 1}
+
+
+def test_a_cap_keeps_whole_contexts_exact_statistics_and_true_silence(finished: Installation, installation: Installation) -> None:
+    cap = 1000
+    installation.register(installation.record(stages={**STAGES, "harvest": {"max_activations": cap}}))
+    installation.run_all()
+    counted = "SELECT feature, firing_count, max_activation, kept_contexts_share FROM feature_statistics ORDER BY feature"
+    full, capped = rows(finished, counted), rows(installation, counted)
+    assert [row[:3] for row in full] == [row[:3] for row in capped]
+    over = {feature for feature, count, *_ in full if count > cap}
+    assert {feature for feature, *_, share in capped if share < 1} == over and over
+    kept_of = f"SELECT feature, count(*), sum(value::DOUBLE) FROM activations WHERE feature IN ({', '.join(map(str, over))}) GROUP BY 1"
+    assert all(0.7 * cap < n <= cap for _, n, _ in rows(installation, kept_of))
+    # What is kept of a context is all of it, and silent windows are silent in the full store.
+    contexts = "SELECT feature, position // 64, count(*) FROM activations GROUP BY 1, 2"
+    everything = {(feature, row): n for feature, row, n in rows(finished, contexts)}
+    assert all(everything[feature, row] == n for feature, row, n in rows(installation, contexts))
+    firing = {(feature, position) for feature, position in rows(finished, "SELECT feature, position FROM activations")}
+    silent = rows(installation, "SELECT feature, row, start, len(token_ids) FROM examples WHERE kind = 'non_activating'")
+    assert {feature for feature, *_ in silent} & over
+    for feature, row, start, length in silent:
+        assert not any((feature, row * 64 + place) in firing for place in range(start, start + length))
