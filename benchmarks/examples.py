@@ -23,9 +23,9 @@ import pyarrow as pa
 from interp_assets.assets.examples import examples
 from interp_assets.definitions import definitions
 from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.harvest import ROW_GROUP_ROWS, WRITER_OPTIONS, _batches
 from interp_assets.home import Home
 from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.shards import ROW_GROUP_ROWS, WRITER_OPTIONS, activation_tables
 from interp_assets.tables import (
     ACTIVATIONS,
     DICTIONARY_EMBEDDINGS,
@@ -86,7 +86,7 @@ def synthesise(lake_url: str, record: DictionaryRecord, n_tokens: int, per_featu
         feature = np.repeat(features, [len(p) for p in positions])
         value = (rng.exponential(1.0, len(feature)) + 0.01).astype(np.float16)
         cell = {"dictionary": KEY, "feature_range": feature_range}
-        batches = _batches(KEY, feature, np.concatenate(positions), value)
+        batches = activation_tables(KEY, (feature, np.concatenate(positions), value))
         lake.write(ACTIVATIONS.name, cell, ACTIVATIONS.schema, batches, "a", {}, WRITER_OPTIONS, ROW_GROUP_ROWS)
     width, n = record.width, 16
     feature, rank = np.repeat(np.arange(width, dtype=np.uint32), n), np.tile(np.arange(n, dtype=np.uint16), width)

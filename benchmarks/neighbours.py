@@ -17,10 +17,10 @@ import time
 import numpy as np
 
 from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.harvest import ROW_GROUP_ROWS, WRITER_OPTIONS, _batches
 from interp_assets.neighbours import ROW_BLOCK, nearest_in_store, nearest_of_rows
 from interp_assets.partitions import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, range_bounds
 from interp_assets.settings import NeighbourSettings
+from interp_assets.shards import ROW_GROUP_ROWS, WRITER_OPTIONS, activation_tables
 from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
 from resources.lake import Lake
 
@@ -43,7 +43,7 @@ def synthesise(lake: Lake, n_tokens: int) -> int:
         position, place = np.nonzero((drawn >= first) & (drawn < end))
         pairs = np.unique(drawn[position, place].astype(np.int64) << 32 | position)
         feature, position = (pairs >> 32).astype(np.uint32), (pairs & (2**32 - 1)).astype(np.uint32)
-        batches = _batches(KEY, feature, position, np.ones(len(pairs), dtype=np.float16))
+        batches = activation_tables(KEY, (feature, position, np.ones(len(pairs), dtype=np.float16)))
         cell = {"dictionary": KEY, "feature_range": feature_range}
         lake.write(ACTIVATIONS.name, cell, ACTIVATIONS.schema, batches, "synthetic", {}, WRITER_OPTIONS, ROW_GROUP_ROWS)
         total += len(pairs)

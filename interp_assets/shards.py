@@ -82,7 +82,7 @@ class ShardWriter:
             shares = self._kept_shares(features, counted, chunks())
             statistics.append(self._statistics(key, counted, n_tokens, shares))
             for chunk in chunks():
-                yield from _tables(key.dictionary, self._kept(chunk, shares))
+                yield from activation_tables(key.dictionary, self._kept(chunk, shares))
 
     @property
     def _context_tokens(self) -> int:
@@ -153,7 +153,7 @@ def feature_edges(record: DictionaryRecord) -> np.ndarray:
     return np.append(padded[firsts], record.width)
 
 
-def _tables(dictionary: str, activations: Activations) -> Iterator[pa.Table]:
+def activation_tables(dictionary: str, activations: Activations) -> Iterator[pa.Table]:
     """Rows of the table `activations`, at most BATCH_ROWS at once."""
     feature, position, value = activations
     for first in range(0, len(feature), BATCH_ROWS):

@@ -10,9 +10,9 @@ import torch
 from interp_assets import neighbours
 from interp_assets.activations import activations_in_order, activations_of
 from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.harvest import WRITER_OPTIONS, _batches
 from interp_assets.neighbours import decoder_directions, nearest_by_decoder, nearest_in_store, read_neighbours
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.shards import WRITER_OPTIONS, activation_tables
 from interp_assets.tables import ACTIVATIONS, FEATURE_NEIGHBOURS, SCHEMA_VERSION
 from resources.dictionaries import load_dictionary
 from resources.lake import Lake
@@ -50,7 +50,9 @@ def store(tmp_path: Path) -> tuple[Lake, dict[int, tuple[np.ndarray, np.ndarray]
         columns = [np.concatenate([held[f][i] for f in features.tolist()]) for i in (0, 1)]
         names = np.repeat(features, [len(held[f][0]) for f in features.tolist()])
         cell = {"dictionary": RECORD.key, "feature_range": feature_range}
-        lake.write(ACTIVATIONS.name, cell, ACTIVATIONS.schema, _batches(RECORD.key, names, *columns), "v", {}, WRITER_OPTIONS, 50)
+        lake.write(
+            ACTIVATIONS.name, cell, ACTIVATIONS.schema, activation_tables(RECORD.key, (names, *columns)), "v", {}, WRITER_OPTIONS, 50
+        )
     return lake, held
 
 

@@ -42,7 +42,7 @@ def test_a_backfill_runs_through_the_daemon_and_a_second_one_keeps_everything(ho
     only = ("--only", "token_sample", "--only", "activation_shards", "--only", "examples", "--port", "0")
     first = interp(home, "backfill", KEY, *only)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "harvested 8/8 contexts" in first.stdout and "is complete" in first.stdout
+    assert "tokens harvested: 2,048/2,048" in first.stdout and "is complete" in first.stdout
     second = interp(home, "backfill", KEY, *only)
     assert second.returncode == 0 and "kept" in second.stdout and "harvested" not in second.stdout
     assert "4" in interp(home, "query", "SELECT count(*) AS n FROM feature_examples", "--format", "csv").stdout
