@@ -1,5 +1,6 @@
 """Plan, ask, grade: turns planned questions into requests, asks them in one flat batch, and hands each range back when it is whole."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -104,26 +105,21 @@ def answers_by_range(
 
 
 def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], model: str) -> pa.Table:
-    """Ledger of one range: a row per feature and explanation method, empty when nothing was asked.
+    """Ledger of one range: a row per question, in planned order; empty when nothing was asked.
 
-    A reply counts with what it cost when it was asked, in this run or an earlier one; a question that stands twice counts once.
+    A reply counts with what it cost when it was asked, in this run or an earlier one; a question that stands twice costs once.
     """
-    groups: dict[tuple[int, str], list[Answer]] = {}
-    for answer in answers:
-        groups.setdefault((answer.question.feature, answer.question.explanation_method), []).append(answer)
     rows = []
-    for (feature, method), group in sorted(groups.items()):
-        replies = [answer.reply for answer in group if answer.source != "repeated"]
-        prompt, cached, completion = (
-            sum(getattr(reply, name) for reply in replies) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
-        )
-        stored, repeated = (sum(answer.source == source for answer in group) for source in ("store", "repeated"))
+    for number, answer in enumerate(answers):
+        reply, paid = answer.reply, answer.source != "repeated"
+        tokens = [count if paid else 0 for count in (reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens)]
         rows.append(
             {
-                "asset": asset, "dictionary": cell.dictionary, "feature_range": cell.feature_range, "feature": feature,
-                "explanation_method": method, "model": model, "n_requests": len(group), "n_from_store": stored, "n_repeated": repeated,
-                "prompt_tokens": prompt, "cached_tokens": cached, "completion_tokens": completion,
-                "seconds": sum(reply.seconds for reply in replies), "price_usd": price_usd(model, prompt, cached, completion),
+                "asset": asset, "dictionary": cell.dictionary, "feature_range": cell.feature_range, "question": number,
+                "feature": answer.question.feature, "explanation_method": answer.question.explanation_method, "model": model,
+                "reply": None if reply.error else answer.key, "source": answer.source,
+                "prompt_tokens": tokens[0], "cached_tokens": tokens[1], "completion_tokens": tokens[2],
+                "seconds": reply.seconds if paid else 0.0, "price_usd": price_usd(model, *tokens),
             }
         )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=LEDGER.schema)
@@ -131,5 +127,11 @@ def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], model: st
 
 def ledger_sums(ledger: pa.Table) -> dict[str, float]:
     """What a range's questions cost in all, for its materialisation; zeros when nothing was asked."""
-    names = ("n_requests", "n_from_store", "n_repeated", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
-    return {name: round(float(sum(ledger.column(name).to_pylist())), 2) for name in names}
+    sources = Counter(ledger.column("source").to_pylist())
+    names = ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd")
+    return {
+        "questions": ledger.num_rows,
+        "from_store": sources["store"],
+        "repeated": sources["repeated"],
+        **{name: round(float(sum(value or 0 for value in ledger.column(name).to_pylist())), 4) for name in names},
+    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -224,18 +224,19 @@ SCORES = Table(
     ]),
 )  # fmt: skip
 LEDGER = Table(
-    "ledger", "what one feature's questions to one model cost, in one stage", ("asset", *BY_RANGE),
-    ("asset", "dictionary", "feature", "explanation_method"),
+    "ledger", "one question that a stage put to a model, and what its reply cost", ("asset", *BY_RANGE),
+    ("asset", "dictionary", "feature_range", "question"),
     pa.schema([
         column("asset", KEY, "asset that asked"),
-        DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD,
+        DICTIONARY, FEATURE_RANGE,
+        column("question", pa.uint32(), "place among the questions of the range"),
+        FEATURE, EXPLANATION_METHOD,
         column("model", KEY, "model asked"),
-        column("n_requests", pa.uint32(), "questions"),
-        column("n_from_store", pa.uint32(), "of them asked in an earlier run and served from the reply store"),
-        column("n_repeated", pa.uint32(), "of them equal to another question of the batch, and not asked again"),
-        column("prompt_tokens", pa.uint64(), "tokens, of this run and of the earlier ones"),
-        column("cached_tokens", pa.uint64(), "tokens of the prompts served from shared prefixes"),
-        column("completion_tokens", pa.uint64(), "tokens"),
+        column("reply", pa.string(), "content address of the reply; null when none came", True),
+        column("source", KEY, "model: asked in this run | store: in an earlier one | repeated: equal to another question of the run"),
+        column("prompt_tokens", pa.uint32(), "tokens; like all costs those of the first asking, and 0 where the question is repeated"),
+        column("cached_tokens", pa.uint32(), "tokens of the prompt served from a shared prefix"),
+        column("completion_tokens", pa.uint32(), "tokens"),
         column("seconds", pa.float64(), "wall seconds attributed"),
         column("price_usd", pa.float64(), "by the price table; null for a model without a price", True),
     ]),

@@ -5,9 +5,9 @@ WITH published(asset, p1_prompt_tokens_per_feature, p1_cacheable_tokens_per_feat
 )
 SELECT l.asset, l.explanation_method, l.model,
   count(DISTINCT l.dictionary || ':' || l.feature) AS n_features,
-  sum(l.n_requests)::BIGINT AS n_requests,
-  sum(l.n_from_store)::BIGINT AS n_from_store,
-  sum(l.n_repeated)::BIGINT AS n_repeated,
+  count(*) AS n_questions,
+  count(*) FILTER (l.source = 'store') AS n_from_store,
+  count(*) FILTER (l.source = 'repeated') AS n_repeated,
   1000 * sum(l.prompt_tokens) / n_features AS prompt_tokens_per_1000,
   1000 * sum(l.cached_tokens) / n_features AS cached_tokens_per_1000,
   1000 * sum(l.completion_tokens) / n_features AS completion_tokens_per_1000,

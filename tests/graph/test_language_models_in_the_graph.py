@@ -57,9 +57,12 @@ def test_a_spent_budget_stops_the_run_with_its_numbers_and_the_next_run_asks_onl
     fresh.run(*RANGED)
     assert fresh.models.asked == needed
     # The ledger knows what the method cost, and not only what the last run paid.
-    cost = "SELECT sum(prompt_tokens), sum(completion_tokens), sum(n_requests) FROM ledger"
+    cost = "SELECT asset, explanation_method, count(*), sum(prompt_tokens), sum(completion_tokens) FROM ledger GROUP BY 1, 2 ORDER BY 1, 2"
     assert rows(fresh, cost) == rows(harvested, cost)
-    assert rows(fresh, "SELECT sum(n_from_store) > 0 FROM ledger") == [(True,)]
+    sources = dict(rows(fresh, "SELECT source, count(*) FROM ledger GROUP BY 1"))
+    assert sources["store"] > 0 and sources["model"] + sources["store"] == needed
+    repeated = "SELECT sum(prompt_tokens), sum(seconds) FROM ledger WHERE source = 'repeated'"
+    assert rows(fresh, repeated) in ([(0, 0.0)], [(None, None)])
 
 
 def test_a_budget_in_dollars_without_a_price_is_refused(harvested: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
