@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.partitions import DICTIONARY_BY_RANGE, RangeKey
+from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, RangeKey
 from interp_assets.reporting import column_schema
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.stages import Stage, cell_partition
@@ -19,6 +19,7 @@ from resources.lake import Lake
 from resources.progress import Progress
 
 OBSERVE_SECONDS = 30.0
+AssetMaker = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,19 @@ class CellReport:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def range_asset(table: Table, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+def range_asset(table: Table, **options: Any) -> AssetMaker:
     """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns."""
+    return _asset(table, DICTIONARY_BY_RANGE, options)
+
+
+def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
+    """The same for stages that are made a dictionary at a time."""
+    return _asset(table, DICTIONARIES, options)
+
+
+def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str, Any]) -> AssetMaker:
     return dg.asset(
-        partitions_def=DICTIONARY_BY_RANGE,
+        partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         owners=["team:interp"],
         metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},

@@ -13,7 +13,7 @@ from interp_assets.domain.feature_statistics import FeatureStatistics
 from interp_assets.partitions import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, range_bounds
 from interp_assets.samples import TokenSample
 from interp_assets.stages import cell_partition
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS, TOP_TOKEN
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS, TOP_TOKEN, constant
 from resources.activation_spill import Activations, SortedGroup
 from resources.lake import Lake
 from resources.tokenizer import Tokenizer
@@ -158,7 +158,7 @@ def activation_tables(dictionary: str, activations: Activations) -> Iterator[pa.
     feature, position, value = activations
     for first in range(0, len(feature), BATCH_ROWS):
         part = slice(first, first + BATCH_ROWS)
-        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(feature[part]), np.int32)), pa.array([dictionary]))
+        names = constant(dictionary, len(feature[part]))
         yield pa.table(
             {"dictionary": names, "feature": feature[part], "position": position[part], "value": value[part]}, schema=ACTIVATIONS.schema
         )

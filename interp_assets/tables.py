@@ -5,6 +5,7 @@ A table's folder in the lake is `<name>/<partition column>=<value>/…/part-0.pa
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 SCHEMA_VERSION = 5
@@ -30,6 +31,13 @@ class Table:
 
 
 KEY = pa.dictionary(pa.int32(), pa.string())
+
+
+def constant(text: str, n: int) -> pa.DictionaryArray:
+    """A KEY column of `n` rows that all say `text`."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([text]))
+
+
 DICTIONARY = column("dictionary", KEY, "key: model, layer and name, separated by slashes")
 FEATURE_RANGE = column("feature_range", KEY, "range i of N")
 FEATURE = column("feature", pa.uint32(), "index in the dictionary")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from interp_assets.cells import progress_of
+from interp_assets.cells import dictionary_asset, progress_of
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.harvest import checked_dictionaries, spill_activations
 from interp_assets.imports import DelphiActivations
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL
-from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
+from interp_assets.partitions import FEATURE_RANGE_KEYS, SUBJECT_POOL
+from interp_assets.reporting import distribution_plot, markdown, markdown_table
 from interp_assets.samples import read_token_sample
 from interp_assets.settings import PlatformSettings, fingerprint
 from interp_assets.shards import ShardWriter, feature_edges, shards_are_current
@@ -24,16 +24,13 @@ PREVIEWED_FEATURES = 20
 PREVIEWED_COLUMNS = ["feature", "firing_count", "token_density", "max_activation", "top_tokens", "kept_contexts_share"]
 
 
-@dg.asset(
+@dictionary_asset(
+    ACTIVATIONS,
     deps=["token_sample"],
-    partitions_def=DICTIONARIES,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="activations",
     kinds={"python", "pytorch", "parquet"},
-    owners=["team:interp"],
     pool=SUBJECT_POOL,
     code_version=HARVEST_CODE_VERSION,
-    metadata={"dagster/column_schema": column_schema(ACTIVATIONS.schema), "table": ACTIVATIONS.name},
     check_specs=[
         dg.AssetCheckSpec("statistics_agree_with_shards", asset="activation_shards", blocking=True),
         dg.AssetCheckSpec("some_features_fire", asset="activation_shards", description="at most half of the selected features are dead"),

@@ -29,6 +29,7 @@ from interp_assets.tables import (
     FEATURE_EXAMPLES,
     FEATURE_NEIGHBOURS,
     FEATURE_STATISTICS,
+    constant,
 )
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
@@ -202,7 +203,7 @@ def _example_rows(cell: Cell, found: Sequence[ExampleColumns], texts: TokenTexts
     activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
     return pa.table(
         {
-            "dictionary": _constant(cell.key.dictionary, len(labels)), "feature_range": _constant(cell.key.feature_range, len(labels)),
+            "dictionary": constant(cell.key.dictionary, len(labels)), "feature_range": constant(cell.key.feature_range, len(labels)),
             "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
             "example_id": [name for columns in found for name in columns.example_ids],
             "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),
@@ -224,10 +225,6 @@ def _texts(token_ids: np.ndarray, texts: TokenTexts) -> pa.Array:
     place = np.zeros(int(present[-1]) + 1 if len(present) else 0, dtype=np.int32)
     place[present] = np.arange(len(present), dtype=np.int32)
     return pa.array(texts.tokens(present + lowest), pa.string()).take(pa.array(place[token_ids - lowest]))
-
-
-def _constant(text: str, n: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([text]))
 
 
 def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:

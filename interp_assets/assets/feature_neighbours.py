@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from interp_assets.cells import dictionary_asset
 from interp_assets.dictionaries import IMPORTED_KINDS, DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.co_occurrence import Nearest
 from interp_assets.neighbours import (
@@ -19,11 +20,11 @@ from interp_assets.neighbours import (
     nearest_by_decoder,
     nearest_in_store,
 )
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, SUBJECT_POOL
-from interp_assets.reporting import column_schema, distribution_plot, markdown, markdown_table
+from interp_assets.partitions import FEATURE_RANGE_KEYS, SUBJECT_POOL
+from interp_assets.reporting import distribution_plot, markdown, markdown_table
 from interp_assets.settings import NeighbourSettings, PlatformSettings, fingerprint
 from interp_assets.stages import NEIGHBOURS_CODE_VERSION, neighbours_version
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, constant
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 
@@ -31,16 +32,13 @@ ROW_GROUP_ROWS = 65_536
 PREVIEWED = 10
 
 
-@dg.asset(
+@dictionary_asset(
+    FEATURE_NEIGHBOURS,
     deps=["activation_shards"],
-    partitions_def=DICTIONARIES,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="examples",
     kinds={"python", "pytorch", "parquet"},
-    owners=["team:interp"],
     pool=SUBJECT_POOL,
     code_version=NEIGHBOURS_CODE_VERSION,
-    metadata={"dagster/column_schema": column_schema(FEATURE_NEIGHBOURS.schema), "table": FEATURE_NEIGHBOURS.name},
     check_specs=[
         dg.AssetCheckSpec("every_feature_has_both_measures", asset="feature_neighbours", blocking=True),
         dg.AssetCheckSpec("neighbours_are_others_and_similarities_in_range", asset="feature_neighbours", blocking=True),
@@ -136,17 +134,13 @@ def _rows(record: DictionaryRecord, measure: str, nearest: Nearest | None, witho
     n_positions = pa.nulls(len(owner), pa.uint64()) if compared is None else np.full(len(owner), compared.n_positions, dtype=np.uint64)
     return pa.table(
         {
-            "dictionary": _constant(record.key, len(owner)), "feature": selected[owner], "measure": _constant(measure, len(owner)),
+            "dictionary": constant(record.key, len(owner)), "feature": selected[owner], "measure": constant(measure, len(owner)),
             "rank": (np.arange(len(owner)) - np.repeat(np.cumsum(rows) - rows, rows)).astype(np.uint16),
             "neighbour": pa.array(neighbour, mask=~has_one), "similarity": pa.array(similarity, mask=~has_one), "n_positions": n_positions,
             "outcome": pa.array(np.where(has_one, "ok", without[owner])).dictionary_encode(),
         },
         schema=FEATURE_NEIGHBOURS.schema,
     )  # fmt: skip
-
-
-def _constant(text: str, n: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([text]))
 
 
 def _incomplete(key: str, record: DictionaryRecord, rows: pa.Table) -> list[str]:

@@ -6,11 +6,11 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.cells import dictionary_asset
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.packing import CorpusTooSmall, PackedRows, pack_documents
 from interp_assets.imports import import_provenance, open_delphi
-from interp_assets.partitions import DICTIONARIES
-from interp_assets.reporting import column_schema, markdown, markdown_table
+from interp_assets.reporting import markdown, markdown_table
 from interp_assets.samples import token_matrix
 from interp_assets.settings import UserError, fingerprint
 from interp_assets.stages import SAMPLE_CODE_VERSION, sample_version
@@ -21,14 +21,11 @@ from resources.lake import Lake
 from resources.model_provider import ModelProvider
 
 
-@dg.asset(
-    partitions_def=DICTIONARIES,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+@dictionary_asset(
+    TOKEN_SAMPLES,
     group_name="sample",
     kinds={"python", "parquet"},
-    owners=["team:interp"],
     code_version=SAMPLE_CODE_VERSION,
-    metadata={"dagster/column_schema": column_schema(TOKEN_SAMPLES.schema), "table": TOKEN_SAMPLES.name},
     check_specs=[dg.AssetCheckSpec("rows_have_context_tokens_and_one_bos", asset="token_sample", blocking=True)],
 )
 def token_sample(

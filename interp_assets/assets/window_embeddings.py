@@ -8,15 +8,16 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.cells import dictionary_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.rendering import plain_text
 from interp_assets.domain.windows import Places, WindowShape
-from interp_assets.partitions import DICTIONARIES, SUBJECT_POOL
-from interp_assets.reporting import column_schema, markdown, markdown_table
+from interp_assets.partitions import SUBJECT_POOL
+from interp_assets.reporting import markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
 from interp_assets.settings import PlatformSettings, fingerprint
 from interp_assets.stages import EMBEDDINGS_CODE_VERSION, NO_EMBEDDINGS, embeddings_version
-from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS
+from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS, constant
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
@@ -27,16 +28,13 @@ WRITER_OPTIONS = {"use_dictionary": ["embeddings"], "compression_level": 1}
 NOT_ASKED = "not embedded: the examples settings ask for no `similar` non-activating windows"
 
 
-@dg.asset(
+@dictionary_asset(
+    WINDOW_EMBEDDINGS,
     deps=["token_sample"],
-    partitions_def=DICTIONARIES,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="examples",
     kinds={"python", "pytorch", "parquet"},
-    owners=["team:interp"],
     pool=SUBJECT_POOL,
     code_version=EMBEDDINGS_CODE_VERSION,
-    metadata={"dagster/column_schema": column_schema(WINDOW_EMBEDDINGS.schema), "table": WINDOW_EMBEDDINGS.name},
     check_specs=[dg.AssetCheckSpec("every_cell_has_a_vector_of_length_one", asset="window_embeddings", blocking=True)],
 )
 def window_embeddings(
@@ -154,7 +152,7 @@ def _batches(context: dg.AssetExecutionContext, version: str, cells: SampleCells
     for first in range(0, len(cells), BATCH_CELLS):
         end = min(first + BATCH_CELLS, len(cells))
         vectors = encoder.embed(cells.texts(first, end)).astype(np.float16)
-        address = pa.DictionaryArray.from_arrays(pa.array(np.zeros(end - first, dtype=np.int32)), pa.array([version]))
+        address = constant(version, end - first)
         offsets = np.arange(end - first + 1, dtype=np.int32) * vectors.shape[1]
         lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel()))
         yield pa.table(
