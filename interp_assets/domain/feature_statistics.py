@@ -40,9 +40,7 @@ class FeatureStatistics:
         """
         if len(row) == 0:
             return
-        index = np.searchsorted(self.features, feature)
-        known = self.features[np.minimum(index, len(self.features) - 1)] == feature
-        assert known.all(), f"features not announced: {np.unique(np.asarray(feature)[~known])[:5]}"
+        index = self._index_of(np.asarray(feature, dtype=np.int64))
         value = np.asarray(value, dtype=np.float64)
         self._firing_count += np.bincount(index, minlength=len(self.features))
         np.add.at(self._sum, index, value)
@@ -102,10 +100,22 @@ class FeatureStatistics:
             .drop("_sum", "_index")
         )
 
+    def _index_of(self, feature: np.ndarray) -> np.ndarray:
+        """Place of each feature among `features`, by a table over the span of their numbers."""
+        first, last = int(self.features[0]), int(self.features[-1])
+        inside = (feature >= first) & (feature <= last)
+        place = np.full(last - first + 1, -1, dtype=np.int64)
+        place[self.features - first] = np.arange(len(self.features))
+        index = np.where(inside, place[np.clip(feature - first, 0, last - first)], -1)
+        assert (index >= 0).all(), f"features not announced: {np.unique(feature[index < 0])[:5]}"
+        return index
+
     def _count_contexts(self, index: np.ndarray, row: np.ndarray) -> None:
         """Count rows new to their feature: distinct in this batch, and not the row where the feature was last seen."""
-        order = np.lexsort((row, index))
-        index, row = index[order], row[order]
+        stays = index[1:] == index[:-1]
+        if not ((index[1:] > index[:-1]) | (stays & (row[1:] >= row[:-1]))).all():
+            order = np.lexsort((row, index))
+            index, row = index[order], row[order]
         new = np.concatenate([[True], (index[1:] != index[:-1]) | (row[1:] != row[:-1])])
         index, row = index[new], row[new]
         assert (row >= self._last_row[index]).all(), "rows must not decrease from batch to batch"
@@ -123,7 +133,7 @@ class FeatureStatistics:
         """(place of the feature, token id, mass) of every feature's heaviest tokens, features ascending, the heaviest first."""
         index, token = self._pair >> 32, self._pair & (2**32 - 1)
         order = np.lexsort((token, -self._pair_mass.astype(np.float32), index))
-        first = np.searchsorted(index, index)
+        first = (np.cumsum(np.bincount(index, minlength=1)) - np.bincount(index, minlength=1))[index]
         top = order[np.arange(len(index)) - first < n_top]
         return index[top], token[top], self._pair_mass[top]
 
