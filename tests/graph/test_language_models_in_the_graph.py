@@ -1,11 +1,15 @@
 """What a site says about its language models, through the graph: budgets, requirements, speed, progress, cost."""
 
+from dataclasses import replace
+
 import dagster as dg
 import pytest
 import yaml
 from installation import KEY, Installation
 
 from interp_assets import cells
+from interp_assets.domain.scoring import detection, fuzzing
+from interp_assets.domain.trials import AnsweredTrial, Verdict
 from interp_assets.settings import PlatformSettings, UserError
 from resources.language_models import asking
 from resources.language_models.interface import Capability
@@ -110,3 +114,30 @@ def test_a_budget_of_nothing_is_a_mistake(installation: Installation) -> None:
     write_settings(installation, budget={"tokens": 0})
     with pytest.raises(UserError, match=r"budget\.tokens.*greater than 0 \(got 0\)"):
         PlatformSettings.read(installation.home.settings_file)
+
+
+def test_changing_a_grader_asks_nothing_and_changing_a_prompt_asks_just_its_trials(
+    harvested: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harvested.run(*RANGED)
+    asked = harvested.models.asked
+    trials = dict(rows(harvested, "SELECT scorer, count(*) FROM trials GROUP BY 1"))
+    right = rows(harvested, "SELECT count(*) FROM verdicts WHERE scorer = 'detection' AND truth = prediction")
+    grade = detection.grade
+
+    def contrary(answered: AnsweredTrial) -> tuple[Verdict, ...]:
+        return tuple(replace(v, prediction=None if v.prediction is None else not v.prediction) for v in grade(answered))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detection, "VERSION", "detection/contrary")
+        patch.setattr(detection, "grade", contrary)
+        harvested.run(*RANGED)
+    wrong = rows(harvested, "SELECT count(*) FROM verdicts WHERE scorer = 'detection' AND truth != prediction")
+    assert harvested.models.asked == asked and wrong == right
+    with monkeypatch.context() as patch:
+        patch.setattr(fuzzing, "VERSION", "fuzzing/other-words")
+        patch.setattr(fuzzing, "_INSTRUCTIONS", "Say 1 where the description fits the marked words and 0 elsewhere.")
+        harvested.run(*RANGED)
+    assert 0 < harvested.models.asked - asked <= trials["fuzzing"]
+    versions = rows(harvested, "SELECT scorer, any_value(prompt_version), count(DISTINCT prompt_version) FROM trials GROUP BY 1 ORDER BY 1")
+    assert versions == [("detection", "detection/1", 1), ("fuzzing", "fuzzing/other-words", 1)]
