@@ -111,7 +111,7 @@ class NeuronpediaExamples:
         windows = self._windows(set(features.tolist()))
         return [imported_examples(windows[feature], settings, run_seed, feature) for feature in features.tolist()]
 
-    def tokens(self, numbers: Sequence[int]) -> list[str]:
+    def tokens(self, numbers: Sequence[int] | np.ndarray) -> list[str]:
         """The texts of tokens: the tokenizer's own where the token has an id, the export's where it has none."""
         return [self._numbers.texts[number] for number in numbers]
 

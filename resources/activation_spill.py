@@ -62,7 +62,7 @@ class ActivationSpill:
     def __init__(
         self,
         folder: Path,
-        bounds: Mapping[str, Sequence[int]],
+        bounds: Mapping[str, Sequence[int] | np.ndarray],
         context_tokens: int,
         buffer_bytes: int = 64 << 20,
         sort_records: int = 8 << 20,

@@ -113,11 +113,12 @@ class Lake:
         self.fs.makedirs(folder, exist_ok=True)
         temporary = _temporary(folder, PART)
         options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
+        tables: Iterable[pa.Table] = (batches,) if isinstance(batches, pa.Table) else batches
         try:
             rows = 0
             with self.fs.open(temporary, "wb") as file:
                 with pq.ParquetWriter(file, schema, **options) as writer:
-                    for batch in (batches,) if isinstance(batches, pa.Table) else batches:
+                    for batch in tables:
                         writer.write_table(batch.cast(schema), row_group_size=row_group_rows)
                         rows += batch.num_rows
                 _sync(file)

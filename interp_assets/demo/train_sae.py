@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def harvest(recipe: Recipe, work: Path, batch_rows: int = 8) -> None:
     subject.close()
 
 
-def activation_store(recipe: Recipe, work: Path, mode: str) -> np.memmap:
+def activation_store(recipe: Recipe, work: Path, mode: Literal["r", "r+", "w+"]) -> np.memmap:
     """The float16 [training rows, context - 1, 576] file in `work`."""
     return np.memmap(work / "activations.f16", dtype=np.float16, mode=mode, shape=(recipe.training_rows, recipe.context_tokens - 1, 576))
 

@@ -75,8 +75,7 @@ def columns_of(item: FeatureExamples) -> ExampleColumns:
     """The imported examples of one feature as columns."""
     examples = item.examples
     activating = [example for example in examples if example.kind == "activating"]
-    places = (np.array([getattr(example, name) for example in examples], dtype=np.int64) for name in ("row", "start"))
-    lengths = np.array([len(example.token_ids) for example in examples], dtype=np.int64)
+    rows, starts, lengths = np.array([(e.row, e.start, len(e.token_ids)) for e in examples], dtype=np.int64).reshape(-1, 3).T
     return ExampleColumns(
         feature=item.feature,
         outcome=item.outcome,
@@ -84,7 +83,7 @@ def columns_of(item: FeatureExamples) -> ExampleColumns:
         feature_max=item.max_activation,
         n_shown=sum(example.role == "shown" for example in examples),
         n_held_out=sum(example.role == "held_out" for example in activating),
-        places=Places(*places, lengths),
+        places=Places(rows, starts, lengths),
         strata=np.array([example.stratum for example in activating], dtype=np.int64),
         negatives=("imported",) * (len(examples) - len(activating)),
         imported=True,

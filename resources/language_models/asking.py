@@ -108,7 +108,8 @@ def _answers(places: Sequence[int], reply: Reply, source: Source) -> Iterator[tu
     """One reply for all the places where its question stands."""
     first, *copies = places
     yield first, reply, source
-    yield from ((index, reply, "repeated") for index in copies)
+    for index in copies:
+        yield index, reply, "repeated"
 
 
 def _refuse_spent(spending: Spending, done: int, total: int) -> None:

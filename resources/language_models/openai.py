@@ -125,9 +125,9 @@ class OpenAIModel:
 
     def _offered(self) -> Offer:
         """What the server offers: found out once."""
-        if self._offer is None:
-            self._offer = Background(self._probe()).result()
-        return self._offer
+        offer = self._offer or Background(self._probe()).result()
+        self._offer = offer
+        return offer
 
     async def _probe(self) -> Offer:
         """Find out by asking: a feature counts when the reply shows it, not when the server merely swallows the option."""
@@ -145,7 +145,8 @@ class OpenAIModel:
                 )
             structured: Structured = "off" if self._structured == "auto" else self._structured
             if self._structured == "auto":
-                for way in ("vllm", "json_schema"):
+                ways: tuple[Structured, ...] = ("vllm", "json_schema")
+                for way in ways:
                     reply = await shown(question, Offer(structured=way))
                     if re.fullmatch(r"\[[73], [73]\]", reply.text):
                         structured = way
