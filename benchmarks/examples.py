@@ -10,10 +10,12 @@ import argparse
 import cProfile
 import json
 import multiprocessing
+import os
 import pstats
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -21,20 +23,21 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.examples import examples
-from interp_assets.definitions import definitions
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.home import Home
 from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.shards import ROW_GROUP_ROWS, WRITER_OPTIONS, activation_tables
+from interp_assets.samples import TokenSample
+from interp_assets.shards import ShardWriter
 from interp_assets.tables import (
-    ACTIVATIONS,
     DICTIONARY_EMBEDDINGS,
     DICTIONARY_SAMPLES,
     FEATURE_NEIGHBOURS,
     SCHEMA_VERSION,
     TOKEN_SAMPLES,
     WINDOW_EMBEDDINGS,
+    constant,
 )
+from resources.activation_spill import SortedGroup
 from resources.fakes import FakeModels
 from resources.lake import Lake
 
@@ -59,9 +62,22 @@ class Inputs(FakeModels):
         return Words()
 
 
-def constant(text: str, n: int) -> pa.DictionaryArray:
-    """A column of one text."""
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([text]))
+class Synthetic:
+    """Activations at random positions, about `per_feature` of each feature."""
+
+    def __init__(self, record: DictionaryRecord, n_tokens: int, per_feature: int) -> None:
+        self._record, self._n_tokens, self._per_feature = record, n_tokens, per_feature
+        self._rng = np.random.default_rng(1)
+
+    def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
+        """One group with all of a range."""
+        features = self._record.features_of(RangeKey(name, FEATURE_RANGE_KEYS[range_index]))
+        positions = [np.unique(self._rng.integers(0, self._n_tokens, self._per_feature)) for _ in features]
+        positions = [p[p % CONTEXT > 0].astype(np.uint32) for p in positions]
+        feature = np.repeat(features, [len(p) for p in positions]).astype(np.uint32)
+        value = (self._rng.exponential(1.0, len(feature)) + 0.01).astype(np.float16)
+        chunk = feature, np.concatenate(positions), value
+        yield SortedGroup(int(features[0]), int(features[-1]) + 1, len(feature), lambda: iter([chunk]))
 
 
 def synthesise(lake_url: str, record: DictionaryRecord, n_tokens: int, per_feature: int) -> None:
@@ -79,15 +95,8 @@ def synthesise(lake_url: str, record: DictionaryRecord, n_tokens: int, per_featu
     lake.write(
         DICTIONARY_SAMPLES.name, {"dictionary": KEY}, DICTIONARY_SAMPLES.schema, pa.Table.from_pylist(use, DICTIONARY_SAMPLES.schema), "s"
     )
-    for feature_range in FEATURE_RANGE_KEYS:
-        features = record.features_of(RangeKey(KEY, feature_range))
-        positions = [np.unique(rng.integers(0, tokens.size, per_feature)) for _ in features]
-        positions = [p[p % CONTEXT > 0].astype(np.uint32) for p in positions]
-        feature = np.repeat(features, [len(p) for p in positions])
-        value = (rng.exponential(1.0, len(feature)) + 0.01).astype(np.float16)
-        cell = {"dictionary": KEY, "feature_range": feature_range}
-        batches = activation_tables(KEY, (feature, np.concatenate(positions), value))
-        lake.write(ACTIVATIONS.name, cell, ACTIVATIONS.schema, batches, "a", {}, WRITER_OPTIONS, ROW_GROUP_ROWS)
+    writer = ShardWriter(lake, record, TokenSample("s", tokens), Inputs().tokenizer("", None), "a")
+    writer.write(Synthetic(record, tokens.size, per_feature))
     width, n = record.width, 16
     feature, rank = np.repeat(np.arange(width, dtype=np.uint32), n), np.tile(np.arange(n, dtype=np.uint16), width)
     neighbours = pa.table(
@@ -132,6 +141,9 @@ def main() -> None:
     stages = {"examples": {"non_activating": arguments.negatives}}
     record = DictionaryRecord(key=KEY, hook="blocks.0.mlp.hook_post", kind="topk_neurons", k=8, width=n_features, stages=stages)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["INTERP_HOME"] = folder
+        from interp_assets.definitions import definitions
+
         home = Home(Path(folder), f"{folder}/lake")
         home.registry.write(record)
         with multiprocessing.get_context("spawn").Pool(1) as pool:  # so that the peak is the asset's own

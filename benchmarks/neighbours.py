@@ -69,7 +69,7 @@ def _store(root: str, n_tokens: int) -> dict[str, float]:
 
 
 def _co_occurrence(root: str, n_tokens: int, max_pairs: int) -> dict[str, float]:
-    record = DictionaryRecord(key=KEY, hook="blocks.0.hook_resid_post", kind="sae_lens", width=WIDTH)
+    record = DictionaryRecord(key=KEY, hook="blocks.0.hook_resid_post", kind="neurons", width=WIDTH)
     n_nearest = NeighbourSettings().n_neighbours
     found = nearest_in_store(Lake(root, SCHEMA_VERSION), record, n_tokens, n_nearest, max_pairs)
     return {"positions": found.n_positions, "neighbours": len(found.nearest.neighbour)}
