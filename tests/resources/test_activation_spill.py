@@ -60,6 +60,17 @@ def check(spill: ActivationSpill) -> None:
             assert [array.dtype for array in found] == [np.uint32, np.uint32, np.float16]
 
 
+def check_continued(folder: Path) -> None:
+    """A spill whose first batch is safe goes on from there and ends as the dense reference."""
+    again = ActivationSpill(folder, BOUNDS, CONTEXT)
+    assert again.rows_done == BATCH
+    for start in range(again.rows_done, ROWS, BATCH):
+        for name in BOUNDS:
+            again.append(name, batch(name, start))
+    again.flush()
+    check(again)
+
+
 @pytest.mark.parametrize("sort_records", [1, 7, 40, 1 << 20])
 @pytest.mark.parametrize("buffer_bytes", [1, 1 << 30])
 def test_equals_the_dense_reference(tmp_path: Path, buffer_bytes: int, sort_records: int) -> None:
@@ -81,13 +92,7 @@ def test_a_restart_cuts_off_what_the_crash_left(tmp_path: Path) -> None:
         handle.write(b"torn")
     (tmp_path / "001-00009.bin").write_bytes(b"unknown")
     spill.close()
-    again = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
-    assert again.rows_done == BATCH
-    for start in range(again.rows_done, ROWS, BATCH):
-        for name in BOUNDS:
-            again.append(name, batch(name, start))
-    again.flush()
-    check(again)
+    check_continued(tmp_path)
 
 
 def test_tiny_and_huge_values_stay_positive_and_finite(tmp_path: Path) -> None:
@@ -135,13 +140,7 @@ def test_a_full_disk_is_named_and_the_harvest_continues_where_it_was_safe(tmp_pa
     full.unlink()
     full.write_bytes(kept)
     spill.close()
-    again = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
-    assert again.rows_done == BATCH
-    for start in range(again.rows_done, ROWS, BATCH):
-        for name in BOUNDS:
-            again.append(name, batch(name, start))
-    again.flush()
-    check(again)
+    check_continued(tmp_path)
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
