@@ -1,22 +1,40 @@
-"""Plan, ask, grade: turns planned questions into requests, asks them in one flat batch, and hands each range back when it is whole."""
+"""Plan, ask, grade: turns planned questions into requests, asks them in flat batches, and hands the answers back in planned order."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from interp_assets.domain.prompts import Prompt
 from interp_assets.partitions import RangeKey
 from interp_assets.settings import BudgetSettings, LanguageModelSettings
 from interp_assets.tables import LEDGER
 from resources.language_models.asking import Budget, BudgetExhausted, Source, Spending, ask_all
-from resources.language_models.interface import ChoiceList, FreeText, Message, Reply, Request, refuse_missing, request_key
+from resources.language_models.interface import (
+    ChoiceList,
+    FreeText,
+    JsonReply,
+    LanguageModel,
+    Message,
+    Reply,
+    ReplyFormat,
+    Request,
+    SuffixChoices,
+    refuse_missing,
+    request_key,
+)
 from resources.language_models.ledger import price_usd
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
+
+
+WAVE_QUESTIONS = 20_000
+"""Questions that are planned and asked together: enough to keep an engine full for minutes, few enough to hold."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +48,33 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question with its reply, the reply's content address and where the reply came from."""
+    """A question with its reply, the reply's content address, where the reply came from, and who gave it."""
 
     question: Question
     reply: Reply
     key: str
     source: Source
+    model: str
 
 
 def request_of(prompt: Prompt) -> Request:
     """The back-end request for a pure prompt."""
+    reply_format: ReplyFormat = FreeText()
+    if prompt.choices is not None:
+        reply_format = ChoiceList(prompt.choices.count, prompt.choices.options)
+    elif prompt.json_schema is not None:
+        reply_format = JsonReply(prompt.json_schema)
+    choices = prompt.suffix_choices
     return Request(
         messages=tuple(Message(role, content) for role, content in prompt.messages),
         max_reply_tokens=prompt.max_reply_tokens,
         temperature=prompt.temperature,
-        reply_format=FreeText() if prompt.answer_count is None else ChoiceList(prompt.answer_count),
+        seed=prompt.seed,
+        reply_format=reply_format,
         line_prefix=prompt.line_prefix,
         shared_messages=prompt.shared_messages,
+        suffix=prompt.suffix,
+        suffix_choices=None if choices is None else SuffixChoices(choices.placeholder, choices.options),
     )
 
 
@@ -62,76 +90,126 @@ class RunSpending:
         return self._runs.setdefault(context.run.run_id, Spending(self._budget))
 
 
-def answers_by_range(
-    planned: Mapping[RangeKey, Sequence[Question]],
-    settings: LanguageModelSettings,
-    models: ModelProvider,
-    store: ReplyStore,
-    spending: Spending,
-    on_progress: Callable[[Progress], None],
-) -> Iterator[tuple[RangeKey, list[Answer], str]]:
-    """(range, its answers in planned order, name of the model), each range as soon as its last reply is in.
+class Asker:
+    """Puts questions to one language model. It is loaded for the first question, and not at all when there is none; `close` frees it."""
 
-    All questions of all ranges go to the model as one batch. The model is loaded once, and not at all when nothing is planned.
-    Raises `dg.Failure`, which is not retried, when the budget is spent, and `UnsupportedRequest` before anything is asked.
-    """
-    cells = [cell for cell, questions in planned.items() for _ in questions]
-    questions = [question for group in planned.values() for question in group]
-    for cell, group in planned.items():
-        if not group:
-            yield cell, [], ""
-    if not questions:
-        return
-    model = models.language_model(settings.backend, settings.model, settings.revision, settings.options)
-    try:
-        refuse_missing(model, settings.require, "`require` in settings.yaml")
+    def __init__(
+        self,
+        settings: LanguageModelSettings,
+        models: ModelProvider,
+        store: ReplyStore,
+        spending: Spending,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._settings, self._models, self._store, self._spending, self._on_progress = settings, models, store, spending, on_progress
+        self._model: LanguageModel | None = None
+
+    def __enter__(self) -> "Asker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        """(index, answer) of every question, as they come: stored replies first, the rest as one flat batch.
+
+        Raises `dg.Failure`, which is not retried, when the budget is spent, and `UnsupportedRequest` before anything is asked.
+        """
+        if not questions:
+            return
+        model = self._loaded()
         requests = [request_of(question.prompt) for question in questions]
-        keys = [request_key(model.identity, request) for request in requests]
-        first = {cell: cells.index(cell) for cell in planned if planned[cell]}
-        waiting = {cell: len(planned[cell]) for cell in first}
-        answers: dict[int, Answer] = {}
-        for index, reply, source in ask_all(model, requests, store, on_progress, spending):
-            answers[index] = Answer(questions[index], reply, keys[index], source)
-            cell = cells[index]
-            waiting[cell] -= 1
-            if waiting[cell] == 0:
-                span = range(first[cell], first[cell] + len(planned[cell]))
-                yield cell, [answers.pop(i) for i in span], model.identity.model
-    except BudgetExhausted as error:
-        spent = {"tokens": spending.tokens, "price_usd": round(spending.usd, 4)}
-        raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None
-    finally:
-        model.close()
+        name = model.identity.model
+        try:
+            for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending):
+                yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name)
+        except BudgetExhausted as error:
+            spent = {"tokens": self._spending.tokens, "price_usd": round(self._spending.usd, 4)}
+            raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None
+
+    def close(self) -> None:
+        """Free the model; it is loaded again for the next question."""
+        if self._model is not None:
+            self._model.close()
+        self._model = None
+
+    def _loaded(self) -> LanguageModel:
+        settings = self._settings
+        if self._model is None:
+            self._model = self._models.language_model(settings.backend, settings.model, settings.revision, settings.options)
+            refuse_missing(self._model, settings.require, "`require` in settings.yaml")
+        return self._model
 
 
-def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], model: str) -> pa.Table:
-    """Ledger of one range: a row per question, in planned order; empty when nothing was asked.
+def waves[Work](planned: Iterable[Work], questions_of: Callable[[Work], int]) -> Iterator[list[Work]]:
+    """The planned work in order, cut into waves of at least WAVE_QUESTIONS questions, so that memory holds one wave and the model is full."""
+    wave: list[Work] = []
+    waiting = 0
+    for work in planned:
+        wave.append(work)
+        waiting += questions_of(work)
+        if waiting >= WAVE_QUESTIONS:
+            yield wave
+            wave, waiting = [], 0
+    if wave:
+        yield wave
+
+
+def answered_in_order(asker: Asker, groups: Sequence[Sequence[Question]]) -> Iterator[list[Answer]]:
+    """The answers to each group of questions, in order, each group as soon as it and all before it are answered. One flat batch."""
+    group_of = [number for number, group in enumerate(groups) for _ in group]
+    first = list(accumulate((len(group) for group in groups), initial=0))
+    missing = [len(group) for group in groups]
+    answers: dict[int, Answer] = {}
+    head = 0
+    for index, answer in asker.ask([question for group in groups for question in group]):
+        answers[index] = answer
+        missing[group_of[index]] -= 1
+        while head < len(groups) and missing[head] == 0:
+            yield [answers.pop(i) for i in range(first[head], first[head + 1])]
+            head += 1
+    while head < len(groups):
+        yield []
+        head += 1
+
+
+def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], first: int) -> pa.Table:
+    """Ledger of some questions of a range, in planned order, numbered from `first`; empty when nothing was asked.
 
     A reply counts with what it cost when it was asked, in this run or an earlier one; a question that stands twice costs once.
     """
     rows = []
-    for number, answer in enumerate(answers):
+    for number, answer in enumerate(answers, start=first):
         reply, paid = answer.reply, answer.source != "repeated"
         tokens = [count if paid else 0 for count in (reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens)]
         rows.append(
             {
                 "asset": asset, "dictionary": cell.dictionary, "feature_range": cell.feature_range, "question": number,
-                "feature": answer.question.feature, "explanation_method": answer.question.explanation_method, "model": model,
+                "feature": answer.question.feature, "explanation_method": answer.question.explanation_method, "model": answer.model,
                 "reply": None if reply.error else answer.key, "source": answer.source,
                 "prompt_tokens": tokens[0], "cached_tokens": tokens[1], "completion_tokens": tokens[2],
-                "seconds": reply.seconds if paid else 0.0, "price_usd": price_usd(model, *tokens),
+                "seconds": reply.seconds if paid else 0.0, "price_usd": price_usd(answer.model, *tokens),
             }
         )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=LEDGER.schema)
 
 
-def ledger_sums(ledger: pa.Table) -> dict[str, float]:
-    """What a range's questions cost in all, for its materialisation; zeros when nothing was asked."""
-    sources = Counter(ledger.column("source").to_pylist())
-    names = ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd")
-    return {
-        "questions": ledger.num_rows,
-        "from_store": sources["store"],
-        "repeated": sources["repeated"],
-        **{name: round(float(sum(value or 0 for value in ledger.column(name).to_pylist())), 4) for name in names},
-    }
+class LedgerSums:
+    """What a range's questions cost in all, for its materialisation."""
+
+    def __init__(self) -> None:
+        self._sources: Counter = Counter()
+        self._sums: Counter = Counter()
+
+    def add(self, ledger: pa.Table) -> None:
+        """Count more rows of the ledger."""
+        self._sources.update(ledger.column("source").to_pylist())
+        for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd"):
+            self._sums[name] += float(pc.sum(ledger.column(name)).as_py() or 0)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Questions, those that cost nothing, and sums; zeros when nothing was asked."""
+        sources = self._sources
+        counts = {"questions": sources.total(), "from_store": sources["store"], "repeated": sources["repeated"]}
+        return {**counts, **{name: round(value, 4) for name, value in self._sums.items()}}

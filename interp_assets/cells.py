@@ -1,8 +1,9 @@
 """What every partitioned stage does around its work: which cells are to do, under which data version, and what to report."""
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from interp_assets.reporting import column_schema
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.stages import Stage, cell_partition
 from interp_assets.tables import LEDGER, Table
-from resources.lake import Lake
+from resources.lake import Lake, PartitionWriter
 from resources.progress import Progress
 
 OBSERVE_SECONDS = 30.0
@@ -103,23 +104,28 @@ class StageRun:
         return todo
 
     def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]], report: CellReport | None = None) -> None:
-        """Write a cell's tables, whole or part by part. The stage's own must come last: its manifest says that the cell is complete.
+        """Write a cell's tables, whole or part by part. The stage's own must come last: its manifest says that the cell is complete."""
+        with self.writing(cell, [table for table, _ in tables]) as writer:
+            for table, rows in tables:
+                for part in (rows,) if isinstance(rows, pa.Table) else rows:
+                    writer.add(table, part)
+            writer.commit(report or CellReport())
 
-        A cell with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
-        """
-        assert tables[-1][0] is self.table, f"{self.table.name} must be written last"
-        failed = (report or CellReport()).outcomes["model_error"]
-        version = f"{cell.data_version}-with-model-errors" if failed else cell.data_version
-        if failed:
-            self.context.log.warning(f"{cell.key}: {failed} questions ended in model_error; materialise it again to ask them again")
-        n_rows = 0
-        for table, rows in tables:
-            partition = self.partition(cell)
-            if table.name == LEDGER.name:
-                partition = {"asset": "/".join(self.context.asset_key.path), **cell_partition(cell.key)}
-            n_rows = self.lake.write(table.name, partition, table.schema, rows, version, cell.inputs).rows
-        self.reports[cell.key] = report or CellReport()
-        self.context.log.info(f"{cell.key}: {n_rows} rows, {dict(self.reports[cell.key].outcomes)}")
+    @contextlib.contextmanager
+    def writing(self, cell: Cell, tables: Sequence[Table]) -> Iterator["CellWriter"]:
+        """A cell's tables in the making, all open side by side; the stage's own, which says that the cell is complete, last."""
+        assert tables[-1] is self.table, f"{self.table.name} must be written last"
+        with contextlib.ExitStack() as stack:
+            writers = {
+                table.name: stack.enter_context(self.lake.writer(table.name, self._partition_of(table, cell), table.schema))
+                for table in tables
+            }
+            yield CellWriter(self, cell, writers)
+
+    def _partition_of(self, table: Table, cell: Cell) -> dict[str, str]:
+        if table.name == LEDGER.name:
+            return {"asset": "/".join(self.context.asset_key.path), **cell_partition(cell.key)}
+        return self.partition(cell)
 
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""
@@ -139,6 +145,46 @@ class StageRun:
         return dg.MaterializeResult(
             metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)
         )
+
+
+class CellWriter:
+    """The tables of one cell while they are written; made by `StageRun.writing`."""
+
+    BUFFERED_ROWS = 65_536
+    """Small parts are gathered into row groups of this many rows."""
+
+    def __init__(self, stage: StageRun, cell: Cell, writers: Mapping[str, PartitionWriter]) -> None:
+        self._stage, self._cell, self._writers = stage, cell, writers
+        self._waiting: dict[str, list[pa.Table]] = {name: [] for name in writers}
+
+    def add(self, table: Table, rows: pa.Table) -> None:
+        """Append rows to one of the tables."""
+        waiting = self._waiting[table.name]
+        waiting.append(rows)
+        if sum(part.num_rows for part in waiting) >= self.BUFFERED_ROWS:
+            self._flush(table.name)
+
+    def commit(self, report: CellReport) -> None:
+        """Put the tables in place.
+
+        A cell with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
+        """
+        stage, cell = self._stage, self._cell
+        failed = report.outcomes["model_error"]
+        version = f"{cell.data_version}-with-model-errors" if failed else cell.data_version
+        if failed:
+            stage.context.log.warning(f"{cell.key}: {failed} questions ended in model_error; materialise it again to ask them again")
+        rows = 0
+        for name, writer in self._writers.items():
+            self._flush(name)
+            rows = writer.commit(version, cell.inputs).rows
+        stage.reports[cell.key] = report
+        stage.context.log.info(f"{cell.key}: {rows} rows, {dict(report.outcomes)}")
+
+    def _flush(self, name: str) -> None:
+        if self._waiting[name]:
+            self._writers[name].add(pa.concat_tables(self._waiting[name]))
+        self._waiting[name] = []
 
 
 def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:

@@ -6,15 +6,17 @@ The defaults are those of the papers (methods named in each domain module). A si
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from interp_assets.domain.explaining.max_act import ExplainerSettings
+from interp_assets.domain.explaining import DERIVED, METHODS, ExplainingSettings
 from interp_assets.domain.sampling import ExampleSettings
-from interp_assets.domain.scoring.classifier import ScorerSettings
+from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings
+from interp_assets.domain.trials import NO_EXPLANATION, Model
 from resources.language_models.interface import Capability
 
 SPEED_OPTIONS = frozenset({
@@ -88,24 +90,72 @@ class SentenceEncoderSettings(Closed):
     source: str = "embedded:all-minilm-l6-v2"
     revision: str | None = None
 
+    @property
+    def shaping_replies(self) -> dict[str, Any]:
+        """What of this can change a vector: all of it."""
+        return self.model_dump()
+
+
+DEFAULT_SCORES: dict[str, Any] = {"detection": "all", "fuzzing": "all"}
+
 
 class StageSettings(Closed):
-    """One block per stage of the graph."""
+    """One block per stage of the graph, and which explanations and scores are made at all.
+
+    `explanations` names the methods. `scores` says for each scorer which of them it judges: "all", some of them by name, or none (`[]`); it
+    is laid over the default, detection and fuzzing of all. For a scorer that reads no explanation anything but none means yes.
+    """
 
     harvest: HarvestSettings = HarvestSettings()
     neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
-    explaining: ExplainerSettings = ExplainerSettings()
-    scoring: ScorerSettings = ScorerSettings()
-    scored_explanations: tuple[str, ...] = ("max_act", "shuffled")
+    explanations: tuple[str, ...] = ("max_act", "shuffled")
+    explaining: ExplainingSettings = ExplainingSettings()
+    scores: dict[str, Literal["all"] | tuple[str, ...]] = Field(default_factory=lambda: dict(DEFAULT_SCORES))
+    scoring: ScoringSettings = ScoringSettings()
     seed: int = 0
+
+    @field_validator("explanations")
+    @classmethod
+    def _known_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_unknown("explanation method", methods, METHODS)
+        for derived in DERIVED:
+            missing = sorted(set(derived.SOURCES) - set(methods)) if derived.NAME in methods else []
+            if missing:
+                raise ValueError(f"{derived.NAME} is made out of {', '.join(missing)}: add it to explanations, or leave {derived.NAME} out")
+        return methods
+
+    @field_validator("scores", mode="before")
+    @classmethod
+    def _over_the_default(cls, scores: Any) -> Any:
+        return {**DEFAULT_SCORES, **scores} if isinstance(scores, dict) else scores
+
+    @model_validator(mode="after")
+    def _known_scores(self) -> "StageSettings":
+        _refuse_unknown("scorer", self.scores, [scorer.NAME for scorer in SCORERS])
+        for scorer, methods in self.scores.items():
+            _refuse_unknown(f"explanation method of {scorer} among `explanations`", () if methods == "all" else methods, self.explanations)
+        return self
+
+    def scored(self, scorer: Scorer) -> tuple[str, ...]:
+        """The explanation methods that a scorer judges; NO_EXPLANATION alone for one that reads none and is asked for."""
+        chosen = self.scores.get(scorer.NAME, ())
+        if "explanation" not in scorer.READS:
+            return (NO_EXPLANATION,) if chosen else ()
+        return self.explanations if chosen == "all" else tuple(method for method in self.explanations if method in chosen)
 
 
 class PlatformSettings(Closed):
-    """What `$INTERP_HOME/settings.yaml` may hold. An absent file means these defaults: the embedded model on this machine."""
+    """What `$INTERP_HOME/settings.yaml` may hold. An absent file means these defaults: the embedded model on this machine.
+
+    `generator` writes texts that an explanation says should make a feature fire (None: the explainer does); `base` says how likely texts
+    are (None: the scorer does; a base model, not an instruct one, does it better).
+    """
 
     explainer: LanguageModelSettings = LanguageModelSettings()
     scorer: LanguageModelSettings = LanguageModelSettings()
+    generator: LanguageModelSettings | None = None
+    base: LanguageModelSettings | None = None
     sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
     budget: BudgetSettings = BudgetSettings()
     stages: dict[str, Any] = Field(default_factory=dict)
@@ -118,9 +168,22 @@ class PlatformSettings(Closed):
         settings.stage_settings({})
         return settings
 
+    def answering(self, model: Model) -> LanguageModelSettings | SentenceEncoderSettings:
+        """The settings of the model that answers a scorer."""
+        if model == "encoder":
+            return self.sentence_encoder
+        return {"scorer": self.scorer, "generator": self.generator or self.explainer, "base": self.base or self.scorer}[model]
+
     def stage_settings(self, overrides: dict[str, Any]) -> StageSettings:
         """Stage settings of one dictionary: paper defaults, then the site's, then the record's `overrides`."""
         return validated(StageSettings, merged(self.stages, overrides), "stages")
+
+
+def _refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ValueError naming the first name that is not known, and what is."""
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no {what} named {name!r}; there are {', '.join(known)}")
 
 
 def validated(cls: type, content: Any, where: str) -> Any:

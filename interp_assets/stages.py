@@ -15,6 +15,9 @@ HARVEST_CODE_VERSION = "1"
 NEIGHBOURS_CODE_VERSION = "1"
 EMBEDDINGS_CODE_VERSION = "1"
 
+ABSENT = "absent"
+"""Version of an optional input that is not there."""
+
 NO_EMBEDDINGS = "not-asked"
 """Version of a dictionary's embeddings while its settings ask for no similar windows."""
 
@@ -54,21 +57,36 @@ def cell_partition(key: RangeKey) -> dict[str, str]:
 class Upstream:
     """An input: a table, and the partition columns that select its part besides the cell (such as the explanation method).
 
-    A table that is partitioned by dictionary alone is read whole for each cell. `needed` says whether the settings ask for it at all.
+    A table that is partitioned by dictionary alone is read whole for each cell, and so is one with `all_ranges`. `needed` says whether the
+    settings ask for it at all; an `optional` one may be absent.
     """
 
     table: Table
     extra: Mapping[str, str] = field(default_factory=dict)
     needed: Callable[[StageSettings], bool] = lambda stages: True
+    all_ranges: bool = False
+    optional: bool = False
 
     @property
     def name(self) -> str:
         """Name under which the input's version is kept in the manifest."""
         return "/".join([self.table.name, *self.extra.values()])
 
-    def partition(self, key: RangeKey) -> dict[str, str]:
-        """Lake partition of the input of a cell."""
-        return {**self.extra, **{name: value for name, value in cell_partition(key).items() if name in self.table.partition_columns}}
+    def partitions(self, key: RangeKey) -> list[dict[str, str]]:
+        """Lake partitions of the input of a cell."""
+        cells = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges else [key]
+        return [{**self.extra, **{k: v for k, v in cell_partition(cell).items() if k in self.table.partition_columns}} for cell in cells]
+
+    def missing(self, lake: Lake, key: RangeKey) -> bool:
+        """Whether any of it is not there."""
+        return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(key))
+
+    def version(self, lake: Lake, key: RangeKey) -> str:
+        """Data version of the input of a cell. Raises `LakeError` naming what is not there."""
+        if self.optional and self.missing(lake, key):
+            return ABSENT
+        versions = [lake.require(self.table.name, partition).data_version for partition in self.partitions(key)]
+        return versions[0] if len(versions) == 1 else fingerprint(versions)
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,7 @@ class Stage:
 
     def inputs(self, lake: Lake, key: RangeKey, stages: StageSettings) -> dict[str, str]:
         """Data version of every input that a cell needs. Raises `LakeError` naming the input that is not there."""
-        return {u.name: lake.require(u.table.name, u.partition(key)).data_version for u in self.upstream if u.needed(stages)}
+        return {u.name: u.version(lake, key) for u in self.upstream if u.needed(stages)}
 
     def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:
         """Data version of a cell: over the code's version, the settings, the seed and the inputs' versions."""
@@ -129,7 +147,7 @@ def stale_partitions(
         name = "/".join([stage.table.name, *stage.extra.values()])
         for key in keys:
             needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
-            if any(lake.manifest(u.table.name, u.partition(key)) is None for u in needed) or not lake.is_current(
+            if any(u.missing(lake, key) and not u.optional for u in needed) or not lake.is_current(
                 stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, key, settings))
             ):
                 yield f"{name} {key}"

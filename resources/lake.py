@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import quote
 
 import fsspec
@@ -109,27 +110,39 @@ class Lake:
         `batches` may be a generator; each of its tables becomes at least one row group, so memory stays at one batch. Raises
         `LakeError` when the disk is full.
         """
-        folder = self.path(table, partition)
-        self.fs.makedirs(folder, exist_ok=True)
-        temporary = _temporary(folder, PART)
-        options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
         tables: Iterable[pa.Table] = (batches,) if isinstance(batches, pa.Table) else batches
+        with self.writer(table, partition, schema, writer_options, row_group_rows) as writer:
+            for batch in tables:
+                writer.add(batch)
+            return writer.commit(data_version, inputs)
+
+    @contextlib.contextmanager
+    def writer(
+        self,
+        table: str,
+        partition: Mapping[str, str],
+        schema: pa.Schema,
+        writer_options: Mapping[str, object] | None = None,
+        row_group_rows: int | None = None,
+    ) -> Iterator["PartitionWriter"]:
+        """A partition in the making: add to it and commit it, or leave without committing and the old one stays. See `write`."""
+        folder = self.path(table, partition)
+        with self._room(table, partition):
+            self.fs.makedirs(folder, exist_ok=True)
+            temporary = _temporary(folder, PART)
+            options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
+            try:
+                with self.fs.open(temporary, "wb") as file, pq.ParquetWriter(file, schema, **options) as parquet:
+                    yield PartitionWriter(self, table, dict(partition), file, temporary, parquet, row_group_rows)
+            finally:
+                with contextlib.suppress(OSError):
+                    self.fs.rm_file(temporary)
+
+    @contextlib.contextmanager
+    def _room(self, table: str, partition: Mapping[str, str]) -> Iterator[None]:
+        """Around writing a partition: a full disk is a `LakeError` that says what to do."""
         try:
-            rows = 0
-            with self.fs.open(temporary, "wb") as file:
-                with pq.ParquetWriter(file, schema, **options) as writer:
-                    for batch in tables:
-                        writer.write_table(batch.cast(schema), row_group_size=row_group_rows)
-                        rows += batch.num_rows
-                _sync(file)
-            size, footer = self.fs.size(temporary), self._footer_crc32(temporary)
-            manifest = Manifest(table, dict(partition), rows, size, self.schema_version, data_version, dict(inputs or {}), footer)
-            with self._only_writer(folder):
-                self._sweep(folder)
-                with contextlib.suppress(FileNotFoundError):
-                    self.fs.rm_file(f"{folder}/{MANIFEST}")
-                self.fs.mv(temporary, f"{folder}/{PART}")
-                self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+            yield
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -137,10 +150,16 @@ class Lake:
                 f"no room left while writing {_described(table, partition)} under {self.root} ({error.strerror}). What was complete "
                 "stays. Make room, or move the lake with INTERP_LAKE, and run again: only what is missing is made."
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                self.fs.rm_file(temporary)
-        return manifest
+
+    def _commit(self, manifest: Manifest, temporary: str) -> None:
+        """Put a finished file in the partition's place, and vouch for it."""
+        folder = self.path(manifest.table, manifest.partition)
+        with self._only_writer(folder):
+            self._sweep(folder)
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.rm_file(f"{folder}/{MANIFEST}")
+            self.fs.mv(temporary, f"{folder}/{PART}")
+            self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
 
     def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
         """Rows of a complete partition. Raises `LakeError` naming the partition when it is not there, `CorruptPartition` when it is
@@ -245,6 +264,34 @@ class Lake:
             file.write(content)
             _sync(file)
         self.fs.mv(temporary, path)
+
+
+class PartitionWriter:
+    """The file of a partition while it is written; made by `Lake.writer`."""
+
+    def __init__(
+        self, lake: Lake, table: str, partition: dict[str, str], file: Any, path: str, parquet: pq.ParquetWriter, row_group_rows: int | None
+    ) -> None:
+        self._lake, self._table, self._partition = lake, table, partition
+        self._file, self._path, self._parquet, self._row_group_rows = file, path, parquet, row_group_rows
+        self._rows = 0
+
+    def add(self, batch: pa.Table) -> None:
+        """Append rows as at least one row group; cast to the table's schema."""
+        self._parquet.write_table(batch.cast(self._parquet.schema), row_group_size=self._row_group_rows)
+        self._rows += batch.num_rows
+
+    def commit(self, data_version: str, inputs: Mapping[str, str] | None = None) -> Manifest:
+        """Manifest of the partition just replaced by what was added. Nothing can be added afterwards."""
+        self._parquet.close()
+        _sync(self._file)
+        self._file.close()
+        size, footer = self._lake.fs.size(self._path), self._lake._footer_crc32(self._path)
+        manifest = Manifest(
+            self._table, self._partition, self._rows, size, self._lake.schema_version, data_version, dict(inputs or {}), footer
+        )
+        self._lake._commit(manifest, self._path)
+        return manifest
 
 
 def _temporary(folder: str, name: str) -> str:

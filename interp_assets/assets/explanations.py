@@ -1,66 +1,108 @@
 """`explanations/<method>`: what each method says about each feature. Writes explanations, and ledger where a model was asked."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.asking import Answer, Question, RunSpending, answers_by_range, ledger_rows, ledger_sums
+from interp_assets.answering import cosines
+from interp_assets.asking import Answer, Asker, LedgerSums, Question, RunSpending, answered_in_order, ledger_rows, waves
 from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
-from interp_assets.domain.explaining import BASELINES, EXPLAINERS, Baseline, Explainer
-from interp_assets.domain.trials import Explanation
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, ChoosingExplainer, Derived, Explainer
+from interp_assets.domain.explaining.material import ExplainerReply, Material
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
 from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
+from interp_assets.imported_explanations import read_imported
+from interp_assets.materials import read_materials
 from interp_assets.partitions import EXPLAINER_POOL
 from interp_assets.reporting import markdown, markdown_table, told
-from interp_assets.settings import PlatformSettings
+from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_STATISTICS, IMPORTED_EXPLANATIONS, LEDGER, VOCABULARY_PROJECTIONS
 from resources.lake import Lake
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 
+EVIDENCE_TABLES = {"feature_statistics": FEATURE_STATISTICS, "vocabulary_projections": VOCABULARY_PROJECTIONS}
+EVIDENCE_ASSETS = {"feature_statistics": "activation_shards", "vocabulary_projections": "vocabulary_projections"}
+PREVIEWED = 10
+"""Explanations of a range that its preview shows."""
+
+
+def _chosen(stages: StageSettings, method: str) -> bool:
+    return method in stages.explanations
+
 
 def explainer_stage(explainer: Explainer) -> Stage:
-    """What an explainer's explanations depend on."""
-    extra = {"explanation_method": explainer.NAME}
-    return Stage(
-        EXPLANATIONS,
-        explainer.VERSION,
-        (Upstream(EXAMPLES),),
-        lambda stages, platform: [stages.explaining, platform.explainer.shaping_replies],
-        extra,
+    """What an explainer's explanations depend on: nothing where the settings do not ask for them."""
+
+    def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
+        if not _chosen(stages, explainer.NAME):
+            return None
+        encoder = [platform.sentence_encoder.shaping_replies] if explainer.CHOOSES else []
+        return [stages.explaining.of(explainer), platform.explainer.shaping_replies, *encoder]
+
+    def read(table: Any) -> Upstream:
+        return Upstream(table, needed=lambda stages: _chosen(stages, explainer.NAME))
+
+    tables = (EXAMPLES, *(table for name, table in EVIDENCE_TABLES.items() if name in explainer.READS))
+    return Stage(EXPLANATIONS, explainer.VERSION, tuple(map(read, tables)), settings_of, {"explanation_method": explainer.NAME})
+
+
+def derived_stage(derived: Derived) -> Stage:
+    """What explanations depend on that are made out of others."""
+    upstream = tuple(
+        Upstream(EXPLANATIONS, {"explanation_method": source}, lambda stages: _chosen(stages, derived.NAME)) for source in derived.SOURCES
     )
+    extra = {"explanation_method": derived.NAME}
+    return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
 
 
-def baseline_stage(baseline: Baseline, source: Explainer) -> Stage:
-    """What a baseline's explanations depend on."""
-    upstream = Upstream(EXPLANATIONS, {"explanation_method": source.NAME})
-    return Stage(EXPLANATIONS, baseline.VERSION, (upstream,), lambda stages, platform: None, {"explanation_method": baseline.NAME})
+def imported_stage(method: str) -> Stage:
+    """What explanations read from files depend on: the files."""
+    extra = {"explanation_method": method}
+    upstream = Upstream(IMPORTED_EXPLANATIONS, extra, lambda stages: _chosen(stages, method), optional=True)
+    return Stage(EXPLANATIONS, f"{method}/1", (upstream,), lambda stages, platform: _chosen(stages, method), extra)
 
 
-def _outcome_check(name: str) -> list[dg.AssetCheckSpec]:
-    return [
-        dg.AssetCheckSpec("every_feature_has_an_outcome", asset=["explanations", name], blocking=True),
-        dg.AssetCheckSpec("explained_share", asset=["explanations", name], description="at least half of the features with examples"),
+def _options(method: str, version: str, description: str | None, deps: Sequence[Any], **options: Any) -> dict[str, Any]:
+    """What all assets of explanations have in common."""
+    checks = [
+        dg.AssetCheckSpec("every_feature_has_an_outcome", asset=["explanations", method], blocking=True),
+        dg.AssetCheckSpec("explained_share", asset=["explanations", method], description="at least half of the features that were asked about"),
     ]
+    common = {"key": ["explanations", method], "deps": deps, "description": description, "group_name": "explanations"}
+    return {**common, "code_version": version, "check_specs": checks, **options}
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A feature with its prompts, or why it has none; without evidence, the end of its cell."""
+
+    cell: Cell
+    evidence: FeatureEvidence | None = None
+    material: Material | None = None
+    prompts: tuple[Prompt, ...] | ExplanationOutcome = ()
+
+    def questions(self, method: str) -> list[Question]:
+        """What is asked about the feature."""
+        prompts = () if isinstance(self.prompts, str) or self.material is None else self.prompts
+        return [Question(self.material.feature, method, prompt) for prompt in prompts] if self.material else []
 
 
 def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     """The asset of one explainer that asks a language model."""
+    deps = ["examples", *(asset for name, asset in EVIDENCE_ASSETS.items() if name in explainer.READS)]
+    kinds = {"python", "llm", "parquet"}
 
     @range_asset(
-        EXPLANATIONS,
-        key=["explanations", explainer.NAME],
-        deps=["examples"],
-        description=explainer.__doc__,
-        group_name="explanations",
-        kinds={"python", "llm", "parquet"},
-        pool=EXPLAINER_POOL,
-        code_version=explainer.VERSION,
-        check_specs=_outcome_check(explainer.NAME),
+        EXPLANATIONS, **_options(explainer.NAME, explainer.VERSION, explainer.__doc__, deps, kinds=kinds, pool=EXPLAINER_POOL)
     )
     def explanations(
         context: dg.AssetExecutionContext,
@@ -72,91 +114,199 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
         spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, explainer_stage(explainer))
-        cells = {cell.key: cell for cell in stage.to_do()}
-        evidence = {key: read_evidence(lake, key) for key in cells}
-        planned = {
-            key: [
-                Question(item.feature, explainer.NAME, prompt)
-                for item in evidence[key]
-                if (prompt := explainer.plan(item.feature, item.of_role("shown"), item.token_texts, cells[key].settings.explaining))
-            ]
-            for key in cells
-        }
-        asked = answers_by_range(planned, settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
-        for key, answers, model in asked:
-            by_feature = {answer.question.feature: answer for answer in answers}
-            graded = [_graded(explainer, item, by_feature.get(item.feature)) for item in evidence[key]]
-            rows = _rows(cells[key], graded, {f: a.key for f, a in by_feature.items() if not a.reply.error}, model)
-            ledger = ledger_rows("/".join(context.asset_key.path), key, answers, model)
-            report = _report(graded, evidence[key])
-            report.numbers.update(ledger_sums(ledger))
-            stage.write(cells[key], [(LEDGER, ledger), (EXPLANATIONS, rows)], report)
+        asset = "/".join(context.asset_key.path)
+        asker = Asker(settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
+        with asker:
+            answered = _answered(explainer, asker, _planned(lake, explainer, stage.to_do()), models, settings)
+            for first in answered:
+                cell, cost, questions = first[0].cell, LedgerSums(), 0
+                report = _Report()
+                with stage.writing(cell, [LEDGER, EXPLANATIONS]) as writer:
+                    work, answers, graded = first
+                    while work.evidence is not None:
+                        assert graded is not None
+                        ledger = ledger_rows(asset, cell.key, answers, questions)
+                        questions += ledger.num_rows
+                        cost.add(ledger)
+                        writer.add(LEDGER, ledger)
+                        writer.add(EXPLANATIONS, _rows(cell, [graded], answers))
+                        report.add(graded, work.evidence)
+                        work, answers, graded = next(answered)
+                    writer.commit(report.of_cell(cell, explainer.NAME, cost.numbers))
         return stage.result(*_summary(lake, stage, explainer.NAME))
 
     return explanations
 
 
-def _baseline_asset(baseline: Baseline, source: Explainer) -> dg.AssetsDefinition:
-    """The asset of a baseline that is made out of another method's explanations, range by range."""
+def _planned(lake: Lake, explainer: Explainer, cells: Sequence[Cell]) -> Iterator[_Planned]:
+    """Every feature of every cell, then the end of the cell; the end alone where the settings do not ask for the method."""
+    for cell in cells:
+        if _chosen(cell.settings, explainer.NAME):
+            for evidence, material in read_materials(lake, cell, explainer):
+                prompts = explainer.plan(material, cell.settings.explaining.of(explainer), cell.settings.seed)
+                yield _Planned(cell, evidence, material, prompts)
+        yield _Planned(cell)
 
-    @range_asset(
-        EXPLANATIONS,
-        key=["explanations", baseline.NAME],
-        deps=[["explanations", source.NAME]],
-        description=baseline.__doc__,
-        group_name="explanations",
-        kinds={"python", "parquet"},
-        code_version=baseline.VERSION,
-        check_specs=_outcome_check(baseline.NAME),
-    )
+
+def _answered(
+    explainer: Explainer, asker: Asker, planned: Iterator[_Planned], models: ModelProvider, settings: PlatformSettings
+) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
+    """Each planned feature with the answers and its explanation, in order; None at the end of a cell."""
+    for wave in waves(planned, lambda work: len(work.questions(explainer.NAME))):
+        answers = answered_in_order(asker, [work.questions(explainer.NAME) for work in wave])
+        if not explainer.CHOOSES:
+            for work, given in zip(wave, answers, strict=True):
+                yield work, given, _graded(explainer, work, given)
+            continue
+        chosen = _chosen_by_encoder(cast(ChoosingExplainer, explainer), asker, wave, list(answers), models, settings)
+        yield from chosen
+
+
+def _graded(explainer: Explainer, work: _Planned, answers: Sequence[Answer]) -> Explanation | None:
+    if work.material is None:
+        return None
+    if isinstance(work.prompts, str):
+        return Explanation(work.material.feature, explainer.NAME, None, work.prompts, "", explainer.VERSION)
+    return explainer.grade(work.material, _replies(answers), work.cell.settings.explaining.of(explainer))
+
+
+def _chosen_by_encoder(
+    explainer: ChoosingExplainer,
+    asker: Asker,
+    wave: Sequence[_Planned],
+    answers: Sequence[list[Answer]],
+    models: ModelProvider,
+    settings: PlatformSettings,
+) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
+    """The same for an explainer that compares its candidates by the sentence encoder, for which the language model makes room."""
+    comparisons = []
+    for work, given in zip(wave, answers, strict=True):
+        own = work.cell.settings.explaining.of(explainer)
+        asked = work.material is not None and not isinstance(work.prompts, str)
+        comparisons.append(explainer.compare(work.material, _replies(given), own) if asked and work.material else None)
+    asked_for = [comparison for comparison in comparisons if comparison is not None]
+    found: list[tuple[tuple[float, ...], ...]] = []
+    if asked_for:
+        asker.close()
+        encoder = models.sentence_encoder(settings.sentence_encoder.source, settings.sentence_encoder.revision)
+        try:
+            found = list(cosines(encoder.embed, asked_for))
+        finally:
+            encoder.close()
+    cosine = iter(found)
+    for work, given, comparison in zip(wave, answers, comparisons, strict=True):
+        own = work.cell.settings.explaining.of(explainer)
+        if comparison is None or work.material is None:
+            yield work, given, _graded(explainer, work, given)
+        else:
+            yield work, given, explainer.choose(work.material, _replies(given), own, next(cosine))
+
+
+def _replies(answers: Sequence[Answer]) -> list[ExplainerReply]:
+    return [ExplainerReply(answer.reply.text, answer.reply.error) for answer in answers]
+
+
+def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
+    """The asset of explanations that are made out of other methods', range by range."""
+    deps = ["examples", *(["explanations", source] for source in derived.SOURCES)]
+
+    @range_asset(EXPLANATIONS, **_options(derived.NAME, derived.VERSION, derived.__doc__, deps, kinds={"python", "parquet"}))
     def explanations(
         context: dg.AssetExecutionContext,
         lake: dg.ResourceParam[Lake],
         registry: dg.ResourceParam[DictionaryRegistry],
         settings: dg.ResourceParam[PlatformSettings],
     ) -> dg.MaterializeResult:
-        stage = StageRun(context, lake, registry, settings, baseline_stage(baseline, source))
+        stage = StageRun(context, lake, registry, settings, derived_stage(derived))
         for cell in stage.to_do():
-            sources = read_explanations(lake, cell.key, source.NAME)
-            dealt = baseline.explain(list(sources.values()), cell.settings.seed)
-            stage.write(cell, [(EXPLANATIONS, _rows(cell, dealt, {}, ""))], _report(dealt, read_evidence(lake, cell.key)))
-        return stage.result(*_summary(lake, stage, baseline.NAME))
+            made: Sequence[Explanation] = ()
+            if _chosen(cell.settings, derived.NAME):
+                sources: Mapping[str, Mapping[int, Explanation]] = {s: read_explanations(lake, cell.key, s) for s in derived.SOURCES}
+                made = derived.explain(cell.record.features_of(cell.key).tolist(), sources, cell.settings.seed)
+            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, derived.NAME, made))
+        return stage.result(*_summary(lake, stage, derived.NAME))
 
     return explanations
 
 
-def _graded(explainer: Explainer, item: FeatureEvidence, answer: Answer | None) -> Explanation:
-    if answer is None:
-        return explainer.grade(item.feature, None)
-    return explainer.grade(item.feature, answer.reply.text, answer.reply.error)
+def _imported_asset(method: str) -> dg.AssetsDefinition:
+    """The asset of explanations that were read from files."""
+    description = f"Explanations read from files with `interp import explanations … --method {method}`."
+
+    @range_asset(EXPLANATIONS, **_options(method, f"{method}/1", description, ["examples"], kinds={"python", "parquet"}))
+    def explanations(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        registry: dg.ResourceParam[DictionaryRegistry],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.MaterializeResult:
+        stage = StageRun(context, lake, registry, settings, imported_stage(method))
+        texts: dict[str, dict[int, str]] = {}
+        for cell in stage.to_do():
+            made: list[Explanation] = []
+            if _chosen(cell.settings, method):
+                known = texts.setdefault(cell.key.dictionary, read_imported(lake, cell.key.dictionary, method))
+                for feature in cell.record.features_of(cell.key).tolist():
+                    text = known.get(feature)
+                    outcome: ExplanationOutcome = "not_imported" if text is None else "ok"
+                    made.append(Explanation(feature, method, text, outcome, "", f"{method}/1"))
+            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, method, made))
+        return stage.result(*_summary(lake, stage, method))
+
+    return explanations
 
 
-def _rows(cell: Cell, graded: Sequence[Explanation], reply_keys: dict[int, str], model: str) -> pa.Table:
+def _rows(cell: Cell, made: Sequence[Explanation], answers: Sequence[Answer]) -> pa.Table:
+    """Rows of explanations; `answers` are those that the only one of them was read out of."""
+    failed = any(answer.reply.error for answer in answers)
     rows = [
         {
             "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": e.feature,
             "explanation_method": e.method, "outcome": e.outcome, "explanation": e.text, "raw_reply": e.raw_reply or None,
-            "reply": reply_keys.get(e.feature), "donor_feature": e.donor_feature, "model": model, "prompt_version": e.prompt_version,
+            "replies": [] if failed else [answer.key for answer in answers], "donor_feature": e.donor_feature,
+            "model": answers[0].model if answers else "", "prompt_version": e.prompt_version,
         }
-        for e in graded
+        for e in made
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=EXPLANATIONS.schema)
 
 
-def _report(graded: Sequence[Explanation], evidence: Sequence[FeatureEvidence]) -> CellReport:
-    """Outcomes, and each explanation beside the strongest window that its feature fired on."""
-    by_feature = {item.feature: item for item in evidence}
-    lines = [(e.feature, told(e.text, e.outcome), _strongest(by_feature[e.feature])) for e in graded[:10]]
-    preview = markdown_table(["feature", "explanation", "strongest shown window"], lines)
-    return CellReport(Counter(e.outcome for e in graded), {"preview": markdown(preview)})
+class _Report:
+    """Outcomes, and the first explanations, each beside the strongest window that its feature fired on."""
+
+    def __init__(self) -> None:
+        self._outcomes: Counter = Counter()
+        self._lines: list[tuple] = []
+
+    def add(self, made: Explanation, evidence: FeatureEvidence) -> None:
+        """Count one explanation."""
+        self._outcomes[made.outcome] += 1
+        if len(self._lines) < PREVIEWED:
+            self._lines.append((made.feature, told(made.text, made.outcome), _strongest(evidence)))
+
+    def of_cell(self, cell: Cell, method: str, numbers: Mapping[str, Any]) -> CellReport:
+        """The report of the finished cell."""
+        table = markdown_table(["feature", "explanation", "strongest shown window"], self._lines)
+        note = f"*the settings of this dictionary do not ask for {method}: `stages: {{explanations: […]}}`*"
+        return CellReport(self._outcomes, {"preview": markdown(table if _chosen(cell.settings, method) else note), **numbers})
+
+
+def _reported(lake: Lake, cell: Cell, method: str, made: Sequence[Explanation]) -> CellReport:
+    report = _Report()
+    for explanation, evidence in zip(made, read_evidence(lake, cell.key) if made else (), strict=True):
+        assert explanation.feature == evidence.feature, (explanation.feature, evidence.feature)
+        report.add(explanation, evidence)
+    return report.of_cell(cell, method, {})
 
 
 def _strongest(item: FeatureEvidence) -> str:
-    shown = item.of_role("shown")
-    if not shown:
+    if not item.shown:
         return ""
-    best = max(shown, key=lambda example: max(example.activations))
+    best = max(item.shown, key=lambda example: max(example.activations))
     return rendering.markdown([item.token_texts[i] for i in best.token_ids], rendering.marked_positions(best.activations, 0.3))
+
+
+NEVER_ASKED = ("no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported")
 
 
 def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
@@ -164,27 +314,22 @@ def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.Met
     explained, explainable, missing, lines = 0, 0, [], []
     for cell in stage.cells:
         rows = lake.read(EXPLANATIONS.name, stage.partition(cell), columns=["feature", "outcome", "explanation"]).to_pylist()
-        if {row["feature"] for row in rows} != set(cell.record.features_of(cell.key).tolist()):
+        expected = set(cell.record.features_of(cell.key).tolist()) if _chosen(cell.settings, method) else set()
+        if {row["feature"] for row in rows} != expected:
             missing.append(str(cell.key))
         explained += sum(row["outcome"] == "ok" for row in rows)
-        explainable += sum(row["outcome"] not in ("no_examples", "no_donor") for row in rows)
+        explainable += sum(row["outcome"] not in NEVER_ASKED for row in rows)
         lines += [(row["feature"], told(row["explanation"], row["outcome"])) for row in rows[:2]]
     share = explained / explainable if explainable else None
     checks = [
         dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
         dg.AssetCheckResult(
             check_name="explained_share", passed=share is None or share >= 0.5, severity=dg.AssetCheckSeverity.WARN,
-            metadata={"explained": explained, "with_examples": explainable},
+            metadata={"explained": explained, "asked_about": explainable},
         ),
     ]  # fmt: skip
     return {"explanations": markdown(markdown_table(["feature", method], lines[:40]))}, checks
 
 
-STAGES = (
-    *(explainer_stage(explainer) for explainer in EXPLAINERS),
-    *(baseline_stage(baseline, EXPLAINERS[0]) for baseline in BASELINES),
-)
-explanation_assets = (
-    *(_explainer_asset(explainer) for explainer in EXPLAINERS),
-    *(_baseline_asset(baseline, EXPLAINERS[0]) for baseline in BASELINES),
-)
+STAGES = (*map(explainer_stage, EXPLAINERS), *map(derived_stage, DERIVED), *map(imported_stage, IMPORTED))
+explanation_assets = (*map(_explainer_asset, EXPLAINERS), *map(_derived_asset, DERIVED), *map(_imported_asset, IMPORTED))

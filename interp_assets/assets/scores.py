@@ -8,44 +8,61 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.asking import Answer, Question, RunSpending, answers_by_range, ledger_rows, ledger_sums
-from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_asset
+from interp_assets.answering import Answered, answering
+from interp_assets.asking import LedgerSums, RunSpending, ledger_rows
+from interp_assets.cases import planned_cases
+from interp_assets.cells import Cell, CellReport, CellWriter, StageRun, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
-from interp_assets.domain.explaining import BASELINES, EXPLAINERS
+from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS, Scorer
-from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreRow, Trial, Verdict
-from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
+from interp_assets.domain.trials import ScoreRow, Verdict
 from interp_assets.partitions import EXPLAINER_POOL
 from interp_assets.reporting import distribution_plot, markdown, markdown_table, told
-from interp_assets.settings import PlatformSettings
+from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, LEDGER, SCORES, TRIALS, VERDICTS
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, TRIALS, VERDICTS
 from resources.lake import Lake
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 
-METHODS = tuple(member.NAME for member in (*EXPLAINERS, *BASELINES))
+PREVIEWED = 20
+"""Score rows of a range that its preview shows."""
 
 
 def score_stage(scorer: Scorer) -> Stage:
-    """What a scorer's scores depend on."""
-    explanations = (Upstream(EXPLANATIONS, {"explanation_method": method}) for method in METHODS)
-    return Stage(
-        SCORES, scorer.VERSION, (Upstream(EXAMPLES), *explanations),
-        lambda stages, platform: [stages.scoring, stages.scored_explanations, platform.scorer.shaping_replies], {"scorer": scorer.NAME},
-    )  # fmt: skip
+    """What a scorer's scores depend on: nothing at all where the settings ask for none."""
+    reads_rivals = "rivals" in scorer.READS
+
+    def judged(method: str) -> Upstream:
+        needed = lambda stages: method in stages.scored(scorer)  # noqa: E731
+        return Upstream(EXPLANATIONS, {"explanation_method": method}, needed, all_ranges=reads_rivals)
+
+    def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
+        if not stages.scored(scorer):
+            return None
+        scoring, who = stages.scoring, platform.answering(scorer.MODEL)
+        sequential = scoring.sequential if scorer.MODEL in ("scorer", "base") else None
+        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who.shaping_replies]
+
+    upstream = (
+        Upstream(EXAMPLES, needed=lambda stages: bool(stages.scored(scorer))),
+        *(judged(method) for method in METHODS if "explanation" in scorer.READS),
+        *([Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: bool(stages.scored(scorer)))] if reads_rivals else []),
+    )
+    return Stage(SCORES, scorer.VERSION, upstream, settings_of, {"scorer": scorer.NAME})
 
 
 def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
     """The asset of one scorer."""
+    explanations = [["explanations", method] for method in METHODS if "explanation" in scorer.READS]
 
     @range_asset(
         SCORES,
         key=["scores", scorer.NAME],
-        deps=["examples", *(["explanations", method] for method in METHODS)],
+        deps=["examples", *explanations, *(["feature_neighbours"] if "rivals" in scorer.READS else [])],
         description=scorer.__doc__,
         group_name="scores",
-        kinds={"python", "llm", "parquet"},
+        kinds={"python", "llm" if scorer.MODEL != "encoder" else "numpy", "parquet"},
         pool=EXPLAINER_POOL,
         code_version=scorer.VERSION,
         check_specs=[
@@ -63,82 +80,92 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, score_stage(scorer))
-        cells = {cell.key: cell for cell in stage.to_do()}
-        evidence = {key: read_evidence(lake, key) for key in cells}
-        explained = {
-            key: {method: read_explanations(lake, key, method) for method in cell.settings.scored_explanations}
-            for key, cell in cells.items()
-        }
-        trials = {key: _plan(scorer, cells[key], evidence[key], explained[key]) for key in cells}
-        planned = {key: [Question(t.feature, t.explanation_method, t.prompt) for t in trials[key]] for key in cells}
-        asked = answers_by_range(planned, settings.scorer, models, replies, spending.of_run(context), progress_of(context, "questions"))
-        for key, answers, model in asked:
-            verdicts = [
-                verdict for trial, answer in zip(trials[key], answers, strict=True) for verdict in scorer.grade(_answered(trial, answer))
-            ]
-            summed = _summarise(scorer, cells[key], evidence[key], explained[key], verdicts)
-            ledger = ledger_rows("/".join(context.asset_key.path), key, answers, model)
-            tables = [
-                (LEDGER, ledger),
-                (TRIALS, _trial_rows(cells[key], trials[key], answers, model, scorer.VERSION)),
-                (VERDICTS, _verdict_rows(cells[key], verdicts)),
-                (SCORES, _score_rows(cells[key], summed)),
-            ]
-            stage.write(cells[key], tables, _report(summed, verdicts, explained[key], ledger))
-        return stage.result(*_summary(lake, stage, scorer.NAME))
+        who = answering(scorer, context, settings, models, replies, spending)
+        try:
+            answered = who.answer(work for cell in stage.to_do() for work in planned_cases(lake, scorer, cell))
+            for first in answered:
+                with stage.writing(first.planned.cell, [LEDGER, TRIALS, VERDICTS, SCORES]) as writer:
+                    scored = _ScoredCell(scorer, first.planned.cell, "/".join(context.asset_key.path), writer)
+                    work = first
+                    while work.planned.case is not None:
+                        scored.add(work)
+                        work = next(answered)
+                    writer.commit(scored.report())
+        finally:
+            who.close()
+        return stage.result(*_summary(lake, stage, scorer))
 
     return scores
 
 
-def _plan(scorer: Scorer, cell: Cell, evidence: Sequence[FeatureEvidence], explained: dict[str, dict[int, Explanation]]) -> list[Trial]:
-    """All trials of a range, feature by feature so that trials on the same windows stand together."""
-    return [
-        trial
-        for item in evidence
-        for by_feature in explained.values()
-        for trial in scorer.plan(
-            by_feature[item.feature], item.of_role("held_out"), item.token_texts, cell.settings.scoring, cell.settings.seed
-        )
-    ]  # fmt: skip
+class _ScoredCell:
+    """Grades and sums up the cases of a cell as their answers come, and writes them."""
+
+    def __init__(self, scorer: Scorer, cell: Cell, asset: str, writer: CellWriter) -> None:
+        self._scorer, self._cell, self._asset, self._writer = scorer, cell, asset, writer
+        self._settings = cell.settings.scoring.of(scorer)
+        self._outcomes: Counter = Counter()
+        self._cost = LedgerSums()
+        self._questions = 0
+        self._lines: list[tuple] = []
+
+    def add(self, work: Answered) -> None:
+        """Write one case: its ledger, trials, verdicts and scores."""
+        case = work.planned.case
+        assert case is not None
+        verdicts = self._scorer.grade(case, work.trials, self._settings)
+        n_bootstrap, seed = self._cell.settings.scoring.n_bootstrap, self._cell.settings.seed
+        rows = self._scorer.summarise(case, verdicts, self._settings, n_bootstrap, seed)
+        ledger = ledger_rows(self._asset, self._cell.key, work.answers, self._questions)
+        self._questions += ledger.num_rows
+        self._cost.add(ledger)
+        self._outcomes.update(verdict.outcome for verdict in verdicts)
+        self._writer.add(LEDGER, ledger)
+        self._writer.add(TRIALS, _trial_rows(self._cell, work, self._scorer.VERSION))
+        self._writer.add(VERDICTS, _verdict_rows(self._cell, verdicts))
+        self._writer.add(SCORES, _score_rows(self._cell, rows, self._scorer.HEADLINE))
+        if len(self._lines) < PREVIEWED:
+            (headline,) = (row for row in rows if row.metric == self._scorer.HEADLINE)
+            self._lines.append((case.feature, case.method, told(case.explanation, "no explanation"), _with_interval(headline)))
+
+    def report(self) -> CellReport:
+        """Outcomes of the items, what they cost, and headline scores with their intervals beside the explanations."""
+        numbers: dict[str, Any] = dict(self._cost.numbers)
+        header = ["feature", "method", "explanation", self._scorer.HEADLINE.replace("_", " ")]
+        chosen = bool(self._cell.settings.scored(self._scorer))
+        note = f"*the settings of this dictionary ask for no {self._scorer.NAME} scores: `stages: {{scores: …}}`*"
+        numbers["preview"] = markdown(markdown_table(header, self._lines) if chosen else note)
+        return CellReport(self._outcomes, numbers)
 
 
-def _answered(trial: Trial, answer: Answer) -> AnsweredTrial:
-    reply = answer.reply
-    return AnsweredTrial(trial, reply.text, reply.answer_probabilities, reply.finish_reason, reply.error)
+def _with_interval(row: ScoreRow) -> str:
+    if row.value is None:
+        return f"*{row.outcome}*"
+    interval = "" if row.ci_low is None or row.ci_high is None else f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+    return f"{row.value:.2f}{interval}"
 
 
-def _summarise(
-    scorer: Scorer,
-    cell: Cell,
-    evidence: Sequence[FeatureEvidence],
-    explained: dict[str, dict[int, Explanation]],
-    verdicts: Sequence[Verdict],
-) -> list[ScoreRow]:
-    """Score rows of every feature and explanation of a range; those that could not be asked about end in a named outcome."""
-    groups: dict[tuple[int, str], list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        groups[verdict.feature, verdict.explanation_method].append(verdict)
-    rows: list[ScoreRow] = []
-    for item in evidence:
-        for method, by_feature in explained.items():
-            absent = "no_explanation" if by_feature[item.feature].text is None and item.examples else "no_examples"
-            rows += scorer.summarise(item.feature, method, groups[item.feature, method], cell.settings.scoring, cell.settings.seed, absent)
-    return rows
-
-
-def _trial_rows(cell: Cell, trials: Sequence[Trial], answers: Sequence[Answer], model: str, version: str) -> pa.Table:
-    rows = [
-        {
-            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": trial.feature,
-            "explanation_method": trial.explanation_method, "scorer": trial.scorer, "trial": trial.trial_id,
-            "reply": None if answer.reply.error else answer.key, "outcome": "model_error" if answer.reply.error else "answered",
-            "example_ids": [item.example_id for item in trial.items], "truths": [item.truth for item in trial.items],
-            "reply_text": answer.reply.text, "error": answer.reply.error, "prompt_tokens": answer.reply.prompt_tokens,
-            "cached_tokens": answer.reply.cached_tokens, "completion_tokens": answer.reply.completion_tokens,
-            "model": model, "prompt_version": version,
-        }
-        for trial, answer in zip(trials, answers, strict=True)
-    ]  # fmt: skip
+def _trial_rows(cell: Cell, work: Answered, version: str) -> pa.Table:
+    """A row per planned trial; those that were never asked are "stopped_early"."""
+    rows = []
+    for number, trial in enumerate(work.planned.trials):
+        asked = number < len(work.trials)
+        error = work.trials[number].error if asked else None
+        reply = work.answers[number] if number < len(work.answers) else None
+        rows.append(
+            {
+                "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": trial.feature,
+                "explanation_method": trial.explanation_method, "scorer": trial.scorer, "trial": trial.trial_id,
+                "reply": None if reply is None or error else reply.key,
+                "outcome": "stopped_early" if not asked else "model_error" if error else "answered",
+                "example_ids": [item.example_id for item in trial.items], "truths": [item.truth for item in trial.items],
+                "reply_text": "" if reply is None else reply.reply.text, "error": error,
+                "prompt_tokens": 0 if reply is None else reply.reply.prompt_tokens,
+                "cached_tokens": 0 if reply is None else reply.reply.cached_tokens,
+                "completion_tokens": 0 if reply is None else reply.reply.completion_tokens,
+                "model": work.model, "prompt_version": version,
+            }
+        )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=TRIALS.schema)
 
 
@@ -147,46 +174,32 @@ def _verdict_rows(cell: Cell, verdicts: Iterable[Verdict]) -> pa.Table:
     return pa.Table.from_pylist([{**here, **asdict(v), "trial": v.trial_id} for v in verdicts], schema=VERDICTS.schema)
 
 
-def _score_rows(cell: Cell, rows: Iterable[ScoreRow]) -> pa.Table:
+def _score_rows(cell: Cell, rows: Sequence[ScoreRow], headline: str) -> pa.Table:
     here = {"dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range}
-    return pa.Table.from_pylist([{**here, **asdict(row)} for row in rows], schema=SCORES.schema)
+    return pa.Table.from_pylist([{**here, **asdict(row), "headline": row.metric == headline} for row in rows], schema=SCORES.schema)
 
 
-def _report(
-    rows: Sequence[ScoreRow], verdicts: Sequence[Verdict], explained: dict[str, dict[int, Explanation]], ledger: pa.Table
-) -> CellReport:
-    """Outcomes of the items, what they cost, and a table of balanced accuracies with their intervals beside the explanations."""
-    lines = [
-        (
-            row.feature, row.explanation_method, told(explanation.text, explanation.outcome),
-            f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" if row.value is not None else f"*{row.outcome}*",
-        )
-        for row in rows
-        if row.metric == "balanced_accuracy" and (explanation := explained[row.explanation_method][row.feature])
-    ]  # fmt: skip
-    numbers: dict[str, Any] = ledger_sums(ledger)
-    numbers["preview"] = markdown(markdown_table(["feature", "method", "explanation", "balanced accuracy"], lines[:20]))
-    return CellReport(Counter(verdict.outcome for verdict in verdicts), numbers)
-
-
-def _summary(lake: Lake, stage: StageRun, scorer: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
+def _summary(lake: Lake, stage: StageRun, scorer: Scorer) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
     """Score distribution over all ranges of the run, and the two checks."""
     values: dict[str, list[float]] = defaultdict(list)
+    floors: list[float] = []
     outcomes: Counter = Counter()
     uneven: list[str] = []
     for cell in stage.cells:
         partition = stage.partition(cell)
-        for row in lake.read(SCORES.name, partition, columns=["metric", "explanation_method", "value"]).to_pylist():
-            if row["metric"] == "balanced_accuracy" and row["value"] is not None:
+        for row in lake.read(SCORES.name, partition, columns=["headline", "explanation_method", "value", "floor"]).to_pylist():
+            if row["headline"] and row["value"] is not None:
                 values[row["explanation_method"]].append(row["value"])
+                floors += [] if row["floor"] is None else [row["floor"]]
         cell_outcomes = Counter(lake.read(VERDICTS.name, partition, columns=["outcome"]).column(0).to_pylist())
         outcomes += cell_outcomes
-        asked = sum(len(items) for items in lake.read(TRIALS.name, partition, columns=["example_ids"]).column(0).to_pylist())
-        if asked != sum(cell_outcomes.values()):
+        trials = lake.read(TRIALS.name, partition, columns=["outcome", "example_ids"]).to_pylist()
+        if sum(len(trial["example_ids"]) for trial in trials if trial["outcome"] != "stopped_early") != sum(cell_outcomes.values()):
             uneven.append(str(cell.key))
     total = sum(outcomes.values())
     share = outcomes["answered"] / total if total else None
-    plot = distribution_plot(values, "balanced accuracy", f"{scorer}: score per feature", floor=0.5)
+    floor = sorted(floors)[len(floors) // 2] if floors else None
+    plot = distribution_plot(values, scorer.HEADLINE.replace("_", " "), f"{scorer.NAME}: score per feature", floor=floor)
     checks = [
         dg.AssetCheckResult(check_name="every_trial_has_an_outcome", passed=not uneven, metadata={"uneven_ranges": uneven}),
         dg.AssetCheckResult(

@@ -1,13 +1,24 @@
-"""Records that pass between planning, asking and grading: explanations, trials with their hidden key, verdicts, score rows."""
+"""Records that pass between planning, asking and grading: cases, explanations, trials with their hidden key, verdicts, score rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.prompts import Comparison, Prompt
+from interp_assets.domain.rendering import TokenTexts
+from interp_assets.domain.sampling import Example
 
-ExplanationOutcome = Literal["ok", "no_examples", "unparsable", "empty", "model_error", "no_donor"]
-VerdictOutcome = Literal["answered", "unparsable", "truncated", "model_error"]
-ScoreOutcome = Literal["ok", "no_explanation", "no_examples", "no_answers", "one_class", "undefined"]
+ExplanationOutcome = Literal[
+    "ok", "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
+    "unparsable", "empty", "model_error",
+]  # fmt: skip
+VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error"]
+ScoreOutcome = Literal["ok", "no_explanation", "no_examples", "no_rivals", "no_answers", "one_class", "undefined", "dead"]
+Model = Literal["scorer", "generator", "base", "encoder"]
+Reads = Literal["explanation", "rivals"]
+
+NO_EXPLANATION = "none"
+"""Stands for the explanation method in the rows of scorers that read no explanation."""
 
 
 @dataclass(frozen=True)
@@ -30,47 +41,105 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """Another feature's explanation by the same method. `variant` says how it was found: "neighbour" (one of the nearest) or "random"."""
+
+    feature: int
+    text: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a scorer judges: one feature under one explanation, with all that it may look at.
+
+    `explanation` is None where the method has none for the feature, and for scorers that read none, whose `method` is NO_EXPLANATION.
+    `shown` and `held_out` are the feature's examples of those roles, silent ones among them. `firing_share` is the share of the sample's
+    windows on which the feature fires, None where unknown. `rivals`, for scorers that read them, are explanations of other features, the
+    nearest first.
+    """
+
+    feature: int
+    method: str
+    explanation: str | None
+    shown: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    token_texts: TokenTexts
+    firing_share: float | None = None
+    rivals: tuple[Rival, ...] = ()
+
+    @property
+    def absent(self) -> ScoreOutcome:
+        """Why there is nothing to sum up, where there is nothing."""
+        unexplained = self.explanation is None and self.method != NO_EXPLANATION
+        return "no_explanation" if unexplained and self.held_out else "no_examples"
+
+
+@dataclass(frozen=True)
 class TrialItem:
     """One thing to judge within a trial, with its hidden answer. `stratum` is the decile (0 = strongest) of an activating window.
 
-    `variant` names how the item was made: "activating", a kind of silent window ("random", "similar", "neighbour", "token"), or
-    "active" for misplaced marks.
+    `example_id` names the window, or what stands in its place (a rival's feature, a text to be written). `variant` names how the item was
+    made: "activating", a kind of silent window ("random", "similar", "neighbour", "token"), "active" for misplaced marks.
+    `activation` is the largest activation of the feature on it, where that is known beforehand.
     """
 
     example_id: str
     truth: bool
     stratum: int | None
     variant: str
+    activation: float | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One question to a scorer model about one explanation, with the answer key of its items in the order asked."""
+    """One question about one case, with the answer key of its items in the order asked.
+
+    The question goes to a language model or, as a `Comparison`, to the sentence encoder. A trial without items only serves others (the
+    likelihood of a window under a fixed explanation, say).
+    """
 
     trial_id: str
     feature: int
     explanation_method: str
     scorer: str
-    prompt: Prompt
+    question: Prompt | Comparison
     items: tuple[TrialItem, ...]
+
+    @property
+    def prompt(self) -> Prompt:
+        """The question of a trial that goes to a language model."""
+        assert isinstance(self.question, Prompt), self.trial_id
+        return self.question
 
 
 @dataclass(frozen=True)
 class AnsweredTrial:
-    """A trial and the model's reply. `answer_probabilities[i]` is (P(0), P(1)) at item i; `error` is set when no reply came."""
+    """A trial and what came back; `error` is set when no reply came.
+
+    `answer_probabilities[i]` are those of the options at answer i. `suffix_logprobs` has the natural-log probability of each token of the
+    prompt's suffix, `suffix_choices[i]` the probabilities of the options at its placeholder i. `cosines` [queries][texts] answer a
+    `Comparison`. `activations` are the feature's largest on each text that the reply was read to hold.
+    """
 
     trial: Trial
-    text: str
+    text: str = ""
     answer_probabilities: tuple[tuple[float, ...], ...] | None = None
     finish_reason: str = "stop"
     error: str | None = None
+    suffix_logprobs: tuple[float, ...] | None = None
+    suffix_choices: tuple[tuple[float, ...], ...] | None = None
+    cosines: tuple[tuple[float, ...], ...] | None = None
+    activations: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One graded item.
 
-    `prediction` is None exactly when `outcome` is not "answered"; `probability` is the judge's P(1), if known.
+    A judge that decides gives a `prediction`, and its `probability` of yes if known; a scorer that measures gives a `value` (a cosine, a
+    log-likelihood ratio, a rating), or `values`, one a token (simulated activations). `activation` is the feature's largest on the item,
+    `text` what the item is where no window of the examples is. Nothing of these is set unless `outcome` is "answered".
     """
 
     trial_id: str
@@ -85,14 +154,29 @@ class Verdict:
     stratum: int | None
     variant: str
     outcome: VerdictOutcome
+    value: float | None = None
+    values: tuple[float, ...] | None = None
+    activation: float | None = None
+    text: str | None = None
+
+
+def verdict_of(trial: Trial, number: int, outcome: VerdictOutcome, **measured: object) -> Verdict:
+    """The verdict on item `number` of a trial; `measured` are the fields of `Verdict` that its answer sets."""
+    item = trial.items[number]
+    own: dict[str, object] = {"prediction": None, "probability": None, "activation": item.activation, **measured}
+    return Verdict(
+        trial_id=trial.trial_id, feature=trial.feature, explanation_method=trial.explanation_method, scorer=trial.scorer, item=number,
+        example_id=item.example_id, truth=item.truth, stratum=item.stratum, variant=item.variant, outcome=outcome, **own,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ScoreRow:
     """One metric of one explanation under one scorer, with its 95 % interval and the floor that knowing nothing reaches.
 
-    `value` is None exactly when `outcome` is not "ok". `stratum` is set only for the metric "recall@stratum". `n_positive` and
-    `n_negative` count the answered items that the metric was taken over, `n_unanswered` those that ended without an answer.
+    `value` is set when `outcome` is "ok", and may be when it is "dead" (nothing made the feature fire, which is a failure and not a gap).
+    `stratum` is set only for the metrics named "…@stratum". `n_positive` and `n_negative` count the answered items that the metric was
+    taken over, `n_unanswered` those that ended without an answer.
     """
 
     feature: int
@@ -110,4 +194,18 @@ class ScoreRow:
     stratum: int | None = None
 
     def __post_init__(self) -> None:
-        assert (self.value is not None) == (self.outcome == "ok"), (self.outcome, self.value)
+        assert (self.value is not None) == (self.outcome == "ok") or self.outcome == "dead", (self.outcome, self.value)
+
+
+def as_item(example: Example, truth: bool | None = None) -> TrialItem:
+    """An example as an item whose truth is that the feature fires on it, or `truth`."""
+    activating = example.kind == "activating"
+    return TrialItem(
+        example.example_id, activating if truth is None else truth, example.stratum if activating else None,
+        "activating" if activating else example.sampling, float(max(example.activations, default=0.0)),
+    )  # fmt: skip
+
+
+def of_kind(examples: Sequence[Example], kind: Literal["activating", "non_activating"]) -> tuple[Example, ...]:
+    """The examples of one kind, in order."""
+    return tuple(example for example in examples if example.kind == kind)

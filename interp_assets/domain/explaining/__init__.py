@@ -1,41 +1,80 @@
-"""The explainers: one file each. A new one is a file and a line in EXPLAINERS.
+"""The explainers: one file each. A new one is a file, a name in one of the tuples and, where it has settings, a line in `ExplainingSettings`.
 
-An explainer asks a language model about each feature on its own. `shuffled` asks nobody: it deals out the finished explanations
-of another method, so it stands in BASELINES.
+EXPLAINERS ask a language model about each feature on its own. DERIVED make explanations out of those of other methods, or out of
+nothing. IMPORTED are read from files that people or other tools wrote.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from interp_assets.domain.explaining import max_act, shuffled
-from interp_assets.domain.explaining.max_act import ExplainerSettings
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.rendering import TokenTexts
-from interp_assets.domain.sampling import Example
-from interp_assets.domain.trials import Explanation
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material
+from interp_assets.domain.explaining.max_act import MaxActSettings
+from interp_assets.domain.prompts import Comparison, Prompt
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
 
 
 class Explainer(Protocol):
-    """Plans one prompt from a feature's shown examples, and reads the reply."""
+    """Plans prompts about a feature, and reads an explanation out of the replies.
+
+    READS says what of the material it needs. One that CHOOSES among explanations is a `ChoosingExplainer`.
+    """
 
     NAME: str
     VERSION: str
+    READS: frozenset[Evidence]
+    CHOOSES: bool
 
-    def plan(self, feature: int, shown: Sequence[Example], token_texts: TokenTexts, settings: ExplainerSettings) -> Prompt | None: ...
+    def plan(self, material: Material, settings: Any, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+        """What to ask, or the outcome that says why nothing is asked."""
+        ...
 
-    def grade(self, feature: int, reply_text: str | None, error: str | None = None) -> Explanation: ...
+    def grade(self, material: Material, replies: Sequence[ExplainerReply], settings: Any) -> Explanation:
+        """The explanation in the replies to the prompts, in their order, or a named outcome."""
+        ...
 
 
-class Baseline(Protocol):
-    """Makes explanations out of those of another method."""
+class ChoosingExplainer(Explainer, Protocol):
+    """An explainer that compares several explanations with the validation examples, by the sentence encoder, and keeps one."""
+
+    def compare(self, material: Material, replies: Sequence[ExplainerReply], settings: Any) -> Comparison | None:
+        """Explanations as queries and windows as texts; None where there is nothing to choose between."""
+        ...
+
+    def choose(
+        self, material: Material, replies: Sequence[ExplainerReply], settings: Any, cosines: Sequence[Sequence[float]]
+    ) -> Explanation:
+        """The explanation kept, given the cosines [queries][texts] of `compare`'s answer."""
+        ...
+
+
+class Derived(Protocol):
+    """Makes explanations out of those of the methods in SOURCES (method → its explanations of a range, in order)."""
 
     NAME: str
     VERSION: str
+    SOURCES: tuple[str, ...]
 
-    def explain(self, explanations: Sequence[Explanation], run_seed: int) -> tuple[Explanation, ...]: ...
+    def explain(self, features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
+        """One explanation, or named outcome, for each of `features`, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExplainingSettings:
+    """A block for each explainer that has settings, named after it."""
+
+    max_act: MaxActSettings = MaxActSettings()
+
+    def of(self, explainer: Explainer) -> Any:
+        """The explainer's own block."""
+        return getattr(self, explainer.NAME)
 
 
 EXPLAINERS: tuple[Explainer, ...] = (max_act,)
-BASELINES: tuple[Baseline, ...] = (shuffled,)
+DERIVED: tuple[Derived, ...] = (shuffled,)
+IMPORTED: tuple[str, ...] = ("human", "imported")
+METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED)
 
-__all__ = ["BASELINES", "EXPLAINERS", "Baseline", "Explainer", "ExplainerSettings"]
+__all__ = ["DERIVED", "EXPLAINERS", "IMPORTED", "METHODS", "ChoosingExplainer", "Derived", "Explainer", "ExplainingSettings"]

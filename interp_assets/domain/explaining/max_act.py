@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interp_assets.domain.parsing import EXPLANATION_TAG, ParseFailure, parse_tagged_explanation
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.rendering import TokenTexts, activation_list, mark_tokens, marked_positions, token_strings
+from interp_assets.domain.rendering import activation_list, mark_tokens, marked_positions, token_strings
 from interp_assets.domain.sampling import Example
-from interp_assets.domain.trials import Explanation
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
 
 NAME: str = "max_act"
 VERSION: str = "max_act/1"
 
 
+READS: frozenset[Evidence] = frozenset({"examples"})
+CHOOSES: bool = False
+
+
 @dataclass(frozen=True)
-class ExplainerSettings:
+class MaxActSettings:
     """What the explainer is shown and may answer.
 
     Up to `n_shown` examples, strongest first as given; tokens at or above `threshold` of the example's maximum are marked;
@@ -63,48 +68,44 @@ _WORKED: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
 )
 
 
-def plan(feature: int, shown: Sequence[Example], token_texts: TokenTexts, settings: ExplainerSettings) -> Prompt | None:
-    """The prompt for one feature, or None when it has no shown examples (`grade` then names that)."""
-    if not shown:
-        return None
+def plan(material: Material, settings: MaxActSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature, or "no_examples" when it has none."""
+    if not material.shown:
+        return "no_examples"
     strengths = _STRENGTHS if settings.with_activations else ""
     head: list[Turn] = [("system", _INSTRUCTIONS.format(strengths=strengths, tag=EXPLANATION_TAG))]
     for texts, explanation in _WORKED[: settings.few_shot]:
-        head.append(("user", _numbered(texts, settings.with_activations)))
+        head.append(("user", numbered_texts(texts, settings.with_activations)))
         head.append(("assistant", f"{EXPLANATION_TAG} {explanation}"))
-    feature_max = max(max(example.activations) for example in shown)
-    rendered = []
-    for example in shown[: settings.n_shown]:
-        tokens = token_strings(example.token_ids, token_texts)
-        marked = marked_positions(example.activations, settings.threshold)
-        rendered.append((mark_tokens(tokens, marked), activation_list(tokens, example.activations, marked, feature_max)))
-    return Prompt(
-        messages=(*head, ("user", _numbered(rendered, settings.with_activations))),
-        shared_messages=len(head),
-        answer_count=None,
-        max_reply_tokens=settings.max_reply_tokens,
-        temperature=settings.temperature,
-        line_prefix=EXPLANATION_TAG,
+    texts = marked_texts(material.shown[: settings.n_shown], material, settings.threshold)
+    return (
+        Prompt(
+            messages=(*head, ("user", numbered_texts(texts, settings.with_activations))),
+            shared_messages=len(head),
+            max_reply_tokens=settings.max_reply_tokens,
+            temperature=settings.temperature,
+            line_prefix=EXPLANATION_TAG,
+        ),
     )
 
 
-def grade(feature: int, reply_text: str | None, error: str | None = None) -> Explanation:
-    """The explanation in the reply, or why there is none.
-
-    `reply_text` None without an `error` means that `plan` gave no prompt ("no_examples").
-    """
-    if error is not None:
-        return Explanation(feature, NAME, None, "model_error", reply_text or "", VERSION)
-    if reply_text is None:
-        return Explanation(feature, NAME, None, "no_examples", "", VERSION)
-    read = parse_tagged_explanation(reply_text)
-    if isinstance(read, ParseFailure):
-        outcome = "unparsable" if read.reason == "no_tag" else "empty"
-        return Explanation(feature, NAME, None, outcome, reply_text, VERSION)
-    return Explanation(feature, NAME, read, "ok", reply_text, VERSION)
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: MaxActSettings) -> Explanation:
+    """The explanation in the reply, or why there is none."""
+    return read_explanation(NAME, VERSION, material, replies)
 
 
-def _numbered(texts: Sequence[tuple[str, str]], with_activations: bool) -> str:
+def marked_texts(examples: Sequence[Example], material: Material, threshold: float) -> list[tuple[str, str]]:
+    """(text with active tokens marked, list of their strengths 0–10 of the feature's largest shown activation) of each example."""
+    feature_max = max((max(example.activations) for example in material.shown), default=0.0)
+    rendered = []
+    for example in examples:
+        tokens = token_strings(example.token_ids, material.token_texts)
+        marked = marked_positions(example.activations, threshold)
+        rendered.append((mark_tokens(tokens, marked), activation_list(tokens, example.activations, marked, feature_max)))
+    return rendered
+
+
+def numbered_texts(texts: Sequence[tuple[str, str]], with_activations: bool) -> str:
     """The texts, numbered from 1, each with its strengths below if wanted."""
     lines = []
     for number, (text, strengths) in enumerate(texts, start=1):

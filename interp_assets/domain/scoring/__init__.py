@@ -1,43 +1,81 @@
-"""The scorers: one file each. A new one is a file and a line in SCORERS."""
+"""The scorers: one file each. A new one is a file, a name in SCORERS and a line in `ScoringSettings`.
+
+Every scorer plans trials about a case, is given their answers by the model that it names, grades them item by item, and sums the verdicts
+up. What several share stands in `classifier` (yes or no), `choice` (one of several) and `ranking` (a number for each window).
+"""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from interp_assets.domain.rendering import TokenTexts
-from interp_assets.domain.sampling import Example
 from interp_assets.domain.scoring import detection, fuzzing
-from interp_assets.domain.scoring.classifier import ScorerSettings
-from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreOutcome, ScoreRow, Trial, Verdict
+from interp_assets.domain.scoring.detection import DetectionSettings
+from interp_assets.domain.scoring.fuzzing import FuzzingSettings
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 
 class Scorer(Protocol):
-    """Plans trials about an explanation from held-out examples, grades the replies, and sums verdicts up."""
+    """Plans trials about a case, grades their answers, and sums verdicts up.
+
+    MODEL says who answers: the "scorer" (a judge), the "generator" (its replies hold texts, which `texts` reads and the subject model is
+    run on), the "base" language model (likelihoods), or the sentence "encoder". HEADLINE is the metric that stands for the scorer in
+    overviews. READS says what of a case it needs beside examples; a scorer that reads no explanation is run once a feature.
+    """
 
     NAME: str
     VERSION: str
+    MODEL: Model
+    HEADLINE: str
+    READS: frozenset[Reads]
 
-    def plan(
-        self,
-        explanation: Explanation,
-        held_out: Sequence[Example],
-        token_texts: TokenTexts,
-        settings: ScorerSettings,
-        run_seed: int,
-    ) -> tuple[Trial, ...]: ...
+    def plan(self, case: Case, settings: Any, run_seed: int) -> tuple[Trial, ...]:
+        """Questions about the case; none where there is nothing to ask about."""
+        ...
 
-    def grade(self, answered: AnsweredTrial) -> tuple[Verdict, ...]: ...
+    def grade(self, case: Case, answered: Sequence[AnsweredTrial], settings: Any) -> tuple[Verdict, ...]:
+        """One verdict for each item of each trial, whatever came back."""
+        ...
 
-    def summarise(
-        self,
-        feature: int,
-        explanation_method: str,
-        verdicts: Sequence[Verdict],
-        settings: ScorerSettings,
-        run_seed: int,
-        absent: ScoreOutcome = "no_examples",
-    ) -> tuple[ScoreRow, ...]: ...
+    def summarise(self, case: Case, verdicts: Sequence[Verdict], settings: Any, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+        """Score rows, always with one for HEADLINE; named outcomes where there is no value."""
+        ...
+
+
+class GeneratorScorer(Scorer, Protocol):
+    """A scorer whose MODEL is "generator"."""
+
+    def texts(self, answered: AnsweredTrial) -> tuple[str, ...]:
+        """The texts in a reply, on which the subject model is run; none where it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class SequentialSettings:
+    """Stop asking about a case when its score is known well enough.
+
+    After `first_trials` trials, and again after every `step_trials`, a case whose headline interval is at most `ci_width` wide is done.
+    Trials that were never asked are kept as "stopped_early".
+    """
+
+    ci_width: float
+    first_trials: int = 8
+    step_trials: int = 4
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """A block for each scorer, named after it, and what all share: bootstrap replicates, and stopping early (None: every trial)."""
+
+    n_bootstrap: int = 1000
+    sequential: SequentialSettings | None = None
+    detection: DetectionSettings = DetectionSettings()
+    fuzzing: FuzzingSettings = FuzzingSettings()
+
+    def of(self, scorer: Scorer) -> Any:
+        """The scorer's own block."""
+        return getattr(self, scorer.NAME)
 
 
 SCORERS: tuple[Scorer, ...] = (detection, fuzzing)
 
-__all__ = ["SCORERS", "Scorer", "ScorerSettings"]
+__all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
-from interp_assets.domain.rendering import TokenTexts, plain_text, token_strings
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.rendering import plain_text, token_strings
 from interp_assets.domain.scoring import classifier
-from interp_assets.domain.scoring.classifier import ScorerSettings, WorkedExample
-from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.scoring.classifier import ClassifierSettings, WorkedExample
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "detection"
 VERSION: str = "detection/1"
+MODEL: Model = "scorer"
+HEADLINE: str = "balanced_accuracy"
+READS: frozenset[Reads] = frozenset({"explanation"})
+DetectionSettings = ClassifierSettings
 
 _INSTRUCTIONS = (
     "A neuron of a language model reacts to what a description says. For each numbered text, decide whether the description fits "
@@ -47,37 +50,19 @@ _WORKED = (
 )
 
 
-def plan(
-    explanation: Explanation, held_out: Sequence[Example], token_texts: TokenTexts, settings: ScorerSettings, run_seed: int
-) -> tuple[Trial, ...]:
+def plan(case: Case, settings: ClassifierSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out examples, activating ones true; none without an explanation or without examples."""
-    items = [
-        (
-            TrialItem(
-                example.example_id,
-                example.kind == "activating",
-                example.stratum,
-                "activating" if example.kind == "activating" else example.sampling,
-            ),
-            plain_text(token_strings(example.token_ids, token_texts)),
-        )
-        for example in held_out
-    ]
-    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, explanation, items, settings, run_seed)
+    items = [(as_item(example), plain_text(token_strings(example.token_ids, case.token_texts))) for example in case.held_out]
+    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, case, items, settings, run_seed)
 
 
-def grade(answered: AnsweredTrial) -> tuple[Verdict, ...]:
-    """One verdict per item, whatever the reply: see `classifier.grade`."""
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: ClassifierSettings) -> tuple[Verdict, ...]:
+    """One verdict per item, whatever the replies: see `classifier.grade`."""
     return classifier.grade(answered)
 
 
 def summarise(
-    feature: int,
-    explanation_method: str,
-    verdicts: Sequence[Verdict],
-    settings: ScorerSettings,
-    run_seed: int,
-    absent: ScoreOutcome = "no_examples",
+    case: Case, verdicts: Sequence[Verdict], settings: ClassifierSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """Score rows of one explanation: see `classifier.summarise`."""
-    return classifier.summarise(NAME, feature, explanation_method, verdicts, settings, run_seed, absent)
+    return classifier.summarise(NAME, case, verdicts, n_bootstrap, run_seed)

@@ -4,18 +4,35 @@ Marks must not give the answer away: negatives carry, one for one, the marks of 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from interp_assets.domain.rendering import TokenTexts, mark_tokens, marked_positions, token_strings
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
 from interp_assets.domain.scoring import classifier
-from interp_assets.domain.scoring.classifier import ScorerSettings, WorkedExample
+from interp_assets.domain.scoring.classifier import ClassifierSettings, WorkedExample
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Explanation, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "fuzzing"
 VERSION: str = "fuzzing/1"
+MODEL: Model = "scorer"
+HEADLINE: str = "balanced_accuracy"
+READS: frozenset[Reads] = frozenset({"explanation"})
+
+
+@dataclass(frozen=True)
+class FuzzingSettings(ClassifierSettings):
+    """How fuzzing marks and asks.
+
+    Tokens at or above `threshold` of the example's maximum are marked; negatives are marks on silent windows ("random"), of whatever
+    kinds the examples hold, or on silent tokens of activating ones ("active").
+    """
+
+    threshold: float = 0.3
+    negatives: Literal["random", "active"] = "random"
+
 
 _INSTRUCTIONS = (
     "A neuron of a language model reacts to what a description says. In each numbered text some tokens stand between << and >>. "
@@ -55,32 +72,31 @@ _WORKED = (
 Marks = tuple[bool, ...]
 
 
-def plan(
-    explanation: Explanation, held_out: Sequence[Example], token_texts: TokenTexts, settings: ScorerSettings, run_seed: int
-) -> tuple[Trial, ...]:
+def plan(case: Case, settings: FuzzingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over activating examples with their own marks and negatives with misplaced ones.
 
     None without an explanation or examples. With "active" negatives, windows that have no room for misplaced marks are left out
     of both classes, so that each class keeps the same numbers of marks.
     """
-    activating = [example for example in held_out if example.kind == "activating"]
+    activating = of_kind(case.held_out, "activating")
     marks = [marked_positions(example.activations, settings.threshold) for example in activating]
-    rng = generator(run_seed, explanation.feature, f"{NAME} marks")
-    if settings.fuzzing_negatives == "active":
+    rng = generator(run_seed, case.feature, f"{NAME} marks")
+    if settings.negatives == "active":
         moved = [moved_marks(example.activations, own, rng) for example, own in zip(activating, marks, strict=True)]
         negatives = [(example, mask) for example, mask in zip(activating, moved, strict=True) if mask is not None]
         positives = [(example, own) for example, own, mask in zip(activating, marks, moved, strict=True) if mask is not None]
     else:
-        silent = [example for example in held_out if example.kind == "non_activating"]
+        silent = of_kind(case.held_out, "non_activating")
         positives = list(zip(activating, marks, strict=True))
         negatives = list(zip(silent, dealt_marks(marks, [len(example.token_ids) for example in silent], rng), strict=True))
     items = []
     for truth, group in ((True, positives), (False, negatives)):
         for example, mask in group:
             variant = "activating" if truth else "active" if example.kind == "activating" else example.sampling
-            item = TrialItem(example.example_id, truth, example.stratum if truth else None, variant)
-            items.append((item, mark_tokens(token_strings(example.token_ids, token_texts), mask)))
-    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, explanation, items, settings, run_seed)
+            peak = float(max(example.activations, default=0.0))
+            item = TrialItem(example.example_id, truth, example.stratum if truth else None, variant, peak)
+            items.append((item, mark_tokens(token_strings(example.token_ids, case.token_texts), mask)))
+    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, case, items, settings, run_seed)
 
 
 def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.Generator) -> list[Marks]:
@@ -121,21 +137,14 @@ def moved_marks(activations: Sequence[float], own: Marks, rng: np.random.Generat
     return tuple(drawn.tolist())
 
 
-def grade(answered: AnsweredTrial) -> tuple[Verdict, ...]:
-    """One verdict per item, whatever the reply: see `classifier.grade`."""
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: FuzzingSettings) -> tuple[Verdict, ...]:
+    """One verdict per item, whatever the replies: see `classifier.grade`."""
     return classifier.grade(answered)
 
 
-def summarise(
-    feature: int,
-    explanation_method: str,
-    verdicts: Sequence[Verdict],
-    settings: ScorerSettings,
-    run_seed: int,
-    absent: ScoreOutcome = "no_examples",
-) -> tuple[ScoreRow, ...]:
+def summarise(case: Case, verdicts: Sequence[Verdict], settings: FuzzingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
     """Score rows of one explanation: see `classifier.summarise`."""
-    return classifier.summarise(NAME, feature, explanation_method, verdicts, settings, run_seed, absent)
+    return classifier.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
 
 
 def _fitted(mask: Marks, length: int) -> Marks:

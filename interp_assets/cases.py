@@ -1,0 +1,78 @@
+"""What there is to score: the cases of a cell, one a feature and explanation method, read feature by feature."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from interp_assets.answering import Planned
+from interp_assets.cells import Cell
+from interp_assets.domain.scoring import Scorer
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.trials import NO_EXPLANATION, Case, Explanation, Rival
+from interp_assets.evidence import read_evidence, read_explanations
+from interp_assets.neighbours import read_neighbours
+from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.tables import DICTIONARY_SAMPLES
+from resources.lake import Lake
+
+N_RIVALS = 4
+"""Explanations that a feature's own is told apart from."""
+
+
+def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
+    """Every feature and explanation method of a cell that the scorer is to judge, with its trials, then the end of the cell.
+
+    Feature by feature, so that trials on the same windows stand together. Only the end where the settings ask for no score here.
+    """
+    methods = cell.settings.scored(scorer)
+    settings = cell.settings.scoring.of(scorer)
+    if methods:
+        explained = {m: {} if m == NO_EXPLANATION else read_explanations(lake, cell.key, m) for m in methods}
+        rivals = {m: Rivals(lake, cell, m) for m in methods} if "rivals" in scorer.READS else {}
+        n_windows = windows_in_sample(lake, cell)
+        for item in read_evidence(lake, cell.key):
+            for method in methods:
+                case = Case(
+                    feature=item.feature,
+                    method=method,
+                    explanation=None if method == NO_EXPLANATION else explained[method][item.feature].text,
+                    shown=item.shown,
+                    held_out=item.held_out,
+                    token_texts=item.token_texts,
+                    firing_share=min(item.n_windows / n_windows, 1.0) if n_windows else None,
+                    rivals=rivals[method].of(item.feature) if rivals else (),
+                )
+                yield Planned(cell, case, scorer.plan(case, settings, cell.settings.seed))
+    yield Planned(cell, None)
+
+
+def windows_in_sample(lake: Lake, cell: Cell) -> int:
+    """How many windows the dictionary's token sample would be cut into side by side; 0 for imported examples."""
+    sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": cell.key.dictionary}, columns=["n_rows", "context_tokens"]).to_pylist()
+    return sum(row["n_rows"] * row["context_tokens"] // cell.settings.examples.window_tokens for row in sample)
+
+
+class Rivals:
+    """Explanations by one method of the features nearest to those of a cell, whatever their range, filled up with random ones."""
+
+    def __init__(self, lake: Lake, cell: Cell, method: str) -> None:
+        self._cell = cell
+        self._texts: dict[int, str] = {}
+        for name in FEATURE_RANGE_KEYS:
+            found: Mapping[int, Explanation] = read_explanations(lake, RangeKey(cell.key.dictionary, name), method)
+            self._texts |= {feature: e.text for feature, e in found.items() if e.text is not None}
+        self._features = np.array(sorted(self._texts), dtype=np.int64)
+        self._nearest = read_neighbours(lake, cell.key.dictionary, cell.record.features_of(cell.key).tolist())
+
+    def of(self, feature: int) -> tuple[Rival, ...]:
+        """Up to N_RIVALS explained features other than this one, whose explanations differ from its own and from one another."""
+        taken = {self._texts.get(feature)}
+        others = generator(self._cell.settings.seed, feature, "rivals").permutation(self._features).tolist()
+        chosen: list[Rival] = []
+        for variant, candidates in (("neighbour", self._nearest.get(feature, [])), ("random", others)):
+            for other in candidates:
+                text = self._texts.get(other)
+                if len(chosen) < N_RIVALS and other != feature and text is not None and text not in taken:
+                    taken.add(text)
+                    chosen.append(Rival(other, text, variant))
+        return tuple(chosen)
