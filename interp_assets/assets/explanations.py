@@ -73,12 +73,12 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, explainer_stage(explainer))
         cells = {cell.key: cell for cell in stage.to_do()}
-        evidence = {key: read_evidence(lake, key) for key in cells}
+        evidence = {key: list(read_evidence(lake, key)) for key in cells}
         planned = {
             key: [
                 Question(item.feature, explainer.NAME, prompt)
                 for item in evidence[key]
-                if (prompt := explainer.plan(item.feature, item.of_role("shown"), item.token_texts, cells[key].settings.explaining))
+                if (prompt := explainer.plan(item.feature, item.shown, item.token_texts, cells[key].settings.explaining))
             ]
             for key in cells
         }
@@ -119,7 +119,7 @@ def _baseline_asset(baseline: Baseline, source: Explainer) -> dg.AssetsDefinitio
         for cell in stage.to_do():
             sources = read_explanations(lake, cell.key, source.NAME)
             dealt = baseline.explain(list(sources.values()), cell.settings.seed)
-            stage.write(cell, [(EXPLANATIONS, _rows(cell, dealt, {}, ""))], _report(dealt, read_evidence(lake, cell.key)))
+            stage.write(cell, [(EXPLANATIONS, _rows(cell, dealt, {}, ""))], _report(dealt, list(read_evidence(lake, cell.key))))
         return stage.result(*_summary(lake, stage, baseline.NAME))
 
     return explanations
@@ -152,10 +152,9 @@ def _report(graded: Sequence[Explanation], evidence: Sequence[FeatureEvidence]) 
 
 
 def _strongest(item: FeatureEvidence) -> str:
-    shown = item.of_role("shown")
-    if not shown:
+    if not item.shown:
         return ""
-    best = max(shown, key=lambda example: max(example.activations))
+    best = max(item.shown, key=lambda example: max(example.activations))
     return rendering.markdown([item.token_texts[i] for i in best.token_ids], rendering.marked_positions(best.activations, 0.3))
 
 

@@ -64,7 +64,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, score_stage(scorer))
         cells = {cell.key: cell for cell in stage.to_do()}
-        evidence = {key: read_evidence(lake, key) for key in cells}
+        evidence = {key: list(read_evidence(lake, key)) for key in cells}
         explained = {
             key: {method: read_explanations(lake, key, method) for method in cell.settings.scored_explanations}
             for key, cell in cells.items()
@@ -97,7 +97,7 @@ def _plan(scorer: Scorer, cell: Cell, evidence: Sequence[FeatureEvidence], expla
         for item in evidence
         for by_feature in explained.values()
         for trial in scorer.plan(
-            by_feature[item.feature], item.of_role("held_out"), item.token_texts, cell.settings.scoring, cell.settings.seed
+            by_feature[item.feature], item.held_out, item.token_texts, cell.settings.scoring, cell.settings.seed
         )
     ]  # fmt: skip
 
