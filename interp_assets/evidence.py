@@ -1,9 +1,11 @@
 """Reading back what earlier stages wrote about the features of one range: examples and explanations as the domain's own types."""
 
-from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.sampling import Example, Kind, Role
 from interp_assets.domain.token_numbers import TokenNumbers
 from interp_assets.domain.trials import Explanation
 from interp_assets.partitions import RangeKey
@@ -11,41 +13,77 @@ from interp_assets.stages import cell_partition
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES
 from resources.lake import Lake
 
+BATCH_ROWS = 1024
+"""Examples held at once as they are read: those of a few features."""
+
 
 @dataclass(frozen=True)
 class FeatureEvidence:
-    """One feature's examples as written; `outcome` is that of feature_examples, `token_texts` the text of every token id in them.
+    """One feature's examples as written; `outcome` and `n_windows`, the activating windows found, are those of feature_examples.
 
-    A token that has no id in the subject's vocabulary has a negative number here, one for each text.
+    `token_texts` is the text of every token id in the examples. A token that has no id in the subject's vocabulary has a negative
+    number, one for each text; these are of this feature alone.
     """
 
     feature: int
     outcome: str
+    n_windows: int
     examples: tuple[Example, ...]
     token_texts: dict[int, str]
 
-    def of_role(self, role: str) -> tuple[Example, ...]:
-        """Examples of one role, in the order written."""
-        return tuple(example for example in self.examples if example.role == role)
+    @property
+    def shown(self) -> tuple[Example, ...]:
+        """Activating examples that explainers see, in the order written: strongest first."""
+        return self._of("shown", ("activating",))
+
+    @property
+    def shown_non_activating(self) -> tuple[Example, ...]:
+        """Silent examples that explainers may see, for contrast."""
+        return self._of("shown", ("non_activating",))
+
+    @property
+    def validation(self) -> tuple[Example, ...]:
+        """Examples for choosing among candidate explanations, activating then silent."""
+        return self._of("validation", ("activating", "non_activating"))
+
+    @property
+    def held_out(self) -> tuple[Example, ...]:
+        """Examples that scorers use, activating then silent."""
+        return self._of("held_out", ("activating", "non_activating"))
+
+    def _of(self, role: Role, kinds: tuple[Kind, ...]) -> tuple[Example, ...]:
+        return tuple(example for example in self.examples if example.role == role and example.kind in kinds)
 
 
-def read_evidence(lake: Lake, key: RangeKey) -> list[FeatureEvidence]:
-    """Evidence on every feature of a range, ascending; features without examples have their outcome and no examples."""
-    examples: dict[int, list[Example]] = defaultdict(list)
-    numbers = TokenNumbers()
-    for row in lake.read(EXAMPLES.name, cell_partition(key)).to_pylist():
-        examples[row["feature"]].append(
-            Example(
-                example_id=row["example_id"], feature=row["feature"], role=row["role"], kind=row["kind"], sampling=row["sampling"],
-                stratum=row["stratum"], row=row["row"], start=row["start"], token_ids=numbers.numbered(row["token_ids"], row["tokens"]),
-                activations=tuple(row["activations"]),
-            )
-        )  # fmt: skip
-    outcomes = lake.read(FEATURE_EXAMPLES.name, cell_partition(key), columns=["feature", "outcome"]).to_pylist()
-    return [
-        FeatureEvidence(row["feature"], row["outcome"], tuple(examples[row["feature"]]), numbers.texts)
-        for row in sorted(outcomes, key=lambda row: row["feature"])
-    ]
+def read_evidence(lake: Lake, key: RangeKey) -> Iterator[FeatureEvidence]:
+    """Evidence on every feature of a range, ascending; features without examples have their outcome and no examples.
+
+    Memory holds the examples of a few features. Raises as `Lake.read` does, once the first is asked for.
+    """
+    counted = lake.read(FEATURE_EXAMPLES.name, cell_partition(key), columns=["feature", "outcome", "n_windows"]).to_pylist()
+    batches = lake.batches(EXAMPLES.name, cell_partition(key), batch_rows=BATCH_ROWS)
+    by_feature = groupby((row for batch in batches for row in batch.to_pylist()), key=lambda row: row["feature"])
+    feature, rows = next(by_feature, (None, ()))
+    for found in sorted(counted, key=lambda row: row["feature"]):
+        here = found["feature"] == feature
+        numbers = TokenNumbers()
+        examples = _examples(rows, numbers) if here else ()
+        yield FeatureEvidence(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
+        if here:
+            feature, rows = next(by_feature, (None, ()))
+    assert feature is None, f"{key}: the examples of feature {feature} are out of order, or it has no row in feature_examples"
+
+
+def _examples(rows: Iterable[Mapping[str, Any]], numbers: TokenNumbers) -> tuple[Example, ...]:
+    """Rows of the table examples as records."""
+    return tuple(
+        Example(
+            example_id=row["example_id"], feature=row["feature"], role=row["role"], kind=row["kind"], sampling=row["sampling"],
+            stratum=row["stratum"], row=row["row"], start=row["start"], token_ids=numbers.numbered(row["token_ids"], row["tokens"]),
+            activations=tuple(row["activations"]),
+        )
+        for row in rows
+    )  # fmt: skip
 
 
 def read_explanations(lake: Lake, key: RangeKey, method: str) -> dict[int, Explanation]:

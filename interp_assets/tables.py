@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -140,7 +140,10 @@ FEATURE_EXAMPLES = Table(
     pa.schema([
         DICTIONARY, FEATURE_RANGE, FEATURE, OUTCOME,
         column("n_windows", pa.uint32(), "activating windows found"),
-        column("n_shown", pa.uint32(), "windows shown to explainers"),
+        column("n_shown", pa.uint32(), "activating windows shown to explainers"),
+        column("n_shown_non_activating", pa.uint32(), "silent windows shown to explainers, for contrast"),
+        column("n_validation", pa.uint32(), "activating windows for choosing among candidate explanations"),
+        column("n_validation_non_activating", pa.uint32(), "silent windows for choosing among candidate explanations"),
         column("n_held_out", pa.uint32(), "activating windows held out for scorers"),
         column("n_non_activating", pa.uint32(), "silent windows held out for scorers, of these kinds:"),
         column("n_random", pa.uint32(), "silent windows from anywhere"),
@@ -156,7 +159,7 @@ EXAMPLES = Table(
     pa.schema([
         DICTIONARY, FEATURE_RANGE, FEATURE,
         column("example_id", pa.string(), "content address within the dictionary"),
-        column("role", KEY, "shown | held_out"),
+        column("role", KEY, "shown | validation | held_out"),
         column("kind", KEY, "activating | non_activating"),
         column("sampling", KEY, "quantiles | top | random | mix; silent: random | similar | neighbour | token; or imported"),
         column("stratum", pa.int8(), "stratum of peak activation, 0 = strongest; null for silent windows", True),

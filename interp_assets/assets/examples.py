@@ -1,4 +1,4 @@
-"""`examples`: windows that show what a feature does, split into shown and held out. Writes examples and feature_examples."""
+"""`examples`: windows that show what a feature does, split into shown, validation and held out. Writes examples and feature_examples."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain import rendering
 from interp_assets.domain.capping import blocked_positions, kept_contexts
 from interp_assets.domain.imported_examples import columns_of
-from interp_assets.domain.sampling import Example, ExampleColumns, ExampleSettings, draw_activating, with_negatives
+from interp_assets.domain.negatives import HARD_KINDS, NEGATIVE_KINDS
+from interp_assets.domain.sampling import ROLES, Example, ExampleColumns, ExampleSettings, Role, draw_activating, with_negatives
 from interp_assets.domain.token_numbers import NO_ID
 from interp_assets.imports import NeuronpediaExamples, import_provenance
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
@@ -36,7 +37,7 @@ from resources.model_provider import ModelProvider
 from resources.tokenizer import Tokenizer
 
 TokenTexts = Tokenizer | NeuronpediaExamples
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 STAGE = Stage(
     EXAMPLES,
     CODE_VERSION,
@@ -51,6 +52,9 @@ STAGE = Stage(
 BLOCK_FEATURES = 64
 """Features that are drawn and written together: what memory holds beside the token sample."""
 
+USED = {"shown": "to be shown", "validation": "for validation", "held_out": "to be held out"}
+"""What windows of a role are asked for, in messages: 3 of 10 silent windows to be held out."""
+
 PREVIEWED = 10
 """Features of a range that its preview shows."""
 
@@ -62,7 +66,9 @@ PREVIEWED = 10
     kinds={"python", "numpy", "parquet"},
     code_version=CODE_VERSION,
     check_specs=[
-        dg.AssetCheckSpec("shown_and_held_out_are_disjoint", asset="examples", blocking=True),
+        dg.AssetCheckSpec(
+            "roles_are_disjoint", asset="examples", blocking=True, description="no text is in two of shown, validation and held out"
+        ),
         dg.AssetCheckSpec("every_feature_has_an_outcome", asset="examples", blocking=True),
     ],
 )
@@ -73,10 +79,10 @@ def examples(
     models: dg.ResourceParam[ModelProvider],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.MaterializeResult:
-    """Activating windows by quantile (or top, random, mix), split into shown and held out, and silent windows held out.
+    """Activating windows by quantile (or top, random, mix), and silent ones, split into shown, validation and held out.
 
     Silent windows are random, or hard ones: similar in meaning, of neighbouring features, or around the feature's own tokens. No
-    window, and no identical token sequence, is both shown and held out. A feature with too few windows gets a row saying so. Windows
+    window, and no identical token sequence, has two of these roles. A feature with too few windows gets a row saying so. Windows
     of an imported Neuronpedia export are cut and split by the same rules; their strata are the export's activation bins.
     """
     stage = StageRun(context, lake, registry, settings, STAGE)
@@ -107,9 +113,7 @@ def examples(
             "examples": markdown("\n\n".join(previews[:4]) or "*kept from an earlier run*"),
         },
         [
-            dg.AssetCheckResult(
-                check_name="shown_and_held_out_are_disjoint", passed=not overlapping, metadata={"overlapping": overlapping[:20]}
-            ),
+            dg.AssetCheckResult(check_name="roles_are_disjoint", passed=not overlapping, metadata={"overlapping": overlapping[:20]}),
             dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
         ],
     )
@@ -182,12 +186,14 @@ def _tables(lake: Lake, drawn: DrawnCell, blocks: Iterator[list[ExampleColumns]]
 
 
 def _outcome_row(cell: Cell, columns: ExampleColumns) -> dict[str, object]:
-    kinds = {f"n_{kind}": columns.negatives.count(kind) for kind in ("random", "similar", "neighbour", "token")}
+    held_out = columns.negatives_of("held_out")
+    kinds = {f"n_{kind}": held_out.count(kind) for kind in NEGATIVE_KINDS}
     return {
         "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": columns.feature,
         "outcome": columns.outcome, "n_windows": columns.n_windows, "message": _message(columns, cell),
-        "n_shown": columns.n_shown, "n_held_out": columns.n_held_out, "n_non_activating": len(columns.negatives), **kinds,
-        "n_filled_with_random": columns.n_filled,
+        "n_shown": columns.n_shown, "n_shown_non_activating": columns.n_shown_non_activating, "n_validation": columns.n_validation,
+        "n_validation_non_activating": columns.n_validation_non_activating, "n_held_out": columns.n_held_out,
+        "n_non_activating": len(held_out), **kinds, "n_filled_with_random": columns.n_filled,
     }  # fmt: skip
 
 
@@ -234,18 +240,30 @@ def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
 def _message(columns: ExampleColumns, cell: Cell) -> str:
     """What was needed and what there was, for a feature that has not all that was asked for; empty otherwise."""
     settings, imported = cell.settings.examples, not cell.record.has_activations
-    filled = {
-        kind: f"{columns.negatives.count(kind)} {kind} windows of the {count} asked for"
-        for kind, count in settings.negative_counts.items()
-        if kind != "random" and columns.negatives.count(kind) < count and not imported
-    }
     return {
-        "ok": ", ".join(filled.values()) + (": filled with random ones" if filled else ""),
+        "ok": "" if imported else _filled(columns, settings),
         "dead": "the import has no activation of the feature" if imported else "the feature never fires on this token sample",
         "too_few_windows": f"{columns.n_windows} activating windows, min_activating is {settings.min_activating}",
-        "too_few_silent_windows": f"{len(columns.negatives)} silent windows of the {settings.n_non_activating} asked for"
-        + (", the import has no more" if imported else ""),
+        "too_few_silent_windows": _lacking(columns, settings) + (": the import has no more" if imported else ": there are no more"),
     }[columns.outcome]
+
+
+def _filled(columns: ExampleColumns, settings: ExampleSettings) -> str:
+    """Of which hard kinds there were fewer silent windows than asked for, and for what; empty when of none."""
+    found = [
+        f"{columns.negatives_of(role).count(kind)} of {count} {kind} windows {USED[role]}"
+        for role in ROLES
+        for kind, count in settings.negative_counts_of(role).items()
+        if kind in HARD_KINDS and columns.negatives_of(role).count(kind) < count
+    ]
+    return ", ".join(found) + (": filled with random ones" if found else "")
+
+
+def _lacking(columns: ExampleColumns, settings: ExampleSettings) -> str:
+    """Which roles have fewer silent windows than asked for."""
+    asked = {role: sum(settings.negative_counts_of(role).values()) for role in ROLES}
+    found = {role: len(columns.negatives_of(role)) for role in ROLES}
+    return ", ".join(f"{found[role]} of {n} silent windows {USED[role]}" for role, n in asked.items() if found[role] < n)
 
 
 def _highlighted(example: Example, texts: TokenTexts) -> str:
@@ -254,10 +272,12 @@ def _highlighted(example: Example, texts: TokenTexts) -> str:
 
 
 def _overlaps(columns: ExampleColumns) -> bool:
-    """Whether a token sequence is both shown and held out."""
+    """Whether a token sequence has two roles."""
     bounds = np.cumsum([0, *columns.places.length.tolist()]).tolist()
-    texts = [columns.token_ids[first:end].tobytes() for first, end in pairwise(bounds)]
-    return not set(texts[: columns.n_shown]).isdisjoint(texts[columns.n_shown :])
+    texts: dict[Role, set[bytes]] = {role: set() for role in ROLES}
+    for role, (first, end) in zip(columns.roles, pairwise(bounds), strict=True):
+        texts[role].add(columns.token_ids[first:end].tobytes())
+    return sum(map(len, texts.values())) > len(set().union(*texts.values()))
 
 
 def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: TokenTexts) -> str:

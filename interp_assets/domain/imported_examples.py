@@ -3,20 +3,22 @@
 The rules are those of `interp_assets.domain.sampling`; what differs is that the windows, and their activation bins, are given.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from interp_assets.domain.sampling import (
+    ROLES,
     Example,
     ExampleColumns,
     ExampleSettings,
     FeatureExamples,
     Role,
+    dealt,
     equal_count_strata,
-    sample_windows,
-    split_windows,
+    split_and_sampled,
 )
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.windows import PEAK_SHARE, Places
@@ -39,35 +41,33 @@ class ImportedWindow:
 
 
 def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettings, run_seed: int, feature: int) -> FeatureExamples:
-    """All examples of one feature, shown then held-out then non-activating.
+    """All examples of one feature, activating then silent, and of each kind those shown, those for validation, those held out.
 
     A stratum is an activation bin, the strongest 0; without bins, strata have equal counts. Windows longer than `window_tokens` are cut
-    around their peak, silent ones anywhere. Silent windows are only those of the import: with none of them, as with too few, the outcome
-    is "too_few_silent_windows".
+    around their peak, silent ones anywhere. Silent windows are only those of the import: with too few of them, which the roles then get
+    in proportion, as with none, the outcome is "too_few_silent_windows".
     """
     activating = [window for window in windows if max(window.activations) > 0]
     maximum = max((max(window.activations) for window in activating), default=None)
     if maximum is None:
         return FeatureExamples(feature, (), "dead", 0, None)
-    activating = _distinct([_cut(window, _start_around_peak(window, settings.window_tokens), settings) for window in activating])
+    length = settings.window_tokens
+    activating = _distinct([_cut(window, _start_around_peak(window, length), length) for window in activating])
     if len(activating) < max(settings.min_activating, 2):
         return FeatureExamples(feature, (), "too_few_windows", len(activating), maximum)
     peaks = np.array([max(window.activations) for _, window in activating])
     strata = _bin_strata(activating, peaks, settings.n_strata)
     settings = replace(settings, n_strata=int(strata.max()) + 1)
-    pools = split_windows(strata, settings.n_shown, settings.n_held_out, generator(run_seed, feature, "split"))
-    examples: list[Example] = []
-    roles: tuple[tuple[Role, int, str], ...] = (
-        ("shown", settings.n_shown, settings.sampling),
-        ("held_out", settings.n_held_out, "quantiles"),
-    )
-    for (role, count, sampling), pool in zip(roles, pools, strict=True):
-        rng = generator(run_seed, feature, f"sample {role}")
-        for i in sample_windows(pool, strata, peaks, count, sampling, settings, rng):  # type: ignore[arg-type]
-            examples.append(_example(feature, role, int(strata[i]), *activating[i]))
-    silent = _silent(windows, {window.token_ids for _, window in activating}, settings, generator(run_seed, feature, "silent"))
-    examples += [_example(feature, "held_out", None, *item) for item in silent]
-    outcome = "ok" if len(silent) == settings.n_non_activating else "too_few_silent_windows"
+    drawn = split_and_sampled(strata, peaks, settings, run_seed, feature)
+    examples = [_example(feature, role, int(strata[i]), *activating[i]) for role, picked in zip(ROLES, drawn, strict=True) for i in picked]
+    asked = [sum(settings.negative_counts_of(role).values()) for role in ROLES]
+    rng = generator(run_seed, feature, "silent")
+    silent = _silent(windows, {window.token_ids for _, window in activating}, settings.window_tokens, sum(asked), rng)
+    n_shown, n_validation, n_held_out = np.bincount(dealt(len(silent), asked), minlength=len(ROLES)).tolist()
+    roles: list[Role] = ["shown"] * n_shown + ["validation"] * n_validation + ["held_out"] * n_held_out
+    in_order = [*silent[n_held_out:], *silent[:n_held_out]]
+    examples += [_example(feature, role, None, *item) for role, item in zip(roles, in_order, strict=True)]
+    outcome = "ok" if len(silent) == sum(asked) else "too_few_silent_windows"
     return FeatureExamples(feature, tuple(examples), outcome, len(activating), maximum)
 
 
@@ -75,14 +75,18 @@ def columns_of(item: FeatureExamples) -> ExampleColumns:
     """The imported examples of one feature as columns."""
     examples = item.examples
     activating = [example for example in examples if example.kind == "activating"]
+    counts = Counter((example.role, example.kind) for example in examples)
     rows, starts, lengths = np.array([(e.row, e.start, len(e.token_ids)) for e in examples], dtype=np.int64).reshape(-1, 3).T
     return ExampleColumns(
         feature=item.feature,
         outcome=item.outcome,
         n_windows=item.n_windows,
         feature_max=item.max_activation,
-        n_shown=sum(example.role == "shown" for example in examples),
-        n_held_out=sum(example.role == "held_out" for example in activating),
+        n_shown=counts["shown", "activating"],
+        n_validation=counts["validation", "activating"],
+        n_held_out=counts["held_out", "activating"],
+        n_shown_non_activating=counts["shown", "non_activating"],
+        n_validation_non_activating=counts["validation", "non_activating"],
         places=Places(rows, starts, lengths),
         strata=np.array([example.stratum for example in activating], dtype=np.int64),
         negatives=("imported",) * (len(examples) - len(activating)),
@@ -102,8 +106,8 @@ def _start_around_peak(window: ImportedWindow, window_tokens: int) -> int:
     return int(np.clip(peak - int(window_tokens * PEAK_SHARE), 0, max(len(window.token_ids) - window_tokens, 0)))
 
 
-def _cut(window: ImportedWindow, start: int, settings: ExampleSettings) -> _Cut:
-    part = slice(start, start + settings.window_tokens)
+def _cut(window: ImportedWindow, start: int, window_tokens: int) -> _Cut:
+    part = slice(start, start + window_tokens)
     return start, replace(window, token_ids=window.token_ids[part], activations=window.activations[part])
 
 
@@ -126,16 +130,16 @@ def _bin_strata(cuts: Sequence[_Cut], peaks: np.ndarray, n_strata: int) -> np.nd
 
 
 def _silent(
-    windows: Sequence[ImportedWindow], taken: set[tuple[int, ...]], settings: ExampleSettings, rng: np.random.Generator
+    windows: Sequence[ImportedWindow], taken: set[tuple[int, ...]], window_tokens: int, count: int, rng: np.random.Generator
 ) -> list[_Cut]:
-    """At most `n_non_activating` of the silent windows, in random order, each cut at random; no token sequence twice or in `taken`."""
+    """At most `count` of the silent windows, in random order, each cut at random; no token sequence twice or in `taken`."""
     silent = [window for window in windows if max(window.activations) <= 0]
     seen = set(taken)
     kept: list[_Cut] = []
     for i in rng.permutation(len(silent)):
-        room = max(len(silent[i].token_ids) - settings.window_tokens, 0)
-        cut = _cut(silent[i], int(rng.integers(room + 1)), settings)
-        if cut[1].token_ids not in seen and len(kept) < settings.n_non_activating:
+        room = max(len(silent[i].token_ids) - window_tokens, 0)
+        cut = _cut(silent[i], int(rng.integers(room + 1)), window_tokens)
+        if cut[1].token_ids not in seen and len(kept) < count:
             seen.add(cut[1].token_ids)
             kept.append(cut)
     return kept

@@ -6,6 +6,7 @@ feature's activations come as `positions` int64 [n], ascending, row · context_t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +15,8 @@ from interp_assets.domain.windows import Places, Windows, WindowShape, silent_wi
 
 NegativeKind = Literal["random", "similar", "neighbour", "token"]
 NEGATIVE_KINDS: tuple[NegativeKind, ...] = get_args(NegativeKind)
+HARD_KINDS = NEGATIVE_KINDS[1:]
+"""The kinds whose windows are looked for, hardest first."""
 
 CANDIDATES_PER_WINDOW = 4
 """Candidates looked at for each window asked for: what repeats a text is left out, and more than this seldom does."""
@@ -50,37 +53,60 @@ def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, tok
     hashes = window_hashes(candidates.row, candidates.start, candidates.length, token_rows)
     _, first = np.unique(hashes, return_index=True)
     kept = np.sort(first)
-    kept = kept[~np.isin(hashes[kept], taken_hashes)][:count]
+    taken = np.sort(taken_hashes)  # np.isin would look for repeats in it too, which takes longer than all the rest
+    is_taken = np.searchsorted(taken, hashes[kept], side="left") < np.searchsorted(taken, hashes[kept], side="right")
+    kept = kept[~is_taken][:count]
     return candidates.take(kept), hashes[kept]
 
 
-def random_places(
-    positions: np.ndarray, token_rows: np.ndarray, taken_hashes: np.ndarray, count: int, shape: WindowShape, rng: np.random.Generator
-) -> tuple[Places, np.ndarray]:
-    """At most `count` silent windows and their hashes, uniform and without replacement, distinct in text and from `taken_hashes`.
+@dataclass(frozen=True, eq=False)
+class SilentWindows:
+    """All silent windows of a feature, not listed: in runs [runs] of window starts, from `start` of `row` on, ending at number `ends`.
 
-    Fewer come back when fewer exist. With the "cells" builder the candidates are the silent cells.
+    With the "cells" builder they are the silent cells, a run each.
     """
-    row, position = positions // shape.context_tokens, positions % shape.context_tokens
-    if shape.builder == "cells":
-        cells = np.arange(len(token_rows) * shape.cells_per_row)
-        silent = np.ones(len(cells), dtype=bool)
-        silent[shape.cell_of(row, position)] = False
-        places = shape.cells_at(cells[silent])
-        run_row, run_start, run_count = places.row, places.start, np.ones(len(places), dtype=np.int64)
-    else:
-        run_row, run_start, run_count = silent_windows(
-            row, position, len(token_rows), shape.window_tokens, shape.context_tokens, shape.first_position
-        )
-    ends = np.cumsum(run_count)
-    total = int(ends[-1]) if len(ends) else 0
+
+    row: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    ends: np.ndarray
+    shape: WindowShape
+
+    @classmethod
+    def of(cls, positions: np.ndarray, n_rows: int, shape: WindowShape) -> "SilentWindows":
+        """Those of a feature with these activations, in a sample of `n_rows` rows."""
+        row, position = positions // shape.context_tokens, positions % shape.context_tokens
+        if shape.builder == "cells":
+            silent = np.ones(n_rows * shape.cells_per_row, dtype=bool)
+            silent[shape.cell_of(row, position)] = False
+            places = shape.cells_at(np.flatnonzero(silent))
+            runs = places.row, places.start, np.ones(len(places), dtype=np.int64)
+        else:
+            runs = silent_windows(row, position, n_rows, shape.window_tokens, shape.context_tokens, shape.first_position)
+        return cls(*runs, np.cumsum(runs[2]), shape)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def at(self, number: np.ndarray) -> Places:
+        """The windows of these numbers, each below the length."""
+        run = np.searchsorted(self.ends, number, side="right")
+        starts = self.start[run] + number - (self.ends[run] - self.count[run])
+        return Places(self.row[run], starts, np.minimum(self.shape.window_tokens, self.shape.context_tokens - starts))
+
+
+def random_places(
+    windows: SilentWindows, token_rows: np.ndarray, taken_hashes: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[Places, np.ndarray]:
+    """At most `count` of the windows and their hashes, uniform and without replacement, distinct in text and from `taken_hashes`.
+
+    Fewer come back when fewer exist.
+    """
+    total = len(windows)
     drawn = min(total, 2 * count)
     while True:
         number = rng.choice(total, size=drawn, replace=False) if drawn else np.empty(0, dtype=np.int64)
-        run = np.searchsorted(ends, number, side="right")
-        rows, starts = run_row[run], run_start[run] + number - (ends[run] - run_count[run])
-        candidates = Places(rows, starts, np.minimum(shape.window_tokens, shape.context_tokens - starts))
-        found, hashes = first_distinct(candidates, count, taken_hashes, token_rows)
+        found, hashes = first_distinct(windows.at(number), count, taken_hashes, token_rows)
         if len(found) == count or drawn == total:
             return found, hashes
         drawn = min(total, 4 * drawn)
@@ -244,5 +270,10 @@ def window_hashes(row: np.ndarray, start: np.ndarray, length: np.ndarray, token_
     mixed ^= mixed >> np.uint64(29)
     if outside is not None:
         mixed[outside] = 0
-    weights = np.random.Generator(np.random.PCG64(0)).integers(1, 2**64 - 1, size=longest, dtype=np.uint64) | np.uint64(1)
-    return mixed @ weights
+    return mixed @ _hash_weights(longest)
+
+
+@cache
+def _hash_weights(n: int) -> np.ndarray:
+    """uint64 [n]: a fixed odd factor for each place in a window."""
+    return np.random.Generator(np.random.PCG64(0)).integers(1, 2**64 - 1, size=n, dtype=np.uint64) | np.uint64(1)

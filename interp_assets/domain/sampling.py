@@ -1,38 +1,54 @@
-"""Examples of a feature: which of its windows the explainer is shown, which the scorers hold out, and silent windows beside them.
+"""Examples of a feature: which of its windows the explainer is shown, which choose among its candidate explanations, which the scorers
+hold out, and silent windows beside them.
 
-Windows are made distinct as token sequences, split once into a shown and a held-out pool, and only then sampled, so that nothing
-the explainer sees recurs, even as text, among what it is scored on.
+Windows are made distinct as token sequences, split once into a shown, a validation and a held-out pool, and only then sampled, so that
+nothing the explainer sees or is chosen by recurs, even as text, among what it is scored on.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from interp_assets.domain.negatives import NEGATIVE_KINDS, NegativeKind, first_distinct, negative_counts, random_places, window_hashes
+from interp_assets.domain.negatives import (
+    HARD_KINDS,
+    NEGATIVE_KINDS,
+    NegativeKind,
+    SilentWindows,
+    first_distinct,
+    negative_counts,
+    random_places,
+    window_hashes,
+)
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.windows import Builder, Places, Windows, WindowShape
 
 Sampling = Literal["quantiles", "top", "random", "mix"]
-Role = Literal["shown", "held_out"]
+Role = Literal["shown", "validation", "held_out"]
 Kind = Literal["activating", "non_activating"]
 ExamplesOutcome = Literal["ok", "dead", "too_few_windows", "too_few_silent_windows"]
 
+ROLES: tuple[Role, ...] = get_args(Role)
 HELD_OUT_SAMPLING: Sampling = "quantiles"
+"""How validation and held-out windows are drawn, so that explanations are chosen by the measure they are scored by."""
 
 
 @dataclass(frozen=True)
 class ExampleSettings:
     """How examples are made; defaults of arXiv 2410.13928.
 
-    `sampling` draws the shown examples; held-out ones are always drawn by quantiles. `mix_top_share` is the share of "mix" that
-    comes from the top. Activations below `silent_share` of the feature's own maximum count as silence: raw neurons are never
+    `sampling` draws the shown examples; the others are always drawn by quantiles. `mix_top_share` is the share of "mix" that comes
+    from the top. Activations below `silent_share` of the feature's own maximum count as silence: raw neurons are never
     exactly silent, so a dictionary of them needs a value such as 0.1 for non-activating windows to exist.
 
     `non_activating` is one kind of silent window, or shares of several that sum to 1: "random" (anywhere), "similar" (nearest in
     meaning to the shown examples), "neighbour" (where the `n_neighbours` nearest features fire), "token" (around the feature's own
     `n_peak_tokens` heaviest tokens). What a kind lacks is made up for by random ones.
+
+    `n_validation` activating windows, and as many silent ones of the same shares, are set apart for choosing among candidate
+    explanations. `n_shown_non_activating` silent windows are shown for contrast, all of the kind `shown_non_activating` (None: the
+    hardest of those that `non_activating` asks for, in the order similar, neighbour, token, random).
     """
 
     window_tokens: int = 32
@@ -48,14 +64,41 @@ class ExampleSettings:
     non_activating: NegativeKind | dict[NegativeKind, float] = "random"
     n_neighbours: int = 5
     n_peak_tokens: int = 5
+    n_validation: int = 0
+    n_shown_non_activating: int = 5
+    shown_non_activating: NegativeKind | None = None
 
     def __post_init__(self) -> None:
         negative_counts(self.non_activating, self.n_non_activating)
+        for name in ("n_shown", "n_validation", "n_held_out", "n_non_activating", "n_shown_non_activating"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} counts windows and must be 0 or more, got {getattr(self, name)}")
+
+    @property
+    def activating_counts(self) -> dict[Role, int]:
+        """How many activating windows each role asks for."""
+        return {"shown": self.n_shown, "validation": self.n_validation, "held_out": self.n_held_out}
+
+    @property
+    def shown_negative_kind(self) -> NegativeKind:
+        """The kind of the silent windows that are shown."""
+        if self.shown_non_activating is not None:
+            return self.shown_non_activating
+        shares = {self.non_activating: 1.0} if isinstance(self.non_activating, str) else self.non_activating
+        asked: list[NegativeKind] = [kind for kind in HARD_KINDS if shares.get(kind, 0.0) > 0]
+        return asked[0] if asked else "random"
+
+    def negative_counts_of(self, role: Role) -> dict[NegativeKind, int]:
+        """How many silent windows of each kind a role asks for."""
+        if role == "shown":
+            return negative_counts(self.shown_negative_kind, self.n_shown_non_activating)
+        return negative_counts(self.non_activating, self.n_validation if role == "validation" else self.n_non_activating)
 
     @property
     def negative_counts(self) -> dict[NegativeKind, int]:
-        """How many silent windows of each kind are asked for."""
-        return negative_counts(self.non_activating, self.n_non_activating)
+        """How many silent windows of each kind are asked for by all roles together."""
+        by_role = [self.negative_counts_of(role) for role in ROLES]
+        return {kind: sum(counts[kind] for counts in by_role) for kind in NEGATIVE_KINDS}
 
     def asks_for(self, kind: NegativeKind) -> bool:
         """Whether any silent window of this kind is asked for."""
@@ -92,8 +135,9 @@ class FeatureExamples:
 
     Outcomes: "dead" (no activation), "too_few_windows" (fewer than `min_activating`), both without examples;
     "too_few_silent_windows" has all activating examples and as many non-activating ones as exist; "ok" has everything asked for,
-    or, with fewer windows than `n_shown + n_held_out`, all windows in that proportion. `n_filled` counts the random silent windows
-    that stand in for another kind that was asked for.
+    or, with fewer activating windows than the roles ask for together, all windows in that proportion. Silent windows are dealt in
+    proportion too where there are too few. `n_filled` counts the held-out random ones that stand in for another kind that was asked
+    for.
     """
 
     feature: int
@@ -112,8 +156,9 @@ class ActivatingDraw:
     """The activating side of one feature's examples, all that its silent windows depend on.
 
     `positions` int64 and `values` float64, both [n], are its activations that count as such, ascending by position; `shape` how its
-    windows are cut. `windows` holds the drawn windows, the `n_shown` shown ones first, with their `strata`; `active_hashes` the
-    token sequences of all its windows, drawn or not. `outcome` is "ok" exactly when there are windows.
+    windows are cut. `windows` holds the drawn windows, first the `n_shown` shown ones, then the `n_validation` ones for validation,
+    then the held-out ones, with their `strata`; `active_hashes` the token sequences of all its windows, drawn or not. `outcome` is
+    "ok" exactly when there are windows.
     """
 
     feature: int
@@ -125,6 +170,7 @@ class ActivatingDraw:
     shape: WindowShape
     windows: Windows
     n_shown: int
+    n_validation: int
     strata: np.ndarray
     active_hashes: np.ndarray
 
@@ -148,10 +194,11 @@ class ActivatingDraw:
 
 @dataclass(frozen=True, eq=False)
 class ExampleColumns:
-    """The examples of one feature as columns: `n_shown` shown, then `n_held_out` held-out activating, then silent windows.
+    """The examples of one feature as columns: `n_shown`, `n_validation` and `n_held_out` activating windows, then the silent ones.
 
-    `strata` are those of the activating ones, `negatives` the kind of each silent one. `token_ids` and `activations` hold the
-    windows' tokens end to end, `max_activation` is the largest activation of each window (0.0 when silent).
+    Of these `n_shown_non_activating` are shown, the next `n_validation_non_activating` for validation, the rest held out; `negatives`
+    is the kind of each, `strata` are those of the activating ones. `token_ids` and `activations` hold the windows' tokens end to end,
+    `max_activation` is the largest activation of each window (0.0 when silent).
     """
 
     feature: int
@@ -160,7 +207,10 @@ class ExampleColumns:
     feature_max: float | None
     n_filled: int = 0
     n_shown: int = 0
+    n_validation: int = 0
     n_held_out: int = 0
+    n_shown_non_activating: int = 0
+    n_validation_non_activating: int = 0
     places: Places = NO_PLACES
     strata: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     negatives: tuple[NegativeKind | Literal["imported"], ...] = ()
@@ -171,15 +221,30 @@ class ExampleColumns:
 
     @property
     def n_activating(self) -> int:
-        """Shown and held-out windows on which the feature fires."""
-        return self.n_shown + self.n_held_out
+        """Windows of all roles on which the feature fires."""
+        return self.n_shown + self.n_validation + self.n_held_out
+
+    @property
+    def roles(self) -> list[Role]:
+        """Role of every example."""
+        counts = (self.n_shown_non_activating, self.n_validation_non_activating, len(self.negatives_of("held_out")))
+        activating = (self.n_shown, self.n_validation, self.n_held_out)
+        return [role for group in (activating, counts) for role, count in zip(ROLES, group, strict=True) for _ in range(count)]
+
+    def negatives_of(self, role: Role) -> tuple[NegativeKind | Literal["imported"], ...]:
+        """Kind of each silent window of a role."""
+        ends = (0, self.n_shown_non_activating, self.n_shown_non_activating + self.n_validation_non_activating, len(self.negatives))
+        place = ROLES.index(role)
+        return self.negatives[ends[place] : ends[place + 1]]
 
     def labels(self, sampling: Sampling) -> list[tuple[Role, Kind, str]]:
         """Role, kind and sampling of every example, where `sampling` is how the shown ones were drawn; "imported" for all of an import."""
         how = ("imported", "imported") if self.imported else (sampling, HELD_OUT_SAMPLING)
-        shown: list[tuple[Role, Kind, str]] = [("shown", "activating", how[0])] * self.n_shown
-        held_out: list[tuple[Role, Kind, str]] = [("held_out", "activating", how[1])] * self.n_held_out
-        return [*shown, *held_out, *(("held_out", "non_activating", kind) for kind in self.negatives)]
+        drawn = [*[how[0]] * self.n_shown, *[how[1]] * (self.n_activating - self.n_shown), *self.negatives]
+        return [
+            (role, "activating" if i < self.n_activating else "non_activating", kind)
+            for i, (role, kind) in enumerate(zip(self.roles, drawn, strict=True))
+        ]
 
     @property
     def example_ids(self) -> list[str]:
@@ -214,7 +279,8 @@ def build_examples(
     feature: int,
     candidates: Mapping[NegativeKind, Places] | None = None,
 ) -> FeatureExamples:
-    """All examples of one feature, shown then held-out then non-activating: `draw_activating`, then `with_negatives`."""
+    """All examples of one feature: `draw_activating`, then `with_negatives`. Activating ones come first, and of each kind those shown,
+    those for validation, those held out."""
     draw = draw_activating(feature_positions, feature_values, token_rows, first_position, settings, run_seed, feature)
     found = with_negatives(draw, candidates or {}, token_rows, settings, run_seed)
     examples = found.examples(settings.sampling)
@@ -230,7 +296,7 @@ def draw_activating(
     run_seed: int,
     feature: int,
 ) -> ActivatingDraw:
-    """The shown and the held-out activating windows of one feature.
+    """The activating windows of one feature, for every role.
 
     `feature_positions` [n] ascending, row · context + position; `feature_values` [n] > 0; `token_rows` [rows, context];
     `first_position` is 1 where rows begin with BOS (no window contains it), else 0.
@@ -250,22 +316,13 @@ def draw_activating(
     enough = n_windows >= max(settings.min_activating, 2)
     outcome: ExamplesOutcome = "dead" if maximum is None else "ok" if enough else "too_few_windows"
     strata = equal_count_strata(windows.max_activation, settings.n_strata)
-    picks: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * 2
+    picks = [np.empty(0, dtype=np.int64)] * len(ROLES)
     if outcome == "ok":
-        shown_pool, held_out_pool = split_windows(strata, settings.n_shown, settings.n_held_out, generator(run_seed, feature, "split"))
-        draws: tuple[tuple[Role, np.ndarray, int, Sampling], ...] = (
-            ("shown", shown_pool, settings.n_shown, settings.sampling),
-            ("held_out", held_out_pool, settings.n_held_out, HELD_OUT_SAMPLING),
-        )
-        picks = [
-            sample_windows(
-                pool, strata, windows.max_activation, count, sampling, settings, generator(run_seed, feature, f"sample {role}")
-            )
-            for role, pool, count, sampling in draws
-        ]  # fmt: skip
+        picks = split_and_sampled(strata, windows.max_activation, settings, run_seed, feature)
     picked = np.concatenate(picks)
     return ActivatingDraw(
-        feature, outcome, n_windows, maximum, positions, values, shape, windows.take(picked), len(picks[0]), strata[picked], hashes
+        feature, outcome, n_windows, maximum, positions, values, shape, windows.take(picked), len(picks[0]), len(picks[1]),
+        strata[picked], hashes,
     )  # fmt: skip
 
 
@@ -279,44 +336,91 @@ def with_negatives(
     """The activating windows of `draw` and silent ones beside them, all distinct in text.
 
     `candidates` offers the kinds other than "random", each best first and silent; what a kind asked for does not offer is filled
-    with random windows and counted in `n_filled`.
+    with random windows and counted in `n_filled`. The best of a kind are shown; the next are dealt out to validation and held-out
+    windows in turn, so that these are equally hard.
     """
     if draw.outcome != "ok":
         return ExampleColumns(draw.feature, draw.outcome, draw.n_windows, draw.max_activation)
-    taken, parts = draw.active_hashes, []
-    kinds: list[NegativeKind] = []
-    missing = 0
-    for kind in NEGATIVE_KINDS[1:]:
-        count = settings.negative_counts[kind]
-        if count == 0:
-            continue
-        found, hashes = first_distinct(candidates.get(kind, NO_PLACES), count, taken, token_rows)
-        taken = np.concatenate([taken, hashes])
-        parts.append(found)
-        kinds.extend(kind for _ in range(len(found)))
-        missing += count - len(found)
-    n_random = settings.negative_counts["random"] + missing
-    rng = generator(run_seed, draw.feature, "silent")
-    filling, _ = random_places(draw.positions, token_rows, taken, n_random, draw.shape, rng)
-    kinds.extend("random" for _ in range(len(filling)))
+    asked = [settings.negative_counts_of(role) for role in ROLES]
+    silent, kinds = _silent(draw, candidates, token_rows, asked, run_seed)
     windows = Places(draw.windows.row, draw.windows.start, draw.windows.length)
-    places = Places.joined([windows, *parts, filling])
+    places = Places.joined([windows, *silent])
     token_ids, activations = _contents(places, draw, token_rows)
+    negatives: tuple[NegativeKind, ...] = tuple(kind for of_role in kinds for kind in of_role)
     return ExampleColumns(
         feature=draw.feature,
-        outcome="ok" if len(kinds) == settings.n_non_activating else "too_few_silent_windows",
+        outcome="ok" if len(negatives) == sum(sum(counts.values()) for counts in asked) else "too_few_silent_windows",
         n_windows=draw.n_windows,
         feature_max=draw.max_activation,
-        n_filled=max(len(filling) - settings.negative_counts["random"], 0),
+        n_filled=max(kinds[-1].count("random") - asked[-1]["random"], 0),
         n_shown=draw.n_shown,
-        n_held_out=len(windows) - draw.n_shown,
+        n_validation=draw.n_validation,
+        n_held_out=len(windows) - draw.n_shown - draw.n_validation,
+        n_shown_non_activating=len(kinds[0]),
+        n_validation_non_activating=len(kinds[1]),
         places=places,
         strata=draw.strata,
-        negatives=tuple(kinds),
+        negatives=negatives,
         token_ids=token_ids,
         activations=activations,
-        max_activation=np.concatenate([draw.windows.max_activation, np.zeros(len(kinds))]),
+        max_activation=np.concatenate([draw.windows.max_activation, np.zeros(len(negatives))]),
     )
+
+
+def _silent(
+    draw: ActivatingDraw,
+    candidates: Mapping[NegativeKind, Places],
+    token_rows: np.ndarray,
+    asked: Sequence[Mapping[NegativeKind, int]],
+    run_seed: int,
+) -> tuple[list[Places], list[list[NegativeKind]]]:
+    """Silent windows and their kinds for each of ROLES, all distinct in text from each other and from every activating window.
+
+    `asked` says for each role how many of each kind.
+    """
+    taken = draw.active_hashes
+    parts: list[list[Places]] = [[] for _ in ROLES]
+    kinds: list[list[NegativeKind]] = [[] for _ in ROLES]
+    for kind in HARD_KINDS:
+        n_shown, *others = (counts[kind] for counts in asked)
+        if n_shown + sum(others) == 0:
+            continue
+        found, hashes = first_distinct(candidates.get(kind, NO_PLACES), n_shown + sum(others), taken, token_rows)
+        taken = np.concatenate([taken, hashes])
+        role_of = np.zeros(len(found), dtype=np.int64)
+        role_of[n_shown:] = 1 + dealt(max(len(found) - n_shown, 0), others)
+        for i in range(len(ROLES)):
+            parts[i].append(found.take(role_of == i))
+            kinds[i].extend(kind for _ in range(len(parts[i][-1])))
+    missing = [sum(counts.values()) - len(of_role) for counts, of_role in zip(asked, kinds, strict=True)]
+    windows = SilentWindows.of(draw.positions, len(token_rows), draw.shape) if any(missing) else None
+    for i, role in enumerate(ROLES):
+        if windows is not None and missing[i]:
+            rng = generator(run_seed, draw.feature, "silent" if role == "held_out" else f"silent {role}")
+            found, hashes = random_places(windows, token_rows, taken, missing[i], rng)
+            taken = np.concatenate([taken, hashes])
+            parts[i].append(found)
+            kinds[i].extend("random" for _ in range(len(found)))
+    return _in_proportion([Places.joined(of_role) for of_role in parts], kinds, [sum(counts.values()) for counts in asked])
+
+
+def _in_proportion(
+    places: list[Places], kinds: list[list[NegativeKind]], asked: Sequence[int]
+) -> tuple[list[Places], list[list[NegativeKind]]]:
+    """The windows as given where every role has the number asked for; else what there is in proportion, the last of a role given away."""
+    counts = [len(of_role) for of_role in kinds]
+    if counts == list(asked):
+        return places, kinds
+    due = np.bincount(dealt(sum(counts), asked), minlength=len(asked)).tolist()
+    place_of = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
+    spare = np.concatenate([own[n:] for own, n in zip(place_of, due, strict=True)])
+    joined, joined_kinds = Places.joined(places), [kind for of_role in kinds for kind in of_role]
+    fair: list[np.ndarray] = []
+    for own, n in zip(place_of, due, strict=True):
+        lacking = max(n - len(own), 0)
+        fair.append(np.concatenate([own[:n], spare[:lacking]]))
+        spare = spare[lacking:]
+    return [joined.take(index) for index in fair], [[joined_kinds[i] for i in index] for index in fair]
 
 
 def equal_count_strata(max_activation: np.ndarray, n_strata: int) -> np.ndarray:
@@ -326,16 +430,48 @@ def equal_count_strata(max_activation: np.ndarray, n_strata: int) -> np.ndarray:
     return strata
 
 
-def split_windows(strata: np.ndarray, n_shown: int, n_held_out: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the shown pool and of the held-out pool: disjoint, together all windows, in the proportion n_shown : n_held_out.
+def dealt(n: int, counts: Sequence[int]) -> np.ndarray:
+    """int64 [n]: which of the pools gets each of n items in a row, when they are dealt in the proportion of `counts`.
 
-    Within every stratum the proportion holds to within one window. Given at least n_shown + n_held_out windows the pools are
-    large enough for both; given fewer, each is short in the same proportion.
+    The first pool has its share of any run of items to within one, and so has each next one of what the pools before it left. Of
+    n >= sum(counts) items every pool gets at least its count; of fewer none gets more. All counts 0: the last pool gets everything.
+    """
+    pool = np.full(n, len(counts) - 1)
+    left = np.arange(n)
+    for i, count in enumerate(counts[:-1]):
+        if count == 0:
+            continue
+        step = np.arange(len(left) + 1) * count // sum(counts[i:])
+        taken = np.diff(step) > 0
+        pool[left[taken]] = i
+        left = left[~taken]
+    return pool
+
+
+def split_windows(strata: np.ndarray, counts: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
+    """Indices, ascending, of one pool for each of `counts`: disjoint, together all windows, in the proportion of the counts.
+
+    Within every stratum the proportion holds as `dealt` says. Given at least sum(counts) windows the pools are large enough for all;
+    given fewer, each is short in the same proportion.
     """
     order = np.lexsort((rng.permutation(len(strata)), strata))
-    step = np.arange(len(strata) + 1) * n_shown // max(n_shown + n_held_out, 1)
-    is_shown = np.diff(step) > 0
-    return np.sort(order[is_shown]), np.sort(order[~is_shown])
+    pool = dealt(len(strata), counts)
+    return [np.sort(order[pool == i]) for i in range(len(counts))]
+
+
+def split_and_sampled(
+    strata: np.ndarray, max_activation: np.ndarray, settings: ExampleSettings, run_seed: int, feature: int
+) -> list[np.ndarray]:
+    """For each of ROLES the indices of its windows, strongest first: split once, then sampled out of the role's own pool."""
+    asked = settings.activating_counts
+    pools = split_windows(strata, list(asked.values()), generator(run_seed, feature, "split"))
+    return [
+        sample_windows(
+            pool, strata, max_activation, count, settings.sampling if role == "shown" else HELD_OUT_SAMPLING, settings,
+            generator(run_seed, feature, f"sample {role}"),
+        )
+        for (role, count), pool in zip(asked.items(), pools, strict=True)
+    ]  # fmt: skip
 
 
 def sample_windows(
@@ -353,6 +489,8 @@ def sample_windows(
     the strongest of the pool · "random": uniform · "mix": `mix_top_share` from the top, the rest by quantiles.
     """
     count = min(count, len(pool))
+    if count == 0:
+        return pool[:0]
     by_strength = pool[np.argsort(-max_activation[pool], kind="stable")]
     if sampling == "top":
         return by_strength[:count]

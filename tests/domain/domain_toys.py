@@ -1,8 +1,12 @@
 """A toy vocabulary, hand-made examples and scripted judges."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 
-from interp_assets.domain.sampling import Example
+import numpy as np
+
+from interp_assets.domain.negatives import TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
+from interp_assets.domain.sampling import ActivatingDraw, Example, ExampleSettings, FeatureExamples
 from interp_assets.domain.trials import AnsweredTrial, Trial
 
 WORDS = ("the", " cat", " sat", " on", " a", " mat", ",", " and", " the", " dog", " ran", " in", " snow", ".", "\n", " <b>")
@@ -43,3 +47,31 @@ def split_texts(question: str) -> list[str]:
         if not found:
             break
     return pieces[1:]
+
+
+MIXED = {"random": 0.25, "similar": 0.25, "neighbour": 0.25, "token": 0.25}
+
+
+def candidates_of(draw: ActivatingDraw, rows: np.ndarray, asked: ExampleSettings, seed: int) -> dict:
+    """Candidates of every kind, from random embeddings and two random neighbours."""
+    source, shape = np.random.default_rng(seed + 7), draw.shape
+    embeddings = source.standard_normal((len(rows) * shape.cells_per_row, 4)).astype(np.float32)
+    near = [np.sort(source.choice(rows.size, 40, replace=False)) for _ in range(2)]
+    cut = [shape.windows(p // rows.shape[1], p % rows.shape[1], np.ones(len(p))) for p in near]
+    counts = asked.negative_counts
+    similar = similar_places(mean_embedding(draw.shown_cells, embeddings)[None], [draw.active_cells], embeddings, counts["similar"], shape)
+    index = TokenIndex.of(rows, shape.first_position)
+    return {
+        "similar": similar[0],
+        "neighbour": neighbour_places(cut, draw.positions, counts["neighbour"], shape, np.random.default_rng(seed)),
+        "token": token_places(
+            draw.positions, draw.values, rows, index, counts["token"], asked.n_peak_tokens, shape, np.random.default_rng(seed)
+        ),
+    }
+
+
+def digest(found: FeatureExamples) -> str:
+    """16 hex digits that change when any example or count does."""
+    lines = [f"{found.outcome} {found.n_windows} {found.n_filled}"]
+    lines += [f"{e.example_id} {e.role} {e.kind} {e.sampling} {e.stratum} {e.token_ids} {e.activations}" for e in found.examples]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

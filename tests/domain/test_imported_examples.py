@@ -1,17 +1,19 @@
 """Examples out of given windows: cut at the peak, distinct as tokens, strata by bin, and disjoint by construction."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from domain_toys import digest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_assets.domain.imported_examples import ImportedWindow, imported_examples
-from interp_assets.domain.sampling import ExampleSettings
+from interp_assets.domain.imported_examples import ImportedWindow, columns_of, imported_examples
+from interp_assets.domain.sampling import ROLES, ExampleSettings
 from interp_assets.domain.token_numbers import TokenNumbers
 
-SETTINGS = ExampleSettings(window_tokens=4, n_shown=4, n_held_out=6, n_non_activating=3, min_activating=2)
+SETTINGS = ExampleSettings(window_tokens=4, n_shown=4, n_held_out=6, n_non_activating=3, min_activating=2, n_shown_non_activating=0)
 
 
 def window(row: int, activations: list[float], bin_top: float | None = 1.0, tokens: list[int] | None = None) -> ImportedWindow:
@@ -81,8 +83,27 @@ def test_silent_windows_are_cut_and_differ_from_what_fires() -> None:
     assert all(e.role == "held_out" and e.stratum is None and len(e.token_ids) == 4 and not any(e.activations) for e in silent)
 
 
-@given(st.integers(2, 40), st.integers(0, 20), st.integers(0, 1000), st.integers(1, 5))
-def test_shown_and_held_out_never_share_tokens(n: int, n_silent: int, seed: int, vocabulary: int) -> None:
+@pytest.mark.parametrize(("n_silent", "expected"), [(9, [2, 4, 3]), (12, [2, 4, 3]), (5, [1, 2, 2]), (0, [0, 0, 0])])
+def test_three_roles_get_windows_in_proportion(n_silent: int, expected: list[int]) -> None:
+    """28 windows for 4 : 4 : 6 leave room; silent ones for 2 : 4 : 3: five are 1, then of the four left 4/7 rounded down, then the rest."""
+    asked = replace(SETTINGS, n_validation=4, n_shown_non_activating=2)
+    built = imported_examples(many(28, n_silent), asked, 0, 7)
+    drawn = Counter((e.role, e.kind) for e in built.examples)
+    assert [drawn[role, "activating"] for role in ROLES] == [4, 4, 6]
+    assert [drawn[role, "non_activating"] for role in ROLES] == expected
+    assert built.outcome == ("ok" if sum(expected) == 9 else "too_few_silent_windows")
+    columns = columns_of(built)
+    assert columns.labels("top") == [(e.role, e.kind, "imported") for e in built.examples]
+    assert len({e.token_ids for e in built.examples}) == len(built.examples)
+
+
+def test_two_roles_alone_give_the_windows_that_they_always_gave() -> None:
+    """Pinned: with nothing for validation or contrast, a seed's windows stay those of schema version 5."""
+    assert digest(imported_examples(many(40, 9), SETTINGS, 3, 7)) == "775cb6f2d339804e"
+
+
+@given(st.integers(2, 40), st.integers(0, 20), st.integers(0, 1000), st.integers(1, 5), st.integers(0, 4))
+def test_no_two_roles_share_tokens(n: int, n_silent: int, seed: int, vocabulary: int, n_more: int) -> None:
     def tokens(row: int) -> list[int]:
         return [(row * place) % vocabulary for place in range(6)]
 
@@ -91,11 +112,10 @@ def test_shown_and_held_out_never_share_tokens(n: int, n_silent: int, seed: int,
 
     windows = [window(row, activations(row), float(row % 4), tokens(row)) for row in range(n)]
     windows += [window(n + i, [0.0] * 6, None, tokens(i)) for i in range(n_silent)]
-    built = imported_examples(windows, SETTINGS, seed, 3)
-    shown = {e.token_ids for e in built.examples if e.role == "shown"}
-    held_out = [e.token_ids for e in built.examples if e.role == "held_out"]
-    assert shown.isdisjoint(held_out) and len(held_out) == len(set(held_out))
-    assert built == imported_examples(windows, SETTINGS, seed, 3)
+    asked = replace(SETTINGS, n_validation=n_more, n_shown_non_activating=n_more)
+    built = imported_examples(windows, asked, seed, 3)
+    assert len({e.token_ids for e in built.examples}) == len(built.examples)
+    assert built == imported_examples(windows, asked, seed, 3)
 
 
 def test_texts_without_an_id_get_a_number_each() -> None:

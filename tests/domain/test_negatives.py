@@ -4,10 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from domain_toys import MIXED, candidates_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp_assets.domain.negatives import (
+    HARD_KINDS,
     NEGATIVE_KINDS,
     TokenIndex,
     are_silent,
@@ -159,27 +161,6 @@ def test_blocks_of_cells_change_nothing(seed: int, block_cells: int) -> None:
         assert set(cells) <= set(allowed) and [-float(scores[i, c]) for c in cells] == pytest.approx(best)
 
 
-MIXED = {"random": 0.25, "similar": 0.25, "neighbour": 0.25, "token": 0.25}
-
-
-def candidates_of(draw, rows: np.ndarray, asked: ExampleSettings, seed: int) -> dict:
-    """Candidates of every kind, from random embeddings and two random neighbours."""
-    source, shape = np.random.default_rng(seed + 7), draw.shape
-    embeddings = source.standard_normal((len(rows) * shape.cells_per_row, 4)).astype(np.float32)
-    near = [np.sort(source.choice(rows.size, 40, replace=False)) for _ in range(2)]
-    cut = [shape.windows(p // rows.shape[1], p % rows.shape[1], np.ones(len(p))) for p in near]
-    counts = asked.negative_counts
-    similar = similar_places(mean_embedding(draw.shown_cells, embeddings)[None], [draw.active_cells], embeddings, counts["similar"], shape)
-    index = TokenIndex.of(rows, shape.first_position)
-    return {
-        "similar": similar[0],
-        "neighbour": neighbour_places(cut, draw.positions, counts["neighbour"], shape, np.random.default_rng(seed)),
-        "token": token_places(
-            draw.positions, draw.values, rows, index, counts["token"], asked.n_peak_tokens, shape, np.random.default_rng(seed)
-        ),
-    }
-
-
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 1000), st.integers(5, 120), st.integers(2, 40), st.sampled_from(["centred", "cells"]), st.integers(0, 1),
@@ -191,11 +172,14 @@ def test_negatives_of_every_kind_are_silent_and_repeat_no_text(
     rows = np.random.default_rng(seed).integers(0, vocabulary, (20, 32))
     positions = np.sort(np.random.default_rng(seed).choice(640, n, replace=False))
     values = np.random.default_rng(seed + 1).exponential(1, n) + 0.1
-    asked = ExampleSettings(6, 4, 6, 12, 2, "quantiles", builder, 3, non_activating=non_activating)  # type: ignore[arg-type]
+    asked = ExampleSettings(
+        6, 4, 6, 12, 2, "quantiles", builder, 3, non_activating=non_activating, n_validation=3, n_shown_non_activating=2  # type: ignore[arg-type]
+    )  # fmt: skip
     draw = draw_activating(positions, values, rows, first_position, asked, seed, 1)
     if draw.outcome != "ok":
         return
     candidates = candidates_of(draw, rows, asked, seed)
+    assert asked.negative_counts_of("held_out") == negative_counts(asked.non_activating, 12)
     found = build_examples(positions, values, rows, first_position, asked, seed, 1, candidates)
     assert found == build_examples(positions, values, rows, first_position, asked, seed, 1, candidates_of(draw, rows, asked, seed))
     active = {e.token_ids for e in found.examples if e.kind == "activating"}
@@ -205,16 +189,66 @@ def test_negatives_of_every_kind_are_silent_and_repeat_no_text(
         inside = range(e.row * 32 + e.start, e.row * 32 + e.start + len(e.token_ids))
         assert not set(inside) & set(positions.tolist()) and e.start >= first_position and set(e.activations) == {0.0}
     counts = Counter(e.sampling for e in silent)
-    assert all(counts[kind] <= asked.negative_counts[kind] for kind in NEGATIVE_KINDS[1:])
-    missing = sum(asked.negative_counts[kind] - counts[kind] for kind in NEGATIVE_KINDS[1:])
-    assert found.outcome != "ok" or (len(silent) == 12 and found.n_filled == missing)
+    assert all(counts[kind] <= asked.negative_counts[kind] for kind in HARD_KINDS)
+    held_out = Counter(e.sampling for e in silent if e.role == "held_out")
+    missing = sum(asked.negative_counts_of("held_out")[kind] - held_out[kind] for kind in HARD_KINDS)
+    assert found.outcome != "ok" or (Counter(e.role for e in silent) == {"shown": 2, "validation": 3, "held_out": 12})
+    assert found.outcome != "ok" or found.n_filled == missing
 
 
 def test_what_a_kind_lacks_is_filled_with_random_windows_and_counted() -> None:
     rows = np.random.default_rng(0).integers(0, 5000, (60, 64))
     positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
-    asked = ExampleSettings(8, 5, 10, 10, 10, non_activating={"neighbour": 0.6, "random": 0.4})
+    asked = ExampleSettings(8, 5, 10, 10, 10, non_activating={"neighbour": 0.6, "random": 0.4}, n_shown_non_activating=0)
     draw = draw_activating(positions, values, rows, 0, asked, 0, 1)
     found = with_negatives(draw, {"neighbour": places((3, 50, 8), (9, 40, 8))}, rows, asked, 0)
     assert (found.outcome, found.n_filled, Counter(found.negatives)) == ("ok", 4, {"neighbour": 2, "random": 8})
     assert triples(found.places)[found.n_activating :][:2] == [(3, 50, 8), (9, 40, 8)]
+
+
+@pytest.mark.parametrize(
+    ("non_activating", "asked", "expected"),
+    [
+        ("random", None, "random"),
+        ("token", None, "token"),
+        ({"random": 0.5, "token": 0.3, "neighbour": 0.2}, None, "neighbour"),
+        ({"token": 0.5, "similar": 0.5, "neighbour": 0.0}, None, "similar"),
+        ({"token": 1.0, "neighbour": 0.0}, None, "token"),
+        ("random", "similar", "similar"),
+        ("similar", "random", "random"),
+    ],
+)
+def test_what_is_shown_for_contrast_is_the_hardest_kind_asked_for_or_the_one_named(
+    non_activating: object, asked: object, expected: str
+) -> None:
+    found = ExampleSettings(non_activating=non_activating, shown_non_activating=asked, n_shown_non_activating=4)  # type: ignore[arg-type]
+    assert found.shown_negative_kind == expected
+    assert found.negative_counts_of("shown") == {kind: 4 * (kind == expected) for kind in NEGATIVE_KINDS}
+    assert found.asks_for(expected)  # type: ignore[arg-type]
+    assert not ExampleSettings(shown_non_activating="similar", n_shown_non_activating=0).asks_for("similar")
+
+
+def test_the_best_of_a_kind_are_shown_and_the_next_are_dealt_out() -> None:
+    """Nine candidates, best first, for 2 shown, 2 validation and 4 held out: 1 and 2, then every third of the next six, then the others."""
+    rows = np.random.default_rng(0).integers(0, 5000, (60, 64))
+    positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
+    offered = {"similar": places(*((row, 45, 8) for row in range(9)))}
+    asked = ExampleSettings(8, 5, 10, 4, 10, non_activating="similar", n_validation=2, n_shown_non_activating=2)
+    found = with_negatives(draw_activating(positions, values, rows, 0, asked, 0, 1), offered, rows, asked, 0)
+    assert (found.outcome, found.n_filled, found.negatives) == ("ok", 0, ("similar",) * 8)
+    silent = [row for row, _, _ in triples(found.places)[found.n_activating :]]
+    assert silent == [0, 1, 4, 7, 2, 3, 5, 6]
+    assert [found.roles.count(role) for role in ("shown", "validation", "held_out")] == [5 + 2, 2 + 2, 10 + 4]
+    assert found.negatives_of("validation") == ("similar",) * 2
+
+
+def test_a_kind_that_runs_out_is_shown_first_and_random_windows_stand_in_for_the_rest() -> None:
+    rows = np.random.default_rng(0).integers(0, 5000, (60, 64))
+    positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
+    offered = {"token": places((3, 50, 8), (9, 40, 8), (9, 50, 8))}
+    asked = ExampleSettings(8, 5, 10, 4, 10, non_activating="token", n_validation=2, n_shown_non_activating=2)
+    found = with_negatives(draw_activating(positions, values, rows, 0, asked, 0, 1), offered, rows, asked, 0)
+    assert [found.negatives_of(role) for role in ("shown", "validation", "held_out")] == [
+        ("token",) * 2, ("random",) * 2, ("token", *("random",) * 3),
+    ]  # fmt: skip
+    assert (found.outcome, found.n_filled) == ("ok", 3)

@@ -3,12 +3,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from domain_toys import MIXED, candidates_of, digest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp_assets.domain.sampling import (
+    ROLES,
     ExampleSettings,
     build_examples,
+    dealt,
+    draw_activating,
     equal_count_strata,
     sample_windows,
     split_windows,
@@ -38,12 +42,13 @@ def full():
     return rows, positions, values, build_examples(positions, values, rows, 1, ExampleSettings(), run_seed=0, feature=3)
 
 
-def test_the_default_gives_forty_shown_one_hundred_held_out_and_one_hundred_silent(full) -> None:
+def test_the_default_gives_forty_shown_one_hundred_held_out_and_one_hundred_silent_and_five_for_contrast(full) -> None:
     *_, found = full
     assert found.outcome == "ok"
     assert Counter((e.role, e.kind) for e in found.examples) == {
         ("shown", "activating"): 40,
         ("held_out", "activating"): 100,
+        ("shown", "non_activating"): 5,
         ("held_out", "non_activating"): 100,
     }
 
@@ -62,7 +67,7 @@ def test_stratum_zero_is_the_strongest(full) -> None:
 
 def test_no_token_sequence_appears_twice(full) -> None:
     *_, found = full
-    assert len({e.token_ids for e in found.examples}) == len({e.example_id for e in found.examples}) == 240
+    assert len({e.token_ids for e in found.examples}) == len({e.example_id for e in found.examples}) == 245
 
 
 def test_examples_carry_the_tokens_and_activations_of_their_place(full) -> None:
@@ -130,6 +135,64 @@ def test_a_feature_that_is_hardly_ever_silent_says_so() -> None:
     assert len(silent) == 5 * 224 and {e.row for e in silent} == set(range(40, 45))  # starts 1 … 224 of each silent row
 
 
+def test_validation_windows_are_a_third_pool_drawn_by_quantiles() -> None:
+    """A thousand windows for 40 : 30 : 100, the strongest shown: validation takes three of each decile, and thirty silent windows."""
+    positions, values = activations(400, 1500)
+    asked = ExampleSettings(sampling="top", n_validation=30)
+    found = build_examples(positions, values, corpus(400), 1, asked, 0, 3)
+    drawn = Counter((e.role, e.sampling) for e in found.examples)
+    assert drawn == {
+        ("shown", "top"): 40, ("validation", "quantiles"): 30, ("held_out", "quantiles"): 100,
+        ("shown", "random"): 5, ("validation", "random"): 30, ("held_out", "random"): 100,
+    }  # fmt: skip
+    strata = Counter(e.stratum for e in found.examples if (e.role, e.kind) == ("validation", "activating"))
+    assert strata == {s: 3 for s in range(10)}
+    assert len({e.token_ids for e in found.examples}) == 305
+
+
+def test_few_windows_and_few_silent_ones_are_shared_out_in_proportion() -> None:
+    """Six rows fire in each of their eight cells, two in none. 48 windows for 40 : 20 : 40 are 19, then 29 · 20/60 = 9, then 20;
+    16 silent ones for 5 : 20 : 20 are 1, then 15 · 20/40 = 7, then 8."""
+    positions = (np.arange(6)[:, None] * 256 + np.arange(1, 256, 32)).ravel()
+    asked = ExampleSettings(n_held_out=40, n_validation=20, n_non_activating=20, min_activating=10, builder="cells")
+    found = build_examples(positions, np.linspace(1, 2, 48), corpus(8), 1, asked, 0, 1)
+    drawn = Counter((e.role, e.kind) for e in found.examples)
+    assert [drawn[role, "activating"] for role in ROLES] == [19, 9, 20]
+    assert [drawn[role, "non_activating"] for role in ROLES] == [1, 7, 8]
+    assert (found.outcome, len({e.token_ids for e in found.examples})) == ("too_few_silent_windows", 64)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "builder", "non_activating", "expected"),
+    [
+        ("quantiles", "centred", "random", "d1496a60a5219fcf"),
+        ("top", "cells", "random", "865050f0750247fe"),
+        ("random", "centred", MIXED, "99366ae108ad8d1d"),
+        ("mix", "cells", MIXED, "fa6d412e564ae6a5"),
+    ],
+)
+def test_two_roles_alone_give_the_windows_that_they_always_gave(sampling: str, builder: str, non_activating: object, expected: str) -> None:
+    """Pinned: with nothing for validation or contrast, a seed's windows stay those of schema version 5."""
+    source = np.random.default_rng(5)
+    rows = source.integers(0, 300, (60, 64))
+    positions, values = np.sort(source.choice(rows.size, 700, replace=False)), source.integers(1, 4000, 700) / 1000
+    asked = ExampleSettings(8, 12, 30, 24, 20, sampling, builder, 5, non_activating=non_activating, n_shown_non_activating=0)  # type: ignore[arg-type]
+    candidates = candidates_of(draw_activating(positions, values, rows, 1, asked, 11, 4), rows, asked, 11)
+    assert digest(build_examples(positions, values, rows, 1, asked, 11, 4, candidates)) == expected
+
+
+def test_what_is_shown_for_contrast_changes_nothing_else_where_there_is_room(full) -> None:
+    rows, positions, values, found = full
+    without = build_examples(positions, values, rows, 1, ExampleSettings(n_shown_non_activating=0), 0, 3)
+    assert [e for e in found.examples if (e.role, e.kind) != ("shown", "non_activating")] == list(without.examples)
+
+
+@pytest.mark.parametrize("name", ["n_shown", "n_validation", "n_held_out", "n_non_activating", "n_shown_non_activating"])
+def test_a_negative_count_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} counts windows and must be 0 or more, got -1"):
+        ExampleSettings(**{name: -1})  # type: ignore[arg-type]
+
+
 def test_silent_share_turns_weak_activations_into_silence() -> None:
     """A neuron that is always a little active has no silent window until what is below 0.1 of its maximum counts as silence."""
     rows = corpus(60)
@@ -147,25 +210,34 @@ def test_silent_windows_repeat_no_text_of_an_activating_window() -> None:
     found = build_examples(np.arange(30) * 256 + 100, np.ones(30), rows, 1, ExampleSettings(min_activating=10), 0, 1)
     active = {e.token_ids for e in found.examples if e.kind == "activating"}
     silent = [e.token_ids for e in found.examples if e.kind == "non_activating"]
-    assert len(silent) == len(set(silent)) == 100 and not active & set(silent)
+    assert len(silent) == len(set(silent)) == 105 and not active & set(silent)
 
 
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(0, 1000), st.integers(5, 300), st.integers(2, 4), st.sampled_from(["quantiles", "top", "random", "mix"]),
-    st.sampled_from(["centred", "cells"]),
+    st.sampled_from(["centred", "cells"]), st.integers(0, 9), st.integers(0, 6),
 )  # fmt: skip
-def test_shown_and_held_out_never_share_a_text(seed: int, n: int, vocabulary: int, sampling: str, builder: str) -> None:
+def test_no_two_roles_share_a_text(
+    seed: int, n: int, vocabulary: int, sampling: str, builder: str, n_validation: int, n_shown_silent: int
+) -> None:
     rows = np.random.default_rng(seed).integers(0, vocabulary, (20, 32))
     positions = np.sort(np.random.default_rng(seed).choice(640, n, replace=False))
     values = np.random.default_rng(seed + 1).exponential(1, n) + 0.1
-    asked = ExampleSettings(4, 8, 12, 10, 2, sampling, builder)
+    asked = ExampleSettings(4, 8, 12, 10, 2, sampling, builder, n_validation=n_validation, n_shown_non_activating=n_shown_silent)  # type: ignore[arg-type]
     found = build_examples(positions, values, rows, 0, asked, seed, 1)
-    shown = {e.token_ids for e in found.examples if e.role == "shown"}
-    held_out = [e.token_ids for e in found.examples if e.role == "held_out"]
-    assert not shown & set(held_out)
-    assert len(set(held_out)) == len(held_out)
-    assert found.outcome != "ok" or held_out
+    assert len({e.token_ids for e in found.examples}) == len(found.examples)
+    if found.outcome in ("dead", "too_few_windows"):
+        return
+    drawn = Counter((e.role, e.kind) for e in found.examples)
+    firing, silent = ([drawn[role, kind] for role in ROLES] for kind in ("activating", "non_activating"))
+    assert firing[2] > 0
+    assert firing == in_proportion(found.n_windows, [8, n_validation, 12])
+    if found.outcome == "ok":
+        assert silent == [n_shown_silent, n_validation, 10]
+    else:
+        assert silent == in_proportion(sum(silent), [n_shown_silent, n_validation, 10]) and sum(silent) < n_shown_silent + n_validation + 10
+    assert build_examples(positions, values, rows, 0, asked, seed, 1) == found
 
 
 def test_strata_differ_in_size_by_at_most_one() -> None:
@@ -173,14 +245,33 @@ def test_strata_differ_in_size_by_at_most_one() -> None:
     assert strata.tolist() == [0, 1, 0, 1, 0, 2, 2]  # ranks 0 3 1 4 … cut at 7·k/3
 
 
-@given(st.integers(2, 400), st.integers(1, 50), st.integers(1, 120))
-def test_the_split_is_a_partition_in_proportion(n: int, n_shown: int, n_held_out: int) -> None:
+def in_proportion(n: int, counts: list[int]) -> list[int]:
+    """What three roles get of n windows: shown its share rounded down, validation its share of the rest, and no more than asked for."""
+    shown = n * counts[0] // sum(counts)
+    validation = (n - shown) * counts[1] // (counts[1] + counts[2])
+    return [min(got, asked) for got, asked in zip((shown, validation, n - shown - validation), counts, strict=True)]
+
+
+@given(st.integers(2, 400), st.integers(1, 50), st.integers(0, 60), st.integers(1, 120))
+def test_the_split_is_a_partition_in_proportion(n: int, n_shown: int, n_validation: int, n_held_out: int) -> None:
     strata = equal_count_strata(np.arange(n)[::-1].astype(float), 10)
-    shown, held_out = split_windows(strata, n_shown, n_held_out, np.random.default_rng(n))
-    assert sorted([*shown.tolist(), *held_out.tolist()]) == list(range(n))
-    assert len(shown) == n * n_shown // (n_shown + n_held_out)
-    if n >= n_shown + n_held_out:
-        assert len(shown) >= n_shown and len(held_out) >= n_held_out
+    counts = [n_shown, n_validation, n_held_out]
+    pools = split_windows(strata, counts, np.random.default_rng(n))
+    assert sorted(i for pool in pools for i in pool.tolist()) == list(range(n))
+    assert [min(len(pool), count) for pool, count in zip(pools, counts, strict=True)] == in_proportion(n, counts)
+    if n >= sum(counts):
+        assert all(len(pool) >= count for pool, count in zip(pools, counts, strict=True))
+    for stratum in range(10):
+        size = int((strata == stratum).sum())
+        shares = [size * count / sum(counts) for count in counts]
+        assert all(abs((strata[pool] == stratum).sum() - share) < 2 for pool, share in zip(pools, shares, strict=True))
+
+
+def test_items_are_dealt_in_turn() -> None:
+    """1 : 1 : 2 of eight: every fourth to the first; of the six left the third and the sixth to the second (1/3); the rest to the last."""
+    assert dealt(8, [1, 1, 2]).tolist() == [2, 2, 1, 0, 2, 2, 1, 0]
+    assert dealt(4, [2, 0, 2]).tolist() == [2, 0, 2, 0]
+    assert dealt(3, [0, 0, 0]).tolist() == [2, 2, 2] and dealt(0, [1, 2]).tolist() == []
 
 
 def test_sampling_methods() -> None:

@@ -254,7 +254,7 @@ def window(rng: np.random.Generator, feature: int, peak: float, bin_max: float, 
     }  # fmt: skip
 
 
-def write_export(folder: Path, silent: int = 12, extra: list[object] | None = None, features: int = 8) -> Path:
+def write_export(folder: Path, silent: int = 20, extra: list[object] | None = None, features: int = 8) -> Path:
     """A source of some features with thirty windows each in three bins and a top, and silent ones."""
     rng = np.random.default_rng(1)
     source = folder / "v1" / "fake" / "0-test"
@@ -306,6 +306,7 @@ def test_an_export_goes_through_the_graph_to_scores(explained: Installation) -> 
     shared = """SELECT count(*) FROM examples a JOIN examples b USING (dictionary, feature)
                 WHERE a.role = 'shown' AND b.role = 'held_out' AND a.tokens = b.tokens"""
     assert rows(explained, shared) == [(0,)]
+    assert rows(explained, "SELECT DISTINCT n_shown_non_activating, n_validation FROM feature_examples WHERE outcome = 'ok'") == [(5, 0)]
     # bins: the top is stratum 0, then the highest edge first
     strata = "SELECT stratum, min(max_activation), max(max_activation) FROM examples WHERE stratum IS NOT NULL GROUP BY 1 ORDER BY 1"
     assert [(s, low > 8, high) for s, low, high in rows(explained, strata)][1:] == [(1, False, 2.5), (2, False, 1.5), (3, False, 0.5)]
@@ -365,7 +366,7 @@ def test_without_silent_windows_the_outcome_says_so(new_installation: Callable[[
     assert any("without silent windows" in line for line in said)
     installation.run_all(key=IMPORTED)
     assert rows(installation, "SELECT DISTINCT outcome, message FROM feature_examples WHERE outcome <> 'dead'") == [
-        ("too_few_silent_windows", "0 silent windows of the 10 asked for, the import has no more")
+        ("too_few_silent_windows", "0 of 5 silent windows to be shown, 0 of 10 silent windows to be held out: the import has no more")
     ]
     assert rows(
         installation,

@@ -17,6 +17,7 @@ from resources.fakes import FakeTokenizer, HashedWords
 from resources.lake import LakeError
 
 MIXED = {"random": 0.2, "similar": 0.3, "neighbour": 0.3, "token": 0.2}
+VALIDATED = {"n_validation": 4}
 UPSTREAM = ("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
 
 
@@ -34,7 +35,7 @@ def rows(installation: Installation, sql: str) -> list[tuple]:
 def mixed(tmp_path_factory: pytest.TempPathFactory, corpus: object) -> Installation:
     """An installation whose graph has run once with silent windows of every kind."""
     installation = Installation(tmp_path_factory.mktemp("mixed"), corpus)  # type: ignore[arg-type]
-    installation.register(installation.record(stages=stages(MIXED)))
+    installation.register(installation.record(stages=stages(MIXED, **VALIDATED)))
     installation.run_all()
     return installation
 
@@ -43,12 +44,30 @@ def test_every_kind_is_drawn_and_counted(mixed: Installation) -> None:
     drawn = dict(rows(mixed, "SELECT sampling, count(*) FROM examples WHERE kind = 'non_activating' GROUP BY 1"))
     assert set(drawn) == set(MIXED) and min(drawn.values()) > 40
     counted = """SELECT count(*) FROM feature_examples f WHERE n_random + n_similar + n_neighbour + n_token <> n_non_activating
-                 OR n_similar <> (SELECT count(*) FROM examples e WHERE e.feature = f.feature AND e.sampling = 'similar')"""
+                 OR n_similar <> (SELECT count(*) FROM examples e
+                                  WHERE e.feature = f.feature AND e.sampling = 'similar' AND e.role = 'held_out')"""
     assert rows(mixed, counted) == [(0,)]
-    # 2 + 3 + 3 + 2 of ten are asked for; a shortfall is filled, counted and said.
+    # 2 + 3 + 3 + 2 of ten held out are asked for; a shortfall is filled, counted and said.
     unsaid = """SELECT count(*) FROM feature_examples WHERE outcome = 'ok' AND (n_random <> 2 + n_filled_with_random
-                OR (n_filled_with_random > 0) <> contains(message, 'filled with random'))"""
+                OR (n_filled_with_random > 0) <> contains(message, 'to be held out'))"""
     assert rows(mixed, unsaid) == [(0,)]
+
+
+def test_similar_windows_are_shown_for_contrast_and_four_of_each_kind_validate(mixed: Installation) -> None:
+    shown = "SELECT sampling, count(*) FROM examples WHERE role = 'shown' AND kind = 'non_activating' GROUP BY 1"
+    counted = "SELECT count(*), sum(n_shown_non_activating), sum(n_validation), sum(n_validation_non_activating) FROM feature_examples"
+    n, n_shown, n_validation, n_silent = rows(mixed, f"{counted} WHERE outcome = 'ok'")[0]
+    assert dict(rows(mixed, shown))["similar"] > 0.9 * 5 * n and n_shown == 5 * n
+    assert (n_validation, n_silent) == (4 * n, 4 * n)
+    drawn = """SELECT kind, count(*), count(DISTINCT sampling) FROM examples JOIN feature_examples USING (feature)
+               WHERE role = 'validation' AND outcome = 'ok' GROUP BY 1 ORDER BY 1"""
+    assert rows(mixed, drawn) == [("activating", 4 * n, 1), ("non_activating", 4 * n, 4)]
+
+
+def test_no_text_has_two_roles(mixed: Installation) -> None:
+    shared = "SELECT count(*) FROM examples a JOIN examples b USING (dictionary, feature, token_ids) WHERE a.role < b.role"
+    assert rows(mixed, shared) == [(0,)]
+    assert [role for (role,) in rows(mixed, "SELECT DISTINCT role FROM examples ORDER BY 1")] == ["held_out", "shown", "validation"]
 
 
 def test_every_silent_window_is_silent_and_shares_no_text_with_an_activating_one(mixed: Installation) -> None:
@@ -77,11 +96,12 @@ def test_similar_windows_are_nearer_to_the_shown_ones_than_random_ones_are(mixed
     shape = WindowShape("cells", 8, 64, 1)
     assert embeddings.shape == (len(sample.tokens) * shape.cells_per_row, 64)
     wanted = (
-        "SELECT feature, row, start, max_activation, sampling, role FROM examples WHERE sampling IN ('similar', 'random') OR role = 'shown'"
+        "SELECT feature, row, start, max_activation, sampling, role FROM examples WHERE sampling IN ('similar', 'random') "
+        "OR (role = 'shown' AND kind = 'activating')"
     )
     found: dict[tuple[int, str], list[int]] = {}
     for feature, row, start, _, sampling, role in rows(mixed, wanted):
-        found.setdefault((feature, "shown" if role == "shown" else sampling), []).append(int(shape.cell_of(row, start + 3)))
+        found.setdefault((feature, sampling if sampling in ("similar", "random") else role), []).append(int(shape.cell_of(row, start + 3)))
     gaps = []
     for feature in {feature for feature, _ in found}:
         query = embeddings[found[feature, "shown"]].mean(axis=0)
@@ -125,7 +145,7 @@ def test_a_second_run_does_nothing_again(mixed: Installation) -> None:
 
 def test_what_is_stale_is_named_in_the_order_of_the_graph(mixed: Installation) -> None:
     def stale(**changes: object) -> list[str]:
-        record = mixed.record(stages={**stages(MIXED), **changes})
+        record = mixed.record(stages={**stages(MIXED, **VALIDATED), **changes})
         revision = FakeTokenizer.revision
         return list(stale_partitions(mixed.home.lake, record, mixed.home.settings, RANGE_STAGES, revision, lambda: HashedWords.revision))
 
@@ -138,7 +158,7 @@ def test_what_is_stale_is_named_in_the_order_of_the_graph(mixed: Installation) -
 
 def test_two_runs_leave_the_same_bytes(mixed: Installation, new_installation: Callable[[str], Installation]) -> None:
     again = new_installation("again")
-    again.register(again.record(stages=stages(MIXED)))
+    again.register(again.record(stages=stages(MIXED, **VALIDATED)))
     again.run(*UPSTREAM)
     again.run("examples")
     first, second = mixed.lake_bytes(), again.lake_bytes()
