@@ -25,7 +25,7 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
         ({"examples": {"n_showed": 3}}, "examples.n_showed"),
         ({"exmaples": {}}, "exmaples"),
         ({"scoring": {"per_prompt": "five"}}, "scoring.per_prompt"),
-        ({"scoring": {"fuzzing_negatives": "easy"}}, "scoring.fuzzing_negatives"),
+        ({"scoring": {"fuzzing": {"negatives": "easy"}}}, "scoring.fuzzing.negatives"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(overrides: dict, named: str) -> None:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from interp_assets.domain.explaining import BASELINES, EXPLAINERS
+from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.reporting import markdown, markdown_table
 from interp_assets.tables import SCHEMA_VERSION
@@ -10,7 +10,7 @@ from interp_assets.warehouse import Warehouse
 
 
 @dg.asset(
-    deps=[*(["explanations", e.NAME] for e in (*EXPLAINERS, *BASELINES)), *(["scores", s.NAME] for s in SCORERS)],
+    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS)],
     group_name="warehouse",
     kinds={"duckdb", "sql"},
     owners=["team:interp"],
@@ -29,16 +29,16 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
             except Exception as error:
                 failed[view] = str(error)
         scores = connection.execute(
-            "SELECT dictionary, scorer, explanation_method, n_features, median, ci_low, ci_high, floor "
-            "FROM scores_by_method WHERE metric = 'balanced_accuracy'"
+            "SELECT dictionary, scorer, metric, explanation_method, n_features, median, ci_low, ci_high, floor "
+            "FROM scores_by_method WHERE headline"
         ).fetchall()
     context.log.info(f"{len(views)} views in {warehouse_file.path}")
-    header = ["dictionary", "scorer", "explanation", "features", "median", "mean CI low", "mean CI high", "floor"]
+    header = ["dictionary", "scorer", "metric", "explanation", "features", "median", "mean CI low", "mean CI high", "floor"]
     return dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(str(warehouse_file.path)),
             "rows": markdown(markdown_table(["view", "rows"], counts)),
-            "balanced_accuracy": markdown(markdown_table(header, scores)),
+            "headline_scores": markdown(markdown_table(header, scores)),
         },
         check_results=[dg.AssetCheckResult(check_name="every_view_answers", passed=not failed, metadata={"failed": failed})],
     )

@@ -5,18 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from domain_toys import make_example
+from domain_toys import WORDS, make_example
 
 from interp_assets.domain.prompts import Prompt
 from interp_assets.domain.sampling import Example
-from interp_assets.domain.trials import Explanation
+from interp_assets.domain.trials import Case
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-@pytest.fixture
-def explanation() -> Explanation:
-    return Explanation(7, "max_act", "words for animals", "ok", "[EXPLANATION]: words for animals", "max_act/1")
 
 
 @pytest.fixture
@@ -28,11 +23,17 @@ def held_out() -> list[Example]:
 
 
 @pytest.fixture
+def case(held_out: list[Example]) -> Case:
+    """Feature 7 under one explanation, with the held-out windows."""
+    return Case(7, "max_act", "words for animals", (), tuple(held_out), WORDS)
+
+
+@pytest.fixture
 def check_golden() -> Callable[[str, Prompt], None]:
     """Compare a prompt with tests/domain/golden/<name>.txt; run with UPDATE_GOLDEN=1 to write it, and read the difference."""
 
     def check(name: str, prompt: Prompt) -> None:
-        head = f"shared_messages={prompt.shared_messages} answer_count={prompt.answer_count} max_reply_tokens={prompt.max_reply_tokens}"
+        head = f"shared_messages={prompt.shared_messages} answer_count={prompt.choices and prompt.choices.count} max_reply_tokens={prompt.max_reply_tokens}"
         text = "\n\n".join([head, *(f"--- {role}\n{content}" for role, content in prompt.messages)]) + "\n"
         path = GOLDEN / f"{name}.txt"
         if os.environ.get("UPDATE_GOLDEN"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from interp_assets.definitions import ASSETS, defs
-from interp_assets.domain.explaining import BASELINES, EXPLAINERS
+from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.tables import TABLES
 from resources.warehouse import view_files
@@ -29,7 +29,7 @@ def test_definitions_load_and_validate() -> None:
 
 def test_every_method_has_its_asset() -> None:
     expected = {"token_sample", "activation_shards", "feature_neighbours", "window_embeddings", "examples", "warehouse"}
-    expected |= {f"explanations/{m.NAME}" for m in (*EXPLAINERS, *BASELINES)} | {f"scores/{s.NAME}" for s in SCORERS}
+    expected |= {f"explanations/{method}" for method in METHODS} | {f"scores/{s.NAME}" for s in SCORERS}
     assert set(NAMES) == expected
 
 

@@ -1,17 +1,18 @@
 """Grading and summing up, on verdicts written by hand."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.prompts import Choices, Prompt
 from interp_assets.domain.scoring import detection
-from interp_assets.domain.scoring.classifier import METRICS, STRATUM_METRIC, ScorerSettings, grade, summarise
-from interp_assets.domain.trials import AnsweredTrial, Trial, TrialItem, Verdict
+from interp_assets.domain.scoring.classifier import METRICS, STRATUM_METRIC, ClassifierSettings, grade, summarise
+from interp_assets.domain.trials import AnsweredTrial, Case, Trial, TrialItem, Verdict
 
-SETTINGS = ScorerSettings()
+CASE = Case(7, "max_act", "words for animals", (), (), ())
 ITEMS = (TrialItem("a", True, 0, "activating"), TrialItem("b", False, None, "random"), TrialItem("c", True, 9, "activating"))
-TRIAL = Trial("t", 7, "max_act", "detection", Prompt((("user", "?"),), 0, 3, 20), ITEMS)
+TRIAL = Trial("t", 7, "max_act", "detection", Prompt((("user", "?"),), 0, 20, Choices(3)), ITEMS)
 
 
 def verdict(truth: bool, prediction: bool | None, probability: float | None = None, stratum: int | None = None) -> Verdict:
@@ -29,19 +30,19 @@ def verdict(truth: bool, prediction: bool | None, probability: float | None = No
     ],
 )
 def test_every_item_gets_a_verdict(reply: str, predictions: list[bool | None], outcomes: list[str]) -> None:
-    verdicts = grade(AnsweredTrial(TRIAL, reply))
+    verdicts = grade([AnsweredTrial(TRIAL, reply)])
     assert [v.prediction for v in verdicts] == predictions
     assert [v.outcome for v in verdicts] == outcomes
     assert [(v.item, v.example_id, v.truth, v.stratum) for v in verdicts] == [(0, "a", True, 0), (1, "b", False, None), (2, "c", True, 9)]
 
 
 def test_probabilities_belong_to_answered_items_only_and_do_not_decide() -> None:
-    verdicts = grade(AnsweredTrial(TRIAL, "[1, 0]", ((0.8, 0.2), (0.7, 0.3), (0.1, 0.9))))
+    verdicts = grade([AnsweredTrial(TRIAL, "[1, 0]", ((0.8, 0.2), (0.7, 0.3), (0.1, 0.9)))])
     assert [(v.prediction, v.probability) for v in verdicts] == [(True, 0.2), (False, 0.3), (None, None)]
 
 
 def test_an_error_is_not_read_even_if_text_came() -> None:
-    assert {v.outcome for v in grade(AnsweredTrial(TRIAL, "[1, 0, 1]", None, "error", "out of memory"))} == {"model_error"}
+    assert {v.outcome for v in grade([AnsweredTrial(TRIAL, "[1, 0, 1]", None, "error", "out of memory")])} == {"model_error"}
 
 
 def test_summary_by_hand() -> None:
@@ -54,7 +55,7 @@ def test_summary_by_hand() -> None:
         verdict(False, True, 0.7),
         verdict(False, False, 0.1),
     ]
-    rows = summarise("detection", 7, "max_act", verdicts, SETTINGS, 0)
+    rows = summarise("detection", CASE, verdicts, 1000, 0)
     assert [row.metric for row in rows] == [*METRICS, STRATUM_METRIC, STRATUM_METRIC]
     found = {(row.metric, row.stratum): row for row in rows}
     assert found["recall", None].value == pytest.approx(2 / 3)
@@ -69,12 +70,12 @@ def test_summary_by_hand() -> None:
     assert all(row.outcome == "ok" and row.ci_low <= row.value <= row.ci_high for row in rows if row.value is not None)
 
 
-def outcomes(verdicts: list[Verdict], **more) -> dict[str, str]:
-    return {row.metric: row.outcome for row in summarise("detection", 7, "max_act", verdicts, SETTINGS, 0, **more)}
+def outcomes(verdicts: list[Verdict], case: Case = CASE) -> dict[str, str]:
+    return {row.metric: row.outcome for row in summarise("detection", case, verdicts, 1000, 0)}
 
 
-def test_without_verdicts_every_metric_says_why() -> None:
-    assert outcomes([], absent="no_explanation") == dict.fromkeys(METRICS, "no_explanation")
+def test_without_verdicts_every_metric_says_why(case) -> None:
+    assert outcomes([], replace(case, explanation=None)) == dict.fromkeys(METRICS, "no_explanation")
     assert outcomes([]) == dict.fromkeys(METRICS, "no_examples")
 
 
@@ -101,15 +102,15 @@ def test_what_cannot_be_computed_says_why() -> None:
 
 def test_always_yes_sits_at_its_floors() -> None:
     verdicts = [verdict(i < 30, True, 0.5) for i in range(100)]
-    for row in summarise("detection", 7, "max_act", verdicts, SETTINGS, 0):
+    for row in summarise("detection", CASE, verdicts, 1000, 0):
         assert row.metric == "recall" or row.value == pytest.approx(row.floor)
 
 
 def test_equal_seeds_give_equal_rows_whatever_else_was_summed_up() -> None:
     verdicts = [verdict(i % 2 == 0, i % 3 == 0, i / 20) for i in range(20)]
-    first = detection.summarise(7, "max_act", verdicts, SETTINGS, 0)
-    detection.summarise(8, "max_act", verdicts, SETTINGS, 0)
-    assert detection.summarise(7, "max_act", verdicts, SETTINGS, 0) == first
+    first = detection.summarise(CASE, verdicts, ClassifierSettings(), 1000, 0)
+    detection.summarise(replace(CASE, feature=8), verdicts, ClassifierSettings(), 1000, 0)
+    assert detection.summarise(CASE, verdicts, ClassifierSettings(), 1000, 0) == first
 
 
 def test_a_feature_is_summed_up_in_milliseconds() -> None:
@@ -117,6 +118,6 @@ def test_a_feature_is_summed_up_in_milliseconds() -> None:
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
-        summarise("detection", 7, "max_act", verdicts, SETTINGS, 0)
+        summarise("detection", CASE, verdicts, 1000, 0)
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.05  # about 4 ms on a quiet core

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from domain_toys import WORDS, ask, split_texts
+from domain_toys import ask, split_texts
 
 from interp_assets.domain.sampling import Example
-from interp_assets.domain.scoring import ScorerSettings, fuzzing
-from interp_assets.domain.scoring.fuzzing import dealt_marks, moved_marks
-from interp_assets.domain.trials import Explanation, Trial
+from interp_assets.domain.scoring import fuzzing
+from interp_assets.domain.scoring.fuzzing import FuzzingSettings, dealt_marks, moved_marks
+from interp_assets.domain.trials import Case, Trial
 
-SETTINGS = ScorerSettings()
+SETTINGS = FuzzingSettings()
 LETTERS = [f" w{i}" for i in range(50)]
 METRICS = {"auroc", "balanced_accuracy"}
 
@@ -47,53 +47,57 @@ def marks_of(trials: tuple[Trial, ...]) -> dict[bool, list[tuple[int, ...]]]:
     return found
 
 
-def auroc_of_judge(explanation: Explanation, judge, settings: ScorerSettings) -> float:
+def letters(examples: list[Example]) -> Case:
+    return Case(7, "max_act", "some letters", (), tuple(examples), LETTERS)
+
+
+def auroc_of_judge(judge, settings: FuzzingSettings) -> float:
     """Mean AUROC of a judge over twenty features, which has a standard error of about 0.009 where the judge knows nothing."""
     values = []
     for seed in range(20):
-        answered = ask(fuzzing.plan(explanation, many(100, seed), LETTERS, settings, seed), judge)
-        verdicts = [v for one in answered for v in fuzzing.grade(one)]
-        rows = fuzzing.summarise(7, "max_act", verdicts, replace(settings, n_bootstrap=2), 0)
+        case = letters(many(100, seed))
+        answered = ask(fuzzing.plan(case, settings, seed), judge)
+        rows = fuzzing.summarise(case, fuzzing.grade(case, answered, settings), settings, 2, 0)
         values += [row.value for row in rows if row.metric == "auroc"]
     return float(np.mean(values))
 
 
 @pytest.mark.parametrize("negatives", ["random", "active"])
-def test_prompts(negatives: str, explanation, held_out, check_golden) -> None:
-    trials = fuzzing.plan(explanation, held_out, WORDS, replace(SETTINGS, fuzzing_negatives=negatives), run_seed=0)
+def test_prompts(negatives: str, case, check_golden) -> None:
+    trials = fuzzing.plan(case, replace(SETTINGS, negatives=negatives), run_seed=0)
     check_golden(f"fuzzing_{negatives}", trials[0].prompt)
 
 
-def test_positives_mark_the_tokens_at_or_above_the_threshold(explanation, held_out) -> None:
-    trials = fuzzing.plan(explanation, held_out, WORDS, replace(SETTINGS, per_prompt=12), 0)
+def test_positives_mark_the_tokens_at_or_above_the_threshold(case) -> None:
+    trials = fuzzing.plan(case, replace(SETTINGS, per_prompt=12), 0)
     texts = dict(zip((i.example_id for i in trials[0].items), split_texts(trials[0].prompt.messages[-1][1]), strict=True))
     assert texts["7/0/0"] == "the <<cat>> sat on a mat."
     assert texts["7/5/0"] == "the <<dog ran>> in snow, and"  # 1.0 and 0.5 are marked, 0.1 is below 0.3
 
 
 @pytest.mark.parametrize("negatives", ["random", "active"])
-def test_a_judge_that_counts_marks_is_at_chance(negatives: str, explanation) -> None:
-    settings = replace(SETTINGS, fuzzing_negatives=negatives)
+def test_a_judge_that_counts_marks_is_at_chance(negatives: str) -> None:
+    settings = replace(SETTINGS, negatives=negatives)
 
     def marked_words(text: str) -> float:
         return sum(part.count("w") for part in re.findall(r"<<(.*?)>>", text)) / 40
 
-    assert auroc_of_judge(explanation, marked_words, settings) == pytest.approx(0.5, abs=0.03)
+    assert auroc_of_judge(marked_words, settings) == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_judge_that_looks_at_the_places_of_marks_is_at_chance(explanation) -> None:
-    assert auroc_of_judge(explanation, lambda text: text.index("<<") / 500, SETTINGS) == pytest.approx(0.5, abs=0.03)
+def test_a_judge_that_looks_at_the_places_of_marks_is_at_chance() -> None:
+    assert auroc_of_judge(lambda text: text.index("<<") / 500, SETTINGS) == pytest.approx(0.5, abs=0.03)
 
 
-def test_negatives_carry_the_marks_of_positives_one_for_one_and_not_all_the_same(explanation) -> None:
-    marks = marks_of(fuzzing.plan(explanation, many(60, 1), LETTERS, SETTINGS, 0))
+def test_negatives_carry_the_marks_of_positives_one_for_one_and_not_all_the_same() -> None:
+    marks = marks_of(fuzzing.plan(letters(many(60, 1)), SETTINGS, 0))
     assert Counter(marks[True]) == Counter(marks[False])
     assert len(set(marks[False])) > 5
 
 
-def test_active_negatives_mark_as_many_tokens_and_never_an_active_one(explanation) -> None:
+def test_active_negatives_mark_as_many_tokens_and_never_an_active_one() -> None:
     examples = many(60, 2)
-    trials = fuzzing.plan(explanation, examples, LETTERS, replace(SETTINGS, fuzzing_negatives="active"), 0)
+    trials = fuzzing.plan(letters(examples), replace(SETTINGS, negatives="active"), 0)
     marks = marks_of(trials)
     assert Counter(map(len, marks[True])) == Counter(map(len, marks[False]))
     assert len(marks[True]) == len(marks[False]) == 60
@@ -105,10 +109,10 @@ def test_active_negatives_mark_as_many_tokens_and_never_an_active_one(explanatio
         assert all(by_id[item.example_id].activations[place] == 0 for place in places)
 
 
-def test_a_window_without_room_for_wrong_marks_is_in_neither_class(explanation) -> None:
+def test_a_window_without_room_for_wrong_marks_is_in_neither_class() -> None:
     full = Example("full", 7, "held_out", "activating", "quantiles", 0, 0, 0, (1, 2, 3), (1.0, 1.0, 1.0))
     assert moved_marks(full.activations, (True, True, True), np.random.default_rng(0)) is None
-    trials = fuzzing.plan(explanation, [full, *many(5, 0)], LETTERS, replace(SETTINGS, fuzzing_negatives="active"), 0)
+    trials = fuzzing.plan(letters([full, *many(5, 0)]), replace(SETTINGS, negatives="active"), 0)
     assert "full" not in {item.example_id for trial in trials for item in trial.items}
 
 
@@ -125,13 +129,9 @@ def test_the_deck_of_marks_is_dealt_through_before_it_is_dealt_again() -> None:
     assert dealt_marks([(True, True, True)], [2], np.random.default_rng(0)) == [(True, True)]
 
 
-def test_the_oracle_and_its_inverse(explanation, held_out) -> None:
-    trials = fuzzing.plan(explanation, held_out, WORDS, SETTINGS, 0)
+def test_the_oracle_and_its_inverse(case) -> None:
+    trials = fuzzing.plan(case, SETTINGS, 0)
     for right, expected in ((1.0, 1.0), (0.0, 0.0)):
-        verdicts = [
-            v
-            for one in ask(trials, lambda text, right=right: right if re.search("<<(cat|dog)", text) else 1 - right)
-            for v in fuzzing.grade(one)
-        ]
-        rows = fuzzing.summarise(7, "max_act", verdicts, SETTINGS, 0)
+        answered = ask(trials, lambda text, right=right: right if re.search("<<(cat|dog)", text) else 1 - right)
+        rows = fuzzing.summarise(case, fuzzing.grade(case, answered, SETTINGS), SETTINGS, 1000, 0)
         assert {row.value for row in rows if row.metric in METRICS} == {expected}
