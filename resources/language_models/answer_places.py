@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 
 from resources.language_models.interface import ChoiceList
 
+ENDINGS = ",]\"' "  # what may come after an answer
+
 
 def answer_places(tokens: Sequence[str], choices: ChoiceList) -> list[tuple[int, int, int]] | None:
-    """(token number, start, end of the option within that token) of each answer; None where the tokens spell no such list.
+    """(token number, start, end) of each answer; None where the tokens spell no such list.
 
-    The last list of the right length counts. Quotes around the options and other spacing are allowed. None also where an option is spread
-    over several tokens.
+    `start` and `end` count characters from that token's beginning; an option spread over several tokens ends beyond it. The last list of
+    the right length counts. Quotes around the options and other spacing are allowed.
     """
     one = r"""["']?(""" + "|".join(re.escape(option) for option in choices.options) + r""")["']?"""
     matches = list(re.finditer(r"\[\s*" + r"\s*,\s*".join([one] * choices.count) + r"\s*\]", "".join(tokens)))
@@ -29,8 +31,6 @@ def answer_places(tokens: Sequence[str], choices: ChoiceList) -> list[tuple[int,
     for group in range(1, choices.count + 1):
         begin, end = matches[-1].span(group)
         number = max(i for i, start in enumerate(starts) if start <= begin and tokens[i])
-        if end > starts[number] + len(tokens[number]):
-            return None
         places.append((number, begin - starts[number], end - starts[number]))
     return places
 
@@ -41,19 +41,57 @@ def answer_probabilities(
     """P(option) for each answer, renormalised over the options: [count][options]; None where the reply spells no such list.
 
     `alternatives[i]` maps the text of tokens that could have stood at place i to natural-log probabilities. An option that is not among
-    them counts as 0: a server lists the likeliest tokens only. None where no option at all is listed at some answer.
+    them counts as 0: a server lists the likeliest tokens only. An option that is listed anywhere as one token is that token; another is
+    what begins with any of the tokens that begin it. Where such a token begins several options ("1" of "1" and "10"), the alternatives
+    after it divide its share if the reply took it. None where it did not, and where no option at all is listed at some answer.
     """
     places = answer_places(tokens, choices)
     if places is None:
         return None
+    whole = set().union(*alternatives)
     answers = []
     for number, begin, end in places:
         before, after = tokens[number][:begin], tokens[number][end:]
-        listed = [alternatives[number].get(before + option + after) for option in choices.options]
-        known = [value for value in listed if value is not None]
-        if not known:
+        single = {option for option in choices.options if before + option + after in whole}
+        rests = {option: (before + option + after if option in single else before + option, option in single) for option in choices.options}
+        weights = _weights(tokens, alternatives, number, rests, len(before))
+        if weights is None or not any(weights.values()):
             return None
-        highest = max(known)
-        weights = [0.0 if value is None else math.exp(value - highest) for value in listed]
-        answers.append(tuple(weight / sum(weights) for weight in weights))
+        total = sum(weights.values())
+        answers.append(tuple(weights.get(option, 0.0) / total for option in choices.options))
     return tuple(answers)
+
+
+def _weights(
+    tokens: Sequence[str], alternatives: Sequence[Mapping[str, float]], number: int, rests: Mapping[str, tuple[str, bool]], least: int
+) -> dict[str, float] | None:
+    """Probability with which place `number` goes on towards each option; None where that is not to be known.
+
+    `rests[option]` is what is left to spell of it, and whether one token must do that; a token counts if longer than `least` characters.
+    """
+    weights: dict[str, float] = dict.fromkeys(rests, 0.0)
+    for token, logprob in alternatives[number].items():
+        towards = [option for option, (rest, at_once) in rests.items() if _leads(token, rest, at_once, least)]
+        share = math.exp(logprob)
+        if len(towards) == 1:
+            weights[towards[0]] += share
+        elif towards:
+            if token != tokens[number] or number + 1 == len(tokens):
+                return None
+            further = {option: (rests[option][0][len(token) :], False) for option in towards}
+            divided = _weights(tokens, alternatives, number + 1, further, 0)
+            total = sum(divided.values()) if divided else 0.0
+            if divided is None or not total:
+                return None
+            for option, part in divided.items():
+                weights[option] += share * part / total
+    return weights
+
+
+def _leads(token: str, rest: str, at_once: bool, least: int) -> bool:
+    """Whether a token leads towards what is left of an option: is it, where one token must be; begins it; or ends it, where nothing is."""
+    if at_once:
+        return token == rest
+    if not rest:
+        return token[:1] in tuple(ENDINGS)
+    return len(token) > least and rest.startswith(token)

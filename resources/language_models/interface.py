@@ -6,6 +6,7 @@ a constrained reply) is missing from `capabilities`, and `refuse_unsupported` na
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
@@ -32,10 +33,14 @@ class FreeText:
 
 @dataclass(frozen=True)
 class ChoiceList:
-    """A bracketed list of exactly `count` answers out of `options`, such as `[1, 0, 1]`.
+    """A bracketed list of exactly `count` answers out of `options`, such as `[1, 0, 1]`, or for one answer `[3]`.
 
     Back ends with `structured_reply` constrain decoding to it; those with `answer_probabilities` return, for each answer, the
-    probability of every option renormalised over the options.
+    probability of every option given the answers before it as they stand in the reply. An option is spelled as the tokenizer spells it in
+    such a list, and its probability is the product of its tokens' along the way, each renormalised over the tokens that the list allows
+    there: those that continue an option that began so and, where an option ends, the comma or bracket after it. So for "1" and "10",
+    P(1) = P("1") P("," | "1") and P(10) = P("1") P("0" | "1"). Back ends that hold the tokenizer always have these. From a server that
+    lists a few alternatives a token they are exact where its list decides them, an option outside it counting as 0, and None where not.
     """
 
     count: int
@@ -45,7 +50,7 @@ class ChoiceList:
     @property
     def regex(self) -> str:
         """Regular expression that matches exactly the legal replies."""
-        one = "(" + "|".join(self.options) + ")"
+        one = "(" + "|".join(re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", option) for option in self.options) + ")"
         return r"\[" + ", ".join([one] * self.count) + r"\]"
 
 
@@ -64,6 +69,21 @@ ReplyFormat = FreeText | ChoiceList | JsonReply
 
 
 @dataclass(frozen=True)
+class SuffixChoices:
+    """At each occurrence of `placeholder` in a request's suffix, the probability of every option in its place is asked for.
+
+    The options' first tokens are compared where the placeholder's begins, so they have to differ there; a back end whose tokenizer
+    begins two of them alike refuses. Take a placeholder that the suffix has nowhere else: occurrences are found from left to right.
+    """
+
+    placeholder: str
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert self.placeholder and self.options and all(self.options), (self.placeholder, self.options)
+
+
+@dataclass(frozen=True)
 class Request:
     """One question. Equal requests to equal models are the same question and are asked once.
 
@@ -71,6 +91,11 @@ class Request:
     caching and not part of the question's identity. `line_prefix` says that the reply is to be one line that begins so: back ends that
     can continue a given beginning do, and stop at the line's end (their text includes the prefix); others ask as usual. `seed` matters
     only at a temperature above 0.
+
+    `suffix` is a text that the reply is given to begin with and whose tokens' log-probabilities are asked for: it stands after the
+    generation prompt of a chat model, and directly after the last message's text of a base model. Its tokens are its own, never merged
+    with those before it. What is generated goes on after it, and only that is the reply's text; with 0 `max_reply_tokens` nothing is.
+    `suffix_choices` asks for the probabilities of options at places in it.
     """
 
     messages: tuple[Message, ...]
@@ -79,9 +104,15 @@ class Request:
     seed: int = 0
     stop: tuple[str, ...] = ()
     reply_format: ReplyFormat = field(default_factory=FreeText)
-    prompt_logprobs: bool = False
+    suffix: str = ""
+    suffix_choices: SuffixChoices | None = None
     line_prefix: str = ""
     shared_messages: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.max_reply_tokens > 0 or (self.max_reply_tokens == 0 and self.suffix), f"{self.max_reply_tokens} tokens and no suffix"
+        assert self.suffix or self.suffix_choices is None, "choices in a suffix need one"
+        assert not (self.suffix and self.line_prefix), "a reply begins with a suffix or a line prefix, not with both"
 
 
 @dataclass(frozen=True)
@@ -89,8 +120,11 @@ class Reply:
     """One answer, with what it cost.
 
     `answer_probabilities[i][j]` is the probability of option j at answer i of a `ChoiceList` (None where the back end has none).
-    `prompt_logprobs` are natural-log probabilities of the prompt's tokens after the first. Counts are tokens; `seconds` is the wall
-    time attributed to this request (a batch's time divided among its requests). `error` is set exactly when `finish_reason` is "error".
+    `suffix_logprobs` is the natural-log probability of each token of the request's suffix given all before it (None without a suffix);
+    `suffix_choices[i][j]` the probability of option j at occurrence i of the placeholder, renormalised over the options, everything
+    before it as written, the placeholders too (None where not asked for). Counts are tokens, the suffix's among the prompt's; `seconds` is
+    the wall time attributed to this request (a batch's time divided among its requests). `error` is set exactly when `finish_reason`
+    is "error".
     """
 
     text: str
@@ -100,7 +134,8 @@ class Reply:
     completion_tokens: int
     seconds: float
     answer_probabilities: tuple[tuple[float, ...], ...] | None = None
-    prompt_logprobs: tuple[float, ...] | None = None
+    suffix_logprobs: tuple[float, ...] | None = None
+    suffix_choices: tuple[tuple[float, ...], ...] | None = None
     error: str | None = None
 
 
@@ -155,5 +190,5 @@ def refuse_unsupported(model: LanguageModel, requests: Iterable[Request]) -> Non
 
     Constrained replies are used where they are offered and done without where not: a parser says what went wrong.
     """
-    if any(request.prompt_logprobs for request in requests):
-        refuse_missing(model, ["prompt_logprobs"], "a scorer that reads the prompt's log-probabilities")
+    if any(request.suffix for request in requests):
+        refuse_missing(model, ["prompt_logprobs"], "a request for a given text's log-probabilities")

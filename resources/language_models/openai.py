@@ -20,8 +20,29 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from resources.language_models.background import Background
-from resources.language_models.interface import Capability, ChoiceList, FreeText, Message, ModelIdentity, Reply, Request, refuse_unsupported
-from resources.language_models.openai_wire import Dialect, Offer, Structured, payload, read_reply
+from resources.language_models.interface import (
+    Capability,
+    ChoiceList,
+    FreeText,
+    Message,
+    ModelIdentity,
+    Reply,
+    Request,
+    SuffixChoices,
+    refuse_unsupported,
+)
+from resources.language_models.openai_wire import (
+    Dialect,
+    Offer,
+    Structured,
+    SuffixUnread,
+    before_placeholders,
+    payload,
+    read_reply,
+    suffix_places,
+    token_at,
+)
+from resources.language_models.suffix_tokens import refuse_alike
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
@@ -79,6 +100,7 @@ class OpenAIModel:
         self._max_retries, self._max_connection_failures, self._backoff_seconds = max_retries, max_connection_failures, backoff_seconds
         self._structured = structured
         self._offer: Offer | None = None
+        self._beginnings: dict[SuffixChoices | None, dict[str, tuple[str, ...]]] = {}
 
     def __repr__(self) -> str:
         return f"OpenAIModel(model={self._identity.model!r}, base_url={self._shown_url!r})"
@@ -111,6 +133,7 @@ class OpenAIModel:
             return
         offer = self._offered()
         refuse_unsupported(self, requests)
+        Background(self._learn_beginnings(requests)).result()
         replies: queue.SimpleQueue[tuple[int, Reply] | None] = queue.SimpleQueue()
         batch = Background(self._answer_all(requests, offer, replies), on_end=lambda: replies.put(None))
         last = time.perf_counter()
@@ -151,9 +174,37 @@ class OpenAIModel:
                     if re.fullmatch(r"\[[73], [73]\]", reply.text):
                         structured = way
                         break
-            prompt = await shown(replace(question, prompt_logprobs=True, reply_format=FreeText()), Offer())
-            is_vllm = prompt.prompt_logprobs is not None
+            prompt = await shown(replace(question, suffix="Hello there", max_reply_tokens=0, reply_format=FreeText()), Offer())
+            is_vllm = prompt.suffix_logprobs is not None
             return Offer(structured, await self._lists_logprobs(client, circuit, question), is_vllm, continues=is_vllm)
+
+    async def _learn_beginnings(self, requests: Sequence[Request]) -> None:
+        """Find out which tokens begin the options of suffix choices, from a prompt that spells them: a question for each set of options.
+
+        Raises `UnsupportedRequest` for options that begin alike, and `ServerRefused` where the server does not tell.
+        """
+        asked: dict[SuffixChoices, dict[str, None]] = {}
+        for request in requests:
+            if request.suffix_choices:
+                asked.setdefault(request.suffix_choices, {}).update(before_placeholders(request))
+        for choices, befores in asked.items():
+            known = self._beginnings.setdefault(choices, {})
+            for before in [before for before in befores if before not in known]:
+                starts, text = [], "Hello"
+                for option in choices.options:
+                    text += f"\na{before}" if before else "\n"
+                    starts.append(len(text))
+                    text += option
+                text += "."
+                async with self._client() as client:
+                    content = await self._answered(client, _Circuit(), payload(Request(PROBE, 0, suffix=text), Offer(), self._dialect))
+                if isinstance(content, str):
+                    raise ServerRefused(f"{self._shown_url} does not tell how it spells the options {choices.options}: {content}")
+                listed = content.get("prompt_logprobs") or content["choices"][0].get("prompt_logprobs") or []
+                places = suffix_places(listed, text)
+                tokens = tuple(places[token_at(places, start)][0][0] for start in starts)
+                refuse_alike(choices, tokens)
+                known[before] = tokens
 
     async def _lists_logprobs(self, client: Any, circuit: _Circuit, question: Request) -> bool:
         """Whether the server sends log-probabilities of a reply's tokens when asked for them."""
@@ -178,28 +229,38 @@ class OpenAIModel:
                 group.create_task(work())
 
     async def _reply(self, client: Any, circuit: _Circuit, request: Request, offer: Offer) -> Reply:
-        """One reply, after as many tries as it takes or is allowed; an error reply when the server refuses this request."""
+        """One reply; an error reply when the server refuses this request, or its answer is none."""
+        content = await self._answered(client, circuit, payload(request, offer, self._dialect))
+        if isinstance(content, str):
+            return _error_reply(content)
+        try:
+            return read_reply(content, request, offer, self._dialect, self._beginnings.get(request.suffix_choices))
+        except SuffixUnread as error:
+            return _error_reply(self._without_key(str(error)))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            return _error_reply(self._without_key(f"the server's answer is not a completion ({type(error).__name__}: {error})"))
+
+    async def _answered(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any] | str:
+        """The server's answer, after as many tries as it takes or is allowed; what is wrong where it refuses."""
         import openai
 
-        body = payload(request, offer, self._dialect)
         problem = ""
         for attempt in range(1 + self._max_retries):
             try:
-                content = await self._reached(client, circuit, body)
-                return read_reply(content, request, offer, self._dialect)
+                return await self._reached(client, circuit, body)
             except openai.APITimeoutError:
                 problem, pause = f"no reply within {self._timeout_seconds:g} seconds", self._backoff(attempt)
             except openai.APIStatusError as error:
                 problem = f"HTTP {error.status_code}: {_server_text(error)}"
                 if error.status_code not in RETRIED_STATUS and error.status_code < 500:
-                    return _error_reply(self._without_key(problem))
+                    return self._without_key(problem)
                 asked = _retry_after(error.response.headers)
                 pause = self._backoff(attempt) if asked is None else asked + random.uniform(0, self._backoff_seconds)
-            except (KeyError, IndexError, TypeError, ValueError) as error:
-                return _error_reply(self._without_key(f"the server's answer is not a completion ({type(error).__name__}: {error})"))
+            except ValueError as error:
+                return self._without_key(f"the server's answer is not a completion ({type(error).__name__}: {error})")
             if attempt < self._max_retries:
                 await asyncio.sleep(pause)
-        return _error_reply(self._without_key(f"{problem} (tried {1 + self._max_retries} times)"))
+        return self._without_key(f"{problem} (tried {1 + self._max_retries} times)")
 
     async def _reached(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
         """The server's answer, however long the connection takes to come back. Raises `ServerGone` when it does not."""

@@ -5,8 +5,12 @@ Three ways to ask for a structured reply are spoken: "vllm" (`structured_outputs
 """
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 from resources.language_models.answer_places import answer_probabilities
@@ -15,7 +19,10 @@ from resources.language_models.interface import ChoiceList, JsonReply, Reply, Re
 Structured = Literal["vllm", "json_schema", "off"]
 TOP_LOGPROBS = 20
 COMPLETION_LOGPROBS = 5  # the most that the completions endpoint of hosted APIs gives
-JSON_ANSWER_TOKENS = 6
+JSON_ANSWER_TOKENS = 5  # of a list's reply, beside the option itself, for each answer
+
+# The texts of the tokens that begin the options of a suffix's choices, by the character before the placeholder.
+Beginnings = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,10 @@ class Dialect:
     max_tokens_field: str = "max_tokens"
 
 
+class SuffixUnread(ValueError):
+    """The server's answer does not hold the log-probabilities of the request's suffix."""
+
+
 def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
     """Body of the request, as JSON will carry it."""
     body: dict[str, Any] = {"model": dialect.model, "temperature": request.temperature, **_question(request, offer, dialect)}
@@ -46,17 +57,18 @@ def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
     stop = [*request.stop, "\n"] if request.line_prefix else list(request.stop)
     if stop:
         body["stop"] = stop
-    if request.prompt_logprobs:
-        body["prompt_logprobs"] = 0
+    if request.suffix:
+        body["prompt_logprobs"] = TOP_LOGPROBS if request.suffix_choices else 0
     if isinstance(request.reply_format, ChoiceList) and offer.logprobs:
         body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if dialect.chat else {"logprobs": COMPLETION_LOGPROBS}
     return body | _structure(request, offer)
 
 
-def read_reply(content: Mapping[str, Any], request: Request, offer: Offer, dialect: Dialect) -> Reply:
+def read_reply(content: Mapping[str, Any], request: Request, offer: Offer, dialect: Dialect, beginnings: Beginnings | None = None) -> Reply:
     """The reply in a server's answer. Its `seconds` are 0: who sent it knows them.
 
-    A reply that a filter cut, or that the model refused, is an error reply that says so.
+    `beginnings` are those of the request's suffix choices. A reply that a filter cut, or that the model refused, is an error reply that
+    says so. Raises `SuffixUnread` where the server's tokens do not spell the suffix.
     """
     choice = content["choices"][0]
     message = choice.get("message") or {}
@@ -73,35 +85,39 @@ def read_reply(content: Mapping[str, Any], request: Request, offer: Offer, diale
         return Reply(raw, "error", **counts, error=f"the model refused: {refusal}")
     text = _unwrapped(raw, request) if offer.structured == "json_schema" else raw
     continued = request.line_prefix if _continued(request, offer, dialect) else ""
+    logprobs, choices = _read_suffix(content.get("prompt_logprobs") or choice.get("prompt_logprobs"), request, beginnings or {})
     return Reply(
-        text=continued + text,
-        finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
+        text=continued + text if request.max_reply_tokens else "",
+        finish_reason="length" if choice.get("finish_reason") == "length" and request.max_reply_tokens else "stop",
         **counts,
         answer_probabilities=_probabilities(choice.get("logprobs"), request, dialect),
-        prompt_logprobs=_prompt_logprobs(content.get("prompt_logprobs") or choice.get("prompt_logprobs"), request),
+        suffix_logprobs=logprobs,
+        suffix_choices=choices,
     )
 
 
 def _question(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
     """The messages, or for a base model their text; the beginning of the reply where the server can go on from it."""
     if not dialect.chat:
-        return {"prompt": "\n\n".join(message.content for message in request.messages) + "\n\n" + request.line_prefix}
+        text = "\n\n".join(message.content for message in request.messages)
+        return {"prompt": text + (request.suffix or "\n\n" + request.line_prefix)}
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     if not _continued(request, offer, dialect):
         return {"messages": messages}
-    begun = {"role": "assistant", "content": request.line_prefix}
+    begun = {"role": "assistant", "content": request.suffix or request.line_prefix}
     return {"messages": [*messages, begun], "continue_final_message": True, "add_generation_prompt": False}
 
 
 def _continued(request: Request, offer: Offer, dialect: Dialect) -> bool:
-    return bool(request.line_prefix) and (offer.continues or not dialect.chat)
+    return bool(request.suffix) or (bool(request.line_prefix) and (offer.continues or not dialect.chat))
 
 
 def _reply_tokens(request: Request, offer: Offer) -> int:
-    """Bound of the reply; a constrained list is never cut short by a bound that was meant for the bare list."""
-    if isinstance(request.reply_format, ChoiceList) and offer.structured != "off":
-        return max(request.max_reply_tokens, JSON_ANSWER_TOKENS * (request.reply_format.count + 2))
-    return request.max_reply_tokens
+    """Bound of the reply, at least 1; a constrained list is never cut short by a bound that was meant for the bare list."""
+    form = request.reply_format
+    if isinstance(form, ChoiceList) and offer.structured != "off" and request.max_reply_tokens:
+        return max(request.max_reply_tokens, (JSON_ANSWER_TOKENS + max(map(len, form.options))) * (form.count + 2))
+    return max(1, request.max_reply_tokens)
 
 
 def _structure(request: Request, offer: Offer) -> dict[str, Any]:
@@ -147,8 +163,67 @@ def _probabilities(logprobs: Mapping[str, Any] | None, request: Request, dialect
     return answer_probabilities(tokens, listed, request.reply_format)
 
 
-def _prompt_logprobs(places: list[dict[str, Any] | None] | None, request: Request) -> tuple[float, ...] | None:
-    """Log-probability of each prompt token after the first; vLLM gives a mapping with that token first at each place."""
-    if not places or not request.prompt_logprobs:
-        return None
-    return tuple(float(next(iter(place.values()))["logprob"]) for place in places[1:] if place)
+def before_placeholders(request: Request) -> dict[str, None]:
+    """The character before each placeholder of the request's suffix ("" at its beginning), each once; empty without choices."""
+    return dict.fromkeys(request.suffix[max(place - 1, 0) : place] for place in _placeholders(request))
+
+
+def _placeholders(request: Request) -> list[int]:
+    """Where in the suffix, in characters, the placeholders of its choices begin."""
+    choices = request.suffix_choices
+    return [match.start() for match in re.finditer(re.escape(choices.placeholder), request.suffix)] if choices else []
+
+
+def suffix_places(places: Sequence[Mapping[str, Any] | None], suffix: str) -> list[list[tuple[str, float]]]:
+    """The last of a prompt's places, those that spell `suffix`: of each its tokens' texts and log-probabilities, its own token first.
+
+    Raises `SuffixUnread` where tokens cross the suffix's beginning, or the prompt ends otherwise (a chat template may trim).
+    """
+    found: list[list[tuple[str, float]]] = []
+    length = 0
+    for place in reversed(places):
+        if length >= len(suffix) or not place:
+            break
+        found.append([(one["decoded_token"], float(one["logprob"])) for one in place.values()])
+        length += len(found[-1][0][0])
+    found.reverse()
+    spelled = "".join(place[0][0] for place in found)
+    if spelled != suffix:
+        raise SuffixUnread(
+            f"the server's tokens do not spell the suffix: they end {spelled[-80:]!r}, it ends {suffix[-80:]!r}. A suffix that begins with "
+            "a letter, and ends with neither a space nor a newline, passes most chat templates; or use the transformers or vllm back end"
+        )
+    return found
+
+
+def token_at(places: Sequence[Sequence[tuple[str, float]]], character: int) -> int:
+    """Number of the place whose own token holds a character of the text that they spell."""
+    ends = list(accumulate(len(place[0][0]) for place in places))
+    return bisect_right(ends, character)
+
+
+def _read_suffix(
+    places: Sequence[Mapping[str, Any] | None] | None, request: Request, beginnings: Beginnings
+) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
+    """The suffix's log-probabilities, and the options' probabilities at its placeholders.
+
+    An option that is not among the tokens that the server lists counts as 0; where none is, the probabilities are None.
+    """
+    if not request.suffix:
+        return None, None
+    if not places:
+        raise SuffixUnread("the server sent no log-probabilities of the prompt")
+    found = suffix_places(places, request.suffix)
+    logprobs = tuple(place[0][1] for place in found)
+    if request.suffix_choices is None:
+        return logprobs, None
+    choices = []
+    for character in _placeholders(request):
+        listed = dict(found[token_at(found, character)])
+        weights = [
+            math.exp(listed[token]) if token in listed else 0.0 for token in beginnings[request.suffix[max(character - 1, 0) : character]]
+        ]
+        if not sum(weights):
+            return logprobs, None
+        choices.append(tuple(weight / sum(weights) for weight in weights))
+    return logprobs, tuple(choices)

@@ -28,17 +28,21 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     return min(shared, min(len(sequence) for sequence in sequences) - 1)
 
 
-def prefix_batches(prompts: Sequence[Sequence[int]], groups: Sequence[Hashable], batch_tokens: int) -> Iterator[PrefixBatch]:
+def prefix_batches(
+    prompts: Sequence[Sequence[int]], groups: Sequence[Hashable], batch_tokens: int, own_tokens: Sequence[int] | None = None
+) -> Iterator[PrefixBatch]:
     """Every index once, in batches of one group and of similar length whose padded rest is at most `batch_tokens` tokens.
 
-    Groups come in order of first appearance, the longest rests of a group first, so that memory is at its peak at the start. A prompt
-    longer than `batch_tokens` has a batch of its own.
+    `own_tokens[i]` is how many of prompt i's last tokens are never part of a prefix, though others share them: one each by default. Groups
+    come in order of first appearance, the longest rests of a group first, so that memory is at its peak at the start. A prompt longer than
+    `batch_tokens` has a batch of its own.
     """
+    own = own_tokens or [1] * len(prompts)
     members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
     for indices in members.values():
-        shared = common_prefix([prompts[i] for i in indices]) if len(indices) > 1 else 0
+        shared = common_prefix([prompts[i][: len(prompts[i]) - own[i] + 1] for i in indices]) if len(indices) > 1 else 0
         shared = shared if shared >= MIN_PREFIX_TOKENS else 0
         prefix = tuple(prompts[indices[0]][:shared])
         indices.sort(key=lambda i: (-len(prompts[i]), i))

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -189,10 +189,10 @@ class ReplyStore:
 
 
 def _reply(text: str) -> Reply:
-    """The reply in its JSON form, tuples restored."""
-    fields = json.loads(text)
-    if fields["answer_probabilities"] is not None:
-        fields["answer_probabilities"] = tuple(tuple(row) for row in fields["answer_probabilities"])
-    if fields["prompt_logprobs"] is not None:
-        fields["prompt_logprobs"] = tuple(fields["prompt_logprobs"])
-    return Reply(**fields)
+    """The reply in its JSON form, tuples restored. Fields that a reply does not have, of stores of other versions, are left out."""
+    stored = json.loads(text)
+    return Reply(**{field.name: _tuples(stored[field.name]) for field in fields(Reply) if field.name in stored})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

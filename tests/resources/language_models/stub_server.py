@@ -122,8 +122,18 @@ def answer(body: dict[str, Any], question: str, offers: frozenset[str]) -> dict[
     content: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice]}
     content["usage"] = {"prompt_tokens": 10, "completion_tokens": len(tokens), "prompt_tokens_details": {"cached_tokens": 4}}
     if "prompt_logprobs" in body and "prompt_logprobs" in offers:
-        content["prompt_logprobs"] = [None, {"5": {"logprob": -1.5}}, {"6": {"logprob": -0.25}}]
+        # A token a word or other character; where "?" stands, 1 and 0 could have stood too.
+        listed = [[(token, -0.25), *([("1", -0.5108256), ("0", -1.6094379)] if token == "?" else [])] for token in words(question)]
+        content["prompt_logprobs"] = [
+            None,
+            *({str(n): {"logprob": value, "decoded_token": token} for n, (token, value) in enumerate(place)} for place in listed),
+        ]
     return content
+
+
+def words(text: str) -> list[str]:
+    """The server's tokens: runs of letters, and every other character by itself."""
+    return re.findall(r"[^\W\d_]+|.", text, re.DOTALL)
 
 
 if __name__ == "__main__":

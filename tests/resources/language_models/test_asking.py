@@ -13,6 +13,7 @@ from resources.language_models.interface import (
     ModelIdentity,
     Reply,
     Request,
+    SuffixChoices,
     UnsupportedRequest,
     refuse_missing,
     request_key,
@@ -64,10 +65,32 @@ def test_all_that_shapes_a_reply_is_part_of_its_address_and_hints_are_not() -> N
         request_key(identity, question("a", stop=(".",))),
         request_key(identity, question("a", reply_format=ChoiceList(2))),
         request_key(identity, question("a", reply_format=ChoiceList(3))),
-        request_key(identity, question("a", prompt_logprobs=True)),
+        request_key(identity, question("a", suffix="b")),
+        request_key(identity, question("a", suffix="b", suffix_choices=SuffixChoices("b", ("0", "1")))),
+        request_key(identity, question("a", suffix="b", suffix_choices=SuffixChoices("b", ("1", "0")))),
         request_key(ModelIdentity("scripted", "m", "2"), question("a")),
     ]
     assert len({key, *others}) == 1 + len(others)
+
+
+def test_a_request_for_nothing_and_two_beginnings_are_mistakes() -> None:
+    for wrong in (
+        {"max_reply_tokens": 0},
+        {"max_reply_tokens": 5, "suffix_choices": SuffixChoices("_", ("0", "1"))},
+        {"max_reply_tokens": 5, "suffix": "the sea", "line_prefix": "It is"},
+    ):
+        with pytest.raises(AssertionError):
+            Request((Message("user", "a"),), **wrong)  # type: ignore[arg-type]
+    assert Request((Message("user", "a"),), 0, suffix="the sea").suffix_choices is None
+
+
+def test_candidates_of_one_prompt_are_questions_of_their_own(tmp_path: Path) -> None:
+    candidates = [question("a", temperature=1.0, seed=seed) for seed in range(3)]
+    model = ScriptedModel(lambda request: f"draft {request.seed}")
+    answers = {index: (reply.text, source) for index, reply, source in ask_all(model, candidates, ReplyStore(tmp_path))}
+    assert answers == {seed: (f"draft {seed}", "model") for seed in range(3)}
+    again = {index: (reply.text, source) for index, reply, source in ask_all(model, candidates, ReplyStore(tmp_path))}
+    assert again == {seed: (f"draft {seed}", "store") for seed in range(3)}
 
 
 def test_questions_with_the_same_leading_messages_stand_together(tmp_path: Path) -> None:
@@ -161,7 +184,7 @@ def test_what_the_model_cannot_do_is_refused_before_anything_is_asked(tmp_path: 
     model = ScriptedModel(echo)
     model.__class__ = type("Plain", (ScriptedModel,), {"capabilities": frozenset()})
     with pytest.raises(UnsupportedRequest, match="does not offer prompt_logprobs"):
-        list(ask_all(model, [question("a"), question("b", prompt_logprobs=True)], ReplyStore(tmp_path)))
+        list(ask_all(model, [question("a"), question("b", suffix="the sea")], ReplyStore(tmp_path)))
     assert model.asked == []
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from stub_server import Refusal, StubServer
 
 from resources.language_models.asking import ask_all
-from resources.language_models.interface import ChoiceList, JsonReply, Message, Request, UnsupportedRequest
+from resources.language_models.interface import ChoiceList, JsonReply, Message, Request, SuffixChoices, UnsupportedRequest
 from resources.language_models.openai import OpenAIModel, ServerGone, ServerRefused
 from resources.language_models.reply_store import ReplyStore
 
@@ -70,12 +71,64 @@ def test_what_a_server_lacks_is_refused_by_name_and_probed_once(serve: Callable[
     assert model.capabilities == frozenset()
     probes = len(server.bodies)
     with pytest.raises(UnsupportedRequest, match="does not offer prompt_logprobs"):
-        list(model.ask(trials(1, prompt_logprobs=True)))
+        list(model.ask(trials(1, suffix="the sea")))
     assert [reply.text for _, reply in model.ask(trials(1, reply_format=JsonReply("{}")))] == ["reply to trial 0"]
     assert len(server.bodies) == probes + 1
-    offering = model_at(serve(offers=frozenset({"prompt_logprobs"})))
-    ((_, reply),) = offering.ask(trials(1, prompt_logprobs=True))
-    assert reply.prompt_logprobs == (-1.5, -0.25)
+
+
+def given(suffix: str, **fields: Any) -> Request:
+    return Request((Message("user", "trial"),), 0, suffix=suffix, **fields)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_suffixes_begin_the_reply_and_their_choices_are_read(serve: Callable[..., StubServer], chat: bool) -> None:
+    server = serve(offers=frozenset({"prompt_logprobs"}))
+    requests = [given("the sea"), given("ship\t?\nten\t?", suffix_choices=SuffixChoices("?", ("0", "1", "2")))]
+    replies = dict(model_at(server, chat=chat, concurrency=1).ask(requests))
+    body = server.bodies[-2]
+    if chat:
+        assert body["messages"][-1] == {"role": "assistant", "content": "the sea"}
+        assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    else:
+        assert body["prompt"] == "trialthe sea"  # directly after the prompt's text, here within a word
+    assert [b["prompt_logprobs"] for b in server.bodies[-2:]] == [0, 20] and body["max_tokens"] == 1
+    if chat:
+        assert (replies[0].suffix_logprobs, replies[0].suffix_choices) == ((-0.25,) * 3, None)
+    else:
+        assert replies[0].error is not None and "do not spell the suffix: they end 'trialthe sea'" in replies[0].error
+    assert (replies[1].text, replies[1].finish_reason) == ("", "stop" if chat else "error")
+    if chat:
+        # exp(-1.6094379) = 0.2 and exp(-0.5108256) = 0.6 over their sum; "2" is not listed.
+        assert replies[1].suffix_choices == tuple(pytest.approx((0.25, 0.75, 0.0), abs=1e-6) for _ in range(2))
+
+
+def test_options_that_the_server_spells_alike_are_refused_by_name(serve: Callable[..., StubServer]) -> None:
+    server = serve(offers=frozenset({"prompt_logprobs"}))
+    request = given("ship\t?", suffix_choices=SuffixChoices("?", ("0", "1", "10")))
+    with pytest.raises(UnsupportedRequest, match=r"option '10' begins with the same token as option '1'.*such as 0-9"):
+        list(model_at(server).ask([request]))
+    assert "trial" not in str([body["messages"] for body in server.bodies])
+
+
+def test_a_place_where_no_option_is_listed_has_no_probabilities(serve: Callable[..., StubServer]) -> None:
+    choices = SuffixChoices("?", ("7", "8"))
+    ((_, reply),) = model_at(serve(offers=frozenset({"prompt_logprobs"}))).ask([given("ship\t?", suffix_choices=choices)])
+    assert (len(reply.suffix_logprobs or ()), reply.suffix_choices) == (3, None)
+
+
+def test_candidates_are_asked_with_their_seeds(serve: Callable[..., StubServer], tmp_path: Path) -> None:
+    server = serve()
+    requests = [replace(trials(1)[0], temperature=0.7, seed=seed) for seed in range(3)]
+    assert len(list(ask_all(model_at(server), requests, ReplyStore(tmp_path)))) == 3
+    asked = [body for body in server.bodies if "trial" in str(body["messages"])]
+    assert sorted(body["seed"] for body in asked) == [0, 1, 2] and {body["temperature"] for body in asked} == {0.7}
+    list(ask_all(model_at(server), requests, ReplyStore(tmp_path)))
+    assert len([body for body in server.bodies if "trial" in str(body["messages"])]) == 3  # each is in the store by itself
+
+
+def test_an_index_is_a_list_of_one_answer(serve: Callable[..., StubServer]) -> None:
+    ((_, reply),) = model_at(serve()).ask(trials(1, reply_format=ChoiceList(1, ("1", "0"))))
+    assert (reply.text, reply.answer_probabilities) == ("[1]", (pytest.approx((0.75, 0.25), abs=1e-6),))
 
 
 def test_base_models_go_through_the_completions_endpoint(serve: Callable[..., StubServer]) -> None:

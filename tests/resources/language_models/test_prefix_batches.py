@@ -34,6 +34,15 @@ def test_batches_of_two_groups() -> None:
     ]  # fmt: skip
 
 
+def test_a_prompts_own_tokens_are_no_part_of_a_prefix() -> None:
+    start = list(range(MIN_PREFIX_TOKENS + 3))
+    ids = [[*start, 1, 1], [*start, 1, 2], [*start, 1, 3, 4]]
+    # All share 20 tokens; the third keeps its last 5, so that 17 are left to share.
+    assert {len(b.prefix) for b in prefix_batches(ids, "aaa", 99)} == {20}
+    assert {len(b.prefix) for b in prefix_batches(ids, "aaa", 99, [1, 2, 5])} == {17}
+    assert {len(b.prefix) for b in prefix_batches(ids, "aaa", 99, [1, 2, 7])} == {0}  # 15 are too few to be worth it
+
+
 @given(prompts, st.integers(1, 20), st.randoms())
 def test_every_prompt_is_in_one_batch_within_the_bound(ids: list[list[int]], batch_tokens: int, chance) -> None:
     groups = [chance.choice("ab") for _ in ids]

@@ -1,10 +1,14 @@
 """The reply store on disk: whole replies back, several writers, size, pruning, compaction, and crashes in the middle of a write."""
 
+import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from resources.language_models import reply_store
@@ -13,7 +17,17 @@ from resources.language_models.reply_store import ReplyStore
 
 ONE = ModelIdentity("scripted", "one", "1")
 TWO = ModelIdentity("scripted", "two", "1")
-WHOLE = Reply("[1, 0]", "stop", 12, 4, 5, 0.25, answer_probabilities=((0.25, 0.75), (0.9, 0.1)), prompt_logprobs=(-0.5, -2.0))
+WHOLE = Reply(
+    "[1, 0]",
+    "stop",
+    12,
+    4,
+    5,
+    0.25,
+    answer_probabilities=((0.25, 0.75), (0.9, 0.1)),
+    suffix_logprobs=(-0.5, -2.0),
+    suffix_choices=((0.5, 0.5),),
+)
 PLAIN = Reply("é “quoted”\n", "length", 1, 0, 1, 0.0)
 WRITER = """
 import sys
@@ -38,6 +52,13 @@ def filled(folder: Path, **replies: tuple[ModelIdentity, Reply]) -> ReplyStore:
 def test_replies_come_back_whole(tmp_path: Path) -> None:
     filled(tmp_path, a=(ONE, WHOLE), b=(ONE, PLAIN))
     assert ReplyStore(tmp_path).get_many(["b", "a", "absent"]) == {"a": WHOLE, "b": PLAIN}
+
+
+def test_fields_of_another_version_are_left_out_and_missing_ones_absent(tmp_path: Path) -> None:
+    other = {name: value for name, value in asdict(PLAIN).items() if not name.startswith("suffix")} | {"prompt_logprobs": [-0.5]}
+    row = {"key": "a", "backend": "scripted", "model": "one", "revision": "1", "time": 0.0, "reply": json.dumps(other)}
+    pq.write_table(pa.Table.from_pylist([row], schema=reply_store.SCHEMA), tmp_path / "part-0.parquet")
+    assert ReplyStore(tmp_path).get_many(["a"]) == {"a": PLAIN}
 
 
 def test_an_empty_store_has_nothing(tmp_path: Path) -> None:

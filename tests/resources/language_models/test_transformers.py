@@ -1,8 +1,11 @@
 """The transformers back end on the real small model: batches and shared prefixes change nothing but the time."""
 
+from dataclasses import replace
+
 import pytest
 
-from resources.language_models.interface import ChoiceList, Message, Request
+from resources.language_models import decoder
+from resources.language_models.interface import ChoiceList, Message, Request, SuffixChoices, UnsupportedRequest
 from resources.language_models.transformers import TransformersModel
 from resources.weights import resolve_model_folder
 
@@ -97,15 +100,152 @@ def test_prefix_tokens_are_counted_as_cached_for_all_but_the_first(model, plain)
     assert sorted(reply.cached_tokens for reply in replies) == [0, shared, shared, shared]
 
 
-def test_prompt_logprobs_equal_a_plain_forward_pass(model, plain):
+def given(suffix, question="How much is each word about the sea, from 0 to 9?", **options):
+    """A request for the log-probabilities of a text after a question that others share."""
+    return Request((SYSTEM, Message("user", question)), 0, suffix=suffix, shared_messages=2, **options)
+
+
+def whole_pass(plain, request):
+    """(suffix ids, [suffix tokens, vocabulary] log-probabilities of what stands there) by one forward pass over prompt and suffix."""
     import torch
 
-    request = Request((Message("user", "The capital of France is Paris."),), 1, prompt_logprobs=True)
-    ((_, reply),) = model.ask([request])
-    ids = torch.tensor([prompt_ids(plain[0], request)])
+    tokenizer, network = plain
+    prompt, suffix = prompt_ids(tokenizer, request), tokenizer(request.suffix, add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
-        logprobs = torch.log_softmax(plain[1](ids).logits[0, :-1], -1)
-    assert reply.prompt_logprobs == pytest.approx(logprobs.gather(1, ids[0, 1:, None])[:, 0].tolist(), abs=1e-3)
+        logits = network(torch.tensor([prompt + suffix])).logits[0]
+    return suffix, torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
+
+
+SUFFIXES = ("ship\t_\nbread\t_", "The sea is “wide” and déjà vu.", "ship\t_\nbread\t_\nharbour\t_\nten\t_", "T")
+
+
+@pytest.mark.parametrize("positions", [512, 3])
+def test_suffixes_of_a_shared_prompt_equal_whole_forward_passes(model, plain, monkeypatch, positions):
+    monkeypatch.setattr(decoder, "HEAD_POSITIONS", positions)
+    requests = [*(given(suffix) for suffix in SUFFIXES), given(SUFFIXES[1], "Name a colour.")]
+    replies = dict(model.ask(requests))
+    for index, request in enumerate(requests):
+        ids, logprobs = whole_pass(plain, request)
+        reply = replies[index]
+        assert reply.suffix_logprobs == pytest.approx([logprobs[i, token].item() for i, token in enumerate(ids)], abs=1e-4)
+        assert (reply.text, reply.finish_reason, reply.completion_tokens, reply.suffix_choices) == ("", "stop", 0, None)
+        assert reply.prompt_tokens == len(prompt_ids(plain[0], request)) + len(ids)
+    # The four share their prompt but for its last token, from which each goes on by itself.
+    n_prompt = len(prompt_ids(plain[0], requests[0]))
+    assert sorted(replies[i].cached_tokens for i in range(4)) == [0, n_prompt - 1, n_prompt - 1, n_prompt - 1]
+    assert replies[4].cached_tokens == 0
+
+
+@pytest.mark.parametrize("positions", [512, 2])
+def test_choices_in_a_suffix_are_read_where_each_placeholder_stands(model, plain, monkeypatch, positions):
+    import torch
+
+    monkeypatch.setattr(decoder, "HEAD_POSITIONS", positions)
+    options = tuple("0123456789")
+    requests = [given(SUFFIXES[i], suffix_choices=SuffixChoices("_", options)) for i in (0, 2)] + [given("no place")]
+    requests.append(given("none here", suffix_choices=SuffixChoices("_", options)))
+    replies = dict(model.ask(requests))
+    digits = [plain[0](option, add_special_tokens=False)["input_ids"][0] for option in options]
+    for index in (0, 1):
+        ids, logprobs = whole_pass(plain, requests[index])
+        places = [i for i, token in enumerate(ids) if plain[0].decode([token]) == "_"]
+        expected = torch.softmax(logprobs[places][:, digits], -1).tolist()
+        assert len(expected) == len(replies[index].suffix_choices) == (2, 4)[index]
+        for found, wanted in zip(replies[index].suffix_choices, expected, strict=True):
+            assert found == pytest.approx(wanted, abs=1e-4)
+    assert (replies[2].suffix_choices, replies[3].suffix_choices) == (None, ())
+
+
+def test_text_goes_on_after_a_suffix(model, plain):
+    import torch
+
+    tokenizer, network = plain
+    request = replace(given("Once upon a time, the sea"), max_reply_tokens=6)
+    ((_, reply),) = model.ask([request])
+    ids, logprobs = whole_pass(plain, request)
+    start = torch.tensor([prompt_ids(tokenizer, request) + ids])
+    made = network.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=6, do_sample=False)[0, start.shape[1] :]
+    assert reply.text == tokenizer.decode(made, skip_special_tokens=True)
+    assert reply.suffix_logprobs == pytest.approx([logprobs[i, token].item() for i, token in enumerate(ids)], abs=1e-4)
+
+
+def test_a_list_of_choices_after_a_suffix_leaves_its_logprobs_alone(model):
+    alone, before_list = given("Here they are: "), replace(given("Here they are: "), max_reply_tokens=8, reply_format=ChoiceList(2))
+    replies = dict(model.ask([alone, before_list]))
+    assert replies[1].suffix_logprobs == pytest.approx(replies[0].suffix_logprobs, abs=1e-4)
+    assert len(replies[1].answer_probabilities) == 2
+
+
+def test_options_that_begin_alike_are_refused_in_a_suffix(model):
+    scale = SuffixChoices("_", tuple(map(str, range(11))))
+    with pytest.raises(UnsupportedRequest, match=r"option '10' begins with the same token as option '1'.*such as 0-9"):
+        next(model.ask([given("ship"), given("ship\t_", suffix_choices=scale)]))
+
+
+def scaled_by_hand(plain, request, text):
+    """Probabilities of each answer's options by the rule of `ChoiceList`, one forward pass a token, the answers before it as in `text`."""
+    import torch
+
+    tokenizer, network = plain
+    options, count = request.reply_format.options, request.reply_format.count
+    start = prompt_ids(tokenizer, request)
+
+    def after(written):
+        with torch.inference_mode():
+            logits = network(torch.tensor([start + tokenizer(written, add_special_tokens=False)["input_ids"]])).logits[0, -1]
+        return lambda character: logits[tokenizer(character, add_special_tokens=False)["input_ids"][0]].exp().item()
+
+    answers = []
+    for number in range(count):
+        written = "[" + "".join(f"{answer}, " for answer in text.strip("[]").split(", ")[:number])
+        shares = []
+        for option in options:
+            share, ending = 1.0, option + ("," if number + 1 < count else "]")
+            for depth in range(len(ending)):
+                begun = option[:depth]
+                allowed = {o[depth] for o in options if o.startswith(begun) and len(o) > depth} | (
+                    {ending[-1]} if begun in options else set()
+                )
+                if len(allowed) > 1:
+                    weight = after(written + begun)
+                    share *= weight(ending[depth]) / sum(weight(character) for character in allowed)
+            shares.append(share)
+        answers.append(shares)
+    return answers
+
+
+def test_options_of_several_tokens_have_the_probabilities_of_their_spelling(model, plain):
+    form = ChoiceList(2, ("1", "3", "10", "100"))
+    asked = "Rate from 1 to 100 how much the text is about the sea. Answer with a list of two ratings, such as [10, 100].\nText: "
+    requests = [
+        Request((SYSTEM, Message("user", asked + text)), 8, reply_format=form, shared_messages=1, temperature=4.0, seed=seed)
+        for seed, text in enumerate(TEXTS)
+    ]
+    replies = dict(model.ask(requests))
+    assert len({len(reply.text) for reply in replies.values()}) > 1  # rows go on with unequally many tokens
+    for index, request in enumerate(requests):
+        for found, wanted in zip(replies[index].answer_probabilities, scaled_by_hand(plain, request, replies[index].text), strict=True):
+            assert found == pytest.approx(wanted, abs=1e-4)
+            assert sum(found) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_an_index_is_a_list_of_one_answer(model, plain):
+    form = ChoiceList(1, ("1", "2", "3", "4", "5"))
+    request = Request((SYSTEM, Message("user", "Which text is about bread? Answer with its number, such as [4].")), 8, reply_format=form)
+    ((_, reply),) = model.ask([request])
+    (wanted,) = scaled_by_hand(plain, request, reply.text)
+    assert reply.answer_probabilities[0] == pytest.approx(wanted, abs=1e-4)
+    assert reply.text == f"[{1 + wanted.index(max(wanted))}]"
+
+
+def test_drawn_answers_depend_on_their_seeds_and_come_again(model):
+    def asked(seed):
+        return replace(judging(TEXTS[:1])[0], temperature=2.0, seed=seed)
+
+    requests = [asked(seed) for seed in range(8)]
+    texts = [reply.text for _, reply in sorted(model.ask(requests))]
+    assert len(set(texts)) > 1
+    assert [reply.text for _, reply in sorted(model.ask(requests))] == texts
 
 
 def test_greedy_text_equals_the_librarys_own_generation(model, plain):

@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from resources.language_models.interface import ChoiceList, JsonReply, LanguageModel, Message, Request
+from resources.language_models.interface import ChoiceList, JsonReply, LanguageModel, Message, Request, SuffixChoices, UnsupportedRequest
+from resources.language_models.transformers import TransformersModel
 from resources.weights import resolve_model_folder
 
 pytest.importorskip("vllm", reason="the vLLM engine is not installed: make test-vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 EMBEDDED = "embedded:smollm2-135m-instruct"
+TOLERANCE = 2e-2  # engines add in other orders
 SYSTEM = Message("system", "You judge whether texts match a description. Answer with a list of 0 and 1, one number for each text.")
 TEXTS = ("the ship sailed at dawn", "bread and butter", "a long winter in the north", "two plus two", "the red barn", "he ran home")
 
@@ -99,12 +102,10 @@ def test_every_list_of_choices_parses_and_has_probabilities(model: LanguageModel
 
 
 def test_answers_agree_with_the_transformers_back_end(model: LanguageModel) -> None:
-    from resources.language_models.transformers import TransformersModel
-
     requests = judging(1)
-    reference = TransformersModel(EMBEDDED, device="cpu", dtype="float32")
-    expected = {index: reply.answer_probabilities[0][1] for index, reply in reference.ask(requests)}  # type: ignore[index]
-    reference.close()
+    transformers = reference()
+    expected = {index: reply.answer_probabilities[0][1] for index, reply in transformers.ask(requests)}  # type: ignore[index]
+    transformers.close()
     found = {index: reply.answer_probabilities[0][1] for index, reply in model.ask(requests)}  # type: ignore[index]
     assert found == pytest.approx(expected, abs=2e-3)
 
@@ -121,12 +122,88 @@ def test_free_text_is_bounded_and_json_satisfies_its_schema(model: LanguageModel
     assert set(json.loads(replies[1].text)) == {"n"}
 
 
-def test_prompt_logprobs_are_those_of_every_token_after_the_first(model: LanguageModel) -> None:
-    request = Request((Message("user", "The capital of France is Paris."),), 1, prompt_logprobs=True)
+def reference() -> TransformersModel:
+    return TransformersModel(EMBEDDED, device="cpu", dtype="float32")
+
+
+def test_suffixes_and_their_choices_agree_with_the_transformers_back_end(model: LanguageModel) -> None:
+    digits = SuffixChoices("_", tuple("0123456789"))
+    question = (Message("user", "How much is each word about the sea, from 0 to 9?"),)
+    requests = [
+        Request(question, 0, suffix="ship\t_\nbread\t_\nharbour\t_", suffix_choices=digits, shared_messages=1),
+        Request(question, 0, suffix="The sea is “wide” and déjà vu.", shared_messages=1),
+        Request(question, 0, suffix="The sea is “wide” and déjà vu.", shared_messages=1),  # in the cache by now, where there is one
+        Request((Message("user", "Write."),), 4, suffix="Once upon a time"),
+    ]
+    transformers = reference()
+    expected = dict(transformers.ask(requests))
+    transformers.close()
+    replies = dict(model.ask(requests))
+    for index, reply in replies.items():
+        assert reply.error is None
+        assert reply.suffix_logprobs == pytest.approx(expected[index].suffix_logprobs, abs=TOLERANCE)
+        assert reply.text == expected[index].text
+        assert reply.finish_reason == expected[index].finish_reason
+    shares = replies[0].suffix_choices
+    assert shares is not None and expected[0].suffix_choices is not None and len(shares) == 3
+    if model.identity.backend == "vllm":  # a server lists 20 tokens a place, and what is beyond them counts as 0
+        assert np.asarray(shares) == pytest.approx(np.asarray(expected[0].suffix_choices), abs=TOLERANCE)
+    else:
+        known = np.asarray(shares) > 0
+        assert known.any(axis=1).all()
+        listed = np.where(known, np.asarray(expected[0].suffix_choices), 0)
+        assert np.asarray(shares) == pytest.approx(listed / listed.sum(axis=1, keepdims=True), abs=TOLERANCE)
+
+
+def test_options_that_begin_alike_are_refused_in_a_suffix_before_anything_is_asked(model: LanguageModel) -> None:
+    scale = SuffixChoices("_", tuple(map(str, range(11))))
+    request = Request((Message("user", "Rate the words."),), 0, suffix="ship\t_", suffix_choices=scale)
+    with pytest.raises(UnsupportedRequest, match=r"option '10' begins with the same token as option '1'.*0-9"):
+        list(model.ask([request]))
+
+
+def test_lists_of_options_that_begin_alike_are_exact_or_absent(model: LanguageModel) -> None:
+    options = tuple(map(str, range(11)))
+    texts = ("the ship sailed at dawn", "bread and butter", "a long winter in the north")
+    asked = "Rate from 0 to 10 how much the text is about the sea. Answer with a list of two ratings, such as [10, 1]."
+    requests = [Request((Message("user", f"{asked}\nText: {t}"),), 24, reply_format=ChoiceList(2, options)) for t in texts]
+    requests.append(Request((Message("user", "Write a list of two numbers, [10, 10]."),), 24, reply_format=ChoiceList(2, options)))
+    transformers = reference()
+    replies = dict(model.ask(requests))
+    for index, reply in replies.items():
+        assert len(reply.text.strip("[]").split(", ")) == 2 and set(reply.text.strip("[]").split(", ")) <= set(options)
+        if model.identity.backend == "vllm":
+            assert reply.answer_probabilities is not None
+        if reply.answer_probabilities is None:
+            continue
+        # The reply's own beginning is given, so that both are about the same answers.
+        assert np.asarray(reply.answer_probabilities).sum(axis=1) == pytest.approx(1.0, abs=1e-6)
+        ((_, first),) = transformers.ask([replace(requests[index], reply_format=ChoiceList(2, options))])
+        assert first.answer_probabilities is not None
+        found = np.asarray(reply.answer_probabilities[0])
+        known = found > 0 if model.identity.backend == "openai" else np.full(11, True)
+        expected = np.where(known, np.asarray(first.answer_probabilities[0]), 0)
+        assert found == pytest.approx(expected / expected.sum(), abs=TOLERANCE)
+    transformers.close()
+
+
+def test_an_index_is_a_list_of_one_answer_with_probabilities(model: LanguageModel) -> None:
+    form = ChoiceList(1, ("1", "2", "3", "4", "5"))
+    question = "Which word is about the sea? 1: bread 2: ten 3: ship 4: law 5: red. Answer with its number in brackets, such as [4]."
+    request = Request((Message("user", question),), 8, reply_format=form)
     ((_, reply),) = model.ask([request])
-    assert reply.prompt_logprobs is not None
-    assert len(reply.prompt_logprobs) == reply.prompt_tokens - 1
-    assert all(value <= 0 for value in reply.prompt_logprobs)
+    transformers = reference()
+    ((_, expected),) = transformers.ask([request])
+    transformers.close()
+    assert reply.text == expected.text and reply.answer_probabilities is not None and expected.answer_probabilities is not None
+    assert reply.answer_probabilities[0] == pytest.approx(expected.answer_probabilities[0], abs=TOLERANCE)
+
+
+def test_candidates_differ_by_their_seeds_and_come_again(model: LanguageModel) -> None:
+    requests = [Request((Message("user", "Tell me a story."),), 8, temperature=1.0, seed=seed) for seed in range(4)]
+    texts = [reply.text for _, reply in sorted(model.ask(requests))]
+    assert len(set(texts)) > 1
+    assert [reply.text for _, reply in sorted(model.ask(requests))] == texts
 
 
 def test_the_shared_prefix_is_cached(model: LanguageModel) -> None:

@@ -1,0 +1,82 @@
+"""The tokens of a request's suffix, and where in it which tokens begin the options of its choices.
+
+The suffix is tokenized by itself and its ids follow those of the prompt, so that its tokens do not depend on what stands before it.
+A placeholder is found by the characters that its tokens cover. An option's token is the one with which the option would begin there: the
+text before the placeholder, back to the beginning of the token before it, is tokenized with the option in the placeholder's place.
+"""
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from resources.language_models.interface import Request, SuffixChoices, UnsupportedRequest
+
+
+@dataclass(frozen=True)
+class SuffixTokens:
+    """`ids` of the suffix; `places[i]` the number, among them, of the token with which placeholder i begins; `option_ids[i]` [options] the
+    tokens with which the options would."""
+
+    ids: tuple[int, ...]
+    places: tuple[int, ...] = ()
+    option_ids: tuple[tuple[int, ...], ...] = ()
+
+
+def suffix_tokens(tokenizer: Any, request: Request) -> SuffixTokens:
+    """The suffix's tokens; none of a request without a suffix.
+
+    Raises `UnsupportedRequest` where two options begin with the same token, or one would merge with the token before it.
+    """
+    if not request.suffix:
+        return SuffixTokens(())
+    choices = request.suffix_choices
+    if choices is None:
+        return SuffixTokens(tuple(tokenizer(request.suffix, add_special_tokens=False)["input_ids"]))
+    if not tokenizer.is_fast:
+        raise UnsupportedRequest(f"{type(tokenizer).__name__} does not say where its tokens stand; use a model with a fast tokenizer")
+    ids, spans = _encoded(tokenizer, request.suffix)
+    ends = [end for _, end in spans]
+    places, option_ids = [], []
+    beginnings = cache(lambda before, begin: _beginnings(tokenizer, choices, before, begin))
+    for match in re.finditer(re.escape(choices.placeholder), request.suffix):
+        number = bisect_right(ends, match.start())
+        anchor = spans[max(number - 1, 0)][0]
+        places.append(number)
+        option_ids.append(beginnings(request.suffix[anchor : match.start()], spans[number][0] - anchor))
+    return SuffixTokens(ids, tuple(places), tuple(option_ids))
+
+
+def refuse_alike(choices: SuffixChoices, beginnings: tuple[int, ...] | tuple[str, ...]) -> None:
+    """Raise `UnsupportedRequest` naming the first option that begins with the token of an option before it."""
+    seen: dict[int | str, str] = {}
+    for option, token in zip(choices.options, beginnings, strict=True):
+        if token in seen:
+            raise UnsupportedRequest(
+                f"option {option!r} begins with the same token as option {seen[token]!r} for this model's tokenizer, so that one place "
+                "cannot tell them apart; use a scale of single-token options, such as 0-9."
+            )
+        seen[token] = option
+
+
+def _beginnings(tokenizer: Any, choices: SuffixChoices, before: str, begin: int) -> tuple[int, ...]:
+    """The token that begins each option after the text `before`: it covers the characters from `begin` on, as the placeholder's does."""
+    found = []
+    for option in choices.options:
+        ids, spans = _encoded(tokenizer, before + option)
+        number = bisect_right([end for _, end in spans], len(before))
+        if spans[number][0] != begin:
+            raise UnsupportedRequest(
+                f"option {option!r} merges with the text before it ({before!r}) for this model's tokenizer; put a tab before the "
+                "placeholder, and use a scale of single-token options, such as 0-9."
+            )
+        found.append(ids[number])
+    refuse_alike(choices, tuple(found))
+    return tuple(found)
+
+
+def _encoded(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+    """Token ids of a text and the characters that each covers."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return tuple(encoded["input_ids"]), encoded["offset_mapping"]
