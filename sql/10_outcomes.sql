@@ -9,5 +9,5 @@ SELECT dictionary, 'verdicts/' || scorer, explanation_method, outcome, count(*)
 FROM verdicts GROUP BY ALL
 UNION ALL
 SELECT dictionary, 'scores/' || scorer, explanation_method, outcome, count(*)
-FROM scores WHERE metric = 'balanced_accuracy' GROUP BY ALL
+FROM scores WHERE headline GROUP BY ALL
 ORDER BY dictionary, stage, explanation_method, n DESC
