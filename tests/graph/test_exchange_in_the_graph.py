@@ -238,7 +238,7 @@ def test_tokens_that_are_not_the_models_are_refused(tmp_path: Path, tokens: np.n
         delphi_record(FakeModels(), tmp_path, None, IMPORTED, MODEL)
 
 
-WINDOWS = 30
+WINDOWS, SILENT = 30, 20
 
 
 def window(rng: np.random.Generator, feature: int, peak: float, bin_max: float, **changes: object) -> dict:
@@ -254,7 +254,7 @@ def window(rng: np.random.Generator, feature: int, peak: float, bin_max: float, 
     }  # fmt: skip
 
 
-def write_export(folder: Path, silent: int = 20, extra: list[object] | None = None, features: int = 8) -> Path:
+def write_export(folder: Path, silent: int = SILENT, extra: list[object] | None = None, features: int = 8) -> Path:
     """A source of some features with thirty windows each in three bins and a top, and silent ones."""
     rng = np.random.default_rng(1)
     source = folder / "v1" / "fake" / "0-test"
@@ -391,7 +391,7 @@ def test_bad_rows_are_counted_named_and_refused_beyond_their_share(new_installat
     source = write_export(tmp_path, extra=[*BAD])
     with pytest.raises(ExchangeError, match=r"9 of \d+ activations are bad, allowed is a share of 0\.01") as refusal:
         neuronpedia_record(FakeModels(), source, IMPORTED, MODEL)
-    good = 4 * (WINDOWS + 12)
+    good = 4 * (WINDOWS + SILENT)
     for place, problem in enumerate(
         (
             "not a JSON object", "not a JSON object", "index '99'; allowed are 0 to 8", "index 'x'", "2 tokens and 1 values",
