@@ -53,8 +53,8 @@ def float32_copy(module: Any) -> Any:
 def into_stream(rows: "torch.Tensor", layer: Any, norm: Any) -> "torch.Tensor | None":
     """float32 Tensor[n, d_model] of rows Tensor[n, d] through a linear layer (None: as they are) and the gain of a norm (None: no gain).
 
-    None for rows of another width than the layer or the norm takes. The layer is transformers' Conv1D, whose weight is [in, out], or a Linear, with
-    [out, in]; its bias is left out, since a direction is a difference.
+    None for rows of another width than the layer or the norm takes. The layer is transformers' Conv1D, whose weight is [in, out], or a
+    Linear, with [out, in]; its bias is left out, since a direction is a difference.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
