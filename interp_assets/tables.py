@@ -135,6 +135,19 @@ DICTIONARY_EMBEDDINGS = Table(
         OUTCOME,
     ]),
 )  # fmt: skip
+VOCABULARY_PROJECTIONS = Table(
+    "vocabulary_projections", "one token that a feature's output direction promotes or suppresses, or why there is none", BY_RANGE,
+    ("dictionary", "feature", "side", "rank"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("side", KEY, "promoted | suppressed; null unless the outcome is ok, as are the next four", True),
+        column("rank", pa.uint16(), "place among the tokens of the side, 0 = strongest", True),
+        column("token_id", pa.int32(), "id in the model's vocabulary; special and reserved tokens are left out", True),
+        column("token", pa.string(), "its text", True),
+        column("logit", pa.float32(), "of the decoder row, normalised as the settings say, times the unembedding; not softcapped", True),
+        column("outcome", KEY, "ok | no_decoder | no_logits (no linear map leads from the decoder to the residual stream) | zero_decoder"),
+    ]),
+)  # fmt: skip
 FEATURE_EXAMPLES = Table(
     "feature_examples", "one feature: how its examples were drawn, or why there are none", BY_RANGE, ("dictionary", "feature"),
     pa.schema([
@@ -267,6 +280,7 @@ TABLES = (
     FEATURE_NEIGHBOURS,
     WINDOW_EMBEDDINGS,
     DICTIONARY_EMBEDDINGS,
+    VOCABULARY_PROJECTIONS,
     FEATURE_EXAMPLES,
     EXAMPLES,
     EXPLANATIONS,

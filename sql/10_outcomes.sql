@@ -2,6 +2,9 @@
 SELECT dictionary, 'examples' AS stage, '' AS explanation_method, outcome, count(*) AS n
 FROM feature_examples GROUP BY ALL
 UNION ALL
+SELECT dictionary, 'vocabulary_projections', '', outcome, count(DISTINCT feature)
+FROM vocabulary_projections GROUP BY ALL
+UNION ALL
 SELECT dictionary, 'explanations', explanation_method, outcome, count(*)
 FROM explanations GROUP BY ALL
 UNION ALL

@@ -11,6 +11,7 @@ def test_defaults_are_the_papers() -> None:
     stages = PlatformSettings().stage_settings({})
     assert (stages.examples.n_shown, stages.examples.n_held_out, stages.examples.min_activating) == (40, 100, 200)
     assert (stages.scoring.per_prompt, stages.scoring.threshold) == (5, 0.3)
+    assert (stages.projection.n_tokens, stages.projection.final_norm) == (50, True)
 
 
 def test_the_record_overrides_the_site_overrides_the_paper() -> None:
@@ -24,6 +25,7 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
     [
         ({"examples": {"n_showed": 3}}, "examples.n_showed"),
         ({"exmaples": {}}, "exmaples"),
+        ({"projection": {"n_tokens": 0}}, "projection.n_tokens"),
         ({"scoring": {"per_prompt": "five"}}, "scoring.per_prompt"),
         ({"scoring": {"fuzzing": {"negatives": "easy"}}}, "scoring.fuzzing.negatives"),
     ],

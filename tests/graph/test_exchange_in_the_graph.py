@@ -70,6 +70,7 @@ def test_a_cache_goes_through_the_graph_as_its_own_harvest_does(exported: Export
     installation.run_all(key=IMPORTED)
     # The harvest is the only stage that needs the subject: here nothing was loaded but the judge.
     assert installation.models.loads == 1 + 2
+    assert rows(installation, "SELECT outcome, count(*) FROM vocabulary_projections GROUP BY 1") == [("no_decoder", 64)]
     same = "SELECT feature, position, value FROM activations ORDER BY feature, position"
     assert rows(installation, same) == rows(harvested, same) and len(rows(installation, same)) > 10_000
     columns = "feature, n_tokens, firing_count, token_density, context_count, mean_activation, max_activation, histogram, top_tokens"
@@ -298,6 +299,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Install
 
 def test_an_export_goes_through_the_graph_to_scores(explained: Installation) -> None:
     assert explained.models.loads == 1 + 2  # the judge, for explanations and twice for scores; never a subject
+    assert rows(explained, "SELECT outcome, count(*) FROM vocabulary_projections GROUP BY 1") == [("no_decoder", 9)]
     counts = "SELECT feature, outcome, n_windows, n_shown, n_held_out, n_non_activating FROM feature_examples ORDER BY 1"
     assert rows(explained, counts) == [
         *((feature, "ok", WINDOWS, 6, 10, 10) for feature in range(8)), (8, "dead", 0, 0, 0, 0),
