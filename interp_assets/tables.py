@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -168,6 +168,18 @@ EXAMPLES = Table(
         column("max_activation", pa.float32(), "largest of them"),
     ]),
 )  # fmt: skip
+IMPORTED_EXPLANATIONS = Table(
+    "imported_explanations", "one feature's explanation as a file states it", ("explanation_method", "dictionary"),
+    ("dictionary", "explanation_method", "feature"),
+    pa.schema([
+        DICTIONARY,
+        column("explanation_method", KEY, "human | imported"),
+        FEATURE,
+        column("explanation", pa.string(), "text"),
+        column("author", pa.string(), "who wrote it, person or method and model; null where the file does not say", True),
+        column("source", pa.string(), "file and line; in brackets, what the row itself names as its source"),
+    ]),
+)  # fmt: skip
 EXPLANATIONS = Table(
     "explanations", "one feature's explanation by one method", ("explanation_method", *BY_RANGE),
     ("dictionary", "feature", "explanation_method"),
@@ -261,6 +273,7 @@ TABLES = (
     DICTIONARY_EMBEDDINGS,
     FEATURE_EXAMPLES,
     EXAMPLES,
+    IMPORTED_EXPLANATIONS,
     EXPLANATIONS,
     TRIALS,
     VERDICTS,

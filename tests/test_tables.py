@@ -6,7 +6,7 @@ import pytest
 
 from interp_assets.tables import SCHEMA_VERSION, TABLES, Table
 
-SCHEMAS_OF_THIS_VERSION = (5, "9f6b2d8204d33c60")
+SCHEMAS_OF_THIS_VERSION = (6, "7e8c1e357eaf1896")
 
 
 def test_a_changed_schema_has_a_new_version() -> None:
