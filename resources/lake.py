@@ -129,7 +129,7 @@ class Lake:
                 with contextlib.suppress(FileNotFoundError):
                     self.fs.rm_file(f"{folder}/{MANIFEST}")
                 self.fs.mv(temporary, f"{folder}/{PART}")
-                self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+                self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1).encode())
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
