@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.domain.scoring import SCORERS, ScorerSettings
-from interp_assets.domain.trials import ScoreRow, Verdict
+from interp_assets.domain.scoring import ScoringSettings, detection, fuzzing
+from interp_assets.domain.trials import Case, ScoreRow, Verdict
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.result_exports import export_delphi_results
 from interp_assets.stages import cell_partition
@@ -23,7 +23,8 @@ from resources.lake import Lake
 
 KEY, HOOKPOINT, METHOD = "parity/00/neurons", "layers.0", "max_act"
 RECORD = DictionaryRecord(key=KEY, hook=HOOKPOINT, kind="topk_neurons", k=4, width=16)
-SETTINGS = ScorerSettings(n_bootstrap=10)
+SCORERS = (detection, fuzzing)
+SETTINGS = ScoringSettings()
 UNEXPLAINED = 15
 
 
@@ -92,7 +93,7 @@ def explanation(feature: int) -> dict:
     text = None if feature == UNEXPLAINED else f"words like number {feature}"
     return {
         "feature": feature, "explanation_method": METHOD, "outcome": "ok" if text else "unparsable", "explanation": text, "raw_reply": "",
-        "reply": None, "donor_feature": None, "model": "judge", "prompt_version": "1",
+        "replies": [], "donor_feature": None, "model": "judge", "prompt_version": "1",
     }  # fmt: skip
 
 
@@ -112,8 +113,10 @@ def judged_lake(root: Path) -> tuple[Lake, list[ScoreRow]]:
             verdicts = graded[scorer.NAME]
             rows = [asdict(v) | {"trial": v.trial_id, "example_id": f"{scorer.NAME}-{v.example_id}"} for v in verdicts]
             _write(lake, VERDICTS, key, {"scorer": scorer.NAME}, rows)
-            summed = scorer.summarise(index, METHOD, verdicts, SETTINGS, 0)
-            _write(lake, SCORES, key, {"scorer": scorer.NAME}, [asdict(row) for row in summed])
+            summed = scorer.summarise(Case(index, METHOD, "words", (), (), ()), verdicts, SETTINGS.of(scorer), 10, 0)
+            _write(
+                lake, SCORES, key, {"scorer": scorer.NAME}, [asdict(row) | {"headline": row.metric == scorer.HEADLINE} for row in summed]
+            )
             scores += summed
     return lake, scores
 
