@@ -1,6 +1,6 @@
 """Plan, ask, grade: turns planned questions into requests, asks them in flat batches, and hands the answers back in planned order."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -32,7 +32,6 @@ from resources.language_models.ledger import price_usd
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
-
 
 Work = TypeVar("Work")
 
@@ -145,7 +144,7 @@ class Asker:
 
 
 def waves(planned: Iterable[Work], questions_of: Callable[[Work], int]) -> Iterator[list[Work]]:
-    """The planned work in order, cut into waves of at least WAVE_QUESTIONS questions, so that memory holds one wave and the model is full."""
+    """The planned work in order, in waves of at least WAVE_QUESTIONS questions: memory holds one, and the model is kept busy."""
     wave: list[Work] = []
     waiting = 0
     for work in planned:
@@ -200,14 +199,16 @@ def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], first: in
 class LedgerSums:
     """What a range's questions cost in all, for its materialisation."""
 
+    SUMMED = ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd")
+
     def __init__(self) -> None:
         self._sources: Counter = Counter()
-        self._sums: Counter = Counter()
+        self._sums: dict[str, float] = defaultdict(float)
 
     def add(self, ledger: pa.Table) -> None:
         """Count more rows of the ledger."""
         self._sources.update(ledger.column("source").to_pylist())
-        for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd"):
+        for name in self.SUMMED:
             self._sums[name] += float(pc.sum(ledger.column(name)).as_py() or 0)
 
     @property
@@ -215,4 +216,4 @@ class LedgerSums:
         """Questions, those that cost nothing, and sums; zeros when nothing was asked."""
         sources = self._sources
         counts = {"questions": sources.total(), "from_store": sources["store"], "repeated": sources["repeated"]}
-        return {**counts, **{name: round(value, 4) for name, value in self._sums.items()}}
+        return {**counts, **{name: round(self._sums[name], 4) for name in self.SUMMED}}

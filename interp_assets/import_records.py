@@ -105,7 +105,7 @@ def neuronpedia_record(
     )
     if not found.silent:
         say(
-            "note: without silent windows, scores that need them end in the outcome one_class; scoring: {fuzzing: {negatives: active}} needs none"
+            "note: without silent windows, scores that need them end as one_class; scoring: {fuzzing: {negatives: active}} needs none"
         )
     return DictionaryRecord.model_validate(
         {

@@ -234,7 +234,7 @@ VERDICTS = Table(
         column("trial", pa.string(), "name within the dictionary"),
         column("item", pa.uint16(), "place in the trial"),
         column("example_id", pa.string(), "window; for scorers that judge something else, what it is"),
-        column("truth", pa.bool_(), "does the feature fire here (on the marked tokens, for fuzzing); is it the one to find; should it fire"),
+        column("truth", pa.bool_(), "does the feature fire here (on the marks, for fuzzing); or should it; or is it the one to find"),
         column("prediction", pa.bool_(), "the judge's answer; null when it gave none", True),
         column("probability", pa.float64(), "probability of yes; null when the back end has none", True),
         column("stratum", pa.int8(), "stratum of peak activation, 0 = strongest; null for silent windows", True),
