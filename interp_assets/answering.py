@@ -164,9 +164,7 @@ class Encoding:
         self._encoder.close()
 
 
-def cosines(
-    embed: Callable[[Sequence[str]], np.ndarray], comparisons: Sequence[Comparison]
-) -> Iterator[tuple[tuple[float, ...], ...]]:
+def cosines(embed: Callable[[Sequence[str]], np.ndarray], comparisons: Sequence[Comparison]) -> Iterator[tuple[tuple[float, ...], ...]]:
     """Cosines [queries][texts] of each comparison, every distinct text embedded once; `embed` gives rows of length 1."""
     texts = list(dict.fromkeys(text for one in comparisons for text in (*one.queries, *one.texts)))
     if not texts:

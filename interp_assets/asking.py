@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
 import dagster as dg
 import pyarrow as pa
@@ -32,6 +33,8 @@ from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
 
+
+Work = TypeVar("Work")
 
 WAVE_QUESTIONS = 20_000
 """Questions that are planned and asked together: enough to keep an engine full for minutes, few enough to hold."""
@@ -141,7 +144,7 @@ class Asker:
         return self._model
 
 
-def waves[Work](planned: Iterable[Work], questions_of: Callable[[Work], int]) -> Iterator[list[Work]]:
+def waves(planned: Iterable[Work], questions_of: Callable[[Work], int]) -> Iterator[list[Work]]:
     """The planned work in order, cut into waves of at least WAVE_QUESTIONS questions, so that memory holds one wave and the model is full."""
     wave: list[Work] = []
     waiting = 0

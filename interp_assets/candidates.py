@@ -44,10 +44,11 @@ class CandidateSource:
         """For each feature its candidates of every kind that is asked for, best first; none for a feature without examples."""
         found: list[dict[NegativeKind, Places]] = [{} for _ in draws]
         able = [i for i, draw in enumerate(draws) if draw.outcome == "ok"]
-        if self.embeddings is not None and able:
-            queries = np.stack([mean_embedding(draws[i].shown_cells, self.embeddings) for i in able])
-            active = [draws[i].active_cells for i in able]
-            for i, places in zip(able, similar_places(queries, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
+        like = [i for i in able if draws[i].n_shown]  # with nothing shown there is nothing to be similar to
+        if self.embeddings is not None and like:
+            queries = np.stack([mean_embedding(draws[i].shown_cells, self.embeddings) for i in like])
+            active = [draws[i].active_cells for i in like]
+            for i, places in zip(like, similar_places(queries, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
                 found[i]["similar"] = places
         if "neighbour" in self.counts and able:
             near = self._neighbour_windows([draws[i].feature for i in able])

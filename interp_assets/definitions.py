@@ -16,6 +16,8 @@ from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: 
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
 from interp_assets.assets.token_sample import token_sample  # noqa: E402
+from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STAGE  # noqa: E402
+from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
 from interp_assets.assets.warehouse import warehouse  # noqa: E402
 from interp_assets.assets.window_embeddings import window_embeddings  # noqa: E402
 from interp_assets.automation import new_dictionaries  # noqa: E402
@@ -27,12 +29,13 @@ ASSETS = (
     activation_shards,
     feature_neighbours,
     window_embeddings,
+    vocabulary_projections,
     examples,
     *explanation_assets,
     *score_assets,
     warehouse,
 )
-RANGE_STAGES = (EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
+RANGE_STAGES = (PROJECTIONS_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
 
 
 def definitions(home: Home, models: ModelProvider) -> dg.Definitions:

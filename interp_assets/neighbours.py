@@ -10,6 +10,7 @@ from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.domain.co_occurrence import Nearest, nearest_by_co_occurrence, sampled_positions
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.tables import ACTIVATIONS, FEATURE_NEIGHBOURS
+from resources.dictionaries import NoDecoder
 from resources.lake import Lake
 
 if TYPE_CHECKING:
@@ -31,12 +32,16 @@ class CoOccurrence:
 def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor | None":
     """float16 Tensor[features, d_in]: the decoder row of each feature, scaled to length 1 (a row of zeros stays zeros).
 
-    None for a dictionary that reconstructs nothing, such as neurons: its rows are the axes, and no two are nearer than others. Half
-    precision keeps 131,072 rows of 2,304 in 0.6 GB and moves a cosine by less than 1e-3.
+    None for a dictionary without a decoder, and for one that reconstructs nothing, such as neurons: its rows are the axes, and no two are
+    nearer than others. Half precision keeps 131,072 rows of 2,304 in 0.6 GB and moves a cosine by less than 1e-3.
     """
     import torch
 
-    probe = torch.ones(1, dictionary.d_in, device=dictionary.decoder_row(0).device)
+    try:
+        device = dictionary.decoder_row(0).device
+    except NoDecoder:
+        return None
+    probe = torch.ones(1, dictionary.d_in, device=device)
     if dictionary.reconstruct(probe, dictionary.encode(probe)) is None:
         return None
     directions = torch.empty(len(features), dictionary.d_in, dtype=torch.float16, device=probe.device)

@@ -84,6 +84,14 @@ class NeighbourSettings(Closed):
     max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
 
 
+class ProjectionSettings(Closed):
+    """How many tokens are kept at each end of a feature's projection onto the vocabulary, and whether its direction goes through the
+    model's final norm first, as in VocabProj (arXiv 2501.08319)."""
+
+    n_tokens: Annotated[int, Field(ge=1, le=1000)] = 50
+    final_norm: bool = True
+
+
 class SentenceEncoderSettings(Closed):
     """The model that turns texts into vectors: `embedded:all-minilm-l6-v2`, or a folder or hub id in sentence-transformers format."""
 
@@ -109,6 +117,7 @@ class StageSettings(Closed):
     harvest: HarvestSettings = HarvestSettings()
     neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
+    projection: ProjectionSettings = ProjectionSettings()
     explanations: tuple[str, ...] = ("max_act", "shuffled")
     explaining: ExplainingSettings = ExplainingSettings()
     scores: dict[str, Literal["all"] | tuple[str, ...]] = Field(default_factory=lambda: dict(DEFAULT_SCORES))

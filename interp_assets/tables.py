@@ -135,6 +135,19 @@ DICTIONARY_EMBEDDINGS = Table(
         OUTCOME,
     ]),
 )  # fmt: skip
+VOCABULARY_PROJECTIONS = Table(
+    "vocabulary_projections", "one token that a feature's output direction promotes or suppresses, or why there is none", BY_RANGE,
+    ("dictionary", "feature", "side", "rank"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("side", KEY, "promoted | suppressed; null unless the outcome is ok, as are the next four", True),
+        column("rank", pa.uint16(), "place among the tokens of the side, 0 = strongest", True),
+        column("token_id", pa.int32(), "id in the model's vocabulary; special and reserved tokens are left out", True),
+        column("token", pa.string(), "its text", True),
+        column("logit", pa.float32(), "of the decoder row, normalised as the settings say, times the unembedding; not softcapped", True),
+        column("outcome", KEY, "ok | no_decoder | no_logits (no linear map leads from the decoder to the residual stream) | zero_decoder"),
+    ]),
+)  # fmt: skip
 FEATURE_EXAMPLES = Table(
     "feature_examples", "one feature: how its examples were drawn, or why there are none", BY_RANGE, ("dictionary", "feature"),
     pa.schema([
@@ -169,6 +182,18 @@ EXAMPLES = Table(
         column("tokens", pa.list_(pa.string()), "the same as text"),
         column("activations", pa.list_(pa.float32()), "activation of the feature on each token"),
         column("max_activation", pa.float32(), "largest of them"),
+    ]),
+)  # fmt: skip
+IMPORTED_EXPLANATIONS = Table(
+    "imported_explanations", "one feature's explanation as a file states it", ("explanation_method", "dictionary"),
+    ("dictionary", "explanation_method", "feature"),
+    pa.schema([
+        DICTIONARY,
+        column("explanation_method", KEY, "human | imported"),
+        FEATURE,
+        column("explanation", pa.string(), "text"),
+        column("author", pa.string(), "who wrote it, person or method and model; null where the file does not say", True),
+        column("source", pa.string(), "file and line; in brackets, what the row itself names as its source"),
     ]),
 )  # fmt: skip
 EXPLANATIONS = Table(
@@ -267,8 +292,10 @@ TABLES = (
     FEATURE_NEIGHBOURS,
     WINDOW_EMBEDDINGS,
     DICTIONARY_EMBEDDINGS,
+    VOCABULARY_PROJECTIONS,
     FEATURE_EXAMPLES,
     EXAMPLES,
+    IMPORTED_EXPLANATIONS,
     EXPLANATIONS,
     TRIALS,
     VERDICTS,

@@ -35,6 +35,7 @@ class FakeTokenizer:
     all_special_ids = (1, 2)
     special_token_ids = frozenset(all_special_ids)
     vocabulary_size = len(SPECIAL) + len(WORDS)
+    text_token_ids = np.arange(len(SPECIAL), vocabulary_size)
 
     def encode(self, text: str) -> np.ndarray:
         """int32 [n] ids."""

@@ -91,6 +91,20 @@ BLOCKS: dict[str, tuple[str, dict[str, str]]] = {
     "gpt_neox": ("gpt_neox.layers.{n}", _NEOX),
     "gpt_neox_sequential": ("gpt_neox.layers.{n}", _NEOX | {"hook_resid_mid": "{block}.post_attention_layernorm:input"}),
 }
+FINAL_NORMS = {
+    "model.layers.{n}": "model.norm",
+    "model.language_model.layers.{n}": "model.language_model.norm",
+    "transformer.h.{n}": "transformer.ln_f",
+    "gpt_neox.layers.{n}": "gpt_neox.final_layer_norm",
+}
+"""Path of a family's blocks in `BLOCKS` -> path of the normalisation between the last of them and the unembedding."""
+
+IN_THE_STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_mlp_in", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+"""Hooks whose values are the residual stream, or are added to it as they are."""
+
+WRITTEN_BY = {"attn.hook_z": "hook_attn_out", "mlp.hook_post": "hook_mlp_out"}
+"""Hooks whose values a linear layer takes to the stream, and the hook of what is added."""
+
 ABSENT = {
     ("gpt_neox", "hook_resid_mid"): "its attention and MLP run in parallel, both on hook_resid_pre: there is no residual between them"
 }
@@ -107,6 +121,43 @@ def block_hook_names(family: str, n_blocks: int) -> tuple[str, ...]:
     """Names "blocks.N.<hook>" of all blocks, shallow to deep; empty for a family that is not in the table."""
     hooks = BLOCKS[family][1] if family in BLOCKS else {}
     return tuple(f"blocks.{n}.{hook}" for n in range(n_blocks) for hook in hooks)
+
+
+def final_norm_path(family: str) -> str | None:
+    """Path of the module that normalises the residual stream before the unembedding; None for a family that is not in the table."""
+    return FINAL_NORMS[BLOCKS[family][0]] if family in BLOCKS else None
+
+
+@dataclass(frozen=True)
+class StreamRoute:
+    """How a value reaches the residual stream: through a linear layer, then a normalisation, each a module path or None for neither."""
+
+    projection: str | None = None
+    norm: str | None = None
+
+
+def stream_route(point: HookPoint, family: str, n_blocks: int) -> StreamRoute | None:
+    """How values at `point` reach the residual stream. None where more lies between (what an MLP or attention reads, a value before its
+    gain), and for a family or module outside `BLOCKS`."""
+    if family not in BLOCKS:
+        return None
+    block, hooks = BLOCKS[family]
+    for n in range(n_blocks):
+        places = {hook: _place(path, block, n) for hook, path in hooks.items()}
+        if (point.module, point.side) in {place for hook, place in places.items() if hook in IN_THE_STREAM}:
+            return StreamRoute()
+        for hook, added in WRITTEN_BY.items():
+            layer, (end, _) = places[hook][0], places[added]
+            if point.module == layer and point.side in ("input", "output"):
+                # The layer ends the module whose output is added, unless the family normalises that output first (Gemma 2 and 3).
+                return StreamRoute(layer if point.side == "input" else None, None if layer.startswith(f"{end}.") else end)
+    return None
+
+
+def _place(path: str, block: str, n: int) -> tuple[str, str]:
+    """(module, side) of an entry of `BLOCKS` in block `n`."""
+    module, _, side = path.format(block=block.format(n=n)).partition(":")
+    return module, side or "output"
 
 
 def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]) -> HookPoint:
@@ -131,8 +182,8 @@ def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]
         if (family, hook) in ABSENT:
             raise UnknownHook(f"a {family} model has no {hook}: {ABSENT[family, hook]}. Use blocks.{number}.hook_resid_post or its parts.")
         if number < n_blocks and hook in hooks:
-            path, _, side = hooks[hook].format(block=block.format(n=number)).partition(":")
-            return HookPoint(name, path, cast(Any, side or "output"))
+            module, side = _place(hooks[hook], block, number)
+            return HookPoint(name, module, cast(Any, side))
     known = [*block_hook_names(family, n_blocks), *modules]
     nearest = difflib.get_close_matches(name, known, n=4, cutoff=0.3)
     raise UnknownHook(

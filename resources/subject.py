@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from resources.hook_points import HookPoint, UnknownHook, block_hook_names, family, resolve_hook
+from resources.hook_points import HookPoint, UnknownHook, block_hook_names, family, final_norm_path, resolve_hook, stream_route
 from resources.language_models.interface import ModelIdentity
+from resources.unembedding import Unembedding, float32_copy, into_stream
 from resources.weights import ModelFolder, load_causal_model, load_hf_tokenizer, resolve_model_folder
 
 if TYPE_CHECKING:
@@ -105,6 +106,32 @@ class SubjectModel:
     def resolve_hook(self, name: str) -> HookPoint:
         """Where `name` is. Raises `UnknownHook` with the nearest names."""
         return resolve_hook(name, family(self.model.config), self.n_blocks, self._modules)
+
+    def unembedding(self, final_norm: bool = True) -> Unembedding | None:
+        """The way from the residual stream to the vocabulary, with or without the normalisation before it; None for a family outside
+        `resources.hook_points.BLOCKS`, whose normalisation is not known."""
+        path = final_norm_path(family(self.model.config))
+        layer = self.model.get_output_embeddings()
+        if path is None or layer is None:
+            return None
+        norm = float32_copy(self._modules[path]) if final_norm else None
+        return Unembedding(layer.weight, getattr(layer, "bias", None) if final_norm else None, norm)
+
+    def residual_directions(self, hook: str, rows: "torch.Tensor") -> "torch.Tensor | None":
+        """float32 Tensor[n, d_model]: what rows, Tensor[n, d] of values at `hook`, add to the residual stream.
+
+        The rows themselves at hooks of the stream and at what is added to it; times the down projection at `mlp.hook_post` and times the
+        output projection at `attn.hook_z`, without biases. Gemma 2 and 3 normalise that product before they add it, which is not
+        linear: its gain is applied, and the division by a length that depends on all neurons at once, a positive factor, is left out.
+        None where no such map leads there (`stream_route`), and for rows of another width than the map takes.
+        """
+        route = stream_route(self.resolve_hook(hook), family(self.model.config), self.n_blocks)
+        if route is None:
+            return None
+        layer, norm = (None if path is None else self._modules[path] for path in (route.projection, route.norm))
+        directions = into_stream(rows.to(self.device), layer, norm)
+        d_model = self.model.config.get_text_config().hidden_size
+        return directions if directions is not None and directions.shape[1] == d_model else None
 
     def hook_values(self, token_ids: np.ndarray, hooks: Sequence[str]) -> dict[str, "torch.Tensor"]:
         """Hook name -> Tensor[rows, ctx, d] on the model's device, from one forward pass that ends at the deepest hook.

@@ -1,9 +1,12 @@
 """The subject's tokenizer, without its weights: text to ids, and each id's own text."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+_RESERVED = re.compile(r"<\|?(unused|reserved)")
 
 
 class Tokenizer:
@@ -21,6 +24,16 @@ class Tokenizer:
     def special_token_ids(self) -> frozenset[int]:
         """Ids whose activations are left out."""
         return frozenset(self._tokenizer.all_special_ids)
+
+    @property
+    def text_token_ids(self) -> np.ndarray:
+        """int64 [n] ids that stand for text, ascending: not the special ones, nor tokens added as control marks or kept in reserve
+        (<unused7>). Added tokens that are text, such as runs of spaces, stay. Ids beyond
+        the tokenizer, or without a token in it, are not among them."""
+        added = self._tokenizer.added_tokens_decoder.items()
+        marks = {token_id for token_id, token in added if token.special or _RESERVED.match(token.content)}
+        reserved = {token_id for text, token_id in self._tokenizer.get_vocab().items() if _RESERVED.match(text)}
+        return np.array(sorted(set(self._tokenizer.get_vocab().values()) - marks - reserved - self.special_token_ids), dtype=np.int64)
 
     @property
     def vocabulary_size(self) -> int:

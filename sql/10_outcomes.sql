@@ -2,6 +2,9 @@
 SELECT dictionary, 'examples' AS stage, '' AS explanation_method, outcome, count(*) AS n
 FROM feature_examples GROUP BY ALL
 UNION ALL
+SELECT dictionary, 'vocabulary_projections', '', outcome, count(DISTINCT feature)
+FROM vocabulary_projections GROUP BY ALL
+UNION ALL
 SELECT dictionary, 'explanations', explanation_method, outcome, count(*)
 FROM explanations GROUP BY ALL
 UNION ALL
@@ -9,5 +12,5 @@ SELECT dictionary, 'verdicts/' || scorer, explanation_method, outcome, count(*)
 FROM verdicts GROUP BY ALL
 UNION ALL
 SELECT dictionary, 'scores/' || scorer, explanation_method, outcome, count(*)
-FROM scores WHERE metric = 'balanced_accuracy' GROUP BY ALL
+FROM scores WHERE headline GROUP BY ALL
 ORDER BY dictionary, stage, explanation_method, n DESC

@@ -92,6 +92,12 @@ def test_neurons_have_no_decoder() -> None:
     assert decoder_directions(load_dictionary("topk_neurons", hook="blocks.0.mlp.hook_post", width=8, k=2), np.arange(8)) is None
 
 
+def test_a_function_has_no_decoder(tmp_path: Path) -> None:
+    (tmp_path / "probes.py").write_text("def positive(x):\n    return x.relu()\n")
+    function = load_dictionary("callable", f"{tmp_path}/probes.py:positive", hook="blocks.0.hook_resid_post", width=8, d_in=8)
+    assert decoder_directions(function, np.arange(8)) is None
+
+
 def test_co_occurrence_in_the_store_is_that_of_its_sets(store: tuple) -> None:
     lake, held = store
     found = nearest_in_store(lake, RECORD, N_TOKENS, 5, 10**9)

@@ -65,7 +65,7 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     silent = _silent(windows, {window.token_ids for _, window in activating}, settings.window_tokens, sum(asked), rng)
     n_shown, n_validation, n_held_out = np.bincount(dealt(len(silent), asked), minlength=len(ROLES)).tolist()
     roles: list[Role] = ["shown"] * n_shown + ["validation"] * n_validation + ["held_out"] * n_held_out
-    in_order = [*silent[n_held_out:], *silent[:n_held_out]]
+    in_order = [*silent[n_held_out:], *silent[:n_held_out]]  # so that what else is asked for leaves the held-out ones as they are
     examples += [_example(feature, role, None, *item) for role, item in zip(roles, in_order, strict=True)]
     outcome = "ok" if len(silent) == sum(asked) else "too_few_silent_windows"
     return FeatureExamples(feature, tuple(examples), outcome, len(activating), maximum)

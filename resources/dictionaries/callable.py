@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.encoding import encoded_from_dense
-from resources.dictionaries.interface import DictionaryError, Encoded
+from resources.dictionaries.interface import DictionaryError, Encoded, NoDecoder
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +64,9 @@ class CallableDictionary:
         return self.implementation.reconstruct(x, encoded) if hasattr(self.implementation, "reconstruct") else None
 
     def decoder_row(self, feature: int) -> "torch.Tensor":
-        """The object's Tensor[d_out]. Raises `DictionaryError` for a function, which has none."""
+        """The object's Tensor[d_out]. Raises `NoDecoder` for a function, which has none."""
         if not hasattr(self.implementation, "decoder_row"):
-            raise DictionaryError(f"{self.source} has no decoder_row(feature): its features cannot be steered. Add the method.")
+            raise NoDecoder(f"{self.source} has no decoder_row(feature): its features cannot be steered. Add the method.")
         return self.implementation.decoder_row(feature)
 
     def to(self, device: "str | torch.device") -> "CallableDictionary":

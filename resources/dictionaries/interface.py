@@ -13,6 +13,10 @@ class DictionaryError(ValueError):
     """A dictionary that cannot be used; the message says what was found, what was allowed and what to do."""
 
 
+class NoDecoder(DictionaryError):
+    """A dictionary that only reads: its features have no direction that they write."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """The positive activations of some tokens, sorted by token: token int64, feature int64 and value float32, all Tensor[n]."""
@@ -59,7 +63,7 @@ class Dictionary(Protocol):
         ...
 
     def decoder_row(self, feature: int) -> "torch.Tensor":
-        """Tensor[d_out]: what one unit of the feature adds to the value at `output_hook`."""
+        """Tensor[d_out]: what one unit of the feature adds to the value at `output_hook`. Raises `NoDecoder` where there is none."""
         ...
 
     def to(self, device: "str | torch.device") -> "Dictionary":

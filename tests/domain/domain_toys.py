@@ -8,6 +8,7 @@ import numpy as np
 from interp_assets.domain.negatives import TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
 from interp_assets.domain.sampling import ActivatingDraw, Example, ExampleSettings, FeatureExamples
 from interp_assets.domain.trials import AnsweredTrial, Trial
+from interp_assets.domain.windows import Places
 
 WORDS = ("the", " cat", " sat", " on", " a", " mat", ",", " and", " the", " dog", " ran", " in", " snow", ".", "\n", " <b>")
 
@@ -59,10 +60,11 @@ def candidates_of(draw: ActivatingDraw, rows: np.ndarray, asked: ExampleSettings
     near = [np.sort(source.choice(rows.size, 40, replace=False)) for _ in range(2)]
     cut = [shape.windows(p // rows.shape[1], p % rows.shape[1], np.ones(len(p))) for p in near]
     counts = asked.negative_counts
-    similar = similar_places(mean_embedding(draw.shown_cells, embeddings)[None], [draw.active_cells], embeddings, counts["similar"], shape)
+    queries = np.array([mean_embedding(draw.shown_cells, embeddings)] if draw.n_shown else np.empty((0, 4)))
+    similar = similar_places(queries, [draw.active_cells][: draw.n_shown], embeddings, counts["similar"], shape)
     index = TokenIndex.of(rows, shape.first_position)
     return {
-        "similar": similar[0],
+        "similar": Places.joined(similar),
         "neighbour": neighbour_places(cut, draw.positions, counts["neighbour"], shape, np.random.default_rng(seed)),
         "token": token_places(
             draw.positions, draw.values, rows, index, counts["token"], asked.n_peak_tokens, shape, np.random.default_rng(seed)

@@ -70,6 +70,7 @@ def test_a_cache_goes_through_the_graph_as_its_own_harvest_does(exported: Export
     installation.run_all(key=IMPORTED)
     # The harvest is the only stage that needs the subject: here nothing was loaded but the judge.
     assert installation.models.loads == 1 + 2
+    assert rows(installation, "SELECT outcome, count(*) FROM vocabulary_projections GROUP BY 1") == [("no_decoder", 64)]
     same = "SELECT feature, position, value FROM activations ORDER BY feature, position"
     assert rows(installation, same) == rows(harvested, same) and len(rows(installation, same)) > 10_000
     columns = "feature, n_tokens, firing_count, token_density, context_count, mean_activation, max_activation, histogram, top_tokens"
@@ -238,7 +239,7 @@ def test_tokens_that_are_not_the_models_are_refused(tmp_path: Path, tokens: np.n
         delphi_record(FakeModels(), tmp_path, None, IMPORTED, MODEL)
 
 
-WINDOWS = 30
+WINDOWS, SILENT = 30, 20
 
 
 def window(rng: np.random.Generator, feature: int, peak: float, bin_max: float, **changes: object) -> dict:
@@ -254,7 +255,7 @@ def window(rng: np.random.Generator, feature: int, peak: float, bin_max: float, 
     }  # fmt: skip
 
 
-def write_export(folder: Path, silent: int = 20, extra: list[object] | None = None, features: int = 8) -> Path:
+def write_export(folder: Path, silent: int = SILENT, extra: list[object] | None = None, features: int = 8) -> Path:
     """A source of some features with thirty windows each in three bins and a top, and silent ones."""
     rng = np.random.default_rng(1)
     source = folder / "v1" / "fake" / "0-test"
@@ -298,6 +299,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Install
 
 def test_an_export_goes_through_the_graph_to_scores(explained: Installation) -> None:
     assert explained.models.loads == 1 + 2  # the judge, for explanations and twice for scores; never a subject
+    assert rows(explained, "SELECT outcome, count(*) FROM vocabulary_projections GROUP BY 1") == [("no_decoder", 9)]
     counts = "SELECT feature, outcome, n_windows, n_shown, n_held_out, n_non_activating FROM feature_examples ORDER BY 1"
     assert rows(explained, counts) == [
         *((feature, "ok", WINDOWS, 6, 10, 10) for feature in range(8)), (8, "dead", 0, 0, 0, 0),
@@ -391,7 +393,7 @@ def test_bad_rows_are_counted_named_and_refused_beyond_their_share(new_installat
     source = write_export(tmp_path, extra=[*BAD])
     with pytest.raises(ExchangeError, match=r"9 of \d+ activations are bad, allowed is a share of 0\.01") as refusal:
         neuronpedia_record(FakeModels(), source, IMPORTED, MODEL)
-    good = 4 * (WINDOWS + 12)
+    good = 4 * (WINDOWS + SILENT)
     for place, problem in enumerate(
         (
             "not a JSON object", "not a JSON object", "index '99'; allowed are 0 to 8", "index 'x'", "2 tokens and 1 values",

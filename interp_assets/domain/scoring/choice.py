@@ -59,10 +59,15 @@ def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict]) -> tuple[Sco
 
 
 def _accuracy_row(
-    scorer: str, case: Case, metric: str, truths: Sequence[Verdict], floor: float | None, otherwise: ScoreOutcome, stratum: int | None = None
+    scorer: str,
+    case: Case,
+    metric: str,
+    truths: Sequence[Verdict],
+    floor: float | None,
+    otherwise: ScoreOutcome,
+    stratum: int | None = None,
 ) -> ScoreRow:
     """Share of the trials whose true option was chosen."""
     hits = [verdict.prediction for verdict in truths if verdict.prediction is not None]
     counts = (len(hits), 0, len(truths) - len(hits))
     return score_row(scorer, case, metric, wilson(sum(hits), len(hits)), floor, counts, otherwise, stratum)
-

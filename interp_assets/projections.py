@@ -1,0 +1,169 @@
+"""Projections of features onto the vocabulary: the tokens that a feature's output direction promotes and suppresses, from weights alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.dictionaries import IMPORTED_KINDS, DictionaryRecord, ModelSource
+from interp_assets.partitions import RangeKey
+from interp_assets.settings import ProjectionSettings
+from interp_assets.tables import VOCABULARY_PROJECTIONS, constant
+from resources.dictionaries import Dictionary, NoDecoder
+from resources.model_provider import ModelProvider
+from resources.subject import SubjectModel
+from resources.tokenizer import Tokenizer
+from resources.unembedding import extreme_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK_BYTES = 256 << 20
+"""The most that one block of logits, features × vocabulary in float32, takes."""
+
+SIDES = ("promoted", "suppressed")
+
+
+@dataclass(frozen=True)
+class ProjectedBlock:
+    """Some features with their outcomes, and the tokens of those that are `ok`, in the same order.
+
+    `token_ids` int64 and `logits` float32 are [ok, 2, n]: promoted then suppressed, strongest first. `tokens` are the texts of
+    `token_ids.ravel()`.
+    """
+
+    features: np.ndarray
+    outcomes: np.ndarray
+    token_ids: np.ndarray
+    logits: np.ndarray
+    tokens: pa.StringArray
+
+    @classmethod
+    def without_tokens(cls, features: np.ndarray, outcome: str) -> "ProjectedBlock":
+        """Features that all end in one outcome other than `ok`."""
+        ids, logits = np.empty((0, 2, 0), dtype=np.int64), np.empty((0, 2, 0), dtype=np.float32)
+        return cls(features, np.full(len(features), outcome), ids, logits, pa.array([], pa.string()))
+
+
+class VocabularyTexts:
+    """The texts of a vocabulary and the ids that are left out of projections onto it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._text_ids = tokenizer.text_token_ids
+
+    def left_out(self, vocabulary_size: int) -> list[int]:
+        """Ids below `vocabulary_size` that stand for no text, ascending: special, reserved and unused ones."""
+        return np.setdiff1d(np.arange(vocabulary_size), self._text_ids).tolist()
+
+    def of(self, token_ids: np.ndarray) -> pa.StringArray:
+        """The text of each id of [n], every distinct one looked up once."""
+        distinct, place = np.unique(token_ids, return_inverse=True)
+        return pa.array(self._tokenizer.tokens(distinct), pa.string()).take(pa.array(place.ravel()))
+
+
+class VocabularyProjector:
+    """Projects the features of one dictionary after the other. Holds one subject and one dictionary, those last asked for."""
+
+    def __init__(self, models: ModelProvider) -> None:
+        self._models = models
+        self._subject: tuple[ModelSource, SubjectModel, VocabularyTexts] | None = None
+        self._dictionary: tuple[str, Dictionary] | None = None
+
+    def blocks(self, record: DictionaryRecord, features: np.ndarray, settings: ProjectionSettings) -> Iterator[ProjectedBlock]:
+        """`features`, uint32 [n], of a dictionary, block by block in their order; nothing for none.
+
+        Imported dictionaries have no decoder here, and their model is not loaded.
+        """
+        if not len(features):
+            return
+        if record.kind in IMPORTED_KINDS:
+            yield ProjectedBlock.without_tokens(features, "no_decoder")
+            return
+        subject, texts = self._subject_of(record.model)
+        yield from projected_blocks(subject, self._dictionary_of(record, str(subject.device)), features, texts, settings)
+
+    def close(self) -> None:
+        """Free the models."""
+        self._dictionary = None
+        if self._subject is not None:
+            self._subject[1].close()
+        self._subject = None
+
+    def _subject_of(self, model: ModelSource) -> tuple[SubjectModel, VocabularyTexts]:
+        if self._subject is None or self._subject[0] != model:
+            self.close()
+            texts = VocabularyTexts(self._models.tokenizer(model.source, model.revision))
+            self._subject = model, self._models.subject(model.source, model.revision, model.dtype), texts
+        return self._subject[1:]
+
+    def _dictionary_of(self, record: DictionaryRecord, device: str) -> Dictionary:
+        if self._dictionary is None or self._dictionary[0] != record.key:
+            self._dictionary = None  # freed before the next is loaded
+            self._dictionary = record.key, self._models.dictionary(kind=record.kind, **record.loader_fields, device=device)
+        return self._dictionary[1]
+
+
+def projected_blocks(
+    subject: SubjectModel, dictionary: Dictionary, features: np.ndarray, texts: VocabularyTexts, settings: ProjectionSettings
+) -> Iterator[ProjectedBlock]:
+    """`features`, uint32 [n], of `dictionary`, a block of at most BLOCK_BYTES of logits at a time (a feature at least).
+
+    A family whose final norm is not known has `no_logits`, as has a decoder that does not write into the residual stream.
+    """
+    unembedding = subject.unembedding(settings.final_norm)
+    if unembedding is None:
+        yield ProjectedBlock.without_tokens(features, "no_logits")
+        return
+    left_out = texts.left_out(unembedding.vocabulary_size)
+    size = max(BLOCK_BYTES // (4 * unembedding.vocabulary_size), 1)
+    for first in range(0, len(features), size):
+        block = features[first : first + size]
+        rows = decoder_rows(dictionary, block)
+        if rows is None:
+            yield ProjectedBlock.without_tokens(block, "no_decoder")
+            continue
+        directions = subject.residual_directions(dictionary.output_hook, rows)
+        if directions is None:
+            yield ProjectedBlock.without_tokens(block, "no_logits")
+            continue
+        written = directions.any(dim=1)
+        ids, logits = (part.cpu().numpy() for part in extreme_tokens(unembedding.logits(directions[written]), left_out, settings.n_tokens))
+        yield ProjectedBlock(block, np.where(written.cpu().numpy(), "ok", "zero_decoder"), ids, logits, texts.of(ids.ravel()))
+
+
+def decoder_rows(dictionary: Dictionary, features: np.ndarray) -> "torch.Tensor | None":
+    """float32 Tensor[n, d_out]: the decoder row of each feature, n > 0; None for a dictionary that has no decoder."""
+    import torch
+
+    try:
+        return torch.stack([dictionary.decoder_row(feature).float() for feature in features.tolist()])
+    except NoDecoder:
+        return None
+
+
+def projection_rows(key: RangeKey, block: ProjectedBlock) -> pa.Table:
+    """Rows of the table of a block: for an `ok` feature one a token, by side and rank, for any other one with its outcome."""
+    ok = block.outcomes == "ok"
+    n_tokens = block.token_ids.shape[2]
+    counts = np.where(ok, 2 * n_tokens, 1)
+    named = np.repeat(ok, counts)
+    sides = pa.DictionaryArray.from_arrays(pa.array(np.tile(np.repeat([0, 1], n_tokens), ok.sum()).astype(np.int32)), pa.array(SIDES))
+    ranks = np.tile(np.arange(n_tokens, dtype=np.uint16), 2 * ok.sum())
+    values = {
+        "side": sides, "rank": pa.array(ranks), "token_id": pa.array(block.token_ids.ravel().astype(np.int32)), "token": block.tokens,
+        "logit": pa.array(block.logits.ravel()),
+    }  # fmt: skip
+    # Row i takes the value of its own place among the rows that have one; a null index takes null.
+    index = pa.array(np.cumsum(named) - 1, mask=~named)
+    return pa.table(
+        {
+            "dictionary": constant(key.dictionary, len(named)), "feature_range": constant(key.feature_range, len(named)),
+            "feature": np.repeat(block.features.astype(np.uint32), counts),
+            **{name: value.take(index) for name, value in values.items()},
+            "outcome": pa.array(np.repeat(block.outcomes, counts)).dictionary_encode(),
+        },
+        schema=VOCABULARY_PROJECTIONS.schema,
+    )  # fmt: skip

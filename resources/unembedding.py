@@ -1,0 +1,90 @@
+"""From a direction to the vocabulary: what the model would say if the direction were the whole residual stream.
+
+    value at a hook ─▶ [linear layer, gain] ─▶ direction in the stream ─▶ [final norm] ─▶ unembedding ─▶ logits
+
+With the final norm this is VocabProj (arXiv 2501.08319): the norm, bias and all, of the bare direction, times the unembedding. The norm
+gives directions of all lengths the same length (but for its epsilon), and its gain weighs coordinates as the model itself does. Without
+it the bare direction meets the unembedding, biases left out. Softcapping of logits (Gemma 2) is increasing, so it changes no order, and
+is not applied. Weights only: no forward pass. All products are float32.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+VOCABULARY_BLOCK = 16_384
+"""Rows of the unembedding that are float32 at a time, where it is of another type."""
+
+
+@dataclass(frozen=True)
+class Unembedding:
+    """`weight` is Tensor[vocabulary, d_model], `bias` Tensor[vocabulary] or None, `norm` a float32 module, or None to leave it out."""
+
+    weight: "torch.Tensor" = field(repr=False)
+    bias: "torch.Tensor | None" = field(repr=False)
+    norm: Any
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.weight)
+
+    def logits(self, directions: "torch.Tensor") -> "torch.Tensor":
+        """float32 Tensor[n, vocabulary] of directions Tensor[n, d_model]; a direction of zeros has those of the biases alone."""
+        import torch
+
+        with torch.inference_mode():
+            stream = directions.float() if self.norm is None else self.norm(directions.float())
+            logits = torch.empty(len(stream), len(self.weight), device=stream.device)
+            for start in range(0, len(self.weight), VOCABULARY_BLOCK):
+                end = start + VOCABULARY_BLOCK
+                logits[:, start:end] = stream @ self.weight[start:end].float().T
+            return logits if self.bias is None else logits.add_(self.bias.float())
+
+
+def float32_copy(module: Any) -> Any:
+    """A copy of a small module with float32 weights."""
+    return copy.deepcopy(module).float()
+
+
+def into_stream(rows: "torch.Tensor", layer: Any, norm: Any) -> "torch.Tensor | None":
+    """float32 Tensor[n, d_model] of rows Tensor[n, d] through a linear layer (None: as they are) and the gain of a norm (None: no gain).
+
+    None for rows of another width than the layer or the norm takes. The layer is transformers' Conv1D, whose weight is [in, out], or a
+    Linear, with [out, in]; its bias is left out, since a direction is a difference.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    with torch.inference_mode():
+        directions = rows.float()
+        if layer is not None:
+            assert isinstance(layer, Conv1D | torch.nn.Linear), f"{type(layer).__name__} is neither Linear nor Conv1D"
+            weight = layer.weight if isinstance(layer, Conv1D) else layer.weight.T
+            if rows.shape[1] != len(weight):
+                return None
+            directions = directions @ weight.float()
+        if norm is not None:
+            if directions.shape[1] != len(norm.weight):
+                return None
+            # An RMSNorm of ones is its gain, however the family stores it: Gemma keeps the gain less one.
+            directions = directions * float32_copy(norm)(torch.ones(directions.shape[1], device=directions.device))
+        return directions
+
+
+def extreme_tokens(logits: "torch.Tensor", left_out: Sequence[int], n: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Token ids int64 and logits float32, both Tensor[rows, 2, n]: the n largest, largest first, then the n smallest, smallest first.
+
+    Ids `left_out` are in neither; fewer than n where fewer are left. `logits`, Tensor[rows, vocabulary], are overwritten there.
+    """
+    import torch
+
+    n = min(n, logits.shape[1] - len(left_out))
+    columns = torch.tensor(left_out, dtype=torch.long, device=logits.device)
+    with torch.inference_mode():
+        largest = logits.index_fill_(1, columns, -torch.inf).topk(n, dim=1)
+        smallest = logits.index_fill_(1, columns, torch.inf).topk(n, dim=1, largest=False)
+        return torch.stack([largest.indices, smallest.indices], dim=1), torch.stack([largest.values, smallest.values], dim=1)
