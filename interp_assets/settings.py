@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from interp_assets.domain.explaining import DERIVED, METHODS, ExplainingSettings
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
@@ -144,6 +144,16 @@ class StageSettings(Closed):
         _refuse_unknown("scorer", self.scores, [scorer.NAME for scorer in SCORERS])
         for scorer, methods in self.scores.items():
             _refuse_unknown(f"explanation method of {scorer} among `explanations`", () if methods == "all" else methods, self.explanations)
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_choose_by(self) -> "StageSettings":
+        if self.examples.n_validation == 0:
+            for chooser in (explainer.NAME for explainer in EXPLAINERS if explainer.CHOOSES and explainer.NAME in self.explanations):
+                raise ValueError(
+                    f"{chooser} chooses by validation windows and examples.n_validation is 0: set it, to 30 say, or leave {chooser} out of "
+                    "explanations"
+                )
         return self
 
     def scored(self, scorer: Scorer) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from interp_assets.domain.explaining import EXPLAINERS
 from interp_assets.domain.scoring import detection, fuzzing
 from interp_assets.settings import LanguageModelSettings, PlatformSettings, StageSettings, UserError, fingerprint, merged
 
@@ -38,6 +39,33 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
 def test_a_wrong_key_or_value_is_named(overrides: dict, named: str) -> None:
     with pytest.raises(UserError, match=named.replace(".", r"\.")):
         PlatformSettings().stage_settings(overrides)
+
+
+def test_choosing_among_explanations_needs_validation_windows() -> None:
+    with pytest.raises(UserError, match=r"candidates chooses by validation windows and examples\.n_validation is 0: set it, to 30 say, or"):
+        PlatformSettings().stage_settings({"explanations": ["max_act", "candidates"]})
+    stages = PlatformSettings().stage_settings({"explanations": ["candidates"], "examples": {"n_validation": 30}})
+    assert stages.explanations == ("candidates",)
+    assert PlatformSettings().stage_settings({"explanations": ["max_act"]}).examples.n_validation == 0
+
+
+def test_explanations_made_of_others_need_those() -> None:
+    with pytest.raises(UserError, match="ensemble_concat is made out of vocab_proj: add it to explanations"):
+        PlatformSettings().stage_settings({"explanations": ["max_act", "ensemble_concat"]})
+    assert PlatformSettings().stage_settings({"explanations": ["constant"]}).explanations == ("constant",)
+
+
+def test_every_explainer_has_its_block() -> None:
+    explaining = StageSettings().explaining
+    assert {explainer.NAME: explaining.of(explainer).max_reply_tokens for explainer in EXPLAINERS}["max_act_cot"] == 400
+    assert (explaining.contrastive.n_shown, explaining.contrastive.n_contrast, explaining.single_token.min_share) == (15, 5, 0.9)
+    assert (explaining.vocab_proj.n_tokens, explaining.candidates.n_candidates, explaining.candidates.temperature) == (50, 5, 0.7)
+
+
+@pytest.mark.parametrize(("key", "value"), [("n_candidates", 0), ("shown_share", 0.0), ("shown_share", 1.5)])
+def test_candidates_are_at_least_one_and_see_something(key: str, value: float) -> None:
+    with pytest.raises(UserError, match=key):
+        PlatformSettings().stage_settings({"explaining": {"candidates": {key: value}}})
 
 
 def test_scores_are_laid_over_the_default() -> None:

@@ -15,6 +15,9 @@ _BARE = re.compile(rf"^{_EDGE}{_WORD}(?:[,;\s]+{_WORD})*{_EDGE}[,;]?\s*$", re.I)
 _DIGIT_RUN = re.compile(rf"^{_EDGE}([01]{{2,}}){_EDGE}$")
 # Every repetition before the word is bounded: an unbounded one makes the search quadratic in replies of nothing but asterisks.
 _TAG = re.compile(r"\[\s{0,3}explanation\s{0,3}\][*_` ]{0,8}:?|^[*_#` \t]{0,8}explanation[*_` ]{0,8}:", re.I | re.M)
+_QUOTES = ('""', "''", "``", "“”", "‘’", "«»")
+# At the head of a line only: an explanation may well be about these tags.
+_THOUGHT = re.compile(r"^[ \t]{0,8}<(/?)think(?:ing)?>", re.I | re.M)
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,28 @@ class ParseFailure:
     reason: str
 
 
+def without_reasoning(text: str) -> str:
+    """What stands after the reasoning of a model that writes it between <think> and </think>; nothing where it came to no end.
+
+    The first tag may be missing, as some chat templates write it for the model.
+    """
+    tags = list(_THOUGHT.finditer(text))
+    if not tags:
+        return text
+    return text[tags[-1].end() :] if tags[-1].group(1) else ""
+
+
 def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
     """The first n answers (0 or 1) of the reply, fewer if it gives fewer.
 
     Read, in this order: the last bracketed list of n answers, or else the last of any number (one left open at the end counts),
     numbered lines "1: 0", the last line of bare answers "1, 0, 1", a run of digits "101". Yes, no, true and false count as 1 and
     0. Answers beyond the n-th are dropped: items are asked in order, so the first n stay aligned. Anything else in the list fails
-    it as "not_binary".
+    it as "not_binary". Reasoning is passed over.
     """
     if not text.strip():
         return ParseFailure("empty")
+    text = without_reasoning(text)
     lists = [match.group(1) for match in _BRACKETED.finditer(text)]
     unclosed = _UNCLOSED.search(text.rstrip())
     if unclosed:
@@ -61,18 +76,28 @@ def parse_tagged_explanation(text: str) -> str | ParseFailure:
     """The text after the last explanation tag, on one line, without quotes and Markdown around it.
 
     Taken up to the end of the line, or the next line that says something when the tag stands alone. "Explanation:" at the head of
-    a line counts as the tag. Fails as "empty", "no_tag" or "no_text".
+    a line counts as the tag where there is none in brackets. Reasoning is passed over. Fails as "empty", "no_tag" or "no_text".
     """
     if not text.strip():
         return ParseFailure("empty")
+    text = without_reasoning(text)
     tags = list(_TAG.finditer(text))
     if not tags:
         return ParseFailure("no_tag")
-    for line in text[tags[-1].end() :].splitlines():
-        cleaned = " ".join(line.split()).strip("*_`\"'“”: ")
+    asked_for = [tag for tag in tags if tag.group().startswith("[")]
+    for line in text[(asked_for or tags)[-1].end() :].splitlines():
+        cleaned = _unwrapped(" ".join(line.split()))
         if any(c.isalnum() for c in cleaned):
             return cleaned
     return ParseFailure("no_text")
+
+
+def _unwrapped(text: str) -> str:
+    """The text without Markdown and colons around it, and without quotes that stand around the whole of it."""
+    text = text.strip("*_: ")
+    while len(text) > 1 and (ends := text[0] + text[-1]) in _QUOTES and not set(ends) & set(text[1:-1]):
+        text = text[1:-1].strip("*_: ")
+    return text
 
 
 def _read_list(content: str) -> tuple[int, ...] | None:

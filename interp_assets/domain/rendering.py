@@ -52,6 +52,11 @@ def activation_list(tokens: Sequence[str], activations: Sequence[float], marked:
     return ", ".join(f'("{token.strip() or visible(token)}", {level})' for token, level, on in shown if on)
 
 
+def quoted(text: str) -> str:
+    """The text between quotation marks, on one line and without outer whitespace, unless it is nothing else."""
+    return f'"{visible(text.strip() or text)}"'
+
+
 def visible(text: str) -> str:
     """The text on one line: line breaks as ↵, tabs as ⇥, other control characters as U+FFFD."""
     text = text.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")

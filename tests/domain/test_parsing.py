@@ -47,6 +47,9 @@ REPLIES = [
     ("The description fits all of them.", 3, ParseFailure("no_list")),
     ("I cannot answer 1 or 0 to that.", 3, ParseFailure("no_list")),
     ("1: 1\n3: 0", 3, ParseFailure("bad_numbering")),
+    ("<think>\n[1, 1, 1] perhaps.\n</think>\n\n[1, 0, 1]", 3, (1, 0, 1)),
+    ("[0, 0, 0] at first.\n</think>\n[1, 0]", 3, (1, 0)),
+    ("<think>\nText 1 fits, so [1, 0, 1]", 3, ParseFailure("no_list")),
     ("Text 1: the ferry leaves on Tuesday", 3, ParseFailure("no_list")),
 ]
 
@@ -65,9 +68,22 @@ EXPLANATIONS = [
     ("[EXPLANATION] names of days", "names of days"),
     ("[EXPLANATION]:\n\nnames of days", "names of days"),
     ('[EXPLANATION]: "names of days"', "names of days"),
+    ('[EXPLANATION]: past participles before "by"', 'past participles before "by"'),
+    ('[EXPLANATION]: "by" and "of"', '"by" and "of"'),
+    ("[EXPLANATION]: calls of `print`", "calls of `print`"),
+    ("[EXPLANATION]: **“names of days”**", "names of days"),
+    ("[EXPLANATION]: `'names of days'`", "names of days"),
     ("Explanation: names of days", "names of days"),
     ("**Explanation:** names of days", "names of days"),
     ("[EXPLANATION]:  names   of\tdays", "names of days"),
+    ("[EXPLANATION]: names of days\nExplanation: the marks are on days", "names of days"),
+    ("Step 1: days\nExplanation: a guess\nStep 2: more\n[EXPLANATION]: names of days", "names of days"),
+    ("<think>\n[EXPLANATION]: a draft\n</think>\n\n[EXPLANATION]: names of days", "names of days"),
+    ("Days, I think.\n</think>\n[EXPLANATION]: names of days", "names of days"),
+    ("<thinking>\na\n</thinking>\n<think>\nb\n</think>\n[EXPLANATION]: names of days", "names of days"),
+    ("[EXPLANATION]: the <think> and </think> tags", "the <think> and </think> tags"),
+    ("<think>\n[EXPLANATION]: a draft", ParseFailure("no_tag")),
+    ("<think>\n[EXPLANATION]: a draft\n</think>\nNames of days.", ParseFailure("no_tag")),
     ("names of days", ParseFailure("no_tag")),
     ("My explanation is short", ParseFailure("no_tag")),
     ("", ParseFailure("empty")),
@@ -104,6 +120,14 @@ def test_what_was_asked_for_is_read_back(answers: list[int]) -> None:
 
 
 def test_a_long_reply_is_read_in_linear_time() -> None:
-    for reply in ("1, " * 20_000 + "x", "[" * 50_000, "1 " * 50_000, "*" * 50_000, " \n" * 30_000 + "x"):
+    for reply in (
+        "1, " * 20_000 + "x",
+        "[" * 50_000,
+        "1 " * 50_000,
+        "*" * 50_000,
+        " \n" * 30_000 + "x",
+        "\n<think>" * 20_000,
+        "[EXPLANATION]: " + "\"'" * 30_000,
+    ):
         parse_binary_list(reply, 5)
         parse_tagged_explanation(reply)

@@ -76,3 +76,9 @@ def test_html_background_deepens_with_the_activation() -> None:
     assert html_highlight(["a", "<b>"], [0.0, 5.0], 10.0) == (
         'a<span style="background:rgba(255,140,0,0.53)" title="5">&lt;b&gt;</span>'  # 0.15 + 0.75 / 2 = 0.525
     )
+
+
+def test_quoted_text_keeps_whitespace_only_where_there_is_nothing_else() -> None:
+    assert [rendering.quoted(text) for text in (" dog", "a b ", "}\n}", "\n", " ", '"', "")] == [
+        '"dog"', '"a b"', '"}↵}"', '"↵"', '" "', '"""', '""',
+    ]  # fmt: skip

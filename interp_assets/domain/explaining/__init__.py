@@ -1,16 +1,33 @@
-"""The explainers: one file each. A new one is a file, a name in one of the tuples and, where it has settings, a line in `ExplainingSettings`.
+"""The explainers: one file each. A new one is a file, a name in one of the tuples and, where it has settings, its `ExplainingSettings`.
 
 EXPLAINERS ask a language model about each feature on its own. DERIVED make explanations out of those of other methods, or out of
 nothing. IMPORTED are read from files that people or other tools wrote.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from interp_assets.domain.explaining import max_act, shuffled
+from interp_assets.domain.explaining import (
+    candidates,
+    constant,
+    contrastive,
+    ensemble_concat,
+    ensemble_raw,
+    max_act,
+    max_act_cot,
+    shuffled,
+    single_token,
+    vocab_proj,
+)
+from interp_assets.domain.explaining.candidates import CandidatesSettings
+from interp_assets.domain.explaining.contrastive import ContrastiveSettings
+from interp_assets.domain.explaining.ensemble_raw import EnsembleRawSettings
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material
 from interp_assets.domain.explaining.max_act import MaxActSettings
+from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
+from interp_assets.domain.explaining.single_token import SingleTokenSettings
+from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
 from interp_assets.domain.prompts import Comparison, Prompt
 from interp_assets.domain.trials import Explanation, ExplanationOutcome
 
@@ -65,15 +82,21 @@ class Derived(Protocol):
 class ExplainingSettings:
     """A block for each explainer that has settings, named after it."""
 
-    max_act: MaxActSettings = MaxActSettings()
+    max_act: MaxActSettings = field(default_factory=MaxActSettings)
+    max_act_cot: MaxActCotSettings = field(default_factory=MaxActCotSettings)
+    contrastive: ContrastiveSettings = field(default_factory=ContrastiveSettings)
+    single_token: SingleTokenSettings = field(default_factory=SingleTokenSettings)
+    vocab_proj: VocabProjSettings = field(default_factory=VocabProjSettings)
+    ensemble_raw: EnsembleRawSettings = field(default_factory=EnsembleRawSettings)
+    candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
 
     def of(self, explainer: Explainer) -> Any:
         """The explainer's own block."""
         return getattr(self, explainer.NAME)
 
 
-EXPLAINERS: tuple[Explainer, ...] = (max_act,)
-DERIVED: tuple[Derived, ...] = (shuffled,)
+EXPLAINERS: tuple[Explainer, ...] = (max_act, max_act_cot, contrastive, single_token, vocab_proj, ensemble_raw, candidates)
+DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant)
 IMPORTED: tuple[str, ...] = ("human", "imported")
 METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED)
 

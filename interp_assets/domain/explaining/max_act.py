@@ -4,34 +4,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.parsing import EXPLANATION_TAG
-from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.prompts import Prompt
 from interp_assets.domain.rendering import activation_list, mark_tokens, marked_positions, token_strings
 from interp_assets.domain.sampling import Example
 from interp_assets.domain.trials import Explanation, ExplanationOutcome
 
 NAME: str = "max_act"
-VERSION: str = "max_act/1"
-
-
+VERSION: str = "max_act/2"
 READS: frozenset[Evidence] = frozenset({"examples"})
 CHOOSES: bool = False
 
 
 @dataclass(frozen=True)
-class MaxActSettings:
+class MaxActSettings(TaggedSettings):
     """What the explainer is shown and may answer.
 
     Up to `n_shown` examples, strongest first as given; tokens at or above `threshold` of the example's maximum are marked;
-    `with_activations` adds their strengths 0–10; `few_shot` worked examples (0 to 3) go before.
+    `with_activations` adds their strengths 0–10.
     """
 
     n_shown: int = 40
-    few_shot: int = 2
     with_activations: bool = False
     threshold: float = 0.3
-    max_reply_tokens: int = 100
-    temperature: float = 0.0
 
 
 _INSTRUCTIONS = (
@@ -39,9 +35,9 @@ _INSTRUCTIONS = (
     "<< and >>.{strengths} Say what these tokens, or the places where they occur, have in common: be specific, and cover all "
     "of the texts. Reply with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts."
 )
-_STRENGTHS = " Under each text is how strongly each token did so, from 1 to 10."
+STRENGTHS = " Under each text is how strongly each token did so, from 1 to 10."
 
-_WORKED: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
+WORKED: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
     (
         (
             ("the ferry leaves on <<Tuesday>> at noon", '("Tuesday", 9)'),
@@ -70,28 +66,20 @@ _WORKED: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
 
 def plan(material: Material, settings: MaxActSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature, or "no_examples" when it has none."""
-    if not material.shown:
-        return "no_examples"
-    strengths = _STRENGTHS if settings.with_activations else ""
-    head: list[Turn] = [("system", _INSTRUCTIONS.format(strengths=strengths, tag=EXPLANATION_TAG))]
-    for texts, explanation in _WORKED[: settings.few_shot]:
-        head.append(("user", numbered_texts(texts, settings.with_activations)))
-        head.append(("assistant", f"{EXPLANATION_TAG} {explanation}"))
-    texts = marked_texts(material.shown[: settings.n_shown], material, settings.threshold)
-    return (
-        Prompt(
-            messages=(*head, ("user", numbered_texts(texts, settings.with_activations))),
-            shared_messages=len(head),
-            max_reply_tokens=settings.max_reply_tokens,
-            temperature=settings.temperature,
-            line_prefix=EXPLANATION_TAG,
-        ),
-    )
+    return (prompt(material, material.shown[: settings.n_shown], settings),) if material.shown else "no_examples"
 
 
 def grade(material: Material, replies: Sequence[ExplainerReply], settings: MaxActSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
     return read_explanation(NAME, VERSION, material, replies)
+
+
+def prompt(material: Material, examples: Sequence[Example], settings: MaxActSettings) -> Prompt:
+    """The question about some of a feature's shown examples."""
+    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    worked = [WorkedExample(numbered_texts(texts, settings.with_activations), tagged(explanation)) for texts, explanation in WORKED]
+    question = numbered_texts(marked_texts(examples, material, settings.threshold), settings.with_activations)
+    return tagged_prompt(instructions, worked, question, settings)
 
 
 def marked_texts(examples: Sequence[Example], material: Material, threshold: float) -> list[tuple[str, str]]:
@@ -105,10 +93,10 @@ def marked_texts(examples: Sequence[Example], material: Material, threshold: flo
     return rendered
 
 
-def numbered_texts(texts: Sequence[tuple[str, str]], with_activations: bool) -> str:
-    """The texts, numbered from 1, each with its strengths below if wanted."""
+def numbered_texts(texts: Sequence[tuple[str, str]], with_activations: bool, first: int = 1) -> str:
+    """The texts, numbered from `first`, each with its strengths below if wanted."""
     lines = []
-    for number, (text, strengths) in enumerate(texts, start=1):
+    for number, (text, strengths) in enumerate(texts, start=first):
         lines.append(f"Text {number}: {text}")
         if with_activations:
             lines.append(f"Strengths: {strengths}")

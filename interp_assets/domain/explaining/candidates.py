@@ -1,0 +1,125 @@
+"""The candidates explainer: several explanations from different examples, of which the one that best tells validation windows apart stays.
+
+Every candidate is asked for as max_act does, at a temperature above 0, from a random part of the shown examples. The sentence encoder
+compares each with windows that neither explainers nor scorers see, as the embedding scorer does, and the best AUROC wins. Without
+validation windows the choice would be made on what the scorers score.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interp_assets.domain.explaining import max_act
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.max_act import MaxActSettings
+from interp_assets.domain.prompts import Comparison, Prompt
+from interp_assets.domain.rendering import plain_text, token_strings
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.similarity import query
+from interp_assets.domain.statistics import probability_metrics
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "candidates"
+VERSION: str = "candidates/1"
+READS: frozenset[Evidence] = frozenset({"examples"})
+CHOOSES: bool = True
+
+
+@dataclass(frozen=True)
+class CandidatesSettings(MaxActSettings):
+    """The settings of max_act, at a temperature; `n_candidates` explanations, each from `shown_share` of the examples."""
+
+    temperature: float = 0.7
+    n_candidates: int = 5
+    shown_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.n_candidates < 1:
+            raise ValueError(f"n_candidates counts explanations and must be 1 or more, got {self.n_candidates}")
+        if not 0 < self.shown_share <= 1:
+            raise ValueError(f"shown_share is a share of the examples and must be above 0 and at most 1, got {self.shown_share}")
+
+
+def plan(material: Material, settings: CandidatesSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """A prompt for each candidate; "no_examples" without any, "no_validation" unless there are validation windows of both kinds.
+
+    The examples of a candidate, at least one, are drawn without replacement and keep their order. Each prompt has a seed of its own, so
+    that two that happen to show the same examples still differ.
+    """
+    if not material.shown:
+        return "no_examples"
+    if len({example.kind for example in material.validation}) < 2:
+        return "no_validation"
+    shown = material.shown[: settings.n_shown]
+    n = min(len(shown), max(1, round(settings.shown_share * len(shown))))
+    rng = generator(run_seed, material.feature, NAME)
+    first_seed = int(rng.integers(2**31 - settings.n_candidates))
+    prompts = []
+    for number in range(settings.n_candidates):
+        drawn = np.sort(rng.choice(len(shown), size=n, replace=False)).tolist()
+        prompts.append(replace(max_act.prompt(material, [shown[i] for i in drawn], settings), seed=first_seed + number))
+    return tuple(prompts)
+
+
+def compare(material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Comparison | None:
+    """The distinct explanations against the validation windows; None where there are not two of them."""
+    texts = _distinct(_read(material, replies))
+    if len(texts) < 2:
+        return None
+    windows = (plain_text(token_strings(example.token_ids, material.token_texts)) for example in material.validation)
+    return Comparison(tuple(query(text) for text in texts), tuple(windows))
+
+
+def choose(
+    material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings, cosines: Sequence[Sequence[float]]
+) -> Explanation:
+    """The candidate with the best AUROC of its cosines, activating windows against silent ones; of equals the first."""
+    read = _read(material, replies)
+    truth = np.array([example.kind == "activating" for example in material.validation], dtype=bool)
+    rng = np.random.default_rng(0)  # not drawn from: no interval is asked for
+    aurocs: dict[str, float] = {}
+    for text, row in zip(_distinct(read), cosines, strict=True):
+        value = probability_metrics(truth, np.array(row, dtype=np.float64), 0, rng)["auroc"].value
+        assert value is not None, "validation windows of both kinds"
+        aurocs[text] = value
+    return _kept(material, read, max(aurocs, key=aurocs.__getitem__), aurocs)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Explanation:
+    """What is kept without a choice: the only explanation among the replies or, without any, the outcome of the first reply."""
+    read = _read(material, replies)
+    texts = _distinct(read)
+    assert len(texts) < 2, "there is a choice to be made"
+    return _kept(material, read, texts[0] if texts else None, {})
+
+
+def _read(material: Material, replies: Sequence[ExplainerReply]) -> list[Explanation]:
+    """Each reply on its own."""
+    return [read_explanation(NAME, VERSION, material, [reply]) for reply in replies]
+
+
+def _distinct(read: Sequence[Explanation]) -> list[str]:
+    """The texts that were read, each once, in order."""
+    return list(dict.fromkeys(candidate.text for candidate in read if candidate.text is not None))
+
+
+def _kept(material: Material, read: Sequence[Explanation], text: str | None, aurocs: dict[str, float]) -> Explanation:
+    """The explanation, with JSON of all candidates as its reply.
+
+    {"chosen": number of the candidate kept, counted from 0, or null, "candidates": [{"outcome", "explanation" or null, "auroc" or null,
+    "reply"}]} with candidates in the order asked.
+    """
+    candidates = [
+        {
+            "outcome": candidate.outcome,
+            "explanation": candidate.text,
+            "auroc": None if candidate.text is None or candidate.text not in aurocs else round(aurocs[candidate.text], 6),
+            "reply": candidate.raw_reply,
+        }
+        for candidate in read
+    ]
+    chosen = None if text is None else [candidate.text for candidate in read].index(text)
+    raw = json.dumps({"chosen": chosen, "candidates": candidates}, ensure_ascii=False)
+    return Explanation(material.feature, NAME, text, read[0].outcome if text is None else "ok", raw, VERSION)

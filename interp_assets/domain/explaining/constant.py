@@ -1,0 +1,16 @@
+"""The constant baseline: one vague sentence for every feature. A scorer that means anything puts it at its floor."""
+
+from collections.abc import Mapping, Sequence
+
+from interp_assets.domain.trials import Explanation
+
+NAME: str = "constant"
+VERSION: str = "constant/1"
+SOURCES: tuple[str, ...] = ()
+
+TEXT = "words and phrases in ordinary text"
+
+
+def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
+    """The same text for each feature, whether or not it fires."""
+    return tuple(Explanation(feature, NAME, TEXT, "ok", "", VERSION) for feature in features)

@@ -1,0 +1,85 @@
+"""The contrastive explainer: marked activating examples beside silent ones, and what sets the first apart.
+
+Silent windows that look alike (the examples stage shows the hardest kind it was asked for) rule out descriptions that are too broad.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
+from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.rendering import plain_text, token_strings
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "contrastive"
+VERSION: str = "contrastive/1"
+READS: frozenset[Evidence] = frozenset({"examples"})
+CHOOSES: bool = False
+
+
+@dataclass(frozen=True)
+class ContrastiveSettings(MaxActSettings):
+    """The settings of max_act with fewer examples, and up to `n_contrast` silent ones.
+
+    The `n_shown` are taken at even steps from all that are shown, strongest to weakest, so that they keep the spread that was sampled.
+    """
+
+    n_shown: int = 15
+    n_contrast: int = 5
+
+
+_ON, _SILENT = "Switched on by:", "Not switched on by:"
+_INSTRUCTIONS = (
+    "You study one neuron of a language model. You get texts that switched it on, with the tokens that did so between << and >>, and "
+    "texts that did not.{strengths} Say what the marked tokens, or the places where they occur, have in common that the other texts lack: "
+    "be specific. Reply with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts."
+)
+
+_CONTRAST: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("we talked about it last May", "closed all winter, from October on"), "names of days of the week, but not of months or seasons"),
+    (
+        ("she had written to her uncle", "students replaced the pump last year", "a house by the river"),
+        'past participles followed by "by", in passive phrases',
+    ),
+    (
+        ("the river (then frozen) was crossed on foot", "total = (a + b) / 2"),
+        "opening parentheses after the name of a function in code",
+    ),
+)
+"""Silent texts, and the explanation that they narrow, for each of max_act's worked examples."""
+
+
+def plan(material: Material, settings: ContrastiveSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature; "no_examples" when it has none, "no_contrast" when it has no silent ones."""
+    if not material.shown:
+        return "no_examples"
+    silent = tuple(
+        plain_text(token_strings(example.token_ids, material.token_texts)) for example in material.contrast[: settings.n_contrast]
+    )
+    if not silent:
+        return "no_contrast"
+    places = np.linspace(0, len(material.shown) - 1, min(settings.n_shown, len(material.shown))).round().astype(int)
+    texts = marked_texts([material.shown[i] for i in places.tolist()], material, settings.threshold)
+    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    worked = [
+        WorkedExample(_question(on, off, settings), tagged(explanation))
+        for (on, _), (off, explanation) in zip(WORKED, _CONTRAST, strict=True)
+    ]
+    return (tagged_prompt(instructions, worked, _question(texts, silent, settings), settings),)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: ContrastiveSettings) -> Explanation:
+    """The explanation in the reply, or why there is none."""
+    return read_explanation(NAME, VERSION, material, replies)
+
+
+def _question(texts: Sequence[tuple[str, str]], silent: Sequence[str], settings: ContrastiveSettings) -> str:
+    """Both kinds of texts under their labels, numbered through."""
+    on = numbered_texts(texts, settings.with_activations)
+    off = numbered_texts([(text, "") for text in silent], False, first=len(texts) + 1)
+    return "\n".join([_ON, on, _SILENT, off])

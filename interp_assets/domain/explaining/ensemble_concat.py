@@ -1,0 +1,22 @@
+"""The ensemble_concat explainer: the finished explanations of several methods, joined (arXiv 2501.08319). No model is asked."""
+
+from collections.abc import Mapping, Sequence
+
+from interp_assets.domain.trials import Explanation
+
+NAME: str = "ensemble_concat"
+VERSION: str = "ensemble_concat/1"
+SOURCES: tuple[str, ...] = ("max_act", "vocab_proj")
+
+
+def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
+    """For each feature the texts that its methods have, in the order of SOURCES, between semicolons; equal ones once.
+
+    One text stands alone; without any the feature ends as "no_parts".
+    """
+    return tuple(_joined(feature, [sources[method][feature].text for method in SOURCES]) for feature in features)
+
+
+def _joined(feature: int, texts: Sequence[str | None]) -> Explanation:
+    joined = "; ".join(dict.fromkeys(text for text in texts if text is not None))
+    return Explanation(feature, NAME, joined or None, "ok" if joined else "no_parts", "", VERSION)

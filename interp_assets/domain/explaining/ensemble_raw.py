@@ -1,0 +1,110 @@
+"""The ensemble_raw explainer: what max_act sees and what vocab_proj sees in one prompt, labelled by side (arXiv 2501.08319).
+
+Texts show what switches a feature on (the input side), tokens what it then does (the output side); the paper asks for both in one
+description, after three worked examples. A question is made of SIDES: a further one is a function there and a part of each worked example.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
+from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.explaining.vocab_proj import listed, token_lists
+from interp_assets.domain.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "ensemble_raw"
+VERSION: str = "ensemble_raw/1"
+READS: frozenset[Evidence] = frozenset({"examples", "vocabulary_projections"})
+CHOOSES: bool = False
+
+
+@dataclass(frozen=True)
+class EnsembleRawSettings(MaxActSettings):
+    """The settings of max_act for the input side, `n_tokens` of each list for the output side; three worked examples, as in the paper."""
+
+    few_shot: int = 3
+    n_tokens: int = 50
+
+
+@dataclass(frozen=True)
+class Side:
+    """One kind of evidence in the question: a label, and the lines under it."""
+
+    label: str
+    lines: str
+
+
+_INPUT, _OUTPUT = "Input side:", "Output side:"
+_INSTRUCTIONS = (
+    "You study one neuron of a language model. The input side shows texts that switched it on, with the tokens that did so between << and "
+    ">>.{strengths} The output side shows the tokens that it makes more and less likely, strongest first; some are noise: pieces of words, "
+    "symbols, other languages. Say what switches the neuron on and, where it makes sense, what it makes the model say: be specific. Reply "
+    "with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts or the lists."
+)
+
+_WORKED_OUTPUT: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (
+        ("morning", "evening", "afternoon", "Morning", "noon", "ivor"),
+        ("ozo", "§", "ablish", "century", "xFF"),
+        "names of days of the week, before times of the day such as morning",
+    ),
+    (
+        ("by", " By", "durch", "zzo", "thereby", "from"),
+        ("}}^", "arium", "nt", "yourself"),
+        'past participles in passive phrases, before the word "by"',
+    ),
+    (
+        (")", "):", "self", "args", "len", "îl"),
+        ("whereas", "Sunday", "esy", "although"),
+        "opening parentheses of function calls in code, before arguments",
+    ),
+)
+"""Tokens made more and less likely, and the explanation with both sides, for each of max_act's worked examples."""
+
+
+def input_side(material: Material, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
+    """The marked examples of max_act, or "no_examples"."""
+    texts = marked_texts(material.shown[: settings.n_shown], material, settings.threshold)
+    return Side(_INPUT, numbered_texts(texts, settings.with_activations)) if texts else "no_examples"
+
+
+def output_side(material: Material, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
+    """The tokens of vocab_proj, or "no_projection"."""
+    lists = token_lists(material, settings.n_tokens)
+    return Side(_OUTPUT, listed(*lists)) if any(lists) else "no_projection"
+
+
+SIDES: tuple[Callable[[Material, EnsembleRawSettings], Side | ExplanationOutcome], ...] = (input_side, output_side)
+
+
+def plan(material: Material, settings: EnsembleRawSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature, or the outcome of the first side that has nothing to show."""
+    sides: list[Side] = []
+    for side_of in SIDES:
+        side = side_of(material, settings)
+        if not isinstance(side, Side):
+            return side
+        sides.append(side)
+    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    return (tagged_prompt(instructions, _worked(settings), _question(sides), settings),)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: EnsembleRawSettings) -> Explanation:
+    """The explanation in the reply, or why there is none."""
+    return read_explanation(NAME, VERSION, material, replies)
+
+
+def _worked(settings: EnsembleRawSettings) -> list[WorkedExample]:
+    worked = []
+    for (texts, _), (more, less, explanation) in zip(WORKED, _WORKED_OUTPUT, strict=True):
+        sides = (Side(_INPUT, numbered_texts(texts, settings.with_activations)), Side(_OUTPUT, listed(more, less)))
+        worked.append(WorkedExample(_question(sides), tagged(explanation)))
+    return worked
+
+
+def _question(sides: Sequence[Side]) -> str:
+    """The sides, each under its label."""
+    return "\n".join(line for side in sides for line in (side.label, side.lines))

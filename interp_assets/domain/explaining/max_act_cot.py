@@ -1,0 +1,84 @@
+"""The max_act_cot explainer: as max_act, with three steps of reasoning before the tagged line (arXiv 2410.13928).
+
+The reply is free text, and its last tag counts: what a model tries out while it reasons is not its explanation. The worked examples
+reason too, as in the paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
+from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "max_act_cot"
+VERSION: str = "max_act_cot/1"
+READS: frozenset[Evidence] = frozenset({"examples"})
+CHOOSES: bool = False
+
+
+@dataclass(frozen=True)
+class MaxActCotSettings(MaxActSettings):
+    """The settings of max_act, with room for the reasoning."""
+
+    max_reply_tokens: int = 400
+
+
+_INSTRUCTIONS = (
+    "You study one neuron of a language model. You get short texts in which the tokens that switched the neuron on stand between "
+    "<< and >>.{strengths} Find out what these tokens, or the places where they occur, have in common. Reply in four lines. Step 1: what "
+    "the marked tokens are. Step 2: what stands before and after them. Step 3: what all of the texts share. The last line begins with "
+    "{tag} and holds one short phrase that is specific and covers all of the texts. Do not repeat the texts."
+)
+
+_REMINDER = f"Write Step 1, Step 2, Step 3 and the {EXPLANATION_TAG} line."
+
+_STEPS: tuple[tuple[str, str, str], ...] = (
+    (
+        "the marked tokens are Tuesday, Sunday, Monday and Friday.",
+        "on or last comes before most of them, and what comes after differs.",
+        "each is a day of the week, whatever the text is about.",
+    ),
+    (
+        "the marked tokens are replaced, written and designed, all past participles.",
+        "by and the one who did it come after them.",
+        "each is the verb of a passive phrase that names who acted.",
+    ),
+    (
+        "the marked tokens are opening parentheses.",
+        "the name of a function comes before them and its argument after.",
+        "each opens the arguments of a call in code.",
+    ),
+)
+
+
+def plan(material: Material, settings: MaxActCotSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature, or "no_examples" when it has none."""
+    if not material.shown:
+        return "no_examples"
+    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    worked = [
+        WorkedExample(_question(texts, settings), _reasoned(steps, explanation))
+        for (texts, explanation), steps in zip(WORKED, _STEPS, strict=True)
+    ]
+    texts = marked_texts(material.shown[: settings.n_shown], material, settings.threshold)
+    prompt = tagged_prompt(instructions, worked, _question(texts, settings), settings)
+    return (replace(prompt, line_prefix=""),)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: MaxActCotSettings) -> Explanation:
+    """The explanation behind the last tag of the reply, or why there is none; "unparsable" where the reasoning came to no end."""
+    return read_explanation(NAME, VERSION, material, replies)
+
+
+def _question(texts: Sequence[tuple[str, str]], settings: MaxActCotSettings) -> str:
+    """The question of max_act, with the form of the reply said once more: after texts alone a small model goes on with texts."""
+    return f"{numbered_texts(texts, settings.with_activations)}\n{_REMINDER}"
+
+
+def _reasoned(steps: Sequence[str], explanation: str) -> str:
+    """The steps, numbered from 1, and the tagged line."""
+    return "\n".join([*(f"Step {number}: {step}" for number, step in enumerate(steps, start=1)), tagged(explanation)])

@@ -1,0 +1,89 @@
+"""The single_token explainer: only the highlighted strings, for a feature that fires on one token; no contexts.
+
+Asked exactly where one token carries nearly all of the feature's activation mass. There the contexts say nothing but mislead (arXiv
+2410.13928 notes how many such features a dictionary has), and a list of strings is a small fraction of the tokens.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.rendering import display_activations, marked_positions, quoted, token_strings
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "single_token"
+VERSION: str = "single_token/1"
+READS: frozenset[Evidence] = frozenset({"examples", "feature_statistics"})
+CHOOSES: bool = False
+
+
+@dataclass(frozen=True)
+class SingleTokenSettings(TaggedSettings):
+    """When a feature counts as one of a single token, and what is shown of it.
+
+    Its heaviest token must carry at least `min_share` of its activation mass over the whole sample. Strings are the runs of tokens at or
+    above `threshold` of an example's maximum; the `n_strings` most frequent are shown.
+    """
+
+    min_share: float = 0.9
+    threshold: float = 0.3
+    n_strings: int = 20
+
+
+_INSTRUCTIONS = (
+    "You study one neuron of a language model that reacts almost only to one token. You get the strings that switched it on, how often "
+    "they did, and how strongly, from 1 to 10. Say what it reacts to. Reply with a single line that begins with "
+    f"{EXPLANATION_TAG} and holds one short phrase. Do not repeat the list."
+)
+
+_WORKED: tuple[tuple[tuple[tuple[str, int, int], ...], str], ...] = (
+    ((("however", 31, 9), ("However", 6, 7), ("nevertheless", 2, 3)), 'the word "however"'),
+    (((";", 38, 8), ("};", 2, 5)), "semicolons"),
+    ((("ing", 36, 9), ("ings", 3, 4), ("eng", 1, 2)), 'the ending "ing" of words'),
+)
+
+
+def plan(material: Material, settings: SingleTokenSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature; "no_examples" when it has none, "not_single_token" when no token carries enough of its mass."""
+    if not material.shown:
+        return "no_examples"
+    if material.top_token_share is None or material.top_token_share < settings.min_share:
+        return "not_single_token"
+    worked = [WorkedExample(_listed(strings), tagged(explanation)) for strings, explanation in _WORKED]
+    return (tagged_prompt(_INSTRUCTIONS, worked, _listed(_strings(material, settings)), settings),)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: SingleTokenSettings) -> Explanation:
+    """The explanation in the reply, or why there is none."""
+    return read_explanation(NAME, VERSION, material, replies)
+
+
+def _strings(material: Material, settings: SingleTokenSettings) -> list[tuple[str, int, int]]:
+    """(string, how often it is highlighted, its mean strength 1–10 of the largest shown), the most frequent first, then as they come."""
+    peaks: dict[str, list[float]] = defaultdict(list)
+    for text, peak in _highlights(material, settings.threshold):
+        peaks[text.strip() or text].append(peak)
+    largest = max(max(own) for own in peaks.values())
+    counted = [(text, len(own), display_activations([sum(own) / len(own)], largest)[0]) for text, own in peaks.items()]
+    return sorted(counted, key=lambda string: -string[1])[: settings.n_strings]
+
+
+def _highlights(material: Material, threshold: float) -> Iterator[tuple[str, float]]:
+    """(text, largest activation) of each maximal run of marked tokens."""
+    for example in material.shown:
+        marked = marked_positions(example.activations, threshold)
+        tokens = zip(token_strings(example.token_ids, material.token_texts), example.activations, marked, strict=True)
+        for on, run in groupby(tokens, key=lambda token: token[2]):
+            if on:
+                texts, activations, _ = zip(*run, strict=True)
+                yield "".join(texts), max(activations)
+
+
+def _listed(strings: Sequence[tuple[str, int, int]]) -> str:
+    """One line a string."""
+    return "\n".join(f"{quoted(text)}: {n} time{'s' * (n > 1)}, strength {strength}" for text, n, strength in strings)

@@ -1,0 +1,83 @@
+"""The vocab_proj explainer: the tokens that a feature's output direction makes more and less likely (VocabProj, arXiv 2501.08319).
+
+The decoder row goes through the final norm and the unembedding; its 50 largest and 50 smallest logits name tokens, and a language model
+says what they have in common. No text is needed, so that a feature that never fires is explained too. As in the paper, a worked example
+shows that either list may be noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.rendering import quoted
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "vocab_proj"
+VERSION: str = "vocab_proj/1"
+READS: frozenset[Evidence] = frozenset({"vocabulary_projections"})
+CHOOSES: bool = False
+
+
+@dataclass(frozen=True)
+class VocabProjSettings(TaggedSettings):
+    """Up to `n_tokens` of each list, strongest first; three worked examples, as in the paper."""
+
+    few_shot: int = 3
+    n_tokens: int = 50
+
+
+_INSTRUCTIONS = (
+    "You study one neuron of a language model. You get the tokens that it makes more likely and those that it makes less likely, strongest "
+    "first. Some are noise: pieces of words, symbols, other languages, and one of the lists may be nothing else. Say what the tokens that "
+    f"mean something have in common: be specific. Reply with a single line that begins with {EXPLANATION_TAG} and holds one short phrase. "
+    "Do not repeat the lists."
+)
+
+_WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (
+        ("violin", "guitar", "Guitar", "piano", "ynth", "drums", "orchestra", "Klavier", "}}^"),
+        ("ozo", "§", "ablish", "xFF", "iterator", "quot"),
+        "musical instruments",
+    ),
+    (
+        ("although", "though", "Although", "despite", "whereas", "obwohl", "ikk"),
+        ("?>", "arium", "nt", "therefore", "hence", "consequently"),
+        "words of concession, such as although, rather than of consequence",
+    ),
+    (
+        ("îl", "();\\r", "unta", "prow", "Ļ", "esy"),
+        ("cheap", "cheaper", "price", "inexpensive", "Cost", "billig"),
+        "words about low prices, which it makes less likely",
+    ),
+)
+
+
+def plan(material: Material, settings: VocabProjSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature, or "no_projection" when it has none."""
+    lists = token_lists(material, settings.n_tokens)
+    if not any(lists):
+        return "no_projection"
+    worked = [WorkedExample(listed(more, less), tagged(explanation)) for more, less, explanation in _WORKED]
+    return (tagged_prompt(_INSTRUCTIONS, worked, listed(*lists), settings),)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: VocabProjSettings) -> Explanation:
+    """The explanation in the reply, or why there is none."""
+    return read_explanation(NAME, VERSION, material, replies)
+
+
+def token_lists(material: Material, n_tokens: int) -> tuple[list[str], list[str]]:
+    """The first tokens that the feature promotes, and that it suppresses."""
+    return [token for token, _ in material.promoted[:n_tokens]], [token for token, _ in material.suppressed[:n_tokens]]
+
+
+def listed(more: Sequence[str], less: Sequence[str]) -> str:
+    """A line for each list that holds anything; tokens that look the same stand there once, where they are strongest."""
+    lines = []
+    for label, tokens in (("More likely", more), ("Less likely", less)):
+        if tokens:
+            lines.append(f"{label}: {', '.join(dict.fromkeys(quoted(token) for token in tokens))}")
+    return "\n".join(lines)

@@ -1,0 +1,28 @@
+from dataclasses import replace
+
+from explaining_toys import MATERIAL
+
+from interp_assets.domain.explaining import ensemble_raw, max_act, vocab_proj
+from interp_assets.domain.explaining.ensemble_raw import EnsembleRawSettings
+from interp_assets.domain.explaining.max_act import MaxActSettings
+from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
+
+
+def test_prompt(check_golden) -> None:
+    (prompt,) = ensemble_raw.plan(MATERIAL, EnsembleRawSettings(), 0)
+    check_golden("ensemble_raw", prompt)
+
+
+def test_it_shows_what_max_act_and_vocab_proj_show() -> None:
+    settings = EnsembleRawSettings(n_shown=1, with_activations=True, n_tokens=2)
+    (prompt,) = ensemble_raw.plan(MATERIAL, settings, 0)
+    (texts,) = max_act.plan(MATERIAL, MaxActSettings(n_shown=1, with_activations=True), 0)
+    (tokens,) = vocab_proj.plan(MATERIAL, VocabProjSettings(n_tokens=2), 0)
+    assert prompt.messages[-1][1] == f"Input side:\n{texts.messages[-1][1]}\nOutput side:\n{tokens.messages[-1][1]}"
+
+
+def test_what_is_missing_is_named() -> None:
+    silent, mute = replace(MATERIAL, shown=()), replace(MATERIAL, promoted=(), suppressed=())
+    assert ensemble_raw.plan(silent, EnsembleRawSettings(), 0) == "no_examples"
+    assert ensemble_raw.plan(mute, EnsembleRawSettings(), 0) == "no_projection"
+    assert ensemble_raw.plan(replace(mute, shown=()), EnsembleRawSettings(), 0) == "no_examples"
