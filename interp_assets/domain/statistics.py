@@ -5,6 +5,7 @@ fixed.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,47 @@ def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Estimat
     return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
+def mixed_auroc(
+    positives: np.ndarray, negatives: Sequence[tuple[float, np.ndarray]], n_bootstrap: int, rng: np.random.Generator
+) -> Estimate:
+    """Probability that a positive score [n] is above a negative one, ties counting half, where negatives come from groups.
+
+    `negatives` are (weight, scores [n]) of each group, weights summing to 1: Σ weight · AUROC against the group. Equals the AUROC with
+    weight / n as the weight of each of a group's n scores. Undefined without positives, or with an empty group of weight above 0.
+    The bootstrap resamples the positives and each group by itself.
+    """
+    groups = [(weight, np.asarray(scores, dtype=np.float64)) for weight, scores in negatives if weight > 0]
+    assert math.isclose(sum(weight for weight, _ in groups), 1.0), [weight for weight, _ in negatives]
+    positives = np.asarray(positives, dtype=np.float64)
+    if len(positives) == 0 or any(len(scores) == 0 for _, scores in groups):
+        return UNDEFINED
+    value, replicates = 0.0, np.zeros(n_bootstrap)
+    drawn = _drawn_shares(len(positives), n_bootstrap, rng)
+    for weight, scores in groups:
+        won = (positives[:, None] > scores) + 0.5 * (positives[:, None] == scores)
+        value += weight * float(won.mean())
+        replicates += weight * ((drawn @ won) * _drawn_shares(len(scores), n_bootstrap, rng)).sum(axis=1)
+    return estimate(value, replicates)
+
+
+def signed_gini(auroc: Estimate) -> Estimate:
+    """2 · AUROC - 1, from -1 (every positive below every negative) over 0 (chance) to 1; undefined where the AUROC is."""
+    return Estimate(*(None if bound is None else 2 * bound - 1 for bound in (auroc.value, auroc.ci_low, auroc.ci_high)))
+
+
+def mean_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> tuple[Estimate, Estimate]:
+    """(mean of `first` - mean of `second`, whether it is above 0 as 1.0 or 0.0) of two arrays [n] and [m]; undefined when one is empty.
+
+    The bootstrap resamples each array by itself.
+    """
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if len(first) == 0 or len(second) == 0:
+        return UNDEFINED, UNDEFINED
+    value = float(first.mean() - second.mean())
+    replicates = _drawn_shares(len(first), n_bootstrap, rng) @ first - _drawn_shares(len(second), n_bootstrap, rng) @ second
+    return estimate(value, replicates), estimate(float(value > 0), (replicates > 0).astype(np.float64))
+
+
 def pearson(x: np.ndarray, y: np.ndarray) -> float | None:
     """Pearson correlation of two arrays [n]; None for fewer than two points or a constant array."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -154,3 +196,8 @@ def _resampled_counts(level: np.ndarray, n_levels: int, n_bootstrap: int, rng: n
     drawn = level[rng.integers(0, len(level), (n_bootstrap, len(level)))]
     drawn += np.arange(n_bootstrap)[:, None] * n_levels
     return np.bincount(drawn.ravel(), minlength=n_bootstrap * n_levels).reshape(n_bootstrap, n_levels)
+
+
+def _drawn_shares(n: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
+    """How large a share of n draws with replacement each of n items gets, [n_bootstrap, n]."""
+    return rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap) / n

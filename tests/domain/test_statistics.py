@@ -5,7 +5,18 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn import metrics as reference
 
-from interp_assets.domain.statistics import floors, prediction_metrics, probability_metrics, spearman, wilson
+from interp_assets.domain.statistics import (
+    UNDEFINED,
+    Estimate,
+    floors,
+    mean_difference,
+    mixed_auroc,
+    prediction_metrics,
+    probability_metrics,
+    signed_gini,
+    spearman,
+    wilson,
+)
 
 
 def rng() -> np.random.Generator:
@@ -105,3 +116,62 @@ def test_spearman_equals_scipy(points: list[tuple[int, int]]) -> None:
         assert ours is None
     else:
         assert ours == pytest.approx(spearmanr(x, y).statistic)
+
+
+def test_mixed_auroc_by_hand() -> None:
+    """Positives 2, 1. Against 0, 1: wins 2 + 1 and a tie of 4 pairs, 0.875. Against 3: none of 2. With weights ¾ and ¼: 0.65625."""
+    found = mixed_auroc(np.array([2.0, 1.0]), [(0.75, np.array([0.0, 1.0])), (0.25, np.array([3.0]))], 500, rng())
+    assert found.value == pytest.approx(0.75 * 3.5 / 4)
+    assert 0 <= found.ci_low <= found.value <= found.ci_high <= 0.75
+
+
+LEVELS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(LEVELS, LEVELS, LEVELS, st.sampled_from([0.01, 0.3, 0.5, 0.9]))
+def test_mixed_auroc_equals_the_weighted_auroc_of_scikit_learn(positives, first, second, share) -> None:
+    ours = mixed_auroc(np.array(positives), [(1 - share, np.array(first)), (share, np.array(second))], 10, rng())
+    truth = [1] * len(positives) + [0] * (len(first) + len(second))
+    weights = [1.0] * len(positives) + [(1 - share) / len(first)] * len(first) + [share / len(second)] * len(second)
+    assert ours.value == pytest.approx(reference.roc_auc_score(truth, [*positives, *first, *second], sample_weight=weights))
+
+
+def test_mixed_auroc_of_one_group_has_the_interval_of_the_plain_one() -> None:
+    draw = np.random.default_rng(3)
+    positives, negatives = np.round(draw.normal(0.8, 1, 40), 1), np.round(draw.normal(0, 1, 60), 1)
+    mixed = mixed_auroc(positives, [(1.0, negatives), (0.0, np.array([]))], 4000, rng())
+    plain = probability_metrics(np.repeat([True, False], [40, 60]), np.concatenate([positives, negatives]), 4000, rng())["auroc"]
+    assert mixed.value == pytest.approx(plain.value)
+    assert (mixed.ci_low, mixed.ci_high) == (pytest.approx(plain.ci_low, abs=0.01), pytest.approx(plain.ci_high, abs=0.01))
+
+
+def test_mixed_auroc_without_a_side_is_undefined() -> None:
+    some, none = np.array([1.0]), np.array([])
+    assert mixed_auroc(none, [(1.0, some)], 10, rng()) == mixed_auroc(some, [(0.5, some), (0.5, none)], 10, rng()) == UNDEFINED
+
+
+def test_signed_gini_by_hand() -> None:
+    assert signed_gini(Estimate(0.75, 0.5, 1.0)) == Estimate(0.5, 0.0, 1.0)
+    assert signed_gini(Estimate(0.0, None, None)) == Estimate(-1.0, None, None)
+    assert signed_gini(UNDEFINED) == UNDEFINED
+
+
+def test_mean_difference_by_hand() -> None:
+    """Means 4 and 1. Only where all three draws of the first are its 0 (1 of 27) is it not above the constant 1."""
+    difference, larger = mean_difference(np.array([0.0, 5.0, 7.0]), np.array([1.0, 1.0]), 2000, rng())
+    assert (difference.value, larger.value) == (3.0, 1.0)
+    assert difference.ci_low == pytest.approx(-1.0) and difference.ci_high == pytest.approx(6.0)
+    assert (larger.ci_low, larger.ci_high) == (0.0, 1.0)
+    assert mean_difference(np.array([2.0]), np.array([2.0]), 10, rng())[1] == Estimate(0.0, 0.0, 0.0)
+    assert mean_difference(np.array([]), np.array([1.0]), 10, rng()) == (UNDEFINED, UNDEFINED)
+
+
+def test_the_interval_of_a_mean_difference_agrees_with_theory() -> None:
+    """Two samples of 100 with variances 1 and 4: 1.96 · √(1/100 + 4/100) = 0.438 to each side."""
+    draw = np.random.default_rng(1)
+    first, second = draw.normal(1, 1, 100), draw.normal(0, 2, 100)
+    difference, _ = mean_difference(first, second, 4000, rng())
+    half = 1.96 * np.sqrt(first.var() / 100 + second.var() / 100)
+    assert difference.value == pytest.approx(first.mean() - second.mean())
+    assert (difference.ci_high - difference.ci_low) / 2 == pytest.approx(half, rel=0.05)

@@ -1,16 +1,32 @@
 """The scorers: one file each. A new one is a file, a name in SCORERS and a line in `ScoringSettings`.
 
 Every scorer plans trials about a case, is given their answers by the model that it names, grades them item by item, and sums the verdicts
-up. What several share stands in `classifier` (yes or no), `choice` (one of several) and `ranking` (a number for each window).
+up. What several share stands in `classifier` (yes or no), `choice` (one of several), `ranking` (a number for each window), `rating`
+(windows rated 0 to 2) and `generated` (texts that a model writes).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from interp_assets.domain.scoring import detection, fuzzing
+from interp_assets.domain.scoring import (
+    clarity,
+    detection,
+    embedding,
+    example_embedding,
+    fuzzing,
+    input_based,
+    purity,
+    responsiveness,
+)
+from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.detection import DetectionSettings
+from interp_assets.domain.scoring.embedding import EmbeddingSettings
+from interp_assets.domain.scoring.example_embedding import ExampleEmbeddingSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
+from interp_assets.domain.scoring.input_based import InputBasedSettings
+from interp_assets.domain.scoring.purity import PuritySettings
+from interp_assets.domain.scoring.responsiveness import ResponsivenessSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 
@@ -70,12 +86,20 @@ class ScoringSettings:
     sequential: SequentialSettings | None = None
     detection: DetectionSettings = DetectionSettings()
     fuzzing: FuzzingSettings = FuzzingSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    example_embedding: ExampleEmbeddingSettings = ExampleEmbeddingSettings()
+    input_based: InputBasedSettings = InputBasedSettings()
+    clarity: ClaritySettings = ClaritySettings()
+    responsiveness: ResponsivenessSettings = ResponsivenessSettings()
+    purity: PuritySettings = PuritySettings()
 
     def of(self, scorer: Scorer) -> Any:
         """The scorer's own block."""
         return getattr(self, scorer.NAME)
 
 
-SCORERS: tuple[Scorer, ...] = (detection, fuzzing)
+SCORERS: tuple[Scorer, ...] = (
+    detection, fuzzing, embedding, example_embedding, input_based, clarity, responsiveness, purity,
+)  # fmt: skip
 
 __all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]

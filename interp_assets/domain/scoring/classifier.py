@@ -52,11 +52,14 @@ def plan_trials(
     items: Sequence[tuple[TrialItem, str]],
     settings: ClassifierSettings,
     run_seed: int,
+    options: tuple[str, ...] = ("0", "1"),
+    order_of: str | None = None,
 ) -> tuple[Trial, ...]:
     """Trials of at most `per_prompt` items each (the last may be short), positives and negatives mixed at random.
 
     The order depends on the run's seed, the feature and the scorer, not on the explanation: two explanations of a feature are
-    judged on the same groups. No items, or no explanation: no trials.
+    judged on the same groups, and scorers that give one name as `order_of` on those of each other. `options` are the answers
+    an item may have. No items, or no explanation: no trials.
     """
     if case.explanation is None:
         return ()
@@ -64,14 +67,14 @@ def plan_trials(
     for example in worked[: settings.few_shot]:
         head.append(("user", _question(example.explanation, example.texts)))
         head.append(("assistant", str(list(example.answers))))
-    order = generator(run_seed, case.feature, f"{scorer} order").permutation(len(items))
+    order = generator(run_seed, case.feature, f"{order_of or scorer} order").permutation(len(items))
     trials = []
     for number, first in enumerate(range(0, len(items), settings.per_prompt)):
         group = [items[i] for i in order[first : first + settings.per_prompt]]
         prompt = Prompt(
             messages=(*head, ("user", _question(case.explanation, [text for _, text in group]))),
             shared_messages=len(head),
-            choices=Choices(len(group)),
+            choices=Choices(len(group), options),
             max_reply_tokens=4 * len(group) + 8,
         )
         trial_id = f"{scorer}/{case.method}/{case.feature}/{number}"

@@ -1,5 +1,6 @@
-"""What the scorers share that give every window a number: verdicts to AUROC and average precision."""
+"""What the scorers share that give every window a number: numbers to verdicts, verdicts to AUROC and average precision."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,9 +8,22 @@ import numpy as np
 from interp_assets.domain.scoring.classifier import score_row
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics import PROBABILITY_METRICS, UNDEFINED, floors, probability_metrics
-from interp_assets.domain.trials import Case, ScoreOutcome, ScoreRow, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Case, ScoreOutcome, ScoreRow, Verdict, verdict_of
 
 STRATUM_METRIC = "auroc@stratum"
+
+
+def graded(answered: AnsweredTrial, values: Sequence[float] | None) -> tuple[Verdict, ...]:
+    """A verdict an item of a trial with its value, in order; "model_error" where there are no values, or the value is no number."""
+    if answered.error is not None or values is None:
+        return tuple(verdict_of(answered.trial, i, "model_error") for i in range(len(answered.trial.items)))
+    assert len(values) == len(answered.trial.items), (answered.trial.trial_id, len(values))
+    return tuple(
+        verdict_of(answered.trial, i, "answered", value=float(value))
+        if math.isfinite(value)
+        else verdict_of(answered.trial, i, "model_error")
+        for i, value in enumerate(values)
+    )
 
 
 def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:

@@ -1,0 +1,160 @@
+"""The clarity scorer: does the feature tell texts that express the explanation from natural ones? (FADE, arXiv 2502.16994)
+
+A generator writes texts that contain what is described; the subject model is run on them. AUROC is the probability that the feature's
+largest activation is higher on such a text than on a natural one, ties counting half; the score is gini = 2 · AUROC - 1. FADE takes its
+absolute value: here it keeps its sign, so that a feature which is quieter on the texts than elsewhere is below 0. Chance is 0.
+
+Natural texts are the held-out windows. Of these about half are activating, of the corpus a share q (`Case.firing_share`), so each kind
+gets its weight in the corpus: AUROC = (1 - q) · P(text > silent window) + q · P(text > activating window). Where q is unknown, q = 0: the
+silent windows alone are what texts are told from, and the score is a little too high for features that fire often.
+
+A text that is written twice counts once, as in FADE. A feature's largest activation grows with the length of a text: the texts that are
+asked for are about as short as a window. FADE leaves the temperature to the server; here it is 0.7, so that the questions, which differ
+by their seed alone, bring different texts. Seeds depend on the run's seed and the feature, not on the explanation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.sampling import Example
+from interp_assets.domain.scoring import generated
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics import UNDEFINED, Estimate, mixed_auroc, signed_gini
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, Verdict, of_kind
+
+NAME: str = "clarity"
+VERSION: str = "clarity/1"
+MODEL: Model = "generator"
+HEADLINE: str = "gini"
+READS: frozenset[Reads] = frozenset({"explanation"})
+STRATUM_METRIC = "auroc@stratum"
+KIND = "texts"
+
+
+@dataclass(frozen=True)
+class ClaritySettings:
+    """How many texts are written, in questions of up to `per_prompt`, after `few_shot` worked examples (0 to 2)."""
+
+    n_texts: int = 10
+    per_prompt: int = 5
+    few_shot: int = 1
+    temperature: float = 0.7
+    max_reply_tokens: int = 400
+
+
+_INSTRUCTIONS = (
+    "A neuron of a language model reacts to what a description says. Write short texts, each of one or two sentences at most, that "
+    "clearly contain what is described. Vary subject, style and wording from text to text; where code, lists or other languages are "
+    'described, write those. Write nothing about the neuron. Reply only with JSON: an object with the list "texts".'
+)
+
+_WORKED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "names of days of the week",
+        (
+            "The ferry leaves on Tuesday at noon.",
+            "see you friday!!",
+            "Opening hours: Monday to Saturday, 9 to 5.",
+            "It was a Wednesday, and raining, when the letter came.",
+            "Sunday, bloody Sunday",
+        ),
+    ),
+    (
+        "opening parentheses of function calls in code",
+        (
+            "print(total)",
+            "for (let i = 0; i < n; i++) draw(i);",
+            "Call open(path) before you read.",
+            "x = max(len(a), len(b))",
+            "def run(): return start(now())",
+        ),
+    ),
+)
+
+
+def plan(case: Case, settings: ClaritySettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials of at most `per_prompt` texts each; none without an explanation, or where natural texts of a needed kind are missing."""
+    if case.explanation is None or not _comparable(case):
+        return ()
+    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    for explanation, worked in _WORKED[: settings.few_shot]:
+        own = worked[: settings.per_prompt]
+        head += [("user", _question(explanation, len(own))), ("assistant", generated.written({KIND: own}))]
+    rng = generator(run_seed, case.feature, NAME)
+    trials = []
+    for number, first in enumerate(range(0, settings.n_texts, settings.per_prompt)):
+        n = min(settings.per_prompt, settings.n_texts - first)
+        prompt = Prompt(
+            messages=(*head, ("user", _question(case.explanation, n))),
+            shared_messages=len(head),
+            max_reply_tokens=settings.max_reply_tokens,
+            json_schema=generated.schema((KIND,), n),
+            temperature=settings.temperature,
+            seed=int(rng.integers(2**31)),
+        )
+        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
+        trials.append(Trial(trial_id, case.feature, case.method, NAME, prompt, generated.items_of(KIND, True, first, n)))
+    return tuple(trials)
+
+
+def texts(answered: AnsweredTrial) -> tuple[str, ...]:
+    """The texts in a reply, in the order of the items: see `generated.texts`."""
+    return generated.texts(answered)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: ClaritySettings) -> tuple[Verdict, ...]:
+    """One verdict a text, with the text and its activation: see `generated.grade`."""
+    return generated.grade(answered)
+
+
+def summarise(case: Case, verdicts: Sequence[Verdict], settings: ClaritySettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+    """A row for gini and one for AUROC, then the AUROC against the activating windows of each stratum: how high the texts reach.
+
+    Positives are the distinct texts, negatives the windows that they are compared with. Without verdicts the rows end as "one_class"
+    where windows of a needed kind are missing, else as `case.absent`; with no text answered as "no_answers". Intervals resample texts
+    and windows.
+    """
+    answered = [verdict for verdict in verdicts if verdict.value is not None]
+    values = np.array(list({verdict.text: verdict.value for verdict in answered}.values()), dtype=np.float64)
+    unanswered = len(verdicts) - len(answered)
+    incomparable = case.explanation is not None and bool(case.held_out) and not _comparable(case)
+    otherwise: ScoreOutcome = "no_answers" if verdicts else "one_class" if incomparable else case.absent
+    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    groups = [(weight, _largest(examples)) for weight, examples in _natural(case)]
+    auroc = mixed_auroc(values, groups, n_bootstrap, rng) if verdicts else UNDEFINED
+    counts = (len(values), sum(len(group) for weight, group in groups if weight > 0), unanswered)
+
+    def row(metric: str, found: Estimate, floor: float, counts: tuple[int, int, int], stratum: int | None = None) -> ScoreRow:
+        return score_row(NAME, case, metric, found, floor if verdicts else None, counts, otherwise, stratum)
+
+    rows = [row("gini", signed_gini(auroc), 0.0, counts), row("auroc", auroc, 0.5, counts)]
+    activating = of_kind(case.held_out, "activating") if verdicts else ()
+    for stratum in sorted({example.stratum for example in activating if example.stratum is not None}):
+        own = _largest([example for example in activating if example.stratum == stratum])
+        found = mixed_auroc(values, [(1.0, own)], n_bootstrap, rng)
+        rows.append(row(STRATUM_METRIC, found, 0.5, (len(values), len(own), unanswered), stratum))
+    return tuple(rows)
+
+
+def _natural(case: Case) -> list[tuple[float, tuple[Example, ...]]]:
+    """(weight, windows) of the silent and of the activating held-out windows."""
+    q = case.firing_share or 0.0
+    return [(1 - q, of_kind(case.held_out, "non_activating")), (q, of_kind(case.held_out, "activating"))]
+
+
+def _comparable(case: Case) -> bool:
+    """Whether there are windows of every kind that has a weight."""
+    return all(windows for weight, windows in _natural(case) if weight > 0)
+
+
+def _largest(examples: Sequence[Example]) -> np.ndarray:
+    """The feature's largest activation on each window, float64 [n]."""
+    return np.array([max(example.activations, default=0.0) for example in examples], dtype=np.float64)
+
+
+def _question(explanation: str, n: int) -> str:
+    return f"Description: {explanation}\nTexts: {n}"

@@ -1,0 +1,47 @@
+"""The embedding scorer: is the explanation nearer in meaning to windows on which the feature fires? (arXiv 2410.13928)
+
+A sentence encoder embeds every held-out window, and the explanation with a short instruction before it. A window's value is the cosine of
+the two; the score is the AUROC of the values for activating against silent windows. Chance is 0.5. No language model is asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.prompts import Comparison
+from interp_assets.domain.rendering import plain_text, token_strings
+from interp_assets.domain.scoring import ranking
+from interp_assets.domain.similarity import query
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item
+
+NAME: str = "embedding"
+VERSION: str = "embedding/1"
+MODEL: Model = "encoder"
+HEADLINE: str = "auroc"
+READS: frozenset[Reads] = frozenset({"explanation"})
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings:
+    """There is nothing to set: the encoder is a setting of the site."""
+
+
+def plan(case: Case, settings: EmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
+    """One trial over all held-out windows in their order; none without an explanation or without windows."""
+    if case.explanation is None or not case.held_out:
+        return ()
+    texts = tuple(plain_text(token_strings(example.token_ids, case.token_texts)) for example in case.held_out)
+    items = tuple(as_item(example) for example in case.held_out)
+    question = Comparison((query(case.explanation),), texts)
+    return (Trial(f"{NAME}/{case.method}/{case.feature}/0", case.feature, case.method, NAME, question, items),)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: EmbeddingSettings) -> tuple[Verdict, ...]:
+    """One verdict a window with the cosine as its value: see `ranking.graded`."""
+    return tuple(v for one in answered for v in ranking.graded(one, None if one.cosines is None else one.cosines[0]))
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: EmbeddingSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """AUROC, average precision and the AUROC of each stratum of the cosines: see `ranking.summarise`."""
+    return ranking.summarise(NAME, case, verdicts, n_bootstrap, run_seed)

@@ -1,0 +1,79 @@
+"""The example embedding scorer: are windows on which the feature fires like one another in meaning? (arXiv 2507.08473)
+
+It reads no explanation, and so says how much of a feature any explanation of the text's subject could reach. A sentence encoder embeds
+exemplars and queries. A query's value is its mean cosine with the positive exemplars less that with the negative ones; the score is the
+AUROC of the values for activating against silent queries. Chance is 0.5.
+
+No exemplar is a query. Positive exemplars are drawn among the shown windows, of which no held-out one repeats a text. Negative ones are
+drawn among the silent held-out windows, which are no queries then; at most half of these are taken, so that small sets keep some, and as
+many positives as negatives, so that both means are over as many cosines. All draws depend on the run's seed and the feature.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.prompts import Comparison
+from interp_assets.domain.rendering import plain_text, token_strings
+from interp_assets.domain.sampling import Example
+from interp_assets.domain.scoring import ranking
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, of_kind
+
+NAME: str = "example_embedding"
+VERSION: str = "example_embedding/1"
+MODEL: Model = "encoder"
+HEADLINE: str = "auroc"
+READS: frozenset[Reads] = frozenset()
+
+
+@dataclass(frozen=True)
+class ExampleEmbeddingSettings:
+    """Up to `n_exemplars` positive and as many negative windows that every query is compared with."""
+
+    n_exemplars: int = 10
+
+
+def plan(case: Case, settings: ExampleEmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
+    """One trial over the held-out windows that are no exemplars, in their order.
+
+    Its comparison has the queries' texts against the exemplars', positive then negative ones, as many of each. None without an
+    activating held-out window, without a shown one, or with fewer than two silent ones.
+    """
+    shown, silent = of_kind(case.shown, "activating"), of_kind(case.held_out, "non_activating")
+    n = min(settings.n_exemplars, len(shown), len(silent) // 2)
+    if n < 1 or len(silent) == len(case.held_out):
+        return ()
+    rng = generator(run_seed, case.feature, f"{NAME} exemplars")
+    positive, negative = (_drawn(group, n, rng.permutation(len(group)).tolist()) for group in (shown, silent))
+    taken = {example.example_id for example in negative}
+    queries = [example for example in case.held_out if example.example_id not in taken]
+    question = Comparison(_texts(queries, case), _texts([*positive, *negative], case))
+    items = tuple(as_item(example) for example in queries)
+    return (Trial(f"{NAME}/{case.method}/{case.feature}/0", case.feature, case.method, NAME, question, items),)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: ExampleEmbeddingSettings) -> tuple[Verdict, ...]:
+    """One verdict a query with the difference of its mean cosines as value: see `ranking.graded`."""
+    return tuple(v for one in answered for v in ranking.graded(one, None if one.cosines is None else _differences(one.cosines)))
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: ExampleEmbeddingSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """AUROC, average precision and the AUROC of each stratum of the differences: see `ranking.summarise`."""
+    return ranking.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
+
+
+def _differences(cosines: Sequence[Sequence[float]]) -> list[float]:
+    """Mean of the first half less mean of the second half of each row [exemplars]."""
+    half = len(cosines[0]) // 2
+    return [(sum(row[:half]) - sum(row[half:])) / half for row in cosines]
+
+
+def _drawn(group: Sequence[Example], n: int, order: Sequence[int]) -> list[Example]:
+    """The first n of the group in a drawn order, put back into their own."""
+    return [group[i] for i in sorted(order[:n])]
+
+
+def _texts(examples: Sequence[Example], case: Case) -> tuple[str, ...]:
+    return tuple(plain_text(token_strings(example.token_ids, case.token_texts)) for example in examples)

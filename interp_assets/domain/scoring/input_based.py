@@ -1,0 +1,172 @@
+"""The input-based scorer: does the feature fire on sentences written after the explanation? (arXiv 2501.08319)
+
+A generator writes sentences that should make the feature fire and sentences that should not, 5 of each; the subject model is run on them.
+A sentence's value is the feature's largest activation on it, special tokens left out. With A those of the first kind and S those of the
+second:
+
+    success   1 if mean(A) > mean(S), else 0: the paper's score. Equal means are no success. Floor 0.5
+    margin    (mean(A) - mean(S)) / M, with M the largest activation on the shown windows: "undefined" where there are none, since raw
+              units of different features cannot be averaged. Floor 0
+    hit_rate  share of A that is at least `hit_share` · M, "undefined" likewise. No floor: it depends on how often the feature fires
+    auroc     P(A > S), ties counting half. Floor 0.5
+
+Where not a sentence makes the feature fire, the explanation has failed: the outcome is "dead", with success, margin and hit rate 0 and an
+AUROC of 0.5. A feature without examples is asked about too, if it has an explanation: one read off its weights may find what fires it.
+
+The paper names neither a temperature nor a number of replies: here it is one reply at temperature 0. Above it, the seed of the reply
+depends on the run's seed and the feature, not on the explanation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.scoring import generated
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics import UNDEFINED, Estimate, mean_difference, probability_metrics, wilson
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, Verdict
+
+NAME: str = "input_based"
+VERSION: str = "input_based/1"
+MODEL: Model = "generator"
+HEADLINE: str = "success"
+READS: frozenset[Reads] = frozenset({"explanation"})
+METRICS = ("success", "margin", "hit_rate", "auroc")
+FLOORS = {"success": 0.5, "margin": 0.0, "hit_rate": None, "auroc": 0.5}
+KINDS = ("activating", "silent")
+
+
+@dataclass(frozen=True)
+class InputBasedSettings:
+    """How many sentences of each kind are written, how they are asked for, and when one counts as a hit.
+
+    `few_shot` worked examples (0 to 2) go before. `hit_share` is of the largest activation on the shown windows.
+    """
+
+    n_sentences: int = 5
+    few_shot: int = 1
+    hit_share: float = 0.3
+    temperature: float = 0.0
+    max_reply_tokens: int = 600
+
+
+_INSTRUCTIONS = (
+    "A neuron of a language model reacts to what a description says. Write sentences to test it: some that clearly contain what is "
+    'described, so that the neuron reacts ("activating"), and as many that contain nothing of it, so that it stays quiet ("silent"). '
+    "Write plain, varied sentences that someone could have written, and nothing about the neuron. Reply only with JSON: an object with "
+    'the two lists "activating" and "silent".'
+)
+
+_WORKED: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
+    (
+        "names of days of the week",
+        {
+            "activating": (
+                "The ferry leaves on Tuesday at noon.",
+                "By Friday all of the bread was gone.",
+                "Shops are closed on Sunday and Monday in winter.",
+                "We talked about it last Wednesday.",
+                "Her exam is next Thursday, not Saturday.",
+            ),
+            "silent": (
+                "The square root of nine is three.",
+                "A recipe for soup with leeks and potatoes.",
+                "Turn left after the second bridge.",
+                "He painted the old door green.",
+                "Prices rose by four percent.",
+            ),
+        },
+    ),
+    (
+        "opening parentheses of function calls in code",
+        {
+            "activating": (
+                "print(total)",
+                "for i in range(10): run(i)",
+                "result = max(len(a), len(b))",
+                "close(handle); exit(0);",
+                "The call open(path) returns a file.",
+            ),
+            "silent": (
+                "x = y + 1",
+                "The ferry leaves in the evening.",
+                "import os",
+                "Nobody had seen the letter before.",
+                "while true; do",
+            ),
+        },
+    ),
+)
+
+
+def plan(case: Case, settings: InputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
+    """One trial for all sentences, the activating ones first; none without an explanation."""
+    if case.explanation is None:
+        return ()
+    n = settings.n_sentences
+    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    for explanation, sentences in _WORKED[: settings.few_shot]:
+        shown = {kind: own[:n] for kind, own in sentences.items()}
+        head += [("user", _question(explanation, len(shown[KINDS[0]]))), ("assistant", generated.written(shown))]
+    prompt = Prompt(
+        messages=(*head, ("user", _question(case.explanation, n))),
+        shared_messages=len(head),
+        max_reply_tokens=settings.max_reply_tokens,
+        json_schema=generated.schema(KINDS, n),
+        temperature=settings.temperature,
+        seed=int(generator(run_seed, case.feature, NAME).integers(2**31)),
+    )
+    items = (*generated.items_of("activating", True, 0, n), *generated.items_of("silent", False, 0, n))
+    return (Trial(f"{NAME}/{case.method}/{case.feature}/0", case.feature, case.method, NAME, prompt, items),)
+
+
+def texts(answered: AnsweredTrial) -> tuple[str, ...]:
+    """The sentences in a reply, in the order of the items: see `generated.texts`."""
+    return generated.texts(answered)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: InputBasedSettings) -> tuple[Verdict, ...]:
+    """One verdict a sentence, with the sentence and its activation: see `generated.grade`."""
+    return generated.grade(answered)
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: InputBasedSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """A row for each of METRICS; positives are the sentences that should make the feature fire.
+
+    "no_explanation" where nothing was asked, "no_answers" where nothing could be read, "one_class" with sentences of one kind only.
+    Intervals resample the sentences of each kind; the hit rate's is Wilson's.
+    """
+    answered = [verdict for verdict in verdicts if verdict.value is not None]
+    should, should_not = (np.array([v.value for v in answered if v.truth == truth], dtype=np.float64) for truth in (True, False))
+    counts = (len(should), len(should_not), len(verdicts) - len(answered))
+    if not len(should) or not len(should_not):
+        outcome: ScoreOutcome = "no_explanation" if not verdicts else "one_class" if answered else "no_answers"
+        floors = FLOORS if answered else dict.fromkeys(METRICS)
+        return tuple(score_row(NAME, case, metric, UNDEFINED, floors[metric], counts, outcome) for metric in METRICS)
+    dead = not should.any() and not should_not.any()
+    largest = max((max(example.activations, default=0.0) for example in case.shown), default=0.0)
+    unit = largest if largest > 0 else 1.0 if dead else None  # zeros are zeros in any unit
+    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    difference, success = mean_difference(should, should_not, n_bootstrap, rng)
+    score, truth = np.concatenate([should, should_not]), np.repeat([True, False], counts[:2])
+    found = {"success": success, "margin": UNDEFINED, "hit_rate": UNDEFINED}
+    found["auroc"] = probability_metrics(truth, score, n_bootstrap, rng)["auroc"]
+    if unit is not None:
+        hits = (should > 0) & (should >= settings.hit_share * unit)
+        found |= {"margin": _scaled(difference, unit), "hit_rate": wilson(int(hits.sum()), len(hits))}
+    rows = [score_row(NAME, case, metric, found[metric], FLOORS[metric], counts, "undefined") for metric in METRICS]
+    return tuple(replace(row, outcome="dead") for row in rows) if dead else tuple(rows)
+
+
+def _scaled(found: Estimate, unit: float) -> Estimate:
+    """The estimate in units of `unit`."""
+    return Estimate(*(None if bound is None else bound / unit for bound in (found.value, found.ci_low, found.ci_high)))
+
+
+def _question(explanation: str, n: int) -> str:
+    return f"Description: {explanation}\nSentences of each kind: {n}"

@@ -1,0 +1,55 @@
+"""The purity scorer: is what the feature fires on what is described, and nothing else? (FADE, arXiv 2502.16994)
+
+A judge rates the held-out windows 0, 1 or 2 against the explanation (see `rating`). Windows are ranked by the feature's largest
+activation; the score is the average precision, Σ precision · Δrecall over the distinct activations, with rated 2 as what is to be found
+and rated 0 as what is not. FADE turns the ranking round where the AUROC is below 0.5; here it stays, so that a feature which fires on
+everything but what is described is below its floor.
+
+The floor is the share of 2 among these ratings, which is the held-out windows' own: about half of them are activating, far more than in
+the corpus, so purities are to be compared at like floors, and not with those of FADE.
+"""
+
+from collections.abc import Sequence
+
+from interp_assets.domain.scoring import rating
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.scoring.rating import RatingSettings
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics import floors, probability_metrics, wilson
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
+
+NAME: str = "purity"
+VERSION: str = "purity/1"
+MODEL: Model = "scorer"
+HEADLINE: str = "average_precision"
+READS: frozenset[Reads] = frozenset({"explanation"})
+STRATUM_METRIC = "precision@stratum"
+PuritySettings = RatingSettings
+
+
+def plan(case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials over all held-out windows: see `rating.plan_trials`."""
+    return rating.plan_trials(NAME, case, settings, run_seed)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
+    """One verdict per window, its rating as value: see `rating.grade`."""
+    return rating.grade(answered)
+
+
+def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+    """A row for average precision, then one a stratum: the share of its windows rated 2 or 0 that were rated 2.
+
+    Positives are the windows rated 2, negatives those rated 0. "one_class" when the judge gives only one of these ratings, for a stratum
+    "undefined" when it gives neither. Intervals are bootstrapped, those of strata Wilson's. Strata have no floor.
+    """
+    truth, activation, counts = rating.clearly_or_not(verdicts)
+    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    found = probability_metrics(truth, activation, n_bootstrap, rng)[HEADLINE]
+    rows = [score_row(NAME, case, HEADLINE, found, floors(*counts[:2])[HEADLINE], counts, rating.lacking(case, verdicts))]
+    for stratum in sorted({verdict.stratum for verdict in verdicts if verdict.stratum is not None}):
+        asked = [verdict for verdict in verdicts if verdict.stratum == stratum]
+        own = rating.clearly_or_not(asked)[2]
+        otherwise = "no_answers" if own[2] == len(asked) else "undefined"
+        rows.append(score_row(NAME, case, STRATUM_METRIC, wilson(own[0], own[0] + own[1]), None, own, otherwise, stratum))
+    return tuple(rows)

@@ -1,0 +1,51 @@
+"""The responsiveness scorer: does the feature fire more where what is described stands in the text? (FADE, arXiv 2502.16994)
+
+A judge rates the held-out windows 0, 1 or 2 against the explanation (see `rating`). AUROC is the probability that the feature's largest
+activation is higher on a window rated 2 than on one rated 0, ties counting half; the score is gini = 2 · AUROC - 1. FADE takes its
+absolute value: here it keeps its sign, so that a feature which fires on everything but what is described is below 0. Chance is 0.
+
+The AUROC does not depend on how many windows are rated 2, but it is over the held-out windows, of which about half are activating and
+these spread evenly over the strata of activation: a sample by level of activation, as in FADE, and not the corpus. There are no rows by
+stratum, as the activation that makes the strata is what is ranked.
+"""
+
+from collections.abc import Sequence
+
+from interp_assets.domain.scoring import rating
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.scoring.rating import RatingSettings
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics import probability_metrics, signed_gini
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
+
+NAME: str = "responsiveness"
+VERSION: str = "responsiveness/1"
+MODEL: Model = "scorer"
+HEADLINE: str = "gini"
+READS: frozenset[Reads] = frozenset({"explanation"})
+ResponsivenessSettings = RatingSettings
+
+
+def plan(case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials over all held-out windows: see `rating.plan_trials`."""
+    return rating.plan_trials(NAME, case, settings, run_seed)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
+    """One verdict per window, its rating as value: see `rating.grade`."""
+    return rating.grade(answered)
+
+
+def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+    """A row for gini and one for AUROC; positives are the windows rated 2, negatives those rated 0.
+
+    "one_class" when the judge gives only one of these ratings; intervals are bootstrapped.
+    """
+    truth, activation, counts = rating.clearly_or_not(verdicts)
+    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    auroc = probability_metrics(truth, activation, n_bootstrap, rng)["auroc"]
+    otherwise, known = rating.lacking(case, verdicts), sum(counts[:2]) > 0
+    return (
+        score_row(NAME, case, "gini", signed_gini(auroc), 0.0 if known else None, counts, otherwise),
+        score_row(NAME, case, "auroc", auroc, 0.5 if known else None, counts, otherwise),
+    )

@@ -1,0 +1,153 @@
+"""The input-based scorer: sentences that are written, measured and compared."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from domain_toys import WORDS, make_example
+
+from interp_assets.domain.scoring import input_based
+from interp_assets.domain.scoring.generated import written
+from interp_assets.domain.scoring.input_based import METRICS, InputBasedSettings
+from interp_assets.domain.trials import AnsweredTrial, Case, Trial
+
+SETTINGS = InputBasedSettings()
+SHOWN = (make_example([0, 1, 2], [0, 8.0, 0.5], "shown"), make_example([0, 9], [0, 2.0], "shown", 1))
+CASE = Case(7, "max_act", "words for animals", SHOWN, (), WORDS)
+
+
+def answer(trial: Trial, should: list[float], should_not: list[float]) -> AnsweredTrial:
+    """A reply with as many sentences of each kind, on which the feature's largest activations are these."""
+    reply = written({"activating": [f"a{i}" for i in range(len(should))], "silent": [f"s{i}" for i in range(len(should_not))]})
+    return AnsweredTrial(trial, reply, activations=(*should, *should_not))
+
+
+def rows_of(should: list[float], should_not: list[float], case: Case = CASE, settings=SETTINGS) -> dict:
+    (trial,) = input_based.plan(case, settings, 0)
+    verdicts = input_based.grade(case, [answer(trial, should, should_not)], settings)
+    return {row.metric: row for row in input_based.summarise(case, verdicts, settings, 1000, 0)}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("input_based", SETTINGS), ("input_based_bare", replace(SETTINGS, few_shot=0, n_sentences=3))]
+)
+def test_prompts(name: str, settings: InputBasedSettings, case, check_golden) -> None:
+    check_golden(name, input_based.plan(case, settings, 0)[0].prompt)
+
+
+def test_worked_replies_have_the_form_and_number_asked_for() -> None:
+    for n, shown in ((5, 5), (2, 2), (9, 5)):
+        messages = input_based.plan(CASE, replace(SETTINGS, n_sentences=n, few_shot=2), 0)[0].prompt.messages
+        assert len(messages) == 6
+        for question, reply in ((messages[1], messages[2]), (messages[3], messages[4])):
+            assert question[1].endswith(f"each kind: {shown}")
+            assert {kind: len(own) for kind, own in json.loads(reply[1]).items()} == {"activating": shown, "silent": shown}
+        assert messages[-1][1].endswith(f"each kind: {n}")
+
+
+def test_items_are_the_sentences_to_be_written() -> None:
+    (trial,) = input_based.plan(CASE, SETTINGS, 0)
+    assert [item.example_id for item in trial.items] == [f"{kind}/{i}" for kind in ("activating", "silent") for i in range(5)]
+    assert [item.truth for item in trial.items] == [True] * 5 + [False] * 5
+
+
+def test_texts_are_in_the_order_of_the_items() -> None:
+    (trial,) = input_based.plan(CASE, SETTINGS, 0)
+    reply = json.dumps({"silent": ["s0", "s1"], "activating": ["a0", "a1", "a2", "a3", "a4", "a5"]})
+    assert input_based.texts(AnsweredTrial(trial, reply)) == ("a0", "a1", "a2", "a3", "a4", "s0", "s1")
+
+
+def test_scores_by_hand() -> None:
+    """A: 8, 4, 2, 1, 0 (mean 3). S: 0, 0, 0, 0, 5 (mean 1). Largest shown 8, so a hit is 2.4 or more: 2 of 5.
+
+    Pairs won: 8 beats five, 4, 2 and 1 beat four each, 0 ties four: 17 + 2 of 25.
+    """
+    found = rows_of([8.0, 4.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 5.0])
+    assert {metric: row.value for metric, row in found.items()} == {
+        "success": 1.0, "margin": pytest.approx(2 / 8), "hit_rate": pytest.approx(2 / 5), "auroc": pytest.approx(19 / 25),
+    }  # fmt: skip
+    assert [found[metric].floor for metric in METRICS] == [0.5, 0.0, None, 0.5]
+    assert all((row.n_positive, row.n_negative, row.n_unanswered, row.outcome) == (5, 5, 0, "ok") for row in found.values())
+    assert (found["success"].ci_low, found["success"].ci_high) == (0.0, 1.0)  # the 8 may be drawn never, the 5 often
+    assert found["margin"].ci_low < 0 < found["margin"].ci_high and 0 < found["hit_rate"].ci_low < 0.4 < found["hit_rate"].ci_high
+
+
+def test_the_oracle_and_its_inverse() -> None:
+    right, wrong = rows_of([8.0] * 5, [0.0] * 5), rows_of([0.0] * 5, [8.0] * 5)
+    assert [right[metric].value for metric in METRICS] == [1.0] * 4
+    assert [wrong[metric].value for metric in METRICS] == [0.0, -1.0, 0.0, 0.0]
+    assert {(row.outcome, row.ci_low, row.ci_high) for row in right.values() if row.metric != "hit_rate"} == {("ok", 1.0, 1.0)}
+
+
+def test_equal_means_are_no_success() -> None:
+    assert rows_of([2.0] * 5, [2.0] * 5)["success"].value == 0.0
+
+
+def test_the_share_of_a_hit_is_a_setting() -> None:
+    assert rows_of([1.0, 0.0, 0, 0, 0], [0.0] * 5, settings=replace(SETTINGS, hit_share=0.1))["hit_rate"].value == pytest.approx(1 / 5)
+    assert rows_of([1.0, 0.0, 0, 0, 0], [0.0] * 5, settings=replace(SETTINGS, hit_share=0.0))["hit_rate"].value == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("case", [CASE, replace(CASE, shown=())])
+def test_sentences_on_which_nothing_fires_are_a_failure_and_not_a_gap(case: Case) -> None:
+    found = rows_of([0.0] * 5, [0.0] * 5, case)
+    assert {metric: row.value for metric, row in found.items()} == {"success": 0.0, "margin": 0.0, "hit_rate": 0.0, "auroc": 0.5}
+    assert {row.outcome for row in found.values()} == {"dead"}
+
+
+def test_a_feature_without_examples_is_asked_but_has_no_scale() -> None:
+    found = rows_of([3.0, 0, 0, 0, 0], [0.0] * 5, replace(CASE, shown=()))
+    assert {metric: (row.outcome, row.value) for metric, row in found.items()} == {
+        "success": ("ok", 1.0), "margin": ("undefined", None), "hit_rate": ("undefined", None), "auroc": ("ok", pytest.approx(15 / 25)),
+    }  # fmt: skip
+
+
+def test_a_generator_that_knows_nothing_sits_at_the_floors() -> None:
+    draw = np.random.default_rng(0)
+    found = [rows_of(*np.round(draw.exponential(2.0, (2, 5)), 1).tolist()) for _ in range(150)]
+    for metric, tolerance in (("success", 0.1), ("margin", 0.05), ("auroc", 0.05)):
+        assert np.mean([rows[metric].value - rows[metric].floor for rows in found]) == pytest.approx(0, abs=tolerance)
+
+
+def test_missing_sentences_are_counted() -> None:
+    found = rows_of([8.0, 4.0], [0.0])
+    assert {(row.n_positive, row.n_negative, row.n_unanswered, row.outcome) for row in found.values()} == {(2, 1, 7, "ok")}
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "verdict", "score"),
+    [
+        ("", None, "unparsable", "no_answers"),
+        ("I would rather not write sentences.", None, "unparsable", "no_answers"),
+        (written({"activating": ["a"], "silent": ["b"]}), "timeout", "model_error", "no_answers"),
+        ('{"activating": ["The cat sat.", "A d', None, "truncated", "one_class"),
+    ],
+)
+def test_silent_rambling_broken_and_short_replies_end_in_named_outcomes(reply, error, verdict, score) -> None:
+    (trial,) = input_based.plan(CASE, SETTINGS, 0)
+    answered = AnsweredTrial(trial, reply, error=error)
+    answered = replace(answered, activations=(1.0,) * len(input_based.texts(answered)))
+    verdicts = input_based.grade(CASE, [answered], SETTINGS)
+    assert len(verdicts) == 10 and {v.outcome for v in verdicts} - {"answered"} == {verdict}
+    rows = input_based.summarise(CASE, verdicts, SETTINGS, 10, 0)
+    assert {(row.outcome, row.value) for row in rows} == {(score, None)} and [row.metric for row in rows] == list(METRICS)
+
+
+def test_without_an_explanation_nothing_is_asked(case) -> None:
+    for lacking in (replace(case, explanation=None), replace(CASE, explanation=None)):
+        assert input_based.plan(lacking, SETTINGS, 0) == ()
+        assert {row.outcome for row in input_based.summarise(lacking, (), SETTINGS, 10, 0)} == {"no_explanation"}
+
+
+def test_seeds_depend_on_run_and_feature_and_not_on_the_explanation() -> None:
+    def prompt(case: Case, seed: int = 0):
+        return input_based.plan(case, SETTINGS, seed)[0].prompt
+
+    assert prompt(CASE).seed == prompt(replace(CASE, explanation="x", method="shuffled")).seed
+    assert len({prompt(CASE).seed, prompt(CASE, 1).seed, prompt(replace(CASE, feature=8)).seed}) == 3
+    assert prompt(CASE).temperature == 0.0 and prompt(CASE) == prompt(CASE)
+
+
+def test_equal_seeds_give_equal_rows() -> None:
+    assert rows_of([8.0, 4.0, 2.0, 1.0, 0.0], [0.0, 0, 0, 0, 5.0]) == rows_of([8.0, 4.0, 2.0, 1.0, 0.0], [0.0, 0, 0, 0, 5.0])
