@@ -1,0 +1,34 @@
+"""Every explainer as an asset: what each reads arrives, and each feature ends in a row."""
+
+import json
+
+from installation import STAGES, Installation
+
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS
+
+MADE = [member.NAME for member in (*EXPLAINERS, *DERIVED)]
+
+
+def test_all_of_them_explain(installation: Installation) -> None:
+    examples = {**STAGES["examples"], "n_validation": 4, "n_shown_non_activating": 2}
+    explaining = {"single_token": {"min_share": 0.2}, "candidates": {"n_candidates": 3}}
+    installation.register(installation.record(stages={**STAGES, "examples": examples, "explanations": MADE, "explaining": explaining}))
+    installation.run("token_sample", "activation_shards")
+    installation.run("vocabulary_projections", "examples", *(f"explanations/{method}" for method in MADE))
+    installation.home.warehouse.build()
+    with installation.home.warehouse.open() as connection:
+        counts = "SELECT explanation_method, count(*), count(*) FILTER (outcome = 'ok'), max(len(replies)) FROM explanations GROUP BY 1"
+        found = {method: numbers for method, *numbers in connection.execute(counts).fetchall()}
+        triaged = connection.execute(
+            "SELECT outcome, bool_and(top_token_share >= 0.2), bool_or(top_token_share >= 0.2) FROM explanations "
+            "JOIN feature_statistics USING (dictionary, feature) WHERE explanation_method = 'single_token' GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        chosen = connection.execute("SELECT explanation, raw_reply FROM explanations WHERE explanation_method = 'candidates'").fetchall()
+    asked = {explainer.NAME: 1 for explainer in EXPLAINERS} | {"candidates": 3}
+    assert found | {"single_token": None} == {method: [64, 64, asked.get(method, 0)] for method in MADE} | {"single_token": None}
+    assert triaged == [("not_single_token", False, False), ("ok", True, True)]
+    for explanation, raw in chosen:
+        reply = json.loads(raw)
+        kept = reply["candidates"][reply["chosen"]]
+        assert kept["explanation"] == explanation
+        assert kept["auroc"] == max((one["auroc"] for one in reply["candidates"] if one["auroc"] is not None), default=None)
