@@ -7,10 +7,13 @@ export INTERP_HOME ?= $(CURDIR)/.interp
 export DAGSTER_HOME := $(INTERP_HOME)/dagster
 PORT ?= 3000
 
-.PHONY: demo ui test test-vllm lint install install-demo install-dev clean
+.PHONY: demo demo-full ui test test-vllm lint install install-demo install-dev clean
 
 demo: install-demo
 	@$(BIN)/interp demo --port $(PORT)
+
+demo-full: install-demo
+	@$(BIN)/interp demo --full --port $(PORT)
 
 ui: install
 	@$(BIN)/python -c "from interp_assets.home import Home; from interp_assets.server import prepare_instance; prepare_instance(Home.from_environment())"

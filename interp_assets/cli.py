@@ -208,14 +208,19 @@ def doctor(
 
 
 @app.command(epilog="Example: interp demo")
-def demo(port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000) -> None:
+def demo(
+    port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
+    full: Annotated[
+        bool, typer.Option("--full", help="a dozen features of three dictionaries by every method; an hour on two cores")
+    ] = False,
+) -> None:
     """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""
     from interp_assets.demo.run import NEXT_STEPS, run_demo
     from interp_assets.home import Home
 
     started = time.monotonic()
     with clear_errors():
-        frames, message = run_demo(Home.from_environment(), port, typer.echo)
+        frames, message = run_demo(Home.from_environment(), port, typer.echo, full)
     for frame in frames:
         print_frame(frame, OutputFormat.table, 0)
     typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{NEXT_STEPS}")

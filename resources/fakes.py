@@ -4,6 +4,7 @@ The subject is a real two-block Llama with random weights, so every hook, dictio
 language model answers by rule, so the whole graph takes seconds and comes out the same each time.
 """
 
+import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from resources.language_models.interface import ChoiceList, LanguageModel, Request
-from resources.language_models.scripted import ScriptedModel
+from resources.language_models.interface import ChoiceList, JsonReply, LanguageModel, Reply, Request
+from resources.language_models.scripted import ScriptedModel, token_estimate
 from resources.weights import ModelFolder
 
 WORDS = tuple(
@@ -124,7 +125,7 @@ class FakeModels:
         """A judge that names the first marked word as explanation and says 1 where that word stands in the text."""
         self.loads += 1
 
-        def answer(request: Request) -> str:
+        def answer(request: Request) -> str | Reply:
             self.asked += 1
             return scripted_answer(request)
 
@@ -139,12 +140,68 @@ class FakeModels:
         return HashedWords(count)
 
 
-def scripted_answer(request: Request) -> str:
-    """The judge's reply: a tagged explanation, or a 0/1 list over the numbered texts of the last message."""
+def scripted_answer(request: Request) -> str | Reply:
+    """The judge's reply. It reads nothing of a description but its last word.
+
+    An explanation names the first marked word. A text fits (1, or the rating 2) where the word stands in it, is likelier where it does,
+    and has the feature fire on that word alone. Of several descriptions the first fits whose word stands in the texts; of several texts
+    that one does not belong whose first marked word is the rarest. Texts that it writes hold the word, or are about water.
+    """
     question = request.messages[-1].content
+    if request.suffix:
+        return _likelihood(request, _last_word(question))
+    if isinstance(request.reply_format, JsonReply):
+        return _written(json.loads(request.reply_format.schema), _last_word(question))
+    if isinstance(request.reply_format, ChoiceList) and request.reply_format.count == 1 and request.reply_format.options[0] == "1":
+        return f"[{_chosen(question)}]"
     if not isinstance(request.reply_format, ChoiceList):
         marked = re.findall(r"<<\s*([^<>]+?)\s*>>", question)
         return f"[EXPLANATION]: the word {marked[0].split()[0] if marked else 'nothing'}"
     description, *texts = re.split(r"\nText \d+: ", question)
-    word = description.split()[-1]
-    return str([int(word in re.split(r"\W+", text)) for text in texts])
+    most = len(request.reply_format.options) - 1
+    return str([most * int(_last_word(description) in _words(text)) for text in texts])
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
+
+
+def _last_word(question: str) -> str:
+    """The last word of the description in a question."""
+    described = re.findall(r"^Description: (.*)$", question, re.M)
+    words = _words(described[-1] if described else question)
+    return words[-1] if words else "nothing"
+
+
+def _likelihood(request: Request, word: str) -> Reply:
+    """Each word of the suffix is likelier if it is `word`; at a placeholder behind it the last option, else the first."""
+    choices = request.suffix_choices
+    shares = None
+    if choices is not None:
+        before = request.suffix.split(choices.placeholder)[:-1]
+        last = len(choices.options) - 1
+        hits = [last if _words(text)[-1:] == [word] else 0 for text in before]
+        shares = tuple(tuple(float(option == hit) for option in range(last + 1)) for hit in hits)
+    logprobs = tuple(-1.0 if token == word else -2.0 for token in _words(request.suffix))
+    prompt_tokens = sum(token_estimate(message.content) for message in request.messages) + len(logprobs)
+    return Reply("", "stop", prompt_tokens, 0, 0, 0.0, suffix_logprobs=logprobs, suffix_choices=shares)
+
+
+def _written(schema: dict[str, Any], word: str) -> str:
+    """As many texts of each kind as a JSON schema asks for: those of the first kind hold `word`."""
+    kinds = schema["properties"]
+    texts = {
+        kind: [f"the {word if number == 0 else 'water'} of number {place}" for place in range(form["minItems"])]
+        for number, (kind, form) in enumerate(sorted(kinds.items()))
+    }
+    return json.dumps(texts)
+
+
+def _chosen(question: str) -> int:
+    """The number of the description that fits the texts, or of the text that does not belong to the others."""
+    descriptions = re.findall(r"^Description \d+: (.*)$", question, re.M)
+    if descriptions:
+        seen = set(_words(question.split("\nDescription 1: ")[0]))
+        return next((number for number, text in enumerate(descriptions, start=1) if _last_word(text) in seen), 1)
+    marked = [(re.findall(r"<<\s*(\w*)", text) or [""])[0] for text in re.findall(r"^Text \d+: (.*)$", question, re.M)]
+    return 1 + min(range(len(marked)), key=lambda place: (marked.count(marked[place]), place))

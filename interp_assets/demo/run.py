@@ -14,19 +14,26 @@ SELECT dictionary, feature, explanation,
 FROM feature_overview f
 LEFT JOIN (SELECT dictionary, feature, detection, fuzzing FROM feature_overview WHERE explanation_method = 'shuffled') baseline
   USING (dictionary, feature)
-WHERE explanation_method = 'max_act' AND explanation_outcome = 'ok'
+WHERE explanation_method = 'max_act' AND explanation_outcome = 'ok' AND {here}
 QUALIFY row_number() OVER (PARTITION BY dictionary ORDER BY hash(feature)) <= 8
 ORDER BY dictionary DESC, feature
 """
 SUMMARY = """
 SELECT dictionary, scorer, explanation_method, n_features, round(median, 3) AS median, round(mean, 3) AS mean,
-  round(ci_low, 3) AS mean_ci_low, round(ci_high, 3) AS mean_ci_high, floor
-FROM scores_by_method WHERE metric = 'balanced_accuracy' ORDER BY dictionary DESC, scorer, explanation_method
+  round(ci_low, 3) AS mean_ci_low, round(ci_high, 3) AS mean_ci_high, round(floor, 3) AS floor
+FROM scores_by_method WHERE headline AND {here} ORDER BY dictionary DESC, scorer, explanation_method
+"""
+FULL_SUMMARY = """
+SELECT scorer, metric, explanation_method, dictionary, n_features, round(median, 2) AS median, round(mean, 2) AS mean,
+  round(ci_low, 2) AS mean_ci_low, round(ci_high, 2) AS mean_ci_high, round(floor, 2) AS floor
+FROM scores_by_method WHERE headline AND {here} AND n_features > 0 ORDER BY scorer, explanation_method, dictionary DESC
 """
 
 
-def run_demo(home: Home, port: int, say: Callable[[str], None]) -> tuple[list[Any], str]:
+def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = False) -> tuple[list[Any], str]:
     """([some explanations with their scores, medians by method], message) once everything is there; what already is there is kept.
+
+    `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method; the table is then a leaderboard.
 
     Raises `ServerError` when a stage fails, with the stage's own error.
     """
@@ -38,7 +45,7 @@ def run_demo(home: Home, port: int, say: Callable[[str], None]) -> tuple[list[An
     from interp_assets.server import ServerError, running_server
 
     keys = []
-    for path in sorted(RECORDS.glob("*.yaml"), reverse=True):
+    for path in sorted((RECORDS / "full" if full else RECORDS).glob("*.yaml"), reverse=True):
         text = path.read_text()
         record = home.registry.parse(text, str(path))
         keys.append(record.key)
@@ -51,13 +58,17 @@ def run_demo(home: Home, port: int, say: Callable[[str], None]) -> tuple[list[An
             backfill_id = launch_backfill(server, partitions_by_asset(ASSETS, keys), "interp demo")
             result = follow_backfill(server, backfill_id, say)
         if not result.succeeded:
-            raise ServerError("the demo did not complete; run `make demo` again to continue where it stopped\n" + "\n".join(result.errors))
+            raise ServerError(
+                "the demo did not complete; run the same command again to continue where it stopped\n" + "\n".join(result.errors)
+            )
         message = "the demo is complete"
     else:
         message = "nothing to do: every partition of the demo is already complete"
     home.warehouse.build()
     with home.warehouse.open() as connection:
-        frames = [pl.from_arrow(connection.sql(sql).to_arrow_table()) for sql in (TABLE, SUMMARY)]
+        here = f"dictionary IN ({', '.join(repr(key) for key in keys)})"
+        questions = (FULL_SUMMARY.format(here=here),) if full else (TABLE.format(here=here), SUMMARY.format(here=here))
+        frames = [pl.from_arrow(connection.sql(sql).to_arrow_table()) for sql in questions]
     return frames, message
 
 

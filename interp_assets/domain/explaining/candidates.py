@@ -64,9 +64,10 @@ def plan(material: Material, settings: CandidatesSettings, run_seed: int) -> tup
 
 
 def compare(material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Comparison | None:
-    """The distinct explanations against the validation windows; None where there are not two of them."""
-    texts = _distinct(_read(material, replies))
-    if len(texts) < 2:
+    """The distinct explanations against the validation windows; None where there are not two of them, or where a reply is missing."""
+    read = _read(material, replies)
+    texts = _distinct(read)
+    if len(texts) < 2 or _is_incomplete(read):
         return None
     windows = (plain_text(token_strings(example.token_ids, material.token_texts)) for example in material.validation)
     return Comparison(tuple(query(text) for text in texts), tuple(windows))
@@ -88,8 +89,13 @@ def choose(
 
 
 def grade(material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Explanation:
-    """What is kept without a choice: the only explanation among the replies or, without any, the outcome of the first reply."""
+    """What is kept without a choice: the only explanation among the replies or, without any, the outcome of the first reply.
+
+    With a reply missing it is "model_error", so that the choice is made once all have come.
+    """
     read = _read(material, replies)
+    if _is_incomplete(read):
+        return _kept(material, read, None, {})
     texts = _distinct(read)
     assert len(texts) < 2, "there is a choice to be made"
     return _kept(material, read, texts[0] if texts else None, {})
@@ -98,6 +104,10 @@ def grade(material: Material, replies: Sequence[ExplainerReply], settings: Candi
 def _read(material: Material, replies: Sequence[ExplainerReply]) -> list[Explanation]:
     """Each reply on its own."""
     return [read_explanation(NAME, VERSION, material, [reply]) for reply in replies]
+
+
+def _is_incomplete(read: Sequence[Explanation]) -> bool:
+    return any(candidate.outcome == "model_error" for candidate in read)
 
 
 def _distinct(read: Sequence[Explanation]) -> list[str]:
@@ -122,4 +132,5 @@ def _kept(material: Material, read: Sequence[Explanation], text: str | None, aur
     ]
     chosen = None if text is None else [candidate.text for candidate in read].index(text)
     raw = json.dumps({"chosen": chosen, "candidates": candidates}, ensure_ascii=False)
-    return Explanation(material.feature, NAME, text, read[0].outcome if text is None else "ok", raw, VERSION)
+    without = "model_error" if _is_incomplete(read) else read[0].outcome
+    return Explanation(material.feature, NAME, text, without if text is None else "ok", raw, VERSION)
