@@ -1,0 +1,161 @@
+"""Every scorer as an asset: what each needs arrives, each case ends in a headline row, and what is not asked for is not made."""
+
+from collections.abc import Callable
+
+import pytest
+from installation import KEY, STAGES, Installation
+
+from interp_assets.answering import Judging
+from interp_assets.domain.scoring import SCORERS, detection
+from resources.fakes import FakeModels
+
+ALL = [scorer.NAME for scorer in SCORERS]
+METHODS = ["max_act", "vocab_proj", "shuffled"]
+EXAMPLES = {**STAGES["examples"], "n_shown": 6}
+SCORING = {
+    "n_bootstrap": 50, "simulation": {"max_level": 9}, "example_embedding": {"n_exemplars": 3}, "intruder": {"per_stratum": 1},
+    "discrimination": {"n_trials": 3}, "clarity": {"n_texts": 4},
+}  # fmt: skip
+STAGES_HERE = {"examples": EXAMPLES, "explanations": METHODS, "scores": dict.fromkeys(ALL, "all"), "scoring": SCORING}
+SIXTEEN = tuple(range(0, 64, 4))
+Ask = Callable[[str], list[tuple]]
+
+
+@pytest.fixture
+def explained(installation: Installation) -> Installation:
+    """Sixteen features explained by three methods, every scorer asked for."""
+    installation.register(installation.record(features=SIXTEEN, stages=STAGES_HERE))
+    installation.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
+    installation.run("vocabulary_projections", "examples", *(f"explanations/{method}" for method in METHODS))
+    return installation
+
+
+def rows(installation: Installation, sql: str) -> list[tuple]:
+    installation.home.warehouse.build()
+    with installation.home.warehouse.open() as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_all_of_them_score(explained: Installation) -> None:
+    explained.run(*(f"scores/{name}" for name in ALL))
+    headlines = rows(
+        explained,
+        "SELECT scorer, count(*), count(DISTINCT explanation_method), count(value), bool_and(value IS NOT NULL OR outcome <> 'ok') "
+        "FROM scores WHERE headline GROUP BY 1",
+    )
+    found = {scorer: numbers for scorer, *numbers in headlines}
+    for scorer in SCORERS:
+        n_methods = len(METHODS) if "explanation" in scorer.READS else 1
+        n_rows, methods, n_values, named = found[scorer.NAME]
+        assert (n_rows, methods, named) == (len(SIXTEEN) * n_methods, n_methods, True), scorer.NAME
+        assert n_values > len(SIXTEEN) // 4, f"{scorer.NAME}: too few values to have tried it"
+    uneven = rows(
+        explained,
+        "SELECT t.scorer, sum(len(t.example_ids)), any_value(v.n) FROM trials t "
+        "JOIN (SELECT scorer, count(*) AS n FROM verdicts GROUP BY 1) v USING (scorer) GROUP BY 1 HAVING sum(len(t.example_ids)) <> any_value(v.n)",
+    )
+    assert uneven == []
+    # A judge that knows a feature by one word puts its own explanation above another feature's.
+    better = dict(
+        rows(
+            explained,
+            "SELECT scorer, avg(lift) FROM explanation_against_shuffled WHERE explanation_method = 'max_act' AND metric IN "
+            "(SELECT DISTINCT metric FROM scores s WHERE s.scorer = explanation_against_shuffled.scorer AND headline) GROUP BY 1",
+        )
+    )
+    for name in ("detection", "fuzzing", "simulation", "surprisal", "discrimination"):
+        assert better[name] > 0.02, (name, better)
+
+
+def test_an_identical_rerun_loads_nothing_and_asks_nothing(explained: Installation) -> None:
+    explained.run(*(f"scores/{name}" for name in ALL))
+    loads, asked, before = explained.models.loads, explained.models.asked, explained.lake_bytes()
+    explained.run(*(f"scores/{name}" for name in ALL))
+    assert (explained.models.loads, explained.models.asked) == (loads, asked)
+    assert explained.lake_bytes() == before
+
+
+def test_two_scorers_that_ask_the_same_ask_once(explained: Installation) -> None:
+    explained.run("scores/responsiveness")
+    asked = explained.models.asked
+    explained.run("scores/purity")
+    assert explained.models.asked == asked
+    assert rows(explained, "SELECT DISTINCT source FROM ledger WHERE asset = 'scores/purity'") == [("store",)]
+
+
+def test_what_is_not_asked_for_is_complete_without_rows_and_without_a_model(installation: Installation) -> None:
+    installation.register(installation.record(features=SIXTEEN))
+    installation.run("token_sample", "activation_shards")
+    installation.run("examples", "explanations/max_act", "explanations/shuffled", "scores/simulation", "explanations/vocab_proj")
+    assert rows(installation, "SELECT count(*) FROM scores") == [(0,)]
+    assert rows(installation, "SELECT DISTINCT explanation_method FROM explanations ORDER BY 1") == [("max_act",), ("shuffled",)]
+    cell = {"dictionary": KEY, "feature_range": "00of16"}
+    manifest = installation.home.lake.require("scores", {"scorer": "simulation", **cell})
+    assert (manifest.rows, manifest.inputs) == (0, {})
+
+
+def test_stopping_early_asks_less_and_says_what_was_not_asked(explained: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    explained.run("scores/detection")
+    trials = rows(explained, "SELECT count(*) FROM trials")[0][0]
+    fresh = Installation(explained.home.root.parent / "sequential", explained.corpus)
+    sequential = {**SCORING, "sequential": {"ci_width": 0.9, "first_trials": 2, "step_trials": 1}}
+    fresh.register(fresh.record(features=SIXTEEN, stages={**STAGES_HERE, "scoring": sequential}))
+    fresh.run("token_sample", "activation_shards")
+    fresh.run("vocabulary_projections", "examples", *(f"explanations/{method}" for method in METHODS), "scores/detection")
+    outcomes = dict(rows(fresh, "SELECT outcome, count(*) FROM trials GROUP BY 1"))
+    assert sum(outcomes.values()) == trials and 0 < outcomes["stopped_early"] < trials
+    graded = rows(fresh, "SELECT count(*) FROM verdicts JOIN trials USING (dictionary, trial) WHERE trials.outcome = 'stopped_early'")
+    assert graded == [(0,)]
+    wide = rows(fresh, "SELECT count(*) FROM scores WHERE headline AND ci_high - ci_low > 0.9 AND value IS NOT NULL")
+    full = rows(fresh, "SELECT count(*) FROM (SELECT feature, explanation_method FROM trials GROUP BY ALL HAVING bool_and(outcome = 'answered'))")
+    assert wide[0][0] <= full[0][0]
+
+
+def test_waves_do_not_change_what_is_written(explained: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"scores/{name}" for name in ("detection", "embedding", "input_based", "simulation")]
+    explained.run(*names)
+    before = {path: content for path, content in explained.lake_bytes().items() if path.endswith(".parquet")}
+    for name in names:
+        for manifest in list(explained.home.lake.manifests("scores")):
+            explained.home.lake.discard(manifest.table, manifest.partition)
+    monkeypatch.setattr("interp_assets.asking.WAVE_QUESTIONS", 7)
+    explained.run(*names)
+    after = {path: content for path, content in explained.lake_bytes().items() if path.endswith(".parquet")}
+    ledgers = {path for path in before if path.startswith("ledger")}  # a reply from the store says so there
+    assert {p: c for p, c in after.items() if p not in ledgers} == {p: c for p, c in before.items() if p not in ledgers}
+
+
+def test_a_model_that_dies_in_the_middle_leaves_the_old_cell_and_the_replies(
+    explained: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Judging.answer
+    monkeypatch.setattr(FakeModels, "language_model", _dying_after(explained.models.asked + 20, FakeModels.language_model))
+    assert not explained.run("scores/detection", raise_on_error=False).success
+    kept = explained.home.replies.size().n_replies
+    monkeypatch.undo()
+    assert Judging.answer is answer
+    asked = explained.models.asked
+    explained.run("scores/detection")
+    needed = rows(explained, "SELECT count(DISTINCT reply) FROM trials")[0][0]
+    explanations = rows(explained, "SELECT count(DISTINCT r) FROM (SELECT unnest(replies) AS r FROM explanations)")[0][0]
+    assert explained.models.asked - asked == needed - (kept - explanations)
+    assert rows(explained, f"SELECT count(*) FROM scores WHERE headline AND scorer = '{detection.NAME}'") == [(len(SIXTEEN) * len(METHODS),)]
+
+
+def _dying_after(asked: int, load: Callable) -> Callable:
+    """A loader of models that break off once the stand-ins have been asked so often."""
+
+    def loaded(models: FakeModels, *arguments: object) -> object:
+        model = load(models, *arguments)
+        ask = model.ask
+
+        def breaking(requests: object) -> object:
+            for item in ask(requests):
+                if models.asked > asked:
+                    raise RuntimeError("the engine died")
+                yield item
+
+        model.ask = breaking
+        return model
+
+    return loaded
