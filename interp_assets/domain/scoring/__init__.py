@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from interp_assets.domain.scoring import detection, fuzzing
 from interp_assets.domain.scoring.detection import DetectionSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
+from interp_assets.domain.scoring.sequential import SequentialSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 
@@ -47,19 +48,6 @@ class GeneratorScorer(Scorer, Protocol):
     def texts(self, answered: AnsweredTrial) -> tuple[str, ...]:
         """The texts in a reply, on which the subject model is run; none where it cannot be read."""
         ...
-
-
-@dataclass(frozen=True)
-class SequentialSettings:
-    """Stop asking about a case when its score is known well enough.
-
-    After `first_trials` trials, and again after every `step_trials`, a case whose headline interval is at most `ci_width` wide is done.
-    Trials that were never asked are kept as "stopped_early".
-    """
-
-    ci_width: float
-    first_trials: int = 8
-    step_trials: int = 4
 
 
 @dataclass(frozen=True)
