@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from domain_toys import WORDS, make_example
 
-from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.prompts import Choices, Prompt
 from interp_assets.domain.sampling import Example
 from interp_assets.domain.trials import Case
 
@@ -33,8 +33,16 @@ def check_golden() -> Callable[[str, Prompt], None]:
     """Compare a prompt with tests/domain/golden/<name>.txt; run with UPDATE_GOLDEN=1 to write it, and read the difference."""
 
     def check(name: str, prompt: Prompt) -> None:
-        head = f"shared_messages={prompt.shared_messages} answer_count={prompt.choices and prompt.choices.count} max_reply_tokens={prompt.max_reply_tokens}"
-        text = "\n\n".join([head, *(f"--- {role}\n{content}" for role, content in prompt.messages)]) + "\n"
+        head = f"shared_messages={prompt.shared_messages} answer_count={prompt.choices and prompt.choices.count}"
+        head += f" max_reply_tokens={prompt.max_reply_tokens}"
+        if prompt.choices is not None and prompt.choices != Choices(prompt.choices.count):
+            head += f" options={','.join(prompt.choices.options)}"
+        if prompt.json_schema is not None:
+            head += f" json_schema={prompt.json_schema}"
+        if prompt.suffix_choices is not None:
+            head += f" placeholder={prompt.suffix_choices.placeholder} options={','.join(prompt.suffix_choices.options)}"
+        suffix = [f"--- suffix\n{prompt.suffix}"] if prompt.suffix else []
+        text = "\n\n".join([head, *(f"--- {role}\n{content}" for role, content in prompt.messages), *suffix]) + "\n"
         path = GOLDEN / f"{name}.txt"
         if os.environ.get("UPDATE_GOLDEN"):
             path.write_text(text, encoding="utf-8")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from interp_assets.domain.scoring import detection, fuzzing
+from interp_assets.domain.scoring import detection, fuzzing, intruder
 from interp_assets.domain.scoring.detection import DetectionSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
+from interp_assets.domain.scoring.intruder import IntruderSettings
 from interp_assets.domain.scoring.sequential import SequentialSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
@@ -58,12 +59,13 @@ class ScoringSettings:
     sequential: SequentialSettings | None = None
     detection: DetectionSettings = DetectionSettings()
     fuzzing: FuzzingSettings = FuzzingSettings()
+    intruder: IntruderSettings = IntruderSettings()
 
     def of(self, scorer: Scorer) -> Any:
         """The scorer's own block."""
         return getattr(self, scorer.NAME)
 
 
-SCORERS: tuple[Scorer, ...] = (detection, fuzzing)
+SCORERS: tuple[Scorer, ...] = (detection, fuzzing, intruder)
 
 __all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]
