@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from interp_assets.domain.scoring import detection, fuzzing, intruder
+from interp_assets.domain.scoring import detection, discrimination, fuzzing, intruder
 from interp_assets.domain.scoring.detection import DetectionSettings
+from interp_assets.domain.scoring.discrimination import DiscriminationSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
 from interp_assets.domain.scoring.intruder import IntruderSettings
 from interp_assets.domain.scoring.sequential import SequentialSettings
@@ -60,12 +61,13 @@ class ScoringSettings:
     detection: DetectionSettings = DetectionSettings()
     fuzzing: FuzzingSettings = FuzzingSettings()
     intruder: IntruderSettings = IntruderSettings()
+    discrimination: DiscriminationSettings = DiscriminationSettings()
 
     def of(self, scorer: Scorer) -> Any:
         """The scorer's own block."""
         return getattr(self, scorer.NAME)
 
 
-SCORERS: tuple[Scorer, ...] = (detection, fuzzing, intruder)
+SCORERS: tuple[Scorer, ...] = (detection, fuzzing, intruder, discrimination)
 
 __all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]
