@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from interp_assets.domain.scoring import detection, discrimination, fuzzing, intruder
+from interp_assets.domain.scoring import detection, discrimination, fuzzing, intruder, simulation
 from interp_assets.domain.scoring.detection import DetectionSettings
 from interp_assets.domain.scoring.discrimination import DiscriminationSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
 from interp_assets.domain.scoring.intruder import IntruderSettings
 from interp_assets.domain.scoring.sequential import SequentialSettings
+from interp_assets.domain.scoring.simulation import SimulationSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 
@@ -60,6 +61,7 @@ class ScoringSettings:
     sequential: SequentialSettings | None = None
     detection: DetectionSettings = DetectionSettings()
     fuzzing: FuzzingSettings = FuzzingSettings()
+    simulation: SimulationSettings = SimulationSettings()
     intruder: IntruderSettings = IntruderSettings()
     discrimination: DiscriminationSettings = DiscriminationSettings()
 
@@ -68,6 +70,6 @@ class ScoringSettings:
         return getattr(self, scorer.NAME)
 
 
-SCORERS: tuple[Scorer, ...] = (detection, fuzzing, intruder, discrimination)
+SCORERS: tuple[Scorer, ...] = (detection, fuzzing, simulation, intruder, discrimination)
 
 __all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]
