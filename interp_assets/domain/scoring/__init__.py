@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from interp_assets.domain.scoring import detection, discrimination, fuzzing, intruder, simulation
+from interp_assets.domain.scoring import detection, discrimination, fuzzing, intruder, simulation, surprisal
 from interp_assets.domain.scoring.detection import DetectionSettings
 from interp_assets.domain.scoring.discrimination import DiscriminationSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
 from interp_assets.domain.scoring.intruder import IntruderSettings
 from interp_assets.domain.scoring.sequential import SequentialSettings
 from interp_assets.domain.scoring.simulation import SimulationSettings
+from interp_assets.domain.scoring.surprisal import SurprisalSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 
@@ -62,6 +63,7 @@ class ScoringSettings:
     detection: DetectionSettings = DetectionSettings()
     fuzzing: FuzzingSettings = FuzzingSettings()
     simulation: SimulationSettings = SimulationSettings()
+    surprisal: SurprisalSettings = SurprisalSettings()
     intruder: IntruderSettings = IntruderSettings()
     discrimination: DiscriminationSettings = DiscriminationSettings()
 
@@ -70,6 +72,6 @@ class ScoringSettings:
         return getattr(self, scorer.NAME)
 
 
-SCORERS: tuple[Scorer, ...] = (detection, fuzzing, simulation, intruder, discrimination)
+SCORERS: tuple[Scorer, ...] = (detection, fuzzing, simulation, surprisal, intruder, discrimination)
 
 __all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]
