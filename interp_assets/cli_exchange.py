@@ -1,5 +1,6 @@
 """`interp import` and `interp export`: files of other tools become dictionaries, and dictionaries become files of other tools."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,25 @@ from interp_assets.settings import UserError
 
 importing = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register a dictionary from files of another tool.")
 exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a dictionary in the format of another tool.")
+
+
+class ImportedMethod(StrEnum):
+    """Who wrote imported explanations."""
+
+    human = "human"
+    imported = "imported"
+
+
+class ExplanationFormat(StrEnum):
+    """How `interp import explanations` reads a file or folder."""
+
+    auto = "auto"
+    csv = "csv"
+    jsonl = "jsonl"
+    neuronpedia = "neuronpedia"
+    delphi = "delphi"
+    json = "json"
+
 
 Key = Annotated[str, typer.Option(help="key of the dictionary to register: <model>/<layer>/<name>")]
 Model = Annotated[str, typer.Option(help="the model whose tokens these are: hub id, local folder, or embedded:smollm2-135m-instruct")]
@@ -95,6 +115,33 @@ def import_neuronpedia(
     _registered(record.key, len(record.selected_features), record.width)
 
 
+@importing.command(
+    "explanations", epilog="Example: interp import explanations labels.csv --dictionary smollm2-135m/09/res-2k --method human"
+)
+def import_explanations(
+    path: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="CSV, JSON or JSON lines; a Neuronpedia source; a delphi run")],
+    dictionary: Annotated[str, typer.Option(help="key of a registered dictionary whose features these explain")],
+    method: Annotated[ImportedMethod, typer.Option(help="human where a person wrote them")] = ImportedMethod.imported,
+    format_: Annotated[ExplanationFormat, typer.Option("--format", help="by default what name and content say")] = ExplanationFormat.auto,
+    author: Annotated[str | None, typer.Option(help="only rows of this author; of Neuronpedia: its type and model")] = None,
+    hookpoint: Annotated[str | None, typer.Option(help="hook point of a delphi run; may be left out where there is one")] = None,
+    max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.01,
+    append: Annotated[bool, typer.Option("--append", help="keep what was imported before of other features")] = False,
+) -> None:
+    """Read explanations from files; they take the place of those imported before under the same method."""
+    from interp_assets.cli import clear_errors
+    from interp_assets.home import Home
+    from interp_assets.imported_explanations import import_explanations as import_
+
+    home = Home.from_environment()
+    with clear_errors():
+        record = home.registry.get(_key(dictionary, "--dictionary"))
+        options = {"format_": format_.value, "author": author, "hookpoint": hookpoint, "max_bad_share": max_bad_share, "append": append}
+        manifest = import_(home.lake, record, path, method.value, **options, say=typer.echo)
+    typer.echo(f"{dictionary} has {manifest.rows:,} explanations of the method {method.value} (data version {manifest.data_version})")
+    typer.echo(f"next: interp backfill {dictionary} --only explanations/{method.value}")
+
+
 @exporting.command("delphi", epilog="Example: interp export delphi smollm2-135m/09/res-2k results/ours --hookpoint layers.9")
 def export_delphi(
     key: Annotated[str, typer.Argument(help="key of a dictionary whose activations have been made")],
@@ -118,13 +165,36 @@ def export_delphi(
     typer.echo(f"wrote {written.activations:,} activations in {len(written.files)} files to {written.folder}{left_out}")
 
 
-def _key(key: str) -> str:
+@exporting.command("delphi-results", epilog="Example: interp export delphi-results smollm2-135m/09/res-2k results/ours")
+def export_delphi_results(
+    key: Annotated[str, typer.Argument(help="key of a dictionary whose features have been explained")],
+    folder: Annotated[Path, typer.Argument(help="folder to write: <folder>/explanations and <folder>/scores")],
+    explanations: Annotated[str, typer.Option(help="method of the explanations")] = "max_act",
+    hookpoint: Annotated[str | None, typer.Option(help="name of the hook point in file names; the record's hook by default")] = None,
+) -> None:
+    """Write explanations, and what detection and fuzzing made of each window, as files that delphi reads."""
+    from interp_assets.cli import clear_errors
+    from interp_assets.home import Home
+    from interp_assets.result_exports import export_delphi_results as export
+
+    home = Home.from_environment()
+    with clear_errors():
+        record = home.registry.get(_key(key, "KEY"))
+        written = export(home.lake, record, folder, method=explanations, hookpoint=hookpoint, say=typer.echo)
+    scored = "".join(f", {n:,} features scored by {scorer}" for scorer, n in written.scores.items())
+    typer.echo(f"wrote {written.explanations:,} explanations{scored} to {folder}; {written.n_kept:,} of the files were there already")
+    if written.unexplained:
+        without = ", ".join(f"{outcome} {n:,}" for outcome, n in sorted(written.unexplained.items()))
+        typer.echo(f"without an explanation, and without a file: {without}")
+
+
+def _key(key: str, option: str = "--key") -> str:
     from interp_assets.partitions import check_dictionary_key
 
     try:
         return check_dictionary_key(key)
     except ValueError as error:
-        raise UserError(f"--key: {error}") from None
+        raise UserError(f"{option}: {error}") from None
 
 
 def _registered(key: str, selected: int, width: int) -> None:

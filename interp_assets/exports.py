@@ -50,7 +50,7 @@ def export_delphi(
     chosen = _chosen(record, features)
     total = sum(manifest.rows for manifest in manifests)
     n_splits = n_splits or min(record.width, max(DEFAULT_SPLITS, -(-total // FILE_ACTIVATIONS)))
-    hookpoint = _legal_hookpoint(hookpoint or record.hook)
+    hookpoint = legal_hookpoint(hookpoint or record.hook)
     bounds = split_bounds(record.width, n_splits)
     config = {
         "dataset_repo": ", ".join(record.token_sample.corpus), "dataset_split": "", "dataset_name": "", "dataset_column": "",
@@ -85,7 +85,8 @@ def _chosen(record: DictionaryRecord, features: tuple[int, ...] | None) -> np.nd
     return np.unique(chosen).astype(np.uint32)
 
 
-def _legal_hookpoint(name: str) -> str:
+def legal_hookpoint(name: str) -> str:
+    """The name of a hook point as a folder or file may have it. Raises `UserError` for another."""
     if not name or any(part in ("", ".", "..") for part in name.split("/")):
         raise UserError(f"--hookpoint {name!r} is no folder name; write it as layers.9")
     return name

@@ -104,7 +104,9 @@ def neuronpedia_record(
         f"{found.silent:,} windows are silent; {without_id:,} of {len(texts):,} token texts are no single token of {model.source}"
     )
     if not found.silent:
-        say("note: without silent windows, scores that need them end in the outcome one_class; scoring: {fuzzing: {negatives: active}} needs none")
+        say(
+            "note: without silent windows, scores that need them end in the outcome one_class; scoring: {fuzzing: {negatives: active}} needs none"
+        )
     return DictionaryRecord.model_validate(
         {
             "key": key, "model": model, "hook": hook or found.hook or export.folder.name, "kind": "neuronpedia",

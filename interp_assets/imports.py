@@ -19,7 +19,7 @@ from interp_assets.samples import TokenSample
 from interp_assets.settings import UserError
 from resources.activation_spill import Activations, SortedGroup
 from resources.exchange import delphi, neuronpedia
-from resources.exchange.interface import content_hash
+from resources.exchange.interface import BadRow, content_hash
 from resources.tokenizer import Tokenizer
 
 GROUP_ACTIVATIONS = 8 << 20
@@ -131,7 +131,7 @@ class NeuronpediaExamples:
     def _kept(self, file: Path, first_number: int, wanted: set[int], windows: dict[int, list[ImportedWindow]]) -> Iterator[int]:
         """The feature of every good row of a file, after putting the windows of those that are wanted into `windows`."""
         for row in neuronpedia.read_batch(file, self._record.width, first_number):
-            if isinstance(row, neuronpedia.BadRow):
+            if isinstance(row, BadRow):
                 continue
             if row.feature in wanted:
                 ids = self._tokenizer.ids_of(row.tokens)

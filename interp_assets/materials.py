@@ -21,16 +21,19 @@ def read_materials(lake: Lake, cell: Cell, explainer: Explainer) -> Iterator[tup
     projections = _Projections(lake, cell) if "vocabulary_projections" in explainer.READS else None
     for item in read_evidence(lake, cell.key):
         token, share = statistics.get(item.feature, (None, None))
-        yield item, Material(
-            feature=item.feature,
-            shown=item.shown,
-            token_texts=item.token_texts,
-            contrast=item.shown_non_activating,
-            validation=item.validation,
-            promoted=projections.of(item.feature, "promoted") if projections else (),
-            suppressed=projections.of(item.feature, "suppressed") if projections else (),
-            top_token=token,
-            top_token_share=share,
+        yield (
+            item,
+            Material(
+                feature=item.feature,
+                shown=item.shown,
+                token_texts=item.token_texts,
+                contrast=item.shown_non_activating,
+                validation=item.validation,
+                promoted=projections.of(item.feature, "promoted") if projections else (),
+                suppressed=projections.of(item.feature, "suppressed") if projections else (),
+                top_token=token,
+                top_token_share=share,
+            ),
         )
 
 

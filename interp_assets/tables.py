@@ -184,6 +184,18 @@ EXAMPLES = Table(
         column("max_activation", pa.float32(), "largest of them"),
     ]),
 )  # fmt: skip
+IMPORTED_EXPLANATIONS = Table(
+    "imported_explanations", "one feature's explanation as a file states it", ("explanation_method", "dictionary"),
+    ("dictionary", "explanation_method", "feature"),
+    pa.schema([
+        DICTIONARY,
+        column("explanation_method", KEY, "human | imported"),
+        FEATURE,
+        column("explanation", pa.string(), "text"),
+        column("author", pa.string(), "who wrote it, person or method and model; null where the file does not say", True),
+        column("source", pa.string(), "file and line; in brackets, what the row itself names as its source"),
+    ]),
+)  # fmt: skip
 EXPLANATIONS = Table(
     "explanations", "one feature's explanation by one method", ("explanation_method", *BY_RANGE),
     ("dictionary", "feature", "explanation_method"),
@@ -283,6 +295,7 @@ TABLES = (
     VOCABULARY_PROJECTIONS,
     FEATURE_EXAMPLES,
     EXAMPLES,
+    IMPORTED_EXPLANATIONS,
     EXPLANATIONS,
     TRIALS,
     VERDICTS,

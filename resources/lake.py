@@ -159,7 +159,7 @@ class Lake:
             with contextlib.suppress(FileNotFoundError):
                 self.fs.rm_file(f"{folder}/{MANIFEST}")
             self.fs.mv(temporary, f"{folder}/{PART}")
-            self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
+            self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1).encode())
 
     def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
         """Rows of a complete partition. Raises `LakeError` naming the partition when it is not there, `CorruptPartition` when it is

@@ -5,3 +5,10 @@ import tempfile
 
 os.environ["INTERP_HOME"] = tempfile.mkdtemp(prefix="interp-tests-")
 os.environ.pop("INTERP_LAKE", None)
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Interpreters of environments with other tools, which are asked instead of reading what they answered before."""
+    parser.addoption("--delphi-python", help="interpreter of an environment with eai-delphi; see tests/parity/test_delphi_metrics.py")

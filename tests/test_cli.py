@@ -11,7 +11,8 @@ from interp_assets.cli import app
 from resources.dictionaries import KINDS
 
 COMMANDS = (
-    "register", "dictionaries", "import delphi", "import neuronpedia", "export delphi", "backfill", "query", "replies", "doctor", "demo",
+    "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "export delphi", "export delphi-results",
+    "backfill", "query", "replies", "doctor", "demo",
 )  # fmt: skip
 README = Path(__file__).parents[1] / "README.md"
 
@@ -189,6 +190,53 @@ def test_stupid_inputs_to_import_neuronpedia(run, tmp_path: Path) -> None:
     assert run(*command, "--max-bad-share", "7").exit_code == 2
     output = ok(run(*command))
     assert "1 windows of 1 features" in output and "0 of 1 token texts are no single token" in output and "registered m/09/n" in output
+
+
+@pytest.fixture
+def neurons(run, tmp_path: Path) -> str:
+    """The key of a registered dictionary of 64 neurons."""
+    record = tmp_path / "mine.yaml"
+    record.write_text(yaml.safe_dump({"key": "m/00/n", "hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 4, "width": 64}))
+    ok(run("register", str(record), "--no-check"))
+    return "m/00/n"
+
+
+def test_importing_explanations_says_what_was_left_out_and_shows_in_the_warehouse(run, neurons: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("feature,explanation,author\n7,cats,Ada\n3,dates,\n64,ships,\n")
+    command = ("import", "explanations", str(file), "--dictionary", neurons, "--method", "human", "--max-bad-share", "0.5")
+    output = ok(run(*command))
+    assert (
+        f"left out {file} line 4: feature '64'; allowed are 0 to 63" in output and "m/00/n has 2 explanations of the method human" in output
+    )
+    assert ok(run(*command)) == output
+    query = "SELECT feature, explanation, author, source FROM imported_explanations ORDER BY feature"
+    assert json.loads(ok(run("query", query, "--format", "json"))) == [
+        {"feature": 3, "explanation": "dates", "author": None, "source": "labels.csv line 3"},
+        {"feature": 7, "explanation": "cats", "author": "Ada", "source": "labels.csv line 2"},
+    ]
+
+
+def test_stupid_inputs_to_import_explanations(run, neurons: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("feature,explanation\n64,ships\n")
+    command = ("import", "explanations", str(file), "--dictionary")
+    assert "m/00/n" in refused(run(*command, "m/00/typo"))
+    assert "--dictionary: dictionary key 'mine' is not of the form" in refused(run(*command, "mine"))
+    assert "1 of 1 rows are bad" in refused(run(*command, neurons))
+    assert "no explanation of a feature" in refused(run(*command, neurons, "--max-bad-share", "1"))
+    assert "is not JSON" in refused(run(*command, neurons, "--format", "json"))
+    assert "there is no file or folder" in refused(run("import", "explanations", str(tmp_path / "x"), "--dictionary", neurons))
+    assert run(*command, neurons, "--method", "max_act").exit_code == 2 and run(*command, neurons, "--format", "xml").exit_code == 2
+
+
+def test_stupid_inputs_to_export_delphi_results(run, neurons: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert "m/00/n" in refused(run("export", "delphi-results", "m/00/typo", out))
+    assert "no complete explanations for explanation_method max_act" in refused(run("export", "delphi-results", neurons, out))
+    assert "explanation_method nonsense" in refused(run("export", "delphi-results", neurons, out, "--explanations", "nonsense"))
+    assert "is no folder name" in refused(run("export", "delphi-results", neurons, out, "--hookpoint", "../x"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_stupid_inputs_to_export_delphi(run, tmp_path: Path) -> None:

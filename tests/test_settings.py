@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from interp_assets.settings import PlatformSettings, StageSettings, UserError, fingerprint, merged
+from interp_assets.domain.scoring import detection, fuzzing
+from interp_assets.settings import LanguageModelSettings, PlatformSettings, StageSettings, UserError, fingerprint, merged
 
 
 def test_defaults_are_the_papers() -> None:
     stages = PlatformSettings().stage_settings({})
     assert (stages.examples.n_shown, stages.examples.n_held_out, stages.examples.min_activating) == (40, 100, 200)
-    assert (stages.scoring.per_prompt, stages.scoring.threshold) == (5, 0.3)
+    assert (stages.scoring.detection.per_prompt, stages.scoring.fuzzing.threshold) == (5, 0.3)
     assert (stages.projection.n_tokens, stages.projection.final_norm) == (50, True)
 
 
@@ -26,13 +27,30 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
         ({"examples": {"n_showed": 3}}, "examples.n_showed"),
         ({"exmaples": {}}, "exmaples"),
         ({"projection": {"n_tokens": 0}}, "projection.n_tokens"),
-        ({"scoring": {"per_prompt": "five"}}, "scoring.per_prompt"),
+        ({"scoring": {"detection": {"per_prompt": "five"}}}, "scoring.detection.per_prompt"),
+        ({"explanations": ["max_act", "max_acts"]}, "explanation method named 'max_acts'; there are max_act,"),
+        ({"explanations": ["shuffled"]}, "shuffled is made out of max_act: add it"),
+        ({"scores": {"detections": "all"}}, "scorer named 'detections'; there are detection, fuzzing"),
+        ({"scores": {"detection": ["vocab_proj"]}}, "of detection among `explanations` named 'vocab_proj'; there are max_act, shuffled"),
         ({"scoring": {"fuzzing": {"negatives": "easy"}}}, "scoring.fuzzing.negatives"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(overrides: dict, named: str) -> None:
     with pytest.raises(UserError, match=named.replace(".", r"\.")):
         PlatformSettings().stage_settings(overrides)
+
+
+def test_scores_are_laid_over_the_default() -> None:
+    stages = PlatformSettings(stages={"scores": {"fuzzing": []}}).stage_settings({"scores": {"detection": ["max_act"]}})
+    assert [stages.scored(scorer) for scorer in (detection, fuzzing)] == [("max_act",), ()]
+    assert PlatformSettings().stage_settings({"scores": {"fuzzing": ["shuffled"]}}).scored(detection) == ("max_act", "shuffled")
+
+
+def test_the_generator_is_the_explainer_and_the_base_model_the_scorer_unless_named() -> None:
+    explainer, scorer, base = (LanguageModelSettings(model=name) for name in ("e", "s", "b"))
+    assert PlatformSettings(explainer=explainer, scorer=scorer).answering("generator") == explainer
+    assert PlatformSettings(explainer=explainer, scorer=scorer).answering("base") == scorer
+    assert PlatformSettings(scorer=scorer, base=base).answering("base") == base
 
 
 def test_a_site_file_is_read_and_refused_by_name(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def _options(method: str, version: str, description: str | None, deps: Sequence[
     """What all assets of explanations have in common."""
     checks = [
         dg.AssetCheckSpec("every_feature_has_an_outcome", asset=["explanations", method], blocking=True),
-        dg.AssetCheckSpec("explained_share", asset=["explanations", method], description="at least half of the features that were asked about"),
+        dg.AssetCheckSpec(
+            "explained_share", asset=["explanations", method], description="at least half of the features that were asked about"
+        ),
     ]
     common = {"key": ["explanations", method], "deps": deps, "description": description, "group_name": "explanations"}
     return {**common, "code_version": version, "check_specs": checks, **options}
@@ -101,9 +103,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     deps = ["examples", *(asset for name, asset in EVIDENCE_ASSETS.items() if name in explainer.READS)]
     kinds = {"python", "llm", "parquet"}
 
-    @range_asset(
-        EXPLANATIONS, **_options(explainer.NAME, explainer.VERSION, explainer.__doc__, deps, kinds=kinds, pool=EXPLAINER_POOL)
-    )
+    @range_asset(EXPLANATIONS, **_options(explainer.NAME, explainer.VERSION, explainer.__doc__, deps, kinds=kinds, pool=EXPLAINER_POOL))
     def explanations(
         context: dg.AssetExecutionContext,
         lake: dg.ResourceParam[Lake],

@@ -1,12 +1,52 @@
-"""What every exchange format has in common: its error, and the content address of its files."""
+"""What the exchange formats have in common: their error, rows and bad rows, lines of files, and the content address of files."""
 
+import csv
+import gzip
 import hashlib
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
+
+NAMED_BAD_ROWS = 10
+"""Bad rows that a message names; the others are counted."""
 
 
 class ExchangeError(ValueError):
     """Files of another tool that cannot be used; the message names the file, the value, what was allowed and the next step."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: where it is, and why."""
+
+    where: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class StatedExplanation:
+    """An explanation as a file states it. `author` and `origin` (what the row itself calls its source) are None where it names none."""
+
+    where: str
+    feature: int
+    text: str
+    author: str | None = None
+    origin: str | None = None
+
+
+def stated_explanation(
+    where: str, feature: object, text: object, width: int, author: object = None, origin: object = None
+) -> StatedExplanation | BadRow:
+    """The row, its text without spaces around it; a bad row where the feature is no number below `width` or there is no text."""
+    if isinstance(feature, bool) or not re.fullmatch(r"[0-9]{1,12}", str(feature).strip()) or int(str(feature)) >= width:
+        return BadRow(where, f"feature {feature!r}; allowed are 0 to {width - 1}")
+    if not isinstance(text, str) or not text.strip():
+        return BadRow(where, f"feature {feature} has the explanation {text!r}; allowed is text that is not empty")
+    return StatedExplanation(where, int(str(feature)), text.strip(), _named(author), _named(origin))
 
 
 def content_hash(folder: Path, files: Iterable[Path]) -> str:
@@ -17,3 +57,32 @@ def content_hash(folder: Path, files: Iterable[Path]) -> str:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         whole.update(f"{file.relative_to(folder).as_posix()}\0{digest}\n".encode())
     return whole.hexdigest()[:16]
+
+
+@contextmanager
+def opened_text(file: Path) -> Iterator[TextIO]:
+    """The file as UTF-8 text, decompressed where its name ends in .gz. Raises `ExchangeError` where it cannot be read."""
+    try:
+        with (
+            gzip.open(file, "rt", encoding="utf-8-sig", newline="")
+            if file.suffix == ".gz"
+            else file.open(encoding="utf-8-sig", newline="") as handle
+        ):
+            yield handle
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise ExchangeError(f"{file} cannot be read: {error}. Download or save it again, as UTF-8.") from error
+
+
+def json_lines(file: Path) -> Iterator[tuple[str, Any]]:
+    """(file and line, JSON value) of each line; a line that is not JSON comes as its text. Raises `ExchangeError` as `opened_text`."""
+    with opened_text(file) as handle:
+        for number, line in enumerate(handle, 1):
+            if line.strip():
+                try:
+                    yield f"{file} line {number}", json.loads(line)
+                except ValueError:
+                    yield f"{file} line {number}", line.strip()
+
+
+def _named(value: object) -> str | None:
+    return str(value).strip() or None if value is not None else None

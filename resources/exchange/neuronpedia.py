@@ -3,26 +3,25 @@
     v1/gpt2-small/6-res-jb/activations/batch-0.jsonl.gz   {"index": "7", "tokens": ["The", " cat"], "values": [0, 2.5], "maxValue": 2.5,
                                                            "maxValueTokenIndex": 1, "binMin": 2, "binMax": 3, "binContains": 0.1, …}
     v1/gpt2-small/6-res-jb/features/batch-0.jsonl.gz      {"index": "7", "hookName": "blocks.6.hook_resid_pre", "maxActApprox": 2.5, …}
+    v1/gpt2-small/6-res-jb/explanations/batch-0.jsonl.gz  {"modelId": "gpt2-small", "layer": "6-res-jb", "index": "7",
+                                                           "description": "cats", "typeName": "np_max-act",
+                                                           "explanationModelName": "gpt-4o-mini", …}
 
 `binContains` -1 marks the top activations; the others were drawn from the bin binMin to binMax.
 """
 
-import gzip
-import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from resources.exchange.interface import ExchangeError
+from resources.exchange.interface import NAMED_BAD_ROWS, BadRow, ExchangeError, StatedExplanation, json_lines, stated_explanation
 
 TOP_BIN = -1.0
 ROUNDING = 1e-3
 """Values are rounded in exports: maxValue may differ from the largest value by this share."""
-
-NAMED_BAD_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,6 @@ class Activation:
     tokens: tuple[str, ...]
     values: tuple[float, ...]
     bin_top: float | None
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that cannot be used: where it is, and why."""
-
-    where: str
-    problem: str
 
 
 @dataclass(frozen=True)
@@ -132,10 +123,35 @@ def read_windows(export: Export, width: int | None) -> Iterator[Activation | Bad
 def read_batch(file: Path, width: int | None, first_number: int = 0) -> Iterator[Activation | BadRow]:
     """The same for one file, whose first good row has the number `first_number`."""
     number = first_number
-    for where, content in _lines(file):
+    for where, content in json_lines(file):
         row = _window(where, content, width, number)
         yield row
         number += isinstance(row, Activation)
+
+
+def explanation_files(path: Path) -> tuple[Path, ...]:
+    """The batches of explanations at `path`: a batch, their folder, or the folder of one source. Empty when there are none."""
+    return (path,) if path.is_file() else _batches(path) or _batches(path / "explanations")
+
+
+def read_explanations(files: Iterable[Path], width: int) -> Iterator[StatedExplanation | BadRow]:
+    """Every explanation in file order, by the author `<typeName> <explanationModelName>`.
+
+    Bad are, besides what `stated_explanation` refuses, a line that is no JSON object and a row of another model or layer than the first.
+    """
+    source = None
+    for file in files:
+        for where, content in json_lines(file):
+            if not isinstance(content, dict):
+                yield BadRow(where, f"not a JSON object: {str(content)[:60]!r}")
+                continue
+            own = f"{content.get('modelId')}/{content.get('layer')}"
+            source = source or own
+            if own != source:
+                yield BadRow(where, f"modelId and layer {own}, after rows of {source}; allowed is one source")
+                continue
+            author = " ".join(str(content[name]) for name in ("typeName", "explanationModelName") if content.get(name))
+            yield stated_explanation(where, content.get("index"), content.get("description"), width, author, own)
 
 
 def _window(where: str, content: Any, width: int | None, number: int) -> Activation | BadRow:
@@ -170,24 +186,10 @@ def _is_finite(value: object) -> TypeGuard[float]:
 def _features(export: Export) -> Iterator[tuple[int, str | None]]:
     """(index, name of the hook) of every feature. Raises `ExchangeError` for a row without an index."""
     for file in export.feature_files:
-        for where, content in _lines(file):
+        for where, content in json_lines(file):
             if not isinstance(content, dict) or not re.fullmatch(r"\d+", str(content.get("index"))):
                 raise ExchangeError(f"{where}: a feature without an index. Download the file again, or delete it and give --width.")
             yield int(str(content["index"])), content.get("hookName") or None
-
-
-def _lines(file: Path) -> Iterator[tuple[str, Any]]:
-    """(file and line, JSON value) of each line; a line that is not JSON comes as its text."""
-    try:
-        with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as handle:
-            for number, line in enumerate(handle, 1):
-                if line.strip():
-                    try:
-                        yield f"{file} line {number}", json.loads(line)
-                    except ValueError:
-                        yield f"{file} line {number}", line
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ExchangeError(f"{file} cannot be read: {error}. Download it again.") from error
 
 
 def _batches(folder: Path) -> tuple[Path, ...]:

@@ -31,18 +31,8 @@ from resources.language_models.interface import (
     SuffixChoices,
     refuse_unsupported,
 )
-from resources.language_models.openai_wire import (
-    Dialect,
-    Offer,
-    Structured,
-    SuffixUnread,
-    before_placeholders,
-    payload,
-    read_reply,
-    suffix_places,
-    token_at,
-)
-from resources.language_models.suffix_tokens import refuse_alike
+from resources.language_models.openai_suffix import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
+from resources.language_models.openai_wire import Dialect, Offer, Structured, payload, prompt_places, read_reply
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
@@ -190,21 +180,16 @@ class OpenAIModel:
         for choices, befores in asked.items():
             known = self._beginnings.setdefault(choices, {})
             for before in [before for before in befores if before not in known]:
-                starts, text = [], "Hello"
-                for option in choices.options:
-                    text += f"\na{before}" if before else "\n"
-                    starts.append(len(text))
-                    text += option
-                text += "."
+                probe = Request(PROBE, 0, suffix=spelling_text(choices, before)[0])
                 async with self._client() as client:
-                    content = await self._answered(client, _Circuit(), payload(Request(PROBE, 0, suffix=text), Offer(), self._dialect))
-                if isinstance(content, str):
-                    raise ServerRefused(f"{self._shown_url} does not tell how it spells the options {choices.options}: {content}")
-                listed = content.get("prompt_logprobs") or content["choices"][0].get("prompt_logprobs") or []
-                places = suffix_places(listed, text)
-                tokens = tuple(places[token_at(places, start)][0][0] for start in starts)
-                refuse_alike(choices, tokens)
-                known[before] = tokens
+                    content = await self._answered(client, _Circuit(), payload(probe, Offer(), self._dialect))
+                try:
+                    if isinstance(content, str):
+                        raise SuffixUnread(content)
+                    known[before] = spelled_beginnings(prompt_places(content), choices, before)
+                except SuffixUnread as error:
+                    told = f"{self._shown_url} does not tell how it spells the options {choices.options}: {error}"
+                    raise ServerRefused(self._without_key(told)) from None
 
     async def _lists_logprobs(self, client: Any, circuit: _Circuit, question: Request) -> bool:
         """Whether the server sends log-probabilities of a reply's tokens when asked for them."""

@@ -5,24 +5,18 @@ Three ways to ask for a structured reply are spoken: "vllm" (`structured_outputs
 """
 
 import json
-import math
-import re
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Literal
 
 from resources.language_models.answer_places import answer_probabilities
 from resources.language_models.interface import ChoiceList, JsonReply, Reply, Request
+from resources.language_models.openai_suffix import Beginnings, read_suffix
 
 Structured = Literal["vllm", "json_schema", "off"]
 TOP_LOGPROBS = 20
 COMPLETION_LOGPROBS = 5  # the most that the completions endpoint of hosted APIs gives
 JSON_ANSWER_TOKENS = 5  # of a list's reply, beside the option itself, for each answer
-
-# The texts of the tokens that begin the options of a suffix's choices, by the character before the placeholder.
-Beginnings = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -42,10 +36,6 @@ class Dialect:
     model: str
     chat: bool = True
     max_tokens_field: str = "max_tokens"
-
-
-class SuffixUnread(ValueError):
-    """The server's answer does not hold the log-probabilities of the request's suffix."""
 
 
 def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
@@ -85,7 +75,7 @@ def read_reply(content: Mapping[str, Any], request: Request, offer: Offer, diale
         return Reply(raw, "error", **counts, error=f"the model refused: {refusal}")
     text = _unwrapped(raw, request) if offer.structured == "json_schema" else raw
     continued = request.line_prefix if _continued(request, offer, dialect) else ""
-    logprobs, choices = _read_suffix(content.get("prompt_logprobs") or choice.get("prompt_logprobs"), request, beginnings or {})
+    logprobs, choices = read_suffix(prompt_places(content), request, beginnings or {})
     return Reply(
         text=continued + text if request.max_reply_tokens else "",
         finish_reason="length" if choice.get("finish_reason") == "length" and request.max_reply_tokens else "stop",
@@ -94,6 +84,11 @@ def read_reply(content: Mapping[str, Any], request: Request, offer: Offer, diale
         suffix_logprobs=logprobs,
         suffix_choices=choices,
     )
+
+
+def prompt_places(content: Mapping[str, Any]) -> list[dict[str, Any] | None] | None:
+    """What the server says of each token of the prompt: at the top of a chat's answer, in the choice of a completion's; None without."""
+    return content.get("prompt_logprobs") or content["choices"][0].get("prompt_logprobs")
 
 
 def _question(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
@@ -161,69 +156,3 @@ def _probabilities(logprobs: Mapping[str, Any] | None, request: Request, dialect
         tokens = logprobs.get("tokens") or []
         listed = [place or {} for place in logprobs.get("top_logprobs") or [{}] * len(tokens)]
     return answer_probabilities(tokens, listed, request.reply_format)
-
-
-def before_placeholders(request: Request) -> dict[str, None]:
-    """The character before each placeholder of the request's suffix ("" at its beginning), each once; empty without choices."""
-    return dict.fromkeys(request.suffix[max(place - 1, 0) : place] for place in _placeholders(request))
-
-
-def _placeholders(request: Request) -> list[int]:
-    """Where in the suffix, in characters, the placeholders of its choices begin."""
-    choices = request.suffix_choices
-    return [match.start() for match in re.finditer(re.escape(choices.placeholder), request.suffix)] if choices else []
-
-
-def suffix_places(places: Sequence[Mapping[str, Any] | None], suffix: str) -> list[list[tuple[str, float]]]:
-    """The last of a prompt's places, those that spell `suffix`: of each its tokens' texts and log-probabilities, its own token first.
-
-    Raises `SuffixUnread` where tokens cross the suffix's beginning, or the prompt ends otherwise (a chat template may trim).
-    """
-    found: list[list[tuple[str, float]]] = []
-    length = 0
-    for place in reversed(places):
-        if length >= len(suffix) or not place:
-            break
-        found.append([(one["decoded_token"], float(one["logprob"])) for one in place.values()])
-        length += len(found[-1][0][0])
-    found.reverse()
-    spelled = "".join(place[0][0] for place in found)
-    if spelled != suffix:
-        raise SuffixUnread(
-            f"the server's tokens do not spell the suffix: they end {spelled[-80:]!r}, it ends {suffix[-80:]!r}. A suffix that begins with "
-            "a letter, and ends with neither a space nor a newline, passes most chat templates; or use the transformers or vllm back end"
-        )
-    return found
-
-
-def token_at(places: Sequence[Sequence[tuple[str, float]]], character: int) -> int:
-    """Number of the place whose own token holds a character of the text that they spell."""
-    ends = list(accumulate(len(place[0][0]) for place in places))
-    return bisect_right(ends, character)
-
-
-def _read_suffix(
-    places: Sequence[Mapping[str, Any] | None] | None, request: Request, beginnings: Beginnings
-) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
-    """The suffix's log-probabilities, and the options' probabilities at its placeholders.
-
-    An option that is not among the tokens that the server lists counts as 0; where none is, the probabilities are None.
-    """
-    if not request.suffix:
-        return None, None
-    if not places:
-        raise SuffixUnread("the server sent no log-probabilities of the prompt")
-    found = suffix_places(places, request.suffix)
-    logprobs = tuple(place[0][1] for place in found)
-    if request.suffix_choices is None:
-        return logprobs, None
-    choices = []
-    for character in _placeholders(request):
-        listed = dict(found[token_at(found, character)])
-        weights = [
-            math.exp(listed[token]) if token in listed else 0.0 for token in beginnings[request.suffix[max(character - 1, 0) : character]]
-        ]
-        if not sum(weights):
-            return logprobs, None
-        choices.append(tuple(weight / sum(weights) for weight in weights))
-    return logprobs, tuple(choices)

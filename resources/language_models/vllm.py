@@ -8,15 +8,23 @@ leaves something open (options that begin alike, of which the reply took another
 more token is asked for after the prompt, the reply up to there and the way in question: a follow-up, which the prefix cache makes cheap.
 """
 
-import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from resources.language_models.answer_places import answer_places
-from resources.language_models.choice_tokens import END, ChoiceTokens, Spelling, choice_tokens, forks, option_logprobs
+from resources.language_models.choice_tokens import ChoiceTokens, choice_tokens
+from resources.language_models.follow_ups import (
+    Answer,
+    Asked,
+    FollowUp,
+    answers_of,
+    list_probabilities,
+    place_logprobs,
+    suffix_probabilities,
+    unread_forks,
+    unread_places,
+)
 from resources.language_models.interface import (
     Capability,
     ChoiceList,
@@ -34,39 +42,6 @@ MAX_WAITING = 2_048  # requests handed to the engine at once: enough to keep it 
 ANSWER_TOKENS = 3  # of a list's reply, beside the option itself, for each answer
 MOST_LISTED = 20  # alternatives that the engine lists at a place of a prompt, unless it was made to list more
 MOST_ASKED_ABOUT = 128  # tokens whose log-probabilities the engine gives at each place of a reply
-
-
-@dataclass(frozen=True)
-class _FollowUp:
-    """The log-probabilities of `token_ids` after `prompt`, for the fork or place that `key` names."""
-
-    key: object
-    prompt: tuple[int, ...]
-    token_ids: tuple[int, ...]
-
-
-@dataclass
-class _Open:
-    """A request under way: its tokens, the engine's output when it has come, and what its follow-ups have found, by key."""
-
-    request: Request
-    prompt: list[int]
-    suffix: SuffixTokens
-    output: Any = None
-    found: dict[object, dict[int, float]] = field(default_factory=dict)
-    missing: int = 1
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-
-    def count(self, output: Any, seconds: float) -> None:
-        """Add what one of its outputs cost."""
-        self.prompt_tokens += len(output.prompt_token_ids)
-        self.cached_tokens += output.num_cached_tokens or 0
-        self.completion_tokens += len(output.outputs[0].token_ids)
-        self.seconds += seconds
-        self.missing -= 1
 
 
 class VLLMModel:
@@ -108,7 +83,6 @@ class VLLMModel:
         )
         self._tokenizer: Any = self._llm.get_tokenizer()
         self._structured = structured
-        self._scores_tokens = bool(getattr(self._llm.llm_engine.vllm_config, "use_v2_model_runner", False))
         self._spellings: dict[ChoiceList, ChoiceTokens] = {}
         held = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
         how = [folder.revision, held, *([quantization] if quantization else []), *([] if structured else ["unstructured"])]
@@ -150,14 +124,14 @@ class VLLMModel:
         engine = self._llm.llm_engine
         longest = engine.model_config.max_model_len
         self._batches += 1
-        waiting: dict[str, tuple[int, _FollowUp | None]] = {}
+        waiting: dict[str, tuple[int, FollowUp | None]] = {}
         engine_ids: dict[str, str] = {}
-        opened: dict[int, _Open] = {}
-        follow_ups: deque[tuple[int, _FollowUp]] = deque()
+        under_way: dict[int, Asked] = {}
+        follow_ups: deque[tuple[int, FollowUp]] = deque()
         todo = iter(enumerate(requests))
         last = time.perf_counter()
 
-        def hand_in(index: int, follow_up: _FollowUp | None, prompt: Sequence[int], parameters: Any) -> None:
+        def hand_in(index: int, follow_up: FollowUp | None, prompt: Sequence[int], parameters: Any) -> None:
             name = f"{self._batches}-{index}-{len(engine_ids)}"
             waiting[name] = (index, follow_up)
             engine_ids[name] = engine.add_request(name, {"prompt_token_ids": list(prompt)}, parameters) or name
@@ -170,11 +144,11 @@ class VLLMModel:
                 while len(waiting) < MAX_WAITING and (item := next(todo, None)) is not None:
                     index, request = item
                     prompt = [*prompt_token_ids(self._tokenizer, request), *suffixes[index].ids]
-                    parameters = self._parameters(request, suffixes[index], len(prompt))
+                    parameters = self._parameters(request)
                     if len(prompt) + parameters.max_tokens > longest:
                         yield index, _too_long(len(prompt), parameters.max_tokens, longest)
                         continue
-                    opened[index] = _Open(request, prompt, suffixes[index])
+                    under_way[index] = Asked(request, prompt, suffixes[index])
                     hand_in(index, None, prompt, parameters)
                 if not waiting:
                     return
@@ -183,29 +157,29 @@ class VLLMModel:
                 share, last = ((now - last) / len(finished), now) if finished else (0.0, last)
                 for output in finished:
                     index, follow_up = waiting.pop(output.request_id)
-                    open_ = opened[index]
-                    open_.count(output, share)
-                    if self._scores_were_cut(open_, output):
-                        open_.missing += 1
-                        hand_in(index, None, open_.prompt, self._parameters(open_.request, open_.suffix, len(open_.prompt), cached=False))
-                    elif follow_up is not None:
-                        open_.found[follow_up.key] = _logprobs(output.outputs[0].logprobs[0])
+                    asked = under_way[index]
+                    asked.count(output, share)
+                    if follow_up is not None:
+                        asked.found[follow_up.key] = place_logprobs(output.outputs[0].logprobs[0])
                     else:
-                        open_.output = output
-                        more = [*self._unread_forks(open_), *self._unread_places(open_)]
-                        open_.missing += len(more)
+                        asked.output = output
+                        asked.answers = self._answers(asked)
+                        more = [*unread_forks(asked), *unread_places(asked)]
+                        asked.missing += len(more)
                         follow_ups.extend((index, one) for one in more)
-                    if not open_.missing:
-                        yield index, self._reply(opened.pop(index))
+                    if not asked.missing:
+                        yield index, self._reply(under_way.pop(index))
         finally:
             if waiting and self._llm is not None:
                 engine.abort_request([engine_ids[name] for name in waiting], internal=True)
 
     def _refuse_undecidable(self, request: Request) -> SuffixTokens:
         """The suffix's tokens; raises `UnsupportedRequest` for options that the tokenizer or the engine cannot tell apart."""
-        if isinstance(request.reply_format, ChoiceList) and (n := len(self._spelled(request.reply_format).ids)) > MOST_ASKED_ABOUT:
+        form, choices = request.reply_format, request.suffix_choices
+        compared = max(len(self._spelled(form).ids) if isinstance(form, ChoiceList) else 0, len(choices.options) if choices else 0)
+        if compared > MOST_ASKED_ABOUT:
             raise UnsupportedRequest(
-                f"a list of {n} tokens to choose from; the engine compares {MOST_ASKED_ABOUT} at most: use fewer options"
+                f"{compared} tokens to choose from; the engine compares {MOST_ASKED_ABOUT} at most at one place: use fewer options"
             )
         return suffix_tokens(self._tokenizer, request)
 
@@ -215,18 +189,20 @@ class VLLMModel:
             self._spellings[choices] = choice_tokens(self._tokenizer, choices)
         return self._spellings[choices]
 
-    def _scores_were_cut(self, open_: _Open, output: Any) -> bool:
-        """Whether the prefix cache held some of the suffix itself, which then was not scored."""
-        return bool(open_.suffix.ids) and self._scores_tokens and output.prompt_token_id_logprobs is None
+    def _parameters(self, request: Request) -> Any:
+        """vLLM's sampling parameters for one request.
 
-    def _parameters(self, request: Request, suffix: SuffixTokens | None = None, prompt_tokens: int = 0, cached: bool = True) -> Any:
-        """vLLM's sampling parameters for one request, whose suffix ends its `prompt_tokens`; `cached` lets a suffix's prompt be cached."""
+        A suffix has the engine list its likeliest tokens at every place of the prompt, and compute all of it, cached or not.
+        """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         form = request.reply_format
         stop = [*request.stop, "\n"] if request.line_prefix else list(request.stop)
-        options: dict[str, Any] = self._suffix_parameters(suffix, prompt_tokens, cached) if suffix and suffix.ids else {}
+        options: dict[str, Any] = {}
+        if request.suffix:
+            most = min(MOST_LISTED, self._llm.llm_engine.model_config.max_logprobs)
+            options["prompt_logprobs"] = most if request.suffix_choices else 0
         max_tokens = request.max_reply_tokens
         if max_tokens == 0:
             return SamplingParams(temperature=0, max_tokens=1, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **options)
@@ -249,24 +225,7 @@ class VLLMModel:
             **options,
         )
 
-    def _suffix_parameters(self, suffix: SuffixTokens, prompt_tokens: int, cached: bool) -> dict[str, Any]:
-        """What asks for the log-probabilities of a suffix's tokens and of the options at its places.
-
-        The engine's newer runner scores just these tokens, from the prompt's last token before the suffix on; the older one lists the
-        likeliest tokens at every place of the prompt, and computes all of it, cached or not.
-        """
-        if self._scores_tokens:
-            asked = dict(zip(suffix.places, suffix.option_ids, strict=True))
-            width = 1 + max((len(ids) for ids in suffix.option_ids), default=0)
-            rows = [[token, *asked.get(number, ())] for number, token in enumerate(suffix.ids)]
-            return {
-                "prompt_logprob_token_ids": [[*row, *[-1] * (width - len(row))] for row in rows],
-                "prompt_logprob_start": prompt_tokens - len(suffix.ids) - 1,
-                "skip_reading_prefix_cache": not cached,
-            }
-        return {"prompt_logprobs": min(MOST_LISTED, self._llm.llm_engine.model_config.max_logprobs) if suffix.places else 0}
-
-    def _follow_up_parameters(self, follow_up: _FollowUp) -> Any:
+    def _follow_up_parameters(self, follow_up: FollowUp) -> Any:
         """One greedy token, and the log-probabilities asked about in its place."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -279,102 +238,29 @@ class VLLMModel:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _unread_forks(self, open_: _Open) -> list[_FollowUp]:
-        """What to ask to know the way at every fork of a list of choices that the reply itself did not pass."""
-        reply = list(open_.output.outputs[0].token_ids)
-        return [
-            _FollowUp((number, path), (*open_.prompt, *reply[:place], *path), tokens)
-            for number, (place, _, ways) in enumerate(self._answers(open_) or [])
-            for path, tokens in ways.items()
-            if tuple(reply[place : place + len(path)]) != path
-        ]
-
-    def _unread_places(self, open_: _Open) -> list[_FollowUp]:
-        """What to ask to know the options at the places of a suffix where the engine did not list all of them."""
-        if self._scores_tokens:
-            return []
-        before = open_.prompt[: len(open_.prompt) - len(open_.suffix.ids)]
-        return [
-            _FollowUp(place, (*before, *open_.suffix.ids[:place]), ids)
-            for place, ids in zip(open_.suffix.places, open_.suffix.option_ids, strict=True)
-            if not set(ids) <= open_.output.prompt_logprobs[len(before) + place].keys()
-        ]
-
-    def _answers(self, open_: _Open) -> list[tuple[int, tuple[Spelling, ...], dict[Spelling, tuple[int, ...]]]] | None:
-        """Of each answer: where in the reply it begins, the options' spellings there, and the tokens that may follow at each fork.
-
-        None where the reply has no such list, or spells an option in a way of its own.
-        """
-        form, completion = open_.request.reply_format, open_.output.outputs[0]
+    def _answers(self, asked: Asked) -> list[Answer] | None:
+        """Where the reply's answers stand; None where it is not a list of choices, or one with a spelling of its own."""
+        form, completion = asked.request.reply_format, asked.output.outputs[0]
         if not isinstance(form, ChoiceList) or not completion.logprobs:
             return None
-        ids = tuple(completion.token_ids)
-        places = answer_places([self._tokenizer.decode([token]) for token in ids], form)
-        if places is None:
-            return None
-        tokens, answers = self._spelled(form), []
-        for number, (place, _, _) in enumerate(places):
-            known = (tokens.later, tokens.first) if number else (tokens.first, tokens.later)
-            spellings = next((k for k in known if any(ids[place : place + len(s)] == s for s in k)), None)
-            if spellings is None:
-                return None
-            end = tokens.end(number + 1 == form.count)
-            ways = {path: tuple(end if t == END else t for t in followers) for path, followers in forks(spellings).items()}
-            answers.append((place, spellings, ways))
-        return answers
+        texts = [self._tokenizer.decode([token]) for token in completion.token_ids]
+        return answers_of(tuple(completion.token_ids), texts, form, self._spelled(form))
 
-    def _answer_probabilities(self, open_: _Open) -> tuple[tuple[float, ...], ...] | None:
-        """P(option) for each answer, from the reply's own log-probabilities and its follow-ups'."""
-        answers = self._answers(open_)
-        if answers is None:
-            return None
-        listed, probabilities = open_.output.outputs[0].logprobs, []
-        for number, (place, spellings, ways) in enumerate(answers):
-            here: dict[Spelling, dict[int, float]] = {}
-            for path, followers in forks(spellings).items():
-                found = open_.found.get((number, path)) or _logprobs(listed[place + len(path)])
-                here[path] = {follower: found[token] for follower, token in zip(followers, ways[path], strict=True)}
-            probabilities.append(tuple(math.exp(value) for value in option_logprobs(spellings, here)))
-        return tuple(probabilities)
-
-    def _read_suffix(self, open_: _Open) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
-        """Log-probabilities of the suffix's tokens, and the options' probabilities at its places."""
-        suffix = open_.suffix
-        if self._scores_tokens:
-            scores = open_.output.prompt_token_id_logprobs.tolist()
-            at = [scores[place][1 : 1 + len(ids)] for place, ids in zip(suffix.places, suffix.option_ids, strict=True)]
-            return tuple(row[0] for row in scores), tuple(map(_renormalised, at))
-        listed = open_.output.prompt_logprobs[len(open_.prompt) - len(suffix.ids) :]
-        chosen = tuple(float(place[token].logprob) for token, place in zip(suffix.ids, listed, strict=True))
-        found = [open_.found.get(place) or _logprobs(listed[place]) for place in suffix.places]
-        return chosen, tuple(_renormalised([one[i] for i in ids]) for one, ids in zip(found, suffix.option_ids, strict=True))
-
-    def _reply(self, open_: _Open) -> Reply:
+    def _reply(self, asked: Asked) -> Reply:
         """The reply to a request whose output and follow-ups have come; what the follow-ups cost is part of its counts."""
-        request, completion = open_.request, open_.output.outputs[0]
-        logprobs, choices = self._read_suffix(open_) if request.suffix else (None, None)
+        request, completion = asked.request, asked.output.outputs[0]
+        logprobs, choices = suffix_probabilities(asked) if request.suffix else (None, None)
         return Reply(
             text=request.line_prefix + completion.text if request.max_reply_tokens else "",
             finish_reason="length" if completion.finish_reason == "length" and request.max_reply_tokens else "stop",
-            prompt_tokens=open_.prompt_tokens,
-            cached_tokens=open_.cached_tokens,
-            completion_tokens=open_.completion_tokens,
-            seconds=open_.seconds,
-            answer_probabilities=self._answer_probabilities(open_),
+            prompt_tokens=asked.prompt_tokens,
+            cached_tokens=asked.cached_tokens,
+            completion_tokens=asked.completion_tokens,
+            seconds=asked.seconds,
+            answer_probabilities=list_probabilities(asked),
             suffix_logprobs=logprobs,
             suffix_choices=choices if request.suffix_choices else None,
         )
-
-
-def _logprobs(place: Mapping[int, Any]) -> dict[int, float]:
-    """Natural-log probabilities by token id, of one place of the engine's output."""
-    return {token: float(one.logprob) for token, one in place.items()}
-
-
-def _renormalised(logprobs: Sequence[float]) -> tuple[float, ...]:
-    """Probabilities that sum to 1."""
-    weights = [math.exp(value - max(logprobs)) for value in logprobs]
-    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _too_long(prompt_tokens: int, reply_tokens: int, longest: int) -> Reply:

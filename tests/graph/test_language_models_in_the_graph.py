@@ -1,6 +1,7 @@
 """What a site says about its language models, through the graph: budgets, requirements, speed, progress, cost."""
 
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -9,7 +10,7 @@ from installation import KEY, Installation
 
 from interp_assets import cells
 from interp_assets.domain.scoring import detection, fuzzing
-from interp_assets.domain.trials import AnsweredTrial, Verdict
+from interp_assets.domain.trials import Verdict
 from interp_assets.settings import PlatformSettings, UserError
 from resources.language_models import asking
 from resources.language_models.interface import Capability
@@ -125,8 +126,8 @@ def test_changing_a_grader_asks_nothing_and_changing_a_prompt_asks_just_its_tria
     right = rows(harvested, "SELECT count(*) FROM verdicts WHERE scorer = 'detection' AND truth = prediction")
     grade = detection.grade
 
-    def contrary(answered: AnsweredTrial) -> tuple[Verdict, ...]:
-        return tuple(replace(v, prediction=None if v.prediction is None else not v.prediction) for v in grade(answered))
+    def contrary(*given: Any) -> tuple[Verdict, ...]:
+        return tuple(replace(v, prediction=None if v.prediction is None else not v.prediction) for v in grade(*given))
 
     with monkeypatch.context() as patch:
         patch.setattr(detection, "VERSION", "detection/contrary")

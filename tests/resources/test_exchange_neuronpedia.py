@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.exchange.interface import ExchangeError
-from resources.exchange.neuronpedia import Activation, BadRow, check_export, open_export, read_windows
+from resources.exchange.interface import BadRow, ExchangeError
+from resources.exchange.neuronpedia import Activation, check_export, open_export, read_windows
 
 GOOD = {
     "modelId": "gpt2-small", "layer": "6-res-jb", "index": "7", "tokens": ["The", " cat", "\n"], "values": [0, 2.5004, -0.1],

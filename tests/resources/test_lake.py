@@ -159,6 +159,14 @@ def test_a_flipped_byte_is_found_named_and_withdrawn_and_the_next_write_mends_it
     assert lake.read("t", CELL).equals(table) and lake.incomplete() == []
 
 
+def test_a_partition_is_found_by_its_manifest_whatever_the_order_of_its_columns(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), 1)
+    lake.write("t", {"scorer": "a", **CELL}, SCHEMA, rows(1), "v1")
+    (manifest,) = lake.manifests("t")
+    lake.verify(manifest)
+    assert lake.read("t", manifest.partition).equals(rows(1))
+
+
 def test_a_lost_file_counts_as_missing(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), 1)
     lake.write("t", CELL, SCHEMA, rows(1), "v1")

@@ -134,7 +134,9 @@ def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap:
 
     floor = floors(n_positive, n_negative)
     counts = (n_positive, n_negative, len(verdicts) - len(own))
-    rows = [score_row(scorer, case, metric, estimates.get(metric, UNDEFINED), floor[metric], counts, outcome_of(metric)) for metric in METRICS]
+    rows = [
+        score_row(scorer, case, metric, estimates.get(metric, UNDEFINED), floor[metric], counts, outcome_of(metric)) for metric in METRICS
+    ]
     return (*rows, *_stratum_rows(scorer, case, verdicts))
 
 
