@@ -11,6 +11,7 @@ from interp_assets.asking import Answer, Asker, Question, RunSpending, answered_
 from interp_assets.cells import Cell, progress_of
 from interp_assets.domain.prompts import Comparison
 from interp_assets.domain.scoring import GeneratorScorer, Scorer
+from interp_assets.domain.scoring.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, Case, Trial
 from interp_assets.measuring import TextMeasure
 from interp_assets.settings import LanguageModelSettings, PlatformSettings, SentenceEncoderSettings
@@ -91,9 +92,8 @@ class Judging:
 
     def _next(self, work: Planned, given: Sequence[Answer]) -> list[Question]:
         """The questions of a case's next round: all of them, unless it may be stopped early."""
-        sequential = work.cell.settings.scoring.sequential
-        size = len(work.trials) if sequential is None else sequential.step_trials if given else sequential.first_trials
-        return [Question(t.feature, t.explanation_method, t.prompt) for t in work.trials[len(given) : len(given) + size]]
+        chosen = next_round(len(work.trials), len(given), work.cell.settings.scoring.sequential)
+        return [Question(t.feature, t.explanation_method, t.prompt) for t in (work.trials[i] for i in chosen)]
 
     def _is_done(self, work: Planned, given: Sequence[Answer]) -> bool:
         """Whether nothing is left to ask, or the interval of the headline metric is as narrow as was asked for."""
@@ -103,8 +103,7 @@ class Judging:
         own, seed = settings.of(self._scorer), work.cell.settings.seed
         verdicts = self._scorer.grade(work.case, self._answered(work, given).trials, own)
         rows = self._scorer.summarise(work.case, verdicts, own, settings.n_bootstrap, seed)
-        (row,) = (row for row in rows if row.metric == self._scorer.HEADLINE)
-        return row.ci_low is not None and row.ci_high is not None and row.ci_high - row.ci_low <= settings.sequential.ci_width
+        return is_known(rows, self._scorer.HEADLINE, settings.sequential)
 
     def _answered(self, work: Planned, answers: Sequence[Answer]) -> Answered:
         trials = tuple(_trial_with_reply(trial, answer) for trial, answer in zip(work.trials, answers, strict=False))

@@ -1,7 +1,7 @@
-"""Classification metrics with bootstrap intervals and floors, and the correlations of score reports.
+"""Classification and correlation metrics with bootstrap intervals and floors, and the correlations of score reports.
 
-Undefined values are None, never NaN. Bootstraps resample items within each class, so the numbers of positives and negatives stay
-fixed.
+Undefined values are None, never NaN. Bootstraps resample items (or whole windows of tokens) within each class, so the numbers of
+positives and negatives stay fixed.
 """
 
 import math
@@ -23,6 +23,7 @@ class Estimate:
 UNDEFINED = Estimate(None, None, None)
 PREDICTION_METRICS = ("balanced_accuracy", "f1", "precision", "recall")
 PROBABILITY_METRICS = ("auroc", "average_precision")
+TOKEN_METRICS = ("pearson", "r2")
 
 
 def prediction_metrics(truth: np.ndarray, prediction: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Estimate]:
@@ -63,6 +64,31 @@ def probability_metrics(truth: np.ndarray, score: np.ndarray, n_bootstrap: int, 
         _resampled_counts(negative_level, len(levels), n_bootstrap, rng),
     )
     return {name: estimate(float(values[name][0]), replicates[name]) for name in PROBABILITY_METRICS}
+
+
+def token_metrics(
+    predicted: Sequence[np.ndarray], true: Sequence[np.ndarray], activating: np.ndarray, n_bootstrap: int, rng: np.random.Generator
+) -> dict[str, Estimate]:
+    """Each of TOKEN_METRICS over the tokens of all windows end to end; `predicted` and `true` hold an array [tokens] for each window.
+
+    Pearson's r is that of `pearson`. R² is 1 - Σ(true - predicted)² / Σ(true - mean of true)², of the predictions as they are, without
+    calibration: 0 for always predicting the mean, negative for worse; undefined for constant truths.
+    The bootstrap draws as many windows of each kind (`activating`, boolean [windows]) as there are, with replacement, tokens of a window
+    together. Every window is reduced to six sums first, so that replicates cost a product of matrices, whatever its length.
+    """
+    x, y = (np.concatenate([np.empty(0), *arrays]).astype(np.float64) for arrays in (predicted, true))
+    r, r2 = pearson(x, y), _r2_of_arrays(x, y)
+    if r is None and r2 is None:
+        return dict.fromkeys(TOKEN_METRICS, UNDEFINED)
+    means = x.mean(), y.mean()  # taken off so that differences of sums of squares keep their digits
+    sums = np.stack([_pair_sums(a - means[0], b - means[1]) for a, b in zip(predicted, true, strict=True)])
+    replicates = np.zeros((n_bootstrap, sums.shape[1]))
+    for kind in (True, False):
+        own = sums[np.asarray(activating, dtype=bool) == kind]
+        if len(own):
+            replicates += _resampled_counts(np.arange(len(own)), len(own), n_bootstrap, rng) @ own
+    found = _from_pair_sums(replicates, means[0] - means[1])
+    return {name: UNDEFINED if value is None else estimate(value, found[name]) for name, value in (("pearson", r), ("r2", r2))}
 
 
 def floors(n_positive: int, n_negative: int) -> dict[str, float | None]:
@@ -201,3 +227,27 @@ def _resampled_counts(level: np.ndarray, n_levels: int, n_bootstrap: int, rng: n
 def _drawn_shares(n: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
     """How large a share of n draws with replacement each of n items gets, [n_bootstrap, n]."""
     return rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap) / n
+
+
+def _r2_of_arrays(predicted: np.ndarray, true: np.ndarray) -> float | None:
+    """R² of `token_metrics`; None for constant truths or none."""
+    if len(true) == 0 or (true == true[0]).all():
+        return None
+    return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
+
+
+def _pair_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(n, Σx, Σy, Σx², Σy², Σxy) of two arrays [n]."""
+    return np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y], dtype=np.float64)
+
+
+def _from_pair_sums(sums: np.ndarray, shift: float) -> dict[str, np.ndarray]:
+    """TOKEN_METRICS from pair sums [replicates, 6] of x and y, of which x is `shift` too small beside y; NaN where undefined."""
+    n, sum_x, sum_y, sum_xx, sum_yy, sum_xy = sums.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread_x, spread_y = sum_xx - sum_x**2 / n, sum_yy - sum_y**2 / n
+        spread_x[spread_x <= 1e-12 * sum_xx] = np.nan  # what rounding leaves of a constant
+        spread_y[spread_y <= 1e-12 * sum_yy] = np.nan
+        error = sum_xx + sum_yy - 2 * sum_xy + 2 * shift * (sum_x - sum_y) + n * shift**2
+        r = (sum_xy - sum_x * sum_y / n) / np.sqrt(spread_x * spread_y)
+        return {"pearson": np.clip(r, -1.0, 1.0), "r2": 1 - error / spread_y}

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from interp_assets.domain.prompts import Comparison, Prompt
 from interp_assets.domain.rendering import TokenTexts
 from interp_assets.domain.sampling import Example
@@ -209,3 +211,13 @@ def as_item(example: Example, truth: bool | None = None) -> TrialItem:
 def of_kind(examples: Sequence[Example], kind: Literal["activating", "non_activating"]) -> tuple[Example, ...]:
     """The examples of one kind, in order."""
     return tuple(example for example in examples if example.kind == kind)
+
+
+def evenly_mixed(examples: Sequence[Example], rng: np.random.Generator) -> list[Example]:
+    """All examples, each kind in random order and spread evenly: any number of the first ones hold both kinds in proportion, to within one.
+
+    For questions about one window each, so that asking may stop anywhere. Where several stand in one question it would give answers away.
+    """
+    kinds = [of_kind(examples, "activating"), of_kind(examples, "non_activating")]
+    placed = [((number + 0.5) / len(kind), kind[i]) for kind in kinds for number, i in enumerate(rng.permutation(len(kind)))]
+    return [example for _, example in sorted(placed, key=lambda pair: pair[0])]

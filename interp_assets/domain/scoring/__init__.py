@@ -6,27 +6,36 @@ up. What several share stands in `classifier` (yes or no), `choice` (one of seve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from interp_assets.domain.scoring import (
     clarity,
     detection,
+    discrimination,
     embedding,
     example_embedding,
     fuzzing,
     input_based,
+    intruder,
     purity,
     responsiveness,
+    simulation,
+    surprisal,
 )
 from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.detection import DetectionSettings
+from interp_assets.domain.scoring.discrimination import DiscriminationSettings
 from interp_assets.domain.scoring.embedding import EmbeddingSettings
 from interp_assets.domain.scoring.example_embedding import ExampleEmbeddingSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
 from interp_assets.domain.scoring.input_based import InputBasedSettings
+from interp_assets.domain.scoring.intruder import IntruderSettings
 from interp_assets.domain.scoring.purity import PuritySettings
 from interp_assets.domain.scoring.responsiveness import ResponsivenessSettings
+from interp_assets.domain.scoring.sequential import SequentialSettings
+from interp_assets.domain.scoring.simulation import SimulationSettings
+from interp_assets.domain.scoring.surprisal import SurprisalSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 
@@ -66,32 +75,23 @@ class GeneratorScorer(Scorer, Protocol):
 
 
 @dataclass(frozen=True)
-class SequentialSettings:
-    """Stop asking about a case when its score is known well enough.
-
-    After `first_trials` trials, and again after every `step_trials`, a case whose headline interval is at most `ci_width` wide is done.
-    Trials that were never asked are kept as "stopped_early".
-    """
-
-    ci_width: float
-    first_trials: int = 8
-    step_trials: int = 4
-
-
-@dataclass(frozen=True)
 class ScoringSettings:
     """A block for each scorer, named after it, and what all share: bootstrap replicates, and stopping early (None: every trial)."""
 
     n_bootstrap: int = 1000
     sequential: SequentialSettings | None = None
-    detection: DetectionSettings = DetectionSettings()
-    fuzzing: FuzzingSettings = FuzzingSettings()
-    embedding: EmbeddingSettings = EmbeddingSettings()
-    example_embedding: ExampleEmbeddingSettings = ExampleEmbeddingSettings()
-    input_based: InputBasedSettings = InputBasedSettings()
-    clarity: ClaritySettings = ClaritySettings()
-    responsiveness: ResponsivenessSettings = ResponsivenessSettings()
-    purity: PuritySettings = PuritySettings()
+    detection: DetectionSettings = field(default_factory=DetectionSettings)
+    fuzzing: FuzzingSettings = field(default_factory=FuzzingSettings)
+    simulation: SimulationSettings = field(default_factory=SimulationSettings)
+    surprisal: SurprisalSettings = field(default_factory=SurprisalSettings)
+    embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
+    intruder: IntruderSettings = field(default_factory=IntruderSettings)
+    example_embedding: ExampleEmbeddingSettings = field(default_factory=ExampleEmbeddingSettings)
+    discrimination: DiscriminationSettings = field(default_factory=DiscriminationSettings)
+    input_based: InputBasedSettings = field(default_factory=InputBasedSettings)
+    clarity: ClaritySettings = field(default_factory=ClaritySettings)
+    responsiveness: ResponsivenessSettings = field(default_factory=ResponsivenessSettings)
+    purity: PuritySettings = field(default_factory=PuritySettings)
 
     def of(self, scorer: Scorer) -> Any:
         """The scorer's own block."""
@@ -99,7 +99,8 @@ class ScoringSettings:
 
 
 SCORERS: tuple[Scorer, ...] = (
-    detection, fuzzing, embedding, example_embedding, input_based, clarity, responsiveness, purity,
+    detection, fuzzing, simulation, surprisal, embedding, intruder, example_embedding, discrimination, input_based, clarity,
+    responsiveness, purity,
 )  # fmt: skip
 
 __all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]

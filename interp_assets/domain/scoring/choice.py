@@ -1,10 +1,13 @@
-"""What the scorers share that ask for one of several: replies to verdicts, verdicts to accuracy.
+"""What the scorers share that ask for one of several: places of the answers, replies to verdicts, verdicts to accuracy.
 
 A trial's items are its options in the order shown, exactly one of them true. The reply is a list of one number, counted from 1.
 """
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from interp_assets.domain.prompts import Choices
 from interp_assets.domain.scoring.classifier import score_row
@@ -13,7 +16,10 @@ from interp_assets.domain.trials import AnsweredTrial, Case, ScoreOutcome, Score
 
 METRIC = "accuracy"
 STRATUM_METRIC = "accuracy@stratum"
+MAX_REPLY_TOKENS = 12
 _NUMBER = re.compile(r"\d+")
+_BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
+Thing = TypeVar("Thing")
 
 
 def one_of(n: int) -> Choices:
@@ -21,9 +27,26 @@ def one_of(n: int) -> Choices:
     return Choices(1, tuple(str(number) for number in range(1, n + 1)))
 
 
+def even_places(n_trials: int, n_options: int, rng: np.random.Generator) -> list[int]:
+    """The place, 0 to n_options - 1, of the true option of each trial: shuffled, and every place as often as every other (or once less).
+
+    So a judge that always names the same place is at chance exactly, once all are asked.
+    """
+    decks = [rng.permutation(n_options).tolist() for _ in range(0, n_trials, n_options)]
+    return [place for deck in decks for place in deck][:n_trials]
+
+
+def inserted(true: Thing, others: Sequence[Thing], place: int) -> list[Thing]:
+    """The others in their order, with the true one at `place`."""
+    return [*others[:place], true, *others[place:]]
+
+
 def parse_choice(text: str, n: int) -> int | None:
-    """The option named, 0 to n - 1; None where the reply names none, several different ones, or one that does not exist."""
-    named = {int(number) for number in _NUMBER.findall(text)}
+    """The option named, 0 to n - 1; None where the reply names none, several different ones, or one that does not exist.
+
+    Numbers in brackets of their own, as asked for, go before all others in the reply.
+    """
+    named = {int(number) for number in _BRACKETED.findall(text) or _NUMBER.findall(text)}
     return named.pop() - 1 if len(named) == 1 and next(iter(named)) in range(1, n + 1) else None
 
 
@@ -43,15 +66,15 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
     return [verdict_of(trial, i, "answered", prediction=i == chosen, probability=shares[i]) for i in range(n)]
 
 
-def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict]) -> tuple[ScoreRow, ...]:
+def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], absent: ScoreOutcome | None = None) -> tuple[ScoreRow, ...]:
     """Accuracy over trials, then over the trials of each stratum (that of the true option), with Wilson's intervals.
 
     The floor is one over the number of options. `n_positive` counts answered trials, `n_unanswered` the others. Without verdicts the row
-    ends as `case.absent`, with none answered as "no_answers".
+    ends as `absent` (if not given, `case.absent`), with none answered as "no_answers".
     """
     truths = [verdict for verdict in verdicts if verdict.truth]
     floor = len(truths) / len(verdicts) if verdicts else None
-    rows = [_accuracy_row(scorer, case, METRIC, truths, floor, "no_answers" if verdicts else case.absent)]
+    rows = [_accuracy_row(scorer, case, METRIC, truths, floor, "no_answers" if verdicts else absent or case.absent)]
     for stratum in sorted({verdict.stratum for verdict in truths if verdict.stratum is not None}):
         own = [verdict for verdict in truths if verdict.stratum == stratum]
         rows.append(_accuracy_row(scorer, case, STRATUM_METRIC, own, floor, "no_answers", stratum))

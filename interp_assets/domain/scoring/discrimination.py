@@ -1,0 +1,122 @@
+"""The discrimination scorer: whose windows are these, the feature's own explanation's or that of one of its nearest rivals?
+
+Detection and fuzzing compare windows under one explanation, so that they cannot tell an explanation from a broader or a similar one that
+fits the neighbours as well. Here the windows are given, marked, and the explanations are compared: the feature's own stands among those of
+up to four other features by the same method. Score = share of the trials in which its own was chosen, against one over the number of
+explanations.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
+from interp_assets.domain.scoring import choice
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict, of_kind
+
+NAME: str = "discrimination"
+VERSION: str = "discrimination/1"
+MODEL: Model = "scorer"
+HEADLINE: str = choice.METRIC
+READS: frozenset[Reads] = frozenset({"explanation", "rivals"})
+
+
+@dataclass(frozen=True)
+class DiscriminationSettings:
+    """How explanations are told apart.
+
+    `n_trials` groups of `windows_per_trial` held-out activating windows, fewer groups where the windows do not suffice: none is used
+    twice. Tokens at or above `threshold` of the example's maximum are marked; `few_shot` worked examples (0 to 2) go before.
+    """
+
+    windows_per_trial: int = 3
+    n_trials: int = 10
+    threshold: float = 0.3
+    few_shot: int = 2
+
+    def __post_init__(self) -> None:
+        if self.windows_per_trial < 1:
+            raise ValueError(f"windows_per_trial must be 1 or more, got {self.windows_per_trial}")
+
+
+_INSTRUCTIONS = (
+    "A neuron of a language model reacts to the tokens between << and >> in some texts. Below the texts are numbered descriptions, one of "
+    "which was written for this neuron. Which one describes the marked tokens of the texts best? Reply only with its number in brackets."
+)
+
+_WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], int], ...] = (
+    (
+        ("the ferry leaves on <<Tuesday>> at noon", "closed every <<Sunday>> in winter, as before"),
+        ("names of months", "words about ships and harbours", "names of days of the week", "adverbs of time"),
+        3,
+    ),
+    (
+        ("her <<uncle>> had kept all of the letters", "a gift from my <<grandmother>>, long ago", "his <<brother>> plays the cello"),
+        ("words for family members", "pronouns", "words for professions"),
+        1,
+    ),
+)
+
+
+def plan(case: Case, settings: DiscriminationSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials over groups of activating windows; none without an explanation, rivals or such windows.
+
+    Groups, order and the true one's place depend on the run's seed and the feature, not on the explanations.
+    """
+    if case.explanation is None or not case.rivals:
+        return ()
+    rivals = [(TrialItem(f"feature/{rival.feature}", False, None, rival.variant), rival.text) for rival in case.rivals]
+    own = (TrialItem(f"feature/{case.feature}", True, None, "own"), case.explanation)
+    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    for texts, explanations, answer in _WORKED[: settings.few_shot]:
+        head.append(("user", _question(texts, explanations)))
+        head.append(("assistant", f"[{answer}]"))
+    groups = _groups(case, settings, run_seed)
+    places = choice.even_places(len(groups), 1 + len(rivals), generator(run_seed, case.feature, f"{NAME} places"))
+    trials = []
+    for number, (texts, place) in enumerate(zip(groups, places, strict=True)):
+        order = generator(run_seed, case.feature, f"{NAME} rivals {number}").permutation(len(rivals))
+        options = choice.inserted(own, [rivals[i] for i in order], place)
+        prompt = Prompt(
+            messages=(*head, ("user", _question(texts, [text for _, text in options]))),
+            shared_messages=len(head),
+            choices=choice.one_of(len(options)),
+            max_reply_tokens=choice.MAX_REPLY_TOKENS,
+        )
+        items = tuple(item for item, _ in options)
+        trials.append(Trial(f"{NAME}/{case.method}/{case.feature}/{number}", case.feature, case.method, NAME, prompt, items))
+    return tuple(trials)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: DiscriminationSettings) -> tuple[Verdict, ...]:
+    """One verdict per explanation of every trial, whatever the replies; true is the feature's own: see `choice.grade`."""
+    return choice.grade(answered)
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: DiscriminationSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """Accuracy: see `choice.summarise`; "no_rivals" where there are windows and an explanation, but none to tell it from."""
+    alone = case.explanation is not None and not case.rivals and of_kind(case.held_out, "activating")
+    absent: ScoreOutcome | None = "no_rivals" if alone else None
+    return choice.summarise(NAME, case, verdicts, absent)
+
+
+def _groups(case: Case, settings: DiscriminationSettings, run_seed: int) -> list[list[str]]:
+    """Marked texts of each trial: at most `n_trials` disjoint groups of activating windows; one short group where there is no full one."""
+    windows = of_kind(case.held_out, "activating")
+    size = settings.windows_per_trial
+    order = generator(run_seed, case.feature, f"{NAME} order").permutation(len(windows))
+    texts = [
+        mark_tokens(token_strings(windows[i].token_ids, case.token_texts), marked_positions(windows[i].activations, settings.threshold))
+        for i in order
+    ]
+    n_groups = min(settings.n_trials, max(len(texts) // size, 1 if texts else 0))
+    return [texts[number * size : (number + 1) * size] for number in range(n_groups)]
+
+
+def _question(texts: Sequence[str], explanations: Sequence[str]) -> str:
+    """The last turn: the texts, then the numbered explanations."""
+    lines = [f"Text: {text}" for text in texts]
+    return "\n".join([*lines, *(f"Description {number}: {text}" for number, text in enumerate(explanations, start=1))])

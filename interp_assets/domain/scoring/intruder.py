@@ -1,0 +1,178 @@
+"""The intruder scorer: five windows with marks, on four of which the feature fires; which is the fifth? (arXiv 2507.08473)
+
+It reads no explanation: it says whether a feature has something in common that a reader can see at all, whoever explains it. Score =
+share of the trials in which the intruder was found, against 1/5.
+
+The marks must not give the intruder away. A trial takes five activating windows of one stratum: four are shown with their own marks, and
+the fifth lends its marks to a silent window. So the five sets of marks are five windows' of one stratum, and neither their number nor
+their places say which is the odd one.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
+from interp_assets.domain.sampling import Example
+from interp_assets.domain.scoring import choice
+from interp_assets.domain.scoring.fuzzing import Marks, dealt_marks
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, as_item, of_kind
+
+NAME: str = "intruder"
+VERSION: str = "intruder/1"
+MODEL: Model = "scorer"
+HEADLINE: str = choice.METRIC
+READS: frozenset[Reads] = frozenset()
+
+N_OPTIONS = 5
+
+
+@dataclass(frozen=True)
+class IntruderSettings:
+    """How intruders are asked for.
+
+    At most `per_stratum` trials of each stratum, fewer where it has not five windows for each, but one at least. Tokens at or above
+    `threshold` of the example's maximum are marked; `few_shot` worked examples (0 to 3) go before.
+    """
+
+    per_stratum: int = 2
+    threshold: float = 0.3
+    few_shot: int = 2
+
+
+_INSTRUCTIONS = (
+    "In each of five numbered texts some tokens stand between << and >>. In four of the texts the marked tokens, or the places where they "
+    "occur, have something in common; in the other text the marks were put at random. Which text is the odd one out? Reply only with its "
+    "number in brackets."
+)
+
+_WORKED: tuple[tuple[tuple[str, ...], int], ...] = (
+    (
+        (
+            "the ferry leaves on <<Tuesday>> at noon",
+            "closed every <<Sunday>> in winter, as before",
+            "we talked about it last <<Friday>> night",
+            "a recipe for <<bread>> with rye and honey",
+            "she swims each <<Monday>> before work",
+        ),
+        4,
+    ),
+    (
+        (
+            "prices rose by <<four>> percent in May",
+            "a gift from my <<grandmother>>, long ago",
+            "her <<uncle>> had kept all of the letters",
+            "his younger <<brother>> plays the cello",
+            "they visit an <<aunt>> in Lisbon",
+        ),
+        1,
+    ),
+    (
+        (
+            "a total of <<412>> votes were counted",
+            "chapter <<7>> begins at sea",
+            "turn left after the <<second>> bridge",
+            "they built <<20>> houses on the hill",
+            "flight <<93>> was late again",
+        ),
+        3,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """The windows of one trial: four activating ones, the one whose marks are lent, and the silent one that bears them."""
+
+    stratum: int
+    shown: tuple[Example, ...]
+    lender: Example
+    intruder: Example
+
+
+def plan(case: Case, settings: IntruderSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials of all strata in random order; none with fewer than five activating windows, or no silent one."""
+    draws = _drawn(case, settings, run_seed)
+    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    for texts, answer in _WORKED[: settings.few_shot]:
+        head.append(("user", _numbered(texts)))
+        head.append(("assistant", f"[{answer}]"))
+    places = choice.even_places(len(draws), N_OPTIONS, generator(run_seed, case.feature, f"{NAME} places"))
+    trials = []
+    for number, (draw, place) in enumerate(zip(draws, places, strict=True)):
+        own = [_asked(case, example, marked_positions(example.activations, settings.threshold), draw.stratum) for example in draw.shown]
+        lent = marked_positions(draw.lender.activations, settings.threshold)
+        (marks,) = dealt_marks([lent], [len(draw.intruder.token_ids)], generator(run_seed, case.feature, f"{NAME} marks"))
+        options = choice.inserted(_asked(case, draw.intruder, marks, draw.stratum), own, place)
+        prompt = Prompt(
+            messages=(*head, ("user", _numbered([text for _, text in options]))),
+            shared_messages=len(head),
+            choices=choice.one_of(N_OPTIONS),
+            max_reply_tokens=choice.MAX_REPLY_TOKENS,
+        )
+        items = tuple(item for item, _ in options)
+        trials.append(Trial(f"{NAME}/{case.method}/{case.feature}/{number}", case.feature, case.method, NAME, prompt, items))
+    return tuple(trials)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: IntruderSettings) -> tuple[Verdict, ...]:
+    """One verdict per window of every trial, whatever the replies; true is the intruder: see `choice.grade`."""
+    return choice.grade(answered)
+
+
+def summarise(case: Case, verdicts: Sequence[Verdict], settings: IntruderSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+    """Accuracy, and that of each stratum: see `choice.summarise`."""
+    return choice.summarise(NAME, case, verdicts)
+
+
+def _asked(case: Case, example: Example, marks: Marks, stratum: int) -> tuple[TrialItem, str]:
+    """A window as an item with its text. An activating one keeps its own stratum; the intruder, the one to find, gets the trial's."""
+    silent = example.kind == "non_activating"
+    item = as_item(example, truth=silent)
+    text = mark_tokens(token_strings(example.token_ids, case.token_texts), marks)
+    return (replace(item, stratum=stratum) if silent else item), text
+
+
+def _drawn(case: Case, settings: IntruderSettings, run_seed: int) -> list[_Draw]:
+    """The windows of every trial, the strata mixed.
+
+    A stratum's trials use each of its windows once. One with fewer than five windows uses them all and borrows from the nearest strata
+    (of two equally near ones the stronger first). Windows that were used least come first, in random order otherwise; so do silent ones,
+    of which those of the lender's length go before longer ones, and shorter ones bear no marks of it.
+    """
+    rng = generator(run_seed, case.feature, f"{NAME} windows")
+    activating, silent = (_shuffled(of_kind(case.held_out, kind), rng) for kind in ("activating", "non_activating"))
+    if len(activating) < N_OPTIONS or not silent:
+        return []
+    used: Counter[str] = Counter()
+    draws = []
+    for stratum, n_windows in sorted(Counter(_stratum(example) for example in activating).items()):
+        for _ in range(min(settings.per_stratum, max(1, n_windows // N_OPTIONS))):
+            near = sorted(activating, key=lambda e: (abs(_stratum(e) - stratum), _stratum(e), used[e.example_id]))
+            *shown, lender = _shuffled(near[:N_OPTIONS], rng)
+            length = len(lender.token_ids)
+            bearers = [example for example in silent if len(example.token_ids) >= length]
+            if not bearers:
+                continue
+            intruder = min(bearers, key=lambda e: (len(e.token_ids) > length, used[e.example_id]))
+            used.update(example.example_id for example in (*shown, lender, intruder))
+            draws.append(_Draw(stratum, tuple(shown), lender, intruder))
+    return _shuffled(draws, rng)
+
+
+def _stratum(example: Example) -> int:
+    """The stratum of an activating window."""
+    assert example.stratum is not None, example.example_id
+    return example.stratum
+
+
+def _shuffled(things: Sequence[choice.Thing], rng: np.random.Generator) -> list[choice.Thing]:
+    return [things[i] for i in rng.permutation(len(things))]
+
+
+def _numbered(texts: Sequence[str]) -> str:
+    return "\n".join(f"Text {number}: {text}" for number, text in enumerate(texts, start=1))

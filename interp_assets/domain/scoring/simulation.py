@@ -1,0 +1,249 @@
+"""The simulation scorer: how strongly would a neuron that the explanation is true of react to each token? (OpenAI 2023)
+
+Of every held-out window the judge says a level, 0 to `max_level`, for each token. The score is Pearson's correlation between simulated and
+true activations over the tokens of all windows end to end, not the mean of the windows' own: it asks which windows as well as which tokens.
+
+In mode `all_at_once` a window is one question without a reply: its tokens stand one on a line, each with a placeholder for its level, and
+at every placeholder the probabilities of all levels are read; their mean is the simulated activation. The placeholders before a token say
+nothing of the levels there, in the worked examples as little as here, so that all tokens of a window are asked at once. Before the tokens
+all windows of an explanation have the same text. Mode `json` asks for a list of levels, for back ends that cannot read a prompt.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from interp_assets.domain.prompts import Prompt, SuffixChoices, Turn
+from interp_assets.domain.rendering import plain_text, token_strings, visible
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics import TOKEN_METRICS, token_metrics
+from interp_assets.domain.trials import (
+    AnsweredTrial,
+    Case,
+    Model,
+    Reads,
+    ScoreOutcome,
+    ScoreRow,
+    Trial,
+    Verdict,
+    VerdictOutcome,
+    as_item,
+    evenly_mixed,
+    verdict_of,
+)
+
+NAME: str = "simulation"
+VERSION: str = "simulation/1"
+MODEL: Model = "scorer"
+HEADLINE: str = "pearson"
+READS: frozenset[Reads] = frozenset({"explanation"})
+
+STRATUM_METRIC = "pearson@stratum"
+PLACEHOLDER = "unknown"
+_LIST = re.compile(r"\[([^\[\]]*)(\]|$)")
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """How activations are simulated.
+
+    Levels go from 0 to `max_level`: 10 as published, or 9 for a tokenizer that spells 10 in two tokens, which mode "all_at_once" cannot
+    read. `few_shot` worked examples (0 to 3) go before.
+    """
+
+    mode: Literal["all_at_once", "json"] = "all_at_once"
+    max_level: int = 10
+    few_shot: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_level <= 10:
+            raise ValueError(f"max_level is the strongest level, 1 to 10, got {self.max_level}; take 10, or 9 for levels of one digit")
+
+
+@dataclass(frozen=True)
+class WorkedWindow:
+    """A hand-written window: tokens with levels 0 to 10, the first `hidden` of which are not shown."""
+
+    explanation: str
+    tokens: tuple[tuple[str, int], ...]
+    hidden: int
+
+
+_SCALE = (
+    "A neuron of a language model reacts to what a description says. How strongly it reacts to a token is a whole number from 0 (not at "
+    "all) to {top} (as strongly as it ever does). For most tokens it is 0. "
+)
+_INSTRUCTIONS = {
+    "all_at_once": _SCALE + "After the description the tokens of a text follow, one on a line, each with a tab and the neuron's reaction "
+    "to it, or unknown where that was not measured.",
+    "json": _SCALE + "You get a description and the numbered tokens of a text. Reply only with JSON that holds the list of the neuron's "
+    "reactions to the tokens, in order, as many numbers as there are tokens.",
+}
+
+_WORKED = (
+    WorkedWindow(
+        "names of days of the week",
+        (
+            ("the", 0), (" ferry", 0), (" leaves", 0), (" on", 1), (" Tuesday", 10), (" at", 0), (" noon", 0), (" and", 0), (" Friday", 9),
+            (" night", 2), (".", 0), ("\n", 0),
+        ),
+        3,
+    ),
+    WorkedWindow(
+        "words for family members",
+        (
+            ("return", 0), (" the", 0), (" first", 0), (" item", 0), (" of", 0), (" the", 0), (" list", 0), (",", 0), (" or", 0),
+            (" nothing", 0),
+        ),
+        5,
+    ),
+    WorkedWindow(
+        "numbers written as digits",
+        (
+            (" a", 0), (" total", 1), (" of", 2), (" 412", 10), (" votes", 1), (" in", 0), (" 20", 8), (" towns", 0),
+        ),
+        1,
+    ),
+)  # fmt: skip
+
+
+def plan(case: Case, settings: SimulationSettings, run_seed: int) -> tuple[Trial, ...]:
+    """A trial for every held-out window, both kinds evenly mixed; none without an explanation or without examples.
+
+    The order depends on the run's seed and the feature, not on the explanation.
+    """
+    if case.explanation is None:
+        return ()
+    head: list[Turn] = [("system", _INSTRUCTIONS[settings.mode].format(top=settings.max_level))]
+    for worked in _WORKED[: settings.few_shot]:
+        head += _worked_turns(worked, settings)
+    trials = []
+    for number, example in enumerate(evenly_mixed(case.held_out, generator(run_seed, case.feature, f"{NAME} order"))):
+        tokens = token_strings(example.token_ids, case.token_texts)
+        prompt = (_all_at_once if settings.mode == "all_at_once" else _as_json)(head, case.explanation, tokens, settings)
+        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
+        trials.append(Trial(trial_id, case.feature, case.method, NAME, prompt, (as_item(example),)))
+    return tuple(trials)
+
+
+def _all_at_once(head: Sequence[Turn], explanation: str, tokens: Sequence[str], settings: SimulationSettings) -> Prompt:
+    """Nothing to write: the levels' probabilities at each placeholder. All messages are the same for all windows."""
+    question: Turn = ("user", f"Description: {explanation}\n\n")  # a base model's suffix follows its last message directly
+    messages = (*head, question)
+    levels = tuple(str(level) for level in range(settings.max_level + 1))
+    lines = _lines(tokens, [PLACEHOLDER] * len(tokens))
+    return Prompt(messages, len(messages), 0, suffix=lines, suffix_choices=SuffixChoices(PLACEHOLDER, levels))
+
+
+def _as_json(head: Sequence[Turn], explanation: str, tokens: Sequence[str], settings: SimulationSettings) -> Prompt:
+    """A list of one level a token; in an object, since hosted APIs take no schema of a bare list."""
+    n = len(tokens)
+    one = {"type": "integer", "minimum": 0, "maximum": settings.max_level}
+    levels = {"type": "array", "items": one, "minItems": n, "maxItems": n}
+    schema = {"type": "object", "properties": {"levels": levels}, "required": ["levels"], "additionalProperties": False}
+    question: Turn = ("user", _numbered(explanation, tokens))
+    return Prompt((*head, question), len(head), 4 * n + 16, json_schema=json.dumps(schema, sort_keys=True))
+
+
+def _worked_turns(worked: WorkedWindow, settings: SimulationSettings) -> list[Turn]:
+    """A worked example in the form of the question, its levels on the scale asked for."""
+    tokens = [token for token, _ in worked.tokens]
+    levels = [str(math.ceil(level * settings.max_level / 10)) for _, level in worked.tokens]
+    if settings.mode == "json":
+        return [("user", _numbered(worked.explanation, tokens)), ("assistant", f'{{"levels": [{", ".join(levels)}]}}')]
+    shown = [PLACEHOLDER] * worked.hidden + levels[worked.hidden :]
+    return [("user", f"Description: {worked.explanation}"), ("assistant", _lines(tokens, shown))]
+
+
+def _lines(tokens: Sequence[str], levels: Sequence[str]) -> str:
+    """A line for each token: its text, a tab, its level. No token's text holds a tab, a line break or the placeholder."""
+    return "\n".join(f"{_cell(token)}\t{level}" for token, level in zip(tokens, levels, strict=True))
+
+
+def _cell(token: str) -> str:
+    """The token on one line; a placeholder in it is given a capital, so that placeholders are where levels stand and nowhere else."""
+    return visible(token).replace(PLACEHOLDER, PLACEHOLDER.capitalize())
+
+
+def _numbered(explanation: str, tokens: Sequence[str]) -> str:
+    """The question of mode `json`: the description, the text, and its tokens by number."""
+    numbered = [f"Token {number}: {visible(token)}" for number, token in enumerate(tokens, start=1)]
+    return "\n".join([f"Description: {explanation}", f"Text: {plain_text(tokens)}", *numbered])
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: SimulationSettings) -> tuple[Verdict, ...]:
+    """One verdict per window, whatever came back: its `values` are the simulated levels, one a token.
+
+    Without a level's probabilities at every token it is "no_probabilities"; a list that is too short is "truncated", and one that is too
+    long, or holds anything but levels, "unparsable".
+    """
+    lengths = {example.example_id: len(example.token_ids) for example in case.held_out}
+    return tuple(_graded(one, lengths[one.trial.items[0].example_id], settings) for one in answered)
+
+
+def _graded(answered: AnsweredTrial, n_tokens: int, settings: SimulationSettings) -> Verdict:
+    if answered.error is not None:
+        return verdict_of(answered.trial, 0, "model_error")
+    if settings.mode == "json":
+        read = parse_levels(answered.text, n_tokens, settings.max_level)
+    else:
+        read = expected_levels(answered.suffix_choices or (), n_tokens)
+    return verdict_of(answered.trial, 0, read) if isinstance(read, str) else verdict_of(answered.trial, 0, "answered", values=read)
+
+
+def expected_levels(shares: Sequence[Sequence[float]], n_tokens: int) -> tuple[float, ...] | VerdictOutcome:
+    """Σ p · level / Σ p at each of the tokens, over the levels listed there."""
+    if len(shares) != n_tokens or not all(0 < sum(options) < math.inf for options in shares):
+        return "no_probabilities"
+    return tuple(sum(level * p for level, p in enumerate(options)) / sum(options) for options in shares)
+
+
+def parse_levels(text: str, n_tokens: int, max_level: int) -> tuple[float, ...] | VerdictOutcome:
+    """The levels of the last bracketed list of `n_tokens` entries, or else of the last of any number (one left open at the end counts)."""
+    lists = [[entry.strip() for entry in match.group(1).split(",")] for match in _LIST.finditer(text) if match.group(1).strip()]
+    if not lists:
+        return "unparsable"
+    entries = [entries for entries in lists if len(entries) == n_tokens] or lists
+    read = [int(entry) for entry in entries[-1] if re.fullmatch(r"[0-9]{1,2}", entry)]
+    if len(read) < len(entries[-1]) - (entries[-1][-1] == "") or len(read) > n_tokens or max(read, default=0) > max_level:
+        return "unparsable"
+    return tuple(map(float, read)) if len(read) == n_tokens else "truncated"
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: SimulationSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """Rows for "pearson" and "r2" over all answered windows, then "pearson@stratum" over those of each stratum and all silent ones.
+
+    Bootstraps draw windows. "r2" is the share of the true activations' variance that the simulated ones explain as they stand, a level
+    being that share of the feature's largest activation on its examples (`statistics.token_metrics`): unlike OpenAI's explained variance
+    they are not calibrated, and unlike the R² in its code the variance is about the mean, so that 0 is what the mean reaches, not silence.
+    Pearson's r is as there. Counts are of windows. Without verdicts rows end as `case.absent`, with none answered as "no_answers", and
+    where simulated or true activations do not vary as "undefined". The floor is 0.
+    """
+    own = [verdict for verdict in verdicts if verdict.values is not None]
+    examples = {example.example_id: example for example in case.held_out}
+    unit = max((max(e.activations, default=0.0) for e in (*case.shown, *case.held_out)), default=0.0) / settings.max_level
+    rows: list[ScoreRow] = []
+    for stratum in (None, *sorted({verdict.stratum for verdict in verdicts if verdict.stratum is not None})):
+        part, asked = ([v for v in all_ if stratum is None or v.stratum in (None, stratum)] for all_ in (own, verdicts))
+        truth = np.array([verdict.truth for verdict in part], dtype=bool)
+        found = token_metrics(
+            [np.array(verdict.values) * unit for verdict in part],
+            [np.array(examples[verdict.example_id].activations) for verdict in part],
+            truth, n_bootstrap, generator(run_seed, case.feature, f"{NAME} bootstrap {'' if stratum is None else stratum}"),
+        )  # fmt: skip
+        counts = (int(truth.sum()), int((~truth).sum()), len(asked) - len(part))
+        otherwise: ScoreOutcome = case.absent if not verdicts else "no_answers" if not part else "undefined"
+        floor = 0.0 if part else None
+        if stratum is not None:
+            rows.append(score_row(NAME, case, STRATUM_METRIC, found["pearson"], floor, counts, otherwise, stratum))
+            continue
+        rows += [score_row(NAME, case, metric, found[metric], floor, counts, otherwise) for metric in TOKEN_METRICS]
+    return tuple(rows)

@@ -1,0 +1,110 @@
+"""The surprisal scorer: do windows on which the feature fires surprise a language model less once it has read the explanation?
+(arXiv 2410.13928)
+
+Of every held-out window x a base model says log p(x | explanation) and log p(x | pseudo-explanation), the sums of its tokens' natural-log
+probabilities after a prompt that describes what follows; v(x) = log p(x | explanation) - log p(x | pseudo-explanation). The score is the
+AUROC of v for activating against silent windows. The pseudo-explanation is one vague description, the same for all features and methods, so
+that these questions, half of all, are asked once a feature, however many explanations it has.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.rendering import TokenTexts, plain_text, token_strings
+from interp_assets.domain.sampling import Example
+from interp_assets.domain.scoring import ranking
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, evenly_mixed, verdict_of
+
+NAME: str = "surprisal"
+VERSION: str = "surprisal/1"
+MODEL: Model = "base"
+HEADLINE: str = "auroc"
+READS: frozenset[Reads] = frozenset({"explanation"})
+
+PSEUDO_EXPLANATION = "texts of all kinds, with nothing in common"
+
+
+@dataclass(frozen=True)
+class SurprisalSettings:
+    """How likelihoods are asked for: after `few_shot` worked examples (0 to 3)."""
+
+    few_shot: int = 3
+
+
+_INSTRUCTIONS = "A collection of text fragments. Before each of them stands a description that it fits."
+
+_WORKED = (
+    ("names of days of the week", "the ferry leaves on Tuesday at noon, and from October also on Friday night, when the island"),
+    ("words for family members", "and her uncle had kept all of the letters in a drawer, together with those from his grandmother"),
+    ("numbers written as digits", "by a total of 412 votes to 397. The 20 towns that were asked again in"),
+)
+
+
+def plan(case: Case, settings: SurprisalSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Two trials for every held-out window, both kinds evenly mixed; none without an explanation or without examples.
+
+    First the one under the pseudo-explanation, which has no item of its own, then the one under the explanation: so whoever stops between
+    two trials leaves no item without its pair. The order depends on the run's seed and the feature, not on the explanation.
+    """
+    if case.explanation is None:
+        return ()
+    messages = [_messages(explanation, settings) for explanation in (PSEUDO_EXPLANATION, case.explanation)]
+    trials = []
+    for number, example in enumerate(evenly_mixed(case.held_out, generator(run_seed, case.feature, f"{NAME} order"))):
+        text = _text(example, case.token_texts)
+        pseudo, own = (Prompt(turns, len(turns), 0, suffix=text) for turns in messages)
+        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
+        trials.append(Trial(_pseudo_id(trial_id), case.feature, case.method, NAME, pseudo, ()))
+        trials.append(Trial(trial_id, case.feature, case.method, NAME, own, (as_item(example),)))
+    return tuple(trials)
+
+
+def _pseudo_id(trial_id: str) -> str:
+    """Name of the trial that the one of this name is compared with."""
+    return f"{trial_id}/pseudo"
+
+
+def _messages(explanation: str, settings: SurprisalSettings) -> tuple[Turn, ...]:
+    """The turns before a window. A base model reads them joined by empty lines, and the window directly after the last of them."""
+    turns: list[Turn] = [("system", _INSTRUCTIONS)]
+    for worked, text in _WORKED[: settings.few_shot]:
+        turns.append(("user", _described(worked)))
+        turns.append(("assistant", text))
+    turns.append(("user", f"{_described(explanation)}\n\n"))
+    return tuple(turns)
+
+
+def _described(explanation: str) -> str:
+    return f"Description: {explanation}\nText:"
+
+
+def _text(example: Example, token_texts: TokenTexts) -> str:
+    """The window as plain text; one of nothing but whitespace as it stands, and one of nothing at all as a space, since none cannot be
+    asked about."""
+    tokens = token_strings(example.token_ids, token_texts)
+    return plain_text(tokens) or "".join(tokens) or " "
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: SurprisalSettings) -> tuple[Verdict, ...]:
+    """One verdict per window: `value` is v in nats. "model_error" or "no_probabilities" if either of its two trials ended so."""
+    by_id = {one.trial.trial_id: one for one in answered}
+    return tuple(_graded(one, by_id[_pseudo_id(one.trial.trial_id)]) for one in answered if one.trial.items)
+
+
+def _graded(own: AnsweredTrial, pseudo: AnsweredTrial) -> Verdict:
+    if own.error is not None or pseudo.error is not None:
+        return verdict_of(own.trial, 0, "model_error")
+    if own.suffix_logprobs is None or pseudo.suffix_logprobs is None:
+        return verdict_of(own.trial, 0, "no_probabilities")
+    value = math.fsum(own.suffix_logprobs) - math.fsum(pseudo.suffix_logprobs)
+    return verdict_of(own.trial, 0, "answered", value=value) if math.isfinite(value) else verdict_of(own.trial, 0, "no_probabilities")
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: SurprisalSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """AUROC and average precision of v: see `ranking.summarise`."""
+    return ranking.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
