@@ -1,6 +1,6 @@
 """What there is to score: the cases of a cell, one a feature and explanation method, read feature by feature."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -8,10 +8,9 @@ from interp_assets.answering import Planned
 from interp_assets.cells import Cell
 from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import NO_EXPLANATION, Case, Explanation, Rival
-from interp_assets.evidence import read_evidence, read_explanations
+from interp_assets.domain.trials import NO_EXPLANATION, Case, Rival
+from interp_assets.evidence import read_all_explanations, read_evidence, read_explanations
 from interp_assets.neighbours import read_neighbours
-from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.tables import DICTIONARY_SAMPLES
 from resources.lake import Lake
 
@@ -57,10 +56,8 @@ class Rivals:
 
     def __init__(self, lake: Lake, cell: Cell, method: str) -> None:
         self._cell = cell
-        self._texts: dict[int, str] = {}
-        for name in FEATURE_RANGE_KEYS:
-            found: Mapping[int, Explanation] = read_explanations(lake, RangeKey(cell.key.dictionary, name), method)
-            self._texts |= {feature: e.text for feature, e in found.items() if e.text is not None}
+        found = read_all_explanations(lake, cell.key.dictionary, method)
+        self._texts = {feature: explanation.text for feature, explanation in found.items() if explanation.text is not None}
         self._features = np.array(sorted(self._texts), dtype=np.int64)
         self._nearest = read_neighbours(lake, cell.key.dictionary, cell.record.features_of(cell.key).tolist())
 

@@ -89,7 +89,7 @@ class StageRun:
                 record = registry.get(key.dictionary)
                 records[key.dictionary] = record, settings.stage_settings(record.stages)
             record, stages = records[key.dictionary]
-            inputs = stage.inputs(lake, key, stages)
+            inputs = stage.inputs(lake, record, key, stages)
             self.cells.append(Cell(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
 
     def partition(self, cell: Cell) -> dict[str, str]:

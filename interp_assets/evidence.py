@@ -8,7 +8,7 @@ from typing import Any
 from interp_assets.domain.sampling import Example, Kind, Role
 from interp_assets.domain.token_numbers import TokenNumbers
 from interp_assets.domain.trials import Explanation
-from interp_assets.partitions import RangeKey
+from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.stages import cell_partition
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES
 from resources.lake import Lake
@@ -84,6 +84,14 @@ def _examples(rows: Iterable[Mapping[str, Any]], numbers: TokenNumbers) -> tuple
         )
         for row in rows
     )  # fmt: skip
+
+
+def read_all_explanations(lake: Lake, dictionary: str, method: str) -> dict[int, Explanation]:
+    """Explanations of a dictionary by one method, all its ranges together, by feature."""
+    found: dict[int, Explanation] = {}
+    for name in FEATURE_RANGE_KEYS:
+        found |= read_explanations(lake, RangeKey(dictionary, name), method)
+    return found
 
 
 def read_explanations(lake: Lake, key: RangeKey, method: str) -> dict[int, Explanation]:

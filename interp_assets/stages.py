@@ -57,14 +57,14 @@ def cell_partition(key: RangeKey) -> dict[str, str]:
 class Upstream:
     """An input: a table, and the partition columns that select its part besides the cell (such as the explanation method).
 
-    A table that is partitioned by dictionary alone is read whole for each cell, and so is one with `all_ranges`. `needed` says whether the
-    settings ask for it at all; an `optional` one may be absent.
+    A table that is partitioned by dictionary alone is read whole for each cell; `all_ranges` says for which dictionaries one by ranges is
+    too. `needed` says whether the settings ask for it at all; an `optional` one may be absent.
     """
 
     table: Table
     extra: Mapping[str, str] = field(default_factory=dict)
     needed: Callable[[StageSettings], bool] = lambda stages: True
-    all_ranges: bool = False
+    all_ranges: Callable[[DictionaryRecord], bool] = lambda record: False
     optional: bool = False
 
     @property
@@ -72,20 +72,20 @@ class Upstream:
         """Name under which the input's version is kept in the manifest."""
         return "/".join([self.table.name, *self.extra.values()])
 
-    def partitions(self, key: RangeKey) -> list[dict[str, str]]:
+    def partitions(self, record: DictionaryRecord, key: RangeKey) -> list[dict[str, str]]:
         """Lake partitions of the input of a cell."""
-        cells = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges else [key]
+        cells = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges(record) else [key]
         return [{**self.extra, **{k: v for k, v in cell_partition(cell).items() if k in self.table.partition_columns}} for cell in cells]
 
-    def missing(self, lake: Lake, key: RangeKey) -> bool:
+    def missing(self, lake: Lake, record: DictionaryRecord, key: RangeKey) -> bool:
         """Whether any of it is not there."""
-        return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(key))
+        return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(record, key))
 
-    def version(self, lake: Lake, key: RangeKey) -> str:
+    def version(self, lake: Lake, record: DictionaryRecord, key: RangeKey) -> str:
         """Data version of the input of a cell. Raises `LakeError` naming what is not there."""
-        if self.optional and self.missing(lake, key):
+        if self.optional and self.missing(lake, record, key):
             return ABSENT
-        versions = [lake.require(self.table.name, partition).data_version for partition in self.partitions(key)]
+        versions = [lake.require(self.table.name, partition).data_version for partition in self.partitions(record, key)]
         return versions[0] if len(versions) == 1 else fingerprint(versions)
 
 
@@ -106,9 +106,9 @@ class Stage:
         """Lake partition of a cell in this stage's own tables."""
         return {**self.extra, **cell_partition(key)}
 
-    def inputs(self, lake: Lake, key: RangeKey, stages: StageSettings) -> dict[str, str]:
+    def inputs(self, lake: Lake, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
         """Data version of every input that a cell needs. Raises `LakeError` naming the input that is not there."""
-        return {u.name: u.version(lake, key) for u in self.upstream if u.needed(stages)}
+        return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)}
 
     def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:
         """Data version of a cell: over the code's version, the settings, the seed and the inputs' versions."""
@@ -147,7 +147,7 @@ def stale_partitions(
         name = "/".join([stage.table.name, *stage.extra.values()])
         for key in keys:
             needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
-            if any(u.missing(lake, key) and not u.optional for u in needed) or not lake.is_current(
-                stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, key, settings))
+            if any(u.missing(lake, record, key) and not u.optional for u in needed) or not lake.is_current(
+                stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, record, key, settings))
             ):
                 yield f"{name} {key}"

@@ -11,16 +11,16 @@ import pyarrow as pa
 from interp_assets.answering import cosines
 from interp_assets.asking import Answer, Asker, LedgerSums, Question, RunSpending, answered_in_order, ledger_rows, waves
 from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_asset
-from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain import rendering
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, ChoosingExplainer, Derived, Explainer
 from interp_assets.domain.explaining.material import ExplainerReply, Material
 from interp_assets.domain.prompts import Prompt
 from interp_assets.domain.trials import Explanation, ExplanationOutcome
-from interp_assets.evidence import FeatureEvidence, read_evidence, read_explanations
+from interp_assets.evidence import FeatureEvidence, read_all_explanations, read_evidence, read_explanations
 from interp_assets.imported_explanations import read_imported
 from interp_assets.materials import read_materials
-from interp_assets.partitions import EXPLAINER_POOL
+from interp_assets.partitions import EXPLAINER_POOL, N_FEATURE_RANGES
 from interp_assets.reporting import markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream
@@ -33,6 +33,15 @@ EVIDENCE_TABLES = {"feature_statistics": FEATURE_STATISTICS, "vocabulary_project
 EVIDENCE_ASSETS = {"feature_statistics": "activation_shards", "vocabulary_projections": "vocabulary_projections"}
 PREVIEWED = 10
 """Explanations of a range that its preview shows."""
+
+
+FEW_FEATURES = 16 * N_FEATURE_RANGES
+"""A dictionary with fewer selected features deals explanations out over all its ranges: within one there are too few to deal to."""
+
+
+def is_small(record: DictionaryRecord) -> bool:
+    """Whether a dictionary has FEW_FEATURES."""
+    return len(record.selected_features) < FEW_FEATURES
 
 
 def _chosen(stages: StageSettings, method: str) -> bool:
@@ -58,7 +67,13 @@ def explainer_stage(explainer: Explainer) -> Stage:
 def derived_stage(derived: Derived) -> Stage:
     """What explanations depend on that are made out of others."""
     upstream = tuple(
-        Upstream(EXPLANATIONS, {"explanation_method": source}, lambda stages: _chosen(stages, derived.NAME)) for source in derived.SOURCES
+        Upstream(
+            EXPLANATIONS,
+            {"explanation_method": source},
+            lambda stages: _chosen(stages, derived.NAME),
+            all_ranges=lambda record: derived.DEALS and is_small(record),
+        )
+        for source in derived.SOURCES
     )
     extra = {"explanation_method": derived.NAME}
     return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
@@ -221,7 +236,11 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
         for cell in stage.to_do():
             made: Sequence[Explanation] = ()
             if _chosen(cell.settings, derived.NAME):
-                sources: Mapping[str, Mapping[int, Explanation]] = {s: read_explanations(lake, cell.key, s) for s in derived.SOURCES}
+                sources: dict[str, Mapping[int, Explanation]] = {}
+                for source in derived.SOURCES:
+                    whole = derived.DEALS and is_small(cell.record)
+                    key = cell.key
+                    sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
                 made = derived.explain(cell.record.features_of(cell.key).tolist(), sources, cell.settings.seed)
             stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, derived.NAME, made))
         return stage.result(*_summary(lake, stage, derived.NAME))

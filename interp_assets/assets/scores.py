@@ -35,7 +35,7 @@ def score_stage(scorer: Scorer) -> Stage:
 
     def judged(method: str) -> Upstream:
         needed = lambda stages: method in stages.scored(scorer)  # noqa: E731
-        return Upstream(EXPLANATIONS, {"explanation_method": method}, needed, all_ranges=reads_rivals)
+        return Upstream(EXPLANATIONS, {"explanation_method": method}, needed, all_ranges=lambda record: reads_rivals)
 
     def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
         if not stages.scored(scorer):

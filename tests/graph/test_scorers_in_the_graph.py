@@ -59,7 +59,7 @@ def test_all_of_them_score(explained: Installation) -> None:
         )
     )
     for name in ("detection", "fuzzing", "simulation", "surprisal", "discrimination"):
-        assert better[name] > 0.02, (name, better)
+        assert (better[name] or 0) > 0.02, (name, better)
 
 
 def test_an_identical_rerun_loads_nothing_and_asks_nothing(explained: Installation) -> None:
@@ -75,7 +75,8 @@ def test_two_scorers_that_ask_the_same_ask_once(explained: Installation) -> None
     asked = explained.models.asked
     explained.run("scores/purity")
     assert explained.models.asked == asked
-    assert rows(explained, "SELECT DISTINCT source FROM ledger WHERE asset = 'scores/purity'") == [("store",)]
+    sources = rows(explained, "SELECT DISTINCT source FROM ledger WHERE asset = 'scores/purity'")
+    assert ("store",) in sources and ("model",) not in sources
 
 
 def test_what_is_not_asked_for_is_complete_without_rows_and_without_a_model(installation: Installation) -> None:
@@ -133,9 +134,7 @@ def test_a_model_that_dies_in_the_middle_leaves_the_old_cell_and_the_replies(
     needed = rows(explained, "SELECT count(DISTINCT reply) FROM trials")[0][0]
     explanations = rows(explained, "SELECT count(DISTINCT r) FROM (SELECT unnest(replies) AS r FROM explanations)")[0][0]
     assert explained.models.asked - asked == needed - (kept - explanations)
-    assert rows(explained, f"SELECT count(*) FROM scores WHERE headline AND scorer = '{detection.NAME}'") == [
-        (len(SIXTEEN) * len(METHODS),)
-    ]
+    assert rows(explained, "SELECT count(*) FROM scores WHERE headline AND scorer = 'detection'") == [(len(SIXTEEN) * len(METHODS),)]
 
 
 def _dying_after(asked: int, load: Callable) -> Callable:

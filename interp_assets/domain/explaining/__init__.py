@@ -67,14 +67,18 @@ class ChoosingExplainer(Explainer, Protocol):
 
 
 class Derived(Protocol):
-    """Makes explanations out of those of the methods in SOURCES (method → its explanations of a range, in order)."""
+    """Makes explanations out of those of the methods in SOURCES, or out of nothing.
+
+    One that DEALS gives features the explanations of others, and may be given those of more features than it is to explain.
+    """
 
     NAME: str
     VERSION: str
     SOURCES: tuple[str, ...]
+    DEALS: bool
 
     def explain(self, features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-        """One explanation, or named outcome, for each of `features`, in order."""
+        """One explanation, or named outcome, for each of `features`, in order; `sources` has each method's by feature."""
         ...
 
 

@@ -7,6 +7,7 @@ from interp_assets.domain.trials import Explanation
 NAME: str = "ensemble_concat"
 VERSION: str = "ensemble_concat/1"
 SOURCES: tuple[str, ...] = ("max_act", "vocab_proj")
+DEALS: bool = False
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:

@@ -8,19 +8,20 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "shuffled"
-VERSION: str = "shuffled/1"
+VERSION: str = "shuffled/2"
 SOURCES: tuple[str, ...] = ("max_act",)
+DEALS: bool = True
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
     """For each feature the text and the number of a donor.
 
-    Donors are dealt in one random cycle through the features whose explanation is "ok" (Sattolo): nobody keeps its own, and each
-    text is used once. The order of the input does not matter. Features without an explanation, and a feature alone in the group,
+    Donors are dealt in one random cycle through all features of the source whose explanation is "ok" (Sattolo): nobody keeps its own,
+    and each text is used once. The order of the input does not matter. Features without an explanation, and a feature alone in the group,
     end as "no_donor".
     """
     (given,) = (sources[method] for method in SOURCES)
-    texts = {feature: given[feature].text or "" for feature in features if given[feature].text is not None}
+    texts = {feature: explanation.text for feature, explanation in given.items() if explanation.text is not None}
     explained = sorted(texts)
     rng = generator(run_seed, explained[0] if explained else 0, f"{NAME} of {len(explained)}")
     order = rng.permutation(np.array(explained, dtype=np.int64))

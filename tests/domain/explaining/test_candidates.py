@@ -112,13 +112,21 @@ def test_a_perfect_candidate_beats_an_inverted_one_in_any_order() -> None:
 
 
 def test_a_single_explanation_is_kept_without_a_comparison() -> None:
-    given = [ExplainerReply("", "timeout"), *replies("They are animals.", "[EXPLANATION]: animals", "[EXPLANATION]: animals")]
+    given = [*replies("", "They are animals.", "[EXPLANATION]: animals", "[EXPLANATION]: animals")]
     assert candidates.compare(READY, given, SETTINGS) is None
     found = candidates.grade(READY, given, SETTINGS)
     raw = json.loads(found.raw_reply)
     assert (found.text, found.outcome, raw["chosen"]) == ("animals", "ok", 2)
-    assert [one["outcome"] for one in raw["candidates"]] == ["model_error", "unparsable", "ok", "ok"]
+    assert [one["outcome"] for one in raw["candidates"]] == ["empty", "unparsable", "ok", "ok"]
     assert {one["auroc"] for one in raw["candidates"]} == {None}
+
+
+def test_the_choice_waits_for_a_reply_that_did_not_come() -> None:
+    given = [ExplainerReply("", "timeout"), *replies("[EXPLANATION]: animals", "[EXPLANATION]: birds")]
+    assert candidates.compare(READY, given, SETTINGS) is None
+    found = candidates.grade(READY, given, SETTINGS)
+    assert (found.text, found.outcome) == (None, "model_error")
+    assert [one["explanation"] for one in json.loads(found.raw_reply)["candidates"]] == [None, "animals", "birds"]
 
 
 @pytest.mark.parametrize(
