@@ -48,7 +48,7 @@ class TextMeasure:
         self._loaded = None
 
     def _of_dictionary(self, record: DictionaryRecord, pairs: Sequence[tuple[int, str]]) -> list[float]:
-        if not record.has_activations:
+        if record.imported is not None:
             raise UserError(
                 f"dictionary {record.key} ({record.kind}) was imported without weights, so no new text can be run through it. Leave the "
                 "scorers that write texts out of its `stages: {scores: …}`, or register the dictionary itself."
