@@ -4,13 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from interp_assets.answering import cosines
 from interp_assets.asking import request_of
+from interp_assets.domain.prompts import Comparison
+from interp_assets.domain.puzzles import PUZZLES, Puzzle
 from interp_assets.domain.sampling import Example
-from interp_assets.domain.scoring import Scorer, discrimination, simulation, surprisal
+from interp_assets.domain.scoring import Scorer, discrimination, embedding, simulation, surprisal
+from interp_assets.domain.scoring.embedding import EmbeddingSettings
 from interp_assets.domain.scoring.simulation import SimulationSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Rival, ScoreRow, Verdict
 from resources.language_models.interface import UnsupportedRequest
 from resources.language_models.transformers import TransformersModel
+from resources.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from resources.weights import load_hf_tokenizer, resolve_model_folder
 
 MODEL = "embedded:smollm2-135m-instruct"
@@ -96,3 +101,27 @@ def test_one_of_several_is_chosen_with_probabilities(model, days) -> None:
     assert rows["accuracy"].n_positive == 2 and rows["accuracy"].floor == 1 / 3
     for trial in {v.trial_id for v in verdicts}:
         assert sum(v.probability or 0.0 for v in verdicts if v.trial_id == trial) == pytest.approx(1.0)
+
+
+def test_the_sentence_encoder_ranks_explanations_by_content_and_not_by_form() -> None:
+    """Puzzles about what texts speak of; those about position, casing or syntax are beyond it (13 of the 24 in all, by measurement)."""
+    encoder = load_sentence_encoder("embedded:all-minilm-l6-v2")
+    right = {puzzle.name for puzzle in PUZZLES if outranks(encoder, puzzle)}
+    of_content = {puzzle.name for puzzle in PUZZLES if puzzle.kind in ("token", "token set", "topic", "n-gram", "polysemous", "negation")}
+    assert of_content <= right
+    assert len(right) >= 11
+
+
+def outranks(encoder: SentenceEncoder, puzzle: Puzzle) -> bool:
+    """Whether the embedding scorer puts the true claim of a puzzle above the false ones."""
+    token_texts: dict[int, str] = {}
+    examples = puzzle.examples(7, token_texts)
+    values = []
+    for claim in (puzzle.true, *puzzle.false):
+        case = Case(7, "human", claim.text, (), examples, token_texts)
+        (trial,) = embedding.plan(case, EmbeddingSettings(), 0)
+        assert isinstance(trial.question, Comparison)
+        (found,) = cosines(encoder.embed, [trial.question])
+        verdicts = embedding.grade(case, [AnsweredTrial(trial, cosines=found)], EmbeddingSettings())
+        values += [r.value for r in embedding.summarise(case, verdicts, EmbeddingSettings(), 2, 0) if r.metric == "auroc"]
+    return values[0] > max(values[1:])

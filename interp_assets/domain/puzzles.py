@@ -154,8 +154,8 @@ PUZZLES: tuple[Puzzle, ...] = (
         (
             "rivers run to the sea",
             "nobody saw Anna leave",
-            "Peter sold his boat",
             "every night it rained",
+            "Peter sold his boat",
             "old maps of Spain are rare",
             "letters came from Rome",
             ", he said, and left",
