@@ -138,8 +138,12 @@ def import_explanations(
         record = home.registry.get(_key(dictionary, "--dictionary"))
         options = {"format_": format_.value, "author": author, "hookpoint": hookpoint, "max_bad_share": max_bad_share, "append": append}
         manifest = import_(home.lake, record, path, method.value, **options, say=typer.echo)
+        asked_for = home.settings.stage_settings(record.stages).explanations
     typer.echo(f"{dictionary} has {manifest.rows:,} explanations of the method {method.value} (data version {manifest.data_version})")
-    typer.echo(f"next: interp backfill {dictionary} --only explanations/{method.value}")
+    if method.value not in asked_for:
+        names = ", ".join([*asked_for, method.value])
+        typer.echo(f"next: ask for them in {home.registry.path_of(dictionary)}: `stages: {{explanations: [{names}]}}`, then")
+    typer.echo(f"next: interp backfill {dictionary}")
 
 
 @exporting.command("delphi", epilog="Example: interp export delphi smollm2-135m/09/res-2k results/ours --hookpoint layers.9")

@@ -1,10 +1,12 @@
 """Every explainer as an asset: what each reads arrives, and each feature ends in a row."""
 
 import json
+from pathlib import Path
 
 from installation import STAGES, Installation
 
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS
+from interp_assets.imported_explanations import import_explanations
 
 MADE = [member.NAME for member in (*EXPLAINERS, *DERIVED)]
 
@@ -32,3 +34,27 @@ def test_all_of_them_explain(installation: Installation) -> None:
         kept = reply["candidates"][reply["chosen"]]
         assert kept["explanation"] == explanation
         assert kept["auroc"] == max((one["auroc"] for one in reply["candidates"] if one["auroc"] is not None), default=None)
+
+
+def test_explanations_from_a_file_are_scored_beside_the_others(installation: Installation, tmp_path: Path) -> None:
+    record = installation.record(features=(0, 8, 16, 24), stages={**STAGES, "explanations": ["max_act", "human"]})
+    installation.register(record)
+    installation.run("token_sample", "activation_shards")
+    installation.run("examples", "explanations/max_act", "explanations/human", "scores/detection")
+
+    def outcomes() -> list[tuple]:
+        installation.home.warehouse.build()
+        with installation.home.warehouse.open() as connection:
+            return connection.execute(
+                "SELECT e.feature, e.outcome, s.outcome FROM explanations e JOIN scores s USING (dictionary, feature, explanation_method) "
+                "WHERE explanation_method = 'human' AND headline ORDER BY 1"
+            ).fetchall()
+
+    assert outcomes() == [(f, "not_imported", "no_explanation") for f in (0, 8, 16, 24)]
+    asked = installation.models.asked
+    (tmp_path / "labels.csv").write_text("feature,explanation\n0,the word war\n16,the word king\n")
+    import_explanations(installation.home.lake, record, tmp_path / "labels.csv", "human")
+    installation.run("explanations/max_act", "explanations/human", "scores/detection")
+    found = outcomes()
+    assert [explained for _, explained, _ in found] == ["ok", "not_imported", "ok", "not_imported"]
+    assert [scored for _, _, scored in found][1::2] == ["no_explanation"] * 2 and installation.models.asked > asked
