@@ -15,7 +15,7 @@ WITH headline AS (
     rank() OVER (PARTITION BY dictionary, scorer, other ORDER BY y) + (count(*) OVER (PARTITION BY dictionary, scorer, other, y) - 1) / 2 AS rank_y
   FROM pairs
 ), published(scorer, other, published_spearman) AS (
-  VALUES ('detection', 'fuzzing', 0.73), ('fuzzing', 'simulation', 0.75), ('detection', 'simulation', 0.44)
+  VALUES ('detection', 'fuzzing', 0.73::DOUBLE), ('fuzzing', 'simulation', 0.75), ('detection', 'simulation', 0.44)
 ), agreement AS (
   SELECT dictionary, scorer, other, count(*) AS n,
     CASE WHEN count(DISTINCT x) > 1 AND count(DISTINCT y) > 1 THEN corr(rank_x, rank_y) END AS spearman,

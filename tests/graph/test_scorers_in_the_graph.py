@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from installation import KEY, STAGES, Installation
+from scipy.stats import spearmanr
 
 from interp_assets.domain.scoring import SCORERS
 from resources.fakes import FakeModels
@@ -154,3 +156,41 @@ def _dying_after(asked: int, load: Callable) -> Callable:
         return model
 
     return loaded
+
+
+def test_views_over_the_scores(explained: Installation) -> None:
+    explained.run(*(f"scores/{name}" for name in ("detection", "fuzzing", "surprisal", "intruder")))
+    board = rows(explained, "SELECT scorer, place, explanation_method, mean, lift_over_shuffled FROM leaderboard ORDER BY 1, 2")
+    assert {scorer for scorer, *_ in board} == {"detection", "fuzzing", "surprisal"}
+    for scorer in ("detection", "fuzzing", "surprisal"):
+        own = [row for row in board if row[0] == scorer]
+        assert [row[3] for row in own] == sorted((row[3] for row in own), reverse=True) and own[0][1] == 1
+        assert [row[4] for row in own if row[2] == "shuffled"] == [0.0]
+        assert [row[2] for row in own][-1] != "max_act"
+    found = rows(explained, "SELECT scorer, other, n, spearman, pearson, published_spearman FROM scorer_agreement ORDER BY 1, 2")
+    assert [(scorer, other) for scorer, other, *_ in found][:2] == [("detection", "fuzzing"), ("detection", "intruder")]
+    for scorer, other, n, spearman, pearson, published in found:
+        same = "a.explanation_method = b.explanation_method OR 'none' IN (a.explanation_method, b.explanation_method)"
+        real = "headline AND value IS NOT NULL AND explanation_method <> 'shuffled'"
+        pairs = rows(
+            explained,
+            f"SELECT a.value, b.value FROM (FROM scores WHERE scorer = '{scorer}' AND {real}) a "
+            f"JOIN (FROM scores WHERE scorer = '{other}' AND {real}) b ON a.feature = b.feature AND ({same})",
+        )
+        x, y = np.array(pairs).T
+        assert n == len(pairs)
+        assert spearman == pytest.approx(spearmanr(x, y).statistic) and pearson == pytest.approx(np.corrcoef(x, y)[0, 1])
+        assert published == (0.73 if (scorer, other) == ("detection", "fuzzing") else None)
+    hardest = rows(explained, "SELECT above_floor, explanation_method FROM hardest_features")
+    assert (
+        len(hardest) > 8
+        and [a for a, _ in hardest] == sorted(a for a, _ in hardest)
+        and {m for _, m in hardest} <= {"max_act", "vocab_proj"}
+    )
+    gaps = rows(explained, "SELECT gap, high_place, low_place FROM disagreements")
+    assert gaps and all(gap == pytest.approx(high - low) and gap > 0 for gap, high, low in gaps)
+    dense = rows(explained, "SELECT state, firing_count, token_density FROM dead_and_dense_features")
+    assert all((state == "dead") == (count == 0) and (count == 0 or density > 0.1) for state, count, density in dense)
+    assert rows(explained, "SELECT count(*) FROM single_token_features WHERE top_token_share < 0.9") == [(0,)]
+    overview = rows(explained, "SELECT scores['detection'], detection, scores_without_explanation['intruder'] FROM feature_overview")
+    assert len(overview) == len(SIXTEEN) * len(METHODS) and all(a == b for a, b, _ in overview) and any(c is not None for *_, c in overview)

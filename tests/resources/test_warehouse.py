@@ -14,7 +14,7 @@ from resources.warehouse import view_files
 def score(dictionary: str, feature: int, method: str, value: float | None, scorer: str = "detection") -> dict:
     return {
         "dictionary": dictionary, "feature_range": "00of16", "feature": feature, "explanation_method": method, "scorer": scorer,
-        "metric": "balanced_accuracy", "stratum": None, "value": value, "ci_low": value, "ci_high": value, "floor": 0.5,
+        "metric": "balanced_accuracy", "headline": True, "stratum": None, "value": value, "ci_low": value, "ci_high": value, "floor": 0.5,
         "n_positive": 5, "n_negative": 5, "n_unanswered": 0, "outcome": "ok" if value is not None else "no_explanation",
     }  # fmt: skip
 
@@ -48,7 +48,7 @@ def test_scores_show_up_in_the_views_with_medians_worked_out_by_hand(tmp_path: P
         sae = "dictionary = 'm/09/sae'"
         method = f"SELECT n_features, n_unscored, median, floor FROM scores_by_method WHERE {sae} AND explanation_method = 'max_act'"
         assert connection.execute(method).fetchall() == [(3, 1, 0.8, 0.5)]
-        against = "SELECT sae_median, neuron_median, difference FROM sae_against_neurons WHERE explanation_method = 'max_act'"
+        against = "SELECT sae_median, neuron_median, over_neurons FROM sae_against_baselines WHERE explanation_method = 'max_act'"
         sae_median, neuron_median, difference = connection.execute(against).fetchall()[0]
         assert (sae_median, neuron_median, round(difference, 9)) == (0.8, 0.5, 0.3)
         lift = f"SELECT feature, round(lift, 9) FROM explanation_against_shuffled WHERE {sae} AND lift IS NOT NULL ORDER BY feature"
