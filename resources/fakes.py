@@ -188,13 +188,9 @@ def _likelihood(request: Request, word: str) -> Reply:
 
 
 def _written(schema: dict[str, Any], word: str) -> str:
-    """As many texts of each kind as a JSON schema asks for: those of the first kind hold `word`."""
-    kinds = schema["properties"]
-    texts = {
-        kind: [f"the {word if number == 0 else 'water'} of number {place}" for place in range(form["minItems"])]
-        for number, (kind, form) in enumerate(sorted(kinds.items()))
-    }
-    return json.dumps(texts)
+    """A text for each member that a JSON schema asks for: those that are not named "silent …" hold `word`."""
+    names = schema["properties"]
+    return json.dumps({name: f"the {'water' if name.startswith('silent') else word} of number {place}" for place, name in enumerate(names)})
 
 
 def _chosen(question: str) -> int:

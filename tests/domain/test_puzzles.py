@@ -117,10 +117,9 @@ class Reader:
         return AnsweredTrial(trial, suffix_logprobs=(likelihood,))
 
     def input_based(self, trial: Trial, prompt: Prompt) -> AnsweredTrial:
-        kinds = json.loads(prompt.json_schema or "")["properties"]
-        chosen = {
-            kind: self._written(form["minItems"], fires=kind != "silent") for kind, form in kinds.items()
-        }  # texts that the claim speaks of, and texts that it does not
+        names = list(json.loads(prompt.json_schema or "")["properties"])
+        # texts that the claim speaks of, or texts that it does not
+        chosen = dict(zip(names, self._written(len(names), fires=not names[0].startswith("silent")), strict=True))
         reply = AnsweredTrial(trial, json.dumps(chosen))
         scorer = {"input_based": input_based, "clarity": clarity}[trial.scorer]
         return replace(reply, activations=tuple(float(any(self.puzzle.true.fires_on(text))) for text in scorer.texts(reply)))

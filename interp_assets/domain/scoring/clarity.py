@@ -27,12 +27,12 @@ from interp_assets.domain.statistics import UNDEFINED, Estimate, mixed_auroc, si
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "clarity"
-VERSION: str = "clarity/1"
+VERSION: str = "clarity/2"
 MODEL: Model = "generator"
 HEADLINE: str = "gini"
 READS: frozenset[Reads] = frozenset({"explanation"})
 STRATUM_METRIC = "auroc@stratum"
-KIND = "texts"
+KIND = "text"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ClaritySettings:
 _INSTRUCTIONS = (
     "A neuron of a language model reacts to what a description says. Write short texts, each of one or two sentences at most, that "
     "clearly contain what is described. Vary subject, style and wording from text to text; where code, lists or other languages are "
-    'described, write those. Write nothing about the neuron. Reply only with JSON: an object with the list "texts".'
+    'described, write those. Write nothing about the neuron. Reply only with JSON: an object with the members "text 1", "text 2" and so on.'
 )
 
 _WORKED: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -83,7 +83,8 @@ def plan(case: Case, settings: ClaritySettings, run_seed: int) -> tuple[Trial, .
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for explanation, worked in _WORKED[: settings.few_shot]:
         own = worked[: settings.per_prompt]
-        head += [("user", _question(explanation, len(own))), ("assistant", generated.written({KIND: own}))]
+        head.append(("user", _question(explanation, len(own))))
+        head.append(("assistant", generated.written(KIND, own)))
     rng = generator(run_seed, case.feature, NAME)
     trials = []
     for number, first in enumerate(range(0, settings.n_texts, settings.per_prompt)):
@@ -92,7 +93,7 @@ def plan(case: Case, settings: ClaritySettings, run_seed: int) -> tuple[Trial, .
             messages=(*head, ("user", _question(case.explanation, n))),
             shared_messages=len(head),
             max_reply_tokens=settings.max_reply_tokens,
-            json_schema=generated.schema((KIND,), n),
+            json_schema=generated.schema(KIND, n),
             temperature=settings.temperature,
             seed=int(rng.integers(2**31)),
         )

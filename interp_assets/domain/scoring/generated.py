@@ -1,22 +1,25 @@
 """What the scorers share that have texts written: the form of the reply, replies to texts, texts and their activations to verdicts.
 
-The reply is a JSON object that holds a list of texts for each kind that is asked for, such as {"activating": ["…"], "silent": ["…"]}. An
-item of a trial is a text to be written: its example_id is "<kind>/<number>", counted within the case, and the texts of a kind fill its
-items in order. Back ends that can hold a reply to a JSON schema do; what others write is read leniently.
+A question asks for texts of one kind. The reply is a JSON object with a numbered member for each: {"silent 1": "…", "silent 2": "…"}. One
+kind a question, and numbers, are for small models, which write on and on in a list and never come to the next. An item of a trial is a
+text to be written: its example_id is "<kind>/<number>", counted within the case from 0, and the texts of a reply fill its items in order.
+Back ends that can hold a reply to a JSON schema do; what others write is read leniently.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
+from typing import Any
 
-from interp_assets.domain.parsing import ParseFailure
-from interp_assets.domain.trials import AnsweredTrial, Trial, TrialItem, Verdict, verdict_of
+from interp_assets.domain.parsing import ParseFailure, without_reasoning
+from interp_assets.domain.trials import AnsweredTrial, TrialItem, Verdict, VerdictOutcome, verdict_of
 
 VARIANT = "generated"
 MAX_OBJECTS = 20
 """Beginnings of JSON objects that are looked at in a reply: trying each costs its length."""
 
+_MEMBER = re.compile(r"(?:^|(?<=[{,\"']))\s{0,8}[\"'*_#\- ]{0,8}([a-z]{1,20})[ _#-]{0,3}(\d{1,3})[\"'*_ ]{0,8}:", re.I | re.M)
 _LISTED = re.compile(r"^[ \t]{0,8}(?:[-*•]|\(?\d{1,3}[.):])[ \t]+(\S.*)$", re.M)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
 _SINGLE_QUOTED = re.compile(r"(?<=[\[,\s])'((?:[^'\\\n]|\\.|'(?=\w))+)'(?=\s*[,\]])")
@@ -27,45 +30,39 @@ def items_of(kind: str, truth: bool, first: int, n: int) -> tuple[TrialItem, ...
     return tuple(TrialItem(f"{kind}/{number}", truth, None, VARIANT) for number in range(first, first + n))
 
 
-def schema(kinds: Sequence[str], n: int) -> str:
-    """Canonical JSON schema of a reply with n texts of each kind."""
-    texts = {"type": "array", "items": {"type": "string"}, "minItems": n, "maxItems": n}
-    content = {"type": "object", "properties": {k: texts for k in kinds}, "required": list(kinds), "additionalProperties": False}
-    return json.dumps(content, sort_keys=True)
+def schema(kind: str, n: int) -> str:
+    """JSON schema of a reply with n texts of a kind."""
+    names = [_name(kind, i) for i in range(n)]
+    members = {name: {"type": "string"} for name in names}
+    return json.dumps({"type": "object", "properties": members, "required": names, "additionalProperties": False})
 
 
-def written(texts: Mapping[str, Sequence[str]]) -> str:
-    """A reply with these texts, in the form asked for."""
-    return json.dumps({kind: list(own) for kind, own in texts.items()}, ensure_ascii=False)
+def written(kind: str, texts: Sequence[str]) -> str:
+    """A reply with these texts, in the form asked for, a text a line."""
+    return json.dumps({_name(kind, i): text for i, text in enumerate(texts)}, indent=0, ensure_ascii=False)
 
 
-def parse_texts(text: str, kinds: Sequence[str]) -> dict[str, tuple[str, ...]] | ParseFailure:
-    """The texts of each kind in a reply, in order, empty ones left out.
+def parse_texts(text: str, kind: str) -> tuple[str, ...] | ParseFailure:
+    """The texts of a kind in a reply, in order, empty ones left out.
 
-    Read is the first JSON object that has a list for every kind. Without one, what follows the name of each kind (a single kind may go
-    without its name): numbered or bulleted lines, else what stands in double quotes, else in single ones. Fails as "empty", or "no_list"
-    where not a single text is found.
+    Read is the first JSON object with texts of the kind, as numbered members or in a list. Without one, what follows the names
+    "<kind> <n>", up to the next such name of whatever kind; a text in quotes that do not end is left out, as the reply was cut there.
+    Without these, what follows the name of the kind, or the whole reply: numbered or bulleted lines, else what stands in double quotes,
+    else in single ones (without the name only after a bracket: prose has quotes too). Reasoning is passed over. Fails as "empty", or
+    "no_list" where not a single text is found.
     """
     if not text.strip():
         return ParseFailure("empty")
-    found = _from_json(text, kinds) or _from_sections(text, kinds)
-    return found if any(found.values()) else ParseFailure("no_list")
-
-
-def texts_of_items(answered: AnsweredTrial) -> tuple[str | None, ...] | ParseFailure:
-    """The text of each item of a trial that was answered, None where the reply has too few of its kind."""
-    kinds = [item.example_id.split("/")[0] for item in answered.trial.items]
-    read = parse_texts(answered.text, tuple(dict.fromkeys(kinds)))
-    if isinstance(read, ParseFailure):
-        return read
-    given = {kind: iter(own) for kind, own in read.items()}
-    return tuple(next(given[kind], None) for kind in kinds)
+    text = without_reasoning(text)
+    return _from_json(text, kind) or _from_members(text, kind) or _from_section(text, kind) or ParseFailure("no_list")
 
 
 def texts(answered: AnsweredTrial) -> tuple[str, ...]:
-    """The texts of a trial's items, those that there are, in the order of the items; none without a readable reply."""
-    read = texts_of_items(answered) if answered.error is None else ()
-    return () if isinstance(read, ParseFailure) else tuple(text for text in read if text is not None)
+    """The texts in the reply to a trial, at most as many as it has items, in their order; none without a readable reply."""
+    if answered.error is not None:
+        return ()
+    read = parse_texts(answered.text, answered.trial.items[0].example_id.split("/")[0])
+    return () if isinstance(read, ParseFailure) else read[: len(answered.trial.items)]
 
 
 def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
@@ -78,61 +75,76 @@ def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
 
 
 def _graded(answered: AnsweredTrial) -> list[Verdict]:
-    trial: Trial = answered.trial
-    if answered.error is not None:
-        return [verdict_of(trial, i, "model_error") for i in range(len(trial.items))]
-    read = texts_of_items(answered)
-    if isinstance(read, ParseFailure):
-        return [verdict_of(trial, i, "unparsable") for i in range(len(trial.items))]
-    n_texts = sum(text is not None for text in read)
-    assert answered.activations is not None and len(answered.activations) == n_texts, (trial.trial_id, n_texts, answered.activations)
-    measured = iter(answered.activations)
-    verdicts = []
-    for i, text in enumerate(read):
-        if text is None:
-            verdicts.append(verdict_of(trial, i, "truncated"))
-        else:
-            activation = float(next(measured))
-            verdicts.append(verdict_of(trial, i, "answered", value=activation, activation=activation, text=text))
-    return verdicts
+    trial, found = answered.trial, texts(answered)
+    lacking: VerdictOutcome = "model_error" if answered.error is not None else "truncated" if found else "unparsable"
+    measured = answered.activations or ()
+    assert len(measured) == len(found), (trial.trial_id, found, measured)
+    verdicts = [
+        verdict_of(trial, i, "answered", value=float(activation), activation=float(activation), text=text)
+        for i, (text, activation) in enumerate(zip(found, measured, strict=True))
+    ]
+    return [*verdicts, *(verdict_of(trial, i, lacking) for i in range(len(found), len(trial.items)))]
 
 
-def _from_json(text: str, kinds: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
-    """The texts in the first JSON object with a list for every kind; None without one."""
+def _name(kind: str, place: int) -> str:
+    """The name of a text's member."""
+    return f"{kind} {place + 1}"
+
+
+def _from_json(text: str, kind: str) -> tuple[str, ...]:
+    """The texts in the first JSON object that has any; none without one."""
     decoder = json.JSONDecoder(strict=False)
     for opening in islice(re.finditer(r"\{", text), MAX_OBJECTS):
         try:
             content, _ = decoder.raw_decode(text, opening.start())
         except (ValueError, RecursionError):
             continue
-        own = {str(key).lower(): value for key, value in content.items()}
-        if all(isinstance(own.get(kind), list) for kind in kinds):
-            return {kind: _cleaned([value for value in own[kind] if isinstance(value, str)]) for kind in kinds}
-    return None
+        if found := _of_object(content, kind):
+            return found
+    return ()
 
 
-def _from_sections(text: str, kinds: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The texts after the name of each kind, up to the next name or the end."""
-    heads = {kind: head for kind in kinds if (head := _head(kind).search(text))}
-    if not heads and len(kinds) == 1:
-        return {kinds[0]: _listed(text)}
-    ends = sorted(head.start() for head in heads.values())
-    return {
-        kind: _listed(text[heads[kind].end() : next((end for end in ends if end > heads[kind].start()), None)]) if kind in heads else ()
-        for kind in kinds
-    }
+def _of_object(content: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """The texts of a kind in a JSON object: of its list, else of its numbered members by number."""
+    own = {key.lower(): value for key, value in content.items()}
+    if isinstance(own.get(kind), list):
+        return _cleaned([value for value in own[kind] if isinstance(value, str)])
+    numbered = {match.group(1): key for key in own if (match := re.fullmatch(rf"{re.escape(kind)}[ _#-]{{0,3}}(\d{{1,3}})", key))}
+    values = [own[numbered[number]] for number in sorted(numbered, key=int)]
+    return _cleaned([value for value in values if isinstance(value, str)])
 
 
-def _head(kind: str) -> re.Pattern[str]:
-    """The name of a kind where it begins a section: at the head of a line or of a member of an object, and with a colon after it."""
-    return re.compile(rf"(?:^|[{{,])[ \t]{{0,8}}[\"'*_#\d. ]{{0,8}}{re.escape(kind)}\b[^\n:]{{0,40}}:", re.I | re.M)
+def _from_members(text: str, kind: str) -> tuple[str, ...]:
+    """The texts after the names "<kind> <n>", by number, of each number the first."""
+    found: dict[int, str] = {}
+    heads = list(_MEMBER.finditer(text))
+    for head, following in zip_longest(heads, heads[1:]):
+        if head.group(1).lower() == kind:
+            found.setdefault(int(head.group(2)), _member(text[head.end() : following.start() if following else None]))
+    return _worded(_cleaned([found[number] for number in sorted(found)]))
 
 
-def _listed(section: str) -> tuple[str, ...]:
-    """The texts in a section: numbered or bulleted lines, else quoted strings."""
+def _member(piece: str) -> str:
+    """The text between a member's name and the next; "" if it was cut.
+
+    It stands in quotes that end with a line, or else in the outermost ones, or is the first line where there are none.
+    """
+    piece = piece.strip()
+    if (quote := piece[:1]) in ('"', "'"):
+        ended = re.match(rf"{quote}(.*?){quote}[ \t]{{0,8}}[,}}\]]{{0,3}}[ \t]{{0,8}}(?:\n|$)", piece, re.S)
+        body = ended.group(1) if ended else piece[1:].rpartition(quote)[0]
+        return _unescaped(body) if quote == '"' else body
+    return piece.partition("\n")[0].rstrip(",*_ ").strip("*_ ")
+
+
+def _from_section(text: str, kind: str) -> tuple[str, ...]:
+    """The texts after the name of the kind (at the head of a line or a member, and with a colon after it), or in all of the reply."""
+    head = re.search(rf"(?:^|[{{,])[ \t]{{0,8}}[\"'*_#\d. ]{{0,8}}{re.escape(kind)}\b[^\n:]{{0,40}}:", text, re.I | re.M)
+    section = text[head.end() :] if head else text
     if lines := _LISTED.findall(section):
-        return _cleaned([line.strip().rstrip(",").strip("\"'“”*_ ") for line in lines])
-    return _cleaned([_unescaped(body) for body in _QUOTED.findall(section) or _SINGLE_QUOTED.findall(section)])
+        return _worded(_cleaned([line.strip().rstrip(",").strip("\"'“”*_ ") for line in lines]))
+    listed = section if head else section[section.find("[") :] if "[" in section else ""
+    return _worded(_cleaned([_unescaped(body) for body in _QUOTED.findall(listed) or _SINGLE_QUOTED.findall(listed)]))
 
 
 def _unescaped(body: str) -> str:
@@ -146,3 +158,8 @@ def _unescaped(body: str) -> str:
 def _cleaned(found: Sequence[str]) -> tuple[str, ...]:
     """The texts without outer whitespace, empty ones left out."""
     return tuple(text.strip() for text in found if text.strip())
+
+
+def _worded(found: Sequence[str]) -> tuple[str, ...]:
+    """Those with a letter or digit in them: what else stands between the quotes of a broken reply is its punctuation."""
+    return tuple(text for text in found if any(c.isalnum() for c in text))

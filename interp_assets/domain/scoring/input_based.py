@@ -1,8 +1,8 @@
 """The input-based scorer: does the feature fire on sentences written after the explanation? (arXiv 2501.08319)
 
-A generator writes sentences that should make the feature fire and sentences that should not, 5 of each; the subject model is run on them.
-A sentence's value is the feature's largest activation on it, special tokens left out. With A those of the first kind and S those of the
-second:
+A generator writes sentences that should make the feature fire and, asked by itself, sentences that should not, 5 of each; the subject
+model is run on them. A sentence's value is the feature's largest activation on it, special tokens left out. With A those of the first kind
+and S those of the second:
 
     success   1 if mean(A) > mean(S), else 0: the paper's score. Equal means are no success. Floor 0.5
     margin    (mean(A) - mean(S)) / M, with M the largest activation on the shown windows: "undefined" where there are none, since raw
@@ -13,8 +13,9 @@ second:
 Where not a sentence makes the feature fire, the explanation has failed: the outcome is "dead", with success, margin and hit rate 0 and an
 AUROC of 0.5. A feature without examples is asked about too, if it has an explanation: one read off its weights may find what fires it.
 
-The paper names neither a temperature nor a number of replies: here it is one reply at temperature 0. Above it, the seed of the reply
-depends on the run's seed and the feature, not on the explanation.
+The paper has all sentences written in one reply: small models do not get as far as the second kind. It names no temperature, which leaves
+it to the server; here it is 0.7, since at 0 small models write the same sentence again and again. Seeds depend on the run's seed and the
+feature, not on the explanation.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from interp_assets.domain.statistics import UNDEFINED, Estimate, mean_difference
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
-VERSION: str = "input_based/1"
+VERSION: str = "input_based/2"
 MODEL: Model = "generator"
 HEADLINE: str = "success"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -49,15 +50,23 @@ class InputBasedSettings:
     n_sentences: int = 5
     few_shot: int = 1
     hit_share: float = 0.3
-    temperature: float = 0.0
-    max_reply_tokens: int = 600
+    temperature: float = 0.7
+    max_reply_tokens: int = 300
 
 
-_INSTRUCTIONS = (
-    "A neuron of a language model reacts to what a description says. Write sentences to test it: some that clearly contain what is "
-    'described, so that the neuron reacts ("activating"), and as many that contain nothing of it, so that it stays quiet ("silent"). '
+_INSTRUCTIONS = {
+    "activating": (
+        "A neuron of a language model reacts to what a description says. Write sentences on which it should react: each of them clearly "
+        "contains what is described. {form}"
+    ),
+    "silent": (
+        "A neuron of a language model reacts to what a description says. Write sentences on which it should not react: none of them "
+        "contains anything of what is described. {form}"
+    ),
+}
+_FORM = (
     "Write plain, varied sentences that someone could have written, and nothing about the neuron. Reply only with JSON: an object with "
-    'the two lists "activating" and "silent".'
+    'the members "{kind} 1", "{kind} 2" and so on.'
 )
 
 _WORKED: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
@@ -103,24 +112,29 @@ _WORKED: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
 
 
 def plan(case: Case, settings: InputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
-    """One trial for all sentences, the activating ones first; none without an explanation."""
+    """Two trials, for the sentences that should make the feature fire and for the others; none without an explanation."""
     if case.explanation is None:
         return ()
-    n = settings.n_sentences
-    head: list[Turn] = [("system", _INSTRUCTIONS)]
-    for explanation, sentences in _WORKED[: settings.few_shot]:
-        shown = {kind: own[:n] for kind, own in sentences.items()}
-        head += [("user", _question(explanation, len(shown[KINDS[0]]))), ("assistant", generated.written(shown))]
-    prompt = Prompt(
-        messages=(*head, ("user", _question(case.explanation, n))),
-        shared_messages=len(head),
-        max_reply_tokens=settings.max_reply_tokens,
-        json_schema=generated.schema(KINDS, n),
-        temperature=settings.temperature,
-        seed=int(generator(run_seed, case.feature, NAME).integers(2**31)),
-    )
-    items = (*generated.items_of("activating", True, 0, n), *generated.items_of("silent", False, 0, n))
-    return (Trial(f"{NAME}/{case.method}/{case.feature}/0", case.feature, case.method, NAME, prompt, items),)
+    n, rng = settings.n_sentences, generator(run_seed, case.feature, NAME)
+    trials = []
+    for number, kind in enumerate(KINDS):
+        head: list[Turn] = [("system", _INSTRUCTIONS[kind].format(form=_FORM.format(kind=kind)))]
+        for explanation, sentences in _WORKED[: settings.few_shot]:
+            own = sentences[kind][:n]
+            head.append(("user", _question(explanation, len(own))))
+            head.append(("assistant", generated.written(kind, own)))
+        prompt = Prompt(
+            messages=(*head, ("user", _question(case.explanation, n))),
+            shared_messages=len(head),
+            max_reply_tokens=settings.max_reply_tokens,
+            json_schema=generated.schema(kind, n),
+            temperature=settings.temperature,
+            seed=int(rng.integers(2**31)),
+        )
+        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
+        items = generated.items_of(kind, kind == "activating", 0, n)
+        trials.append(Trial(trial_id, case.feature, case.method, NAME, prompt, items))
+    return tuple(trials)
 
 
 def texts(answered: AnsweredTrial) -> tuple[str, ...]:
@@ -169,4 +183,4 @@ def _scaled(found: Estimate, unit: float) -> Estimate:
 
 
 def _question(explanation: str, n: int) -> str:
-    return f"Description: {explanation}\nSentences of each kind: {n}"
+    return f"Description: {explanation}\nSentences: {n}"

@@ -19,7 +19,7 @@ from interp_assets.domain.statistics import floors, probability_metrics, wilson
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 NAME: str = "purity"
-VERSION: str = "purity/1"
+VERSION: str = "purity/2"
 MODEL: Model = "scorer"
 HEADLINE: str = "average_precision"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -19,7 +19,7 @@ from interp_assets.domain.statistics import probability_metrics, signed_gini
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 NAME: str = "responsiveness"
-VERSION: str = "responsiveness/1"
+VERSION: str = "responsiveness/2"
 MODEL: Model = "scorer"
 HEADLINE: str = "gini"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -32,7 +32,7 @@ def rows_of(case: Case, values: list[float], same: bool = False) -> dict:
     answered, rest = [], list(values)
     for trial in trials:
         own, rest = rest[: len(trial.items)], rest[len(trial.items) :]
-        reply = written({"texts": ["same" if same else f"{trial.trial_id} {i}" for i in range(len(own))]})
+        reply = written("text", ["same" if same else f"{trial.trial_id} {i}" for i in range(len(own))])
         answered.append(AnsweredTrial(trial, reply, activations=tuple(own)))
     verdicts = clarity.grade(case, answered, SETTINGS)
     return {(row.metric, row.stratum): row for row in clarity.summarise(case, verdicts, SETTINGS, 500, 0)}
@@ -46,11 +46,11 @@ def test_prompts(name: str, settings: ClaritySettings, case, check_golden) -> No
 def test_questions_differ_by_their_seed_and_the_last_is_short() -> None:
     trials = clarity.plan(CASE, replace(SETTINGS, n_texts=8, few_shot=2), 0)
     assert [len(trial.items) for trial in trials] == [5, 3]
-    assert [item.example_id for trial in trials for item in trial.items] == [f"texts/{i}" for i in range(8)]
+    assert [item.example_id for trial in trials for item in trial.items] == [f"text/{i}" for i in range(8)]
     assert len({trial.trial_id for trial in trials}) == len({trial.prompt.seed for trial in trials}) == 2
     one, two = clarity.plan(CASE, SETTINGS, 0)
     assert one.prompt == replace(two.prompt, seed=one.prompt.seed) and one.prompt.seed != two.prompt.seed
-    assert [len(json.loads(trials[1].prompt.messages[place][1])["texts"]) for place in (2, 4)] == [5, 5]
+    assert [list(json.loads(trials[1].prompt.messages[place][1])) for place in (2, 4)] == [[f"text {i}" for i in range(1, 6)]] * 2
 
 
 def test_seeds_do_not_depend_on_the_explanation() -> None:
@@ -113,7 +113,7 @@ def test_a_text_that_is_written_again_counts_once() -> None:
 
 @pytest.mark.parametrize(
     ("reply", "error", "verdict"),
-    [("", None, "unparsable"), ("I would rather not.", None, "unparsable"), (written({"texts": ["a"]}), "timeout", "model_error")],
+    [("", None, "unparsable"), ("I would rather not.", None, "unparsable"), (written("text", ["a"]), "timeout", "model_error")],
 )
 def test_silent_rambling_and_broken_replies_end_in_named_outcomes(reply, error, verdict) -> None:
     trials = clarity.plan(CASE, SETTINGS, 0)
@@ -126,7 +126,7 @@ def test_silent_rambling_and_broken_replies_end_in_named_outcomes(reply, error, 
 
 def test_a_short_reply_leaves_the_rest_truncated() -> None:
     trials = clarity.plan(CASE, SETTINGS, 0)
-    answered = [AnsweredTrial(trial, written({"texts": ["a", "b"]}), activations=(5.0, 0.0)) for trial in trials]
+    answered = [AnsweredTrial(trial, written("text", ["a", "b"]), activations=(5.0, 0.0)) for trial in trials]
     assert clarity.texts(answered[0]) == ("a", "b")
     verdicts = clarity.grade(CASE, answered, SETTINGS)
     assert [v.outcome for v in verdicts] == (["answered"] * 2 + ["truncated"] * 3) * 2

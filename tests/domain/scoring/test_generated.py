@@ -6,55 +6,64 @@ import pytest
 
 from interp_assets.domain.parsing import ParseFailure
 from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.scoring.generated import grade, items_of, parse_texts, schema, texts, texts_of_items, written
+from interp_assets.domain.scoring.generated import grade, items_of, parse_texts, schema, texts, written
 from interp_assets.domain.trials import AnsweredTrial, Trial
 
-KINDS = ("activating", "silent")
-WANTED = {"activating": ("The cat sat.", "A dog ran."), "silent": ("It snows.", "He left.")}
-TRIAL = Trial(
-    "t", 7, "max_act", "input_based", Prompt((("user", "?"),), 0, 20),
-    (*items_of("activating", True, 0, 2), *items_of("silent", False, 0, 2)),
-)  # fmt: skip
+WANTED = ("It snows.", "He left.")
+TRIAL = Trial("t", 7, "max_act", "input_based", Prompt((("user", "?"),), 0, 20), items_of("silent", False, 0, 3))
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        written(WANTED),
-        f"Sure! Here it is:\n```json\n{json.dumps(WANTED, indent=2)}\n```\nAnything else?",
-        written(WANTED) + "\nDescription: more\n" + written({"activating": ["x"], "silent": ["y"]}),
-        '{"Activating": ["The cat sat.", 7, "A dog ran."], "SILENT": [" It snows. ", "", "He left."]}',
-        '{note} {"activating": ["The cat sat.", "A dog ran.",], "silent": ["It snows.", "He left."]}',
-        '"activating": ["The cat sat.", "A dog ran."]\n"silent": ["It snows.", "He left.", "He ',
-        "{'activating': ['The cat sat.', 'A dog ran.'], 'silent': ['It snows.', 'He left.']}",
-        'Activating sentences:\n1. The cat sat.\n2. "A dog ran."\n\n**Silent:**\n1) It snows.\n2) He left.',
-        "## Activating:\n- The cat sat.\n- A dog ran.\n2. Silent ones:\n* It snows.\n* He left.",
-        "silent:\n- It snows.\n- He left.\nactivating:\n- The cat sat.\n- A dog ran.",
+        written("silent", WANTED),
+        f"Sure! Here it is:\n```json\n{json.dumps({'silent 1': 'It snows.', 'silent 2': 'He left.'}, indent=2)}\n```\nAnything else?",
+        written("silent", WANTED) + "\nDescription: more\n" + written("silent", ["x", "y"]),
+        "<think>\n" + written("silent", ["maybe", "this"]) + "\n</think>\n" + written("silent", WANTED),
+        '{"silent2": "He left.", "Silent_1": " It snows. ", "silent 3": "", "silent 4": 5, "activating 1": "A cat."}',
+        '{note} {"x": 1} {"SILENT": ["It snows.", "", 7, "He left."]}',
+        written("silent", WANTED)[:-2] + ',\n"silent 3": "It is c',
+        '"silent 1": "It snows." "silent 2": "He left.", "activating 1": "A cat."',
+        '"silent 1": "It snows.",\n"silent 1": "It rains.",\n"silent 2": "He left."\n"silent',
+        "{'silent 1': 'It snows.', 'silent 2': 'He left.'}",
+        "silent 1: It snows.\n\n**Silent 2:** He left.\nactivating 1: A cat.\nThat is all.",
+        '"silent": ["It snows.", "He left.", "He ',
+        "{'silent': ['It snows.', 'He left.']}",
+        'Silent sentences:\n1. It snows.\n2. "He left."',
+        "## Silent:\n- It snows.\n* He left.",
+        '["It snows.", "He left."]',
+        "Here you are.\n1) It snows.\n2) He left.",
     ],
 )
 def test_texts_are_found_in_every_common_form(reply: str) -> None:
-    assert parse_texts(reply, KINDS) == WANTED
+    assert parse_texts(reply, "silent") == WANTED
 
 
 @pytest.mark.parametrize(
-    "reply", ['["The cat sat.", "A dog ran."]', "1. The cat sat.\n2. A dog ran.", 'Texts: ["The cat sat.", "A dog ran."]']
+    "reply", ['"text 1": "He said "no" twice.",', 'Text:\n1. He said "no" twice.', r'{"text 1": "He said \"no\" twice."}']
 )
-def test_a_single_kind_may_go_without_its_name(reply: str) -> None:
-    assert parse_texts(reply, ("texts",)) == {"texts": WANTED["activating"]}
+def test_quotes_within_a_text_are_kept(reply: str) -> None:
+    assert parse_texts(reply, "text") == ('He said "no" twice.',)
 
 
 def test_apostrophes_do_not_end_a_single_quoted_text() -> None:
-    found = parse_texts("{'activating': ['It's the cat's bed.', 'Dogs'], 'silent': []}", KINDS)
-    assert found == {"activating": ("It's the cat's bed.", "Dogs"), "silent": ()}
-
-
-def test_quotes_within_a_line_or_a_string_are_kept() -> None:
-    for reply in ('activating:\n1. He said "no" twice.\nsilent:\n', r'{"activating": ["He said \"no\" twice."], "silent": []}'):
-        assert parse_texts(reply, KINDS) == {"activating": ('He said "no" twice.',), "silent": ()}
+    assert parse_texts("{'text': ['It's the cat's bed.', 'Dogs']}", "text") == ("It's the cat's bed.", "Dogs")
+    assert parse_texts("{'text 1': 'It's the cat's bed.', 'text 2': 'Dogs'}", "text") == ("It's the cat's bed.", "Dogs")
 
 
 def test_escapes_and_line_breaks_are_kept() -> None:
-    assert parse_texts('{"activating": ["a\\n  b é", "c\nd"], "silent": []}', KINDS) == {"activating": ("a\n  b é", "c\nd"), "silent": ()}
+    assert parse_texts('{"text 1": "a\\n  b é", "text 2": "c\nd"}', "text") == ("a\n  b é", "c\nd")
+
+
+def test_texts_are_read_by_their_numbers() -> None:
+    reply = written("text", [str(i) for i in range(1, 13)])
+    assert parse_texts(reply, "text") == parse_texts(reply[:-2], "text") == tuple(str(i) for i in range(1, 13))
+
+
+def test_the_punctuation_between_broken_quotes_is_no_text() -> None:
+    found = parse_texts("""{"text": ["One.", "Two.", 'Three. The word 'which' is one.", "Four."]}""", "text")
+    assert found[:2] == ("One.", "Two.") and all(any(map(str.isalnum, text)) for text in found)
+    assert parse_texts('{"text 1": "!!!", "text 2": "a"}', "text") == ("!!!", "a")
 
 
 @pytest.mark.parametrize(
@@ -63,53 +72,56 @@ def test_escapes_and_line_breaks_are_kept() -> None:
         ("", "empty"),
         ("\n ", "empty"),
         ("I cannot do that.", "no_list"),
-        ('{"activating": [], "silent": []}', "no_list"),
-        ("The activating neuron is silent.", "no_list"),
-        ('["a", "b"]', "no_list"),  # of which kind?
+        ('The word "which" opens a clause, and so does "that".', "no_list"),
+        ('{"silent": []}', "no_list"),
+        ("silent: it is a neuron", "no_list"),
+        ('{"silent 1": "It sn', "no_list"),
     ],
 )
 def test_what_holds_no_texts_is_named(reply: str, reason: str) -> None:
-    assert parse_texts(reply, KINDS) == ParseFailure(reason)
+    assert parse_texts(reply, "silent") == ParseFailure(reason)
 
 
 @pytest.mark.parametrize(
-    "reply", ["{" * 50_000, '{"a":' * 20_000, "[" * 100_000, '"' * 50_000, "activating: " * 9_000, "'a" * 50_000, "- " * 50_000]
+    "reply",
+    [
+        *("{" * 50_000, '{"a":' * 20_000, "[" * 99_999, '"' * 50_000, "silent: " * 9_000, "'a" * 50_000, "- " * 50_000),
+        *('"silent 1": ' * 9_000, ', "' * 50_000, " " * 50_000 + "x", "\n" * 50_000 + "x", "a" * 50_000, '"silent 1": "' + '" ' * 30_000),
+    ],
 )
 def test_a_rambling_reply_is_read_in_reasonable_time(reply: str) -> None:
-    parse_texts(reply, KINDS)
+    parse_texts(reply, "silent")
 
 
-def test_the_schema_accepts_what_is_written_in_full_and_is_canonical() -> None:
-    parsed = json.loads(schema(KINDS, 2))
-    assert set(parsed["properties"]) == set(parsed["required"]) == set(KINDS)
-    assert parsed["properties"]["silent"] == {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
-    assert json.dumps(parsed, sort_keys=True) == schema(KINDS, 2)
+def test_the_schema_has_a_member_for_each_text_in_the_order_written() -> None:
+    asked, names = json.loads(schema("silent", 2)), list(json.loads(written("silent", WANTED)))
+    assert names == ["silent 1", "silent 2"] == list(asked["properties"]) == asked["required"]
+    assert asked["additionalProperties"] is False and set(map(str, asked["properties"].values())) == {"{'type': 'string'}"}
 
 
-def test_texts_fill_the_items_of_their_kind_and_those_beyond_are_dropped() -> None:
-    reply = written({"activating": ["a"], "silent": ["b", "c", "d"]})
-    answered = AnsweredTrial(TRIAL, reply, activations=(3.0, 0.0, 1.0))
-    assert texts_of_items(answered) == ("a", None, "b", "c")
-    assert texts(answered) == ("a", "b", "c")
+def test_texts_fill_the_items_and_those_beyond_are_dropped() -> None:
+    assert texts(AnsweredTrial(TRIAL, written("silent", "abcd"))) == ("a", "b", "c")
+    answered = AnsweredTrial(TRIAL, written("silent", ["a", "b"]), activations=(3.0, 0.0))
+    assert texts(answered) == ("a", "b")
     verdicts = grade([answered])
     assert [(v.example_id, v.truth, v.outcome, v.text, v.value, v.activation) for v in verdicts] == [
-        ("activating/0", True, "answered", "a", 3.0, 3.0),
-        ("activating/1", True, "truncated", None, None, None),
-        ("silent/0", False, "answered", "b", 0.0, 0.0),
-        ("silent/1", False, "answered", "c", 1.0, 1.0),
+        ("silent/0", False, "answered", "a", 3.0, 3.0),
+        ("silent/1", False, "answered", "b", 0.0, 0.0),
+        ("silent/2", False, "truncated", None, None, None),
     ]
     assert {(v.variant, v.stratum, v.prediction) for v in verdicts} == {("generated", None, None)}
 
 
 @pytest.mark.parametrize(
-    ("reply", "error", "outcome"), [("no", None, "unparsable"), ("", None, "unparsable"), (written(WANTED), "gone", "model_error")]
+    ("reply", "error", "outcome"),
+    [("no", None, "unparsable"), ("", None, "unparsable"), (written("silent", WANTED), "gone", "model_error")],
 )
 def test_what_cannot_be_read_holds_no_texts_and_has_verdicts(reply: str, error: str | None, outcome: str) -> None:
     answered = AnsweredTrial(TRIAL, reply, error=error, activations=())
     assert texts(answered) == ()
-    assert [v.outcome for v in grade([answered])] == [outcome] * 4
+    assert [v.outcome for v in grade([answered])] == [outcome] * 3
 
 
 def test_activations_that_do_not_match_the_texts_are_a_mistake() -> None:
     with pytest.raises(AssertionError):
-        grade([AnsweredTrial(TRIAL, written(WANTED), activations=(1.0,))])
+        grade([AnsweredTrial(TRIAL, written("silent", WANTED), activations=(1.0,))])

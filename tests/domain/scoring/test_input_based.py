@@ -9,7 +9,7 @@ from domain_toys import WORDS, make_example
 
 from interp_assets.domain.scoring import input_based
 from interp_assets.domain.scoring.generated import written
-from interp_assets.domain.scoring.input_based import METRICS, InputBasedSettings
+from interp_assets.domain.scoring.input_based import KINDS, METRICS, InputBasedSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Trial
 
 SETTINGS = InputBasedSettings()
@@ -17,45 +17,52 @@ SHOWN = (make_example([0, 1, 2], [0, 8.0, 0.5], "shown"), make_example([0, 9], [
 CASE = Case(7, "max_act", "words for animals", SHOWN, (), WORDS)
 
 
-def answer(trial: Trial, should: list[float], should_not: list[float]) -> AnsweredTrial:
-    """A reply with as many sentences of each kind, on which the feature's largest activations are these."""
-    reply = written({"activating": [f"a{i}" for i in range(len(should))], "silent": [f"s{i}" for i in range(len(should_not))]})
-    return AnsweredTrial(trial, reply, activations=(*should, *should_not))
+def answers(trials: tuple[Trial, ...], *activations: list[float]) -> list[AnsweredTrial]:
+    """Replies with as many sentences as there are activations for each kind, on which the feature's largest activations are these."""
+    return [
+        AnsweredTrial(trial, written(kind, [f"{kind} {i}" for i in range(len(own))]), activations=tuple(own))
+        for trial, kind, own in zip(trials, KINDS, activations, strict=True)
+    ]
 
 
 def rows_of(should: list[float], should_not: list[float], case: Case = CASE, settings=SETTINGS) -> dict:
-    (trial,) = input_based.plan(case, settings, 0)
-    verdicts = input_based.grade(case, [answer(trial, should, should_not)], settings)
+    verdicts = input_based.grade(case, answers(input_based.plan(case, settings, 0), should, should_not), settings)
     return {row.metric: row for row in input_based.summarise(case, verdicts, settings, 1000, 0)}
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("input_based", SETTINGS), ("input_based_bare", replace(SETTINGS, few_shot=0, n_sentences=3))]
+    ("name", "number", "settings"),
+    [
+        ("input_based_activating", 0, SETTINGS),
+        ("input_based_silent", 1, SETTINGS),
+        ("input_based_bare", 1, replace(SETTINGS, few_shot=0, n_sentences=3)),
+    ],
 )
-def test_prompts(name: str, settings: InputBasedSettings, case, check_golden) -> None:
-    check_golden(name, input_based.plan(case, settings, 0)[0].prompt)
+def test_prompts(name: str, number: int, settings: InputBasedSettings, case, check_golden) -> None:
+    check_golden(name, input_based.plan(case, settings, 0)[number].prompt)
 
 
 def test_worked_replies_have_the_form_and_number_asked_for() -> None:
     for n, shown in ((5, 5), (2, 2), (9, 5)):
-        messages = input_based.plan(CASE, replace(SETTINGS, n_sentences=n, few_shot=2), 0)[0].prompt.messages
-        assert len(messages) == 6
-        for question, reply in ((messages[1], messages[2]), (messages[3], messages[4])):
-            assert question[1].endswith(f"each kind: {shown}")
-            assert {kind: len(own) for kind, own in json.loads(reply[1]).items()} == {"activating": shown, "silent": shown}
-        assert messages[-1][1].endswith(f"each kind: {n}")
+        for trial, kind in zip(input_based.plan(CASE, replace(SETTINGS, n_sentences=n, few_shot=2), 0), KINDS, strict=True):
+            messages = trial.prompt.messages
+            assert len(messages) == 6 and messages[-1][1].endswith(f"Sentences: {n}")
+            for question, reply in ((messages[1], messages[2]), (messages[3], messages[4])):
+                assert question[1].endswith(f"Sentences: {shown}")
+                assert list(json.loads(reply[1])) == [f"{kind} {i}" for i in range(1, shown + 1)]
 
 
 def test_items_are_the_sentences_to_be_written() -> None:
-    (trial,) = input_based.plan(CASE, SETTINGS, 0)
-    assert [item.example_id for item in trial.items] == [f"{kind}/{i}" for kind in ("activating", "silent") for i in range(5)]
-    assert [item.truth for item in trial.items] == [True] * 5 + [False] * 5
+    items = [item for trial in input_based.plan(CASE, SETTINGS, 0) for item in trial.items]
+    assert [item.example_id for item in items] == [f"{kind}/{i}" for kind in ("activating", "silent") for i in range(5)]
+    assert [item.truth for item in items] == [True] * 5 + [False] * 5
 
 
 def test_texts_are_in_the_order_of_the_items() -> None:
-    (trial,) = input_based.plan(CASE, SETTINGS, 0)
-    reply = json.dumps({"silent": ["s0", "s1"], "activating": ["a0", "a1", "a2", "a3", "a4", "a5"]})
-    assert input_based.texts(AnsweredTrial(trial, reply)) == ("a0", "a1", "a2", "a3", "a4", "s0", "s1")
+    one, two = input_based.plan(CASE, SETTINGS, 0)
+    assert one.trial_id != two.trial_id
+    assert input_based.texts(AnsweredTrial(one, written("activating", "abcdef"))) == ("a", "b", "c", "d", "e")
+    assert input_based.texts(AnsweredTrial(two, written("silent", "xy"))) == ("x", "y")
 
 
 def test_scores_by_hand() -> None:
@@ -116,22 +123,23 @@ def test_missing_sentences_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "error", "verdict", "score"),
+    ("reply", "error", "verdict"),
     [
-        ("", None, "unparsable", "no_answers"),
-        ("I would rather not write sentences.", None, "unparsable", "no_answers"),
-        (written({"activating": ["a"], "silent": ["b"]}), "timeout", "model_error", "no_answers"),
-        ('{"activating": ["The cat sat.", "A d', None, "truncated", "one_class"),
+        ("", None, "unparsable"),
+        ("I would rather not write sentences.", None, "unparsable"),
+        (written("activating", "abcde"), "timeout", "model_error"),
     ],
 )
-def test_silent_rambling_broken_and_short_replies_end_in_named_outcomes(reply, error, verdict, score) -> None:
-    (trial,) = input_based.plan(CASE, SETTINGS, 0)
-    answered = AnsweredTrial(trial, reply, error=error)
-    answered = replace(answered, activations=(1.0,) * len(input_based.texts(answered)))
-    verdicts = input_based.grade(CASE, [answered], SETTINGS)
-    assert len(verdicts) == 10 and {v.outcome for v in verdicts} - {"answered"} == {verdict}
-    rows = input_based.summarise(CASE, verdicts, SETTINGS, 10, 0)
-    assert {(row.outcome, row.value) for row in rows} == {(score, None)} and [row.metric for row in rows] == list(METRICS)
+def test_silent_rambling_and_broken_replies_end_in_named_outcomes(reply: str, error: str | None, verdict: str) -> None:
+    one, two = input_based.plan(CASE, SETTINGS, 0)
+    broken = [AnsweredTrial(trial, reply, error=error, activations=()) for trial in (one, two)]
+    whole = AnsweredTrial(two, written("silent", "ab"), activations=(1.0, 0.0))
+    for answered, outcome, counts in ((broken, "no_answers", (0, 0, 10)), ([broken[0], whole], "one_class", (0, 2, 8))):
+        verdicts = input_based.grade(CASE, answered, SETTINGS)
+        assert [v.outcome for v in verdicts][:5] == [verdict] * 5 and len(verdicts) == 10
+        rows = input_based.summarise(CASE, verdicts, SETTINGS, 10, 0)
+        assert {(row.outcome, row.value) for row in rows} == {(outcome, None)} and [row.metric for row in rows] == list(METRICS)
+        assert {(row.n_positive, row.n_negative, row.n_unanswered) for row in rows} == {counts}
 
 
 def test_without_an_explanation_nothing_is_asked(case) -> None:
@@ -141,12 +149,12 @@ def test_without_an_explanation_nothing_is_asked(case) -> None:
 
 
 def test_seeds_depend_on_run_and_feature_and_not_on_the_explanation() -> None:
-    def prompt(case: Case, seed: int = 0):
-        return input_based.plan(case, SETTINGS, seed)[0].prompt
+    def seeds(case: Case, seed: int = 0) -> set[int]:
+        return {trial.prompt.seed for trial in input_based.plan(case, SETTINGS, seed)}
 
-    assert prompt(CASE).seed == prompt(replace(CASE, explanation="x", method="shuffled")).seed
-    assert len({prompt(CASE).seed, prompt(CASE, 1).seed, prompt(replace(CASE, feature=8)).seed}) == 3
-    assert prompt(CASE).temperature == 0.0 and prompt(CASE) == prompt(CASE)
+    assert seeds(CASE) == seeds(replace(CASE, explanation="x", method="shuffled"))
+    assert len(seeds(CASE) | seeds(CASE, 1) | seeds(replace(CASE, feature=8))) == 6
+    assert input_based.plan(CASE, SETTINGS, 0) == input_based.plan(CASE, SETTINGS, 0)
 
 
 def test_equal_seeds_give_equal_rows() -> None:

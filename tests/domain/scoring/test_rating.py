@@ -72,6 +72,8 @@ def test_two_explanations_are_rated_on_the_same_groups_in_the_order_of_the_seed(
         ("1) 0\n2) 2", (0, 2)),
         ("My ratings:\n0, 2, 1", (0, 2, 1)),
         ("021", (0, 2, 1)),
+        ("<think>\nperhaps [2, 2, 2]\n</think>\n[0, 2, 1]", (0, 2, 1)),
+        ("<think>\nperhaps [2, 2, 2]", "no_list"),
         ("", "empty"),
         (" \n", "empty"),
         ("all of them fit", "no_list"),
