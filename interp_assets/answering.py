@@ -81,7 +81,7 @@ class Judging:
                 for i, found in enumerate(answered_in_order(self._asker, rounds)):
                     answers[i] += found
                     done[i] = done[i] or self._is_done(wave[i], answers[i])
-                    while head < len(wave) and head <= i and done[head]:
+                    while head < len(wave) and done[head]:
                         yield self._answered(wave[head], answers[head])
                         answers[head] = []
                         head += 1

@@ -159,16 +159,16 @@ def _dying_after(asked: int, load: Callable) -> Callable:
 
 
 def test_views_over_the_scores(explained: Installation) -> None:
-    explained.run(*(f"scores/{name}" for name in ("detection", "fuzzing", "surprisal", "intruder")))
+    explained.run(*(f"scores/{name}" for name in ("detection", "fuzzing", "surprisal", "embedding", "intruder")))
     board = rows(explained, "SELECT scorer, place, explanation_method, mean, lift_over_shuffled FROM leaderboard ORDER BY 1, 2")
-    assert {scorer for scorer, *_ in board} == {"detection", "fuzzing", "surprisal"}
+    assert {scorer for scorer, *_ in board} == {"detection", "fuzzing", "surprisal", "embedding"}
     for scorer in ("detection", "fuzzing", "surprisal"):
         own = [row for row in board if row[0] == scorer]
         assert [row[3] for row in own] == sorted((row[3] for row in own), reverse=True) and own[0][1] == 1
         assert [row[4] for row in own if row[2] == "shuffled"] == [0.0]
         assert [row[2] for row in own][-1] != "max_act"
     found = rows(explained, "SELECT scorer, other, n, spearman, pearson, published_spearman FROM scorer_agreement ORDER BY 1, 2")
-    assert [(scorer, other) for scorer, other, *_ in found][:2] == [("detection", "fuzzing"), ("detection", "intruder")]
+    assert [(scorer, other) for scorer, other, *_ in found][:3] == [("detection", other) for other in ("embedding", "fuzzing", "intruder")]
     for scorer, other, n, spearman, pearson, published in found:
         same = "a.explanation_method = b.explanation_method OR 'none' IN (a.explanation_method, b.explanation_method)"
         real = "headline AND value IS NOT NULL AND explanation_method <> 'shuffled'"

@@ -109,7 +109,7 @@ def test_no_more_is_asked_than_needed(error: float, ci_width: float, case) -> No
     planned, ends, rows = asked_in_rounds(noisy(error), case, settings)
     every = noisy(error)(detection.plan(case, OWN, 0))
     known = []
-    for end in (8, *range(12, planned + 1, 4)):
+    for end in (8, 12, 16, 20, 25, 31, 38, 40):  # by 4 at first, then by a quarter of what was asked
         found = detection.summarise(case, detection.grade(case, every[:end], OWN), OWN, 300, 0)
         known.append((end, is_known(found, "balanced_accuracy", settings), found))
     needed = next((end for end, enough, _ in known if enough), planned)
@@ -164,8 +164,8 @@ def test_what_stopping_costs(accuracy: float) -> None:
         found.append(share)
         asked.append(n)
     assert np.mean([share.value for share in found]) == pytest.approx(accuracy, abs=0.03)
-    assert np.mean([share.ci_low <= accuracy <= share.ci_high for share in found]) > 0.92
-    assert np.mean(asked) < 95
+    assert np.mean([share.ci_low <= accuracy <= share.ci_high for share in found]) > 0.9
+    assert np.mean(asked) < 99
 
 
 @pytest.mark.parametrize(
