@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from interp_assets.domain.bounds import Count
 from interp_assets.domain.prompts import Prompt, SuffixChoices, Turn
 from interp_assets.domain.rendering import plain_text, token_strings, visible
 from interp_assets.domain.scoring.classifier import score_row
@@ -59,7 +60,7 @@ class SimulationSettings:
 
     mode: Literal["all_at_once", "json"] = "all_at_once"
     max_level: int = 10
-    few_shot: int = 2
+    few_shot: Count = 2
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_level <= 10:
