@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
-from interp_assets.domain.parsing import ParseFailure
+from interp_assets.domain.parsing import ParseFailure, without_reasoning
 from interp_assets.domain.trials import AnsweredTrial, Trial, TrialItem, Verdict, verdict_of
 
 VARIANT = "generated"
@@ -18,6 +18,7 @@ MAX_OBJECTS = 20
 """Beginnings of JSON objects that are looked at in a reply: trying each costs its length."""
 
 _LISTED = re.compile(r"^[ \t]{0,8}(?:[-*•]|\(?\d{1,3}[.):])[ \t]+(\S.*)$", re.M)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # no tokenizer and no table can hold one
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
 _SINGLE_QUOTED = re.compile(r"(?<=[\[,\s])'((?:[^'\\\n]|\\.|'(?=\w))+)'(?=\s*[,\]])")
 
@@ -44,10 +45,11 @@ def parse_texts(text: str, kinds: Sequence[str]) -> dict[str, tuple[str, ...]] |
 
     Read is the first JSON object that has a list for every kind. Without one, what follows the name of each kind (a single kind may go
     without its name): numbered or bulleted lines, else what stands in double quotes, else in single ones. Fails as "empty", or "no_list"
-    where not a single text is found.
+    where not a single text is found. Reasoning is passed over.
     """
     if not text.strip():
         return ParseFailure("empty")
+    text = without_reasoning(text)
     found = _from_json(text, kinds) or _from_sections(text, kinds)
     return found if any(found.values()) else ParseFailure("no_list")
 
@@ -144,5 +146,5 @@ def _unescaped(body: str) -> str:
 
 
 def _cleaned(found: Sequence[str]) -> tuple[str, ...]:
-    """The texts without outer whitespace, empty ones left out."""
-    return tuple(text.strip() for text in found if text.strip())
+    """The texts without outer whitespace, empty ones left out; half of a character's escape ("\\ud83d" alone) becomes U+FFFD."""
+    return tuple(_LONE_SURROGATE.sub("\ufffd", text.strip()) for text in found if text.strip())

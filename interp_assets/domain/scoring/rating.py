@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp_assets.domain.parsing import ParseFailure
+from interp_assets.domain.parsing import ParseFailure, without_reasoning
 from interp_assets.domain.rendering import plain_text, token_strings
 from interp_assets.domain.scoring import classifier
 from interp_assets.domain.scoring.classifier import ClassifierSettings, WorkedExample
@@ -77,10 +77,11 @@ def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
 
     Read, in this order: the last bracketed list of n, or else the last of any number (one left open at the end counts), numbered lines
     "1: 2", the last line of bare ratings "0, 2, 1" or digits "021". Fails as "empty", "not_a_rating" (lists with anything else in them),
-    "bad_numbering" or "no_list".
+    "bad_numbering" or "no_list". Reasoning is passed over.
     """
     if not text.strip():
         return ParseFailure("empty")
+    text = without_reasoning(text)
     lists = [content for content in _BRACKETED.findall(text) if content.strip(" ,\n")]
     readings = [reading for content in lists if (reading := _read(content.replace('"', "").replace("'", ""))) is not None]
     if readings:

@@ -48,6 +48,18 @@ def test_apostrophes_do_not_end_a_single_quoted_text() -> None:
     assert found == {"activating": ("It's the cat's bed.", "Dogs"), "silent": ()}
 
 
+def test_half_an_escaped_character_is_replaced_so_that_tokenizers_and_tables_can_hold_the_text() -> None:
+    found = parse_texts(r'{"activating": ["a \ud83d", "b \ud83d\ude00"], "silent": ["\udc00"]}', KINDS)
+    assert found == {"activating": ("a \ufffd", "b 😀"), "silent": ("\ufffd",)}
+    assert [text.encode() for own in found.values() for text in own]
+
+
+def test_texts_that_a_model_tries_out_while_it_reasons_are_passed_over() -> None:
+    draft = '<think>\n{"activating": ["No."], "silent": ["No."]}\n'
+    assert parse_texts(f"{draft}</think>{written(WANTED)}", KINDS) == WANTED
+    assert parse_texts(draft, KINDS) == ParseFailure("no_list")
+
+
 def test_quotes_within_a_line_or_a_string_are_kept() -> None:
     for reply in ('activating:\n1. He said "no" twice.\nsilent:\n', r'{"activating": ["He said \"no\" twice."], "silent": []}'):
         assert parse_texts(reply, KINDS) == {"activating": ('He said "no" twice.',), "silent": ()}
