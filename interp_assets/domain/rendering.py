@@ -57,6 +57,11 @@ def quoted(text: str) -> str:
     return f'"{visible(text.strip() or text)}"'
 
 
+def one_line(text: str) -> str:
+    """The text with every run of whitespace as one space, none at its ends: what a line of a prompt may hold."""
+    return " ".join(text.split())
+
+
 def visible(text: str) -> str:
     """The text on one line: line breaks as ↵, tabs as ⇥, other control characters as U+FFFD."""
     text = text.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")
