@@ -66,8 +66,8 @@ def explainer_stage(explainer: Explainer) -> Stage:
 
 
 def derived_stage(derived: Derived) -> Stage:
-    """What explanations depend on that are made out of others."""
-    upstream = tuple(
+    """What explanations depend on that are made out of others; in any case on which features there are, as their examples tell."""
+    sources = (
         Upstream(
             EXPLANATIONS,
             {"explanation_method": source},
@@ -77,14 +77,18 @@ def derived_stage(derived: Derived) -> Stage:
         for source in derived.SOURCES
     )
     extra = {"explanation_method": derived.NAME}
+    upstream = (Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, derived.NAME)), *sources)
     return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
 
 
 def imported_stage(method: str) -> Stage:
-    """What explanations read from files depend on: the files."""
+    """What explanations read from files depend on: the files, and which features there are, as their examples tell."""
     extra = {"explanation_method": method}
-    upstream = Upstream(IMPORTED_EXPLANATIONS, extra, lambda stages: _chosen(stages, method), optional=True)
-    return Stage(EXPLANATIONS, f"{method}/1", (upstream,), lambda stages, platform: _chosen(stages, method), extra)
+    upstream = (
+        Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, method)),
+        Upstream(IMPORTED_EXPLANATIONS, extra, lambda stages: _chosen(stages, method), optional=True),
+    )
+    return Stage(EXPLANATIONS, f"{method}/1", upstream, lambda stages, platform: _chosen(stages, method), extra)
 
 
 def _options(method: str, version: str, description: str | None, deps: Sequence[Any], **options: Any) -> dict[str, Any]:

@@ -32,3 +32,16 @@ def test_all_of_them_explain(installation: Installation) -> None:
         kept = reply["candidates"][reply["chosen"]]
         assert kept["explanation"] == explanation
         assert kept["auroc"] == max((one["auroc"] for one in reply["candidates"] if one["auroc"] is not None), default=None)
+
+
+def test_features_selected_later_get_the_rows_of_every_method(installation: Installation) -> None:
+    """The constant sentence is made out of nothing, and yet is another range's worth of rows once other features are selected."""
+    stages = {**STAGES, "explanations": ["constant", "human"]}
+    for features in (tuple(range(0, 64, 8)), tuple(range(0, 64, 4))):
+        installation.register(installation.record(features=features, stages=stages))
+        installation.run("token_sample", "activation_shards")
+        assert installation.run("examples", "explanations/constant", "explanations/human").success
+        installation.home.warehouse.build()
+        with installation.home.warehouse.open() as connection:
+            explained = "SELECT explanation_method, list(feature ORDER BY feature) FROM explanations GROUP BY 1 ORDER BY 1"
+            assert connection.execute(explained).fetchall() == [("constant", list(features)), ("human", list(features))]
