@@ -13,6 +13,7 @@ from itertools import groupby
 TokenTexts = Mapping[int, str] | Sequence[str]
 
 MARK_OPEN, MARK_CLOSE = "<<", ">>"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
 
 
@@ -60,6 +61,11 @@ def quoted(text: str) -> str:
 def one_line(text: str) -> str:
     """The text with every run of whitespace as one space, none at its ends: what a line of a prompt may hold."""
     return " ".join(text.split())
+
+
+def encodable(text: str) -> str:
+    """The text with U+FFFD for lone surrogates (halves of characters that were escaped in JSON), which no tokenizer or table can hold."""
+    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def visible(text: str) -> str:

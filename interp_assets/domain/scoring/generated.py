@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from interp_assets.domain.parsing import ParseFailure, without_reasoning
+from interp_assets.domain.rendering import encodable
 from interp_assets.domain.trials import AnsweredTrial, Trial, TrialItem, Verdict, verdict_of
 
 VARIANT = "generated"
@@ -18,7 +19,6 @@ MAX_OBJECTS = 20
 """Beginnings of JSON objects that are looked at in a reply: trying each costs its length."""
 
 _LISTED = re.compile(r"^[ \t]{0,8}(?:[-*•]|\(?\d{1,3}[.):])[ \t]+(\S.*)$", re.M)
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # no tokenizer and no table can hold one
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
 _SINGLE_QUOTED = re.compile(r"(?<=[\[,\s])'((?:[^'\\\n]|\\.|'(?=\w))+)'(?=\s*[,\]])")
 
@@ -147,4 +147,4 @@ def _unescaped(body: str) -> str:
 
 def _cleaned(found: Sequence[str]) -> tuple[str, ...]:
     """The texts without outer whitespace, empty ones left out; half of a character's escape ("\\ud83d" alone) becomes U+FFFD."""
-    return tuple(_LONE_SURROGATE.sub("\ufffd", text.strip()) for text in found if text.strip())
+    return tuple(encodable(text.strip()) for text in found if text.strip())
