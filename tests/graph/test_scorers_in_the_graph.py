@@ -71,6 +71,19 @@ def test_an_identical_rerun_loads_nothing_and_asks_nothing(explained: Installati
     assert explained.lake_bytes() == before
 
 
+def test_previews_show_explanations_where_there_are_any(installation: Installation) -> None:
+    installation.register(installation.record(features=SIXTEEN, stages={**STAGES_HERE, "explanations": ["constant"]}))
+    installation.run("token_sample", "activation_shards")
+    result = installation.run("examples", "explanations/constant", "scores/example_embedding", "scores/embedding")
+    previews = {
+        event.asset_key.path[-1]: str(event.step_materialization_data.materialization.metadata["preview"].value)
+        for event in result.get_asset_materialization_events()
+        if event.asset_key and event.asset_key.path[0] == "scores" and "preview" in event.step_materialization_data.materialization.metadata
+    }
+    assert previews["example_embedding"].startswith("| feature | auroc |\n|---|---|\n| ")
+    assert previews["embedding"].startswith("| feature | method | explanation | auroc |\n|---|---|---|---|\n| ")
+
+
 def test_two_scorers_that_ask_the_same_ask_once(explained: Installation) -> None:
     explained.run("scores/responsiveness")
     asked = explained.models.asked

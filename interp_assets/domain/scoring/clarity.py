@@ -84,7 +84,7 @@ def plan(case: Case, settings: ClaritySettings, run_seed: int) -> tuple[Trial, .
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for explanation, worked in _WORKED[: settings.few_shot]:
         own = worked[: settings.per_prompt]
-        head += [("user", _question(explanation, len(own))), ("assistant", generated.written({KIND: own}))]
+        head.extend([("user", _question(explanation, len(own))), ("assistant", generated.written({KIND: own}))])
     rng = generator(run_seed, case.feature, NAME)
     trials = []
     for number, first in enumerate(range(0, settings.n_texts, settings.per_prompt)):

@@ -111,7 +111,7 @@ def plan(case: Case, settings: InputBasedSettings, run_seed: int) -> tuple[Trial
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for explanation, sentences in _WORKED[: settings.few_shot]:
         shown = {kind: own[:n] for kind, own in sentences.items()}
-        head += [("user", _question(explanation, len(shown[KINDS[0]]))), ("assistant", generated.written(shown))]
+        head.extend([("user", _question(explanation, len(shown[KINDS[0]]))), ("assistant", generated.written(shown))])
     prompt = Prompt(
         messages=(*head, ("user", _question(case.explanation, n))),
         shared_messages=len(head),
