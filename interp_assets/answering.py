@@ -21,11 +21,12 @@ from resources.model_provider import ModelProvider
 
 @dataclass(frozen=True)
 class Planned:
-    """A case with its trials; without a case, the end of its cell."""
+    """A case with its trials; without a case, the end of its cell. `failure` is the traceback where planning failed on the case."""
 
     cell: Cell
     case: Case | None
     trials: tuple[Trial, ...] = ()
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,19 @@ class Judging:
         return [Question(t.feature, t.explanation_method, t.prompt) for t in (work.trials[i] for i in chosen)]
 
     def _is_done(self, work: Planned, given: Sequence[Answer]) -> bool:
-        """Whether nothing is left to ask, or the interval of the headline metric is as narrow as was asked for."""
+        """Whether nothing is left to ask, or the interval of the headline metric is as narrow as was asked for.
+
+        Where the scorer's own code fails on the answers no more are worth asking for: whoever sums the case up meets the failure again.
+        """
         settings = work.cell.settings.scoring
         if len(given) == len(work.trials) or settings.sequential is None or work.case is None:
             return True
         own, seed = settings.of(self._scorer), work.cell.settings.seed
-        verdicts = self._scorer.grade(work.case, self._answered(work, given).trials, own)
-        rows = self._scorer.summarise(work.case, verdicts, own, settings.n_bootstrap, seed)
+        try:
+            verdicts = self._scorer.grade(work.case, self._answered(work, given).trials, own)
+            rows = self._scorer.summarise(work.case, verdicts, own, settings.n_bootstrap, seed)
+        except Exception:
+            return True
         return is_known(rows, self._scorer.HEADLINE, settings.sequential)
 
     def _answered(self, work: Planned, answers: Sequence[Answer]) -> Answered:
@@ -117,8 +124,9 @@ class Generating:
         self._scorer, self._asker, self._measure = scorer, asker, measure
 
     def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]:
-        """Answers in planned order, wave by wave."""
+        """Answers in planned order, wave by wave. Of the two models one is loaded at a time."""
         for wave in waves(planned, lambda work: len(work.trials)):
+            self._measure.close()
             groups = [[Question(t.feature, t.explanation_method, t.prompt) for t in work.trials] for work in wave]
             answers = list(answered_in_order(self._asker, groups))
             self._asker.close()
@@ -126,16 +134,24 @@ class Generating:
                 [_trial_with_reply(trial, answer) for trial, answer in zip(work.trials, given, strict=True)]
                 for work, given in zip(wave, answers, strict=True)
             ]
+            texts = [[self._texts(trial) for trial in trials] for trials in replied]
             wanted = [
                 (work.cell.record, trial.trial.feature, text)
-                for work, trials in zip(wave, replied, strict=True)
-                for trial in trials
-                for text in self._scorer.texts(trial)
+                for work, trials, own in zip(wave, replied, texts, strict=True)
+                for trial, written in zip(trials, own, strict=True)
+                for text in written
             ]
             found = iter(self._measure.largest_activations(wanted))
-            for work, trials, given in zip(wave, replied, answers, strict=True):
-                measured = tuple(replace(t, activations=tuple(next(found) for _ in self._scorer.texts(t))) for t in trials)
+            for work, trials, own, given in zip(wave, replied, texts, answers, strict=True):
+                measured = tuple(replace(t, activations=tuple(next(found) for _ in w)) for t, w in zip(trials, own, strict=True))
                 yield Answered(work, measured, tuple(given), given[0].model if given else "")
+
+    def _texts(self, trial: AnsweredTrial) -> tuple[str, ...]:
+        """The texts in a reply; none where the scorer's own code fails on it, as it then does again when it grades."""
+        try:
+            return self._scorer.texts(trial)
+        except Exception:
+            return ()
 
     def close(self) -> None:
         """Free both models."""

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.rendering import encodable
 from interp_assets.partitions import RangeKey
 from interp_assets.settings import BudgetSettings, LanguageModelSettings
 from interp_assets.tables import LEDGER
@@ -124,6 +125,7 @@ class Asker:
         name = model.identity.model
         try:
             for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending):
+                reply = replace(reply, text=encodable(reply.text), error=encodable(reply.error) if reply.error else reply.error)
                 yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name)
         except BudgetExhausted as error:
             spent = {"tokens": self._spending.tokens, "price_usd": round(self._spending.usd, 4)}

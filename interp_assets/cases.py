@@ -1,11 +1,14 @@
 """What there is to score: the cases of a cell, one a feature and explanation method, read feature by feature."""
 
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from interp_assets.answering import Planned
 from interp_assets.cells import Cell
+from interp_assets.domain.rendering import one_line
 from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import NO_EXPLANATION, Case, Rival
@@ -16,6 +19,9 @@ from resources.lake import Lake
 
 N_RIVALS = 4
 """Explanations that a feature's own is told apart from."""
+
+RANDOM_TRIED = 64
+"""Random features looked at where the nearest do not suffice; more would cost the whole dictionary for each of its features."""
 
 
 def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
@@ -31,18 +37,27 @@ def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
         n_windows = windows_in_sample(lake, cell)
         for item in read_evidence(lake, cell.key):
             for method in methods:
+                text = None if method == NO_EXPLANATION else explained[method][item.feature].text
                 case = Case(
                     feature=item.feature,
                     method=method,
-                    explanation=None if method == NO_EXPLANATION else explained[method][item.feature].text,
+                    explanation=None if text is None else one_line(text),  # people and other tools write paragraphs
                     shown=item.shown,
                     held_out=item.held_out,
                     token_texts=item.token_texts,
                     firing_share=min(item.n_windows / n_windows, 1.0) if n_windows else None,
                     rivals=rivals[method].of(item.feature) if rivals else (),
                 )
-                yield Planned(cell, case, scorer.plan(case, settings, cell.settings.seed))
+                yield _planned(scorer, cell, case, settings)
     yield Planned(cell, None)
+
+
+def _planned(scorer: Scorer, cell: Cell, case: Case, settings: Any) -> Planned:
+    """The case with its trials, or with what went wrong: a case on which the scorer's own code fails stops no other."""
+    try:
+        return Planned(cell, case, scorer.plan(case, settings, cell.settings.seed))
+    except Exception:
+        return Planned(cell, case, failure=traceback.format_exc())
 
 
 def windows_in_sample(lake: Lake, cell: Cell) -> int:
@@ -57,19 +72,28 @@ class Rivals:
     def __init__(self, lake: Lake, cell: Cell, method: str) -> None:
         self._cell = cell
         found = read_all_explanations(lake, cell.key.dictionary, method)
-        self._texts = {feature: explanation.text for feature, explanation in found.items() if explanation.text is not None}
+        self._texts = {feature: one_line(explanation.text) for feature, explanation in found.items() if explanation.text is not None}
         self._features = np.array(sorted(self._texts), dtype=np.int64)
         self._nearest = read_neighbours(lake, cell.key.dictionary, cell.record.features_of(cell.key).tolist())
 
     def of(self, feature: int) -> tuple[Rival, ...]:
         """Up to N_RIVALS explained features other than this one, whose explanations differ from its own and from one another."""
         taken = {self._texts.get(feature)}
-        others = generator(self._cell.settings.seed, feature, "rivals").permutation(self._features).tolist()
         chosen: list[Rival] = []
-        for variant, candidates in (("neighbour", self._nearest.get(feature, [])), ("random", others)):
-            for other in candidates:
-                text = self._texts.get(other)
-                if len(chosen) < N_RIVALS and other != feature and text is not None and text not in taken:
-                    taken.add(text)
-                    chosen.append(Rival(other, text, variant))
+        for variant, other in self._candidates(feature):
+            text = self._texts.get(other)
+            if other != feature and text is not None and text not in taken:
+                taken.add(text)
+                chosen.append(Rival(other, text, variant))
+            if len(chosen) == N_RIVALS:
+                break
         return tuple(chosen)
+
+    def _candidates(self, feature: int) -> Iterator[tuple[str, int]]:
+        """The nearest features, then random explained ones, which are drawn only when they are wanted."""
+        for other in self._nearest.get(feature, []):
+            yield "neighbour", other
+        n = len(self._features)
+        drawn = generator(self._cell.settings.seed, feature, "rivals").choice(n, min(RANDOM_TRIED, n), replace=False)
+        for other in self._features[drawn].tolist():
+            yield "random", other

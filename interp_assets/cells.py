@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
+from interp_assets.domain.trials import FAILED
 from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, RangeKey
 from interp_assets.reporting import column_schema
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
@@ -152,28 +153,37 @@ class CellWriter:
 
     BUFFERED_ROWS = 65_536
     """Small parts are gathered into row groups of this many rows."""
+    WAITING_PARTS = 512
+    """Small parts that wait as they came; more become one, since a table of one row takes kilobytes."""
 
     def __init__(self, stage: StageRun, cell: Cell, writers: Mapping[str, PartitionWriter]) -> None:
         self._stage, self._cell, self._writers = stage, cell, writers
         self._waiting: dict[str, list[pa.Table]] = {name: [] for name in writers}
+        self._waiting_rows = dict.fromkeys(writers, 0)
 
     def add(self, table: Table, rows: pa.Table) -> None:
         """Append rows to one of the tables."""
         waiting = self._waiting[table.name]
         waiting.append(rows)
-        if sum(part.num_rows for part in waiting) >= self.BUFFERED_ROWS:
+        self._waiting_rows[table.name] += rows.num_rows
+        if self._waiting_rows[table.name] >= self.BUFFERED_ROWS:
             self._flush(table.name)
+        elif len(waiting) > self.WAITING_PARTS:
+            self._waiting[table.name] = [pa.concat_tables(waiting).combine_chunks()]
 
     def commit(self, report: CellReport) -> None:
         """Put the tables in place.
 
         A cell with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
+        So does one after features on which the code failed: they are tried again once it is mended.
         """
         stage, cell = self._stage, self._cell
-        failed = report.outcomes["model_error"]
-        version = f"{cell.data_version}-with-model-errors" if failed else cell.data_version
+        unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
+        version = f"{cell.data_version}-with-model-errors" if unasked or failed else cell.data_version
+        if unasked:
+            stage.context.log.warning(f"{cell.key}: {unasked} questions ended in model_error; materialise it again to ask them again")
         if failed:
-            stage.context.log.warning(f"{cell.key}: {failed} questions ended in model_error; materialise it again to ask them again")
+            stage.context.log.error(f"{cell.key}: {failed} outcomes are {FAILED!r}, for the errors above; the rest of the range is whole")
         rows = 0
         for name, writer in self._writers.items():
             self._flush(name)
@@ -184,7 +194,7 @@ class CellWriter:
     def _flush(self, name: str) -> None:
         if self._waiting[name]:
             self._writers[name].add(pa.concat_tables(self._waiting[name]))
-        self._waiting[name] = []
+        self._waiting[name], self._waiting_rows[name] = [], 0
 
 
 def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.domain.rendering import encodable
 from interp_assets.settings import UserError, fingerprint
 from interp_assets.tables import IMPORTED_EXPLANATIONS
 from resources.exchange.explanation_files import ExplanationFiles, open_explanations, read_explanations
@@ -155,6 +156,7 @@ def _refuse_too_many_bad(read: ReadExplanations, record: DictionaryRecord, path:
 def _row(dictionary: str, method: str, row: StatedExplanation, path: Path) -> Mapping[str, object]:
     place = row.where.removeprefix(f"{path.parent}/")
     return {
-        "dictionary": dictionary, "explanation_method": method, "feature": row.feature, "explanation": row.text, "author": row.author,
+        "dictionary": dictionary, "explanation_method": method, "feature": row.feature,
+        "explanation": encodable(row.text), "author": row.author,
         "source": f"{place} ({row.origin})" if row.origin else place,
     }  # fmt: skip

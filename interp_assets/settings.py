@@ -128,6 +128,8 @@ class StageSettings(Closed):
     @classmethod
     def _known_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         _refuse_unknown("explanation method", methods, METHODS)
+        if repeated := sorted({method for method in methods if methods.count(method) > 1}):
+            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each method once")
         for derived in DERIVED:
             missing = sorted(set(derived.SOURCES) - set(methods)) if derived.NAME in methods else []
             if missing:
@@ -137,7 +139,12 @@ class StageSettings(Closed):
     @field_validator("scores", mode="before")
     @classmethod
     def _over_the_default(cls, scores: Any) -> Any:
-        return {**DEFAULT_SCORES, **scores} if isinstance(scores, dict) else scores
+        if not isinstance(scores, dict):
+            raise ValueError("name scorers with what each of them judges, such as {detection: all, intruder: all, fuzzing: []}")
+        for scorer, methods in scores.items():
+            if methods != "all" and not isinstance(methods, list | tuple):
+                raise ValueError(f"{scorer} judges all, a list of explanation methods, or none ([]); {methods!r} is none of these")
+        return {**DEFAULT_SCORES, **scores}
 
     @model_validator(mode="after")
     def _known_scores(self) -> "StageSettings":

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from interp_assets import asking
-from interp_assets.answering import Judging, Planned
+from interp_assets.answering import Generating, Judging, Planned
 from interp_assets.asking import Answer, Question
 from interp_assets.cells import Cell
 from interp_assets.domain.sampling import Example
-from interp_assets.domain.scoring import detection
+from interp_assets.domain.scoring import clarity, detection
+from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, Case
 from interp_assets.partitions import RangeKey
@@ -122,3 +123,51 @@ def test_without_sequential_settings_a_wave_is_one_batch() -> None:
     assert len(asker.batches) == 1
     judging.close()
     assert asker.closed
+
+
+def test_of_generator_and_subject_one_is_loaded_at_a_time(monkeypatch) -> None:
+    """In every wave: the subject goes before the generator is asked, and the generator before the subject is run."""
+    monkeypatch.setattr(asking, "WAVE_QUESTIONS", 2)
+    loaded: set[str] = set()
+
+    class Generator:
+        def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+            assert not loaded & {"subject"}
+            loaded.add("generator")
+            for index, question in enumerate(questions):
+                yield index, Answer(question, Reply('{"texts": ["a", "b"]}', "stop", 1, 0, 1, 0.0), "key", "model", "writer")
+
+        def close(self) -> None:
+            loaded.discard("generator")
+
+    class Measure:
+        def largest_activations(self, wanted: Sequence[tuple]) -> list[float]:
+            assert not loaded & {"generator"}
+            loaded.add("subject")
+            return [float(number) for number in range(len(wanted))]
+
+        def close(self) -> None:
+            loaded.discard("subject")
+
+    here = cell(None)
+    works = []
+    for feature in range(5):
+        case = Case(feature, "max_act", "cats", (), tuple(window(feature, i, 4) for i in range(8)), WORDS)
+        works.append(Planned(here, case, clarity.plan(case, ClaritySettings(n_texts=2), 0)))
+    answered = list(Generating(clarity, Generator(), Measure()).answer(iter(works)))  # type: ignore[arg-type]
+    assert [[t.activations for t in one.trials] for one in answered] == [[(0.0, 1.0)], [(2.0, 3.0)]] * 2 + [[(0.0, 1.0)]]
+    assert loaded == {"subject"}
+
+
+def test_a_case_on_which_grading_fails_is_asked_no_further_and_stops_no_other(monkeypatch) -> None:
+    def grade(case: Case, *arguments: object) -> tuple:
+        if case.feature == 1:
+            raise ZeroDivisionError
+        return whole(case, *arguments)  # type: ignore[arg-type]
+
+    whole = detection.grade
+    monkeypatch.setattr(detection, "grade", grade)
+    works = planned(4, {"ci_width": 0.25, "first_trials": 6, "step_trials": 3})
+    answered = list(Judging(detection, Backwards()).answer(iter(works)))  # type: ignore[arg-type]
+    assert [one.planned for one in answered] == works
+    assert len(answered[1].trials) == 6 < len(answered[3].trials)

@@ -127,3 +127,10 @@ def test_of_several_authors_one_can_be_taken(lake: Lake, tmp_path: Path) -> None
 def test_an_empty_file_is_refused(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(ExchangeError, match="0 rows read"):
         import_explanations(lake, record(), csv(tmp_path), "human")
+
+
+def test_half_an_escaped_character_does_not_stop_an_import(lake: Lake, tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"feature": 3, "explanation": "cats \\ud83d"}\n{"feature": 4, "explanation": "dogs"}\n')
+    import_explanations(lake, record(), path, "human")
+    assert read_imported(lake, KEY, "human") == {3: "cats \ufffd", 4: "dogs"}

@@ -1,5 +1,6 @@
 """Settings: closed, frozen, overridden in the right order."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,25 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
         ({"scores": {"detections": "all"}}, "scorer named 'detections'; there are detection, fuzzing"),
         ({"scores": {"detection": ["vocab_proj"]}}, "of detection among `explanations` named 'vocab_proj'; there are max_act, shuffled"),
         ({"scoring": {"fuzzing": {"negatives": "easy"}}}, "scoring.fuzzing.negatives"),
+        ({"scoring": {"detection": {"per_prompt": 0}}}, "scoring.detection.per_prompt: Input should be greater than or equal to 1"),
+        ({"scoring": {"simulation": {"few_shot": -1}}}, "scoring.simulation.few_shot"),
+        ({"scoring": {"fuzzing": {"threshold": 1.5}}}, "scoring.fuzzing.threshold: Input should be less than or equal to 1"),
+        ({"scoring": {"intruder": {"threshold": float("nan")}}}, "scoring.intruder.threshold"),
+        ({"scoring": {"discrimination": {"windows_per_trial": 0}}}, "scoring.discrimination.windows_per_trial"),
+        ({"scoring": {"clarity": {"temperature": -1}}}, "scoring.clarity.temperature"),
+        ({"scoring": {"input_based": {"n_sentences": 0}}}, "scoring.input_based.n_sentences"),
+        ({"scoring": {"n_bootstrap": 0}}, "scoring.n_bootstrap"),
+        ({"explaining": {"max_act": {"n_shown": 0}}}, "explaining.max_act.n_shown: Input should be greater than or equal to 1"),
+        ({"explaining": {"contrastive": {"max_reply_tokens": 0}}}, "explaining.contrastive.max_reply_tokens"),
+        ({"explaining": {"single_token": {"min_share": 7}}}, "explaining.single_token.min_share"),
+        ({"explanations": ["max_act", "max_act"]}, "max_act stands there more than once: name each method once"),
+        ({"scores": {"detection": True}}, "detection judges all, a list of explanation methods, or none ([]); True is none of these"),
+        ({"scores": {"detection": "max_act"}}, "or none ([]); 'max_act' is none of these"),
+        ({"scores": ["detection"]}, "such as {detection: all, intruder: all, fuzzing: []}"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(overrides: dict, named: str) -> None:
-    with pytest.raises(UserError, match=named.replace(".", r"\.")):
+    with pytest.raises(UserError, match=re.escape(named)):
         PlatformSettings().stage_settings(overrides)
 
 

@@ -1,5 +1,6 @@
 """`explanations/<method>`: what each method says about each feature. Writes explanations, and ledger where a model was asked."""
 
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from interp_assets.domain import rendering
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, ChoosingExplainer, Derived, Explainer
 from interp_assets.domain.explaining.material import ExplainerReply, Material
 from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.trials import Explanation, ExplanationOutcome
+from interp_assets.domain.trials import FAILED, Explanation, ExplanationOutcome
 from interp_assets.evidence import FeatureEvidence, read_all_explanations, read_evidence, read_explanations
 from interp_assets.imported_explanations import read_imported
 from interp_assets.materials import read_materials
@@ -65,8 +66,8 @@ def explainer_stage(explainer: Explainer) -> Stage:
 
 
 def derived_stage(derived: Derived) -> Stage:
-    """What explanations depend on that are made out of others."""
-    upstream = tuple(
+    """What explanations depend on that are made out of others; in any case on which features there are, as their examples tell."""
+    sources = (
         Upstream(
             EXPLANATIONS,
             {"explanation_method": source},
@@ -76,14 +77,18 @@ def derived_stage(derived: Derived) -> Stage:
         for source in derived.SOURCES
     )
     extra = {"explanation_method": derived.NAME}
+    upstream = (Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, derived.NAME)), *sources)
     return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
 
 
 def imported_stage(method: str) -> Stage:
-    """What explanations read from files depend on: the files."""
+    """What explanations read from files depend on: the files, and which features there are, as their examples tell."""
     extra = {"explanation_method": method}
-    upstream = Upstream(IMPORTED_EXPLANATIONS, extra, lambda stages: _chosen(stages, method), optional=True)
-    return Stage(EXPLANATIONS, f"{method}/1", (upstream,), lambda stages, platform: _chosen(stages, method), extra)
+    upstream = (
+        Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, method)),
+        Upstream(IMPORTED_EXPLANATIONS, extra, lambda stages: _chosen(stages, method), optional=True),
+    )
+    return Stage(EXPLANATIONS, f"{method}/1", upstream, lambda stages, platform: _chosen(stages, method), extra)
 
 
 def _options(method: str, version: str, description: str | None, deps: Sequence[Any], **options: Any) -> dict[str, Any]:
@@ -132,7 +137,8 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
         asset = "/".join(context.asset_key.path)
         asker = Asker(settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
         with asker:
-            answered = _answered(explainer, asker, _planned(lake, explainer, stage.to_do()), models, settings)
+            works = _planned(lake, explainer, stage.to_do(), context.log)
+            answered = _answered(explainer, asker, works, models, settings, context.log)
             for first in answered:
                 cell, cost, questions = first[0].cell, LedgerSums(), 0
                 report = _Report()
@@ -153,36 +159,53 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     return explanations
 
 
-def _planned(lake: Lake, explainer: Explainer, cells: Sequence[Cell]) -> Iterator[_Planned]:
+def _planned(lake: Lake, explainer: Explainer, cells: Sequence[Cell], log: dg.DagsterLogManager) -> Iterator[_Planned]:
     """Every feature of every cell, then the end of the cell; the end alone where the settings do not ask for the method."""
     for cell in cells:
         if _chosen(cell.settings, explainer.NAME):
             for evidence, material in read_materials(lake, cell, explainer):
-                prompts = explainer.plan(material, cell.settings.explaining.of(explainer), cell.settings.seed)
+                prompts: tuple[Prompt, ...] | ExplanationOutcome
+                try:
+                    prompts = explainer.plan(material, cell.settings.explaining.of(explainer), cell.settings.seed)
+                except Exception:
+                    prompts = _failed(explainer, material, log).outcome
                 yield _Planned(cell, evidence, material, prompts)
         yield _Planned(cell)
 
 
+def _failed(explainer: Explainer, material: Material, log: dg.DagsterLogManager) -> Explanation:
+    """The outcome of a feature on which the explainer's own code fails, which stops no other; the error being handled goes to the log."""
+    log.error(f"{explainer.NAME} failed on feature {material.feature}:\n{traceback.format_exc()}")
+    return Explanation(material.feature, explainer.NAME, None, FAILED, "", explainer.VERSION)
+
+
 def _answered(
-    explainer: Explainer, asker: Asker, planned: Iterator[_Planned], models: ModelProvider, settings: PlatformSettings
+    explainer: Explainer,
+    asker: Asker,
+    planned: Iterator[_Planned],
+    models: ModelProvider,
+    settings: PlatformSettings,
+    log: dg.DagsterLogManager,
 ) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
     """Each planned feature with the answers and its explanation, in order; None at the end of a cell."""
     for wave in waves(planned, lambda work: len(work.questions(explainer.NAME))):
         answers = answered_in_order(asker, [work.questions(explainer.NAME) for work in wave])
         if not explainer.CHOOSES:
             for work, given in zip(wave, answers, strict=True):
-                yield work, given, _graded(explainer, work, given)
+                yield work, given, _graded(explainer, work, given, log)
             continue
-        chosen = _chosen_by_encoder(cast(ChoosingExplainer, explainer), asker, wave, list(answers), models, settings)
-        yield from chosen
+        yield from _chosen_by_encoder(cast(ChoosingExplainer, explainer), asker, wave, list(answers), models, settings, log)
 
 
-def _graded(explainer: Explainer, work: _Planned, answers: Sequence[Answer]) -> Explanation | None:
+def _graded(explainer: Explainer, work: _Planned, answers: Sequence[Answer], log: dg.DagsterLogManager) -> Explanation | None:
     if work.material is None:
         return None
     if isinstance(work.prompts, str):
         return Explanation(work.material.feature, explainer.NAME, None, work.prompts, "", explainer.VERSION)
-    return explainer.grade(work.material, _replies(answers), work.cell.settings.explaining.of(explainer))
+    try:
+        return explainer.grade(work.material, _replies(answers), work.cell.settings.explaining.of(explainer))
+    except Exception:
+        return _failed(explainer, work.material, log)
 
 
 def _chosen_by_encoder(
@@ -192,13 +215,17 @@ def _chosen_by_encoder(
     answers: Sequence[list[Answer]],
     models: ModelProvider,
     settings: PlatformSettings,
+    log: dg.DagsterLogManager,
 ) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
     """The same for an explainer that compares its candidates by the sentence encoder, for which the language model makes room."""
     comparisons = []
     for work, given in zip(wave, answers, strict=True):
         own = work.cell.settings.explaining.of(explainer)
         asked = work.material is not None and not isinstance(work.prompts, str)
-        comparisons.append(explainer.compare(work.material, _replies(given), own) if asked and work.material else None)
+        try:
+            comparisons.append(explainer.compare(work.material, _replies(given), own) if asked and work.material else None)
+        except Exception:  # grading meets it again, and names it
+            comparisons.append(None)
     asked_for = [comparison for comparison in comparisons if comparison is not None]
     found: list[tuple[tuple[float, ...], ...]] = []
     if asked_for:
@@ -212,9 +239,14 @@ def _chosen_by_encoder(
     for work, given, comparison in zip(wave, answers, comparisons, strict=True):
         own = work.cell.settings.explaining.of(explainer)
         if comparison is None or work.material is None:
-            yield work, given, _graded(explainer, work, given)
-        else:
-            yield work, given, explainer.choose(work.material, _replies(given), own, next(cosine))
+            yield work, given, _graded(explainer, work, given, log)
+            continue
+        here = next(cosine)
+        try:
+            chosen = explainer.choose(work.material, _replies(given), own, here)
+        except Exception:
+            chosen = _failed(explainer, work.material, log)
+        yield work, given, chosen
 
 
 def _replies(answers: Sequence[Answer]) -> list[ExplainerReply]:

@@ -1,5 +1,6 @@
 """`scores/<scorer>`: how good each explanation is by one scorer. Writes trials, verdicts, scores and ledger."""
 
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -7,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from interp_assets.answering import Answered, answering
 from interp_assets.asking import LedgerSums, RunSpending, ledger_rows
@@ -15,7 +17,9 @@ from interp_assets.cells import Cell, CellReport, CellWriter, StageRun, range_as
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS, Scorer
-from interp_assets.domain.trials import ScoreRow, Verdict
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.statistics import UNDEFINED
+from interp_assets.domain.trials import FAILED, Case, ScoreRow, Verdict, verdict_of
 from interp_assets.partitions import EXPLAINER_POOL
 from interp_assets.reporting import distribution_plot, markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings, StageSettings
@@ -62,7 +66,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         deps=["examples", *explanations, *(["feature_neighbours"] if "rivals" in scorer.READS else [])],
         description=scorer.__doc__,
         group_name="scores",
-        kinds={"python", "llm" if scorer.MODEL != "encoder" else "numpy", "parquet"},
+        kinds={"python", "llm" if scorer.MODEL != "encoder" else "pytorch", "parquet"},
         pool=EXPLAINER_POOL,
         code_version=scorer.VERSION,
         check_specs=[
@@ -85,7 +89,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
             answered = who.answer(work for cell in stage.to_do() for work in planned_cases(lake, scorer, cell))
             for first in answered:
                 with stage.writing(first.planned.cell, [LEDGER, TRIALS, VERDICTS, SCORES]) as writer:
-                    scored = _ScoredCell(scorer, first.planned.cell, "/".join(context.asset_key.path), writer)
+                    scored = _ScoredCell(scorer, first.planned.cell, context, writer)
                     work = first
                     while work.planned.case is not None:
                         scored.add(work)
@@ -101,8 +105,9 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
 class _ScoredCell:
     """Grades and sums up the cases of a cell as their answers come, and writes them."""
 
-    def __init__(self, scorer: Scorer, cell: Cell, asset: str, writer: CellWriter) -> None:
-        self._scorer, self._cell, self._asset, self._writer = scorer, cell, asset, writer
+    def __init__(self, scorer: Scorer, cell: Cell, context: dg.AssetExecutionContext, writer: CellWriter) -> None:
+        self._scorer, self._cell, self._context, self._writer = scorer, cell, context, writer
+        self._asset = "/".join(context.asset_key.path)
         self._settings = cell.settings.scoring.of(scorer)
         self._outcomes: Counter = Counter()
         self._cost = LedgerSums()
@@ -113,25 +118,44 @@ class _ScoredCell:
         """Write one case: its ledger, trials, verdicts and scores."""
         case = work.planned.case
         assert case is not None
-        verdicts = self._scorer.grade(case, work.trials, self._settings)
-        n_bootstrap, seed = self._cell.settings.scoring.n_bootstrap, self._cell.settings.seed
-        rows = self._scorer.summarise(case, verdicts, self._settings, n_bootstrap, seed)
+        verdicts, rows = self._judged(case, work)
         ledger = ledger_rows(self._asset, self._cell.key, work.answers, self._questions)
         self._questions += ledger.num_rows
         self._cost.add(ledger)
-        self._outcomes.update(verdict.outcome for verdict in verdicts)
+        self._outcomes.update([v.outcome for v in verdicts] or [row.outcome for row in rows if row.outcome == FAILED])
         self._writer.add(LEDGER, ledger)
         self._writer.add(TRIALS, _trial_rows(self._cell, work, self._scorer.VERSION))
         self._writer.add(VERDICTS, _verdict_rows(self._cell, verdicts))
         self._writer.add(SCORES, _score_rows(self._cell, rows, self._scorer.HEADLINE))
         if len(self._lines) < PREVIEWED:
             (headline,) = (row for row in rows if row.metric == self._scorer.HEADLINE)
-            self._lines.append((case.feature, case.method, told(case.explanation, "no explanation"), _with_interval(headline)))
+            explained = [case.method, told(case.explanation, "no explanation")] if self._reads_explanations else []
+            self._lines.append((case.feature, *explained, _with_interval(headline)))
+
+    @property
+    def _reads_explanations(self) -> bool:
+        return "explanation" in self._scorer.READS
+
+    def _judged(self, case: Case, work: Answered) -> tuple[Sequence[Verdict], Sequence[ScoreRow]]:
+        """Verdicts and score rows of a case. Where the scorer's own code fails on it they end as "failed", with the error in the log."""
+        failure = work.planned.failure
+        if not failure:
+            try:
+                verdicts = self._scorer.grade(case, work.trials, self._settings)
+                n_bootstrap, seed = self._cell.settings.scoring.n_bootstrap, self._cell.settings.seed
+                return verdicts, self._scorer.summarise(case, verdicts, self._settings, n_bootstrap, seed)
+            except Exception:
+                failure = traceback.format_exc()
+        self._context.log.error(f"{self._cell.key}: {self._scorer.NAME} failed on feature {case.feature}, {case.method}:\n{failure}")
+        verdicts = [verdict_of(one.trial, number, FAILED) for one in work.trials for number in range(len(one.trial.items))]
+        counts = (0, 0, len(verdicts))
+        return verdicts, [score_row(self._scorer.NAME, case, self._scorer.HEADLINE, UNDEFINED, None, counts, FAILED)]
 
     def report(self) -> CellReport:
         """Outcomes of the items, what they cost, and headline scores with their intervals beside the explanations."""
         numbers: dict[str, Any] = dict(self._cost.numbers)
-        header = ["feature", "method", "explanation", self._scorer.HEADLINE.replace("_", " ")]
+        explained = ["method", "explanation"] if self._reads_explanations else []
+        header = ["feature", *explained, self._scorer.HEADLINE.replace("_", " ")]
         chosen = bool(self._cell.settings.scored(self._scorer))
         note = f"*the settings of this dictionary ask for no {self._scorer.NAME} scores: `stages: {{scores: …}}`*"
         numbers["preview"] = markdown(markdown_table(header, self._lines) if chosen else note)
@@ -191,10 +215,12 @@ def _summary(lake: Lake, stage: StageRun, scorer: Scorer) -> tuple[dict[str, dg.
             if row["headline"] and row["value"] is not None:
                 values[row["explanation_method"]].append(row["value"])
                 floors += [] if row["floor"] is None else [row["floor"]]
-        cell_outcomes = Counter(lake.read(VERDICTS.name, partition, columns=["outcome"]).column(0).to_pylist())
-        outcomes += cell_outcomes
-        trials = lake.read(TRIALS.name, partition, columns=["outcome", "example_ids"]).to_pylist()
-        if sum(len(trial["example_ids"]) for trial in trials if trial["outcome"] != "stopped_early") != sum(cell_outcomes.values()):
+        verdicts = lake.read(VERDICTS.name, partition, columns=["outcome"]).column(0).cast(pa.string()).value_counts().to_pylist()
+        outcomes.update({one["values"]: one["counts"] for one in verdicts})
+        trials = lake.read(TRIALS.name, partition, columns=["outcome", "example_ids"])
+        asked = trials.filter(pc.not_equal(trials.column("outcome").cast(pa.string()), "stopped_early"))
+        n_asked = pc.sum(pc.list_value_length(asked.column("example_ids"))).as_py() or 0
+        if n_asked != sum(one["counts"] for one in verdicts):
             uneven.append(str(cell.key))
     total = sum(outcomes.values())
     share = outcomes["answered"] / total if total else None

@@ -13,6 +13,7 @@ from itertools import groupby
 TokenTexts = Mapping[int, str] | Sequence[str]
 
 MARK_OPEN, MARK_CLOSE = "<<", ">>"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
 
 
@@ -55,6 +56,16 @@ def activation_list(tokens: Sequence[str], activations: Sequence[float], marked:
 def quoted(text: str) -> str:
     """The text between quotation marks, on one line and without outer whitespace, unless it is nothing else."""
     return f'"{visible(text.strip() or text)}"'
+
+
+def one_line(text: str) -> str:
+    """The text with every run of whitespace as one space, none at its ends: what a line of a prompt may hold."""
+    return " ".join(text.split())
+
+
+def encodable(text: str) -> str:
+    """The text with U+FFFD for lone surrogates (halves of characters that were escaped in JSON), which no tokenizer or table can hold."""
+    return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def visible(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from interp_assets.domain.sampling import Example
 
 ExplanationOutcome = Literal[
     "ok", "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
-    "unparsable", "empty", "model_error",
+    "unparsable", "empty", "model_error", "failed",
 ]  # fmt: skip
-VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error"]
-ScoreOutcome = Literal["ok", "no_explanation", "no_examples", "no_rivals", "no_answers", "one_class", "undefined", "dead"]
+VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
+ScoreOutcome = Literal["ok", "no_explanation", "no_examples", "no_rivals", "no_answers", "one_class", "undefined", "dead", "failed"]
 Model = Literal["scorer", "generator", "base", "encoder"]
 Reads = Literal["explanation", "rivals"]
+
+FAILED: Final = "failed"
+"""Outcome of what a method's own code could not cope with, anywhere: a defect, told in the log; everything else goes on."""
 
 NO_EXPLANATION = "none"
 """Stands for the explanation method in the rows of scorers that read no explanation."""

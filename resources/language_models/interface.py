@@ -192,3 +192,9 @@ def refuse_unsupported(model: LanguageModel, requests: Iterable[Request]) -> Non
     """
     if any(request.suffix for request in requests):
         refuse_missing(model, ["prompt_logprobs"], "a request for a given text's log-probabilities")
+
+
+def too_long(prompt_tokens: int, reply_tokens: int, longest: int) -> Reply:
+    """The error reply to a prompt that the model's context does not hold."""
+    problem = f"the prompt's {prompt_tokens} tokens and a reply of up to {reply_tokens} exceed the model's {longest}; show fewer examples"
+    return Reply("", "error", 0, 0, 0, 0.0, error=problem)

@@ -12,7 +12,7 @@ from typing import Any
 
 from resources.language_models.choice_tokens import END, ChoiceTokens, Spelling, choice_tokens, forks, option_logprobs
 from resources.language_models.decoder import Decoder, prefilled, read_suffixes
-from resources.language_models.interface import Capability, ChoiceList, ModelIdentity, Reply, Request, refuse_unsupported
+from resources.language_models.interface import Capability, ChoiceList, ModelIdentity, Reply, Request, refuse_unsupported, too_long
 from resources.language_models.prefix_batches import PrefixBatch, prefix_batches
 from resources.language_models.prompt_tokens import prompt_token_ids
 from resources.language_models.suffix_tokens import SuffixTokens, suffix_tokens
@@ -65,9 +65,21 @@ class TransformersModel:
             torch.cuda.empty_cache()
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Replies batch by batch. Raises `UnsupportedRequest` before anything runs."""
+        """Replies batch by batch; a prompt that is too long for the model is an error reply. Raises `UnsupportedRequest` before anything
+        runs."""
         refuse_unsupported(self, requests)
         plans = [self._plan(request) for request in requests]
+        lengths = [len(plan.prompt) + request.max_reply_tokens for plan, request in zip(plans, requests, strict=True)]
+        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or max(lengths, default=0)
+        for index, length in enumerate(lengths):
+            if length > longest:
+                yield index, too_long(len(plans[index].prompt), requests[index].max_reply_tokens, longest)
+        fitting = [index for index, length in enumerate(lengths) if length <= longest]
+        for place, reply in self._answered([requests[i] for i in fitting], [plans[i] for i in fitting]):
+            yield fitting[place], reply
+
+    def _answered(self, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
+        """The replies to requests that fit the model, with their places."""
         groups = [(request.messages[: request.shared_messages], _decoding(request)) for request in requests]
         own_tokens = [1 + len(plan.suffix.ids) for plan in plans]
         prefix_cache: Any = None

@@ -34,6 +34,7 @@ from resources.language_models.interface import (
     Request,
     UnsupportedRequest,
     refuse_unsupported,
+    too_long,
 )
 from resources.language_models.prompt_tokens import prompt_token_ids
 from resources.language_models.suffix_tokens import SuffixTokens, suffix_tokens
@@ -146,7 +147,7 @@ class VLLMModel:
                     prompt = [*prompt_token_ids(self._tokenizer, request), *suffixes[index].ids]
                     parameters = self._parameters(request)
                     if len(prompt) + parameters.max_tokens > longest:
-                        yield index, _too_long(len(prompt), parameters.max_tokens, longest)
+                        yield index, too_long(len(prompt), parameters.max_tokens, longest)
                         continue
                     under_way[index] = Asked(request, prompt, suffixes[index])
                     hand_in(index, None, prompt, parameters)
@@ -261,8 +262,3 @@ class VLLMModel:
             suffix_logprobs=logprobs,
             suffix_choices=choices if request.suffix_choices else None,
         )
-
-
-def _too_long(prompt_tokens: int, reply_tokens: int, longest: int) -> Reply:
-    problem = f"the prompt's {prompt_tokens} tokens and a reply of up to {reply_tokens} exceed the model's {longest}; show fewer examples"
-    return Reply("", "error", 0, 0, 0, 0.0, error=problem)

@@ -44,6 +44,13 @@ def test_every_asset_has_what_an_operator_looks_for() -> None:
             assert "dagster/column_schema" in spec.metadata and asset.backfill_policy == dg.BackfillPolicy.single_run(), name
 
 
+def test_kinds_say_who_answers_a_scorer() -> None:
+    for scorer in SCORERS:
+        asset = NAMES[f"scores/{scorer.NAME}"]
+        answers = "pytorch" if scorer.MODEL == "encoder" else "llm"
+        assert asset.specs_by_key[asset.key].kinds == {"python", answers, "parquet"}, scorer.NAME
+
+
 def test_the_readme_lists_the_assets_tables_and_views_that_there_are() -> None:
     assert table_rows("<!-- assets -->") == list(NAMES)
     assert table_rows("<!-- tables -->") == [table.name for table in TABLES]

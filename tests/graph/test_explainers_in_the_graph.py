@@ -58,3 +58,16 @@ def test_explanations_from_a_file_are_scored_beside_the_others(installation: Ins
     found = outcomes()
     assert [explained for _, explained, _ in found] == ["ok", "not_imported", "ok", "not_imported"]
     assert [scored for _, _, scored in found][1::2] == ["no_explanation"] * 2 and installation.models.asked > asked
+
+
+def test_features_selected_later_get_the_rows_of_every_method(installation: Installation) -> None:
+    """The constant sentence is made out of nothing, and yet is another range's worth of rows once other features are selected."""
+    stages = {**STAGES, "explanations": ["constant", "human"]}
+    for features in (tuple(range(0, 64, 8)), tuple(range(0, 64, 4))):
+        installation.register(installation.record(features=features, stages=stages))
+        installation.run("token_sample", "activation_shards")
+        assert installation.run("examples", "explanations/constant", "explanations/human").success
+        installation.home.warehouse.build()
+        with installation.home.warehouse.open() as connection:
+            explained = "SELECT explanation_method, list(feature ORDER BY feature) FROM explanations GROUP BY 1 ORDER BY 1"
+            assert connection.execute(explained).fetchall() == [("constant", list(features)), ("human", list(features))]

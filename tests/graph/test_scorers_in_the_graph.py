@@ -7,7 +7,8 @@ import pytest
 from installation import KEY, STAGES, Installation
 from scipy.stats import spearmanr
 
-from interp_assets.domain.scoring import SCORERS
+from interp_assets.domain.explaining import max_act
+from interp_assets.domain.scoring import SCORERS, detection, fuzzing, input_based, simulation
 from resources.fakes import FakeModels
 
 ALL = [scorer.NAME for scorer in SCORERS]
@@ -70,6 +71,19 @@ def test_an_identical_rerun_loads_nothing_and_asks_nothing(explained: Installati
     explained.run(*(f"scores/{name}" for name in ALL))
     assert (explained.models.loads, explained.models.asked) == (loads, asked)
     assert explained.lake_bytes() == before
+
+
+def test_previews_show_explanations_where_there_are_any(installation: Installation) -> None:
+    installation.register(installation.record(features=SIXTEEN, stages={**STAGES_HERE, "explanations": ["constant"]}))
+    installation.run("token_sample", "activation_shards")
+    result = installation.run("examples", "explanations/constant", "scores/example_embedding", "scores/embedding")
+    previews = {
+        event.asset_key.path[-1]: str(event.step_materialization_data.materialization.metadata["preview"].value)
+        for event in result.get_asset_materialization_events()
+        if event.asset_key and event.asset_key.path[0] == "scores" and "preview" in event.step_materialization_data.materialization.metadata
+    }
+    assert previews["example_embedding"].startswith("| feature | auroc |\n|---|---|\n| ")
+    assert previews["embedding"].startswith("| feature | method | explanation | auroc |\n|---|---|---|---|\n| ")
 
 
 def test_two_scorers_that_ask_the_same_ask_once(explained: Installation) -> None:
@@ -194,3 +208,49 @@ def test_views_over_the_scores(explained: Installation) -> None:
     assert rows(explained, "SELECT count(*) FROM single_token_features WHERE top_token_share < 0.9") == [(0,)]
     overview = rows(explained, "SELECT scores['detection'], detection, scores_without_explanation['intruder'] FROM feature_overview")
     assert len(overview) == len(SIXTEEN) * len(METHODS) and all(a == b for a, b, _ in overview) and any(c is not None for *_, c in overview)
+
+
+def _failing_on(feature: int, work: Callable, of: Callable = lambda subject: subject.feature) -> Callable:
+    """The same, but for one feature it divides by zero."""
+
+    def call(subject, *arguments):
+        return 1 // 0 if of(subject) == feature else work(subject, *arguments)
+
+    return call
+
+
+def test_a_feature_that_a_methods_code_cannot_cope_with_fails_alone(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorers = ("detection", "fuzzing", "simulation", "input_based")
+    stages = {**STAGES_HERE, "explanations": ["max_act"]}
+    installation.register(installation.record(features=SIXTEEN, stages=stages))
+    installation.run("token_sample", "activation_shards")
+    names = ["examples", "explanations/max_act", *(f"scores/{name}" for name in scorers)]
+    headlines = "SELECT scorer, feature, outcome FROM scores WHERE headline ORDER BY ALL"
+    with monkeypatch.context() as patch:
+        patch.setattr(max_act, "plan", _failing_on(0, max_act.plan))
+        patch.setattr(max_act, "grade", _failing_on(4, max_act.grade))
+        patch.setattr(detection, "plan", _failing_on(8, detection.plan))
+        patch.setattr(fuzzing, "grade", _failing_on(12, fuzzing.grade))
+        patch.setattr(simulation, "summarise", _failing_on(16, simulation.summarise))
+        patch.setattr(input_based, "texts", _failing_on(20, input_based.texts, lambda answered: answered.trial.feature))
+        patch.setattr(input_based, "grade", _failing_on(20, input_based.grade))
+        result = installation.run(*names)
+    explained = "SELECT feature FROM explanations WHERE outcome = 'failed' ORDER BY 1"
+    assert rows(installation, explained) == [(0,), (4,)]
+    poisoned = rows(installation, headlines)
+    assert [(s, f) for s, f, outcome in poisoned if outcome == "failed"] == [
+        ("detection", 8), ("fuzzing", 12), ("input_based", 20), ("simulation", 16),
+    ]  # fmt: skip
+    failed = rows(installation, "SELECT scorer, count(*) FROM verdicts WHERE outcome = 'failed' GROUP BY 1 ORDER BY 1")
+    assert [scorer for scorer, _ in failed] == ["fuzzing", "input_based", "simulation"]
+    messages = [event.message for event in installation.instance.all_logs(result.run_id)]
+    assert any("detection failed on feature 8, max_act" in m and "ZeroDivisionError" in m for m in messages)
+    checks = result.get_asset_check_evaluations()
+    assert all(c.passed for c in checks if c.check_name == "every_trial_has_an_outcome")
+    installation.run(*names)
+    mended = rows(installation, headlines)
+    assert len(mended) == len(poisoned) == len(scorers) * len(SIXTEEN) and "failed" not in {outcome for *_, outcome in mended}
+    assert rows(installation, explained) == []
+    # Features that were whole keep what they had; 0 and 4 have an explanation now.
+    others = [{row for row in found if row[1] not in (0, 4, 8, 12, 16, 20)} for found in (poisoned, mended)]
+    assert others[0] == others[1]

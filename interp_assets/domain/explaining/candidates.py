@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from interp_assets.domain.bounds import PositiveCount, PositiveShare, Temperature
 from interp_assets.domain.explaining import max_act
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import MaxActSettings
@@ -31,15 +32,9 @@ CHOOSES: bool = True
 class CandidatesSettings(MaxActSettings):
     """The settings of max_act, at a temperature; `n_candidates` explanations, each from `shown_share` of the examples."""
 
-    temperature: float = 0.7
-    n_candidates: int = 5
-    shown_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.n_candidates < 1:
-            raise ValueError(f"n_candidates counts explanations and must be 1 or more, got {self.n_candidates}")
-        if not 0 < self.shown_share <= 1:
-            raise ValueError(f"shown_share is a share of the examples and must be above 0 and at most 1, got {self.shown_share}")
+    temperature: Temperature = 0.7
+    n_candidates: PositiveCount = 5
+    shown_share: PositiveShare = 0.5
 
 
 def plan(material: Material, settings: CandidatesSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:

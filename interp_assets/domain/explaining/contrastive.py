@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
@@ -29,8 +30,8 @@ class ContrastiveSettings(MaxActSettings):
     The `n_shown` are taken at even steps from all that are shown, strongest to weakest, so that they keep the spread that was sampled.
     """
 
-    n_shown: int = 15
-    n_contrast: int = 5
+    n_shown: PositiveCount = 15
+    n_contrast: PositiveCount = 5
 
 
 _ON, _SILENT = "Switched on by:", "Not switched on by:"

@@ -7,6 +7,7 @@ description, after three worked examples. A question is made of SIDES: a further
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
@@ -25,8 +26,8 @@ CHOOSES: bool = False
 class EnsembleRawSettings(MaxActSettings):
     """The settings of max_act for the input side, `n_tokens` of each list for the output side; three worked examples, as in the paper."""
 
-    few_shot: int = 3
-    n_tokens: int = 50
+    few_shot: Count = 3
+    n_tokens: PositiveCount = 50
 
 
 @dataclass(frozen=True)

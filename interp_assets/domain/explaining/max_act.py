@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import PositiveCount, Share
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.parsing import EXPLANATION_TAG
@@ -25,9 +26,9 @@ class MaxActSettings(TaggedSettings):
     `with_activations` adds their strengths 0–10.
     """
 
-    n_shown: int = 40
+    n_shown: PositiveCount = 40
     with_activations: bool = False
-    threshold: float = 0.3
+    threshold: Share = 0.3
 
 
 _INSTRUCTIONS = (

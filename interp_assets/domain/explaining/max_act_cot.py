@@ -7,6 +7,7 @@ reason too, as in the paper.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
@@ -24,7 +25,7 @@ CHOOSES: bool = False
 class MaxActCotSettings(MaxActSettings):
     """The settings of max_act, with room for the reasoning."""
 
-    max_reply_tokens: int = 400
+    max_reply_tokens: PositiveCount = 400
 
 
 _INSTRUCTIONS = (

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from interp_assets.domain.bounds import PositiveCount, Share
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.parsing import EXPLANATION_TAG
@@ -30,9 +31,9 @@ class SingleTokenSettings(TaggedSettings):
     above `threshold` of an example's maximum; the `n_strings` most frequent are shown.
     """
 
-    min_share: float = 0.9
-    threshold: float = 0.3
-    n_strings: int = 20
+    min_share: Share = 0.9
+    threshold: Share = 0.3
+    n_strings: PositiveCount = 20
 
 
 _INSTRUCTIONS = (

@@ -7,6 +7,7 @@ shows three, as turns of a conversation, and none for single tokens; arXiv 2501.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import Count, PositiveCount, Temperature
 from interp_assets.domain.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompts import Prompt, Turn
 
@@ -15,9 +16,9 @@ from interp_assets.domain.prompts import Prompt, Turn
 class TaggedSettings:
     """How a tagged line is asked for: `few_shot` worked examples (0 to 3) before, how long the reply may be, and how random."""
 
-    few_shot: int = 2
-    max_reply_tokens: int = 100
-    temperature: float = 0.0
+    few_shot: Count = 2
+    max_reply_tokens: PositiveCount = 100
+    temperature: Temperature = 0.0
 
 
 @dataclass(frozen=True)

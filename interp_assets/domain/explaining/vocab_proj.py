@@ -8,6 +8,7 @@ shows that either list may be noise.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.parsing import EXPLANATION_TAG
@@ -25,8 +26,8 @@ CHOOSES: bool = False
 class VocabProjSettings(TaggedSettings):
     """Up to `n_tokens` of each list, strongest first; three worked examples, as in the paper."""
 
-    few_shot: int = 3
-    n_tokens: int = 50
+    few_shot: Count = 3
+    n_tokens: PositiveCount = 50
 
 
 _INSTRUCTIONS = (

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.scoring import (
     clarity,
     detection,
@@ -78,7 +79,7 @@ class GeneratorScorer(Scorer, Protocol):
 class ScoringSettings:
     """A block for each scorer, named after it, and what all share: bootstrap replicates, and stopping early (None: every trial)."""
 
-    n_bootstrap: int = 1000
+    n_bootstrap: PositiveCount = 1000
     sequential: SequentialSettings | None = None
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     fuzzing: FuzzingSettings = field(default_factory=FuzzingSettings)

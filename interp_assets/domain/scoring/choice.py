@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from interp_assets.domain.parsing import without_reasoning
 from interp_assets.domain.prompts import Choices
 from interp_assets.domain.scoring.classifier import score_row
 from interp_assets.domain.statistics import wilson
@@ -44,8 +45,9 @@ def inserted(true: Thing, others: Sequence[Thing], place: int) -> list[Thing]:
 def parse_choice(text: str, n: int) -> int | None:
     """The option named, 0 to n - 1; None where the reply names none, several different ones, or one that does not exist.
 
-    Numbers in brackets of their own, as asked for, go before all others in the reply.
+    Numbers in brackets of their own, as asked for, go before all others in the reply. Reasoning is passed over.
     """
+    text = without_reasoning(text)
     named = {int(number) for number in _BRACKETED.findall(text) or _NUMBER.findall(text)}
     return named.pop() - 1 if len(named) == 1 and next(iter(named)) in range(1, n + 1) else None
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interp_assets.domain.bounds import Count, PositiveCount, Temperature
 from interp_assets.domain.prompts import Prompt, Turn
 from interp_assets.domain.sampling import Example
 from interp_assets.domain.scoring import generated
@@ -39,11 +40,11 @@ KIND = "text"
 class ClaritySettings:
     """How many texts are written, in questions of up to `per_prompt`, after `few_shot` worked examples (0 to 2)."""
 
-    n_texts: int = 10
-    per_prompt: int = 5
-    few_shot: int = 1
-    temperature: float = 0.7
-    max_reply_tokens: int = 400
+    n_texts: PositiveCount = 10
+    per_prompt: PositiveCount = 5
+    few_shot: Count = 1
+    temperature: Temperature = 0.7
+    max_reply_tokens: PositiveCount = 400
 
 
 _INSTRUCTIONS = (

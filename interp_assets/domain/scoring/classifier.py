@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.parsing import ParseFailure, parse_binary_list
 from interp_assets.domain.prompts import Choices, Prompt, Turn
 from interp_assets.domain.seeds import generator
@@ -28,8 +29,8 @@ STRATUM_METRIC = "recall@stratum"
 class ClassifierSettings:
     """How the yes-or-no scorers ask: `per_prompt` windows a question, `few_shot` worked examples (0 to 3) before it."""
 
-    per_prompt: int = 5
-    few_shot: int = 2
+    per_prompt: PositiveCount = 5
+    few_shot: Count = 2
 
 
 @dataclass(frozen=True)

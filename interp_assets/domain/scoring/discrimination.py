@@ -9,6 +9,7 @@ explanations.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import Count, PositiveCount, Share
 from interp_assets.domain.prompts import Prompt, Turn
 from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
 from interp_assets.domain.scoring import choice
@@ -30,14 +31,10 @@ class DiscriminationSettings:
     twice. Tokens at or above `threshold` of the example's maximum are marked; `few_shot` worked examples (0 to 2) go before.
     """
 
-    windows_per_trial: int = 3
-    n_trials: int = 10
-    threshold: float = 0.3
-    few_shot: int = 2
-
-    def __post_init__(self) -> None:
-        if self.windows_per_trial < 1:
-            raise ValueError(f"windows_per_trial must be 1 or more, got {self.windows_per_trial}")
+    windows_per_trial: PositiveCount = 3
+    n_trials: PositiveCount = 10
+    threshold: Share = 0.3
+    few_shot: Count = 2
 
 
 _INSTRUCTIONS = (

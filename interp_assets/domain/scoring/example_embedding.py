@@ -12,6 +12,7 @@ many positives as negatives, so that both means are over as many cosines. All dr
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.prompts import Comparison
 from interp_assets.domain.rendering import plain_text, token_strings
 from interp_assets.domain.sampling import Example
@@ -30,7 +31,7 @@ READS: frozenset[Reads] = frozenset()
 class ExampleEmbeddingSettings:
     """Up to `n_exemplars` positive and as many negative windows that every query is compared with."""
 
-    n_exemplars: int = 10
+    n_exemplars: PositiveCount = 10
 
 
 def plan(case: Case, settings: ExampleEmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:

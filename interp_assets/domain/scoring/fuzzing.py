@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from interp_assets.domain.bounds import Share
 from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
 from interp_assets.domain.scoring import classifier
 from interp_assets.domain.scoring.classifier import ClassifierSettings, WorkedExample
@@ -30,7 +31,7 @@ class FuzzingSettings(ClassifierSettings):
     kinds the examples hold, or on silent tokens of activating ones ("active").
     """
 
-    threshold: float = 0.3
+    threshold: Share = 0.3
     negatives: Literal["random", "active"] = "random"
 
 

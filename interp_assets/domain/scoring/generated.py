@@ -13,6 +13,7 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from interp_assets.domain.parsing import ParseFailure, without_reasoning
+from interp_assets.domain.rendering import encodable
 from interp_assets.domain.trials import AnsweredTrial, TrialItem, Verdict, VerdictOutcome, verdict_of
 
 VARIANT = "generated"
@@ -156,8 +157,8 @@ def _unescaped(body: str) -> str:
 
 
 def _cleaned(found: Sequence[str]) -> tuple[str, ...]:
-    """The texts without outer whitespace, empty ones left out."""
-    return tuple(text.strip() for text in found if text.strip())
+    """The texts without outer whitespace, empty ones left out; half of a character's escape ("\\ud83d" alone) becomes U+FFFD."""
+    return tuple(encodable(text.strip()) for text in found if text.strip())
 
 
 def _worded(found: Sequence[str]) -> tuple[str, ...]:

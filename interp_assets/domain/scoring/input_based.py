@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from interp_assets.domain.bounds import Count, PositiveCount, Share, Temperature
 from interp_assets.domain.prompts import Prompt, Turn
 from interp_assets.domain.scoring import generated
 from interp_assets.domain.scoring.classifier import score_row
@@ -47,11 +48,11 @@ class InputBasedSettings:
     `few_shot` worked examples (0 to 2) go before. `hit_share` is of the largest activation on the shown windows.
     """
 
-    n_sentences: int = 5
-    few_shot: int = 1
-    hit_share: float = 0.3
-    temperature: float = 0.7
-    max_reply_tokens: int = 300
+    n_sentences: PositiveCount = 5
+    few_shot: Count = 1
+    hit_share: Share = 0.3
+    temperature: Temperature = 0.7
+    max_reply_tokens: PositiveCount = 300
 
 
 _INSTRUCTIONS = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from interp_assets.domain.bounds import Count, PositiveCount, Share
 from interp_assets.domain.prompts import Prompt, Turn
 from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
 from interp_assets.domain.sampling import Example
@@ -39,9 +40,9 @@ class IntruderSettings:
     `threshold` of the example's maximum are marked; `few_shot` worked examples (0 to 3) go before.
     """
 
-    per_stratum: int = 2
-    threshold: float = 0.3
-    few_shot: int = 2
+    per_stratum: PositiveCount = 2
+    threshold: Share = 0.3
+    few_shot: Count = 2
 
 
 _INSTRUCTIONS = (

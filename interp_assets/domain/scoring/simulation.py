@@ -18,6 +18,8 @@ from typing import Literal
 
 import numpy as np
 
+from interp_assets.domain.bounds import Count
+from interp_assets.domain.parsing import without_reasoning
 from interp_assets.domain.prompts import Prompt, SuffixChoices, Turn
 from interp_assets.domain.rendering import plain_text, token_strings, visible
 from interp_assets.domain.scoring.classifier import score_row
@@ -59,7 +61,7 @@ class SimulationSettings:
 
     mode: Literal["all_at_once", "json"] = "all_at_once"
     max_level: int = 10
-    few_shot: int = 2
+    few_shot: Count = 2
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_level <= 10:
@@ -205,8 +207,12 @@ def expected_levels(shares: Sequence[Sequence[float]], n_tokens: int) -> tuple[f
 
 
 def parse_levels(text: str, n_tokens: int, max_level: int) -> tuple[float, ...] | VerdictOutcome:
-    """The levels of the last bracketed list of `n_tokens` entries, or else of the last of any number (one left open at the end counts)."""
-    lists = [[entry.strip() for entry in match.group(1).split(",")] for match in _LIST.finditer(text) if match.group(1).strip()]
+    """The levels of the last bracketed list of `n_tokens` entries, or else of the last of any number (one left open at the end counts).
+
+    Reasoning is passed over.
+    """
+    found = [match.group(1) for match in _LIST.finditer(without_reasoning(text))]
+    lists = [[entry.strip() for entry in content.split(",")] for content in found if content.strip()]
     if not lists:
         return "unparsable"
     entries = [entries for entries in lists if len(entries) == n_tokens] or lists

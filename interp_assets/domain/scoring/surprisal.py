@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import Count
 from interp_assets.domain.prompts import Prompt, Turn
 from interp_assets.domain.rendering import TokenTexts, plain_text, token_strings
 from interp_assets.domain.sampling import Example
@@ -31,7 +32,7 @@ PSEUDO_EXPLANATION = "texts of all kinds, with nothing in common"
 class SurprisalSettings:
     """How likelihoods are asked for: after `few_shot` worked examples (0 to 3)."""
 
-    few_shot: int = 3
+    few_shot: Count = 3
 
 
 _INSTRUCTIONS = "A collection of text fragments. Before each of them stands a description that it fits."

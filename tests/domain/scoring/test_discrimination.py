@@ -116,8 +116,3 @@ def test_nothing_to_ask_says_why(contested) -> None:
 
 def test_worked_answers_differ() -> None:
     assert len({answer for *_, answer in discrimination._WORKED}) == len(discrimination._WORKED)
-
-
-def test_a_group_of_no_windows_is_refused() -> None:
-    with pytest.raises(ValueError, match="windows_per_trial must be 1 or more, got 0"):
-        DiscriminationSettings(windows_per_trial=0)

@@ -51,6 +51,12 @@ def test_apostrophes_do_not_end_a_single_quoted_text() -> None:
     assert parse_texts("{'text 1': 'It's the cat's bed.', 'text 2': 'Dogs'}", "text") == ("It's the cat's bed.", "Dogs")
 
 
+def test_half_an_escaped_character_is_replaced_so_that_tokenizers_and_tables_can_hold_the_text() -> None:
+    found = parse_texts(r'{"text 1": "a \ud83d", "text 2": "b \ud83d\ude00"}', "text")
+    assert found == ("a \ufffd", "b 😀")
+    assert [text.encode() for text in found]
+
+
 def test_escapes_and_line_breaks_are_kept() -> None:
     assert parse_texts('{"text 1": "a\\n  b é", "text 2": "c\nd"}', "text") == ("a\n  b é", "c\nd")
 

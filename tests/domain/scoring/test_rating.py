@@ -49,6 +49,11 @@ def test_both_scorers_ask_the_same_questions_under_their_own_names(case) -> None
     assert [trial.prompt.choices for trial in one] == [Choices(n, ("0", "1", "2")) for n in (5, 5, 2)]
 
 
+def test_ratings_within_reasoning_are_passed_over() -> None:
+    assert parse_ratings("<think>Say [0, 0].\n</think>\n1: 2\n2: 1", 2) == (2, 1)
+    assert parse_ratings("<think>Say [0, 0].", 2) == ParseFailure("no_list")
+
+
 @BOTH
 def test_two_explanations_are_rated_on_the_same_groups_in_the_order_of_the_seed(scorer, case) -> None:
     other = replace(case, method="shuffled", explanation="something else")

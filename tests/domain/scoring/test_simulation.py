@@ -241,3 +241,8 @@ def test_a_judge_that_knows_nothing_is_at_the_floor(case) -> None:
     draw = np.random.default_rng(0)
     found = [by_metric(rows_of(case, lambda example: draw.uniform(0, 10, 7)))["pearson", None] for _ in range(100)]
     assert np.mean([row.value for row in found]) == pytest.approx(found[0].floor, abs=0.04)
+
+
+def test_levels_within_reasoning_are_passed_over() -> None:
+    assert parse_levels("<think>[1, 2, 3] or\n</think>\n[4, 5]", 3, 10) == "truncated"
+    assert parse_levels("<think>[1, 2, 3]", 3, 10) == "unparsable"

@@ -278,3 +278,15 @@ def test_sampled_text_depends_on_its_seed_and_not_on_its_batch(model):
     assert len(set(together.values())) > 1
     ((_, alone),) = model.ask([asked(2)])
     assert alone.text == together[2]
+
+
+def test_a_prompt_that_the_context_does_not_hold_is_an_error_reply_and_stops_no_other(model, plain, monkeypatch):
+    short, long, other = judging((TEXTS[0], " ".join(TEXTS), TEXTS[1]))
+    longest = len(prompt_ids(plain[0], long)) + long.max_reply_tokens - 1
+    whole = dict(model.ask([short, other]))
+    monkeypatch.setattr(model._model.config, "max_position_embeddings", longest)
+    replies = dict(model.ask([short, long, other]))
+    assert f"tokens and a reply of up to 16 exceed the model's {longest}; show fewer examples" in replies[1].error
+    assert replies[1].text == "" and sorted(replies) == [0, 1, 2]
+    assert [replies[0].text, replies[2].text] == [whole[0].text, whole[1].text]
+    assert [dict(model.ask([long]))[0].finish_reason] == ["error"]

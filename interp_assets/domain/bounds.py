@@ -1,0 +1,11 @@
+"""Ranges of settings, in their types: what reads settings from a file refuses values outside them, naming the field."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+Count = Annotated[int, Ge(0)]
+PositiveCount = Annotated[int, Ge(1)]
+Share = Annotated[float, Ge(0), Le(1)]
+PositiveShare = Annotated[float, Gt(0), Le(1)]
+Temperature = Annotated[float, Ge(0), Le(2)]
