@@ -54,6 +54,11 @@ class Interventions:
         """Features clamped to 0."""
         return cls(prompt, feature, np.zeros(len(prompt)), np.ones(len(prompt), dtype=bool))
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Interventions]") -> "Interventions":
+        """All of `parts`, one at least, in order."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("prompt", "feature", "strength", "ablated")))
+
     def __len__(self) -> int:
         return len(self.prompt)
 
@@ -94,6 +99,10 @@ class TokenShifts:
     token_ids: np.ndarray
     clean: np.ndarray
     steered: np.ndarray
+
+    def take(self, index: slice) -> "TokenShifts":
+        """Those of some interventions."""
+        return TokenShifts(self.token_ids[index], self.clean[index], self.steered[index])
 
 
 class Steerer:

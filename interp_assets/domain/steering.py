@@ -65,11 +65,12 @@ class SteeringSettings:
             if getattr(self, name) < bound:
                 raise ValueError(f"steering.{name} must be {bound} or more, got {getattr(self, name)}")
         if min(self.n_explainer_prompts, self.n_scoring_prompts) < 0:
-            raise ValueError(
-                f"prompts cannot be fewer than none, got {self.n_explainer_prompts} explainer and {self.n_scoring_prompts} scoring"
-            )
+            counts = f"n_explainer_prompts {self.n_explainer_prompts}, n_scoring_prompts {self.n_scoring_prompts}"
+            raise ValueError(f"steering counts prompts, 0 or more of each role; got {counts}")
         if not all(math.isfinite(target) and target for target in self.kl_targets) or len(set(self.kl_targets)) < len(self.kl_targets):
             raise ValueError(f"steering.kl_targets are distinct numbers of nats other than 0, got {list(self.kl_targets)}")
+        if not self.kl_targets and not self.zero_ablation:
+            raise ValueError("steering has nothing to do: give kl_targets, or set zero_ablation")
         if not 0 < self.tolerance < 1 or not self.temperature > 0:
             raise ValueError(f"tolerance must be in (0, 1) and temperature above 0, got {self.tolerance} and {self.temperature}")
         if not self.min_log10_strength < self.max_log10_strength:
@@ -91,8 +92,8 @@ class SteeringPrompts:
     """The prompts of one feature; none unless the outcome is "ok".
 
     `rows` and `starts`, int64 [n], say where each context stands. `token_ids` are the prompts: what its row begins with (BOS, where rows
-    have one), then the context up to and with the first token that fires. The first `n_explainer` are for the explainer. `n_contexts`
-    counts the distinct prompts that there were to choose from.
+    have one: the tokens before `first_token`), then the context up to and with the first token that fires. The first `n_explainer` are
+    for the explainer. `n_contexts` counts the distinct prompts that there were to choose from.
     """
 
     outcome: PromptsOutcome
@@ -100,6 +101,7 @@ class SteeringPrompts:
     rows: np.ndarray
     starts: np.ndarray
     token_ids: tuple[np.ndarray, ...]
+    first_token: int
     n_explainer: int
 
     @property
@@ -144,14 +146,14 @@ def steering_prompts(
         return _no_prompts("too_few_contexts", len(distinct))
     strata = equal_count_strata(windows.max_activation[distinct], settings.n_strata)
     chosen = distinct[_in_turns(strata, settings.n_prompts, rng)]
-    return SteeringPrompts(
-        "ok", len(distinct), windows.row[chosen], windows.start[chosen], tuple(prompts[i] for i in chosen), settings.n_explainer_prompts
-    )
+    token_ids = tuple(prompts[i] for i in chosen)
+    rows, starts = windows.row[chosen], windows.start[chosen]
+    return SteeringPrompts("ok", len(distinct), rows, starts, token_ids, first_position, settings.n_explainer_prompts)
 
 
 def _no_prompts(outcome: PromptsOutcome, n_contexts: int) -> SteeringPrompts:
     nowhere = np.empty(0, dtype=np.int64)
-    return SteeringPrompts(outcome, n_contexts, nowhere, nowhere, (), 0)
+    return SteeringPrompts(outcome, n_contexts, nowhere, nowhere, (), 0, 0)
 
 
 def _in_turns(strata: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -214,19 +216,19 @@ class StrengthSearch:
             return self._signed(FIRST_LOG10_STRENGTH)
         above = next((i for i, (_, kl) in enumerate(points) if kl > abs(self.target)), len(points))
         if above == len(points):
-            return self._signed(_beyond(points[-2:], wanted))
+            return self._signed(_extrapolated(points[:-3:-1], wanted))
         if above == 0:
-            return self._signed(_before(points[0], wanted))
+            return self._signed(_extrapolated(points[:2], wanted))
         (low, low_kl), (high, high_kl) = points[above - 1 : above + 1]
         same_side = len(tried) > 1 and (tried[-1].kl > abs(self.target)) == (tried[-2].kl > abs(self.target))
         if same_side or low_kl < NOISE_KL or math.isinf(high_kl):
             return self._signed((low + high) / 2)
         share = (wanted - math.log10(low_kl)) / (math.log10(high_kl) - math.log10(low_kl))
-        return self._signed(low + (high - low) * min(max(share, 0.05), 0.95))
+        return self._signed(low + (high - low) * min(max(share, 0.02), 0.98))
 
     def outcome(self, tried: Sequence[Tried]) -> SearchOutcome | None:
         """How the search has ended: "ok" or "not_reached"; None while it goes on."""
-        if any(abs(one.kl / abs(self.target) - 1) <= self.settings.tolerance for one in tried):
+        if any(self._met(one) for one in tried):
             return "ok"
         points = _points(tried)
         if points and points[0][0] <= self.settings.min_log10_strength + 1e-9 and points[0][1] > abs(self.target):
@@ -238,9 +240,13 @@ class StrengthSearch:
         """The end of the search, the steps having run out if nothing else ended it."""
         assert tried, f"no strength was tried for {self.target} nats"
         outcome = self.outcome(tried) or ("not_converged" if is_monotone(tried) else "not_monotone")
-        nearest = min(tried, key=lambda one: abs(math.log10(max(one.kl, 1e-30) / abs(self.target))))
+        candidates = [one for one in tried if self._met(one)] or tried
+        nearest = min(candidates, key=lambda one: abs(math.log10(max(one.kl, 1e-30) / abs(self.target))))
         ordered = tuple(sorted(tried, key=lambda one: abs(one.strength)))
         return Tuned(self.target, nearest.strength, nearest.kl, n_steps, outcome, ordered)
+
+    def _met(self, one: Tried) -> bool:
+        return abs(one.kl / abs(self.target) - 1) <= self.settings.tolerance
 
     def _signed(self, log10_strength: float) -> float:
         clipped = min(max(log10_strength, self.settings.min_log10_strength), self.settings.max_log10_strength)
@@ -285,17 +291,17 @@ def _points(tried: Sequence[Tried]) -> list[tuple[float, float]]:
     return sorted((math.log10(abs(one.strength)), one.kl) for one in tried)
 
 
-def _beyond(points: Sequence[tuple[float, float]], wanted: float) -> float:
-    """log10 of a strength above the greatest tried, of whose last one or two points all lie below `wanted`, a log10 divergence."""
-    (last, kl), slope = points[-1], 2.0
-    if kl < NOISE_KL:
-        return last + 1.5
-    if len(points) > 1 and points[0][1] >= NOISE_KL:
-        slope = min(max((math.log10(kl) - math.log10(points[0][1])) / (last - points[0][0]), 0.25), 4.0)
-    return last + min(max(1.05 * (wanted - math.log10(kl)) / slope, 0.1), 2.0)
+def _extrapolated(points: Sequence[tuple[float, float]], wanted: float) -> float:
+    """log10 of a strength further out than the one or two outermost tried, the outermost first, both on one side of the divergence wanted.
 
-
-def _before(point: tuple[float, float], wanted: float) -> float:
-    """log10 of a strength below the least tried, whose log10 divergence is above `wanted`."""
-    least, kl = point
-    return least - (1.5 if math.isinf(kl) else min(max(1.05 * (math.log10(kl) - wanted) / 2, 0.1), 2.0))
+    `wanted` is a log10. The step is lengthened by a twentieth, to bracket it, and at least a tenth and at most two of log10.
+    """
+    (outermost, kl), *inner = points
+    outwards = 1.0 if kl <= 10**wanted else -1.0
+    if kl < NOISE_KL or math.isinf(kl):
+        return outermost + 1.5 * outwards
+    slope = 2.0
+    if inner and NOISE_KL <= inner[0][1] < math.inf:
+        slope = (math.log10(kl) - math.log10(inner[0][1])) / (outermost - inner[0][0])
+    step = 1.05 * abs(wanted - math.log10(kl)) / min(max(slope, 0.25), 4.0)
+    return outermost + outwards * min(max(step, 0.1), 2.0)
