@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_models import MODELS, subject_of, tiny_model
 
+from interp_assets.domain.steering import SteeringSettings, tune
 from resources.dictionaries import DictionaryError, load_dictionary
 from resources.dictionaries.encoding import Threshold, TopK
 from resources.dictionaries.interface import Dictionary, Encoded
@@ -91,6 +92,19 @@ def test_a_batch_equals_the_literal_procedure_one_prompt_at_a_time_in_every_fami
     clean = subject.model(torch.from_numpy(prompts[3])[None]).logits[0, -1].log_softmax(-1)
     torch.testing.assert_close(found[5], clean, atol=1e-5, rtol=1e-5)
     assert (found[4] - clean).abs().max() > 0.01, "the strength did something"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox"])
+def test_padding_changes_nothing_in_the_attention_that_models_load_with(family: str) -> None:
+    """The prompt of one token has nothing but padding before it beside a longer one."""
+    model = tiny_model(family)
+    model.set_attn_implementation("sdpa")
+    subject, sae, prompts = subject_of(model), autoencoder(), prompts_of(1, 9, 2)
+    plan = Interventions.adding(np.arange(3), np.full(3, 3), np.full(3, 2.0))
+    together = steered(subject, sae, prompts, plan)
+    for number, prompt in enumerate(prompts):
+        alone = steered(subject, sae, [prompt], Interventions.adding(np.array([0]), np.array([3]), np.array([2.0])))
+        torch.testing.assert_close(together[number], alone[0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", [{}, {"norm": "layer_norm"}, {"norm": "constant_norm_rescale"}, {"centred": True}])
@@ -201,11 +215,40 @@ def test_a_feature_that_adds_opposite_logits_to_two_tokens_diverges_alike_on_bot
     found = steerer.divergences(ready, plan)
     np.testing.assert_allclose(found, np.log(48 + 2 * np.cosh(strengths)) - np.log(50), atol=1e-6)
     np.testing.assert_allclose(found, found[::-1], atol=1e-6)
+
+    def measure(places: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+        return steerer.divergences(ready, Interventions.adding(places, places, strengths))
+
+    (tuned,) = tune(1, SteeringSettings(kl_targets=(0.1, 3.0, -0.1, -3.0)), measure)
+    for above, below in zip(tuned[:2], tuned[2:], strict=True):
+        assert above.strength == -below.strength and above.outcome == below.outcome == "ok" and above.monotone
+        assert above.realised_kl == pytest.approx(below.realised_kl, rel=1e-5)
+        assert np.log(48 + 2 * np.cosh(above.strength)) - np.log(50) == pytest.approx(above.target, rel=0.1)
     shifts = steerer.shifts(ready, plan.take(np.array([5, 0])), 1, left_out=[0])
     assert shifts.token_ids.tolist() == [[[5], [6]], [[6], [5]]]
     total = np.log(48 + 2 * np.cosh(3.0))
     np.testing.assert_allclose(shifts.steered[0, :, 0], [3 - total, -3 - total], atol=1e-5)
     np.testing.assert_allclose(shifts.clean, -np.log(50), atol=1e-5)
+
+
+def test_a_cache_serves_all_strengths_and_features_and_is_left_as_it_was() -> None:
+    subject, sae, prompts = subject_of(tiny_model("gemma3_text")), autoencoder(), prompts_of(4, 7)
+    steerer = Steerer(subject, sae)
+    ready = steerer.prepare(prompts)
+    (group,) = ready.prefixes
+    before = [(layer.keys.clone(), layer.values.clone()) for layer in group.cache.layers]
+    sizes: list[tuple[int, ...]] = []
+    handle = subject.model.register_forward_pre_hook(
+        lambda _m, _args, named: sizes.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    plan = Interventions.adding(np.array([0, 1, 1]), np.array([3, 3, 5]), np.array([1.0, 2.0, -1.0]))
+    first = steerer.divergences(ready, plan)
+    steerer.completions(ready, plan, np.full((3, 4), 0.5))
+    assert sizes == [(3, 1)] * 5, "one token of each row is read, five times: nothing of the prompts again"
+    handle.remove()
+    for layer, (keys, values) in zip(group.cache.layers, before, strict=True):
+        assert torch.equal(layer.keys, keys) and torch.equal(layer.values, values)
+    assert steerer.divergences(ready, plan).tolist() == first.tolist()
 
 
 def test_completions_equal_sampling_over_the_whole_text_again_and_again() -> None:
