@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from interp_assets.domain.negatives import window_hashes
 from interp_assets.domain.sampling import equal_count_strata
 from interp_assets.domain.windows import WindowShape
 
@@ -52,18 +53,9 @@ class SteeringSettings:
     batch_rows: int = 128
 
     def __post_init__(self) -> None:
-        least = {
-            "max_steps": 1,
-            "context_tokens": 1,
-            "n_strata": 1,
-            "n_prompts": 1,
-            "max_new_tokens": 1,
-            "n_shift_tokens": 0,
-            "batch_rows": 1,
-        }
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"steering.{name} must be {bound} or more, got {getattr(self, name)}")
+        for name in ("max_steps", "context_tokens", "n_strata", "n_prompts", "max_new_tokens", "n_shift_tokens", "batch_rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"steering.{name} must be 1 or more, got {getattr(self, name)}")
         if min(self.n_explainer_prompts, self.n_scoring_prompts) < 0:
             counts = f"n_explainer_prompts {self.n_explainer_prompts}, n_scoring_prompts {self.n_scoring_prompts}"
             raise ValueError(f"steering counts prompts, 0 or more of each role; got {counts}")
@@ -136,18 +128,18 @@ def steering_prompts(
     positions, values = positions[usable], values[usable]
     windows = shape.windows(positions // shape.context_tokens, positions % shape.context_tokens, values)
     first = positions[np.searchsorted(positions, windows.row * shape.context_tokens + windows.start)] % shape.context_tokens
+    hashes = window_hashes(windows.row, windows.start, first - windows.start + 1, token_rows)
     strongest_first = np.argsort(-windows.max_activation, kind="stable")
-    prompts = [
-        np.concatenate([token_rows[row, :first_position], token_rows[row, start : end + 1]])
-        for row, start, end in zip(windows.row.tolist(), windows.start.tolist(), first.tolist(), strict=True)
-    ]
-    distinct = np.array(list({prompts[i].tobytes(): i for i in reversed(strongest_first.tolist())}.values()))
+    distinct = strongest_first[np.sort(np.unique(hashes[strongest_first], return_index=True)[1])]
     if len(distinct) < settings.n_prompts:
         return _no_prompts("too_few_contexts", len(distinct))
     strata = equal_count_strata(windows.max_activation[distinct], settings.n_strata)
     chosen = distinct[_in_turns(strata, settings.n_prompts, rng)]
-    token_ids = tuple(prompts[i] for i in chosen)
     rows, starts = windows.row[chosen], windows.start[chosen]
+    token_ids = tuple(
+        np.concatenate([token_rows[row, :first_position], token_rows[row, start : end + 1]])
+        for row, start, end in zip(rows.tolist(), starts.tolist(), first[chosen].tolist(), strict=True)
+    )
     return SteeringPrompts("ok", len(distinct), rows, starts, token_ids, first_position, settings.n_explainer_prompts)
 
 
