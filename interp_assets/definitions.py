@@ -15,6 +15,8 @@ from interp_assets.assets.explanations import explanation_assets  # noqa: E402
 from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: E402
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
+from interp_assets.assets.steering import STAGE as STEERING_STAGE  # noqa: E402
+from interp_assets.assets.steering import steering  # noqa: E402
 from interp_assets.assets.token_sample import token_sample  # noqa: E402
 from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STAGE  # noqa: E402
 from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
@@ -30,12 +32,13 @@ ASSETS = (
     feature_neighbours,
     window_embeddings,
     vocabulary_projections,
+    steering,
     examples,
     *explanation_assets,
     *score_assets,
     warehouse,
 )
-RANGE_STAGES = (PROJECTIONS_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
+RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
 
 
 def definitions(home: Home, models: ModelProvider) -> dg.Definitions:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings
+from interp_assets.domain.steering import SteeringSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
 from resources.language_models.interface import Capability
 
@@ -118,6 +119,7 @@ class StageSettings(Closed):
     neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
     projection: ProjectionSettings = ProjectionSettings()
+    steering: SteeringSettings = SteeringSettings()
     explanations: tuple[str, ...] = ("max_act", "shuffled")
     explaining: ExplainingSettings = ExplainingSettings()
     scores: dict[str, Literal["all"] | tuple[str, ...]] = Field(default_factory=lambda: dict(DEFAULT_SCORES))

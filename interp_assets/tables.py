@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -45,6 +45,12 @@ OUTCOME = column("outcome", KEY, "named outcome; 'ok' when all is well")
 EXPLANATION_METHOD = column("explanation_method", KEY, "explainer that wrote the explanation")
 SCORER = column("scorer", KEY, "scorer")
 BY_RANGE = ("dictionary", "feature_range")
+TRIED = pa.struct([("strength", pa.float64()), ("kl", pa.float64())])
+SHIFTED_TOKEN = pa.struct(
+    [("token_id", pa.int32()), ("token", pa.string()), ("clean_logprob", pa.float32()), ("steered_logprob", pa.float32())]
+)
+INTERVENTION = column("intervention", KEY, "strength (added to the feature) | zero_ablation; null where the feature was not steered", True)
+TARGET_KL = column("target_kl", pa.float64(), "nats, with the sign of the strength; null for zero_ablation", True)
 TOP_TOKEN = pa.struct([("token_id", pa.int32()), ("token", pa.string()), ("mass", pa.float64())])
 
 TOKEN_SAMPLES = Table(
@@ -146,6 +152,37 @@ VOCABULARY_PROJECTIONS = Table(
         column("token", pa.string(), "its text", True),
         column("logit", pa.float32(), "of the decoder row, normalised as the settings say, times the unembedding; not softcapped", True),
         column("outcome", KEY, "ok | no_decoder | no_logits (no linear map leads from the decoder to the residual stream) | zero_decoder"),
+    ]),
+)  # fmt: skip
+STEERING = Table(
+    "steering", "one feature at one target KL divergence, or ablated, or why it was not steered", BY_RANGE,
+    ("dictionary", "feature", "intervention", "target_kl"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE, INTERVENTION, TARGET_KL,
+        column("strength", pa.float64(), "tuned, units of the dictionary: the one tried that came nearest; null for zero_ablation", True),
+        column("realised_kl", pa.float64(), "KL(clean || steered) of the next token, nats, mean over prompts; null where infinite", True),
+        column("n_steps", pa.uint16(), "strengths that were tried for this target; null for zero_ablation", True),
+        column("tried", pa.list_(TRIED), "all strengths tried with this sign, by size, and the KL of each; null for zero_ablation", True),
+        column("n_contexts", pa.uint32(), "distinct activating contexts that the prompts were drawn from"),
+        column("n_prompts", pa.uint32(), "prompts that the KL is a mean over; 0 where the feature was not steered"),
+        column("outcome", KEY, "ok | not_reached | not_monotone | not_converged | dead | too_few_contexts | no_decoder | zero_decoder"),
+    ]),
+)  # fmt: skip
+STEERED_TEXTS = Table(
+    "steered_texts", "one prompt of one feature and intervention, and how it goes on, clean and steered", BY_RANGE,
+    ("dictionary", "feature", "intervention", "target_kl", "prompt"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE, INTERVENTION, TARGET_KL,
+        column("prompt", pa.uint16(), "number of the feature's prompt, the same for all interventions"),
+        column("role", KEY, "explainer | scoring"),
+        column("row", pa.uint32(), "context of the token sample"),
+        column("start", pa.uint32(), "first position of the prompt in it, BOS not counted"),
+        column("prompt_token_ids", pa.list_(pa.int32()), "tokens up to the first that fires, BOS first where rows begin with it"),
+        column("prompt_text", pa.string(), "their text, without BOS"),
+        column("clean_completion", pa.string(), "what the model went on to say, sampled; the same for all interventions"),
+        column("steered_completion", pa.string(), "what it said steered from the last prompt token on, with the same random numbers"),
+        column("raised_tokens", pa.list_(SHIFTED_TOKEN), "next tokens whose probability rose most, most first; log-probabilities in nats"),
+        column("lowered_tokens", pa.list_(SHIFTED_TOKEN), "next tokens whose probability fell most, most first"),
     ]),
 )  # fmt: skip
 FEATURE_EXAMPLES = Table(
@@ -293,6 +330,8 @@ TABLES = (
     WINDOW_EMBEDDINGS,
     DICTIONARY_EMBEDDINGS,
     VOCABULARY_PROJECTIONS,
+    STEERING,
+    STEERED_TEXTS,
     FEATURE_EXAMPLES,
     EXAMPLES,
     IMPORTED_EXPLANATIONS,

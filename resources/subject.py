@@ -218,7 +218,7 @@ class SubjectModel:
 
             def keep_input(module: Any, inputs: tuple, named: dict) -> None:
                 value = inputs[0] if inputs else named["hidden_states"]
-                keep(name, _normalized(module, value) if point.side == "normalized" else value)
+                keep(name, normalized(module, value) if point.side == "normalized" else value)
 
             return module.register_forward_pre_hook(keep_input, with_kwargs=True)
 
@@ -230,7 +230,7 @@ class SubjectModel:
                 handle.remove()
 
 
-def _normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
+def normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
     """The value as a LayerNorm or RMSNorm makes it before its gain and bias."""
     import torch
 

@@ -71,6 +71,10 @@ class SparseAutoencoder:
         """Tensor[d_out]: what one unit of `feature` adds to the reconstruction."""
         return self.W_dec[feature]
 
+    def output_scale(self, x: "torch.Tensor") -> "torch.Tensor | float":
+        """Tensor[tokens, 1], or 1.0: what multiplies decoder rows on their way to the values at `output_hook`, where `x` is normalised."""
+        return self._normed(x)[1] if self.output_hook == self.hook else 1.0
+
     def to(self, device: "str | torch.device") -> "SparseAutoencoder":
         return on_device(self, device)
 

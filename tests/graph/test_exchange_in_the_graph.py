@@ -279,7 +279,9 @@ def write_export(folder: Path, silent: int = SILENT, extra: list[object] | None 
     return source
 
 
-NEURONPEDIA_STAGES = {**STAGES, "examples": {**STAGES["examples"], "min_activating": 10}}  # type: ignore[dict-item]
+NEURONPEDIA_STAGES = {
+    **STAGES, "examples": {**STAGES["examples"], "min_activating": 10}, "steering": {"enabled": True}  # type: ignore[dict-item]
+}  # fmt: skip
 
 
 def neuronpedia_installation(installation: Installation, source: Path, **options: object) -> Installation:
@@ -300,6 +302,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Install
 def test_an_export_goes_through_the_graph_to_scores(explained: Installation) -> None:
     assert explained.models.loads == 1 + 2  # the judge, for explanations and twice for scores; never a subject
     assert rows(explained, "SELECT outcome, count(*) FROM vocabulary_projections GROUP BY 1") == [("no_decoder", 9)]
+    assert rows(explained, "SELECT outcome, count(*) FROM steering GROUP BY 1") == [("no_decoder", 9)]
     counts = "SELECT feature, outcome, n_windows, n_shown, n_held_out, n_non_activating FROM feature_examples ORDER BY 1"
     assert rows(explained, counts) == [
         *((feature, "ok", WINDOWS, 6, 10, 10) for feature in range(8)), (8, "dead", 0, 0, 0, 0),
