@@ -27,28 +27,27 @@ RANDOM_TRIED = 64
 def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
     """Every feature and explanation method of a cell that the scorer is to judge, with its trials, then the end of the cell.
 
-    Feature by feature, so that trials on the same windows stand together. Only the end where the settings ask for no score here.
+    Feature by feature, so that trials on the same windows stand together.
     """
     methods = cell.settings.scored(scorer)
     settings = cell.settings.scoring.of(scorer)
-    if methods:
-        explained = {m: {} if m == NO_EXPLANATION else read_explanations(lake, cell.key, m) for m in methods}
-        rivals = {m: Rivals(lake, cell, m) for m in methods} if "rivals" in scorer.READS else {}
-        n_windows = windows_in_sample(lake, cell)
-        for item in read_evidence(lake, cell.key):
-            for method in methods:
-                text = None if method == NO_EXPLANATION else explained[method][item.feature].text
-                case = Case(
-                    feature=item.feature,
-                    method=method,
-                    explanation=None if text is None else one_line(text),  # people and other tools write paragraphs
-                    shown=item.shown,
-                    held_out=item.held_out,
-                    token_texts=item.token_texts,
-                    firing_share=min(item.n_windows / n_windows, 1.0) if n_windows else None,
-                    rivals=rivals[method].of(item.feature) if rivals else (),
-                )
-                yield _planned(scorer, cell, case, settings)
+    explained = {m: {} if m == NO_EXPLANATION else read_explanations(lake, cell.key, m) for m in methods}
+    rivals = {m: Rivals(lake, cell, m) for m in methods} if "rivals" in scorer.READS else {}
+    n_windows = windows_in_sample(lake, cell)
+    for item in read_evidence(lake, cell.key):
+        for method in methods:
+            text = None if method == NO_EXPLANATION else explained[method][item.feature].text
+            case = Case(
+                feature=item.feature,
+                method=method,
+                explanation=None if text is None else one_line(text),  # people and other tools write paragraphs
+                shown=item.shown,
+                held_out=item.held_out,
+                token_texts=item.token_texts,
+                firing_share=min(item.n_windows / n_windows, 1.0) if n_windows else None,
+                rivals=rivals[method].of(item.feature) if rivals else (),
+            )
+            yield _planned(scorer, cell, case, settings)
     yield Planned(cell, None)
 
 

@@ -104,6 +104,22 @@ class StageRun:
             self.context.log.info(f"{len(self.cells) - len(todo)} of {len(self.cells)} ranges are already complete and are kept")
         return todo
 
+    def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[Cell]:
+        """Cells to do whose settings ask for the stage, in key order.
+
+        The others are complete at once without rows, their preview saying `note`; of `tables`, which are all that the stage writes, those
+        beside its own are emptied where an earlier run left any.
+        """
+        asked = []
+        for cell in self.to_do():
+            if asked_for(cell.settings):
+                asked.append(cell)
+                continue
+            left = [t for t in tables if t is not self.table and self.lake.manifest(t.name, self._partition_of(t, cell)) is not None]
+            empty = [(table, table.schema.empty_table()) for table in (*left, self.table)]
+            self.write(cell, empty, CellReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
+        return asked
+
     def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]], report: CellReport | None = None) -> None:
         """Write a cell's tables, whole or part by part. The stage's own must come last: its manifest says that the cell is complete."""
         with self.writing(cell, [table for table, _ in tables]) as writer:

@@ -49,6 +49,12 @@ def _chosen(stages: StageSettings, method: str) -> bool:
     return method in stages.explanations
 
 
+def _asked_for(stage: StageRun, method: str) -> list[Cell]:
+    """Cells to do whose settings ask for the method."""
+    note = f"the settings of this dictionary do not ask for {method}: `stages: {{explanations: […]}}`"
+    return stage.to_do_where(lambda stages: _chosen(stages, method), [LEDGER, EXPLANATIONS], note)
+
+
 def explainer_stage(explainer: Explainer) -> Stage:
     """What an explainer's explanations depend on: nothing where the settings do not ask for them."""
 
@@ -137,7 +143,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
         asset = "/".join(context.asset_key.path)
         asker = Asker(settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
         with asker:
-            works = _planned(lake, explainer, stage.to_do(), context.log)
+            works = _planned(lake, explainer, _asked_for(stage, explainer.NAME), context.log)
             answered = _answered(explainer, asker, works, models, settings, context.log)
             for first in answered:
                 cell, cost, questions = first[0].cell, LedgerSums(), 0
@@ -153,23 +159,22 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
                         writer.add(EXPLANATIONS, _rows(cell, [graded], answers))
                         report.add(graded, work.evidence)
                         work, answers, graded = next(answered)
-                    writer.commit(report.of_cell(cell, explainer.NAME, cost.numbers))
+                    writer.commit(report.of_cell(cost.numbers))
         return stage.result(*_summary(lake, stage, explainer.NAME))
 
     return explanations
 
 
 def _planned(lake: Lake, explainer: Explainer, cells: Sequence[Cell], log: dg.DagsterLogManager) -> Iterator[_Planned]:
-    """Every feature of every cell, then the end of the cell; the end alone where the settings do not ask for the method."""
+    """Every feature of every cell, then the end of the cell."""
     for cell in cells:
-        if _chosen(cell.settings, explainer.NAME):
-            for evidence, material in read_materials(lake, cell, explainer):
-                prompts: tuple[Prompt, ...] | ExplanationOutcome
-                try:
-                    prompts = explainer.plan(material, cell.settings.explaining.of(explainer), cell.settings.seed)
-                except Exception:
-                    prompts = _failed(explainer, material, log).outcome
-                yield _Planned(cell, evidence, material, prompts)
+        for evidence, material in read_materials(lake, cell, explainer):
+            prompts: tuple[Prompt, ...] | ExplanationOutcome
+            try:
+                prompts = explainer.plan(material, cell.settings.explaining.of(explainer), cell.settings.seed)
+            except Exception:
+                prompts = _failed(explainer, material, log).outcome
+            yield _Planned(cell, evidence, material, prompts)
         yield _Planned(cell)
 
 
@@ -265,16 +270,14 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[PlatformSettings],
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, derived_stage(derived))
-        for cell in stage.to_do():
-            made: Sequence[Explanation] = ()
-            if _chosen(cell.settings, derived.NAME):
-                sources: dict[str, Mapping[int, Explanation]] = {}
-                for source in derived.SOURCES:
-                    whole = derived.DEALS and is_small(cell.record)
-                    key = cell.key
-                    sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
-                made = derived.explain(cell.record.features_of(cell.key).tolist(), sources, cell.settings.seed)
-            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, derived.NAME, made))
+        for cell in _asked_for(stage, derived.NAME):
+            sources: dict[str, Mapping[int, Explanation]] = {}
+            for source in derived.SOURCES:
+                whole = derived.DEALS and is_small(cell.record)
+                key = cell.key
+                sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
+            made = derived.explain(cell.record.features_of(cell.key).tolist(), sources, cell.settings.seed)
+            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, made))
         return stage.result(*_summary(lake, stage, derived.NAME))
 
     return explanations
@@ -293,15 +296,14 @@ def _imported_asset(method: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         stage = StageRun(context, lake, registry, settings, imported_stage(method))
         texts: dict[str, dict[int, str]] = {}
-        for cell in stage.to_do():
+        for cell in _asked_for(stage, method):
             made: list[Explanation] = []
-            if _chosen(cell.settings, method):
-                known = texts.setdefault(cell.key.dictionary, read_imported(lake, cell.key.dictionary, method))
-                for feature in cell.record.features_of(cell.key).tolist():
-                    text = known.get(feature)
-                    outcome: ExplanationOutcome = "not_imported" if text is None else "ok"
-                    made.append(Explanation(feature, method, text, outcome, "", f"{method}/1"))
-            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, method, made))
+            known = texts.setdefault(cell.key.dictionary, read_imported(lake, cell.key.dictionary, method))
+            for feature in cell.record.features_of(cell.key).tolist():
+                text = known.get(feature)
+                outcome: ExplanationOutcome = "not_imported" if text is None else "ok"
+                made.append(Explanation(feature, method, text, outcome, "", f"{method}/1"))
+            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, made))
         return stage.result(*_summary(lake, stage, method))
 
     return explanations
@@ -335,19 +337,18 @@ class _Report:
         if len(self._lines) < PREVIEWED:
             self._lines.append((made.feature, told(made.text, made.outcome), _strongest(evidence)))
 
-    def of_cell(self, cell: Cell, method: str, numbers: Mapping[str, Any]) -> CellReport:
+    def of_cell(self, numbers: Mapping[str, Any]) -> CellReport:
         """The report of the finished cell."""
         table = markdown_table(["feature", "explanation", "strongest shown window"], self._lines)
-        note = f"*the settings of this dictionary do not ask for {method}: `stages: {{explanations: […]}}`*"
-        return CellReport(self._outcomes, {"preview": markdown(table if _chosen(cell.settings, method) else note), **numbers})
+        return CellReport(self._outcomes, {"preview": markdown(table), **numbers})
 
 
-def _reported(lake: Lake, cell: Cell, method: str, made: Sequence[Explanation]) -> CellReport:
+def _reported(lake: Lake, cell: Cell, made: Sequence[Explanation]) -> CellReport:
     report = _Report()
     for explanation, evidence in zip(made, read_evidence(lake, cell.key) if made else (), strict=True):
         assert explanation.feature == evidence.feature, (explanation.feature, evidence.feature)
         report.add(explanation, evidence)
-    return report.of_cell(cell, method, {})
+    return report.of_cell({})
 
 
 def _strongest(item: FeatureEvidence) -> str:

@@ -86,7 +86,9 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         stage = StageRun(context, lake, registry, settings, score_stage(scorer))
         who = answering(scorer, context, settings, models, replies, spending)
         try:
-            answered = who.answer(work for cell in stage.to_do() for work in planned_cases(lake, scorer, cell))
+            note = f"the settings of this dictionary ask for no {scorer.NAME} scores: `stages: {{scores: …}}`"
+            cells = stage.to_do_where(lambda stages: bool(stages.scored(scorer)), [LEDGER, TRIALS, VERDICTS, SCORES], note)
+            answered = who.answer(work for cell in cells for work in planned_cases(lake, scorer, cell))
             for first in answered:
                 with stage.writing(first.planned.cell, [LEDGER, TRIALS, VERDICTS, SCORES]) as writer:
                     scored = _ScoredCell(scorer, first.planned.cell, context, writer)
@@ -156,9 +158,7 @@ class _ScoredCell:
         numbers: dict[str, Any] = dict(self._cost.numbers)
         explained = ["method", "explanation"] if self._reads_explanations else []
         header = ["feature", *explained, self._scorer.HEADLINE.replace("_", " ")]
-        chosen = bool(self._cell.settings.scored(self._scorer))
-        note = f"*the settings of this dictionary ask for no {self._scorer.NAME} scores: `stages: {{scores: …}}`*"
-        numbers["preview"] = markdown(markdown_table(header, self._lines) if chosen else note)
+        numbers["preview"] = markdown(markdown_table(header, self._lines))
         return CellReport(self._outcomes, numbers)
 
 
@@ -210,6 +210,8 @@ def _summary(lake: Lake, stage: StageRun, scorer: Scorer) -> tuple[dict[str, dg.
     outcomes: Counter = Counter()
     uneven: list[str] = []
     for cell in stage.cells:
+        if not cell.settings.scored(scorer):
+            continue
         partition = stage.partition(cell)
         for row in lake.read(SCORES.name, partition, columns=["headline", "explanation_method", "value", "floor"]).to_pylist():
             if row["headline"] and row["value"] is not None:

@@ -71,8 +71,8 @@ def steering(
     stage = StageRun(context, lake, registry, settings, STAGE)
     previews: list[Sequence[Any]] = []
     with closing(FeatureSteerer(models, lake)) as steerer:
-        for cell in stage.to_do():
-            steered, blocks = SteeredCell(), steerer.blocks(cell.record, cell.key, cell.settings) if _enabled(cell.settings) else ()
+        for cell in stage.to_do_where(_enabled, [STEERED_TEXTS, STEERING], NOT_ASKED.strip("*")):
+            steered, blocks = SteeredCell(), steerer.blocks(cell.record, cell.key, cell.settings)
             advance = _progress(context, cell)
             with stage.writing(cell, [STEERED_TEXTS, STEERING]) as writer:
                 for block in blocks:
@@ -81,8 +81,7 @@ def steering(
                     writer.add(STEERING, rows)
                     steered.add(rows, texts)
                     advance(block)
-                shown = markdown_table(HEADER, steered.lines) if _enabled(cell.settings) else NOT_ASKED
-                steered.report.numbers["preview"] = markdown(shown)
+                steered.report.numbers["preview"] = markdown(markdown_table(HEADER, steered.lines))
                 writer.commit(steered.report)
             previews += steered.lines[: PREVIEWED - len(previews)]
     asked = any(_enabled(cell.settings) for cell in stage.cells)
