@@ -41,10 +41,11 @@ def test_two_real_features_are_explained_and_scored(installation: Installation) 
     with installation.home.warehouse.open() as connection:
         asked = f"FROM verdicts WHERE dictionary = '{two.key}'"
         outcomes = dict(connection.execute(f"SELECT outcome, count(*) {asked} GROUP BY 1").fetchall())
-        probabilities = connection.execute(f"SELECT min(probability), max(probability), count(probability) {asked}").fetchone()
+        judged = f"{asked} AND scorer IN ('detection', 'fuzzing')"
+        probabilities = connection.execute(f"SELECT min(probability), max(probability), count(probability), count(*) {judged}").fetchone()
         metrics = connection.execute(f"SELECT count(*) FROM scores WHERE dictionary = '{two.key}' AND outcome = 'ok'").fetchone()
-    # Constrained replies cannot fail to parse, and every answer comes with its probability.
-    assert set(outcomes) == {"answered"} and probabilities[2] == outcomes["answered"] >= 10
+    # Constrained replies cannot fail to parse, and every answer of the judge comes with its probability.
+    assert set(outcomes) == {"answered"} and outcomes["answered"] > probabilities[2] == probabilities[3] >= 10
     assert 0 <= probabilities[0] <= probabilities[1] <= 1
     assert metrics[0] > 0
 
