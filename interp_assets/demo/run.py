@@ -24,7 +24,8 @@ SELECT dictionary, scorer, explanation_method, n_features, round(median, 3) AS m
 FROM scores_by_method WHERE headline AND {here} ORDER BY dictionary DESC, scorer, explanation_method
 """
 FULL_SUMMARY = """
-SELECT scorer, metric, explanation_method, dictionary, n_features, round(median, 2) AS median, round(mean, 2) AS mean,
+SELECT scorer, metric, explanation_method, dictionary, n_features, round(median, 2) AS median,
+  round(median_ci_low, 2) AS median_ci_low, round(median_ci_high, 2) AS median_ci_high, round(mean, 2) AS mean,
   round(ci_low, 2) AS mean_ci_low, round(ci_high, 2) AS mean_ci_high, round(floor, 2) AS floor
 FROM scores_by_method WHERE headline AND {here} AND n_features > 0 ORDER BY scorer, explanation_method, dictionary DESC
 """

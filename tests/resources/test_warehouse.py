@@ -1,8 +1,10 @@
 """The DuckDB file: views over whatever the lake holds, and every question in sql/."""
 
+import math
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES
@@ -53,6 +55,17 @@ def test_scores_show_up_in_the_views_with_medians_worked_out_by_hand(tmp_path: P
         assert (sae_median, neuron_median, round(difference, 9)) == (0.8, 0.5, 0.3)
         lift = f"SELECT feature, round(lift, 9) FROM explanation_against_shuffled WHERE {sae} AND lift IS NOT NULL ORDER BY feature"
         assert connection.execute(lift).fetchall() == [(0, 0.1), (1, 0.3), (2, 0.5)]
+
+
+@pytest.mark.parametrize(("n", "bounds"), [(12, (3, 10)), (6, (1, 6)), (100, (41, 60)), (5, (None, None))])
+def test_a_median_lies_between_the_order_statistics_of_the_sign_test(tmp_path: Path, n: int, bounds: tuple[int | None, int | None]) -> None:
+    house = warehouse(tmp_path)
+    rows = [score("m/09/sae", i, "max_act", float(1 + i * 7 % n if math.gcd(7, n) == 1 else 1 + i)) for i in range(n)]
+    cell = {"scorer": "detection", "dictionary": "m/09/sae", "feature_range": "00of16"}
+    house.lake.write(SCORES.name, cell, SCORES.schema, pa.Table.from_pylist(rows, schema=SCORES.schema), "v")
+    house.build()
+    with house.open() as connection:
+        assert connection.execute("SELECT median_ci_low, median_ci_high FROM scores_by_method").fetchall() == [bounds]
 
 
 def test_readers_keep_reading_while_the_file_is_rebuilt(tmp_path: Path) -> None:
