@@ -51,10 +51,6 @@ def distribution_plot(
     series: Mapping[str, Sequence[float]], xlabel: str, title: str, *, log_x: bool = False, floor: float | None = None
 ) -> str:
     """A Markdown image of one histogram per series (PNG within the text); a sentence when there are no values."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     import numpy as np
 
     values = {name: np.asarray([v for v in numbers if v is not None and (v > 0 or not log_x)]) for name, numbers in series.items()}
@@ -66,6 +62,7 @@ def distribution_plot(
     if low == high:
         low, high = low * 0.9 - (not log_x) * 0.05, high * 1.1 + 0.05
     bins = np.geomspace(low, high, 25) if log_x else np.linspace(low, high, 25)
+    plt = _pyplot()
     figure, axes = plt.subplots(figsize=(5.2, 2.6), dpi=90)
     for (name, numbers), colour in zip(sorted(values.items()), PLOT_COLOURS * len(values), strict=False):
         axes.hist(numbers, bins=bins, alpha=0.6, label=f"{name} (n = {len(numbers)}, median {np.median(numbers):.3g})", color=colour)
@@ -74,12 +71,44 @@ def distribution_plot(
     if log_x:
         axes.set_xscale("log")
     axes.set(xlabel=xlabel, ylabel="features", title=title)
+    return _embedded(figure, axes)
+
+
+def scatter_plot(
+    series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, title: str, *, floors: tuple[float, float]
+) -> str:
+    """A Markdown image of points (x, y) by series (PNG within the text), a line at the floor of each axis; a sentence without points."""
+    points = {name: pairs for name, pairs in series.items() if pairs}
+    if not points:
+        return f"*{title}: no values*"
+    figure, axes = _pyplot().subplots(figsize=(5.2, 3.6), dpi=90)
+    for (name, pairs), colour in zip(sorted(points.items()), PLOT_COLOURS * len(points), strict=False):
+        axes.scatter(*zip(*pairs, strict=True), s=12, alpha=0.6, linewidths=0, label=f"{name} (n = {len(pairs)})", color=colour)
+    axes.axvline(floors[0], color="black", linestyle="--", linewidth=1)
+    axes.axhline(floors[1], color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return _embedded(figure, axes)
+
+
+def _pyplot() -> Any:
+    """matplotlib's pyplot, drawing without a screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
+def _embedded(figure: Any, axes: Any) -> str:
+    """The finished figure as a Markdown image, the same bytes each time."""
+    title = axes.get_title()
     axes.title.set_fontsize(10)
     axes.legend(fontsize=7)
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    plt.close(figure)
+    _pyplot().close(figure)
     return f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 

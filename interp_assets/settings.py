@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.sampling import ExampleSettings
-from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings
+from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
 from interp_assets.domain.steering import SteeringSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
 from resources.language_models.interface import Capability
@@ -163,6 +163,24 @@ class StageSettings(Closed):
                     f"{chooser} chooses by validation windows and examples.n_validation is 0: set it, to 30 say, or leave {chooser} out of "
                     "explanations"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _steering_to_score_by(self) -> "StageSettings":
+        asked_for = [scorer for scorer in SCORERS if reads_steering(scorer) and self.scored(scorer)]
+        for scorer in asked_for:
+            leave = f"or leave {scorer.NAME} out of scores"
+            if not self.steering.enabled:
+                raise ValueError(f"{scorer.NAME} reads what steering writes, and steering is off: set steering: {{enabled: true}}, {leave}")
+            if "steered" in scorer.READS and not self.steering.n_scoring_prompts:
+                raise ValueError(f"{scorer.NAME} reads scoring prompts and steering.n_scoring_prompts is 0: set it, to 30 say, {leave}")
+            if "steered_sets" in scorer.READS and not self.steering.fixed.prompts:
+                raise ValueError(
+                    f"{scorer.NAME} reads completions of fixed prompts and steering.fixed.prompts is empty: give some, {leave}"
+                )
+        target, targets = self.scoring.intervention.kl_target, self.steering.kl_targets
+        if intervention in asked_for and target not in targets:
+            raise ValueError(f"scoring.intervention.kl_target is {target:g}: take one of steering.kl_targets, {list(targets)}")
         return self
 
     def scored(self, scorer: Scorer) -> tuple[str, ...]:

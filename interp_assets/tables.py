@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -185,6 +185,21 @@ STEERED_TEXTS = Table(
         column("lowered_tokens", pa.list_(SHIFTED_TOKEN), "next tokens whose probability fell most, most first"),
     ]),
 )  # fmt: skip
+STEERED_SETS = Table(
+    "steered_sets", "one completion of a fixed prompt by one feature at one target KL divergence, or why there is none", BY_RANGE,
+    ("dictionary", "feature", "target_kl", "prompt"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("target_kl", pa.float64(), "nats, with the sign of the strength; null where the feature was not steered, as the next", True),
+        column("prompt", pa.uint16(), "number of the fixed prompt, the same for all features", True),
+        column("prompt_text", pa.string(), "the prompt", True),
+        column("strength", pa.float64(), "tuned on the fixed prompts, units of the dictionary: the one that came nearest", True),
+        column("realised_kl", pa.float64(), "KL(clean || steered) of the next token, nats, mean over prompts; null where infinite", True),
+        column("n_steps", pa.uint16(), "strengths that were tried for this target", True),
+        column("completion", pa.string(), "what the model said steered from the last prompt token on, sampled", True),
+        column("outcome", KEY, "ok | not_reached | not_monotone | not_converged | no_decoder | zero_decoder"),
+    ]),
+)  # fmt: skip
 FEATURE_EXAMPLES = Table(
     "feature_examples", "one feature: how its examples were drawn, or why there are none", BY_RANGE, ("dictionary", "feature"),
     pa.schema([
@@ -288,7 +303,7 @@ SCORES = Table(
     ("dictionary", "feature", "explanation_method", "scorer", "metric", "stratum"),
     pa.schema([
         DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD, SCORER,
-        column("metric", KEY, "what is measured: see the scorer; …@stratum for one stratum of activating windows"),
+        column("metric", KEY, "what is measured: see the scorer; …@stratum for one stratum of activating windows, …@0.33 for a KL target"),
         column("headline", pa.bool_(), "is it the metric that stands for the scorer"),
         column("stratum", pa.int8(), "stratum of …@stratum, 0 = strongest; null otherwise", True),
         column("value", pa.float64(), "point value; null unless the outcome is ok", True),
@@ -332,6 +347,7 @@ TABLES = (
     VOCABULARY_PROJECTIONS,
     STEERING,
     STEERED_TEXTS,
+    STEERED_SETS,
     FEATURE_EXAMPLES,
     EXAMPLES,
     IMPORTED_EXPLANATIONS,

@@ -8,6 +8,9 @@ UNION ALL
 SELECT dictionary, 'steering', '', outcome, count(*)
 FROM steering GROUP BY ALL
 UNION ALL
+SELECT dictionary, 'steered_sets', '', outcome, count(DISTINCT (feature, target_kl))
+FROM steered_sets GROUP BY ALL
+UNION ALL
 SELECT dictionary, 'explanations', explanation_method, outcome, count(*)
 FROM explanations GROUP BY ALL
 UNION ALL

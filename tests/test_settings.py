@@ -65,6 +65,36 @@ def test_choosing_among_explanations_needs_validation_windows() -> None:
     assert PlatformSettings().stage_settings({"explanations": ["max_act"]}).examples.n_validation == 0
 
 
+@pytest.mark.parametrize(
+    ("scorer", "steering", "named"),
+    [
+        ("intervention", {}, "intervention reads what steering writes, and steering is off: set steering: {enabled: true}, or leave"),
+        ("output_based", {"enabled": False}, "output_based reads what steering writes, and steering is off"),
+        ("faithfulness", {"enabled": True, "n_scoring_prompts": 0}, "steering.n_scoring_prompts is 0: set it, to 30 say, or leave faith"),
+        ("output_based", {"enabled": True, "fixed": {"prompts": []}}, "steering.fixed.prompts is empty: give some, or leave output_based"),
+        ("intervention", {"enabled": True, "kl_targets": [0.1, 3]}, "intervention.kl_target is 1: take one of steering.kl_targets, [0.1"),
+        ("output_based", {"enabled": True, "fixed": {"prompts": ["We", " "]}}, "steering.fixed.prompts are distinct texts, or [] for none"),
+        ("output_based", {"enabled": True, "fixed": {"kl_targets": []}}, "steering.fixed.kl_targets is empty: give one at least"),
+        ("output_based", {"enabled": True, "fixed": {"kl_targets": [0.5, 0]}}, "steering.fixed.kl_targets are distinct numbers of nats"),
+        ("output_based", {"enabled": True, "fixed": {"temperature": 0}}, "a temperature above 0, got max_new_tokens 25, temperature 0"),
+        ("output_based", {"enabled": True, "fixed": {"prompt": []}}, "steering.fixed.prompt"),
+    ],
+)  # fmt: skip
+def test_scorers_of_steered_texts_need_them(scorer: str, steering: dict, named: str) -> None:
+    with pytest.raises(UserError, match=re.escape(named)):
+        PlatformSettings().stage_settings({"scores": {scorer: "all"}, "steering": steering})
+    assert PlatformSettings().stage_settings({"scores": {scorer: "all"}, "steering": {"enabled": True}}).steering.fixed.max_new_tokens == 25
+
+
+def test_what_nobody_asks_for_needs_nothing() -> None:
+    stages = PlatformSettings().stage_settings({"steering": {"enabled": True, "kl_targets": [0.1], "fixed": {"prompts": []}}})
+    assert stages.steering.fixed.prompts == () and stages.scoring.intervention.kl_target == 1.0
+    scores = {"output_based": "all"}
+    assert (
+        PlatformSettings().stage_settings({"scores": scores, "steering": {"enabled": True, "kl_targets": [0.1]}}).scores["fuzzing"] == "all"
+    )
+
+
 def test_explanations_made_of_others_need_those() -> None:
     with pytest.raises(UserError, match="ensemble_concat is made out of vocab_proj: add it to explanations"):
         PlatformSettings().stage_settings({"explanations": ["max_act", "ensemble_concat"]})

@@ -68,6 +68,38 @@ def test_a_median_lies_between_the_order_statistics_of_the_sign_test(tmp_path: P
         assert connection.execute("SELECT median_ci_low, median_ci_high FROM scores_by_method").fetchall() == [bounds]
 
 
+def test_quadrants_and_correlations_worked_out_by_hand(tmp_path: Path) -> None:
+    """Features 0 to 3 in the four quadrants; gains 4, 3, 2, 1 against fuzzing 0.9, 0.6, 0.8, 0.5: ranks 4 3 2 1 against 4 2 3 1."""
+    house = warehouse(tmp_path)
+    gains, fuzzing = ((4.0, 1.0), (3.0, 1.0), (2.0, -1.0), (1.0, -2.0)), ((0.9, 0.7), (0.6, 0.4), (0.8, 0.6), (0.5, 0.3))
+    rows = {"intervention": [], "fuzzing": []}
+    for scorer, pairs, floor in (("intervention", gains, 0.0), ("fuzzing", fuzzing, 0.5)):
+        for feature, (value, low) in enumerate(pairs):
+            known = {"floor": floor, "ci_high": 9.0}
+            rows[scorer].append({**score("m/09/sae", feature, "max_act", value, scorer), **known, "ci_low": low})
+            # Higher by value, but its interval is not above the floor; and a baseline, which does not count.
+            rows[scorer].append(
+                {**score("m/09/sae", feature, "vocab_proj", value if low <= floor else 5.0, scorer), **known, "ci_low": floor - 1}
+            )
+            rows[scorer].append({**score("m/09/sae", feature, "shuffled", 8.0, scorer), **known, "ci_low": 7.0})
+        rows[scorer].append({**score("m/09/sae", 9, "max_act", None, scorer), "floor": None})
+        cell = {"scorer": scorer, "dictionary": "m/09/sae", "feature_range": "00of16"}
+        house.lake.write(SCORES.name, cell, SCORES.schema, pa.Table.from_pylist(rows[scorer], schema=SCORES.schema), "v")
+    house.build()
+    with house.open() as connection:
+        columns = "feature, quadrant, intervention, intervention_ci_low, intervention_method, fuzzing, fuzzing_ci_low, fuzzing_method"
+        assert connection.execute(f"SELECT {columns} FROM feature_quadrants").fetchall() == [
+            (0, "both", 4.0, 1.0, "max_act", 0.9, 0.7, "max_act"), (1, "output_only", 3.0, 1.0, "max_act", 0.6, 0.4, "max_act"),
+            (2, "input_only", 2.0, -1.0, "max_act", 0.8, 0.6, "max_act"), (3, "neither", 1.0, -2.0, "max_act", 0.5, 0.3, "max_act"),
+        ]  # fmt: skip
+        assert connection.execute("SELECT feature, explanation FROM output_features").fetchall() == [(1, None)]
+        (found,) = connection.execute("SELECT * FROM intervention_against_fuzzing").fetchall()
+    assert found[:2] == ("m/09/sae", 4) and found[4:] == (1, 1, 1, 1)
+    assert round(found[2], 9) == 0.8  # 1 - 6 · (1 + 1) / (4 · 15)
+    # Deviations 1.5 0.5 -0.5 -1.5 and 0.2 -0.1 0.1 -0.2: 0.5 / sqrt(5 · 0.1)
+    assert round(found[3], 9) == round(0.5 / 0.5**0.5, 9)
+
+
 def test_readers_keep_reading_while_the_file_is_rebuilt(tmp_path: Path) -> None:
     house = warehouse(tmp_path)
     house.build()
