@@ -150,7 +150,7 @@ class StageRun:
             manifest = self.lake.require(self.table.name, self.partition(cell))
             report = self.reports.get(cell.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
-            own["path"] = dg.MetadataValue.path(self.lake.path(self.table.name, self.partition(cell)))
+            own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(cell)))
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
