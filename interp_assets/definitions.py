@@ -46,7 +46,11 @@ RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_
 # The stages of a run follow one another: a process each would only import torch again.
 IN_PROCESS = dg.in_process_executor
 EXECUTORS = ("in_process", "ray")
-SHARED_VARIABLES = ("INTERP_HOME", "INTERP_LAKE", "INTERP_SCRATCH", "DAGSTER_HOME")
+SHARED_VARIABLES = (
+    "DAGSTER_HOME", "DAGSTER_PG_HOST", "DAGSTER_PG_PORT", "DAGSTER_PG_USER", "DAGSTER_PG_PASSWORD", "DAGSTER_PG_DB", "DAGSTER_LOGS_BUCKET",
+    "RAY_DASHBOARD_URL", "INTERP_HOME", "INTERP_LAKE", "INTERP_SCRATCH", "INTERP_EXECUTOR",
+)  # fmt: skip
+"""What a step's job on another host needs to know, as deploy/dagster.yaml passes it to a run's."""
 
 
 def executor_named(name: str) -> dg.ExecutorDefinition:
