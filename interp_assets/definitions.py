@@ -47,10 +47,10 @@ RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_
 IN_PROCESS = dg.in_process_executor
 EXECUTORS = ("in_process", "ray")
 SHARED_VARIABLES = (
-    "DAGSTER_HOME", "DAGSTER_PG_HOST", "DAGSTER_PG_PORT", "DAGSTER_PG_USER", "DAGSTER_PG_PASSWORD", "DAGSTER_PG_DB", "DAGSTER_LOGS_BUCKET",
-    "RAY_DASHBOARD_URL", "INTERP_HOME", "INTERP_LAKE", "INTERP_SCRATCH", "INTERP_EXECUTOR",
+    "DAGSTER_HOME", "DAGSTER_PG_HOST", "DAGSTER_PG_PORT", "DAGSTER_PG_USER", "DAGSTER_PG_DB", "DAGSTER_LOGS_BUCKET", "RAY_DASHBOARD_URL",
+    "INTERP_HOME", "INTERP_LAKE", "INTERP_SCRATCH", "INTERP_EXECUTOR",
 )  # fmt: skip
-"""What a step's job on another host needs to know, as deploy/dagster.yaml passes it to a run's."""
+"""What a step's job on another host needs to know, as deploy/dagster.yaml passes it to a run's. No secrets: Ray shows what it passes."""
 
 
 def executor_named(name: str) -> dg.ExecutorDefinition:

@@ -12,7 +12,6 @@ from servers import s3_server
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment of an S3 server with one bucket, in force for this process too."""
-    pytest.importorskip("moto", reason="the S3 server is not installed: make test-deploy")
     with s3_server(tmp_path_factory.mktemp("s3")) as variables, pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)

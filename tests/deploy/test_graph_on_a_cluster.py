@@ -10,13 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import dagster as dg
 import pytest
 import yaml
-from dagster_postgres.run_storage import PostgresRunStorage
-from dagster_ray import RayRunLauncher
-from ray.job_submission import JobSubmissionClient
 from servers import BUCKET, Postgres, free_port, postgres, process, ray_head, wait_for
 
 from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
@@ -32,12 +28,11 @@ from resources.lake import Lake
 pytestmark = [pytest.mark.deploy, pytest.mark.daemon, pytest.mark.slow]
 PROJECT = Path(__file__).parents[2]
 KEY = "fake/00/neurons"
-ONLY = (
-    "token_sample", "activation_shards", "examples", "explanations/max_act", "explanations/shuffled", "scores/detection", "scores/fuzzing",
-    "warehouse",
-)  # fmt: skip
+ONLY = ("token_sample", "activation_shards", "examples", "explanations/max_act", "scores/detection", "warehouse")
 STAGES = {
     "examples": {"window_tokens": 8, "n_shown": 6, "n_held_out": 10, "n_non_activating": 10, "min_activating": 12, "n_strata": 5},
+    "explanations": ["max_act"],
+    "scores": {"fuzzing": []},
     "scoring": {"n_bootstrap": 50},
 }
 ON_ONE_MACHINE = """
@@ -99,7 +94,8 @@ def cluster(
         **database.variables,
     }  # fmt: skip
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Ray jobs start with `dagster api …`
-    hosts = {**os.environ, **s3, "PATH": programs, "OMP_NUM_THREADS": "1"}
+    secret = {"DAGSTER_PG_PASSWORD": database.variables["DAGSTER_PG_PASSWORD"]}  # a host's own, like the store's credentials
+    hosts = {**os.environ, **s3, **secret, "PATH": programs, "OMP_NUM_THREADS": "1"}
     with ray_head(server_folder, hosts) as url, pytest.MonkeyPatch.context() as patch:
         for name, value in {**variables, "RAY_DASHBOARD_URL": url}.items():
             patch.setenv(name, value)
@@ -114,6 +110,11 @@ def contents(lake: Lake) -> dict[str, bytes]:
 def test_the_graph_on_postgres_ray_and_s3_leaves_the_bytes_that_one_machine_leaves(
     cluster: dict[str, str], corpus: Path, tmp_path: Path
 ) -> None:
+    import boto3
+    from dagster_postgres.run_storage import PostgresRunStorage
+    from dagster_ray import RayRunLauncher
+    from ray.job_submission import JobSubmissionClient
+
     home = Home.from_environment()
     add_record(home, record(corpus))
     (tmp_path / "workspace.yaml").write_text(
@@ -155,12 +156,12 @@ def test_the_graph_on_postgres_ray_and_s3_leaves_the_bytes_that_one_machine_leav
     environment = {**cluster, "INTERP_HOME": str(alone), "INTERP_LAKE": "", "INTERP_SCRATCH": ""}
     subprocess.run([sys.executable, "-c", ON_ONE_MACHINE, KEY, *ONLY], env=environment, check=True, cwd=PROJECT)
     ours, theirs = contents(home.lake), contents(Lake(str(alone / "lake"), home.lake.schema_version))
-    assert ours.keys() == theirs.keys() and len(ours) > 200
+    assert ours.keys() == theirs.keys() and len(ours) > 100
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
     home.warehouse.build()
     with home.warehouse.open() as connection:
         scored = connection.execute("SELECT scorer, n_features FROM scores_by_method WHERE headline ORDER BY ALL").fetchall()
-        assert scored == [("detection", 64), ("detection", 64), ("fuzzing", 64), ("fuzzing", 64)]
+        assert scored == [("detection", 64)]
         assert connection.execute("SELECT count(DISTINCT feature) FROM feature_statistics").fetchone() == (64,)
     assert {table.name for table in TABLES} >= {name.split("/")[1] for name in ours if name.count("/") > 1}
