@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.trials import FAILED
-from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, RangeKey
+from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL, RangeKey
 from interp_assets.reporting import column_schema
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.stages import Stage, cell_partition
@@ -44,7 +44,10 @@ class CellReport:
 
 
 def range_asset(table: Table, **options: Any) -> AssetMaker:
-    """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns."""
+    """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns.
+
+    A stage in the subject model's pool has a card of its own where steps are Ray jobs.
+    """
     return _asset(table, DICTIONARY_BY_RANGE, options)
 
 
@@ -54,12 +57,13 @@ def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
 
 
 def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str, Any]) -> AssetMaker:
+    on_a_card = {"op_tags": ON_A_CARD} if options.get("pool") == SUBJECT_POOL else {}
     return dg.asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         owners=["team:interp"],
         metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
-        **options,
+        **{**on_a_card, **options},
     )
 
 
@@ -150,7 +154,7 @@ class StageRun:
             manifest = self.lake.require(self.table.name, self.partition(cell))
             report = self.reports.get(cell.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
-            own["path"] = dg.MetadataValue.path(self.lake.path(self.table.name, self.partition(cell)))
+            own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(cell)))
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))

@@ -8,7 +8,7 @@ from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.home import Home
 from interp_assets.import_records import check_imported
 from interp_assets.partitions import DICTIONARIES
-from interp_assets.server import prepare_instance
+from interp_assets.server import prepare_instance, set_pool_limits
 from interp_assets.settings import HarvestSettings, UserError
 
 
@@ -36,6 +36,7 @@ def add_record(home: Home, record: DictionaryRecord) -> None:
     home.registry.write(record)
     prepare_instance(home)
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        set_pool_limits(instance)
         instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
 
 

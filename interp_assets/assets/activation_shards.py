@@ -141,7 +141,7 @@ def _report(
                 "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
                 "features": len(densities), "dead_features": dead, "capped_features": capped,
                 "activation_density": markdown(plot), "preview": markdown(table),
-                "path": dg.MetadataValue.path(lake.path(ACTIVATIONS.name, {"dictionary": key})),
+                "path": dg.MetadataValue.path(lake.location(ACTIVATIONS.name, {"dictionary": key})),
             },
             partition_key=key,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.classifier import score_row
 from interp_assets.domain.statistics import UNDEFINED
 from interp_assets.domain.trials import FAILED, Case, ScoreRow, Verdict, verdict_of
-from interp_assets.partitions import EXPLAINER_POOL
+from interp_assets.partitions import EXPLAINER_POOL, ON_A_CARD
 from interp_assets.reporting import distribution_plot, markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream
@@ -70,6 +70,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         group_name="scores",
         kinds={"python", "llm" if scorer.MODEL != "encoder" else "pytorch", "parquet"},
         pool=EXPLAINER_POOL,
+        op_tags=ON_A_CARD if scorer.MODEL == "generator" else None,
         code_version=scorer.VERSION,
         check_specs=[
             dg.AssetCheckSpec("every_trial_has_an_outcome", asset=["scores", scorer.NAME], blocking=True),

@@ -51,6 +51,15 @@ def test_kinds_say_who_answers_a_scorer() -> None:
         assert asset.specs_by_key[asset.key].kinds == {"python", answers, "parquet"}, scorer.NAME
 
 
+def test_what_runs_the_subject_model_asks_for_a_card_where_steps_are_ray_jobs() -> None:
+    with_a_card = {name for name, asset in NAMES.items() if "dagster-ray/config" in asset.op.tags}
+    written = {f"scores/{s.NAME}" for s in SCORERS if s.MODEL == "generator"}
+    assert with_a_card == {
+        "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "steering", *written,
+    }  # fmt: skip
+    assert all(NAMES[name].op.tags["dagster-ray/config"] == '{"num_gpus": 1}' for name in with_a_card)
+
+
 def test_the_readme_lists_the_assets_tables_and_views_that_there_are() -> None:
     assert table_rows("<!-- assets -->") == list(NAMES)
     assert table_rows("<!-- tables -->") == [table.name for table in TABLES]

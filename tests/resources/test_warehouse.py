@@ -108,3 +108,13 @@ def test_readers_keep_reading_while_the_file_is_rebuilt(tmp_path: Path) -> None:
         assert reader.execute("SELECT count(*) FROM scores").fetchone() == (0,)
         with house.open() as second:
             assert second.execute("SELECT count(*) FROM dictionaries").fetchone() == (2,)
+
+
+def test_a_lake_on_an_object_store_is_read_through_its_own_file_system(tmp_path: Path) -> None:
+    lake = Lake(f"memory://{tmp_path.name}/lake", SCHEMA_VERSION)
+    house = Warehouse(tmp_path / "warehouse.duckdb", lake, warehouse(tmp_path).registry)
+    table = pa.Table.from_pylist([score("m/09/sae", i, "max_act", v) for i, v in enumerate((0.6, 0.8, 1.0))], schema=SCORES.schema)
+    lake.write(SCORES.name, {"scorer": "detection", "dictionary": "m/09/sae", "feature_range": "00of16"}, SCORES.schema, table, "v")
+    house.build()
+    with house.open() as connection:
+        assert connection.execute("SELECT n_features, median FROM scores_by_method").fetchall() == [(3, 0.8)]
