@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.activations import activations_in_order
-from interp_assets.dictionaries import IMPORTED_KINDS, DictionaryRecord, ModelSource
+from interp_assets.dictionaries import DictionaryRecord, ModelSource
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
 from interp_assets.partitions import RangeKey
@@ -64,10 +64,10 @@ class FeatureSteerer:
     def blocks(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[list[SteeredFeature]]:
         """The features of a range in their order, as many together as fill two batches with their prompts; nothing for no features.
 
-        Imported dictionaries have no decoder here. The model is loaded for the first feature that has prompts.
+        Imported and planted dictionaries have no decoder here. The model is loaded for the first feature that has prompts.
         """
         features, settings = record.features_of(key), stages.steering
-        if record.kind in IMPORTED_KINDS:
+        if not record.reads_hook:
             yield [SteeredFeature(feature, "no_decoder", 0) for feature in features.tolist()]
             return
         size = max(2 * settings.batch_rows // settings.n_prompts, 1)

@@ -12,7 +12,7 @@ from interp_assets.domain.sampling import Example
 
 ExplanationOutcome = Literal[
     "ok", "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
-    "unparsable", "empty", "model_error", "failed",
+    "not_planted", "unparsable", "empty", "model_error", "failed",
 ]  # fmt: skip
 VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
 ScoreOutcome = Literal["ok", "no_explanation", "no_examples", "no_rivals", "no_answers", "one_class", "undefined", "dead", "failed"]
@@ -30,7 +30,7 @@ NO_EXPLANATION = "none"
 class Explanation:
     """What one method says about one feature.
 
-    `text` is set exactly when `outcome` is "ok"; `donor_feature` only by `shuffled`.
+    `text` is set exactly when `outcome` is "ok"; `donor_feature` only by methods that deal.
     """
 
     feature: int
