@@ -58,9 +58,11 @@ def movement(
     n_undefined = sum((a is None) != (b is None) for a, b in values)
     if not len(pairs):
         return Movement(0, n_undefined, None, None, None, None, UNDEFINED, None)
-    means, medians = pairs.mean(axis=0).tolist(), np.median(pairs, axis=0).tolist()
-    difference = paired_difference(pairs[:, 0], pairs[:, 1], n_bootstrap, rng)
-    return Movement(len(pairs), n_undefined, *means, *medians, difference, float((pairs[:, 0] > pairs[:, 1]).mean()))
+    a, b = pairs.T
+    return Movement(
+        len(pairs), n_undefined, float(a.mean()), float(b.mean()), float(np.median(a)), float(np.median(b)),
+        paired_difference(a, b, n_bootstrap, rng), float((a > b).mean()),
+    )  # fmt: skip
 
 
 def judged(difference: Estimate, n_features: int) -> Outcome:

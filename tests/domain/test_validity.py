@@ -1,13 +1,15 @@
 """Scorer validity: movements by hand, what passes and fails, and the published results on metrics with an ideal judge."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from interp_assets.domain.statistics import PREDICTION_METRICS, PROBABILITY_METRICS, Estimate, prediction_metrics, probability_metrics
-from interp_assets.domain.validity import MIN_FEATURES, PERTURBED, Finding, in_words, judged, movement
+from interp_assets.domain.validity import MIN_FEATURES, PERTURBED, Finding, Movement, in_words, judged, movement
 
 
-def moved(true: list[float | None], perturbed: list[float | None]):
+def moved(true: Sequence[float | None], perturbed: Sequence[float | None]) -> Movement:
     return movement(dict(enumerate(true)), dict(enumerate(perturbed)), 500, np.random.default_rng(0))
 
 
