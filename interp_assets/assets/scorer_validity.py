@@ -7,7 +7,8 @@ import dagster as dg
 
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.domain.validity import PERTURBED, Perturbation
+from interp_assets.domain.statistics import Estimate
+from interp_assets.domain.validity import PERTURBED, Perturbation, with_interval
 from interp_assets.reporting import column_schema, interval_plot, markdown, markdown_table
 from interp_assets.settings import PlatformSettings, fingerprint
 from interp_assets.tables import SCORER_VALIDITY
@@ -110,10 +111,8 @@ def _metric_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    if row["difference"] is None or row["ci_low"] is None:
-        return MARKS[row["outcome"]]
-    interval = f"{row['difference']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
-    return f"{_number(row['mean_perturbed'])}, {interval}, {MARKS[row['outcome']]}"
+    fall = with_interval(Estimate(row["difference"], row["ci_low"], row["ci_high"]))
+    return ", ".join(filter(None, [_number(row["mean_perturbed"]), fall, MARKS[row["outcome"]]]))
 
 
 def _number(value: float | None) -> str:

@@ -126,9 +126,15 @@ def _numbers(finding: Finding, short: bool = False) -> str:
     move = finding.movement
     if move.mean_true is None or move.mean_perturbed is None or move.difference.value is None:
         return "no feature has both scores"
-    interval = "" if move.difference.ci_low is None else f" [{move.difference.ci_low:.2f}, {move.difference.ci_high:.2f}]"
-    means = f"{move.mean_true:.2f} against {move.mean_perturbed:.2f}, difference {move.difference.value:.2f}{interval}"
+    fall = with_interval(move.difference)
+    means = f"{move.mean_true:.2f} against {move.mean_perturbed:.2f}, difference {fall}"
     return means if short else f"mean {_spelt(finding.metric)} {means} over {move.n_features} features"
+
+
+def with_interval(found: Estimate) -> str:
+    """A value and its interval with two decimals, never "-0.00"; empty where there is no value."""
+    value, *bounds = ("" if v is None else f"{round(v, 2) + 0.0:.2f}" for v in (found.value, found.ci_low, found.ci_high))
+    return f"{value} [{', '.join(bounds)}]" if all(bounds) else value
 
 
 def _spelt(metric: str) -> str:

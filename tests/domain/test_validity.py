@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from interp_assets.domain.statistics import PREDICTION_METRICS, PROBABILITY_METRICS, Estimate, prediction_metrics, probability_metrics
-from interp_assets.domain.validity import MIN_FEATURES, PERTURBED, Finding, Movement, in_words, judged, movement
+from interp_assets.domain.validity import MIN_FEATURES, PERTURBED, Finding, Movement, in_words, judged, movement, with_interval
 
 
 def moved(true: Sequence[float | None], perturbed: Sequence[float | None]) -> Movement:
@@ -83,6 +83,11 @@ def test_the_published_results_for_rare_features_and_an_ideal_judge() -> None:
     assert [name for name in expected["narrowed"] if outcomes["narrowed", name] == "fails"] == ["precision"]
     assert {name for name in expected["broadened"] if outcomes["broadened", name] == "fails"} == {"recall", "balanced_accuracy", "auroc"}
     assert all(outcomes["broadened", name] == "passes" for name in ("f1", "average_precision", "precision"))
+
+
+def test_numbers_have_two_decimals_and_no_negative_zero() -> None:
+    assert with_interval(Estimate(-0.001, -0.1, 0.004)) == "0.00 [-0.10, 0.00]"
+    assert with_interval(Estimate(0.5, None, None)) == "0.50" and with_interval(Estimate(None, None, None)) == ""
 
 
 GOOD, LOW = [0.9] * 10, [0.5] * 10
