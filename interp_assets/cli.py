@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from interp_assets.cli_exchange import exporting, importing
-from resources.dictionaries import KINDS
+from interp_assets.example_records import HEADS, example_record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(importing, name="import")
@@ -70,15 +70,14 @@ def register(
 
 @app.command(epilog="Example: interp dictionaries; interp dictionaries --example sparsify")
 def dictionaries(
-    kind: Annotated[str | None, typer.Argument(help=f"only this kind: {', '.join(KINDS)}")] = None,
+    kind: Annotated[str | None, typer.Argument(help=f"only this kind: {', '.join(HEADS)}")] = None,
     example: Annotated[bool, typer.Option("--example", help="print a record of the kind (sae_lens by default) to start from")] = False,
 ) -> None:
     """List the registered dictionaries, and any record that is broken; or print a record to start from."""
-    from interp_assets.example_records import example_record
     from interp_assets.home import Home
 
-    if kind is not None and kind not in KINDS:
-        fail(f"there is no kind {kind!r} of dictionary; known: {', '.join(KINDS)}")
+    if kind is not None and kind not in HEADS:
+        fail(f"there is no kind {kind!r} of dictionary; known: {', '.join(HEADS)}")
     if example:
         typer.echo(example_record(kind or "sae_lens"))
         return
@@ -211,7 +210,7 @@ def doctor(
 def demo(
     port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
     full: Annotated[
-        bool, typer.Option("--full", help="a dozen features of three dictionaries by every method; an hour on two cores")
+        bool, typer.Option("--full", help="a dozen features of three dictionaries by every method, and of two controls")
     ] = False,
 ) -> None:
     """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""

@@ -14,6 +14,7 @@ from interp_assets.assets.examples import examples  # noqa: E402
 from interp_assets.assets.explanations import STAGES as EXPLANATION_STAGES  # noqa: E402
 from interp_assets.assets.explanations import explanation_assets  # noqa: E402
 from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: E402
+from interp_assets.assets.scorer_validity import scorer_validity  # noqa: E402
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
 from interp_assets.assets.steering import STAGE as STEERING_STAGE  # noqa: E402
@@ -38,6 +39,7 @@ ASSETS = (
     examples,
     *explanation_assets,
     *score_assets,
+    scorer_validity,
     warehouse,
 )
 RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)

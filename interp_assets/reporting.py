@@ -105,6 +105,40 @@ def _embedded(figure: Any, axes: Any) -> str:
     title = axes.get_title()
     axes.title.set_fontsize(10)
     axes.legend(fontsize=7)
+    return _image(figure, title)
+
+
+def interval_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabel: str, title: str) -> str:
+    """A Markdown image of values in their intervals, a line at 0, one colour a series (PNG within the text); a sentence without values.
+
+    Each entry of a series is (label, value, low, high); entries with one label stand beside each other.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    labels = list(dict.fromkeys(label for entries in series.values() for label, *_ in entries))
+    if not labels:
+        return f"*{title}: no values*"
+    figure, axes = plt.subplots(figsize=(5.2, 0.9 + 0.45 * len(labels)), dpi=90)
+    for number, (name, entries) in enumerate(series.items()):
+        places = [labels.index(label) + 0.22 * (number - (len(series) - 1) / 2) for label, *_ in entries]
+        values = [value for _, value, _, _ in entries]
+        sides = [[value - low for _, value, low, _ in entries], [high - value for _, value, _, high in entries]]
+        axes.errorbar(values, places, xerr=sides, fmt="o", markersize=3.5, capsize=2, color=PLOT_COLOURS[number], label=name)
+    axes.axvline(0, color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel=xlabel, title=title, yticks=range(len(labels)), yticklabels=labels)
+    axes.invert_yaxis()
+    axes.title.set_fontsize(10)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=7)
+    return _image(figure, title)
+
+
+def _image(figure: Any, title: str) -> str:
+    """The figure, closed, as a Markdown image that holds its PNG."""
+
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})

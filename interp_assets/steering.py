@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.activations import activations_in_order
-from interp_assets.dictionaries import IMPORTED_KINDS, DictionaryRecord, ModelSource
+from interp_assets.dictionaries import DictionaryRecord, ModelSource
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
 from interp_assets.partitions import RangeKey
@@ -70,10 +70,10 @@ class FeatureSteerer:
         """The features of a range in their order, as many together as fill two batches with their prompts or, where these have none, with
         a fixed one each; nothing for no features.
 
-        Imported dictionaries have no decoder here. The model is loaded for the first feature that has prompts.
+        Imported and planted dictionaries have no decoder here. The model is loaded for the first feature that has prompts.
         """
         features, settings = record.features_of(key), stages.steering
-        if record.kind in IMPORTED_KINDS:
+        if not record.reads_hook:
             sets = [SteeredSet(feature, "no_decoder") if settings.fixed.prompts else None for feature in features.tolist()]
             yield [SteeredFeature(feature, "no_decoder", 0, fixed=one) for feature, one in zip(features.tolist(), sets, strict=True)]
             return

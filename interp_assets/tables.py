@@ -256,7 +256,7 @@ EXPLANATIONS = Table(
         column("explanation", pa.string(), "text; null unless the outcome is ok", True),
         column("raw_reply", pa.string(), "what the explainer said; null when it was not asked", True),
         column("replies", pa.list_(pa.string()), "content addresses of the replies it was read out of; none when not asked or in vain"),
-        column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled); null otherwise", True),
+        column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled, planted_false); null otherwise", True),
         column("model", KEY, "explainer; empty when none was asked"),
         column("prompt_version", KEY, "version of the method's prompt"),
     ]),
@@ -334,6 +334,28 @@ LEDGER = Table(
         column("price_usd", pa.float64(), "by the price table; null for a model without a price", True),
     ]),
 )  # fmt: skip
+SCORER_VALIDITY = Table(
+    "scorer_validity", "how one metric of a scorer moves from the true explanations of planted features to perturbed ones", ("dictionary",),
+    ("dictionary", "scorer", "metric", "perturbation"),
+    pa.schema([
+        DICTIONARY, SCORER,
+        column("metric", KEY, "what is measured: see the scorer"),
+        column("headline", pa.bool_(), "is it the metric that stands for the scorer"),
+        column("perturbation", KEY, "false (another feature's explanation) | narrowed (labels are missing) | broadened (labels are extra)"),
+        column("judge", pa.string(), "who answered the scorer; several between commas"),
+        column("n_features", pa.uint32(), "planted features with a value of both explanations, which all that follows is over"),
+        column("n_undefined", pa.uint32(), "features with a value of one of them"),
+        column("mean_true", pa.float64(), "mean over features under the true explanation; null without features, like what follows", True),
+        column("mean_perturbed", pa.float64(), "mean under the perturbed one", True),
+        column("median_true", pa.float64(), "median under the true explanation", True),
+        column("median_perturbed", pa.float64(), "median under the perturbed one", True),
+        column("difference", pa.float64(), "mean of true - perturbed: above 0 where the score moves the right way", True),
+        column("ci_low", pa.float64(), "bootstrap 2.5 % bound of the difference, over features", True),
+        column("ci_high", pa.float64(), "bootstrap 97.5 % bound", True),
+        column("share_right", pa.float64(), "share of features whose score falls", True),
+        column("outcome", KEY, "passes | fails | cannot_tell: see domain/validity.py"),
+    ]),
+)  # fmt: skip
 
 TABLES = (
     TOKEN_SAMPLES,
@@ -356,4 +378,5 @@ TABLES = (
     VERDICTS,
     SCORES,
     LEDGER,
+    SCORER_VALIDITY,
 )

@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from interp_assets.cli import app
-from resources.dictionaries import KINDS
+from interp_assets.dictionaries import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "export delphi", "export delphi-results",
@@ -49,15 +49,15 @@ def test_the_readme_names_every_command() -> None:
 
 def test_the_readme_has_a_row_for_each_kind_of_dictionary() -> None:
     rows = README.read_text().split("<!-- kinds -->")[1].split("\n\n")[0].splitlines()[3:]
-    assert [row.split("`")[1] for row in rows] == list(KINDS)
+    assert [row.split("`")[1] for row in rows] == list(RECORD_KINDS)
 
 
 def test_an_example_of_each_kind_can_be_registered_as_it_is(run, tmp_path: Path) -> None:
     assert yaml.safe_load(ok(run("dictionaries", "--example")))["kind"] == "sae_lens"
-    for kind in KINDS:
+    for kind in RECORD_KINDS:
         (tmp_path / "one.yaml").write_text(ok(run("dictionaries", "--example", kind)))
         ok(run("register", "--no-check", str(tmp_path / "one.yaml")))
-    assert len(ok(run("dictionaries")).splitlines()) == len(KINDS)
+    assert len(ok(run("dictionaries")).splitlines()) == len(RECORD_KINDS)
     assert [line.split("\t")[1] for line in ok(run("dictionaries", "sparsify")).splitlines()] == ["sparsify"]
     assert "sae_lens, gemma_scope" in refused(run("dictionaries", "--example", "probe"))
 

@@ -29,12 +29,23 @@ SELECT scorer, metric, explanation_method, dictionary, n_features, round(median,
   round(ci_low, 2) AS mean_ci_low, round(ci_high, 2) AS mean_ci_high, round(floor, 2) AS floor
 FROM scores_by_method WHERE headline AND {here} AND n_features > 0 ORDER BY scorer, explanation_method, dictionary DESC
 """
+CONTROLS = """
+SELECT scorer, metric, explanation_method, dictionary, control, control_dictionary, n_features, round(median, 2) AS median,
+  round(control_median, 2) AS control_median, round(difference, 2) AS difference, round(ci_low, 2) AS ci_low, round(ci_high, 2) AS ci_high
+FROM against_controls WHERE headline AND explanation_method IN ('max_act', 'none') AND {here} ORDER BY scorer, dictionary DESC, control
+"""
+SANITY = """
+SELECT scorer, metric, n_features, round(mean_true, 2) AS mean_true, round(mean_false, 2) AS mean_false, false_outcome,
+  round(narrowed_fall, 2) AS narrowed_fall, narrowed_outcome, round(broadened_fall, 2) AS broadened_fall, broadened_outcome
+FROM scorer_sanity_checks WHERE headline AND {here} ORDER BY scorer
+"""
 
 
 def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = False) -> tuple[list[Any], str]:
     """([some explanations with their scores, medians by method], message) once everything is there; what already is there is kept.
 
-    `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method; the table is then a leaderboard.
+    `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method, rotated neurons and planted rules
+    through some; the tables are then a leaderboard, the controls beside it, and what the scorers make of planted features.
 
     Raises `ServerError` when a stage fails, with the stage's own error.
     """
@@ -68,8 +79,8 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
     home.warehouse.build()
     with home.warehouse.open() as connection:
         here = f"dictionary IN ({', '.join(repr(key) for key in keys)})"
-        questions = (FULL_SUMMARY.format(here=here),) if full else (TABLE.format(here=here), SUMMARY.format(here=here))
-        frames = [pl.from_arrow(connection.sql(sql).to_arrow_table()) for sql in questions]
+        questions = (FULL_SUMMARY, CONTROLS, SANITY) if full else (TABLE, SUMMARY)
+        frames = [pl.from_arrow(connection.sql(sql.format(here=here)).to_arrow_table()) for sql in questions]
     return frames, message
 
 
@@ -83,6 +94,7 @@ def everything_is_current(home: Home, keys: list[str]) -> bool:
     """Whether every partition of every stage is complete under the data version that a run would give it now."""
     from interp_assets.definitions import RANGE_STAGES
     from interp_assets.stages import stale_partitions
+    from interp_assets.validity import validity_is_current
     from resources.model_provider import RealModels
     from resources.weights import resolve_model_folder
 
@@ -94,6 +106,6 @@ def everything_is_current(home: Home, keys: list[str]) -> bool:
             home.lake, record, home.settings, RANGE_STAGES, revision,
             lambda: RealModels().sentence_encoder(encoder.source, encoder.revision).revision,
         )  # fmt: skip
-        if any(stale):
+        if any(stale) or not validity_is_current(home.lake, record, home.settings):
             return False
     return home.warehouse.path.exists()

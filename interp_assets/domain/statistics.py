@@ -185,6 +185,14 @@ def mean_with_error(values: np.ndarray, n_bootstrap: int, rng: np.random.Generat
     return mean, Estimate(float(values.std(ddof=1)) / math.sqrt(len(values)), None, None)
 
 
+def paired_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> Estimate:
+    """Mean of `first` - `second`, two arrays [n] of the same things; undefined without any. The bootstrap resamples the pairs."""
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    if len(difference) == 0:
+        return UNDEFINED
+    return estimate(float(difference.mean()), _drawn_shares(len(difference), n_bootstrap, rng) @ difference)
+
+
 def pearson(x: np.ndarray, y: np.ndarray) -> float | None:
     """Pearson correlation of two arrays [n]; None for fewer than two points or a constant array."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)

@@ -13,7 +13,7 @@ from interp_assets.domain.steered import CompletionSet, SteeredRun
 
 ExplanationOutcome = Literal[
     "ok", "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
-    "unparsable", "empty", "model_error", "failed",
+    "not_planted", "unparsable", "empty", "model_error", "failed",
 ]  # fmt: skip
 VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
 ScoreOutcome = Literal[
@@ -34,7 +34,7 @@ NO_EXPLANATION = "none"
 class Explanation:
     """What one method says about one feature.
 
-    `text` is set exactly when `outcome` is "ok"; `donor_feature` only by `shuffled`.
+    `text` is set exactly when `outcome` is "ok"; `donor_feature` only by methods that deal.
     """
 
     feature: int

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from domain_toys import split_texts
 
+from interp_assets.domain.claims import Claim, tokens_of
 from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.puzzles import PUZZLES, Claim, Puzzle, tokens_of
+from interp_assets.domain.puzzles import PUZZLES, Puzzle
 from interp_assets.domain.scoring import (
     SCORERS,
     Scorer,

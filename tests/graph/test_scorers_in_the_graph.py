@@ -60,8 +60,7 @@ def test_all_of_them_score(explained: Installation) -> None:
     better = dict(
         rows(
             explained,
-            "SELECT scorer, avg(lift) FROM explanation_against_shuffled WHERE explanation_method = 'max_act' AND metric IN "
-            "(SELECT DISTINCT metric FROM scores s WHERE s.scorer = explanation_against_shuffled.scorer AND headline) GROUP BY 1",
+            "SELECT scorer, difference FROM against_controls WHERE explanation_method = 'max_act' AND headline AND control = 'shuffled'",
         )
     )
     for name in ("detection", "fuzzing", "simulation", "surprisal", "discrimination"):

@@ -23,8 +23,10 @@ def score(dictionary: str, feature: int, method: str, value: float | None, score
 
 def warehouse(tmp_path: Path) -> Warehouse:
     registry = DictionaryRegistry(tmp_path / "dictionaries")
-    for name, kind, k in (("sae", "sae_lens", None), ("neurons", "topk_neurons", 4)):
-        registry.write(DictionaryRecord(key=f"m/09/{name}", hook="h", kind=kind, width=8, k=k, source="x" if k is None else None))
+    for name, kind, k in (("sae", "sae_lens", None), ("neurons", "topk_neurons", 4), ("rotated", "rotated_topk_neurons", 4)):
+        hook = "h" if k is None else "g"
+        registry.write(DictionaryRecord(key=f"m/09/{name}", hook=hook, kind=kind, width=8, k=k, source="x" if k is None else None))
+    registry.write(DictionaryRecord(key="m/08/rotated", hook="g", kind="rotated_topk_neurons", width=8, k=4))
     return Warehouse(tmp_path / "warehouse.duckdb", Lake(str(tmp_path / "lake"), SCHEMA_VERSION), registry)
 
 
@@ -39,22 +41,38 @@ def test_every_view_answers_on_an_empty_lake(tmp_path: Path) -> None:
 
 def test_scores_show_up_in_the_views_with_medians_worked_out_by_hand(tmp_path: Path) -> None:
     house = warehouse(tmp_path)
-    for name, values in (("sae", [0.6, 0.8, 1.0, None]), ("neurons", [0.5, 0.5, 0.7])):
-        rows = [score(f"m/09/{name}", i, "max_act", v) for i, v in enumerate(values)]
-        rows += [score(f"m/09/{name}", i, "shuffled", 0.5) for i in range(len(values))]
+    scored = {"09/sae": [0.6, 0.8, 1.0, None], "09/neurons": [0.5, 0.5, 0.7], "09/rotated": [0.4, 0.6], "08/rotated": [0.1]}
+    for name, values in scored.items():
+        rows = [score(f"m/{name}", i, "max_act", v) for i, v in enumerate(values)]
+        rows += [score(f"m/{name}", i, "shuffled", 0.5 + i / 10) for i in range(len(values))]
         table = pa.Table.from_pylist(rows, schema=SCORES.schema)
-        cell = {"scorer": "detection", "dictionary": f"m/09/{name}", "feature_range": "00of16"}
+        cell = {"scorer": "detection", "dictionary": f"m/{name}", "feature_range": "00of16"}
         house.lake.write(SCORES.name, cell, SCORES.schema, table, "v")
     house.build()
     with house.open() as connection:
         sae = "dictionary = 'm/09/sae'"
         method = f"SELECT n_features, n_unscored, median, floor FROM scores_by_method WHERE {sae} AND explanation_method = 'max_act'"
         assert connection.execute(method).fetchall() == [(3, 1, 0.8, 0.5)]
-        against = "SELECT sae_median, neuron_median, over_neurons FROM sae_against_baselines WHERE explanation_method = 'max_act'"
-        sae_median, neuron_median, difference = connection.execute(against).fetchall()[0]
-        assert (sae_median, neuron_median, round(difference, 9)) == (0.8, 0.5, 0.3)
-        lift = f"SELECT feature, round(lift, 9) FROM explanation_against_shuffled WHERE {sae} AND lift IS NOT NULL ORDER BY feature"
-        assert connection.execute(lift).fetchall() == [(0, 0.1), (1, 0.3), (2, 0.5)]
+        sql = (
+            "SELECT control, control_dictionary, same_hook, n_features, n_control_features, median, control_median, difference, "
+            "ci_low, ci_high FROM against_controls WHERE explanation_method = 'max_act' AND dictionary = "
+        )
+        found = connection.execute(sql + "'m/09/sae'").fetchall()
+        # Paired: 0.1, 0.2 and 0.3 above the shuffled 0.5, 0.6 and 0.7, so 0.2 +- 1.96 * 0.1 / sqrt(3). Of two means: variances 0.04 and
+        # 0.04/3 of three each, and 0.02 of two. Dictionaries of another layer are no controls.
+        shuffled, neurons, rotated = 1.96 * 0.1 / 3**0.5, 1.96 * (0.04 / 3 + 0.04 / 9) ** 0.5, 1.96 * (0.04 / 3 + 0.01) ** 0.5
+        assert [row[:5] for row in found] == [
+            ("rotated_topk_neurons", "m/09/rotated", False, 3, 2), ("shuffled", "m/09/sae", True, 3, 3),
+            ("topk_neurons", "m/09/neurons", False, 3, 3),
+        ]  # fmt: skip
+        expected = [(0.8, 0.5, 0.3, rotated), (0.8, 0.6, 0.2, shuffled), (0.8, 0.5, 0.8 - 1.7 / 3, neurons)]
+        for (*_, median, control, difference, low, high), (a, b, mean, half) in zip(found, expected, strict=True):
+            assert (median, control, difference, low, high) == pytest.approx((a, b, mean, mean - half, mean + half))
+        controls = {"m/09/neurons": ["m/09/rotated", "m/09/neurons"], "m/09/rotated": ["m/09/rotated"], "m/08/rotated": ["m/08/rotated"]}
+        for dictionary, named in controls.items():  # of a single feature there is no interval
+            assert [row[1] for row in connection.execute(f"{sql}'{dictionary}'").fetchall()] == named
+        alone = connection.execute(f"{sql}'m/08/rotated'").fetchone()
+        assert alone is not None and alone[-3:] == (pytest.approx(-0.4), None, None)
 
 
 @pytest.mark.parametrize(("n", "bounds"), [(12, (3, 10)), (6, (1, 6)), (100, (41, 60)), (5, (None, None))])
@@ -107,7 +125,7 @@ def test_readers_keep_reading_while_the_file_is_rebuilt(tmp_path: Path) -> None:
         house.build()
         assert reader.execute("SELECT count(*) FROM scores").fetchone() == (0,)
         with house.open() as second:
-            assert second.execute("SELECT count(*) FROM dictionaries").fetchone() == (2,)
+            assert second.execute("SELECT count(*) FROM dictionaries").fetchone() == (4,)
 
 
 def test_a_lake_on_an_object_store_is_read_through_its_own_file_system(tmp_path: Path) -> None:
