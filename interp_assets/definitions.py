@@ -22,7 +22,7 @@ from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STA
 from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
 from interp_assets.assets.warehouse import warehouse  # noqa: E402
 from interp_assets.assets.window_embeddings import window_embeddings  # noqa: E402
-from interp_assets.automation import new_dictionaries  # noqa: E402
+from interp_assets.automation import TICK_SECONDS, sensors  # noqa: E402
 from interp_assets.home import Home  # noqa: E402
 from resources.model_provider import ModelProvider, RealModels  # noqa: E402
 
@@ -41,11 +41,11 @@ ASSETS = (
 RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
 
 
-def definitions(home: Home, models: ModelProvider) -> dg.Definitions:
-    """The graph over one home, with real or stand-in models."""
+def definitions(home: Home, models: ModelProvider, tick_seconds: int = TICK_SECONDS) -> dg.Definitions:
+    """The graph over one home, with real or stand-in models; its sensors look every `tick_seconds`."""
     return dg.Definitions(
         assets=ASSETS,
-        sensors=[new_dictionaries],
+        sensors=sensors(tick_seconds),
         executor=dg.in_process_executor,  # the stages of a run follow one another; a process each would only import torch again
         resources={
             "lake": home.lake,
