@@ -33,8 +33,8 @@ def _made(asset: str) -> AutomationCondition:
 FILL_RANGES_ONCE = (FILL_ONCE & _made("feature_neighbours") & _made("window_embeddings")).with_label(
     "on_missing, once, all stages together"
 )
-"""The same for stages per feature range, which begin once every asset of the dictionary is made, also where they need not all of them:
-so all of them are asked for at one tick and come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
+"""The same for stages per feature range, which begin once every asset of the dictionary is made, also those that they do not read: so
+all of them are asked for at one tick and come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
 """
 
 REBUILD_AFTER = (

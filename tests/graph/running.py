@@ -27,7 +27,7 @@ dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
 dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = dagster._daemon.asset_daemon.MIN_INTERVAL_LOOP_SECONDS = 1
 dagster._daemon.cli.main()
 """
-RUNS = """{ runsOrError { ... on Runs { results { runId status tags { key value } assetSelection { path } stepStats { stepKey status } } } } }"""
+RUNS = """{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"""
 BACKFILLS = """{ partitionBackfillsOrError { ... on PartitionBackfills { results { id status numPartitions isAssetBackfill
   assetSelection { path } error { message } } } } }"""
 

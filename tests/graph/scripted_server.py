@@ -3,6 +3,7 @@
 python scripted_server.py PORT COUNT_FILE LATENCY_SECONDS
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -31,9 +32,9 @@ class ScriptedServer(StubServer):
         usage = {"prompt_tokens": len(question.split()), "completion_tokens": len(str(text).split())}
         return {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice], "usage": usage}
 
-    def is_counted(self, question: str) -> bool:
-        """All but those that find out what the server offers."""
-        return question not in [message.content for message in PROBE]
+    def counted(self, body: dict[str, Any], question: str) -> str | None:
+        """All but those that find out what the server offers, by all that is asked for."""
+        return None if body["messages"][0]["content"] == PROBE[0].content else json.dumps(body, sort_keys=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A backfill whose processes are killed one after the other: it ends by itself, with the bytes of an undisturbed one."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ MADE = (
     "examples", "explanations/max_act", "explanations/shuffled", "scores/detection",
 )  # fmt: skip
 CONCURRENCY = 4
+LATENCY_SECONDS = 0.02
 
 
 class ServedModels(FakeModels):
@@ -53,6 +55,11 @@ class Judge:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def hold(self, hold: bool) -> None:
+        """Answer nothing, so that a run stays where it is, or go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if hold else signal.SIGCONT)
 
     def asked(self) -> Counter[str]:
         """How often each question was answered."""
@@ -94,38 +101,45 @@ def test_a_backfill_outlives_the_death_of_every_process(installation: Installati
         judge.forget()
 
         judge.write_settings(installation)
-        judge.start(0.1)
+        judge.start(LATENCY_SECONDS)
         add_record(installation.home, record)
         with RunningDagster(installation.home) as dagster:
             assert dagster.instance.get_dynamic_partitions(DICTIONARIES.name or "") == [KEY]
             backfill = launch_backfill(dagster.server, partitions_by_asset(ASSETS, [KEY], MADE), "recovery")
 
-            def has_asked(n: int) -> None:
-                eventually(lambda: sum(judge.asked().values()) >= n, f"question number {n}; {dagster.runs()}", pause=0.02)
+            def run_in_progress_after(n: int) -> str:
+                """The run, held, once so many questions were answered."""
+                eventually(lambda: sum(judge.asked().values()) >= n, f"question number {n}", pause=0.02)
+                judge.hold(True)
+                runs = {run["runId"] for run in dagster.runs() if run["tags"].get("dagster/backfill") == backfill}
+                (run,) = runs.intersection(dagster.unfinished())
+                return run
 
-            has_asked(10)
-            (run,) = dagster.unfinished()
-            assert dagster.kill_run(run)  # its code server tells, and the run is tried again
-            has_asked(50)
+            first = run_in_progress_after(10)
+            assert dagster.kill_run(first)  # its code server tells, and the run is tried again
+            judge.hold(False)
+            second = run_in_progress_after(50)
+            judge.hold(False)
             judge.kill()
             time.sleep(1)
-            judge.start(0.1)  # the run has waited
-            has_asked(80)
+            judge.start(LATENCY_SECONDS)  # the run has waited
+            assert run_in_progress_after(80) == second != first
             dagster.kill("daemon")
             dagster.kill("webserver")
             dagster.start("webserver", "daemon")
-            has_asked(110)
-            (again,) = dagster.unfinished()
-            assert again != run
+            judge.hold(False)
+            assert run_in_progress_after(110) == second
             dagster.kill("daemon")
             dagster.kill("code")
-            assert dagster.kill_run(again)  # nobody is left to tell
+            assert dagster.kill_run(second)  # nobody is left to tell
+            judge.hold(False)
             dagster.start("code", "daemon")
 
             status = lambda: next(b["status"] for b in dagster.backfills() if b["id"] == backfill)  # noqa: E731
-            eventually(lambda: status() in FINISHED, "end of the backfill", pause=0.5)
+            eventually(lambda: status() in FINISHED, "end of the backfill", pause=1)
             assert status() == "COMPLETED_SUCCESS", dagster.runs()
-            assert Counter(run["status"] for run in dagster.runs()) == {"SUCCESS": 2, "FAILURE": 2}
+            ended = Counter(run["status"] for run in dagster.runs() if run["tags"].get("dagster/backfill") == backfill)
+            assert ended == {"SUCCESS": 2, "FAILURE": 2}
             for pool in POOLS:
                 eventually(lambda: dagster.instance.event_log_storage.get_concurrency_info(pool).active_slot_count == 0, f"free {pool}")  # noqa: B023
 

@@ -54,9 +54,9 @@ class StubServer(ThreadingHTTPServer):
         """The completion."""
         return answer(body, question, self.offers)
 
-    def is_counted(self, question: str) -> bool:
-        """Whether a question gets a line in the count file."""
-        return "trial" in question
+    def counted(self, body: dict[str, Any], question: str) -> str | None:
+        """The line of a question in the count file, if it gets one."""
+        return question if "trial" in question else None
 
     def stop(self) -> None:
         self.shutdown()
@@ -85,9 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
             server.running -= 1
             if refusal is None:
                 server.asked.append(question)
-                if server.count_file and server.is_counted(question):
+                if server.count_file and (line := server.counted(body, question)) is not None:
                     with server.count_file.open("a") as file:
-                        file.write(question.replace("\n", " ") + "\n")
+                        file.write(line + "\n")
         if refusal is not None:
             self._send(*refusal)
         elif "json_schema" not in server.offers and "response_format" in body:
