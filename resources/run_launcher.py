@@ -15,6 +15,7 @@ from pathlib import Path
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 CLOCK_SLACK_SECONDS = 5.0
 FIRST_EVENTS = 20
@@ -34,7 +35,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """FAILED where the run's process is no longer there; RUNNING otherwise, also where its process is not known."""
-        server = json.loads(run.tags.get("dagster/grpc_info", "{}"))
+        server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
         found = worker_process(self._instance, run.run_id) if server.get("host") in LOCAL_HOSTS else None
         if found is None or is_alive(*found):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
