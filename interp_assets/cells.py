@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from interp_assets.automation import FILL_ONCE, FILL_RANGES_ONCE
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.trials import FAILED
 from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL, RangeKey
@@ -48,12 +49,12 @@ def range_asset(table: Table, **options: Any) -> AssetMaker:
 
     A stage in the subject model's pool has a card of its own where steps are Ray jobs.
     """
-    return _asset(table, DICTIONARY_BY_RANGE, options)
+    return _asset(table, DICTIONARY_BY_RANGE, {"automation_condition": FILL_RANGES_ONCE, **options})
 
 
 def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
     """The same for stages that are made a dictionary at a time."""
-    return _asset(table, DICTIONARIES, options)
+    return _asset(table, DICTIONARIES, {"automation_condition": FILL_ONCE, **options})
 
 
 def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str, Any]) -> AssetMaker:

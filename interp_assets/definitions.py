@@ -24,7 +24,7 @@ from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STA
 from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
 from interp_assets.assets.warehouse import warehouse  # noqa: E402
 from interp_assets.assets.window_embeddings import window_embeddings  # noqa: E402
-from interp_assets.automation import new_dictionaries  # noqa: E402
+from interp_assets.automation import TICK_SECONDS, sensors  # noqa: E402
 from interp_assets.home import Home  # noqa: E402
 from interp_assets.settings import UserError  # noqa: E402
 from resources.model_provider import ModelProvider, RealModels  # noqa: E402
@@ -71,11 +71,13 @@ def executor_named(name: str) -> dg.ExecutorDefinition:
     return ray_executor.configured({"ray": {"env_vars": list(SHARED_VARIABLES)}})
 
 
-def definitions(home: Home, models: ModelProvider, executor: dg.ExecutorDefinition = IN_PROCESS) -> dg.Definitions:
-    """The graph over one home, with real or stand-in models."""
+def definitions(
+    home: Home, models: ModelProvider, executor: dg.ExecutorDefinition = IN_PROCESS, tick_seconds: int = TICK_SECONDS
+) -> dg.Definitions:
+    """The graph over one home, with real or stand-in models; its sensors look every `tick_seconds`."""
     return dg.Definitions(
         assets=ASSETS,
-        sensors=[new_dictionaries],
+        sensors=sensors(tick_seconds),
         executor=executor,
         resources={
             "lake": home.lake,

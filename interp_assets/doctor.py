@@ -97,7 +97,7 @@ def _store(home: Home, verify: bool) -> Iterator[Finding]:
         yield Finding("warn", "incomplete partition", f"{folder} was left by a killed run or is damaged; materialise it again")
     records, broken = home.registry.read_all()
     yield Finding("ok", "dictionaries", f"{len(records)} registered in {home.registry.folder}")
-    for name, error in broken.items():
+    for name, error in (broken | home.registry.refused(records, settings)).items():
         yield Finding("FAIL", "broken record", f"{name}: {error}")
     replies = home.replies.size()
     yield Finding("ok", "replies", f"{replies.n_replies:,} kept, {replies.n_bytes / 1e6:.1f} MB")

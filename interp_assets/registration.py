@@ -19,7 +19,8 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
     Raises `UserError` for a malformed record, and for one whose model or dictionary does not load; nothing is written then.
     """
     record = home.registry.parse(text, where)
-    _ = record.selected_features
+    for refused in home.registry.refused({record.key: record}, home.settings).values():
+        raise UserError(f"{where}: {refused}")
     if record.imported and check:
         say(check_imported(record))
     elif check:

@@ -209,7 +209,10 @@ class PlatformSettings(Closed):
     @classmethod
     def read(cls, path: Path) -> "PlatformSettings":
         """Settings of a site; defaults when `path` does not exist. Raises `UserError` naming the file and the key."""
-        content = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+        try:
+            content = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+        except yaml.YAMLError as error:
+            raise UserError(f"{path} is not YAML: {error}") from None
         settings = validated(cls, content, str(path))
         settings.stage_settings({})
         return settings

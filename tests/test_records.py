@@ -1,5 +1,6 @@
 """Dictionary records: what is accepted, what is refused and how."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from interp_assets.domain.claims import Claim
 from interp_assets.domain.planted import PLANTED_RULES
 from interp_assets.example_records import HEADS, example_record
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.settings import UserError
+from interp_assets.settings import PlatformSettings, UserError
 
 RECORD = DictionaryRecord(key="m/09/a", hook="blocks.9.hook_resid_post", kind="topk_neurons", width=1000, k=8)
 
@@ -153,3 +154,41 @@ def test_fields_that_a_kind_lacks_or_does_not_have_are_named(fields: dict[str, o
 def test_not_yaml_is_said() -> None:
     with pytest.raises(UserError, match="not YAML"):
         DictionaryRegistry.parse("key: [", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds nothing, not a record: `interp dictionaries --example`"),
+        (b"- a list", "holds list, not a record"),
+        (b"\xff\xfe", "x.yaml is not a text file"),
+        (b"key: m/09/a\nhook: h\nkind: neurons\nwidth: 64\nfeatures: [3, 64]", "m/09/a: features selects 64, .* features 0 to 63"),
+    ],
+)
+def test_a_file_that_is_no_record_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "x.yaml").write_bytes(content)
+    records, broken = DictionaryRegistry(tmp_path).read_all()
+    assert records == {} and re.search(message, broken["x.yaml"])
+
+
+def test_a_record_is_parsed_again_only_when_its_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    registry.write(RECORD)
+    (tmp_path / "broken.yaml").write_text("key: [")
+    first = registry.read_all()
+    parsed: list[str] = []
+    parse = DictionaryRegistry.parse
+    monkeypatch.setattr(registry, "parse", lambda text, where: parsed.append(where) or parse(text, where))
+    assert registry.read_all() == first and parsed == []
+    registry.write(RECORD.model_copy(update={"description": "other"}))
+    assert registry.read_all()[0][RECORD.key].description == "other" and len(parsed) == 1
+    (tmp_path / "broken.yaml").unlink()
+    assert registry.read_all()[1] == {} and len(parsed) == 1
+
+
+def test_stages_that_the_sites_settings_refuse_are_named_by_file(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    wrong = RECORD.model_copy(update={"stages": {"examples": {"n_showed": 3}}})
+    refused = registry.refused({RECORD.key: wrong}, PlatformSettings())
+    assert list(refused) == ["m__09__a.yaml"] and "m/09/a" in refused["m__09__a.yaml"] and "n_showed" in refused["m__09__a.yaml"]
+    assert registry.refused({RECORD.key: RECORD}, PlatformSettings()) == {}

@@ -150,3 +150,9 @@ def test_fingerprints_differ_exactly_when_a_part_differs() -> None:
 
 def test_merging_goes_key_by_key() -> None:
     assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "e": 5}) == {"a": {"b": 4, "c": 2}, "d": 3, "e": 5}
+
+
+def test_settings_that_are_not_yaml_name_their_file(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("explainer: {backend: [")
+    with pytest.raises(UserError, match=r"settings\.yaml is not YAML"):
+        PlatformSettings.read(tmp_path / "settings.yaml")

@@ -16,6 +16,7 @@ from interp_assets.settings import UserError, fingerprint
 from interp_assets.stages import SAMPLE_CODE_VERSION, sample_version
 from interp_assets.tables import DICTIONARY_SAMPLES, DOCUMENTS, TOKEN_SAMPLES
 from resources.corpus import read_documents
+from resources.corpus.interface import CorpusError
 from resources.exchange.delphi import read_tokens
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
@@ -129,6 +130,8 @@ def _pack(record: DictionaryRecord, tokenizer: object, sample: str) -> tuple[Pac
             f"{', '.join(settings.corpus)} fills {error.found_tokens:,}. Lower token_sample.n_tokens or add a source to "
             "token_sample.corpus."
         ) from None
+    except CorpusError as error:
+        raise UserError(f"dictionary {record.key}, token_sample.corpus: {error}") from None
     return packed, pa.Table.from_pylist(read, schema=DOCUMENTS.schema)
 
 

@@ -30,6 +30,7 @@ class StubServer(ThreadingHTTPServer):
         offers: frozenset[str] = frozenset({"vllm", "logprobs"}),
         latency_seconds: float = 0.0,
         count_file: Path | None = None,
+        port: int = 0,
     ) -> None:
         self.refuse, self.offers, self.latency_seconds, self.count_file = refuse, offers, latency_seconds, count_file
         self.bodies: list[dict[str, Any]] = []
@@ -38,7 +39,7 @@ class StubServer(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.lock = threading.Lock()
         self.running = self.most_at_once = 0
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
         self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
 
@@ -48,6 +49,14 @@ class StubServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def answer(self, body: dict[str, Any], question: str) -> dict[str, Any]:
+        """The completion."""
+        return answer(body, question, self.offers)
+
+    def counted(self, body: dict[str, Any], question: str) -> str | None:
+        """The line of a question in the count file, if it gets one."""
+        return question if "trial" in question else None
 
     def stop(self) -> None:
         self.shutdown()
@@ -76,15 +85,15 @@ class _Handler(BaseHTTPRequestHandler):
             server.running -= 1
             if refusal is None:
                 server.asked.append(question)
-                if server.count_file and "trial" in question:
+                if server.count_file and (line := server.counted(body, question)) is not None:
                     with server.count_file.open("a") as file:
-                        file.write(question + "\n")
+                        file.write(line + "\n")
         if refusal is not None:
             self._send(*refusal)
         elif "json_schema" not in server.offers and "response_format" in body:
             self._send(400, {}, {"error": {"message": "response_format is not known here"}})
         else:
-            self._send(200, {}, answer(body, question, server.offers))
+            self._send(200, {}, server.answer(body, question))
 
     def _send(self, status: int, headers: dict[str, str], content: dict[str, Any]) -> None:
         data = json.dumps(content).encode()

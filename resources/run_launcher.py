@@ -1,0 +1,73 @@
+"""Dagster's launcher of runs as processes of this machine, which also notices that such a process has died.
+
+    run_launcher: {module: resources.run_launcher, class: WatchedRunLauncher}        in dagster.yaml
+
+By itself Dagster learns of a dead run from the code server that started it. Where that died too (a kill, a reboot, no memory left) the
+run would count as running for ever: its backfill would never end, and its pool would never be free.
+"""
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRun
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+CLOCK_SLACK_SECONDS = 5.0
+FIRST_EVENTS = 20
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class WatchedRunLauncher(DefaultRunLauncher):
+    """`DefaultRunLauncher`, whose runs the monitoring daemon can ask after. A dead one is failed, and retried like any crash.
+
+    Only runs whose code server is on the daemon's own machine are looked at.
+    """
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """True: Dagster's monitoring asks."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """FAILED where the run's process is no longer there; RUNNING otherwise, also where its process is not known."""
+        server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
+        found = worker_process(self._instance, run.run_id) if server.get("host") in LOCAL_HOSTS else None
+        if found is None or is_alive(*found):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.FAILED, f"its process {found[0]} is gone")
+
+
+def worker_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """Process id of a run, and when (seconds since 1970) it was noted; None before that."""
+    page = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT, limit=FIRST_EVENTS)
+    for record in page.records:
+        event = record.event_log_entry.get_dagster_event()
+        pid = event.engine_event_data.metadata.get("pid")
+        if pid is not None:
+            return int(str(pid.value)), record.event_log_entry.timestamp
+    return None
+
+
+def is_alive(pid: int, noted: float) -> bool:
+    """Whether the process that had this id at the time `noted` (seconds since 1970) still runs.
+
+    A zombie does not, nor does a younger process that was given the same id, as after a reboot; where there is no /proc to tell its
+    age by, any process with the id counts.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    with suppress(OSError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        booted = time.time() - float(Path("/proc/uptime").read_text().split()[0])
+        started = booted + int(fields[18]) / os.sysconf("SC_CLK_TCK")
+        return state != "Z" and started < noted + CLOCK_SLACK_SECONDS
+    return True

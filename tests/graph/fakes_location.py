@@ -1,0 +1,50 @@
+"""A small graph on stand-in models as a code location of a real Dagster: $INTERP_HOME/loads.txt gets a line for every model that loads.
+
+Of the explainers and scorers it has those that are asked for by default, since every asset costs the daemon seconds. Language models of
+the back end `openai` are real clients: the tests run a server for them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from interp_assets.domain import explaining, scoring
+
+explaining.EXPLAINERS, explaining.DERIVED, explaining.IMPORTED = (explaining.max_act,), (explaining.shuffled,), ()  # type: ignore[assignment]
+explaining.METHODS = ("max_act", "shuffled")
+scoring.SCORERS = (scoring.detection, scoring.fuzzing)  # type: ignore[assignment]
+
+from interp_assets.definitions import definitions  # noqa: E402
+from interp_assets.home import Home  # noqa: E402
+from resources.fakes import FakeModels  # noqa: E402
+from resources.language_models.interface import LanguageModel  # noqa: E402
+from resources.model_provider import RealModels  # noqa: E402
+
+
+class CountingModels(FakeModels):
+    """Stand-ins that write down the run and the asset that each of them was loaded for."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
+        """The stand-in subject."""
+        self._count("subject")
+        return super().subject(source, revision, dtype)
+
+    def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
+        """A client of the tests' server where the settings say so, the stand-in judge otherwise."""
+        self._count("language_model")
+        provider = RealModels() if backend == "openai" else super()
+        return provider.language_model(backend, model, revision, options)
+
+    def _count(self, what: str) -> None:
+        context = dg.AssetExecutionContext.get()
+        with self._file.open("a") as file:
+            file.write(f"{context.run.run_id} {'/'.join(context.asset_key.path)} {what}\n")
+
+
+home = Home.from_environment()
+defs = definitions(home, CountingModels(home.root / "loads.txt"), tick_seconds=1)

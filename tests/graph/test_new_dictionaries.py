@@ -1,0 +1,113 @@
+"""New records fill themselves: what the conditions ask for tick by tick, and the real daemon and webserver from a dropped file on."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from installation import KEY, Installation
+from running import RunningDagster, eventually
+
+from interp_assets.definitions import ASSETS, defs
+from interp_assets.doctor import findings
+from interp_assets.partitions import FEATURE_RANGE_KEYS
+
+OTHER = "fake/01/neurons"
+BY_DICTIONARY = {"token_sample", "activation_shards", "feature_neighbours", "window_embeddings"}
+BY_RANGE = {"/".join(a.key.path) for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)}
+RUNNING_BY_RANGE = {"vocabulary_projections", "steering", "examples", "explanations/max_act", "explanations/shuffled", "scores/detection"}
+RUNNING_BY_RANGE |= {"scores/fuzzing"}
+LLM_ASSETS = {"explanations/max_act", "scores/detection", "scores/fuzzing"}  # those that the records' settings ask for
+TICKS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "interp_assets"}) {
+  ... on Sensors { results { name sensorState { ticks(limit: 20) { status skipReason error { message } logEvents { events { message } } }
+  } } } } }"""
+
+
+class Ticks:
+    """An instance on which the conditions are evaluated without a daemon; `next()` is what a tick asks for, by asset."""
+
+    def __init__(self) -> None:
+        self.instance = dg.DagsterInstance.ephemeral()
+        self._cursor = dg.evaluate_automation_conditions(defs, self.instance).cursor
+
+    def next(self) -> dict[str, int]:
+        """Number of partitions by asset; unpartitioned assets count 1."""
+        result = dg.evaluate_automation_conditions(defs, self.instance, cursor=self._cursor)
+        self._cursor = result.cursor
+        asked = {asset: result.get_num_requested(asset.key) for asset in ASSETS}
+        return {"/".join(asset.key.path): n for asset, n in asked.items() if n}
+
+    def add(self, *keys: str) -> None:
+        """New dictionaries."""
+        self.instance.add_dynamic_partitions("dictionary", list(keys))
+
+    def make(self, *names: str, key: str) -> None:
+        """Materialisations of one partition."""
+        for name in names:
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(name.split("/"), partition=key))
+
+
+def test_the_stages_of_a_new_dictionary_are_asked_for_in_order_and_those_by_range_all_at_once() -> None:
+    ticks = Ticks()
+    ticks.add("a/0/x", "a/0/y")
+    assert ticks.next() == dict.fromkeys(BY_DICTIONARY, 2)
+    assert ticks.next() == {}
+    ticks.make("token_sample", "activation_shards", key="a/0/x")
+    assert ticks.next() == {}  # projections could begin, and would be a backfill of their own
+    ticks.make("feature_neighbours", "window_embeddings", key="a/0/x")
+    assert ticks.next() == dict.fromkeys(BY_RANGE, len(FEATURE_RANGE_KEYS))
+    ticks.make("vocabulary_projections", key="a/0/x|00of16")
+    assert ticks.next() == {}
+    ticks.make("scores/fuzzing", key="a/0/x|00of16")
+    assert ticks.next() == {"warehouse": 1}
+    assert ticks.next() == {}
+
+
+def test_what_was_missing_before_is_left_to_the_command() -> None:
+    ticks = Ticks()
+    ticks.instance = dg.DagsterInstance.ephemeral()
+    ticks.add("a/0/x")
+    ticks._cursor = dg.evaluate_automation_conditions(defs, ticks.instance).cursor
+    assert ticks.next() == {}
+    ticks.make(*BY_DICTIONARY, key="a/0/x")
+    assert ticks.next() == {}
+    ticks.add("a/0/y")
+    assert ticks.next() == dict.fromkeys(BY_DICTIONARY, 1)
+
+
+@pytest.mark.daemon
+@pytest.mark.slow
+def test_two_dropped_records_are_filled_by_the_daemon_and_a_broken_one_is_named(installation: Installation, tmp_path: Path) -> None:
+    with RunningDagster(installation.home) as dagster:
+        ticks = lambda: {s["name"]: s["sensorState"]["ticks"] for s in dagster.server.query(TICKS)["sensorsOrError"]["results"]}  # noqa: E731
+        eventually(lambda: any(t["status"] == "SKIPPED" for t in ticks()["fill_new_partitions"]), "tick of the automation")
+        folder = installation.home.registry.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "broken.yaml").write_text("key: fake/02/neurons\nhook: [\n")
+        few = {"features": tuple(range(0, 64, 4))}
+        for key, hook in ((KEY, "blocks.0.mlp.hook_post"), (OTHER, "blocks.1.mlp.hook_post")):
+            installation.home.registry.write(installation.record(key, hook=hook, **few))
+        eventually(lambda: dagster.is_made("warehouse", 0), f"warehouse; runs: {[run['status'] for run in dagster.runs()]}", pause=1)
+        assert all(dagster.is_made(name, 2 * len(FEATURE_RANGE_KEYS)) for name in RUNNING_BY_RANGE)
+        assert all(dagster.is_made(name, 2) for name in BY_DICTIONARY)
+
+        # Per dictionary first, then every stage by range in one backfill with its progress, a run for each dictionary.
+        by_range = [b for b in dagster.backfills() if {"/".join(a["path"]) for a in b["assetSelection"]} == RUNNING_BY_RANGE]
+        assert [(b["numPartitions"], b["status"], b["error"]) for b in by_range] == [
+            (2 * len(FEATURE_RANGE_KEYS), "COMPLETED_SUCCESS", None)
+        ]
+        runs = [run for run in dagster.runs() if run["tags"].get("dagster/backfill") == by_range[0]["id"]]
+        assert [run["status"] for run in runs] == ["SUCCESS", "SUCCESS"]
+        assert {run["tags"]["dagster/asset_partition_range_start"].split("|")[0] for run in runs} == {KEY, OTHER}
+        assert {run["status"] for run in dagster.runs()} == {"SUCCESS"}
+
+        # Both share a forward pass where they came at one tick; every other model loads once for a stage and run.
+        loads = Counter(dagster.loads())
+        assert set(loads.values()) == {1}, loads
+        assert Counter(asset for _, asset, _ in loads if asset in LLM_ASSETS) == dict.fromkeys(LLM_ASSETS, 2)
+
+        logged = [e["message"] for t in ticks()["new_dictionaries"] for e in t["logEvents"]["events"]]
+        assert any(re.search(r"record broken\.yaml is not registered: .*broken\.yaml is not YAML", line) for line in logged), logged
+    broken = [finding for finding in findings(installation.home) if finding.mark == "FAIL"]
+    assert [finding.subject for finding in broken] == ["broken record"] and "broken.yaml is not YAML" in broken[0].text

@@ -1,0 +1,58 @@
+"""Whether a run's process still runs: its own, a dead one, a zombie, and another that was given its number."""
+
+import os
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pytest
+from dagster._core.events import EngineEventData
+from dagster._core.launcher.base import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.test_utils import create_run_for_test
+
+from resources.run_launcher import WatchedRunLauncher, is_alive
+
+
+def test_a_process_is_alive_until_it_dies_and_a_zombie_is_dead() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        assert is_alive(process.pid, time.time())
+        process.kill()
+        deadline = time.monotonic() + 60
+        while is_alive(process.pid, time.time()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not is_alive(process.pid, time.time())  # nobody has waited for it: it is a zombie
+    finally:
+        process.kill()
+        process.wait()
+    assert not is_alive(process.pid, time.time())
+
+
+def test_a_younger_process_with_the_same_number_is_another_one() -> None:
+    assert is_alive(os.getpid(), time.time())
+    assert not is_alive(os.getpid(), noted=time.time() - 10 * 365 * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("host", "dead", "expected"),
+    [
+        ("localhost", True, WorkerStatus.FAILED),
+        ("localhost", False, WorkerStatus.RUNNING),
+        ("worker-3.cluster", True, WorkerStatus.RUNNING),  # its process ids are not ours
+        (None, True, WorkerStatus.RUNNING),
+    ],
+)
+def test_only_a_run_of_this_machine_whose_process_is_gone_has_failed(host: str | None, dead: bool, expected: WorkerStatus) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with dg.DagsterInstance.ephemeral() as instance:
+        launcher = WatchedRunLauncher()
+        launcher.register_instance(instance)
+        run = create_run_for_test(instance, tags={} if host is None else {GRPC_INFO_TAG: f'{{"host": "{host}", "port": 4000}}'})
+        assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING  # no process is known yet
+        pid = gone.pid if dead else os.getpid()
+        instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+        found = launcher.check_run_worker_health(run)
+    assert found.status == expected and (not found.msg or str(gone.pid) in found.msg)
