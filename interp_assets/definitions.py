@@ -12,6 +12,7 @@ from interp_assets.assets.examples import STAGE as EXAMPLES_STAGE  # noqa: E402
 from interp_assets.assets.examples import examples  # noqa: E402
 from interp_assets.assets.explanations import STAGES as EXPLANATION_STAGES  # noqa: E402
 from interp_assets.assets.explanations import explanation_assets  # noqa: E402
+from interp_assets.assets.feature_matches import feature_matches  # noqa: E402
 from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: E402
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
@@ -36,6 +37,7 @@ ASSETS = (
     examples,
     *explanation_assets,
     *score_assets,
+    feature_matches,
     warehouse,
 )
 RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)

@@ -18,6 +18,7 @@ from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings
 from interp_assets.domain.steering import SteeringSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
+from interp_assets.partitions import check_dictionary_key
 from resources.language_models.interface import Capability
 
 SPEED_OPTIONS = frozenset({
@@ -85,6 +86,23 @@ class NeighbourSettings(Closed):
     max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
 
 
+class MatchingSettings(Closed):
+    """`with`: the dictionaries, of the same model, among whose features each feature's match is sought; none by default, itself left out.
+
+    The `n_nearest` nearest on either side are kept, and are the candidates for one-to-one matches.
+    """
+
+    others: tuple[str, ...] = Field(default=(), alias="with")
+    n_nearest: Annotated[int, Field(ge=1, le=1000)] = 8
+
+    @field_validator("others")
+    @classmethod
+    def _legal_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each dictionary once")
+        return tuple(map(check_dictionary_key, keys))
+
+
 class ProjectionSettings(Closed):
     """How many tokens are kept at each end of a feature's projection onto the vocabulary, and whether its direction goes through the
     model's final norm first, as in VocabProj (arXiv 2501.08319)."""
@@ -119,6 +137,7 @@ class StageSettings(Closed):
     neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
     projection: ProjectionSettings = ProjectionSettings()
+    matching: MatchingSettings = MatchingSettings()
     steering: SteeringSettings = SteeringSettings()
     explanations: tuple[str, ...] = ("max_act", "shuffled")
     explaining: ExplainingSettings = ExplainingSettings()

@@ -1,25 +1,37 @@
 """Data versions: what the content of a partition depends on, and so when it must be made again."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, Table
+from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_EMBEDDINGS,
+    DICTIONARY_SAMPLES,
+    EXPLANATIONS,
+    FEATURE_NEIGHBOURS,
+    FEATURE_STATISTICS,
+    Table,
+)
 from resources.lake import Lake
 
 SAMPLE_CODE_VERSION = "1"
 HARVEST_CODE_VERSION = "1"
 NEIGHBOURS_CODE_VERSION = "1"
 EMBEDDINGS_CODE_VERSION = "1"
+MATCHES_CODE_VERSION = "1"
 
 ABSENT = "absent"
 """Version of an optional input that is not there."""
 
 NO_EMBEDDINGS = "not-asked"
 """Version of a dictionary's embeddings while its settings ask for no similar windows."""
+
+NO_MATCHES = "not-asked"
+"""Version of a dictionary's matches while its settings name no other dictionary."""
 
 
 def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
@@ -46,6 +58,39 @@ def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample
     if not record.has_activations or not settings.examples.asks_for("similar"):
         return NO_EMBEDDINGS
     return fingerprint(EMBEDDINGS_CODE_VERSION, sample, settings.examples.window_tokens, encoder_revision())
+
+
+def matched_explanations(
+    lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRecord], platform: PlatformSettings
+) -> dict[str, str]:
+    """Versions of all explanations that a dictionary's matches compare, by `<method> <dictionary>`; ABSENT for one that another dictionary
+    does not have yet. Raises `LakeError` naming one that this dictionary does not have."""
+    own, versions = platform.stage_settings(record.stages).explanations, {}
+    for other in others:
+        for method in own:
+            if method in platform.stage_settings(other.stages).explanations:
+                for one in (record, other):
+                    source = Upstream(EXPLANATIONS, {"explanation_method": method}, all_ranges=lambda _: True, optional=one is not record)
+                    versions[f"{method} {one.key}"] = source.version(lake, one, RangeKey(one.key, FEATURE_RANGE_KEYS[0]))
+    return versions
+
+
+def matches_version(
+    record: DictionaryRecord,
+    others: Sequence[DictionaryRecord],
+    settings: StageSettings,
+    explanations: Mapping[str, str],
+    encoder_revision: Callable[[], str],
+) -> str:
+    """Data version of a dictionary's feature matches; NO_MATCHES where its settings ask for none.
+
+    `explanations` are those of `matched_explanations`. The encoder is looked up only where some are compared.
+    """
+    if not others:
+        return NO_MATCHES
+    weights = [record.fingerprint, *(other.fingerprint for other in others)]
+    encoder = encoder_revision() if explanations else ABSENT
+    return fingerprint(MATCHES_CODE_VERSION, settings.matching.n_nearest, settings.seed, weights, dict(explanations), encoder)
 
 
 def cell_partition(key: RangeKey) -> dict[str, str]:

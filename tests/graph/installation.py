@@ -56,10 +56,11 @@ class Installation:
         )
 
     def run_all(self, key: str = KEY) -> None:
-        """The whole graph of one dictionary, in the three runs that a backfill makes of it."""
+        """The whole graph of one dictionary, in the four runs that a backfill makes of it."""
         self.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings", key=key)
         ranged = [a for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
         self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
+        self.run("feature_matches", key=key)
         self.run("warehouse")
 
     def lake_bytes(self) -> dict[str, bytes]:
