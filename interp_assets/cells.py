@@ -146,8 +146,10 @@ class StageRun:
 
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""
+        versions: set[str] = set()
         for cell in self.cells:
             manifest = self.lake.require(self.table.name, self.partition(cell))
+            versions.add(manifest.data_version)  # the content's, which is not the planned one where questions went without answer
             report = self.reports.get(cell.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
             own["path"] = dg.MetadataValue.path(self.lake.path(self.table.name, self.partition(cell)))
@@ -156,8 +158,7 @@ class StageRun:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
                 own.update(report.numbers)
             self.context.add_asset_metadata(own, partition_key=str(cell.key))
-        versions = sorted({cell.data_version for cell in self.cells})
-        version = versions[0] if len(versions) == 1 else fingerprint(versions)
+        version = next(iter(versions)) if len(versions) == 1 else fingerprint(sorted(versions))
         seconds = round(time.monotonic() - self.started, 2)
         return dg.MaterializeResult(
             metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)

@@ -23,8 +23,9 @@ from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STA
 from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
 from interp_assets.assets.warehouse import warehouse  # noqa: E402
 from interp_assets.assets.window_embeddings import window_embeddings  # noqa: E402
-from interp_assets.automation import new_dictionaries  # noqa: E402
+from interp_assets.automation import automated, automation_sensors  # noqa: E402
 from interp_assets.home import Home  # noqa: E402
+from interp_assets.jobs import task_jobs  # noqa: E402
 from resources.model_provider import ModelProvider, RealModels  # noqa: E402
 
 ASSETS = (
@@ -45,9 +46,11 @@ RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_
 
 def definitions(home: Home, models: ModelProvider) -> dg.Definitions:
     """The graph over one home, with real or stand-in models."""
+    automation = home.settings.automation
     return dg.Definitions(
-        assets=ASSETS,
-        sensors=[new_dictionaries],
+        assets=automated(ASSETS, automation),
+        jobs=task_jobs(ASSETS),
+        sensors=automation_sensors(automation),
         executor=dg.in_process_executor,  # the stages of a run follow one another; a process each would only import torch again
         resources={
             "lake": home.lake,

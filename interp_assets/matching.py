@@ -13,7 +13,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.neighbours import decoder_directions, nearest_both_ways
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.settings import PlatformSettings, UserError
-from interp_assets.stages import matched_explanations, matches_version
+from interp_assets.stages import Versions, matched_explanations, matches_version
 from interp_assets.tables import COMPARED_EXPLANATIONS, EXPLANATIONS, FEATURE_MATCHES, constant
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
@@ -68,7 +68,7 @@ class AskedMatches:
 
 
 def asked_matches(
-    lake: Lake, registry: DictionaryRegistry, platform: PlatformSettings, record: DictionaryRecord, encoder_revision: Callable[[], str]
+    lake: Versions, registry: DictionaryRegistry, platform: PlatformSettings, record: DictionaryRecord, encoder_revision: Callable[[], str]
 ) -> AskedMatches:
     """The matches that a dictionary's settings ask for; no others where they ask for none, which then needs no input.
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -62,6 +63,38 @@ class BudgetSettings(Closed):
 
     tokens: Annotated[int, Field(gt=0)] | None = None
     usd: Annotated[float, Field(gt=0)] | None = None
+
+
+class AutomationSettings(Closed):
+    """When what is missing is made without being asked for.
+
+    "on_missing": as soon as a dictionary is registered, stage by stage; each partition once, so that a failure waits for a person.
+    "nightly": from the `cron` tick in `timezone` on, each missing partition once a night. "never": by hand alone.
+    """
+
+    when: Literal["on_missing", "nightly", "never"] = "on_missing"
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("no such time zone; name one such as UTC, Europe/Berlin or America/New_York") from None
+        return timezone
+
+    @field_validator("cron")
+    @classmethod
+    def _legal_cron(cls, cron: str) -> str:
+        from dagster import DagsterInvalidDefinitionError, ScheduleDefinition
+
+        try:
+            ScheduleDefinition(name="nightly", job_name="nightly", cron_schedule=cron)
+        except DagsterInvalidDefinitionError:
+            raise ValueError("not five fields of cron; two in the morning is 0 2 * * *, and on weekdays alone 0 2 * * 1-5") from None
+        return cron
 
 
 class HarvestSettings(Closed):
@@ -205,6 +238,7 @@ class PlatformSettings(Closed):
     base: LanguageModelSettings | None = None
     sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
     budget: BudgetSettings = BudgetSettings()
+    automation: AutomationSettings = AutomationSettings()
     stages: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod

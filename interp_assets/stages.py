@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
@@ -34,6 +34,21 @@ NO_MATCHES = "not-asked"
 """Version of a dictionary's matches while its settings name no other dictionary."""
 
 
+class Versioned(Protocol):
+    """What is known of a partition."""
+
+    @property
+    def data_version(self) -> str: ...
+
+
+class Versions(Protocol):
+    """Where the data versions of partitions are looked up: the lake, or the lake as it will be after a backfill."""
+
+    def manifest(self, table: str, partition: Mapping[str, str]) -> Versioned | None: ...
+
+    def require(self, table: str, partition: Mapping[str, str]) -> Versioned: ...
+
+
 def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
     """Content address of a token sample: equal for two dictionaries with the same tokenizer, corpus, length and seed."""
     return fingerprint(SAMPLE_CODE_VERSION, tokenizer_revision, record.token_sample)
@@ -61,7 +76,7 @@ def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample
 
 
 def matched_explanations(
-    lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRecord], platform: PlatformSettings
+    lake: Versions, record: DictionaryRecord, others: Sequence[DictionaryRecord], platform: PlatformSettings
 ) -> dict[str, str]:
     """Versions of all explanations that a dictionary's matches compare, by `<method> <dictionary>`; ABSENT for one that another dictionary
     does not have yet. Raises `LakeError` naming one that this dictionary does not have."""
@@ -122,11 +137,11 @@ class Upstream:
         cells = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges(record) else [key]
         return [{**self.extra, **{k: v for k, v in cell_partition(cell).items() if k in self.table.partition_columns}} for cell in cells]
 
-    def missing(self, lake: Lake, record: DictionaryRecord, key: RangeKey) -> bool:
+    def missing(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> bool:
         """Whether any of it is not there."""
         return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(record, key))
 
-    def version(self, lake: Lake, record: DictionaryRecord, key: RangeKey) -> str:
+    def version(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> str:
         """Data version of the input of a cell. Raises `LakeError` naming what is not there."""
         if self.optional and self.missing(lake, record, key):
             return ABSENT
@@ -138,7 +153,8 @@ class Upstream:
 class Stage:
     """A per-range stage: its main table, and everything that its content depends on.
 
-    `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content.
+    `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content; None or False where they do not ask
+    for the stage, which is then complete without rows.
     """
 
     table: Table
@@ -147,11 +163,20 @@ class Stage:
     settings_of: Callable[[StageSettings, PlatformSettings], Any]
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def asset(self) -> str:
+        """Name of the asset, such as scores/fuzzing."""
+        return "/".join([self.table.name, *self.extra.values()])
+
+    def asked_for(self, stages: StageSettings, platform: PlatformSettings) -> bool:
+        """Whether the settings ask for any rows."""
+        return self.settings_of(stages, platform) not in (None, False)
+
     def partition(self, key: RangeKey) -> dict[str, str]:
         """Lake partition of a cell in this stage's own tables."""
         return {**self.extra, **cell_partition(key)}
 
-    def inputs(self, lake: Lake, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
+    def inputs(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
         """Data version of every input that a cell needs. Raises `LakeError` naming the input that is not there."""
         return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)}
 
@@ -189,10 +214,9 @@ def stale_partitions(
             yield f"{name} {record.key}"
             return
     for stage in stages:
-        name = "/".join([stage.table.name, *stage.extra.values()])
         for key in keys:
             needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
             if any(u.missing(lake, record, key) and not u.optional for u in needed) or not lake.is_current(
                 stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, record, key, settings))
             ):
-                yield f"{name} {key}"
+                yield f"{stage.asset} {key}"

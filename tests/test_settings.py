@@ -111,6 +111,23 @@ def test_a_site_file_is_read_and_refused_by_name(tmp_path: Path) -> None:
         PlatformSettings.read(path)
 
 
+@pytest.mark.parametrize(
+    ("automation", "named"),
+    [
+        ("{when: always}", "automation.when: Input should be 'on_missing', 'nightly' or 'never'"),
+        ("{cron: two in the morning}", "automation.cron: Value error, not five fields of cron; two in the morning is 0 2 * * *"),
+        ("{cron: 0 25 * * *}", "automation.cron"),
+        ("{timezone: Mars/Olympus}", "automation.timezone: Value error, no such time zone; name one such as UTC"),
+        ("{hour: 2}", "automation.hour: Extra inputs are not permitted"),
+    ],
+)  # fmt: skip
+def test_wrong_automation_is_named(tmp_path: Path, automation: str, named: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"automation: {automation}")
+    with pytest.raises(UserError, match=re.escape(named)):
+        PlatformSettings.read(path)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError):
         StageSettings().seed = 3  # type: ignore[misc]
