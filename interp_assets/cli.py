@@ -95,25 +95,33 @@ def dictionaries(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing")
+@app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing --dry-run")
 def backfill(
     dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")],
     only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; all of them by default")] = None,
+    features: Annotated[str | None, typer.Option(help="only the feature ranges that hold these, such as 0-4095; all by default")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")
+    ] = False,
     port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
 ) -> None:
     """Make everything for the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
-    from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
-    from interp_assets.definitions import ASSETS
+    from interp_assets.backfill import follow_backfill, launch_backfill
     from interp_assets.home import Home
+    from interp_assets.planned_backfill import costed_plan, selected_partitions
     from interp_assets.server import running_server
 
     home = Home.from_environment()
     with clear_errors():
-        for key in dictionary:
-            home.registry.get(key)
-        selectors = partitions_by_asset(ASSETS, dictionary, only or ())
+        if dry_run:
+            frame, lines = costed_plan(home, dictionary, only or (), features)
+            print_frame(frame, OutputFormat.table, 0)
+            typer.echo("\n".join(lines))
+            return
+        selectors = selected_partitions(home, dictionary, only or (), features, typer.echo)
+        title = " ".join(["interp backfill", *dictionary, *(only or []), *([features] if features else [])])
         with running_server(home, port) as server:
-            backfill_id = launch_backfill(server, selectors, f"interp backfill {' '.join([*dictionary, *(only or [])])}")
+            backfill_id = launch_backfill(server, selectors, title)
             typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
             result = follow_backfill(server, backfill_id, typer.echo)
     if not result.succeeded:

@@ -13,6 +13,7 @@ from interp_assets.assets.examples import STAGE as EXAMPLES_STAGE  # noqa: E402
 from interp_assets.assets.examples import examples  # noqa: E402
 from interp_assets.assets.explanations import STAGES as EXPLANATION_STAGES  # noqa: E402
 from interp_assets.assets.explanations import explanation_assets  # noqa: E402
+from interp_assets.assets.feature_matches import feature_matches  # noqa: E402
 from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: E402
 from interp_assets.assets.scorer_validity import scorer_validity  # noqa: E402
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
@@ -24,8 +25,9 @@ from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STA
 from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
 from interp_assets.assets.warehouse import warehouse  # noqa: E402
 from interp_assets.assets.window_embeddings import window_embeddings  # noqa: E402
-from interp_assets.automation import TICK_SECONDS, sensors  # noqa: E402
+from interp_assets.automation import TICK_SECONDS, automated, automation_sensors  # noqa: E402
 from interp_assets.home import Home  # noqa: E402
+from interp_assets.jobs import task_jobs  # noqa: E402
 from interp_assets.settings import UserError  # noqa: E402
 from resources.model_provider import ModelProvider, RealModels  # noqa: E402
 
@@ -39,6 +41,7 @@ ASSETS = (
     examples,
     *explanation_assets,
     *score_assets,
+    feature_matches,
     scorer_validity,
     warehouse,
 )
@@ -75,9 +78,11 @@ def definitions(
     home: Home, models: ModelProvider, executor: dg.ExecutorDefinition = IN_PROCESS, tick_seconds: int = TICK_SECONDS
 ) -> dg.Definitions:
     """The graph over one home, with real or stand-in models; its sensors look every `tick_seconds`."""
+    automation = home.settings.automation
     return dg.Definitions(
-        assets=ASSETS,
-        sensors=sensors(tick_seconds),
+        assets=automated(ASSETS, automation),
+        jobs=task_jobs(ASSETS),
+        sensors=automation_sensors(automation, tick_seconds),
         executor=executor,
         resources={
             "lake": home.lake,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -18,6 +19,7 @@ from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
 from interp_assets.domain.steering import SteeringSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
+from interp_assets.partitions import check_dictionary_key
 from resources.language_models.interface import Capability
 
 SPEED_OPTIONS = frozenset({
@@ -63,6 +65,38 @@ class BudgetSettings(Closed):
     usd: Annotated[float, Field(gt=0)] | None = None
 
 
+class AutomationSettings(Closed):
+    """When what is missing is made without being asked for.
+
+    "on_missing": as soon as a dictionary is registered, stage by stage; each partition once, so that a failure waits for a person.
+    "nightly": from the `cron` tick in `timezone` on, each missing partition once a night. "never": by hand alone.
+    """
+
+    when: Literal["on_missing", "nightly", "never"] = "on_missing"
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("no such time zone; name one such as UTC, Europe/Berlin or America/New_York") from None
+        return timezone
+
+    @field_validator("cron")
+    @classmethod
+    def _legal_cron(cls, cron: str) -> str:
+        from dagster import DagsterInvalidDefinitionError, ScheduleDefinition
+
+        try:
+            ScheduleDefinition(name="nightly", job_name="nightly", cron_schedule=cron)
+        except DagsterInvalidDefinitionError:
+            raise ValueError("not five fields of cron; two in the morning is 0 2 * * *, and on weekdays alone 0 2 * * 1-5") from None
+        return cron
+
+
 class HarvestSettings(Closed):
     """How the subject model is run, and how much is kept.
 
@@ -83,6 +117,23 @@ class NeighbourSettings(Closed):
 
     n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
     max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
+
+
+class MatchingSettings(Closed):
+    """`with`: the dictionaries, of the same model, among whose features each feature's match is sought; none by default, itself left out.
+
+    The `n_nearest` nearest on either side are kept, and are the candidates for one-to-one matches.
+    """
+
+    others: tuple[str, ...] = Field(default=(), alias="with")
+    n_nearest: Annotated[int, Field(ge=1, le=1000)] = 8
+
+    @field_validator("others")
+    @classmethod
+    def _legal_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each dictionary once")
+        return tuple(map(check_dictionary_key, keys))
 
 
 class ProjectionSettings(Closed):
@@ -119,6 +170,7 @@ class StageSettings(Closed):
     neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
     projection: ProjectionSettings = ProjectionSettings()
+    matching: MatchingSettings = MatchingSettings()
     steering: SteeringSettings = SteeringSettings()
     explanations: tuple[str, ...] = ("max_act", "shuffled")
     explaining: ExplainingSettings = ExplainingSettings()
@@ -204,6 +256,7 @@ class PlatformSettings(Closed):
     base: LanguageModelSettings | None = None
     sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
     budget: BudgetSettings = BudgetSettings()
+    automation: AutomationSettings = AutomationSettings()
     stages: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod

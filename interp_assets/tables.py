@@ -51,6 +51,9 @@ SHIFTED_TOKEN = pa.struct(
 )
 INTERVENTION = column("intervention", KEY, "strength (added to the feature) | zero_ablation; null where the feature was not steered", True)
 TARGET_KL = column("target_kl", pa.float64(), "nats, with the sign of the strength; null for zero_ablation", True)
+COMPARED_EXPLANATIONS = pa.struct(
+    [("explanation_method", pa.string()), ("cosine", pa.float32()), ("control_cosine", pa.float32()), ("outcome", pa.string())]
+)
 TOP_TOKEN = pa.struct([("token_id", pa.int32()), ("token", pa.string()), ("mass", pa.float64())])
 
 TOKEN_SAMPLES = Table(
@@ -261,6 +264,24 @@ EXPLANATIONS = Table(
         column("prompt_version", KEY, "version of the method's prompt"),
     ]),
 )  # fmt: skip
+FEATURE_MATCHES = Table(
+    "feature_matches", "one feature and the one of another dictionary that writes most alike, or why there is none", ("dictionary",),
+    ("dictionary", "feature", "other_dictionary", "assignment", "rank"),
+    pa.schema([
+        DICTIONARY, FEATURE,
+        column("other_dictionary", KEY, "dictionary that the match is of"),
+        column("assignment", KEY, "nearest (by cosine, whatever else is near it) | one_to_one (of largest total cosine)"),
+        column("rank", pa.uint16(), "place among the feature's nearest, 0 = nearest; 0 for one_to_one"),
+        column("matched_feature", pa.uint32(), "index in the other dictionary; null unless the outcome is ok", True),
+        column("cosine", pa.float32(), "of the two decoder rows; null unless the outcome is ok", True),
+        column(
+            "explanations", pa.list_(COMPARED_EXPLANATIONS),
+            "by each method that both dictionaries ask for: cosine of the two explanations' sentence embeddings, and with that of a random "
+            "feature of the other dictionary as the second; ok | not_explained (one of the two) | not_made (in the other dictionary)",
+        ),
+        column("outcome", KEY, "ok | unmatched | zero_decoder | no_decoder | other_has_no_decoder"),
+    ]),
+)  # fmt: skip
 TRIALS = Table(
     "trials", "one question put to a scorer model", ("scorer", *BY_RANGE), ("dictionary", "trial"),
     pa.schema([
@@ -374,6 +395,7 @@ TABLES = (
     EXAMPLES,
     IMPORTED_EXPLANATIONS,
     EXPLANATIONS,
+    FEATURE_MATCHES,
     TRIALS,
     VERDICTS,
     SCORES,

@@ -32,6 +32,10 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
         ({"scoring": {"detection": {"per_prompt": "five"}}}, "scoring.detection.per_prompt"),
         ({"explanations": ["max_act", "max_acts"]}, "explanation method named 'max_acts'; there are max_act,"),
         ({"explanations": ["shuffled"]}, "shuffled is made out of max_act: add it"),
+        ({"matching": {"with": ["mine"]}}, "dictionary key 'mine' is not of the form <model>/<layer>/<name>"),
+        ({"matching": {"with": ["m/0/a", "m/0/a"]}}, "m/0/a stands there more than once: name each dictionary once"),
+        ({"matching": {"others": ["m/0/a"]}}, "matching.others"),
+        ({"matching": {"n_nearest": 0}}, "matching.n_nearest"),
         ({"scores": {"detections": "all"}}, "scorer named 'detections'; there are detection, fuzzing"),
         ({"scores": {"detection": ["vocab_proj"]}}, "of detection among `explanations` named 'vocab_proj'; there are max_act, shuffled"),
         ({"scoring": {"fuzzing": {"negatives": "easy"}}}, "scoring.fuzzing.negatives"),
@@ -134,6 +138,23 @@ def test_a_site_file_is_read_and_refused_by_name(tmp_path: Path) -> None:
     assert PlatformSettings.read(path).scorer.options["base_url"].startswith("http://127")
     path.write_text("scorer: {backend: gpt}")
     with pytest.raises(UserError, match=r"settings.yaml.*\n.*scorer.backend"):
+        PlatformSettings.read(path)
+
+
+@pytest.mark.parametrize(
+    ("automation", "named"),
+    [
+        ("{when: always}", "automation.when: Input should be 'on_missing', 'nightly' or 'never'"),
+        ("{cron: two in the morning}", "automation.cron: Value error, not five fields of cron; two in the morning is 0 2 * * *"),
+        ("{cron: 0 25 * * *}", "automation.cron"),
+        ("{timezone: Mars/Olympus}", "automation.timezone: Value error, no such time zone; name one such as UTC"),
+        ("{hour: 2}", "automation.hour: Extra inputs are not permitted"),
+    ],
+)  # fmt: skip
+def test_wrong_automation_is_named(tmp_path: Path, automation: str, named: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"automation: {automation}")
+    with pytest.raises(UserError, match=re.escape(named)):
         PlatformSettings.read(path)
 
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 
 import dagster as dg
 
-from interp_assets.automation import REBUILD_AFTER
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.reporting import markdown, markdown_table, scatter_plot
@@ -13,11 +12,10 @@ from interp_assets.warehouse import Warehouse
 
 
 @dg.asset(
-    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS), "scorer_validity"],
+    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS), "scorer_validity", "feature_matches"],
     group_name="warehouse",
     kinds={"duckdb", "sql"},
     owners=["team:interp"],
-    automation_condition=REBUILD_AFTER,
     code_version=str(SCHEMA_VERSION),
     check_specs=[dg.AssetCheckSpec("every_view_answers", asset="warehouse")],
 )

@@ -93,19 +93,26 @@ NEXT_STEPS = """\
 def everything_is_current(home: Home, keys: list[str]) -> bool:
     """Whether every partition of every stage is complete under the data version that a run would give it now."""
     from interp_assets.definitions import RANGE_STAGES
+    from interp_assets.matching import asked_matches
     from interp_assets.stages import stale_partitions
+    from interp_assets.tables import FEATURE_MATCHES
     from interp_assets.validity import validity_is_current
     from resources.model_provider import RealModels
     from resources.weights import resolve_model_folder
 
     encoder = home.settings.sentence_encoder
+
+    def encoder_revision() -> str:
+        return RealModels().sentence_encoder(encoder.source, encoder.revision).revision
+
     for key in keys:
         record = home.registry.get(key)
         revision = resolve_model_folder(record.model.source, record.model.revision).revision
-        stale = stale_partitions(
-            home.lake, record, home.settings, RANGE_STAGES, revision,
-            lambda: RealModels().sentence_encoder(encoder.source, encoder.revision).revision,
-        )  # fmt: skip
-        if any(stale) or not validity_is_current(home.lake, record, home.settings):
+        if any(stale_partitions(home.lake, record, home.settings, RANGE_STAGES, revision, encoder_revision)):
+            return False
+        matches = asked_matches(home.lake, home.registry, home.settings, record, encoder_revision)
+        if not home.lake.is_current(FEATURE_MATCHES.name, {"dictionary": key}, matches.data_version):
+            return False
+        if not validity_is_current(home.lake, record, home.settings):
             return False
     return home.warehouse.path.exists()
