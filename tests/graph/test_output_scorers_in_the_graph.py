@@ -117,14 +117,15 @@ def test_every_case_ends_in_a_headline_row_and_every_item_in_a_verdict(scored: I
     ]
 
 
-def test_true_explanations_score_and_others_sit_at_their_floor(scored: Installation) -> None:
+def test_true_explanations_score_and_others_do_not_rise_above_their_floor(scored: Installation) -> None:
     means = "SELECT scorer, explanation_method, avg(value), avg(floor), count(value) FROM scores WHERE headline GROUP BY 1, 2"
     found = {(scorer, method): (value, floor, n) for scorer, method, value, floor, n in rows(scored, means)}
     assert found["output_based", "human"][0] > 0.8 and found["output_based", "human"][1] == pytest.approx(1 / 3)
     assert found["output_based", "imported"][0] < 0.5
-    assert found["intervention", "human"][0] > 0.2 and abs(found["intervention", "imported"][0]) < 0.1
+    # Another feature's word is at the floor or below it: the feature's own takes the place of what the clean model says.
+    assert found["intervention", "human"][0] > 0.2 and -0.4 < found["intervention", "imported"][0] < 0.1
     assert found["faithfulness", "human"][0] > found["faithfulness", "human"][1] + 0.2
-    assert abs(found["faithfulness", "imported"][0] - found["faithfulness", "imported"][1]) < 0.1
+    assert -0.4 < found["faithfulness", "imported"][0] - found["faithfulness", "imported"][1] < 0.1
     assert all(n > 8 for (scorer, _), (_, _, n) in found.items() if scorer != "fuzzing")
 
 

@@ -3,8 +3,8 @@
 Every scoring prompt was gone on from twice, clean and with the feature tuned to one KL divergence. A base model reads the prompt with what
 followed and says how likely the explanation is as what the passage holds an unusual amount of. Score = mean over prompts of
 log p(explanation | steered text) - log p(explanation | clean text), in nats, with its standard error. 0 is what an explanation reaches that
-the steering has nothing to do with. The stronger a feature is made, the larger its gain, so scores are compared only at equal KL: a
-feature whose target was not met has none.
+the steering has nothing to do with; one of what the clean model says, and the steered one no longer, is below it. The stronger a feature
+is made, the larger its gain, so scores are compared only at equal KL: a feature whose target was not met has none.
 
 A text is the prefix and the explanation the suffix. All questions of a run begin with the same instructions and worked examples, which are
 what a back end computes once; the two texts of a prompt share its tokens besides, and so do the explanations of a feature its texts, where
