@@ -53,7 +53,7 @@ def test_a_narrowed_claim_that_is_not_true_stops_with_the_dictionary_and_the_rul
     royal = RECORD.planted_rules[0]
     wrong = replace(royal, narrowed=RECORD.planted_rules[2].truth)
     with pytest.raises(
-        UserError, match="dictionary m/planted/a: rule royal: its narrowed explanation .* speaks of 2 tokens on which the rule"
+        UserError, match=r"dictionary m/planted/a: rule royal: its narrowed explanation .* speaks of 2 tokens on which the rule"
     ):
         groups(RECORD.model_copy(update={"rules": (wrong,), "width": 1}))
 
