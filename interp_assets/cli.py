@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from interp_assets.cli_exchange import exporting, importing
-from resources.dictionaries import KINDS
+from interp_assets.example_records import HEADS, example_record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(importing, name="import")
@@ -70,15 +70,14 @@ def register(
 
 @app.command(epilog="Example: interp dictionaries; interp dictionaries --example sparsify")
 def dictionaries(
-    kind: Annotated[str | None, typer.Argument(help=f"only this kind: {', '.join(KINDS)}")] = None,
+    kind: Annotated[str | None, typer.Argument(help=f"only this kind: {', '.join(HEADS)}")] = None,
     example: Annotated[bool, typer.Option("--example", help="print a record of the kind (sae_lens by default) to start from")] = False,
 ) -> None:
     """List the registered dictionaries, and any record that is broken; or print a record to start from."""
-    from interp_assets.example_records import example_record
     from interp_assets.home import Home
 
-    if kind is not None and kind not in KINDS:
-        fail(f"there is no kind {kind!r} of dictionary; known: {', '.join(KINDS)}")
+    if kind is not None and kind not in HEADS:
+        fail(f"there is no kind {kind!r} of dictionary; known: {', '.join(HEADS)}")
     if example:
         typer.echo(example_record(kind or "sae_lens"))
         return
@@ -96,25 +95,33 @@ def dictionaries(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing")
+@app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing --dry-run")
 def backfill(
     dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")],
     only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; all of them by default")] = None,
+    features: Annotated[str | None, typer.Option(help="only the feature ranges that hold these, such as 0-4095; all by default")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")
+    ] = False,
     port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
 ) -> None:
     """Make everything for the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
-    from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
-    from interp_assets.definitions import ASSETS
+    from interp_assets.backfill import follow_backfill, launch_backfill
     from interp_assets.home import Home
+    from interp_assets.planned_backfill import costed_plan, selected_partitions
     from interp_assets.server import running_server
 
     home = Home.from_environment()
     with clear_errors():
-        for key in dictionary:
-            home.registry.get(key)
-        selectors = partitions_by_asset(ASSETS, dictionary, only or ())
+        if dry_run:
+            frame, lines = costed_plan(home, dictionary, only or (), features)
+            print_frame(frame, OutputFormat.table, 0)
+            typer.echo("\n".join(lines))
+            return
+        selectors = selected_partitions(home, dictionary, only or (), features, typer.echo)
+        title = " ".join(["interp backfill", *dictionary, *(only or []), *([features] if features else [])])
         with running_server(home, port) as server:
-            backfill_id = launch_backfill(server, selectors, f"interp backfill {' '.join([*dictionary, *(only or [])])}")
+            backfill_id = launch_backfill(server, selectors, title)
             typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
             result = follow_backfill(server, backfill_id, typer.echo)
     if not result.succeeded:
@@ -211,7 +218,7 @@ def doctor(
 def demo(
     port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
     full: Annotated[
-        bool, typer.Option("--full", help="a dozen features of three dictionaries by every method; an hour on two cores")
+        bool, typer.Option("--full", help="a dozen features of three dictionaries by every method, and of two controls")
     ] = False,
 ) -> None:
     """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""

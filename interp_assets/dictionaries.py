@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from interp_assets.domain.planted import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from interp_assets.partitions import RangeKey, check_dictionary_key, range_bounds
 from interp_assets.settings import Closed, PlatformSettings, UserError, fingerprint, validated
@@ -53,13 +54,18 @@ class ImportedFiles(Closed):
 
 
 IMPORTED_KINDS = ("delphi", "neuronpedia")
+PLANTED = "planted"
+RECORD_KINDS = (*KINDS, PLANTED)
+"""Kinds of which a user writes records."""
+
+ALL_KINDS = (*RECORD_KINDS, *IMPORTED_KINDS)
 
 
 class DictionaryRecord(Closed):
     """One dictionary, as its YAML file says it.
 
     The kinds "delphi" (activations from a cache) and "neuronpedia" (examples alone) run no model: `source` is a folder of files, which
-    `imported` vouches for.
+    `imported` vouches for. Neither does "planted", whose features fire by `rules` over the text (None: PLANTED_RULES), one a feature.
     """
 
     key: str
@@ -75,6 +81,7 @@ class DictionaryRecord(Closed):
     token_sample: TokenSampleSettings = TokenSampleSettings()
     features: FeatureSubset | tuple[int, ...] | None = None
     imported: ImportedFiles | None = None
+    rules: Annotated[tuple[PlantedRule, ...], Field(min_length=1)] | None = None
     stages: dict[str, Any] = Field(default_factory=dict)
     description: str = ""
 
@@ -86,15 +93,38 @@ class DictionaryRecord(Closed):
     @field_validator("kind")
     @classmethod
     def _known_kind(cls, kind: str) -> str:
-        if kind not in (*KINDS, *IMPORTED_KINDS):
-            raise ValueError(f"known kinds are {', '.join((*KINDS, *IMPORTED_KINDS))}")
+        if kind not in ALL_KINDS:
+            raise ValueError(f"known kinds are {', '.join(ALL_KINDS)}")
         return kind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hook_and_width_of_rules(cls, content: Any) -> Any:
+        """A planted dictionary reads the text itself and is as wide as it has rules; its record need not say so."""
+        if not isinstance(content, dict) or content.get("kind") != PLANTED:
+            return content
+        rules = content.get("rules")
+        return {"hook": "text", "width": len(rules if isinstance(rules, list | tuple) else PLANTED_RULES), **content}
 
     @model_validator(mode="after")
     def _fields_of_its_kind(self) -> Self:
-        if self.kind not in IMPORTED_KINDS:
-            refuse_wrong_fields(self.kind, [name for name, value in self.loader_fields.items() if value is not None])
+        given = [name for name, value in self.loader_fields.items() if value is not None]
+        if self.kind in KINDS:
+            refuse_wrong_fields(self.kind, given)
+        if self.kind != PLANTED and self.rules is not None:
+            raise ValueError(f"kind {self.kind} has no rules: leave them out, or choose the kind {PLANTED}")
+        if self.kind == PLANTED:
+            self._refuse_what_rules_have_not(given)
         return self
+
+    def _refuse_what_rules_have_not(self, given: list[str]) -> None:
+        if wrong := [name for name in given if name not in ("hook", "width")]:
+            raise ValueError(f"kind {PLANTED} has no {', '.join(wrong)}: its features are rules over the text; leave them out")
+        if self.width != len(self.planted_rules):
+            raise ValueError(f"width is {self.width}, and there are {len(self.planted_rules)} rules, one a feature: leave width out")
+        names = [rule.name for rule in self.planted_rules]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"more than one rule is called {', '.join(repeated)}: give each a name of its own")
 
     @property
     def loader_fields(self) -> dict[str, Any]:
@@ -110,6 +140,16 @@ class DictionaryRecord(Closed):
                 f"registered by `interp import delphi` or `interp import neuronpedia`, which write both"
             )
         return self
+
+    @property
+    def planted_rules(self) -> tuple[PlantedRule, ...]:
+        """The rule of every feature; none unless the dictionary is planted."""
+        return (self.rules or PLANTED_RULES) if self.kind == PLANTED else ()
+
+    @property
+    def reads_hook(self) -> bool:
+        """Whether its features are computed from a model's hidden states; False where they come from files, or from rules over text."""
+        return self.kind in KINDS
 
     @property
     def has_own_tokens(self) -> bool:
@@ -147,7 +187,7 @@ class DictionaryRecord(Closed):
     @property
     def fingerprint(self) -> str:
         """Changes when anything that shapes activations changes: not the description, nor the later stages' settings."""
-        return fingerprint(self.model_copy(update={"description": "", "stages": {}}))
+        return fingerprint(self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None}))
 
     @property
     def resolved_source(self) -> str | None:

@@ -8,8 +8,10 @@ RECORD = """\
   context_tokens: 256
   seed: 0
 # features: {{count: 200}}                 # treat a spread subset; leave out to treat all
+{stages}"""
+STAGES = """\
 # stages:                                # override any default, see interp_assets/settings.py
-#   examples: {{n_shown: 20}}
+#   examples: {n_shown: 20}
 """
 
 HEADS = {
@@ -89,10 +91,22 @@ source: /data/probes.py:encode           # or my_package.probes:encode: Tensor[t
 width: 10
 d_in: 576
 """,
+    "planted": """\
+key: smollm2-135m/planted/rules          # whose tokenizer cuts the text; no model runs
+kind: planted                            # features that are rules over the text, to see whether scorers can be believed
+# rules:                                 # leave out for sixteen that fire in English text and in program code
+#   - name: modals
+#     truth: {text: the words will and shall, pattern: '\\b(?:will|shall)\\b'}
+#     narrowed: {text: the word will, pattern: '\\bwill\\b'}
+#     broadened: {text: auxiliary verbs, pattern: '\\b(?:will|shall|can|may|must|should)\\b'}
+stages:
+  explanations: [planted_true, planted_narrowed, planted_broadened, planted_false]
+""",
 }
 """The first lines of a record of each kind."""
 
 
 def example_record(kind: str) -> str:
-    """A record of this kind, one of `KINDS`, in YAML with comments."""
-    return RECORD.format(head=HEADS[kind].replace("# KINDS", "# " + " | ".join(HEADS)))
+    """A record of this kind, one of those in HEADS, in YAML with comments."""
+    head, mark, stages = HEADS[kind].replace("# KINDS", "# " + " | ".join(HEADS)).partition("stages:\n")
+    return RECORD.format(head=head, stages=mark + stages or STAGES)

@@ -1,4 +1,8 @@
-"""Where everything of one installation lives: `$INTERP_HOME`, by default `.interp` in the current folder."""
+"""Where everything of one installation lives: `$INTERP_HOME`, by default `.interp` in the current folder.
+
+On several machines the home is a folder that all of them see, the lake may be a bucket, and what is scratch may be a local disk: see
+`deploy/README.md`.
+"""
 
 import os
 from dataclasses import dataclass
@@ -15,16 +19,19 @@ from resources.language_models.reply_store import ReplyStore
 
 @dataclass(frozen=True)
 class Home:
-    """Paths under one root, and the stores in them. `lake_url` may point elsewhere, such as an S3 bucket."""
+    """Paths under one root, and the stores in them. `lake_url` may point elsewhere, such as an S3 bucket, and so may `scratch`."""
 
     root: Path
     lake_url: str
+    scratch: Path | None = None
 
     @classmethod
     def from_environment(cls) -> "Home":
-        """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) or in the home itself."""
+        """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) and the scratch folder named by INTERP_SCRATCH, or
+        both in the home itself."""
         root = Path(os.environ.get("INTERP_HOME") or ".interp").resolve()
-        return cls(root, os.environ.get("INTERP_LAKE") or str(root / "lake"))
+        scratch = os.environ.get("INTERP_SCRATCH")
+        return cls(root, os.environ.get("INTERP_LAKE") or str(root / "lake"), Path(scratch).resolve() if scratch else None)
 
     @cached_property
     def lake(self) -> Lake:
@@ -38,7 +45,10 @@ class Home:
 
     @property
     def replies(self) -> ReplyStore:
-        """Every reply that any language model has given, by content address."""
+        """Every reply that any language model has given, by content address.
+
+        Always in the home: journals need a file system with locks, and a run that continues on another host must find them.
+        """
         return ReplyStore(self.root / "replies")
 
     @property
@@ -59,7 +69,7 @@ class Home:
     @property
     def spill(self) -> Path:
         """Folder for activations on their way to the lake."""
-        return self.root / "spill"
+        return (self.scratch or self.root) / "spill"
 
     @property
     def dagster(self) -> Path:

@@ -1,4 +1,4 @@
-"""Running the subject model on given texts: how strongly a feature fires on each."""
+"""Running the subject model, or a planted rule, on given texts: how strongly a feature fires on each."""
 
 import time
 from collections import defaultdict
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.dictionaries import PLANTED, DictionaryRecord
+from interp_assets.planting import largest_on_texts
 from interp_assets.settings import UserError
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
@@ -53,8 +54,10 @@ class TextMeasure:
                 f"dictionary {record.key} ({record.kind}) was imported without weights, so no new text can be run through it. Leave the "
                 "scorers that write texts out of its `stages: {scores: …}`, or register the dictionary itself."
             )
-        subject = self._subject(record)
         tokenizer = self._models.tokenizer(record.model.source, record.model.revision)
+        if record.kind == PLANTED:
+            return largest_on_texts(record, tokenizer, pairs, MAX_TEXT_TOKENS)
+        subject = self._subject(record)
         dictionary = self._models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
         bos = [] if subject.bos_token_id is None else [subject.bos_token_id]
         rows = [[*bos, *tokenizer.encode(text).tolist()[:MAX_TEXT_TOKENS]] for _, text in pairs]

@@ -80,6 +80,35 @@ def nearest_of_rows(directions: "torch.Tensor", first: int, n: int) -> tuple[np.
     return index.cpu().numpy(), best.cpu().numpy()
 
 
+def nearest_both_ways(ours: "torch.Tensor", theirs: "torch.Tensor", n_nearest: int) -> tuple[Nearest, Nearest]:
+    """Of two dictionaries' Tensor[features, d_in] of length 1: the `n_nearest` of theirs to each of ours, and of ours to each of theirs.
+
+    One pass over blocks of ROW_BLOCK × COLUMN_BLOCK cosines on the device of both; beside a block, memory holds the nearest so far.
+    """
+    import torch
+
+    def none_yet(n_features: int, n_others: int) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = n_features, min(n_nearest, n_others)
+        return torch.full(shape, -2.0, device=ours.device), torch.full(shape, n_others, device=ours.device)
+
+    rows, columns = none_yet(len(ours), len(theirs)), none_yet(len(theirs), len(ours))
+    for first in range(0, len(ours), ROW_BLOCK):
+        block = ours[first : first + ROW_BLOCK].float()
+        own = slice(first, first + len(block))
+        for start in range(0, len(theirs), COLUMN_BLOCK):
+            cosines = block @ theirs[start : start + COLUMN_BLOCK].float().T
+            other = slice(start, start + cosines.shape[1])
+            rows[0][own], rows[1][own] = _merged(rows[0][own], rows[1][own], cosines, start)
+            columns[0][other], columns[1][other] = _merged(columns[0][other], columns[1][other], cosines.T, first)
+    return _as_nearest(*rows), _as_nearest(*columns)
+
+
+def _as_nearest(cosines: "torch.Tensor", index: "torch.Tensor") -> Nearest:
+    """Tensors [features, n], nearest first, end to end."""
+    bounds = np.arange(len(index) + 1, dtype=np.int64) * index.shape[1]
+    return Nearest(bounds, index.cpu().numpy().ravel(), cosines.cpu().numpy().ravel())
+
+
 def _merged(best: "torch.Tensor", index: "torch.Tensor", cosines: "torch.Tensor", start: int) -> "tuple[torch.Tensor, torch.Tensor]":
     """The largest n of each row among `best` and `cosines`, whose columns begin at feature `start`, and their features.
 

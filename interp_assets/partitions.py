@@ -18,6 +18,9 @@ EXPLAINER_POOL = "gpu_explainer"
 POOLS = (SUBJECT_POOL, EXPLAINER_POOL)
 """Dagster pools that keep two models from sharing a card; one run at a time each, see dagster.yaml."""
 
+ON_A_CARD = {"dagster-ray/config": {"num_gpus": 1}}
+"""Tags of a step that runs the subject model: where steps are Ray jobs, one card is its own. Nothing else reads them."""
+
 _DICTIONARY_KEY = re.compile(r"[A-Za-z0-9_:@.-]+/[A-Za-z0-9_:@-]+/[A-Za-z0-9_:@-]+")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.dictionaries import IMPORTED_KINDS, DictionaryRecord, ModelSource
+from interp_assets.dictionaries import DictionaryRecord, ModelSource
 from interp_assets.partitions import RangeKey
 from interp_assets.settings import ProjectionSettings
 from interp_assets.tables import VOCABULARY_PROJECTIONS, constant
@@ -75,11 +75,11 @@ class VocabularyProjector:
     def blocks(self, record: DictionaryRecord, features: np.ndarray, settings: ProjectionSettings) -> Iterator[ProjectedBlock]:
         """`features`, uint32 [n], of a dictionary, block by block in their order; nothing for none.
 
-        Imported dictionaries have no decoder here, and their model is not loaded.
+        Imported and planted dictionaries have no decoder here, and their model is not loaded.
         """
         if not len(features):
             return
-        if record.kind in IMPORTED_KINDS:
+        if not record.reads_hook:
             yield ProjectedBlock.without_tokens(features, "no_decoder")
             return
         subject, texts = self._subject_of(record.model)

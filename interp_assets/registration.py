@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.dictionaries import PLANTED, DictionaryRecord
 from interp_assets.home import Home
 from interp_assets.import_records import check_imported
 from interp_assets.partitions import DICTIONARIES
-from interp_assets.server import prepare_instance
+from interp_assets.planting import firing_line
+from interp_assets.server import prepare_instance, set_pool_limits
 from interp_assets.settings import HarvestSettings, UserError
 
 
@@ -37,6 +38,7 @@ def add_record(home: Home, record: DictionaryRecord) -> None:
     home.registry.write(record)
     prepare_instance(home)
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        set_pool_limits(instance)
         instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
 
 
@@ -57,6 +59,8 @@ def self_check_line(record: DictionaryRecord) -> str:
     documents = ((str(i), tokenizer.encode(d.text)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
     n_tokens = min(settings.self_check_rows * sample.context_tokens, sample.n_tokens)
     packed = pack_documents(documents, sample.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, n_tokens)
+    if record.kind == PLANTED:
+        return firing_line(record, np.asarray(packed.token_ids), tokenizer)
     subject = models.subject(record.model.source, record.model.revision, record.model.dtype)
     try:
         probe = TokenSample("probe", np.asarray(packed.token_ids))

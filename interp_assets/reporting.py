@@ -51,10 +51,6 @@ def distribution_plot(
     series: Mapping[str, Sequence[float]], xlabel: str, title: str, *, log_x: bool = False, floor: float | None = None
 ) -> str:
     """A Markdown image of one histogram per series (PNG within the text); a sentence when there are no values."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     import numpy as np
 
     values = {name: np.asarray([v for v in numbers if v is not None and (v > 0 or not log_x)]) for name, numbers in series.items()}
@@ -66,6 +62,7 @@ def distribution_plot(
     if low == high:
         low, high = low * 0.9 - (not log_x) * 0.05, high * 1.1 + 0.05
     bins = np.geomspace(low, high, 25) if log_x else np.linspace(low, high, 25)
+    plt = _pyplot()
     figure, axes = plt.subplots(figsize=(5.2, 2.6), dpi=90)
     for (name, numbers), colour in zip(sorted(values.items()), PLOT_COLOURS * len(values), strict=False):
         axes.hist(numbers, bins=bins, alpha=0.6, label=f"{name} (n = {len(numbers)}, median {np.median(numbers):.3g})", color=colour)
@@ -74,12 +71,78 @@ def distribution_plot(
     if log_x:
         axes.set_xscale("log")
     axes.set(xlabel=xlabel, ylabel="features", title=title)
+    return _embedded(figure, axes)
+
+
+def scatter_plot(
+    series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, title: str, *, floors: tuple[float, float]
+) -> str:
+    """A Markdown image of points (x, y) by series (PNG within the text), a line at the floor of each axis; a sentence without points."""
+    points = {name: pairs for name, pairs in series.items() if pairs}
+    if not points:
+        return f"*{title}: no values*"
+    figure, axes = _pyplot().subplots(figsize=(5.2, 3.6), dpi=90)
+    for (name, pairs), colour in zip(sorted(points.items()), PLOT_COLOURS * len(points), strict=False):
+        axes.scatter(*zip(*pairs, strict=True), s=12, alpha=0.6, linewidths=0, label=f"{name} (n = {len(pairs)})", color=colour)
+    axes.axvline(floors[0], color="black", linestyle="--", linewidth=1)
+    axes.axhline(floors[1], color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return _embedded(figure, axes)
+
+
+def _pyplot() -> Any:
+    """matplotlib's pyplot, drawing without a screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
+def _embedded(figure: Any, axes: Any) -> str:
+    """The finished figure as a Markdown image, the same bytes each time."""
+    title = axes.get_title()
     axes.title.set_fontsize(10)
     axes.legend(fontsize=7)
+    return _image(figure, title)
+
+
+def interval_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabel: str, title: str) -> str:
+    """A Markdown image of values in their intervals, a line at 0, one colour a series (PNG within the text); a sentence without values.
+
+    Each entry of a series is (label, value, low, high); entries with one label stand beside each other.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    labels = list(dict.fromkeys(label for entries in series.values() for label, *_ in entries))
+    if not labels:
+        return f"*{title}: no values*"
+    figure, axes = plt.subplots(figsize=(5.2, 0.9 + 0.45 * len(labels)), dpi=90)
+    for number, (name, entries) in enumerate(series.items()):
+        places = [labels.index(label) + 0.22 * (number - (len(series) - 1) / 2) for label, *_ in entries]
+        values = [value for _, value, _, _ in entries]
+        sides = [[value - low for _, value, low, _ in entries], [high - value for _, value, _, high in entries]]
+        axes.errorbar(values, places, xerr=sides, fmt="o", markersize=3.5, capsize=2, color=PLOT_COLOURS[number], label=name)
+    axes.axvline(0, color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel=xlabel, title=title, yticks=range(len(labels)), yticklabels=labels)
+    axes.invert_yaxis()
+    axes.title.set_fontsize(10)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=7)
+    return _image(figure, title)
+
+
+def _image(figure: Any, title: str) -> str:
+    """The figure, closed, as a Markdown image that holds its PNG."""
+
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    plt.close(figure)
+    _pyplot().close(figure)
     return f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 

@@ -66,11 +66,16 @@ def prepare_instance(home: Home) -> dict[str, str]:
     target = home.dagster / "dagster.yaml"
     if not target.exists():
         shutil.copy(PROJECT / "dagster.yaml", target)
-        # Dagster applies a pool's default limit only from the second time that it meets the pool.
         with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-            for pool in POOLS:
-                instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+            set_pool_limits(instance)
     return {**os.environ, "INTERP_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster), "PYTHONUNBUFFERED": "1"}
+
+
+def set_pool_limits(instance: dg.DagsterInstance) -> None:
+    """Give each pool that has no limit yet the default of dagster.yaml, which Dagster applies only from the second time that it meets a
+    pool."""
+    for pool in POOLS:
+        instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
 
 
 @contextlib.contextmanager

@@ -9,15 +9,17 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.sampling import ExampleSettings
-from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings
+from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
 from interp_assets.domain.steering import SteeringSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
+from interp_assets.partitions import check_dictionary_key
 from resources.language_models.interface import Capability
 
 SPEED_OPTIONS = frozenset({
@@ -63,6 +65,38 @@ class BudgetSettings(Closed):
     usd: Annotated[float, Field(gt=0)] | None = None
 
 
+class AutomationSettings(Closed):
+    """When what is missing is made without being asked for.
+
+    "on_missing": as soon as a dictionary is registered, stage by stage; each partition once, so that a failure waits for a person.
+    "nightly": from the `cron` tick in `timezone` on, each missing partition once a night. "never": by hand alone.
+    """
+
+    when: Literal["on_missing", "nightly", "never"] = "on_missing"
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("no such time zone; name one such as UTC, Europe/Berlin or America/New_York") from None
+        return timezone
+
+    @field_validator("cron")
+    @classmethod
+    def _legal_cron(cls, cron: str) -> str:
+        from dagster import DagsterInvalidDefinitionError, ScheduleDefinition
+
+        try:
+            ScheduleDefinition(name="nightly", job_name="nightly", cron_schedule=cron)
+        except DagsterInvalidDefinitionError:
+            raise ValueError("not five fields of cron; two in the morning is 0 2 * * *, and on weekdays alone 0 2 * * 1-5") from None
+        return cron
+
+
 class HarvestSettings(Closed):
     """How the subject model is run, and how much is kept.
 
@@ -83,6 +117,23 @@ class NeighbourSettings(Closed):
 
     n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
     max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
+
+
+class MatchingSettings(Closed):
+    """`with`: the dictionaries, of the same model, among whose features each feature's match is sought; none by default, itself left out.
+
+    The `n_nearest` nearest on either side are kept, and are the candidates for one-to-one matches.
+    """
+
+    others: tuple[str, ...] = Field(default=(), alias="with")
+    n_nearest: Annotated[int, Field(ge=1, le=1000)] = 8
+
+    @field_validator("others")
+    @classmethod
+    def _legal_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each dictionary once")
+        return tuple(map(check_dictionary_key, keys))
 
 
 class ProjectionSettings(Closed):
@@ -119,6 +170,7 @@ class StageSettings(Closed):
     neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
     projection: ProjectionSettings = ProjectionSettings()
+    matching: MatchingSettings = MatchingSettings()
     steering: SteeringSettings = SteeringSettings()
     explanations: tuple[str, ...] = ("max_act", "shuffled")
     explaining: ExplainingSettings = ExplainingSettings()
@@ -165,6 +217,24 @@ class StageSettings(Closed):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _steering_to_score_by(self) -> "StageSettings":
+        asked_for = [scorer for scorer in SCORERS if reads_steering(scorer) and self.scored(scorer)]
+        for scorer in asked_for:
+            leave = f"or leave {scorer.NAME} out of scores"
+            if not self.steering.enabled:
+                raise ValueError(f"{scorer.NAME} reads what steering writes, and steering is off: set steering: {{enabled: true}}, {leave}")
+            if "steered" in scorer.READS and not self.steering.n_scoring_prompts:
+                raise ValueError(f"{scorer.NAME} reads scoring prompts and steering.n_scoring_prompts is 0: set it, to 30 say, {leave}")
+            if "steered_sets" in scorer.READS and not self.steering.fixed.prompts:
+                raise ValueError(
+                    f"{scorer.NAME} reads completions of fixed prompts and steering.fixed.prompts is empty: give some, {leave}"
+                )
+        target, targets = self.scoring.intervention.kl_target, self.steering.kl_targets
+        if intervention in asked_for and target not in targets:
+            raise ValueError(f"scoring.intervention.kl_target is {target:g}: take one of steering.kl_targets, {list(targets)}")
+        return self
+
     def scored(self, scorer: Scorer) -> tuple[str, ...]:
         """The explanation methods that a scorer judges; NO_EXPLANATION alone for one that reads none and is asked for."""
         chosen = self.scores.get(scorer.NAME, ())
@@ -186,6 +256,7 @@ class PlatformSettings(Closed):
     base: LanguageModelSettings | None = None
     sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
     budget: BudgetSettings = BudgetSettings()
+    automation: AutomationSettings = AutomationSettings()
     stages: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod

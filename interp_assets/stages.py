@@ -1,25 +1,52 @@
 """Data versions: what the content of a partition depends on, and so when it must be made again."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, Table
+from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_EMBEDDINGS,
+    DICTIONARY_SAMPLES,
+    EXPLANATIONS,
+    FEATURE_NEIGHBOURS,
+    FEATURE_STATISTICS,
+    Table,
+)
 from resources.lake import Lake
 
 SAMPLE_CODE_VERSION = "1"
 HARVEST_CODE_VERSION = "1"
 NEIGHBOURS_CODE_VERSION = "1"
 EMBEDDINGS_CODE_VERSION = "1"
+MATCHES_CODE_VERSION = "1"
 
 ABSENT = "absent"
 """Version of an optional input that is not there."""
 
 NO_EMBEDDINGS = "not-asked"
 """Version of a dictionary's embeddings while its settings ask for no similar windows."""
+
+NO_MATCHES = "not-asked"
+"""Version of a dictionary's matches while its settings name no other dictionary."""
+
+
+class Versioned(Protocol):
+    """What is known of a partition."""
+
+    @property
+    def data_version(self) -> str: ...
+
+
+class Versions(Protocol):
+    """Where the data versions of partitions are looked up: the lake, or the lake as it will be after a backfill."""
+
+    def manifest(self, table: str, partition: Mapping[str, str]) -> Versioned | None: ...
+
+    def require(self, table: str, partition: Mapping[str, str]) -> Versioned: ...
 
 
 def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
@@ -46,6 +73,39 @@ def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample
     if not record.has_activations or not settings.examples.asks_for("similar"):
         return NO_EMBEDDINGS
     return fingerprint(EMBEDDINGS_CODE_VERSION, sample, settings.examples.window_tokens, encoder_revision())
+
+
+def matched_explanations(
+    lake: Versions, record: DictionaryRecord, others: Sequence[DictionaryRecord], platform: PlatformSettings
+) -> dict[str, str]:
+    """Versions of all explanations that a dictionary's matches compare, by `<method> <dictionary>`; ABSENT for one that another dictionary
+    does not have yet. Raises `LakeError` naming one that this dictionary does not have."""
+    own, versions = platform.stage_settings(record.stages).explanations, {}
+    for other in others:
+        for method in own:
+            if method in platform.stage_settings(other.stages).explanations:
+                for one in (record, other):
+                    source = Upstream(EXPLANATIONS, {"explanation_method": method}, all_ranges=lambda _: True, optional=one is not record)
+                    versions[f"{method} {one.key}"] = source.version(lake, one, RangeKey(one.key, FEATURE_RANGE_KEYS[0]))
+    return versions
+
+
+def matches_version(
+    record: DictionaryRecord,
+    others: Sequence[DictionaryRecord],
+    settings: StageSettings,
+    explanations: Mapping[str, str],
+    encoder_revision: Callable[[], str],
+) -> str:
+    """Data version of a dictionary's feature matches; NO_MATCHES where its settings ask for none.
+
+    `explanations` are those of `matched_explanations`. The encoder is looked up only where some are compared.
+    """
+    if not others:
+        return NO_MATCHES
+    weights = [record.fingerprint, *(other.fingerprint for other in others)]
+    encoder = encoder_revision() if explanations else ABSENT
+    return fingerprint(MATCHES_CODE_VERSION, settings.matching.n_nearest, settings.seed, weights, dict(explanations), encoder)
 
 
 def cell_partition(key: RangeKey) -> dict[str, str]:
@@ -77,11 +137,11 @@ class Upstream:
         cells = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges(record) else [key]
         return [{**self.extra, **{k: v for k, v in cell_partition(cell).items() if k in self.table.partition_columns}} for cell in cells]
 
-    def missing(self, lake: Lake, record: DictionaryRecord, key: RangeKey) -> bool:
+    def missing(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> bool:
         """Whether any of it is not there."""
         return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(record, key))
 
-    def version(self, lake: Lake, record: DictionaryRecord, key: RangeKey) -> str:
+    def version(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> str:
         """Data version of the input of a cell. Raises `LakeError` naming what is not there."""
         if self.optional and self.missing(lake, record, key):
             return ABSENT
@@ -93,7 +153,8 @@ class Upstream:
 class Stage:
     """A per-range stage: its main table, and everything that its content depends on.
 
-    `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content.
+    `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content; None or False where they do not ask
+    for the stage, which is then complete without rows.
     """
 
     table: Table
@@ -102,11 +163,20 @@ class Stage:
     settings_of: Callable[[StageSettings, PlatformSettings], Any]
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def asset(self) -> str:
+        """Name of the asset, such as scores/fuzzing."""
+        return "/".join([self.table.name, *self.extra.values()])
+
+    def asked_for(self, stages: StageSettings, platform: PlatformSettings) -> bool:
+        """Whether the settings ask for any rows."""
+        return self.settings_of(stages, platform) not in (None, False)
+
     def partition(self, key: RangeKey) -> dict[str, str]:
         """Lake partition of a cell in this stage's own tables."""
         return {**self.extra, **cell_partition(key)}
 
-    def inputs(self, lake: Lake, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
+    def inputs(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
         """Data version of every input that a cell needs. Raises `LakeError` naming the input that is not there."""
         return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)}
 
@@ -144,10 +214,9 @@ def stale_partitions(
             yield f"{name} {record.key}"
             return
     for stage in stages:
-        name = "/".join([stage.table.name, *stage.extra.values()])
         for key in keys:
             needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
             if any(u.missing(lake, record, key) and not u.optional for u in needed) or not lake.is_current(
                 stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, record, key, settings))
             ):
-                yield f"{name} {key}"
+                yield f"{stage.asset} {key}"

@@ -1,7 +1,7 @@
 """Steering the features of a dictionary: their prompts out of the activation store, strengths for all of a block at once, and the rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.activations import activations_in_order
-from interp_assets.dictionaries import IMPORTED_KINDS, DictionaryRecord, ModelSource
+from interp_assets.dictionaries import DictionaryRecord, ModelSource
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
 from interp_assets.partitions import RangeKey
 from interp_assets.projections import VocabularyTexts, decoder_rows
 from interp_assets.samples import TokenSample, read_token_sample
 from interp_assets.settings import StageSettings
+from interp_assets.steered_sets import SteeredSet, fixed_prompt_ids, steered_sets
 from interp_assets.tables import STEERED_TEXTS, STEERING
 from resources.dictionaries import Dictionary
 from resources.lake import Lake
@@ -42,7 +43,10 @@ class SteeredRun:
 
 @dataclass(frozen=True, eq=False)
 class SteeredFeature:
-    """One feature with its prompts and how these go on; without runs unless the outcome is "ok"."""
+    """One feature with its prompts and how these go on; without runs unless the outcome is "ok".
+
+    `fixed` is its set on the fixed prompts, where there are any: it needs no contexts, and so has an outcome of its own.
+    """
 
     feature: int
     outcome: str
@@ -50,6 +54,7 @@ class SteeredFeature:
     prompts: SteeringPrompts | None = None
     clean: tuple[list[int], ...] = ()
     runs: tuple[SteeredRun, ...] = ()
+    fixed: SteeredSet | None = None
 
 
 class FeatureSteerer:
@@ -62,19 +67,21 @@ class FeatureSteerer:
         self._sample: tuple[str, TokenSample] | None = None
 
     def blocks(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[list[SteeredFeature]]:
-        """The features of a range in their order, as many together as fill two batches with their prompts; nothing for no features.
+        """The features of a range in their order, as many together as fill two batches with their prompts or, where these have none, with
+        a fixed one each; nothing for no features.
 
-        Imported dictionaries have no decoder here. The model is loaded for the first feature that has prompts.
+        Imported and planted dictionaries have no decoder here. The model is loaded for the first feature that has prompts.
         """
         features, settings = record.features_of(key), stages.steering
-        if record.kind in IMPORTED_KINDS:
-            yield [SteeredFeature(feature, "no_decoder", 0) for feature in features.tolist()]
+        if not record.reads_hook:
+            sets = [SteeredSet(feature, "no_decoder") if settings.fixed.prompts else None for feature in features.tolist()]
+            yield [SteeredFeature(feature, "no_decoder", 0, fixed=one) for feature, one in zip(features.tolist(), sets, strict=True)]
             return
         size = max(2 * settings.batch_rows // settings.n_prompts, 1)
         block: list[tuple[int, SteeringPrompts]] = []
         for item in self._prompts(record, key, stages):
             block.append(item)
-            if sum(prompts.outcome == "ok" for _, prompts in block) == size:
+            if sum(prompts.outcome == "ok" for _, prompts in block) == size or len(block) == 2 * settings.batch_rows:
                 yield self._steered(record, block, stages)
                 block = []
         if block:
@@ -93,10 +100,7 @@ class FeatureSteerer:
 
     def _prompts(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[tuple[int, SteeringPrompts]]:
         """Every feature of a range with its prompts."""
-        if self._sample is None or self._sample[0] != record.key:
-            self._sample = record.key, read_token_sample(self._lake, record.key)
-        sample = self._sample[1]
-        first = sample.first_position(self.tokenizer(record).bos_token_id)
+        sample, first = self._sample_of(record)
         for feature, (positions, values) in activations_in_order(self._lake, key, record.features_of(key)):
             rng = generator(stages.seed, feature, "steering prompts")
             silent = stages.examples.silent_share
@@ -105,9 +109,11 @@ class FeatureSteerer:
     def _steered(
         self, record: DictionaryRecord, block: Sequence[tuple[int, SteeringPrompts]], stages: StageSettings
     ) -> list[SteeredFeature]:
-        wanted = [item for item in block if item[1].outcome == "ok"]
+        fixed = stages.steering.fixed
+        wanted = [item for item in block if fixed.prompts or item[1].outcome == "ok"]
         unwritten: dict[int, str] = {}
         found: dict[int, SteeredFeature] = {}
+        sets: dict[int, SteeredSet] = {}
         if wanted:
             subject = self._subject_of(record.model)
             dictionary = self._dictionary_of(record, str(subject.device))
@@ -116,14 +122,33 @@ class FeatureSteerer:
             lacking = "no_decoder" if rows is None else "zero_decoder"
             unwritten = {feature: lacking for (feature, _), writes in zip(wanted, written, strict=True) if not writes}
             steerable = [item for item in wanted if item[0] not in unwritten]
+            if fixed.prompts:
+                sets = {feature: SteeredSet(feature, outcome) for feature, outcome in unwritten.items()}
             if steerable:
                 steerer = Steerer(subject, dictionary, stages.steering.batch_rows)
-                texts = VocabularyTexts(self.tokenizer(record))
-                found = {one.feature: one for one in steered_features(steerer, steerable, stages.steering, stages.seed, texts)}
+                if fixed.prompts:
+                    ids = fixed_prompt_ids(fixed, self.tokenizer(record), bool(self._sample_of(record)[1]))
+                    made = steered_sets(steerer, [feature for feature, _ in steerable], ids, stages.steering, stages.seed)
+                    sets |= {one.feature: one for one in made}
+                if in_context := [item for item in steerable if item[1].outcome == "ok"]:
+                    texts = VocabularyTexts(self.tokenizer(record))
+                    found = {one.feature: one for one in steered_features(steerer, in_context, stages.steering, stages.seed, texts)}
         return [
-            found.get(feature) or SteeredFeature(feature, unwritten.get(feature, prompts.outcome), prompts.n_contexts)
+            replace(
+                found.get(feature)
+                or SteeredFeature(
+                    feature, unwritten.get(feature, "ok") if prompts.outcome == "ok" else prompts.outcome, prompts.n_contexts
+                ),
+                fixed=sets.get(feature),
+            )
             for feature, prompts in block
         ]
+
+    def _sample_of(self, record: DictionaryRecord) -> tuple[TokenSample, int]:
+        """The dictionary's sample, and 1 where its rows begin with BOS, else 0."""
+        if self._sample is None or self._sample[0] != record.key:
+            self._sample = record.key, read_token_sample(self._lake, record.key)
+        return self._sample[1], self._sample[1].first_position(self.tokenizer(record).bos_token_id)
 
     def _subject_of(self, model: ModelSource) -> SubjectModel:
         if self._subject is None or self._subject[0] != model:

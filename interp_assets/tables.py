@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -51,6 +51,9 @@ SHIFTED_TOKEN = pa.struct(
 )
 INTERVENTION = column("intervention", KEY, "strength (added to the feature) | zero_ablation; null where the feature was not steered", True)
 TARGET_KL = column("target_kl", pa.float64(), "nats, with the sign of the strength; null for zero_ablation", True)
+COMPARED_EXPLANATIONS = pa.struct(
+    [("explanation_method", pa.string()), ("cosine", pa.float32()), ("control_cosine", pa.float32()), ("outcome", pa.string())]
+)
 TOP_TOKEN = pa.struct([("token_id", pa.int32()), ("token", pa.string()), ("mass", pa.float64())])
 
 TOKEN_SAMPLES = Table(
@@ -185,6 +188,21 @@ STEERED_TEXTS = Table(
         column("lowered_tokens", pa.list_(SHIFTED_TOKEN), "next tokens whose probability fell most, most first"),
     ]),
 )  # fmt: skip
+STEERED_SETS = Table(
+    "steered_sets", "one completion of a fixed prompt by one feature at one target KL divergence, or why there is none", BY_RANGE,
+    ("dictionary", "feature", "target_kl", "prompt"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("target_kl", pa.float64(), "nats, with the sign of the strength; null where the feature was not steered, as the next", True),
+        column("prompt", pa.uint16(), "number of the fixed prompt, the same for all features", True),
+        column("prompt_text", pa.string(), "the prompt", True),
+        column("strength", pa.float64(), "tuned on the fixed prompts, units of the dictionary: the one that came nearest", True),
+        column("realised_kl", pa.float64(), "KL(clean || steered) of the next token, nats, mean over prompts; null where infinite", True),
+        column("n_steps", pa.uint16(), "strengths that were tried for this target", True),
+        column("completion", pa.string(), "what the model said steered from the last prompt token on, sampled", True),
+        column("outcome", KEY, "ok | not_reached | not_monotone | not_converged | no_decoder | zero_decoder"),
+    ]),
+)  # fmt: skip
 FEATURE_EXAMPLES = Table(
     "feature_examples", "one feature: how its examples were drawn, or why there are none", BY_RANGE, ("dictionary", "feature"),
     pa.schema([
@@ -241,9 +259,27 @@ EXPLANATIONS = Table(
         column("explanation", pa.string(), "text; null unless the outcome is ok", True),
         column("raw_reply", pa.string(), "what the explainer said; null when it was not asked", True),
         column("replies", pa.list_(pa.string()), "content addresses of the replies it was read out of; none when not asked or in vain"),
-        column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled); null otherwise", True),
+        column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled, planted_false); null otherwise", True),
         column("model", KEY, "explainer; empty when none was asked"),
         column("prompt_version", KEY, "version of the method's prompt"),
+    ]),
+)  # fmt: skip
+FEATURE_MATCHES = Table(
+    "feature_matches", "one feature and the one of another dictionary that writes most alike, or why there is none", ("dictionary",),
+    ("dictionary", "feature", "other_dictionary", "assignment", "rank"),
+    pa.schema([
+        DICTIONARY, FEATURE,
+        column("other_dictionary", KEY, "dictionary that the match is of"),
+        column("assignment", KEY, "nearest (by cosine, whatever else is near it) | one_to_one (of largest total cosine)"),
+        column("rank", pa.uint16(), "place among the feature's nearest, 0 = nearest; 0 for one_to_one"),
+        column("matched_feature", pa.uint32(), "index in the other dictionary; null unless the outcome is ok", True),
+        column("cosine", pa.float32(), "of the two decoder rows; null unless the outcome is ok", True),
+        column(
+            "explanations", pa.list_(COMPARED_EXPLANATIONS),
+            "by each method that both dictionaries ask for: cosine of the two explanations' sentence embeddings, and with that of a random "
+            "feature of the other dictionary as the second; ok | not_explained (one of the two) | not_made (in the other dictionary)",
+        ),
+        column("outcome", KEY, "ok | unmatched | zero_decoder | no_decoder | other_has_no_decoder"),
     ]),
 )  # fmt: skip
 TRIALS = Table(
@@ -288,7 +324,7 @@ SCORES = Table(
     ("dictionary", "feature", "explanation_method", "scorer", "metric", "stratum"),
     pa.schema([
         DICTIONARY, FEATURE_RANGE, FEATURE, EXPLANATION_METHOD, SCORER,
-        column("metric", KEY, "what is measured: see the scorer; …@stratum for one stratum of activating windows"),
+        column("metric", KEY, "what is measured: see the scorer; …@stratum for one stratum of activating windows, …@0.33 for a KL target"),
         column("headline", pa.bool_(), "is it the metric that stands for the scorer"),
         column("stratum", pa.int8(), "stratum of …@stratum, 0 = strongest; null otherwise", True),
         column("value", pa.float64(), "point value; null unless the outcome is ok", True),
@@ -319,6 +355,28 @@ LEDGER = Table(
         column("price_usd", pa.float64(), "by the price table; null for a model without a price", True),
     ]),
 )  # fmt: skip
+SCORER_VALIDITY = Table(
+    "scorer_validity", "how one metric of a scorer moves from the true explanations of planted features to perturbed ones", ("dictionary",),
+    ("dictionary", "scorer", "metric", "perturbation"),
+    pa.schema([
+        DICTIONARY, SCORER,
+        column("metric", KEY, "what is measured: see the scorer"),
+        column("headline", pa.bool_(), "is it the metric that stands for the scorer"),
+        column("perturbation", KEY, "false (another feature's explanation) | narrowed (labels are missing) | broadened (labels are extra)"),
+        column("judge", pa.string(), "who answered the scorer; several between commas"),
+        column("n_features", pa.uint32(), "planted features with a value of both explanations, which all that follows is over"),
+        column("n_undefined", pa.uint32(), "features with a value of one of them"),
+        column("mean_true", pa.float64(), "mean over features under the true explanation; null without features, like what follows", True),
+        column("mean_perturbed", pa.float64(), "mean under the perturbed one", True),
+        column("median_true", pa.float64(), "median under the true explanation", True),
+        column("median_perturbed", pa.float64(), "median under the perturbed one", True),
+        column("difference", pa.float64(), "mean of true - perturbed: above 0 where the score moves the right way", True),
+        column("ci_low", pa.float64(), "bootstrap 2.5 % bound of the difference, over features", True),
+        column("ci_high", pa.float64(), "bootstrap 97.5 % bound", True),
+        column("share_right", pa.float64(), "share of features whose score falls", True),
+        column("outcome", KEY, "passes | fails | cannot_tell: see domain/validity.py"),
+    ]),
+)  # fmt: skip
 
 TABLES = (
     TOKEN_SAMPLES,
@@ -332,12 +390,15 @@ TABLES = (
     VOCABULARY_PROJECTIONS,
     STEERING,
     STEERED_TEXTS,
+    STEERED_SETS,
     FEATURE_EXAMPLES,
     EXAMPLES,
     IMPORTED_EXPLANATIONS,
     EXPLANATIONS,
+    FEATURE_MATCHES,
     TRIALS,
     VERDICTS,
     SCORES,
     LEDGER,
+    SCORER_VALIDITY,
 )

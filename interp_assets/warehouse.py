@@ -48,8 +48,8 @@ class Warehouse:
                 }
             )  # fmt: skip
         dictionaries = pa.Table.from_pylist(rows, schema=DICTIONARIES_SCHEMA)
-        return build_warehouse(self.path, self.lake.root, {table.name: table.schema for table in TABLES}, dictionaries)
+        return build_warehouse(self.path, self.lake, {table.name: table.schema for table in TABLES}, dictionaries)
 
     def open(self) -> duckdb.DuckDBPyConnection:
         """A read-only connection."""
-        return open_warehouse(self.path)
+        return open_warehouse(self.path, self.lake)

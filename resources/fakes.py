@@ -145,11 +145,13 @@ def scripted_answer(request: Request) -> str | Reply:
 
     An explanation names the first marked word. A text fits (1, or the rating 2) where the word stands in it, is likelier where it does,
     and has the feature fire on that word alone. Of several descriptions the first fits whose word stands in the texts; of several texts
-    that one does not belong whose first marked word is the rarest. Texts that it writes hold the word, or are about water.
+    that one does not belong whose first marked word is the rarest; of several sets the one that says the word most is its neuron's. Texts
+    that it writes hold the word, or are about water. After a passage its own words are likelier.
     """
     question = request.messages[-1].content
     if request.suffix:
-        return _likelihood(request, _last_word(question))
+        passage = re.findall(r"^Passage: (.*)$", question, re.M)
+        return _likelihood(request, _words(passage[-1]) if passage else [_last_word(question)])
     if isinstance(request.reply_format, JsonReply):
         return _written(json.loads(request.reply_format.schema), _last_word(question))
     if isinstance(request.reply_format, ChoiceList) and request.reply_format.count == 1 and request.reply_format.options[0] == "1":
@@ -173,16 +175,17 @@ def _last_word(question: str) -> str:
     return words[-1] if words else "nothing"
 
 
-def _likelihood(request: Request, word: str) -> Reply:
-    """Each word of the suffix is likelier if it is `word`; at a placeholder behind it the last option, else the first."""
+def _likelihood(request: Request, likely: Sequence[str]) -> Reply:
+    """Each word of the suffix is likelier if it is one of `likely`; at a placeholder behind the last of them the last option, else the
+    first."""
     choices = request.suffix_choices
     shares = None
     if choices is not None:
         before = request.suffix.split(choices.placeholder)[:-1]
         last = len(choices.options) - 1
-        hits = [last if _words(text)[-1:] == [word] else 0 for text in before]
+        hits = [last if _words(text)[-1:] == likely[-1:] else 0 for text in before]
         shares = tuple(tuple(float(option == hit) for option in range(last + 1)) for hit in hits)
-    logprobs = tuple(-1.0 if token == word else -2.0 for token in _words(request.suffix))
+    logprobs = tuple(-1.0 if token in likely else -2.0 for token in _words(request.suffix))
     prompt_tokens = sum(token_estimate(message.content) for message in request.messages) + len(logprobs)
     return Reply("", "stop", prompt_tokens, 0, 0, 0.0, suffix_logprobs=logprobs, suffix_choices=shares)
 
@@ -194,7 +197,11 @@ def _written(schema: dict[str, Any], word: str) -> str:
 
 
 def _chosen(question: str) -> int:
-    """The number of the description that fits the texts, or of the text that does not belong to the others."""
+    """The number of the description that fits the texts, of the set that fits the description, or of the text that does not belong."""
+    sets = re.split(r"^Set \d+:\n", question, flags=re.M)[1:]
+    if sets:
+        counts = [_words(one.split("\nDescription: ")[0]).count(_last_word(question)) for one in sets]
+        return 1 + counts.index(max(counts))
     descriptions = re.findall(r"^Description \d+: (.*)$", question, re.M)
     if descriptions:
         seen = set(_words(question.split("\nDescription 1: ")[0]))

@@ -1,4 +1,4 @@
-"""The lake: Parquet partitions that are there whole or not at all, each vouched for by a manifest.
+"""The lake: Parquet partitions that are there whole or not at all, each vouched for by a manifest, on a local disk or an object store.
 
 Every page carries a checksum and the manifest has one of the file's footer, so that a damaged file is never taken for data: reading one
 withdraws its manifest and says so, and the next run makes the partition again.
@@ -9,22 +9,22 @@ import errno
 import fcntl
 import json
 import os
-import socket
-import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 from urllib.parse import quote
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
+
+from resources.new_files import NewFile, RenamedFile, Upload, footer_crc32, sync, temporary_name, temporary_prefix
 
 PART = "part-0.parquet"
 MANIFEST = "manifest.json"
 WITHDRAWN = "manifest.withdrawn.json"
+ELSEWHERE = (PermissionError, TimeoutError, ConnectionError)
 
 
 class LakeError(RuntimeError):
@@ -58,23 +58,53 @@ class Lake:
 
     def __init__(self, root: str, schema_version: int) -> None:
         """Open or create the lake. Raises `LakeError` when it was written under another schema version."""
-        self.fs, self.root = fsspec.core.url_to_fs(str(root))
+        self.fs, self.root = _opened(root)
+        self.is_local = isinstance(self.fs, LocalFileSystem)
         self.schema_version = schema_version
+        with self._reached():
+            found = self._marked_version()
+        if found != schema_version:
+            raise LakeError(
+                f"the lake at {self.url} has schema version {found}, this code reads and writes version {schema_version}. "
+                "Use the release that wrote it, or point INTERP_HOME at a new folder and materialise again."
+            )
+
+    @property
+    def url(self) -> str:
+        """Where the lake is: a folder, or a URL such as `s3://bucket/lake`."""
+        return self.root if self.is_local else self.fs.unstrip_protocol(self.root)
+
+    def _marked_version(self) -> int:
+        """Schema version that the lake was written under; a lake that is not there yet is made, under this one."""
         marker = f"{self.root}/lake.json"
         if self.fs.exists(marker):
-            found = json.loads(self.fs.cat_file(marker))["schema_version"]
-            if found != schema_version:
-                raise LakeError(
-                    f"the lake at {self.root} has schema version {found}, this code reads and writes version {schema_version}. "
-                    "Use the release that wrote it, or point INTERP_HOME at a new folder and materialise again."
-                )
-        else:
+            return json.loads(self.fs.cat_file(marker))["schema_version"]
+        if self.is_local:
             self.fs.makedirs(self.root, exist_ok=True)
-            self._put(marker, json.dumps({"schema_version": schema_version}).encode())
+        self._put(marker, json.dumps({"schema_version": self.schema_version}).encode())
+        return self.schema_version
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Around the first look at an object store: no bucket, no credentials or no answer is a `LakeError` that says what to look at."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_local:
+                raise
+            raise LakeError(
+                f"the lake at {self.url} cannot be reached ({type(error).__name__}: {error}). Does the bucket exist, and are the "
+                "store's credentials and endpoint set (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role, AWS_ENDPOINT_URL)?"
+            ) from error
 
     def path(self, table: str, partition: Mapping[str, str]) -> str:
         """Folder of a partition: hive style, values percent-encoded."""
         return "/".join([self.root, table, *(f"{name}={quote(value, safe='')}" for name, value in partition.items())])
+
+    def location(self, table: str, partition: Mapping[str, str]) -> str:
+        """The same as people write it: a folder, or a URL."""
+        path = self.path(table, partition)
+        return path if self.is_local else self.fs.unstrip_protocol(path)
 
     def manifest(self, table: str, partition: Mapping[str, str]) -> Manifest | None:
         """Manifest of a partition, None when the partition is not complete. Raises `LakeError` on another schema version."""
@@ -128,15 +158,15 @@ class Lake:
         """A partition in the making: add to it and commit it, or leave without committing and the old one stays. See `write`."""
         folder = self.path(table, partition)
         with self._room(table, partition):
-            self.fs.makedirs(folder, exist_ok=True)
-            temporary = _temporary(folder, PART)
+            if self.is_local:
+                self.fs.makedirs(folder, exist_ok=True)
+            new: NewFile = (RenamedFile if self.is_local else Upload)(self.fs, f"{folder}/{PART}")
             options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
             try:
-                with self.fs.open(temporary, "wb") as file, pq.ParquetWriter(file, schema, **options) as parquet:
-                    yield PartitionWriter(self, table, dict(partition), file, temporary, parquet, row_group_rows)
+                with pq.ParquetWriter(new.file, schema, **options) as parquet:
+                    yield PartitionWriter(self, table, dict(partition), new, parquet, row_group_rows)
             finally:
-                with contextlib.suppress(OSError):
-                    self.fs.rm_file(temporary)
+                new.discard()
 
     @contextlib.contextmanager
     def _room(self, table: str, partition: Mapping[str, str]) -> Iterator[None]:
@@ -147,18 +177,18 @@ class Lake:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise LakeError(
-                f"no room left while writing {_described(table, partition)} under {self.root} ({error.strerror}). What was complete "
+                f"no room left while writing {_described(table, partition)} under {self.url} ({error.strerror}). What was complete "
                 "stays. Make room, or move the lake with INTERP_LAKE, and run again: only what is missing is made."
             ) from error
 
-    def _commit(self, manifest: Manifest, temporary: str) -> None:
-        """Put a finished file in the partition's place, and vouch for it."""
+    def _commit(self, manifest: Manifest, new: NewFile) -> None:
+        """Put a finished file in the partition's place, and vouch for it: the manifest, written last, is what commits."""
         folder = self.path(manifest.table, manifest.partition)
         with self._only_writer(folder):
             self._sweep(folder)
             with contextlib.suppress(FileNotFoundError):
                 self.fs.rm_file(f"{folder}/{MANIFEST}")
-            self.fs.mv(temporary, f"{folder}/{PART}")
+            new.place()
             self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1).encode())
 
     def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
@@ -216,12 +246,13 @@ class Lake:
         """Around reading a partition's file: one that is not what its manifest says loses the manifest. Raises `CorruptPartition`."""
         try:
             size = self.fs.size(path)
-            if size != manifest.bytes or self._footer_crc32(path) != manifest.footer_crc32:
+            if size != manifest.bytes or footer_crc32(self.fs, path, size) != manifest.footer_crc32:
                 raise OSError(f"{size:,} bytes with another footer than the {manifest.bytes:,} bytes that were written")
             yield
         except (pa.ArrowException, OSError) as error:
-            # Arrow's own complaints have no error number; those of the operating system or the network do, and say nothing of the file.
-            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            # Arrow's own complaints have no error number; those of the operating system or the network do, or a class of their own, and
+            # say nothing of the file.
+            if isinstance(error, OSError) and (error.errno not in (None, errno.ENOENT) or isinstance(error, ELSEWHERE)):
                 raise
             where = self.path(manifest.table, manifest.partition)
             if self.manifest(manifest.table, manifest.partition) == manifest:
@@ -231,16 +262,11 @@ class Lake:
                 f"written. It counts as missing from now on: materialise the asset that writes {manifest.table} there again, then this one."
             ) from error
 
-    def _footer_crc32(self, path: str) -> int:
-        """CRC-32 of a Parquet file's footer with its length and magic."""
-        end = self.fs.tail(path, 8)
-        return zlib.crc32(self.fs.tail(path, int.from_bytes(end[:4], "little") + 8))
-
     @contextlib.contextmanager
     def _only_writer(self, folder: str) -> Iterator[None]:
         """Keep other writers of a partition out while file and manifest change. On object stores nothing can: there the run queue is what
         keeps two runs from one partition."""
-        if not isinstance(self.fs, LocalFileSystem):
+        if not self.is_local:
             yield
             return
         handle = os.open(folder, os.O_RDONLY)
@@ -252,17 +278,21 @@ class Lake:
 
     def _sweep(self, folder: str) -> None:
         """Remove what dead writers of this machine left in a partition's folder, and the manifest of a damaged file."""
-        for path in self.fs.glob(f"{folder}/{_temporary_of_this_machine()}*"):
+        for path in self.fs.glob(f"{folder}/{temporary_prefix()}*") if self.is_local else ():
             if not os.path.exists(f"/proc/{path.rsplit('.', 3)[1]}"):
                 self.fs.rm_file(path)
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(f"{folder}/{WITHDRAWN}")
 
     def _put(self, path: str, content: bytes) -> None:
-        temporary = _temporary(*path.rsplit("/", 1))
+        """A small file, there whole or not at all."""
+        if not self.is_local:
+            self.fs.pipe_file(path, content)
+            return
+        temporary = temporary_name(*path.rsplit("/", 1))
         with self.fs.open(temporary, "wb") as file:
             file.write(content)
-            _sync(file)
+            sync(file)
         self.fs.mv(temporary, path)
 
 
@@ -270,10 +300,10 @@ class PartitionWriter:
     """The file of a partition while it is written; made by `Lake.writer`."""
 
     def __init__(
-        self, lake: Lake, table: str, partition: dict[str, str], file: Any, path: str, parquet: pq.ParquetWriter, row_group_rows: int | None
+        self, lake: Lake, table: str, partition: dict[str, str], new: NewFile, parquet: pq.ParquetWriter, row_group_rows: int | None
     ) -> None:
         self._lake, self._table, self._partition = lake, table, partition
-        self._file, self._path, self._parquet, self._row_group_rows = file, path, parquet, row_group_rows
+        self._new, self._parquet, self._row_group_rows = new, parquet, row_group_rows
         self._rows = 0
 
     def add(self, batch: pa.Table) -> None:
@@ -283,32 +313,25 @@ class PartitionWriter:
 
     def commit(self, data_version: str, inputs: Mapping[str, str] | None = None) -> Manifest:
         """Manifest of the partition just replaced by what was added. Nothing can be added afterwards."""
-        self._parquet.close()
-        _sync(self._file)
-        self._file.close()
-        size, footer = self._lake.fs.size(self._path), self._lake._footer_crc32(self._path)
+        size, footer = self._new.finish(self._parquet)
         manifest = Manifest(
             self._table, self._partition, self._rows, size, self._lake.schema_version, data_version, dict(inputs or {}), footer
         )
-        self._lake._commit(manifest, self._path)
+        self._lake._commit(manifest, self._new)
         return manifest
 
 
-def _temporary(folder: str, name: str) -> str:
-    """Path of a file on its way to being `name`: no glob of the warehouse or of readers matches it."""
-    return f"{folder}/{_temporary_of_this_machine()}{name}.{os.getpid()}.{threading.get_ident()}.tmp"
-
-
-def _temporary_of_this_machine() -> str:
-    return f".{socket.gethostname()}-"
+def _opened(root: str) -> tuple[AbstractFileSystem, str]:
+    """The file system and the path in it. Raises `LakeError` for a protocol that is unknown or whose package is missing."""
+    try:
+        # Other hosts write, so no listing is remembered.
+        return fsspec.core.url_to_fs(str(root), use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise LakeError(
+            f"the lake's address {root} cannot be opened: {error}. For s3:// install the extra: "
+            'pip install -c constraints.txt -e ".[deploy]"; a local folder needs nothing'
+        ) from error
 
 
 def _described(table: str, partition: Mapping[str, str]) -> str:
     return f"{table} for " + ", ".join(f"{name} {value}" for name, value in partition.items())
-
-
-def _sync(file: object) -> None:
-    """Flush to disk where the file system is local; object stores make an object visible only when it is complete."""
-    file.flush()  # type: ignore[attr-defined]
-    with contextlib.suppress(AttributeError, OSError):
-        os.fsync(file.fileno())  # type: ignore[attr-defined]

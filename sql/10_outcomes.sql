@@ -8,8 +8,14 @@ UNION ALL
 SELECT dictionary, 'steering', '', outcome, count(*)
 FROM steering GROUP BY ALL
 UNION ALL
+SELECT dictionary, 'steered_sets', '', outcome, count(DISTINCT (feature, target_kl))
+FROM steered_sets GROUP BY ALL
+UNION ALL
 SELECT dictionary, 'explanations', explanation_method, outcome, count(*)
 FROM explanations GROUP BY ALL
+UNION ALL
+SELECT dictionary, 'feature_matches/' || assignment, '', outcome, count(*)
+FROM feature_matches WHERE rank = 0 GROUP BY ALL
 UNION ALL
 SELECT dictionary, 'verdicts/' || scorer, explanation_method, outcome, count(*)
 FROM verdicts GROUP BY ALL

@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from interp_assets.cli import app
-from resources.dictionaries import KINDS
+from interp_assets.dictionaries import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "export delphi", "export delphi-results",
@@ -49,15 +49,15 @@ def test_the_readme_names_every_command() -> None:
 
 def test_the_readme_has_a_row_for_each_kind_of_dictionary() -> None:
     rows = README.read_text().split("<!-- kinds -->")[1].split("\n\n")[0].splitlines()[3:]
-    assert [row.split("`")[1] for row in rows] == list(KINDS)
+    assert [row.split("`")[1] for row in rows] == list(RECORD_KINDS)
 
 
 def test_an_example_of_each_kind_can_be_registered_as_it_is(run, tmp_path: Path) -> None:
     assert yaml.safe_load(ok(run("dictionaries", "--example")))["kind"] == "sae_lens"
-    for kind in KINDS:
+    for kind in RECORD_KINDS:
         (tmp_path / "one.yaml").write_text(ok(run("dictionaries", "--example", kind)))
         ok(run("register", "--no-check", str(tmp_path / "one.yaml")))
-    assert len(ok(run("dictionaries")).splitlines()) == len(KINDS)
+    assert len(ok(run("dictionaries")).splitlines()) == len(RECORD_KINDS)
     assert [line.split("\t")[1] for line in ok(run("dictionaries", "sparsify")).splitlines()] == ["sparsify"]
     assert "sae_lens, gemma_scope" in refused(run("dictionaries", "--example", "probe"))
 
@@ -109,6 +109,20 @@ def test_a_wrong_asset_lists_the_assets(run, tmp_path: Path) -> None:
     record.write_text(yaml.safe_dump({"key": "m/00/n", "hook": "h", "kind": "topk_neurons", "k": 4, "width": 64}))
     ok(run("register", str(record), "--no-check"))
     assert "scores/fuzzing" in refused(run("backfill", "m/00/n", "--only", "scores/fuzing"))
+
+
+@pytest.mark.real_model
+def test_a_dry_run_says_what_would_be_made_and_starts_nothing(run, neurons: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a dry run started Dagster")
+
+    monkeypatch.setattr("interp_assets.server.running_server", refuse)
+    output = ok(run("backfill", neurons, "--dry-run"))
+    assert "scores/detection" in output and "language models: at most" in output and "rates called demo are none of yours" in output
+    some = ok(run("backfill", neurons, "--only", "examples", "--features", "0-3", "--dry-run"))
+    assert "m/00/n: 4 of 64 features, in the ranges 00of16" in some and "blocked: examples of m/00/n, 1 range(s)" in some
+    assert "selects none of them; it selects 64 features" in refused(run("backfill", neurons, "--features", "64", "--dry-run"))
+    assert "scores/fuzzing" in refused(run("backfill", neurons, "--only", "scores/fuzing", "--dry-run"))
 
 
 def test_doctor_finds_a_broken_record_and_a_store_of_another_version(run, tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """Dictionary records: what is accepted, what is refused and how."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry, FeatureSubset
+from interp_assets.dictionaries import RECORD_KINDS, DictionaryRecord, DictionaryRegistry, FeatureSubset
+from interp_assets.domain.claims import Claim
+from interp_assets.domain.planted import PLANTED_RULES
 from interp_assets.example_records import HEADS, example_record
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.settings import PlatformSettings, UserError
-from resources.dictionaries import KINDS
 
 RECORD = DictionaryRecord(key="m/09/a", hook="blocks.9.hook_resid_post", kind="topk_neurons", width=1000, k=8)
 
@@ -71,7 +73,7 @@ def test_a_misnamed_file_says_its_right_name(tmp_path: Path) -> None:
     assert "m__09__a.yaml" in registry.read_all()[1]["other.yaml"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RECORD_KINDS)
 def test_the_example_record_of_each_kind_is_valid(kind: str) -> None:
     text = example_record(kind)
     record = DictionaryRegistry.parse(text, "example")
@@ -80,8 +82,56 @@ def test_the_example_record_of_each_kind_is_valid(kind: str) -> None:
 
 
 def test_every_kind_has_an_example_and_the_default_is_gemma_scope_through_sae_lens() -> None:
-    assert list(HEADS) == list(KINDS)
+    assert list(HEADS) == list(RECORD_KINDS)
     assert DictionaryRegistry.parse(example_record("sae_lens"), "example").width == 16384
+
+
+RULE = {
+    "name": "ends", "truth": {"text": "full stops and commas", "pattern": "[.,]"}, "narrowed": {"text": "full stops", "pattern": "[.]"},
+    "broadened": {"text": "punctuation", "pattern": "[.,:;]"},
+}  # fmt: skip
+
+
+def test_a_planted_record_is_as_wide_as_it_has_rules_and_comes_back_equal(tmp_path: Path) -> None:
+    own = DictionaryRegistry.parse(yaml.safe_dump({"key": "m/planted/own", "kind": "planted", "rules": [RULE]}), "x")
+    assert (own.width, own.hook, own.reads_hook) == (1, "text", False) and own.planted_rules[0].narrowed.pattern == "[.]"
+    built_in = DictionaryRecord.model_validate({"key": "m/planted/all", "kind": "planted"})
+    assert (built_in.width, built_in.planted_rules) == (len(PLANTED_RULES), PLANTED_RULES)
+    registry = DictionaryRegistry(tmp_path)
+    for record in (own, built_in):
+        registry.write(record)
+        assert registry.get(record.key) == record
+    assert RECORD.planted_rules == () and RECORD.reads_hook
+
+
+def test_a_changed_rule_changes_the_fingerprint_even_of_a_record_that_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = DictionaryRecord.model_validate({"key": "m/planted/all", "kind": "planted"})
+    before = record.fingerprint
+    changed = (replace(PLANTED_RULES[0], narrowed=Claim("the digit 1", "1")), *PLANTED_RULES[1:])
+    monkeypatch.setattr("interp_assets.dictionaries.PLANTED_RULES", changed)
+    assert record.fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"source": "x"}, "kind planted has no source: its features are rules"),
+        ({"k": 3, "seed": 1}, "kind planted has no k, seed"),
+        ({"width": 3, "rules": [RULE]}, "width is 3, and there are 1 rules, one a feature: leave width out"),
+        ({"rules": [RULE, RULE]}, "more than one rule is called ends"),
+        ({"rules": []}, "rules: Tuple should have at least 1 item"),
+        (
+            {"rules": [{**RULE, "truth": {"text": "x", "pattern": "("}}]},
+            r"rules.0.truth: Value error, the pattern '\(' of 'x' is no regular",
+        ),
+        ({"rules": [{**RULE, "truth": {"text": " ", "pattern": "x"}}]}, "has no text: say in words"),
+        ({"rules": [{**RULE, "falsehood": 1}]}, "rules.0.falsehood"),
+        ({"kind": "topk_neurons", "hook": "h", "width": 4, "k": 2, "rules": [RULE]}, "kind topk_neurons has no rules"),
+    ],
+)
+def test_what_is_wrong_with_a_planted_record_is_named(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        DictionaryRegistry.parse(yaml.safe_dump({"key": "m/planted/a", "kind": "planted", **fields}), "x.yaml")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,10 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
         ({"scoring": {"detection": {"per_prompt": "five"}}}, "scoring.detection.per_prompt"),
         ({"explanations": ["max_act", "max_acts"]}, "explanation method named 'max_acts'; there are max_act,"),
         ({"explanations": ["shuffled"]}, "shuffled is made out of max_act: add it"),
+        ({"matching": {"with": ["mine"]}}, "dictionary key 'mine' is not of the form <model>/<layer>/<name>"),
+        ({"matching": {"with": ["m/0/a", "m/0/a"]}}, "m/0/a stands there more than once: name each dictionary once"),
+        ({"matching": {"others": ["m/0/a"]}}, "matching.others"),
+        ({"matching": {"n_nearest": 0}}, "matching.n_nearest"),
         ({"scores": {"detections": "all"}}, "scorer named 'detections'; there are detection, fuzzing"),
         ({"scores": {"detection": ["vocab_proj"]}}, "of detection among `explanations` named 'vocab_proj'; there are max_act, shuffled"),
         ({"scoring": {"fuzzing": {"negatives": "easy"}}}, "scoring.fuzzing.negatives"),
@@ -63,6 +67,36 @@ def test_choosing_among_explanations_needs_validation_windows() -> None:
     stages = PlatformSettings().stage_settings({"explanations": ["candidates"], "examples": {"n_validation": 30}})
     assert stages.explanations == ("candidates",)
     assert PlatformSettings().stage_settings({"explanations": ["max_act"]}).examples.n_validation == 0
+
+
+@pytest.mark.parametrize(
+    ("scorer", "steering", "named"),
+    [
+        ("intervention", {}, "intervention reads what steering writes, and steering is off: set steering: {enabled: true}, or leave"),
+        ("output_based", {"enabled": False}, "output_based reads what steering writes, and steering is off"),
+        ("faithfulness", {"enabled": True, "n_scoring_prompts": 0}, "steering.n_scoring_prompts is 0: set it, to 30 say, or leave faith"),
+        ("output_based", {"enabled": True, "fixed": {"prompts": []}}, "steering.fixed.prompts is empty: give some, or leave output_based"),
+        ("intervention", {"enabled": True, "kl_targets": [0.1, 3]}, "intervention.kl_target is 1: take one of steering.kl_targets, [0.1"),
+        ("output_based", {"enabled": True, "fixed": {"prompts": ["We", " "]}}, "steering.fixed.prompts are distinct texts, or [] for none"),
+        ("output_based", {"enabled": True, "fixed": {"kl_targets": []}}, "steering.fixed.kl_targets is empty: give one at least"),
+        ("output_based", {"enabled": True, "fixed": {"kl_targets": [0.5, 0]}}, "steering.fixed.kl_targets are distinct numbers of nats"),
+        ("output_based", {"enabled": True, "fixed": {"temperature": 0}}, "a temperature above 0, got max_new_tokens 25, temperature 0"),
+        ("output_based", {"enabled": True, "fixed": {"prompt": []}}, "steering.fixed.prompt"),
+    ],
+)  # fmt: skip
+def test_scorers_of_steered_texts_need_them(scorer: str, steering: dict, named: str) -> None:
+    with pytest.raises(UserError, match=re.escape(named)):
+        PlatformSettings().stage_settings({"scores": {scorer: "all"}, "steering": steering})
+    assert PlatformSettings().stage_settings({"scores": {scorer: "all"}, "steering": {"enabled": True}}).steering.fixed.max_new_tokens == 25
+
+
+def test_what_nobody_asks_for_needs_nothing() -> None:
+    stages = PlatformSettings().stage_settings({"steering": {"enabled": True, "kl_targets": [0.1], "fixed": {"prompts": []}}})
+    assert stages.steering.fixed.prompts == () and stages.scoring.intervention.kl_target == 1.0
+    scores = {"output_based": "all"}
+    assert (
+        PlatformSettings().stage_settings({"scores": scores, "steering": {"enabled": True, "kl_targets": [0.1]}}).scores["fuzzing"] == "all"
+    )
 
 
 def test_explanations_made_of_others_need_those() -> None:
@@ -104,6 +138,23 @@ def test_a_site_file_is_read_and_refused_by_name(tmp_path: Path) -> None:
     assert PlatformSettings.read(path).scorer.options["base_url"].startswith("http://127")
     path.write_text("scorer: {backend: gpt}")
     with pytest.raises(UserError, match=r"settings.yaml.*\n.*scorer.backend"):
+        PlatformSettings.read(path)
+
+
+@pytest.mark.parametrize(
+    ("automation", "named"),
+    [
+        ("{when: always}", "automation.when: Input should be 'on_missing', 'nightly' or 'never'"),
+        ("{cron: two in the morning}", "automation.cron: Value error, not five fields of cron; two in the morning is 0 2 * * *"),
+        ("{cron: 0 25 * * *}", "automation.cron"),
+        ("{timezone: Mars/Olympus}", "automation.timezone: Value error, no such time zone; name one such as UTC"),
+        ("{hour: 2}", "automation.hour: Extra inputs are not permitted"),
+    ],
+)  # fmt: skip
+def test_wrong_automation_is_named(tmp_path: Path, automation: str, named: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"automation: {automation}")
+    with pytest.raises(UserError, match=re.escape(named)):
         PlatformSettings.read(path)
 
 

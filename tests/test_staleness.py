@@ -14,12 +14,14 @@ ASKING = tuple(explainer.NAME for explainer in EXPLAINERS)
 NAMES = [scorer.NAME for scorer in SCORERS]
 EVERYTHING: dict[str, Any] = {
     "explanations": [*ASKING, "shuffled", "constant"], "scores": dict.fromkeys(NAMES, "all"), "examples": {"n_validation": 30},
+    "steering": {"enabled": True},
 }  # fmt: skip
 STAGES = {"/".join([stage.table.name, *stage.extra.values()]): stage for stage in (*explanations.STAGES, *scores.STAGES)}
 SCORER_CHANGES = {
     "detection": {"per_prompt": 4}, "fuzzing": {"threshold": 0.5}, "simulation": {"max_level": 9}, "surprisal": {"few_shot": 1},
     "intruder": {"per_stratum": 1}, "example_embedding": {"n_exemplars": 5}, "discrimination": {"n_trials": 4},
     "input_based": {"n_sentences": 4}, "clarity": {"n_texts": 4}, "responsiveness": {"few_shot": 0}, "purity": {"few_shot": 0},
+    "intervention": {"kl_target": 0.33}, "output_based": {"n_trials": 1}, "faithfulness": {"per_prompt": 4},
 }  # fmt: skip
 
 

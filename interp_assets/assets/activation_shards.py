@@ -10,6 +10,7 @@ from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.harvest import checked_dictionaries, spill_activations
 from interp_assets.imports import DelphiActivations
 from interp_assets.partitions import FEATURE_RANGE_KEYS, SUBJECT_POOL
+from interp_assets.planting import PlantedActivations
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
 from interp_assets.samples import read_token_sample
 from interp_assets.settings import PlatformSettings, fingerprint
@@ -47,8 +48,8 @@ def activation_shards(
     """The subject's activations through each dictionary, with exact statistics of every selected feature.
 
     Dictionaries on the same model and token sample share one forward pass, which ends at the deepest hook. A killed run continues
-    where its spill on disk ends. The activations of an imported delphi cache come from its files, without a model; a dictionary of
-    imported examples has none.
+    where its spill on disk ends. The activations of an imported delphi cache come from its files, and those of a planted dictionary
+    from its rules, without a model; a dictionary of imported examples has none.
     """
     versions: dict[str, str] = {}
     groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
@@ -61,14 +62,15 @@ def activation_shards(
         elif not record.has_activations:
             context.log.info(f"{key}: its examples are imported, so it has no activations")
             _write_none(lake, key, versions[key], sample_version)
-        elif record.imported:
-            context.log.info(f"{key}: activations from {record.source}")
+        elif not record.reads_hook:
+            context.log.info(f"{key}: activations from {record.source or 'rules over the text'}")
             sample, tokenizer = read_token_sample(lake, key), models.tokenizer(record.model.source, record.model.revision)
             stages = settings.stage_settings(record.stages)
-            imported = DelphiActivations(record, sample, tokenizer)
             cap = stages.harvest.max_activations
-            ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(imported)
-            context.add_asset_metadata(imported.provenance, partition_key=key)
+            given = (DelphiActivations if record.imported else PlantedActivations)(record, sample, tokenizer)
+            ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(given)
+            if isinstance(given, DelphiActivations):
+                context.add_asset_metadata(given.provenance, partition_key=key)
         else:
             groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
     for (source, revision, dtype, _), records in groups.items():
@@ -141,7 +143,7 @@ def _report(
                 "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
                 "features": len(densities), "dead_features": dead, "capped_features": capped,
                 "activation_density": markdown(plot), "preview": markdown(table),
-                "path": dg.MetadataValue.path(lake.path(ACTIVATIONS.name, {"dictionary": key})),
+                "path": dg.MetadataValue.path(lake.location(ACTIVATIONS.name, {"dictionary": key})),
             },
             partition_key=key,
         )  # fmt: skip

@@ -14,8 +14,9 @@ from interp_assets.asking import Answer, Asker, LedgerSums, Question, RunSpendin
 from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_asset
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain import rendering
-from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, ChoosingExplainer, Derived, Explainer
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, PLANTED, ChoosingExplainer, Derived, Explainer
 from interp_assets.domain.explaining.material import ExplainerReply, Material
+from interp_assets.domain.planted import stated
 from interp_assets.domain.prompts import Prompt
 from interp_assets.domain.trials import FAILED, Explanation, ExplanationOutcome
 from interp_assets.evidence import FeatureEvidence, read_all_explanations, read_evidence, read_explanations
@@ -87,13 +88,13 @@ def derived_stage(derived: Derived) -> Stage:
     return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
 
 
-def imported_stage(method: str) -> Stage:
-    """What explanations read from files depend on: the files, and which features there are, as their examples tell."""
+def stated_stage(method: str) -> Stage:
+    """What explanations read from files or rules depend on: the files, and which features there are, as their examples tell. Their version
+    changes with the record, and so with its rules."""
     extra = {"explanation_method": method}
-    upstream = (
-        Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, method)),
-        Upstream(IMPORTED_EXPLANATIONS, extra, lambda stages: _chosen(stages, method), optional=True),
-    )
+    chosen = lambda stages: _chosen(stages, method)  # noqa: E731
+    files = (Upstream(IMPORTED_EXPLANATIONS, extra, chosen, optional=True),) if method in IMPORTED else ()
+    upstream = (Upstream(EXAMPLES, needed=chosen), *files)
     return Stage(EXPLANATIONS, f"{method}/1", upstream, lambda stages, platform: _chosen(stages, method), extra)
 
 
@@ -283,9 +284,14 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
     return explanations
 
 
-def _imported_asset(method: str) -> dg.AssetsDefinition:
-    """The asset of explanations that were read from files."""
-    description = f"Explanations read from files with `interp import explanations … --method {method}`."
+def _stated_asset(method: str) -> dg.AssetsDefinition:
+    """The asset of explanations that were read from files, or that a planted dictionary's rules state."""
+    description = (
+        f"Explanations read from files with `interp import explanations … --method {method}`."
+        if method in IMPORTED
+        else f"What the rules of a planted dictionary state as {method.removeprefix('planted_')}: see domain/planted.py."
+    )
+    without: ExplanationOutcome = "not_imported" if method in IMPORTED else "not_planted"
 
     @range_asset(EXPLANATIONS, **_options(method, f"{method}/1", description, ["examples"], kinds={"python", "parquet"}))
     def explanations(
@@ -294,15 +300,16 @@ def _imported_asset(method: str) -> dg.AssetsDefinition:
         registry: dg.ResourceParam[DictionaryRegistry],
         settings: dg.ResourceParam[PlatformSettings],
     ) -> dg.MaterializeResult:
-        stage = StageRun(context, lake, registry, settings, imported_stage(method))
-        texts: dict[str, dict[int, str]] = {}
+        stage = StageRun(context, lake, registry, settings, stated_stage(method))
+        texts: dict[str, Mapping[int, str]] = {}
         for cell in _asked_for(stage, method):
             made: list[Explanation] = []
-            known = texts.setdefault(cell.key.dictionary, read_imported(lake, cell.key.dictionary, method))
+            name, rules = cell.key.dictionary, cell.record.planted_rules
+            if name not in texts:
+                texts[name] = read_imported(lake, name, method) if method in IMPORTED else stated(rules, method)
             for feature in cell.record.features_of(cell.key).tolist():
-                text = known.get(feature)
-                outcome: ExplanationOutcome = "not_imported" if text is None else "ok"
-                made.append(Explanation(feature, method, text, outcome, "", f"{method}/1"))
+                text = texts[name].get(feature)
+                made.append(Explanation(feature, method, text, without if text is None else "ok", "", f"{method}/1"))
             stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, made))
         return stage.result(*_summary(lake, stage, method))
 
@@ -358,7 +365,10 @@ def _strongest(item: FeatureEvidence) -> str:
     return rendering.markdown([item.token_texts[i] for i in best.token_ids], rendering.marked_positions(best.activations, 0.3))
 
 
-NEVER_ASKED = ("no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported")
+NEVER_ASKED = (
+    "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
+    "not_planted",
+)  # fmt: skip
 
 
 def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
@@ -383,5 +393,5 @@ def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.Met
     return {"explanations": markdown(markdown_table(["feature", method], lines[:40]))}, checks
 
 
-STAGES = (*map(explainer_stage, EXPLAINERS), *map(derived_stage, DERIVED), *map(imported_stage, IMPORTED))
-explanation_assets = (*map(_explainer_asset, EXPLAINERS), *map(_derived_asset, DERIVED), *map(_imported_asset, IMPORTED))
+STAGES = (*map(explainer_stage, EXPLAINERS), *map(derived_stage, DERIVED), *map(stated_stage, (*IMPORTED, *PLANTED)))
+explanation_assets = (*map(_explainer_asset, EXPLAINERS), *map(_derived_asset, DERIVED), *map(_stated_asset, (*IMPORTED, *PLANTED)))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from interp_assets.cells import dictionary_asset
-from interp_assets.dictionaries import IMPORTED_KINDS, DictionaryRecord, DictionaryRegistry
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.co_occurrence import Nearest
 from interp_assets.neighbours import (
     CO_OCCURRENCE,
@@ -114,7 +114,7 @@ def _directions(models: ModelProvider, record: DictionaryRecord):
     """Decoder directions of the selected features, None where there is no decoder; the dictionary itself is freed."""
     import torch
 
-    if record.kind in IMPORTED_KINDS:
+    if not record.reads_hook:
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=device)
@@ -192,7 +192,7 @@ def _report(lake: Lake, record: DictionaryRecord, rows: pa.Table) -> dict[str, A
         "positions_compared": pc.max(rows.column("n_positions")).as_py(),
         "nearest_similarity": markdown(distribution_plot(series, "similarity of the nearest feature", "Nearest feature")),
         "preview": markdown(markdown_table(header, preview)),
-        "path": dg.MetadataValue.path(lake.path(FEATURE_NEIGHBOURS.name, {"dictionary": record.key})),
+        "path": dg.MetadataValue.path(lake.location(FEATURE_NEIGHBOURS.name, {"dictionary": record.key})),
     }
 
 

@@ -16,15 +16,15 @@ from interp_assets.cases import planned_cases
 from interp_assets.cells import Cell, CellReport, CellWriter, StageRun, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.explaining import METHODS
-from interp_assets.domain.scoring import SCORERS, Scorer
+from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.classifier import score_row
 from interp_assets.domain.statistics import UNDEFINED
 from interp_assets.domain.trials import FAILED, Case, ScoreRow, Verdict, verdict_of
-from interp_assets.partitions import EXPLAINER_POOL
+from interp_assets.partitions import EXPLAINER_POOL, ON_A_CARD
 from interp_assets.reporting import distribution_plot, markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, TRIALS, VERDICTS
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, STEERING, TRIALS, VERDICTS
 from resources.lake import Lake
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
@@ -35,7 +35,7 @@ PREVIEWED = 20
 
 def score_stage(scorer: Scorer) -> Stage:
     """What a scorer's scores depend on: nothing at all where the settings ask for none."""
-    reads_rivals = "rivals" in scorer.READS
+    reads_rivals, reads_sets = "rivals" in scorer.READS, "steered_sets" in scorer.READS
 
     def judged(method: str) -> Upstream:
         needed = lambda stages: method in stages.scored(scorer)  # noqa: E731
@@ -52,6 +52,7 @@ def score_stage(scorer: Scorer) -> Stage:
         Upstream(EXAMPLES, needed=lambda stages: bool(stages.scored(scorer))),
         *(judged(method) for method in METHODS if "explanation" in scorer.READS),
         *([Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: bool(stages.scored(scorer)))] if reads_rivals else []),
+        *([Upstream(STEERING, needed=lambda s: bool(s.scored(scorer)), all_ranges=lambda r: reads_sets)] if reads_steering(scorer) else []),
     )
     return Stage(SCORES, scorer.VERSION, upstream, settings_of, {"scorer": scorer.NAME})
 
@@ -59,15 +60,17 @@ def score_stage(scorer: Scorer) -> Stage:
 def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
     """The asset of one scorer."""
     explanations = [["explanations", method] for method in METHODS if "explanation" in scorer.READS]
+    neighbours = ["feature_neighbours"] if "rivals" in scorer.READS else []
 
     @range_asset(
         SCORES,
         key=["scores", scorer.NAME],
-        deps=["examples", *explanations, *(["feature_neighbours"] if "rivals" in scorer.READS else [])],
+        deps=["examples", *explanations, *neighbours, *(["steering"] if reads_steering(scorer) else [])],
         description=scorer.__doc__,
         group_name="scores",
         kinds={"python", "llm" if scorer.MODEL != "encoder" else "pytorch", "parquet"},
         pool=EXPLAINER_POOL,
+        op_tags=ON_A_CARD if scorer.MODEL == "generator" else None,
         code_version=scorer.VERSION,
         check_specs=[
             dg.AssetCheckSpec("every_trial_has_an_outcome", asset=["scores", scorer.NAME], blocking=True),

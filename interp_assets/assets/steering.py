@@ -1,5 +1,5 @@
-"""`steering`: how strongly each feature must be pushed to change what the model says, and what it says then. Writes steering and
-steered_texts."""
+"""`steering`: how strongly each feature must be pushed to change what the model says, and what it says then. Writes steering,
+steered_texts and steered_sets."""
 
 import time
 from collections import Counter
@@ -20,13 +20,15 @@ from interp_assets.partitions import SUBJECT_POOL
 from interp_assets.reporting import markdown, markdown_table
 from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream, cell_partition
+from interp_assets.steered_sets import set_rows
 from interp_assets.steering import FeatureSteerer, SteeredFeature, steering_rows, text_rows
-from interp_assets.tables import ACTIVATIONS, STEERED_TEXTS, STEERING
+from interp_assets.tables import ACTIVATIONS, STEERED_SETS, STEERED_TEXTS, STEERING
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+TABLES = (STEERED_TEXTS, STEERED_SETS, STEERING)
 NOT_ASKED = "*not steered: `steering: {enabled: true}` under `stages:` asks for it*"
 PREVIEWED = 10
 HEADER = ["feature", "intervention", "target KL", "strength", "realised KL", "outcome", "prompt", "clean", "steered"]
@@ -66,18 +68,22 @@ def steering(
     """Strengths at which each feature moves the next token by given KL divergences, and completions there, ablated, and clean.
 
     Prompts are activating contexts cut right after the first firing token; the feature is changed from that token on, the SAE's error kept
-    (arXiv 2410.13928). Costs nothing unless `steering: {enabled: true}` asks for it. Nothing here depends on an explanation.
+    (arXiv 2410.13928). Sets of completions of a few fixed prompts, the same for all features, stand beside them (arXiv 2501.08319). Costs
+    nothing unless `steering: {enabled: true}` asks for it. Nothing here depends on an explanation.
     """
     stage = StageRun(context, lake, registry, settings, STAGE)
     previews: list[Sequence[Any]] = []
     with closing(FeatureSteerer(models, lake)) as steerer:
-        for cell in stage.to_do_where(_enabled, [STEERED_TEXTS, STEERING], NOT_ASKED.strip("*")):
+        for cell in stage.to_do_where(_enabled, TABLES, NOT_ASKED.strip("*")):
             steered, blocks = SteeredCell(), steerer.blocks(cell.record, cell.key, cell.settings)
             advance = _progress(context, cell)
-            with stage.writing(cell, [STEERED_TEXTS, STEERING]) as writer:
+            with stage.writing(cell, TABLES) as writer:
                 for block in blocks:
-                    rows, texts = steering_rows(cell.key, block), text_rows(cell.key, block, steerer.tokenizer(cell.record))
+                    tokenizer = steerer.tokenizer(cell.record)
+                    rows, texts = steering_rows(cell.key, block), text_rows(cell.key, block, tokenizer)
+                    sets = [feature.fixed for feature in block if feature.fixed is not None]
                     writer.add(STEERED_TEXTS, texts)
+                    writer.add(STEERED_SETS, set_rows(cell.key, sets, cell.settings.steering.fixed, tokenizer))
                     writer.add(STEERING, rows)
                     steered.add(rows, texts)
                     advance(block)
@@ -129,8 +135,9 @@ def _checks(lake: Lake, cells: Sequence[Cell]) -> list[dg.AssetCheckResult]:
     rising = 0
     for cell in cells:
         rows = lake.read(STEERING.name, cell_partition(cell.key), columns=["feature", "intervention", "outcome", "tried"]).to_pylist()
-        expected = set(cell.record.features_of(cell.key).tolist()) if _enabled(cell.settings) else set()
-        if {row["feature"] for row in rows} != expected:
+        selected = set(cell.record.features_of(cell.key).tolist()) if _enabled(cell.settings) else set()
+        with_sets = set(_features_with_sets(lake, cell) if selected else [])
+        if {row["feature"] for row in rows} != selected or with_sets != (selected if cell.settings.steering.fixed.prompts else set()):
             missing.append(str(cell.key))
         tuned = [row for row in rows if row["intervention"] == "strength"]
         outcomes.update(row["outcome"] for row in tuned)
@@ -144,3 +151,8 @@ def _checks(lake: Lake, cells: Sequence[Cell]) -> list[dg.AssetCheckResult]:
             check_name="kl_targets_met", passed=share is None or share >= 0.5, severity=dg.AssetCheckSeverity.WARN, metadata=numbers
         ),
     ]
+
+
+def _features_with_sets(lake: Lake, cell: Cell) -> list[int]:
+    """Features of a cell that have rows among the sets."""
+    return lake.read(STEERED_SETS.name, cell_partition(cell.key), columns=["feature"]).column(0).to_pylist()

@@ -73,7 +73,7 @@ def token_sample(
                 "dagster/partition_row_count": len(tokens),
                 "tokens": int(tokens.size),
                 "context_tokens": int(tokens.shape[1]),
-                "path": dg.MetadataValue.path(lake.path(TOKEN_SAMPLES.name, partition)),
+                "path": dg.MetadataValue.path(lake.location(TOKEN_SAMPLES.name, partition)),
                 "documents": markdown(markdown_table(["source", "documents"], [(c["values"], c["counts"]) for c in counts])),
                 "preview": markdown(_preview(tokens, tokenizer)),
                 **import_provenance(record),

@@ -139,7 +139,7 @@ def _embedded(context: dg.AssetExecutionContext, lake: Lake, version: str, cells
         "dagster/partition_row_count": n_cells,
         "dimensions": first.shape[1],
         "bytes": lake.require(WINDOW_EMBEDDINGS.name, partition).bytes,
-        "path": dg.MetadataValue.path(lake.path(WINDOW_EMBEDDINGS.name, partition)),
+        "path": dg.MetadataValue.path(lake.location(WINDOW_EMBEDDINGS.name, partition)),
         "kept_from_an_earlier_run": kept,
         "preview": markdown(_preview(first, cells)),
         **rates,

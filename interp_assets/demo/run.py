@@ -24,16 +24,28 @@ SELECT dictionary, scorer, explanation_method, n_features, round(median, 3) AS m
 FROM scores_by_method WHERE headline AND {here} ORDER BY dictionary DESC, scorer, explanation_method
 """
 FULL_SUMMARY = """
-SELECT scorer, metric, explanation_method, dictionary, n_features, round(median, 2) AS median, round(mean, 2) AS mean,
+SELECT scorer, metric, explanation_method, dictionary, n_features, round(median, 2) AS median,
+  round(median_ci_low, 2) AS median_ci_low, round(median_ci_high, 2) AS median_ci_high, round(mean, 2) AS mean,
   round(ci_low, 2) AS mean_ci_low, round(ci_high, 2) AS mean_ci_high, round(floor, 2) AS floor
 FROM scores_by_method WHERE headline AND {here} AND n_features > 0 ORDER BY scorer, explanation_method, dictionary DESC
+"""
+CONTROLS = """
+SELECT scorer, metric, explanation_method, dictionary, control, control_dictionary, n_features, round(median, 2) AS median,
+  round(control_median, 2) AS control_median, round(difference, 2) AS difference, round(ci_low, 2) AS ci_low, round(ci_high, 2) AS ci_high
+FROM against_controls WHERE headline AND explanation_method IN ('max_act', 'none') AND {here} ORDER BY scorer, dictionary DESC, control
+"""
+SANITY = """
+SELECT scorer, metric, n_features, round(mean_true, 2) AS mean_true, round(mean_false, 2) AS mean_false, false_outcome,
+  round(narrowed_fall, 2) AS narrowed_fall, narrowed_outcome, round(broadened_fall, 2) AS broadened_fall, broadened_outcome
+FROM scorer_sanity_checks WHERE headline AND {here} ORDER BY scorer
 """
 
 
 def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = False) -> tuple[list[Any], str]:
     """([some explanations with their scores, medians by method], message) once everything is there; what already is there is kept.
 
-    `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method; the table is then a leaderboard.
+    `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method, rotated neurons and planted rules
+    through some; the tables are then a leaderboard, the controls beside it, and what the scorers make of planted features.
 
     Raises `ServerError` when a stage fails, with the stage's own error.
     """
@@ -67,8 +79,8 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
     home.warehouse.build()
     with home.warehouse.open() as connection:
         here = f"dictionary IN ({', '.join(repr(key) for key in keys)})"
-        questions = (FULL_SUMMARY.format(here=here),) if full else (TABLE.format(here=here), SUMMARY.format(here=here))
-        frames = [pl.from_arrow(connection.sql(sql).to_arrow_table()) for sql in questions]
+        questions = (FULL_SUMMARY, CONTROLS, SANITY) if full else (TABLE, SUMMARY)
+        frames = [pl.from_arrow(connection.sql(sql.format(here=here)).to_arrow_table()) for sql in questions]
     return frames, message
 
 
@@ -81,18 +93,26 @@ NEXT_STEPS = """\
 def everything_is_current(home: Home, keys: list[str]) -> bool:
     """Whether every partition of every stage is complete under the data version that a run would give it now."""
     from interp_assets.definitions import RANGE_STAGES
+    from interp_assets.matching import asked_matches
     from interp_assets.stages import stale_partitions
+    from interp_assets.tables import FEATURE_MATCHES
+    from interp_assets.validity import validity_is_current
     from resources.model_provider import RealModels
     from resources.weights import resolve_model_folder
 
     encoder = home.settings.sentence_encoder
+
+    def encoder_revision() -> str:
+        return RealModels().sentence_encoder(encoder.source, encoder.revision).revision
+
     for key in keys:
         record = home.registry.get(key)
         revision = resolve_model_folder(record.model.source, record.model.revision).revision
-        stale = stale_partitions(
-            home.lake, record, home.settings, RANGE_STAGES, revision,
-            lambda: RealModels().sentence_encoder(encoder.source, encoder.revision).revision,
-        )  # fmt: skip
-        if any(stale):
+        if any(stale_partitions(home.lake, record, home.settings, RANGE_STAGES, revision, encoder_revision)):
+            return False
+        matches = asked_matches(home.lake, home.registry, home.settings, record, encoder_revision)
+        if not home.lake.is_current(FEATURE_MATCHES.name, {"dictionary": key}, matches.data_version):
+            return False
+        if not validity_is_current(home.lake, record, home.settings):
             return False
     return home.warehouse.path.exists()

@@ -4,10 +4,10 @@ Each claim says in words what a feature reacts to and, as a regular expression, 
 feature does. A scorer that works puts the true claim above the false ones, if its judge can read.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
+from interp_assets.domain.claims import Claim, any_of, tokens_of
 from interp_assets.domain.sampling import Example
 
 Kind = Literal[
@@ -25,22 +25,6 @@ Kind = Literal[
     "morphology",
     "punctuation",
 ]
-_TOKEN = re.compile(r"\s*\w+|\s*[^\w\s]|\s+$")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An explanation, and where in a text it says the feature fires."""
-
-    text: str
-    pattern: str
-
-    def fires_on(self, text: str) -> tuple[bool, ...]:
-        """Whether each token of `text` holds a character that the claim speaks of."""
-        claimed = {place for match in re.finditer(self.pattern, text) for place in range(*match.span())}
-        return tuple(
-            any(place in claimed for place in range(*match.span()) if not text[place].isspace()) for match in _TOKEN.finditer(text)
-        )
 
 
 @dataclass(frozen=True)
@@ -76,23 +60,14 @@ class Puzzle:
         return tuple(found)
 
 
-def tokens_of(text: str) -> tuple[str, ...]:
-    """Words and marks with the space before them."""
-    return tuple(match.group() for match in _TOKEN.finditer(text))
-
-
-def _words(*words: str) -> str:
-    return r"\b(?:" + "|".join(words) + r")\b"
-
-
 PUZZLES: tuple[Puzzle, ...] = (
     Puzzle(
         "days",
         "token set",
-        Claim("names of days of the week", _words(r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day")),
+        Claim("names of days of the week", any_of(r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day")),
         (
-            Claim("names of months", _words("March", "April", "June", "October")),
-            Claim("words about shops and trade", _words("shop", "market", "sold")),
+            Claim("names of months", any_of("March", "April", "June", "October")),
+            Claim("words about shops and trade", any_of("shop", "market", "sold")),
         ),
         (
             "the shop is shut on Monday",
@@ -112,8 +87,8 @@ PUZZLES: tuple[Puzzle, ...] = (
         "token",
         Claim('the word "because"', r"\bbecause\b"),
         (
-            Claim("words that contrast two things", _words("but", "although", "yet")),
-            Claim("words for weather", _words("rain", "snow", "wind")),
+            Claim("words that contrast two things", any_of("but", "although", "yet")),
+            Claim("words for weather", any_of("rain", "snow", "wind")),
         ),
         (
             "we stayed because of the rain",
@@ -132,7 +107,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         "york",
         "n-gram",
         Claim('the word "York" after "New"', r"(?<=New )York"),
-        (Claim("names of cities", _words("York", "Paris", "London", "Boston")), Claim('the word "New" before any name', r"\bNew\b")),
+        (Claim("names of cities", any_of("York", "Paris", "London", "Boston")), Claim('the word "New" before any name', r"\bNew\b")),
         (
             "a flight to New York in May",
             "New York was dark that night",
@@ -185,10 +160,10 @@ PUZZLES: tuple[Puzzle, ...] = (
     Puzzle(
         "sailing",
         "topic",
-        Claim("ships and sailing", _words("ship", "sail", "sails", "deck", "harbour", "crew", "anchor", "captain")),
+        Claim("ships and sailing", any_of("ship", "sail", "sails", "deck", "harbour", "crew", "anchor", "captain")),
         (
-            Claim("farms and animals", _words("cow", "sheep", "barn", "field", "farmer")),
-            Claim("the sea and its fish", _words("sea", "fish", "waves")),
+            Claim("farms and animals", any_of("cow", "sheep", "barn", "field", "farmer")),
+            Claim("the sea and its fish", any_of("sea", "fish", "waves")),
         ),
         (
             "the captain called the crew",
@@ -206,10 +181,10 @@ PUZZLES: tuple[Puzzle, ...] = (
     Puzzle(
         "court",
         "topic",
-        Claim("courts of law and trials", _words("judge", "jury", "verdict", "witness", "lawyer", "guilty", "trial")),
+        Claim("courts of law and trials", any_of("judge", "jury", "verdict", "witness", "lawyer", "guilty", "trial")),
         (
-            Claim("police and crime", _words("police", "thief", "stolen", "murder")),
-            Claim("people arguing", _words("argued", "shouted", "quarrel")),
+            Claim("police and crime", any_of("police", "thief", "stolen", "murder")),
+            Claim("people arguing", any_of("argued", "shouted", "quarrel")),
         ),
         (
             "the judge read the verdict",
@@ -246,7 +221,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         "relative",
         "syntax",
         Claim('relative pronouns ("who", "which", "whose") after a comma', r"(?<=, )(?:who|which|whose)\b"),
-        (Claim("question words", _words("who", "which", "whose", "what", "where")), Claim("commas", r",")),
+        (Claim("question words", any_of("who", "which", "whose", "what", "where")), Claim("commas", r",")),
         (
             "my brother, who lives in Rome, called",
             "the car, which was red, stopped",
@@ -282,7 +257,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         "titles",
         "casing",
         Claim("words that begin with a capital letter inside a sentence", r"(?<=[a-z] )[A-Z][a-z]+"),
-        (Claim("words in capital letters only", r"\b[A-Z]{2,}\b"), Claim("names of countries", _words("Spain", "France", "Japan"))),
+        (Claim("words in capital letters only", r"\b[A-Z]{2,}\b"), Claim("names of countries", any_of("Spain", "France", "Japan"))),
         (
             "we met Anna there",
             "a letter from Spain came",
@@ -302,7 +277,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         Claim("years, written with four digits", r"\b(?:1[0-9]|20)\d\d\b"),
         (
             Claim("any numbers written in digits", r"\b\d+\b"),
-            Claim("words for periods of time", _words("year", "month", "week", "century")),
+            Claim("words for periods of time", any_of("year", "month", "week", "century")),
         ),
         (
             "he was born in 1912",
@@ -321,7 +296,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         "money",
         "numbers",
         Claim("amounts of money with a currency sign", r"[$£€]\s?\d+"),
-        (Claim("any numbers written in digits", r"\d+"), Claim("words about being rich or poor", _words("rich", "poor", "wealth"))),
+        (Claim("any numbers written in digits", r"\d+"), Claim("words about being rich or poor", any_of("rich", "poor", "wealth"))),
         (
             "it cost $40 then",
             "they paid £12 each",
@@ -338,8 +313,8 @@ PUZZLES: tuple[Puzzle, ...] = (
     Puzzle(
         "number-words",
         "numbers",
-        Claim("numbers written as words", _words("one", "two", "three", "seven", "ten", "twelve", "forty")),
-        (Claim("any numbers written in digits", r"\d+"), Claim("words for many or few", _words("many", "few", "several"))),
+        Claim("numbers written as words", any_of("one", "two", "three", "seven", "ten", "twelve", "forty")),
+        (Claim("any numbers written in digits", r"\d+"), Claim("words for many or few", any_of("many", "few", "several"))),
         (
             "three men in a boat",
             "it took ten days",
@@ -392,10 +367,10 @@ PUZZLES: tuple[Puzzle, ...] = (
     Puzzle(
         "negation",
         "negation",
-        Claim("words that negate", _words("not", "never", "no", "nobody", "nothing", "none")),
+        Claim("words that negate", any_of("not", "never", "no", "nobody", "nothing", "none")),
         (
-            Claim("words for sad feelings", _words("sad", "sorry", "unhappy")),
-            Claim("words that express certainty", _words("always", "surely", "certainly")),
+            Claim("words for sad feelings", any_of("sad", "sorry", "unhappy")),
+            Claim("words that express certainty", any_of("always", "surely", "certainly")),
         ),
         (
             "he did not come",
@@ -416,7 +391,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         Claim('the word "bank" where it means the side of a river', r"\bbank(?= of the (?:river|stream))|(?<=river )bank|(?<=grassy )bank"),
         (
             Claim('the word "bank" where it means a house of money', r"(?<=the )bank(?= lent| opened| closed)|(?<=savings )bank"),
-            Claim("rivers and streams", _words("river", "stream", "water")),
+            Claim("rivers and streams", any_of("river", "stream", "water")),
         ),
         (
             "on the bank of the river",
@@ -437,7 +412,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         Claim('the word "bass" where it means a fish', r"(?<=caught a )bass|(?<=sea )bass|\bbass(?= swam| fillet)"),
         (
             Claim('the word "bass" in music', r"\bbass(?= guitar| voice| drum| line)"),
-            Claim("kinds of fish", _words("trout", "salmon", "cod")),
+            Claim("kinds of fish", any_of("trout", "salmon", "cod")),
         ),
         (
             "he caught a bass at dawn",
@@ -458,7 +433,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         Claim("the ending -ing of verbs in progress", r"\b(?:sing|runn|smok|rain|read)ing\b"),
         (
             Claim("verbs in the past tense", r"\b\w+ed\b"),
-            Claim("nouns that end in -ing, such as king or thing", _words("king", "thing", "spring")),
+            Claim("nouns that end in -ing, such as king or thing", any_of("king", "thing", "spring")),
         ),
         (
             "they were singing again",
@@ -478,8 +453,8 @@ PUZZLES: tuple[Puzzle, ...] = (
         "morphology",
         Claim('the prefix "un-" that reverses a word', r"\bun(?:happy|known|able|fair|seen|usual)\w*"),
         (
-            Claim("words that negate", _words("not", "no", "never")),
-            Claim('words that begin with the letters "un" without meaning the opposite', _words("under", "until", "uncle", "union")),
+            Claim("words that negate", any_of("not", "no", "never")),
+            Claim('words that begin with the letters "un" without meaning the opposite', any_of("under", "until", "uncle", "union")),
         ),
         (
             "an unknown man",
@@ -498,7 +473,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         "quotes",
         "punctuation",
         Claim("words inside quotation marks", r'(?<=")[^"]+(?=")'),
-        (Claim("verbs of speaking", _words("said", "asked", "told", "spoke")), Claim("quotation marks themselves", r'"')),
+        (Claim("verbs of speaking", any_of("said", "asked", "told", "spoke")), Claim("quotation marks themselves", r'"')),
         (
             'he said "stop" twice',
             'the "expert" was wrong',
@@ -516,7 +491,7 @@ PUZZLES: tuple[Puzzle, ...] = (
         "questions",
         "punctuation",
         Claim("question marks", r"\?"),
-        (Claim("question words", _words("who", "what", "why", "where")), Claim("exclamation marks", r"!")),
+        (Claim("question words", any_of("who", "what", "why", "where")), Claim("exclamation marks", r"!")),
         (
             "are you there?",
             "is it late?",
@@ -533,10 +508,10 @@ PUZZLES: tuple[Puzzle, ...] = (
     Puzzle(
         "family",
         "token set",
-        Claim("words for family members", _words("mother", "father", "uncle", "aunt", "sister", "brother", "grandmother")),
+        Claim("words for family members", any_of("mother", "father", "uncle", "aunt", "sister", "brother", "grandmother")),
         (
-            Claim("words for people at work", _words("baker", "teacher", "doctor", "farmer")),
-            Claim("words for women", _words("mother", "aunt", "sister", "queen", "girl")),
+            Claim("words for people at work", any_of("baker", "teacher", "doctor", "farmer")),
+            Claim("words for women", any_of("mother", "aunt", "sister", "queen", "girl")),
         ),
         (
             "my father sold it",

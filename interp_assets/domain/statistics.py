@@ -171,6 +171,28 @@ def mean_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng
     return estimate(value, replicates), estimate(float(value > 0), (replicates > 0).astype(np.float64))
 
 
+def mean_with_error(values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> tuple[Estimate, Estimate]:
+    """The mean of an array [n] in its bootstrapped interval, and its standard error, s / √n, which has none.
+
+    Undefined without values, the error with fewer than two.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0:
+        return UNDEFINED, UNDEFINED
+    mean = estimate(float(values.mean()), _drawn_shares(len(values), n_bootstrap, rng) @ values)
+    if len(values) == 1:
+        return mean, UNDEFINED
+    return mean, Estimate(float(values.std(ddof=1)) / math.sqrt(len(values)), None, None)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> Estimate:
+    """Mean of `first` - `second`, two arrays [n] of the same things; undefined without any. The bootstrap resamples the pairs."""
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    if len(difference) == 0:
+        return UNDEFINED
+    return estimate(float(difference.mean()), _drawn_shares(len(difference), n_bootstrap, rng) @ difference)
+
+
 def pearson(x: np.ndarray, y: np.ndarray) -> float | None:
     """Pearson correlation of two arrays [n]; None for fewer than two points or a constant array."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)

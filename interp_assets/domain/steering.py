@@ -6,7 +6,7 @@ feature fires; KL(clean ‖ steered) of the next token, mean over the prompts, o
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -28,12 +28,37 @@ FIRST_LOG10_STRENGTH = 0.5
 
 
 @dataclass(frozen=True)
+class FixedPromptSettings:
+    """Prompts that every feature is steered on, whatever it fires on, and so dead ones too; none are where `prompts` is empty.
+
+    The defaults are those of arXiv 2501.08319. `kl_targets` are nats with the sign of the strength; the completions of all prompts at all
+    targets are one set. They end after `max_new_tokens`, or at the end of the text.
+    """
+
+    prompts: tuple[str, ...] = ("The explanation is simple:", "I think", "We")
+    kl_targets: tuple[float, ...] = (0.25, 0.5, -0.25, -0.5)
+    max_new_tokens: int = 25
+    temperature: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not all(prompt.strip() for prompt in self.prompts) or len(set(self.prompts)) < len(self.prompts):
+            raise ValueError(f"steering.fixed.prompts are distinct texts, or [] for none, got {list(self.prompts)}")
+        _refuse_targets("steering.fixed.kl_targets", self.kl_targets)
+        if self.prompts and not self.kl_targets:
+            raise ValueError("steering.fixed.kl_targets is empty: give one at least, or set prompts to [] to steer on no fixed prompts")
+        if self.max_new_tokens < 1 or not self.temperature > 0:
+            limits = f"max_new_tokens {self.max_new_tokens}, temperature {self.temperature}"
+            raise ValueError(f"steering.fixed needs max_new_tokens of 1 or more and a temperature above 0, got {limits}")
+
+
+@dataclass(frozen=True)
 class SteeringSettings:
     """How features are steered; nothing is unless `enabled`.
 
     `kl_targets` are nats; the sign is that of the strength, so that -0.5 asks for a negative strength that moves the next token by 0.5
     nats. A target is met within `tolerance`, relative. Contexts are stratified into `n_strata` by their largest activation. Completions
-    end after `max_new_tokens`, or at the end of the text. `batch_rows` bounds the sequences that go through the model together.
+    end after `max_new_tokens`, or at the end of the text. `batch_rows` bounds the sequences that go through the model together. `fixed`
+    are prompts beside the feature's own contexts, tuned for by themselves.
     """
 
     enabled: bool = False
@@ -51,6 +76,7 @@ class SteeringSettings:
     temperature: float = 1.0
     n_shift_tokens: int = 10
     batch_rows: int = 128
+    fixed: FixedPromptSettings = field(default_factory=FixedPromptSettings)
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "context_tokens", "n_strata", "n_prompts", "max_new_tokens", "n_shift_tokens", "batch_rows"):
@@ -59,8 +85,7 @@ class SteeringSettings:
         if min(self.n_explainer_prompts, self.n_scoring_prompts) < 0:
             counts = f"n_explainer_prompts {self.n_explainer_prompts}, n_scoring_prompts {self.n_scoring_prompts}"
             raise ValueError(f"steering counts prompts, 0 or more of each role; got {counts}")
-        if not all(math.isfinite(target) and target for target in self.kl_targets) or len(set(self.kl_targets)) < len(self.kl_targets):
-            raise ValueError(f"steering.kl_targets are distinct numbers of nats other than 0, got {list(self.kl_targets)}")
+        _refuse_targets("steering.kl_targets", self.kl_targets)
         if not self.kl_targets and not self.zero_ablation:
             raise ValueError("steering has nothing to do: give kl_targets, or set zero_ablation")
         if not 0 < self.tolerance < 1 or not self.temperature > 0:
@@ -74,9 +99,20 @@ class SteeringSettings:
         return self.n_explainer_prompts + self.n_scoring_prompts
 
     @property
+    def on_fixed_prompts(self) -> "SteeringSettings":
+        """The same, for the search on the fixed prompts."""
+        return replace(self, kl_targets=self.fixed.kl_targets)
+
+    @property
     def shaping_results(self) -> dict[str, Any]:
         """What of this can change a result; how many rows go together cannot."""
         return {name: value for name, value in asdict(self).items() if name != "batch_rows"}
+
+
+def _refuse_targets(name: str, targets: Sequence[float]) -> None:
+    """Raise ValueError unless the targets are distinct numbers other than 0."""
+    if not all(math.isfinite(target) and target for target in targets) or len(set(targets)) < len(targets):
+        raise ValueError(f"{name} are distinct numbers of nats other than 0, got {list(targets)}")
 
 
 @dataclass(frozen=True, eq=False)

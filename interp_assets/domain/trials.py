@@ -9,15 +9,19 @@ import numpy as np
 from interp_assets.domain.prompts import Comparison, Prompt
 from interp_assets.domain.rendering import TokenTexts
 from interp_assets.domain.sampling import Example
+from interp_assets.domain.steered import CompletionSet, SteeredRun
 
 ExplanationOutcome = Literal[
     "ok", "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
-    "unparsable", "empty", "model_error", "failed",
+    "not_planted", "unparsable", "empty", "model_error", "failed",
 ]  # fmt: skip
 VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
-ScoreOutcome = Literal["ok", "no_explanation", "no_examples", "no_rivals", "no_answers", "one_class", "undefined", "dead", "failed"]
+ScoreOutcome = Literal[
+    "ok", "no_explanation", "no_examples", "no_rivals", "not_steered", "kl_not_met", "no_answers", "one_class", "undefined", "dead",
+    "failed",
+]  # fmt: skip
 Model = Literal["scorer", "generator", "base", "encoder"]
-Reads = Literal["explanation", "rivals"]
+Reads = Literal["explanation", "rivals", "steered", "steered_sets"]
 
 FAILED: Final = "failed"
 """Outcome of what a method's own code could not cope with, anywhere: a defect, told in the log; everything else goes on."""
@@ -30,7 +34,7 @@ NO_EXPLANATION = "none"
 class Explanation:
     """What one method says about one feature.
 
-    `text` is set exactly when `outcome` is "ok"; `donor_feature` only by `shuffled`.
+    `text` is set exactly when `outcome` is "ok"; `donor_feature` only by methods that deal.
     """
 
     feature: int
@@ -60,8 +64,11 @@ class Case:
 
     `explanation` is None where the method has none for the feature, and for scorers that read none, whose `method` is NO_EXPLANATION.
     `shown` and `held_out` are the feature's examples of those roles, silent ones among them. `firing_share` is the share of the sample's
-    windows on which the feature fires, None where unknown. `rivals`, for scorers that read them, are explanations of other features, the
-    nearest first.
+    windows on which the feature fires, None where unknown.
+
+    The others are there for scorers that read them. `rivals` are explanations of other features, the nearest first. `steered` are the
+    feature's runs on its scoring prompts, none where it was not steered. `steered_set` is its set of completions of the fixed prompts, None
+    where it was not steered, `rival_sets` those of random other features, all of whose targets were met.
     """
 
     feature: int
@@ -72,6 +79,9 @@ class Case:
     token_texts: TokenTexts
     firing_share: float | None = None
     rivals: tuple[Rival, ...] = ()
+    steered: tuple[SteeredRun, ...] = ()
+    steered_set: CompletionSet | None = None
+    rival_sets: tuple[CompletionSet, ...] = ()
 
     @property
     def absent(self) -> ScoreOutcome:

@@ -68,6 +68,14 @@ class Decoder:
         )
         self.logits = output.logits[:, -1]
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone, in this order; the others' memory is freed."""
+        import torch
+
+        chosen = torch.tensor(rows, dtype=torch.long, device=self._model.device)
+        self._cache.batch_select_indices(chosen)
+        self._mask, self._next, self.logits = self._mask[chosen], self._next[chosen], self.logits[chosen]
+
     def logits_after(self, tokens: Sequence[int]) -> Any:
         """[rows, vocabulary] logits after `tokens`, which every row is given and then forgets."""
         kept = copy.copy(self)

@@ -173,7 +173,10 @@ class TransformersModel:
         return logits[:, tokens].double().tolist()
 
     def _write(self, decoder: Decoder, requests: list[Request]) -> list[dict[str, Any]]:
-        """Free text: token by token until the end of turn, a stop string or `max_reply_tokens`; finished rows leave the batch's work."""
+        """Free text: token by token until the end of turn, a stop string or `max_reply_tokens`.
+
+        Finished rows leave the batch as soon as they are half of it, so that one long reply costs little more than it would alone.
+        """
         import torch
 
         ends = {self._tokenizer.eos_token_id, *_as_list(self._model.generation_config.eos_token_id)}
@@ -181,11 +184,13 @@ class TransformersModel:
         written: list[list[int]] = [[] for _ in requests]
         finish: list[str | None] = [None] * len(requests)
         texts = [""] * len(requests)
-        while None in finish:
+        rows = list(range(len(requests)))  # those still in the batch
+        while True:
             logits = decoder.logits.float().cpu()
-            for row, request in enumerate(requests):
+            for place, row in enumerate(rows):
                 if finish[row] is None:
-                    token = _pick(logits[row], request.temperature, generators[row])
+                    request = requests[row]
+                    token = _pick(logits[place], request.temperature, generators[row])
                     if token in ends:
                         finish[row] = "stop"
                         continue
@@ -195,8 +200,13 @@ class TransformersModel:
                         finish[row] = "stop"
                     elif len(written[row]) >= request.max_reply_tokens:
                         finish[row] = "length"
-            if None in finish:
-                decoder.append([[tokens[-1] if tokens else self._pad_id] for tokens in written])
+            unfinished = [place for place, row in enumerate(rows) if finish[row] is None]
+            if not unfinished:
+                break
+            if 2 * len(unfinished) <= len(rows):
+                decoder.keep(unfinished)
+                rows = [rows[place] for place in unfinished]
+            decoder.append([[written[row][-1] if written[row] else self._pad_id] for row in rows])
         return [
             {"text": request.line_prefix + text, "finish_reason": reason, "completion_tokens": len(tokens)}
             for request, text, reason, tokens in zip(requests, texts, finish, written, strict=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, sem, spearmanr
 from sklearn import metrics as reference
 
 from interp_assets.domain.statistics import (
@@ -12,6 +12,7 @@ from interp_assets.domain.statistics import (
     Estimate,
     floors,
     mean_difference,
+    mean_with_error,
     mixed_auroc,
     prediction_metrics,
     probability_metrics,
@@ -152,6 +153,18 @@ def test_mixed_auroc_of_one_group_has_the_interval_of_the_plain_one() -> None:
 def test_mixed_auroc_without_a_side_is_undefined() -> None:
     some, none = np.array([1.0]), np.array([])
     assert mixed_auroc(none, [(1.0, some)], 10, rng()) == mixed_auroc(some, [(0.5, some), (0.5, none)], 10, rng()) == UNDEFINED
+
+
+def test_a_mean_its_error_and_interval_by_hand() -> None:
+    """1, 2, 3, 6: mean 3, s² = (4 + 1 + 0 + 9) / 3. The error of 400 draws from a normal is 1 / 20, and the interval 1.96 of it wide."""
+    mean, error = mean_with_error(np.array([1, 2, 3, 6]), 100, rng())
+    assert mean.value == 3.0 and error.value == pytest.approx(np.sqrt(14 / 3 / 4)) and error.ci_low is None
+    many = np.random.default_rng(1).standard_normal(400)
+    mean, error = mean_with_error(many, 5000, rng())
+    assert error.value == pytest.approx(sem(many)) == pytest.approx(1 / 20, rel=0.1)
+    assert mean.ci_high - mean.value == pytest.approx(1.96 * error.value, rel=0.1) == mean.value - mean.ci_low
+    assert mean_with_error(np.array([2.0]), 10, rng()) == (Estimate(2.0, 2.0, 2.0), UNDEFINED)
+    assert mean_with_error(np.array([]), 10, rng()) == (UNDEFINED, UNDEFINED)
 
 
 def test_signed_gini_by_hand() -> None:

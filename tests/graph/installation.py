@@ -1,5 +1,6 @@
 """A small installation on stand-in models, and ways to run its graph."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -38,29 +39,42 @@ class Installation:
             self.home.registry.write(record)
             self.instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
 
-    def run(self, *names: str, key: str = KEY, last_key: str | None = None, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+    @property
+    def resources(self) -> dict[str, object]:
+        """What the assets need."""
+        return dict(definitions(self.home, self.models).resources or {})
+
+    def run(
+        self,
+        *names: str,
+        key: str = KEY,
+        last_key: str | None = None,
+        raise_on_error: bool = True,
+        assets: Sequence[dg.AssetsDefinition] = ASSETS,
+    ) -> dg.ExecuteInProcessResult:
         """Materialise assets of one dictionary (all of its ranges), or of those up to `last_key`, in one run."""
-        selected = [asset for asset in ASSETS if "/".join(asset.key.path) in names]
+        selected = [asset for asset in assets if "/".join(asset.key.path) in names]
         assert len(selected) == len(names), names
         first, last = (key, last_key or key)
         if isinstance(selected[0].partitions_def, dg.MultiPartitionsDefinition):
             first, last = f"{key}|{FEATURE_RANGE_KEYS[0]}", f"{key}|{FEATURE_RANGE_KEYS[-1]}"
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         return dg.materialize(
-            ASSETS,
+            assets,
             selection=selected,
             instance=self.instance,
-            resources=dict(definitions(self.home, self.models).resources or {}),
+            resources=self.resources,
             tags=tags if selected[0].partitions_def else {},
             raise_on_error=raise_on_error,
         )
 
     def run_all(self, key: str = KEY) -> None:
-        """The whole graph of one dictionary, in the three runs that a backfill makes of it."""
+        """The whole graph of one dictionary, in the four runs that a backfill makes of it."""
         self.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings", key=key)
         ranged = [a for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
         self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
-        self.run("warehouse")
+        self.run("feature_matches", key=key)
+        self.run("scorer_validity", "warehouse")
 
     def lake_bytes(self) -> dict[str, bytes]:
         """Every file of the lake."""

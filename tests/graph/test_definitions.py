@@ -10,6 +10,7 @@ import dagster as dg
 from interp_assets.definitions import ASSETS, defs
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.jobs import TASKS
 from interp_assets.tables import TABLES
 from resources.warehouse import view_files
 
@@ -29,7 +30,7 @@ def test_definitions_load_and_validate() -> None:
 
 def test_every_method_has_its_asset() -> None:
     expected = {"token_sample", "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "examples"}
-    expected |= {"steering", "warehouse"}
+    expected |= {"steering", "feature_matches", "scorer_validity", "warehouse"}
     expected |= {f"explanations/{method}" for method in METHODS} | {f"scores/{s.NAME}" for s in SCORERS}
     assert set(NAMES) == expected
 
@@ -44,11 +45,31 @@ def test_every_asset_has_what_an_operator_looks_for() -> None:
             assert "dagster/column_schema" in spec.metadata and asset.backfill_policy == dg.BackfillPolicy.single_run(), name
 
 
+def test_every_asset_is_in_the_job_of_a_task_and_every_job_says_what_it_is_for() -> None:
+    """An asset that is in none, or whose group no task names, has to be given to one in interp_assets/jobs.py."""
+    jobs = {job.name: job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert list(jobs) == sorted(task.name for task in TASKS) and all(job.description for job in jobs.values())
+    members = {name: {key for key in job.asset_layer.selected_asset_keys} for name, job in jobs.items()}
+    assert {name: [task.name for task in TASKS if asset.key in members[task.name]] for name, asset in NAMES.items()} == {
+        name: [next(task.name for task in TASKS if task.includes(asset))] for name, asset in NAMES.items()
+    }
+    assert all(jobs[task.name].partitions_def == task.partitions for task in TASKS)
+
+
 def test_kinds_say_who_answers_a_scorer() -> None:
     for scorer in SCORERS:
         asset = NAMES[f"scores/{scorer.NAME}"]
         answers = "pytorch" if scorer.MODEL == "encoder" else "llm"
         assert asset.specs_by_key[asset.key].kinds == {"python", answers, "parquet"}, scorer.NAME
+
+
+def test_what_runs_the_subject_model_asks_for_a_card_where_steps_are_ray_jobs() -> None:
+    with_a_card = {name for name, asset in NAMES.items() if "dagster-ray/config" in asset.op.tags}
+    written = {f"scores/{s.NAME}" for s in SCORERS if s.MODEL == "generator"}
+    assert with_a_card == {
+        "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "steering", *written,
+    }  # fmt: skip
+    assert all(NAMES[name].op.tags["dagster-ray/config"] == '{"num_gpus": 1}' for name in with_a_card)
 
 
 def test_the_readme_lists_the_assets_tables_and_views_that_there_are() -> None:

@@ -9,7 +9,7 @@ from installation import KEY, STAGES, Installation
 
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.settings import UserError
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, SCORES, STEERED_TEXTS, TABLES, VERDICTS
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, SCORES, STEERED_SETS, STEERED_TEXTS, TABLES, VERDICTS
 from resources.fakes import scripted_answer
 from resources.lake import LakeError
 from resources.language_models.interface import Reply, Request
@@ -137,7 +137,9 @@ def test_few_features_leave_some_ranges_empty_and_complete(installation: Install
     installation.register(installation.record(features=(3, 40)))
     installation.run_all()
     assert rows(installation, "SELECT feature FROM feature_statistics ORDER BY 1") == [(3,), (40,)]
-    by_range = [t for t in TABLES if "feature_range" in t.partition_columns and t != STEERED_TEXTS]  # steering is asked for nowhere
+    by_range = [
+        t for t in TABLES if "feature_range" in t.partition_columns and t not in (STEERED_TEXTS, STEERED_SETS)
+    ]  # steering is asked for nowhere
     assert [t.name for t in by_range if len(list(installation.home.lake.manifests(t.name))) < 16] == []
     # Each feature is alone in its range; a dictionary with so few deals explanations over all of them.
     dealt = "SELECT feature, outcome, donor_feature FROM explanations WHERE explanation_method = 'shuffled' ORDER BY 1"

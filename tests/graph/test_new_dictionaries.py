@@ -60,7 +60,7 @@ def test_the_stages_of_a_new_dictionary_are_asked_for_in_order_and_those_by_rang
     ticks.make("vocabulary_projections", key="a/0/x|00of16")
     assert ticks.next() == {}
     ticks.make("scores/fuzzing", key="a/0/x|00of16")
-    assert ticks.next() == {"warehouse": 1}
+    assert ticks.next() == {"scorer_validity": 1, "warehouse": 1}
     assert ticks.next() == {}
 
 
@@ -81,7 +81,7 @@ def test_what_was_missing_before_is_left_to_the_command() -> None:
 def test_two_dropped_records_are_filled_by_the_daemon_and_a_broken_one_is_named(installation: Installation, tmp_path: Path) -> None:
     with RunningDagster(installation.home) as dagster:
         ticks = lambda: {s["name"]: s["sensorState"]["ticks"] for s in dagster.server.query(TICKS)["sensorsOrError"]["results"]}  # noqa: E731
-        eventually(lambda: any(t["status"] == "SKIPPED" for t in ticks()["fill_new_partitions"]), "tick of the automation")
+        eventually(lambda: any(t["status"] == "SKIPPED" for t in ticks()["missing_partitions"]), "tick of the automation")
         folder = installation.home.registry.folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "broken.yaml").write_text("key: fake/02/neurons\nhook: [\n")

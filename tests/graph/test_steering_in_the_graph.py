@@ -74,6 +74,8 @@ def test_every_run_has_its_texts_and_the_clean_ones_are_the_same(steered: Instal
     sample = dict(rows(steered, "SELECT row, token_ids FROM token_samples"))
     columns = "row, start, prompt_token_ids, prompt_text, clean_completion, raised_tokens, lowered_tokens"
     changed = 0
+    unlike = "SELECT count(DISTINCT completion) > 30 FROM steered_sets"  # of 6 x 12: each has random numbers of its own
+    assert rows(steered, unlike) == [(True,)]
     for row, start, ids, text, completion, raised, lowered in rows(steered, f"SELECT {columns} FROM steered_texts"):
         assert ids[0] == 1 and ids[1:] == list(sample[row][start : start + len(ids) - 1])
         assert text == FakeTokenizer().text(ids[1:]) and len(completion.split()) <= 3
@@ -176,4 +178,12 @@ def test_features_that_cannot_be_steered_say_why(installation: Installation, tmp
         *([("fake/03/few", "dead", dead, 0, 0)] if dead else []), ("fake/03/few", "too_few_contexts", 64 - dead, 0, 0),
     ]  # fmt: skip
     assert rows(installation, "SELECT DISTINCT feature FROM steered_texts ORDER BY 1") == [(0,), (2,), (3,)]
+    sets = """SELECT dictionary, count(DISTINCT feature), count(*), count(completion) FROM steered_sets GROUP BY dictionary,
+              CASE WHEN outcome IN ('no_decoder', 'zero_decoder') THEN outcome END ORDER BY 1, 2"""
+    assert rows(installation, sets) == [
+        ("fake/01/reads", 4, 4, 0), ("fake/02/writes", 1, 1, 0), ("fake/02/writes", 3, 36, 36), ("fake/03/few", 64, 768, 768),
+    ]  # fmt: skip
+    assert rows(installation, "SELECT outcome FROM steered_sets WHERE completion IS NULL GROUP BY 1 ORDER BY 1") == [
+        ("no_decoder",), ("zero_decoder",),
+    ]  # fmt: skip
     assert KEY not in {row[0] for row in rows(installation, "SELECT DISTINCT dictionary FROM steering")}

@@ -1,7 +1,7 @@
 """The explainers: one file each. A new one is a file, a name in one of the tuples and, where it has settings, its `ExplainingSettings`.
 
 EXPLAINERS ask a language model about each feature on its own. DERIVED make explanations out of those of other methods, or out of
-nothing. IMPORTED are read from files that people or other tools wrote.
+nothing. IMPORTED are read from files that people or other tools wrote, PLANTED from the rules of a planted dictionary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from interp_assets.domain.explaining import (
     ensemble_raw,
     max_act,
     max_act_cot,
+    planted_false,
     shuffled,
     single_token,
     vocab_proj,
@@ -28,6 +29,7 @@ from interp_assets.domain.explaining.max_act import MaxActSettings
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
 from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
+from interp_assets.domain.planted import METHODS as PLANTED_METHODS
 from interp_assets.domain.prompts import Comparison, Prompt
 from interp_assets.domain.trials import Explanation, ExplanationOutcome
 
@@ -100,8 +102,9 @@ class ExplainingSettings:
 
 
 EXPLAINERS: tuple[Explainer, ...] = (max_act, max_act_cot, contrastive, single_token, vocab_proj, ensemble_raw, candidates)
-DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant)
+DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant, planted_false)
 IMPORTED: tuple[str, ...] = ("human", "imported")
-METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED)
+PLANTED: tuple[str, ...] = tuple(PLANTED_METHODS)
+METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED, *PLANTED)
 
-__all__ = ["DERIVED", "EXPLAINERS", "IMPORTED", "METHODS", "ChoosingExplainer", "Derived", "Explainer", "ExplainingSettings"]
+__all__ = ["DERIVED", "EXPLAINERS", "IMPORTED", "METHODS", "PLANTED", "ChoosingExplainer", "Derived", "Explainer", "ExplainingSettings"]

@@ -14,22 +14,26 @@ DEALS: bool = True
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-    """For each feature the text and the number of a donor.
+    """For each feature the text and the number of a donor: see `deal`."""
+    return deal(NAME, VERSION, features, sources["max_act"], run_seed)
 
-    Donors are dealt in one random cycle through all features of the source whose explanation is "ok" (Sattolo): nobody keeps its own,
-    and each text is used once. The order of the input does not matter. Features without an explanation, and a feature alone in the group,
-    end as "no_donor".
+
+def deal(method: str, version: str, features: Sequence[int], given: Mapping[int, Explanation], run_seed: int) -> tuple[Explanation, ...]:
+    """Explanations of `features` by `method`: for each the text and the number of another that has one in `given`.
+
+    Donors are dealt in one random cycle through all features whose explanation is "ok" (Sattolo): nobody keeps its own, and each text is
+    used once. The order of the input does not matter. Features without an explanation, and a feature alone in the group, end as "no_donor".
     """
-    (given,) = (sources[method] for method in SOURCES)
     texts = {feature: explanation.text for feature, explanation in given.items() if explanation.text is not None}
     explained = sorted(texts)
-    rng = generator(run_seed, explained[0] if explained else 0, f"{NAME} of {len(explained)}")
+    rng = generator(run_seed, explained[0] if explained else 0, f"{method} of {len(explained)}")
     order = rng.permutation(np.array(explained, dtype=np.int64))
     donors = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True)) if len(explained) > 1 else {}
-    return tuple(_dealt(feature, donors.get(feature), texts) for feature in features)
 
+    def dealt(feature: int) -> Explanation:
+        donor = donors.get(feature)
+        if donor is None:
+            return Explanation(feature, method, None, "no_donor", "", version)
+        return Explanation(feature, method, texts[donor], "ok", "", version, donor)
 
-def _dealt(feature: int, donor: int | None, texts: dict[int, str]) -> Explanation:
-    if donor is None:
-        return Explanation(feature, NAME, None, "no_donor", "", VERSION)
-    return Explanation(feature, NAME, texts[donor], "ok", "", VERSION, donor)
+    return tuple(map(dealt, features))

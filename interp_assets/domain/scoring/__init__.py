@@ -2,7 +2,7 @@
 
 Every scorer plans trials about a case, is given their answers by the model that it names, grades them item by item, and sums the verdicts
 up. What several share stands in `classifier` (yes or no), `choice` (one of several), `ranking` (a number for each window), `rating`
-(windows rated 0 to 2) and `generated` (texts that a model writes).
+(texts rated 0 to 2), `likelihood` (of a text in two contexts) and `generated` (texts that a model writes).
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,12 @@ from interp_assets.domain.scoring import (
     discrimination,
     embedding,
     example_embedding,
+    faithfulness,
     fuzzing,
     input_based,
+    intervention,
     intruder,
+    output_based,
     purity,
     responsiveness,
     simulation,
@@ -29,9 +32,12 @@ from interp_assets.domain.scoring.detection import DetectionSettings
 from interp_assets.domain.scoring.discrimination import DiscriminationSettings
 from interp_assets.domain.scoring.embedding import EmbeddingSettings
 from interp_assets.domain.scoring.example_embedding import ExampleEmbeddingSettings
+from interp_assets.domain.scoring.faithfulness import FaithfulnessSettings
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings
 from interp_assets.domain.scoring.input_based import InputBasedSettings
+from interp_assets.domain.scoring.intervention import InterventionSettings
 from interp_assets.domain.scoring.intruder import IntruderSettings
+from interp_assets.domain.scoring.output_based import OutputBasedSettings
 from interp_assets.domain.scoring.purity import PuritySettings
 from interp_assets.domain.scoring.responsiveness import ResponsivenessSettings
 from interp_assets.domain.scoring.sequential import SequentialSettings
@@ -93,6 +99,9 @@ class ScoringSettings:
     clarity: ClaritySettings = field(default_factory=ClaritySettings)
     responsiveness: ResponsivenessSettings = field(default_factory=ResponsivenessSettings)
     purity: PuritySettings = field(default_factory=PuritySettings)
+    intervention: InterventionSettings = field(default_factory=InterventionSettings)
+    output_based: OutputBasedSettings = field(default_factory=OutputBasedSettings)
+    faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
 
     def of(self, scorer: Scorer) -> Any:
         """The scorer's own block."""
@@ -101,7 +110,13 @@ class ScoringSettings:
 
 SCORERS: tuple[Scorer, ...] = (
     detection, fuzzing, simulation, surprisal, embedding, intruder, example_embedding, discrimination, input_based, clarity,
-    responsiveness, purity,
+    responsiveness, purity, intervention, output_based, faithfulness,
 )  # fmt: skip
 
-__all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings"]
+
+def reads_steering(scorer: Scorer) -> bool:
+    """Whether a scorer reads what steering wrote."""
+    return not scorer.READS.isdisjoint({"steered", "steered_sets"})
+
+
+__all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings", "reads_steering"]

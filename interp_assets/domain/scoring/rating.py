@@ -1,8 +1,9 @@
-"""What the scorers share that have natural texts rated: the question, replies to ratings, ratings and activations to metrics.
+"""What the scorers share that have texts rated: the question, replies to ratings, ratings and activations to metrics.
 
-The natural texts are the held-out windows. A judge rates each 0 (what is described does not stand in it), 1 (vaguely or in part) or 2
-(clearly); 1 is left out of what follows (FADE, arXiv 2502.16994). `responsiveness` and `purity` ask exactly the same questions, so that
-those of the second are answered out of the store of replies; that holds as long as their settings are equal.
+The texts are the held-out windows, or what a steered model said (`faithfulness`). A judge rates each 0 (what is described does not stand
+in it), 1 (vaguely or in part) or 2 (clearly), as in FADE (arXiv 2502.16994). `responsiveness` and `purity`, which leave 1 out of what
+follows, ask exactly the same questions, so that those of the second are answered out of the store of replies; that holds as long as their
+settings are equal.
 """
 
 import re
@@ -15,7 +16,7 @@ from interp_assets.domain.parsing import ParseFailure, without_reasoning
 from interp_assets.domain.rendering import plain_text, token_strings
 from interp_assets.domain.scoring import classifier
 from interp_assets.domain.scoring.classifier import ClassifierSettings, WorkedExample
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreOutcome, Trial, Verdict, as_item, verdict_of
+from interp_assets.domain.trials import AnsweredTrial, Case, ScoreOutcome, Trial, TrialItem, Verdict, as_item, verdict_of
 
 LEVELS = ("0", "1", "2")
 
@@ -63,12 +64,19 @@ _DIGIT_RUN = re.compile(r"^\s*([012]{2,})\s*$")
 
 @dataclass(frozen=True)
 class RatingSettings(ClassifierSettings):
-    """How ratings are asked for: `per_prompt` windows a question, `few_shot` worked examples (0 to 3) before it."""
+    """How ratings are asked for: `per_prompt` texts a question, `few_shot` worked examples (0 to 3) before it."""
 
 
 def plan_trials(scorer: str, case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out windows, the same for every scorer but for its name; none without an explanation or windows."""
     items = [(as_item(example), plain_text(token_strings(example.token_ids, case.token_texts))) for example in case.held_out]
+    return plan_texts(scorer, case, items, settings, run_seed)
+
+
+def plan_texts(
+    scorer: str, case: Case, items: Sequence[tuple[TrialItem, str]], settings: RatingSettings, run_seed: int
+) -> tuple[Trial, ...]:
+    """Trials over any texts, each with its item, in random order; none without an explanation or texts."""
     return classifier.plan_trials(scorer, _INSTRUCTIONS, _WORKED, case, items, settings, run_seed, LEVELS, "rating")
 
 

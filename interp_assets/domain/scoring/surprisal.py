@@ -7,7 +7,6 @@ AUROC of v for activating against silent windows. The pseudo-explanation is one 
 that these questions, half of all, are asked once a feature, however many explanations it has.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,9 @@ from interp_assets.domain.prompts import Prompt, Turn
 from interp_assets.domain.rendering import TokenTexts, plain_text, token_strings
 from interp_assets.domain.sampling import Example
 from interp_assets.domain.scoring import ranking
+from interp_assets.domain.scoring.likelihood import gain
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, evenly_mixed, verdict_of
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, evenly_mixed
 
 NAME: str = "surprisal"
 VERSION: str = "surprisal/1"
@@ -92,16 +92,7 @@ def _text(example: Example, token_texts: TokenTexts) -> str:
 def grade(case: Case, answered: Sequence[AnsweredTrial], settings: SurprisalSettings) -> tuple[Verdict, ...]:
     """One verdict per window: `value` is v in nats. "model_error" or "no_probabilities" if either of its two trials ended so."""
     by_id = {one.trial.trial_id: one for one in answered}
-    return tuple(_graded(one, by_id[_pseudo_id(one.trial.trial_id)]) for one in answered if one.trial.items)
-
-
-def _graded(own: AnsweredTrial, pseudo: AnsweredTrial) -> Verdict:
-    if own.error is not None or pseudo.error is not None:
-        return verdict_of(own.trial, 0, "model_error")
-    if own.suffix_logprobs is None or pseudo.suffix_logprobs is None:
-        return verdict_of(own.trial, 0, "no_probabilities")
-    value = math.fsum(own.suffix_logprobs) - math.fsum(pseudo.suffix_logprobs)
-    return verdict_of(own.trial, 0, "answered", value=value) if math.isfinite(value) else verdict_of(own.trial, 0, "no_probabilities")
+    return tuple(gain(one, by_id[_pseudo_id(one.trial.trial_id)]) for one in answered if one.trial.items)
 
 
 def summarise(

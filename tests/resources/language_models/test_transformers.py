@@ -261,6 +261,20 @@ def test_greedy_text_equals_the_librarys_own_generation(model, plain):
         assert replies[index].finish_reason == ("stop" if made[-1] == tokenizer.eos_token_id else "length")
 
 
+def test_rows_that_have_ended_leave_the_batch_and_change_no_other(model, monkeypatch):
+    """Replies of 1 to 24 tokens: the forward passes of the last ones carry them alone, and every text is what it is by itself."""
+    requests = [
+        Request((SYSTEM, Message("user", f"Tell me about {subject}.")), length, shared_messages=1)
+        for subject, length in (("the sea", 3), ("bread", 24), ("winter", 1), ("numbers", 6), ("ships", 2))
+    ]
+    alone = [dict(model.ask([request]))[0].text for request in requests]
+    rows: list[int] = []
+    forward = decoder.Decoder.append
+    monkeypatch.setattr(decoder.Decoder, "append", lambda self, tokens: (rows.append(len(tokens)), forward(self, tokens))[1])
+    assert [reply.text for _, reply in sorted(model.ask(requests))] == alone
+    assert rows[0] == 5 and rows == sorted(rows, reverse=True) and len(rows) == 24 and rows.count(1) >= 24 - 6
+
+
 def test_a_stop_string_ends_the_text_and_is_not_part_of_it(model):
     question = (Message("user", "Count from one to ten in digits: 1, 2, 3,"),)
     ((_, whole),) = model.ask([Request(question, 16)])

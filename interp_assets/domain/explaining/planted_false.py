@@ -1,0 +1,16 @@
+"""The false explanation of a planted feature: what is true of another. A scorer that can be believed puts it below the true one."""
+
+from collections.abc import Mapping, Sequence
+
+from interp_assets.domain.explaining.shuffled import deal
+from interp_assets.domain.trials import Explanation
+
+NAME: str = "planted_false"
+VERSION: str = "planted_false/1"
+SOURCES: tuple[str, ...] = ("planted_true",)
+DEALS: bool = True
+
+
+def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
+    """For each feature the true explanation of another, and whose it is: see `shuffled.deal`."""
+    return deal(NAME, VERSION, features, sources["planted_true"], run_seed)

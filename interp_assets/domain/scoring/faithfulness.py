@@ -1,0 +1,124 @@
+"""The faithfulness scorer: does the model say more of what is explained once the feature is changed? (FADE, arXiv 2502.16994)
+
+A judge rates what the model went on to say after the scoring prompts, clean and under each intervention whose KL target was met, 0, 1 or 2
+against the explanation (see `rating`), without the prompts, in which the feature fires anyway. The frequency of a kind of texts is the
+share of them rated 2. With c for the clean ones and s for those of an intervention the rise is (s - c) / (1 - c), the part of the headroom
+that is gained; where s is below c it is s - c. The score is the largest rise over the interventions.
+
+FADE compares with the ablated feature and counts a fall as 0; here the clean model is what is compared with, and a fall keeps its sign. A
+largest of several is above 0 by luck alone, so the floor is not 0: it is the mean rise when the ratings of each prompt's texts, clean ones
+among them, are dealt out anew at random.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from interp_assets.domain.rendering import one_line
+from interp_assets.domain.scoring import rating
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.scoring.rating import RatingSettings
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics import UNDEFINED, Estimate, estimate
+from interp_assets.domain.steered import SteeredRun
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+
+NAME: str = "faithfulness"
+VERSION: str = "faithfulness/1"
+MODEL: Model = "scorer"
+HEADLINE: str = "rise"
+READS: frozenset[Reads] = frozenset({"explanation", "steered"})
+CLEAN = "clean"
+FaithfulnessSettings = RatingSettings
+
+
+def plan(case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials over all texts, mixed: the clean one of each prompt once, and one for each intervention that met its target.
+
+    None without an explanation, or where the feature was not steered. The order does not depend on the explanation.
+    """
+    return rating.plan_texts(NAME, case, list(_texts(case).items()), settings, run_seed)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
+    """One verdict per text, its rating as value, the text beside it: see `rating.grade`. True are those of interventions."""
+    texts = {item.example_id: text for item, text in _texts(case).items()}
+    return tuple(replace(v, text=texts[v.example_id]) if v.outcome == "answered" else v for v in rating.grade(answered))
+
+
+def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+    """A row for the largest rise, then one an intervention, "rise@0.33" or "rise@zero_ablation".
+
+    Positives are rated texts of interventions, negatives rated clean ones. Intervals resample prompts, the texts of each together.
+    "not_steered" where steering has no texts of the feature, "kl_not_met" where it met no target, "undefined" where clean texts, or those
+    of an intervention, have no ratings.
+    """
+    names = [CLEAN, *(run.name for run in _met(case))]
+    clear = _clear(verdicts, names)
+    n_rated = (~np.isnan(clear)).sum(axis=0)
+    n_asked = np.array([sum(verdict.variant == name for verdict in verdicts) for name in names])
+    if not verdicts:
+        return (score_row(NAME, case, HEADLINE, UNDEFINED, None, (0, 0, 0), _absent(case)),)
+    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    rises = _rises(*_counts(clear[None]))[0]
+    drawn = rng.multinomial(len(clear), np.full(len(clear), 1 / len(clear)), size=n_bootstrap)
+    replicates = _rises(drawn @ np.nan_to_num(clear), drawn @ ~np.isnan(clear))
+    dealt = _rises(*_counts(rng.permuted(np.broadcast_to(clear, (n_bootstrap, *clear.shape)), axis=2)))
+
+    def row(metric: str, value: float, found: np.ndarray, by_luck: np.ndarray, places: Sequence[int]) -> ScoreRow:
+        counts = (int(n_rated[places].sum()), int(n_rated[0]), int((n_asked - n_rated)[[0, *places]].sum()))
+        lucky = by_luck[~np.isnan(by_luck)]
+        known: Estimate = estimate(value, found)
+        otherwise: ScoreOutcome = "undefined" if any(counts[:2]) else "no_answers"
+        return score_row(
+            NAME, case, metric, known, float(lucky.mean()) if len(lucky) and known.value is not None else None, counts, otherwise
+        )
+
+    everything = [np.fmax.reduce(part, axis=-1) for part in (rises, replicates, dealt)]
+    rows = [row(HEADLINE, float(everything[0]), everything[1], everything[2], range(1, len(names)))]
+    for place, name in enumerate(names[1:]):
+        rows.append(row(f"{HEADLINE}@{name}", float(rises[place]), replicates[:, place], dealt[:, place], [place + 1]))
+    return tuple(rows)
+
+
+def _met(case: Case) -> tuple[SteeredRun, ...]:
+    """The interventions that count."""
+    return tuple(run for run in case.steered if run.met)
+
+
+def _texts(case: Case) -> dict[TrialItem, str]:
+    """What was said, on one line, by item: the clean texts, then those of each intervention."""
+    runs = _met(case)
+    found = {TrialItem(f"{text.prompt}/{CLEAN}", False, None, CLEAN): one_line(text.clean) for run in runs[:1] for text in run.texts}
+    for run in runs:
+        found |= {TrialItem(f"{text.prompt}/{run.name}", True, None, run.name): one_line(text.steered) for text in run.texts}
+    return found
+
+
+def _absent(case: Case) -> ScoreOutcome:
+    """Why nothing was asked."""
+    return "no_explanation" if case.explanation is None else "kl_not_met" if case.steered else "not_steered"
+
+
+def _clear(verdicts: Sequence[Verdict], names: Sequence[str]) -> np.ndarray:
+    """float64 [prompts, names]: 1 where a text was rated 2, 0 where lower, NaN where it has no rating."""
+    prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(verdict.example_id.split("/")[0] for verdict in verdicts))}
+    clear = np.full((len(prompts), len(names)), np.nan)
+    for verdict in verdicts:
+        if verdict.value is not None:
+            clear[prompts[verdict.example_id.split("/")[0]], names.index(verdict.variant)] = verdict.value == 2
+    return clear
+
+
+def _counts(clear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Texts rated 2 and texts rated, both [replicates, kinds], of ratings [replicates, prompts, kinds]."""
+    return np.nansum(clear, axis=1), (~np.isnan(clear)).sum(axis=1)
+
+
+def _rises(clear: np.ndarray, rated: np.ndarray) -> np.ndarray:
+    """Rises [replicates, interventions] of counts [replicates, 1 + interventions], clean texts first; NaN where none were rated."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = clear / rated
+        change = share[:, 1:] - share[:, :1]
+        return np.where(change > 0, change / (1 - share[:, :1]), change)

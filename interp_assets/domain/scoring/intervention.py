@@ -1,0 +1,123 @@
+"""The intervention scorer: does making the feature stronger make a language model likelier to name what is explained? (arXiv 2410.13928)
+
+Every scoring prompt was gone on from twice, clean and with the feature tuned to one KL divergence. A base model reads the prompt with what
+followed and says how likely the explanation is as what the passage holds an unusual amount of. Score = mean over prompts of
+log p(explanation | steered text) - log p(explanation | clean text), in nats, with its standard error. 0 is what an explanation reaches that
+the steering has nothing to do with. The stronger a feature is made, the larger its gain, so scores are compared only at equal KL: a
+feature whose target was not met has none.
+
+A text is the prefix and the explanation the suffix. All questions of a run begin with the same instructions and worked examples, which are
+what a back end computes once; the two texts of a prompt share its tokens besides, and so do the explanations of a feature its texts, where
+the engine caches by blocks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp_assets.domain.bounds import Count
+from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.rendering import one_line
+from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.scoring.likelihood import gain
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics import mean_with_error
+from interp_assets.domain.steered import SteeredRun
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+
+NAME: str = "intervention"
+VERSION: str = "intervention/1"
+MODEL: Model = "base"
+HEADLINE: str = "gain"
+READS: frozenset[Reads] = frozenset({"explanation", "steered"})
+STANDARD_ERROR = "gain_standard_error"
+
+
+@dataclass(frozen=True)
+class InterventionSettings:
+    """At which of the steering's `kl_targets` (nats) texts are read, and how: after `few_shot` worked examples (0 to 3)."""
+
+    kl_target: float = 1.0
+    few_shot: Count = 3
+
+
+_INSTRUCTIONS = "A collection of passages. After each of them stands what it holds an unusual amount of."
+
+_WORKED = (
+    ("The ferry to the island leaves from the old harbour on Tuesday, Friday, Sunday and Wednesday night", "names of days of the week"),
+    ("The square root of nine is my uncle, and her grandmother said so to his aunt", "words for family members"),
+    ("After the second bridge you turn left and 412 of the 20 were 7 for 93", "numbers written as digits"),
+)
+
+
+def plan(case: Case, settings: InterventionSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Two trials for every scoring prompt: none without an explanation, or where the feature was not steered to the target.
+
+    First that of the clean text, which has no item of its own, then that of the steered one: so whoever stops between two trials leaves
+    no item without its pair. The prompts stand in an order in which the strata of activation take turns.
+    """
+    run = _run(case, settings)
+    if case.explanation is None or run is None or not run.met:
+        return ()
+    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    for passage, worked in _WORKED[: settings.few_shot]:
+        head.append(("user", _question(passage)))
+        head.append(("assistant", worked))
+    trials = []
+    for text in run.texts:
+        clean, steered = (
+            Prompt((*head, ("user", f"{_question(text.prompt_text + rest)}\n\n")), len(head), 0, suffix=case.explanation)
+            for rest in (text.clean, text.steered)
+        )
+        trial_id = f"{NAME}/{case.method}/{case.feature}/{text.prompt}"
+        item = TrialItem(f"prompt/{text.prompt}", True, None, run.name)
+        trials.append(Trial(_clean_id(trial_id), case.feature, case.method, NAME, clean, ()))
+        trials.append(Trial(trial_id, case.feature, case.method, NAME, steered, (item,)))
+    return tuple(trials)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: InterventionSettings) -> tuple[Verdict, ...]:
+    """One verdict per prompt, its gain in nats as value and what the steered model said as text: see `likelihood.gain`."""
+    run = _run(case, settings)
+    by_id = {one.trial.trial_id: one for one in answered}
+    said = {f"prompt/{text.prompt}": text.steered for text in run.texts} if run else {}
+    return tuple(
+        gain(one, by_id[_clean_id(one.trial.trial_id)], text=said[one.trial.items[0].example_id]) for one in answered if one.trial.items
+    )
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: InterventionSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """The mean gain over prompts with its bootstrapped interval, then its standard error; positives are the prompts.
+
+    "not_steered" where steering has no texts of the feature (its table says why), "kl_not_met" where it did not meet the target.
+    """
+    values = np.array([verdict.value for verdict in verdicts if verdict.value is not None], dtype=np.float64)
+    counts = (len(values), 0, len(verdicts) - len(values))
+    mean, error = mean_with_error(values, n_bootstrap, generator(run_seed, case.feature, f"{NAME} bootstrap"))
+    otherwise = "no_answers" if verdicts else _absent(case, settings)
+    return (
+        score_row(NAME, case, HEADLINE, mean, 0.0 if len(values) else None, counts, otherwise),
+        score_row(NAME, case, STANDARD_ERROR, error, None, counts, "undefined" if len(values) else otherwise),
+    )
+
+
+def _run(case: Case, settings: InterventionSettings) -> SteeredRun | None:
+    """The run of the target, if the feature was steered."""
+    return next((run for run in case.steered if run.target_kl == settings.kl_target), None)
+
+
+def _absent(case: Case, settings: InterventionSettings) -> ScoreOutcome:
+    """Why nothing was asked."""
+    return "no_explanation" if case.explanation is None else "not_steered" if _run(case, settings) is None else "kl_not_met"
+
+
+def _clean_id(trial_id: str) -> str:
+    """Name of the trial that the one of this name is compared with."""
+    return f"{trial_id}/clean"
+
+
+def _question(passage: str) -> str:
+    return f"Passage: {one_line(passage)}\nIt holds an unusual amount of:"

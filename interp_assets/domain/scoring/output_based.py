@@ -1,0 +1,130 @@
+"""The output-based scorer: which of three sets of texts did the feature make the model write? (arXiv 2501.08319)
+
+A set holds what the model said after a few fixed prompts with one feature made stronger, or weaker, at several KL divergences. The judge
+sees the set of this feature and two of random other features at the same divergences, in random order, and the explanation, and picks
+one. Score = share of the trials in which its own was picked, against 1/3. The feature's own set is the same in all trials: what they
+average over are the rivals, and its place.
+
+Fixed prompts need no contexts on which the feature fires, so that features score here that are dead on the token sample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from interp_assets.domain.bounds import Count
+from interp_assets.domain.prompts import Prompt, Turn
+from interp_assets.domain.scoring import choice
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+
+NAME: str = "output_based"
+VERSION: str = "output_based/1"
+MODEL: Model = "scorer"
+HEADLINE: str = choice.METRIC
+READS: frozenset[Reads] = frozenset({"explanation", "steered_sets"})
+
+N_SETS = 3
+
+
+@dataclass(frozen=True)
+class OutputBasedSettings:
+    """How sets are told apart: `n_trials` questions (1 to 16; 1 in the paper), each with other rivals as long as there are any, after
+    `few_shot` worked examples (0 to 2).
+
+    A judge that always names the same place is at chance exactly where `n_trials` is a multiple of 3.
+    """
+
+    n_trials: Annotated[int, Ge(1), Le(16)] = 3
+    few_shot: Count = 1
+
+
+_INSTRUCTIONS = (
+    "A language model went on from the beginnings of texts while one of its neurons was made stronger or weaker. Each numbered set holds "
+    "texts written with another neuron changed in that way. Below the sets stands a description of one of these neurons. Which set was "
+    "written with that neuron changed? Reply only with its number in brackets."
+)
+
+_WORKED: tuple[tuple[tuple[tuple[str, ...], ...], str, int], ...] = (
+    (
+        (
+            ("We built it of oak and pine, board by board", "I think the wood had been too wet"),
+            ("We met on Friday and again on Monday morning", "I think it was a Tuesday, or the Wednesday after"),
+            ("We owe them four thousand, and the rent", "I think prices will fall before the bank does"),
+        ),
+        "names of days of the week",
+        2,
+    ),
+    (
+        (
+            ("We asked her uncle and both of his aunts", "I think my grandmother kept the letters"),
+            ("We sailed past the harbour with the tide", "I think that the boat is leaking"),
+            ("We were told to wait outside, in the rain", "I think snow will come, after this wind"),
+        ),
+        "words for family members",
+        1,
+    ),
+)
+
+
+def plan(case: Case, settings: OutputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials with the feature's own set and two others; none without an explanation, a set or two rivals.
+
+    Rivals' sets are cut to the targets that the feature's own has. Rivals, their order and the own set's place depend on the run's seed
+    and the feature, not on the explanation, which stands last, so that all explanations of a feature share what comes before.
+    """
+    own, rivals = case.steered_set, case.rival_sets
+    if case.explanation is None or own is None or not own.texts or len(rivals) < N_SETS - 1:
+        return ()
+    targets = {target for target, _ in own.texts}
+    sets = {one.feature: [text for target, text in one.texts if target in targets] for one in (own, *rivals)}
+    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    for worked, explanation, answer in _WORKED[: settings.few_shot]:
+        head.append(("user", _question(worked, explanation)))
+        head.append(("assistant", f"[{answer}]"))
+    order = generator(run_seed, case.feature, f"{NAME} rivals").permutation(len(rivals)).tolist()
+    places = choice.even_places(settings.n_trials, N_SETS, generator(run_seed, case.feature, f"{NAME} places"))
+    trials = []
+    for number, place in enumerate(places):
+        others = [rivals[order[(number * (N_SETS - 1) + i) % len(order)]].feature for i in range(N_SETS - 1)]
+        options = choice.inserted(own.feature, others, place)
+        prompt = Prompt(
+            messages=(*head, ("user", _question([sets[feature] for feature in options], case.explanation))),
+            shared_messages=len(head),
+            choices=choice.one_of(N_SETS),
+            max_reply_tokens=choice.MAX_REPLY_TOKENS,
+        )
+        items = tuple(TrialItem(f"feature/{f}", f == own.feature, None, "own" if f == own.feature else "random") for f in options)
+        trials.append(Trial(f"{NAME}/{case.method}/{case.feature}/{number}", case.feature, case.method, NAME, prompt, items))
+    return tuple(trials)
+
+
+def grade(case: Case, answered: Sequence[AnsweredTrial], settings: OutputBasedSettings) -> tuple[Verdict, ...]:
+    """One verdict per set of every trial, whatever the replies; true is the feature's own: see `choice.grade`."""
+    return choice.grade(answered)
+
+
+def summarise(
+    case: Case, verdicts: Sequence[Verdict], settings: OutputBasedSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
+    """Accuracy: see `choice.summarise`.
+
+    "not_steered" where steering has no set of the feature, "kl_not_met" where it met none of the targets, "no_rivals" where fewer than
+    two others have a set.
+    """
+    return choice.summarise(NAME, case, verdicts, _absent(case))
+
+
+def _absent(case: Case) -> ScoreOutcome:
+    """Why nothing was asked."""
+    if case.explanation is None:
+        return "no_explanation"
+    return "not_steered" if case.steered_set is None else "no_rivals" if case.steered_set.texts else "kl_not_met"
+
+
+def _question(sets: Sequence[Sequence[str]], explanation: str) -> str:
+    """The last turn: the numbered sets, a text a line, then the explanation."""
+    lines = [line for number, texts in enumerate(sets, start=1) for line in (f"Set {number}:", *(f"- {text}" for text in texts))]
+    return "\n".join([*lines, f"Description: {explanation}"])

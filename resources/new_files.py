@@ -1,0 +1,149 @@
+"""Parquet files on their way to a place in a store, which takes each whole or not at all.
+
+On a local disk a file is written under a temporary name and renamed. On an object store it is an upload that is completed: nothing is
+copied or renamed, and until then nobody sees it.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import zlib
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+END_BYTES = 65_536
+"""How much of a file's end is read at first: most footers are shorter."""
+
+
+class NewFile(Protocol):
+    """A file in the making: write to `file`, then finish and place it. Without both the place stays as it was."""
+
+    file: Any
+
+    def finish(self, parquet: pq.ParquetWriter) -> tuple[int, int]:
+        """Bytes and footer CRC-32 of what was written, after closing its writer."""
+        ...
+
+    def place(self) -> None:
+        """Put it in its place, over what was there."""
+        ...
+
+    def discard(self) -> None:
+        """Leave nothing of it behind; nothing to do once it is placed."""
+        ...
+
+
+class RenamedFile:
+    """A file on a local disk: temporary name, fsync, rename."""
+
+    def __init__(self, fs: AbstractFileSystem, path: str) -> None:
+        self._fs, self._path, self._temporary = fs, path, temporary_name(*path.rsplit("/", 1))
+        self.file = fs.open(self._temporary, "wb")
+
+    def finish(self, parquet: pq.ParquetWriter) -> tuple[int, int]:
+        """See `NewFile`."""
+        parquet.close()
+        sync(self.file)
+        self.file.close()
+        size = self._fs.size(self._temporary)
+        return size, footer_crc32(self._fs, self._temporary, size)
+
+    def place(self) -> None:
+        """See `NewFile`."""
+        self._fs.mv(self._temporary, self._path)
+
+    def discard(self) -> None:
+        """See `NewFile`."""
+        with contextlib.suppress(OSError):
+            self.file.close()
+        with contextlib.suppress(OSError):
+            self._fs.rm_file(self._temporary)
+
+
+class Upload:
+    """An object of a store such as S3, which makes it visible, whole, when its upload is completed.
+
+    The footer's CRC-32 is of what was sent, not of what is found there afterwards: of two writers of one object, the loser's manifest does
+    not fit the winner's file.
+    """
+
+    def __init__(self, fs: AbstractFileSystem, path: str) -> None:
+        self._upload = fs.open(path, "wb", autocommit=False)
+        self._open = True
+        self.file = _EndKept(self._upload)
+
+    def finish(self, parquet: pq.ParquetWriter) -> tuple[int, int]:
+        """See `NewFile`."""
+        self.file.keeping = True
+        parquet.close()  # writes the footer, in one piece or several
+        size, end = self._upload.tell(), bytes(self.file.end)
+        self._upload.close()
+        return size, zlib.crc32(end[-_footer_bytes(end) :])
+
+    def place(self) -> None:
+        """See `NewFile`."""
+        self._upload.commit()
+        self._open = False
+
+    def discard(self) -> None:
+        """See `NewFile`. What a killed process sent is the store's to clean up: a lifecycle rule for incomplete uploads."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(OSError):
+                self._upload.close()
+                self._upload.discard()
+
+
+class _EndKept:
+    """A file that passes on what is written to it, and keeps in `end` what came while `keeping`."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.end, self.keeping = file, bytearray(), False
+
+    def write(self, data: Any) -> int:
+        if self.keeping:
+            self.end += data
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+
+def footer_crc32(fs: AbstractFileSystem, path: str, size: int) -> int:
+    """CRC-32 of the footer, with its length and magic, of a Parquet file of `size` bytes."""
+    end = fs.cat_file(path, start=max(size - END_BYTES, 0), end=size)
+    footer = _footer_bytes(end)
+    if footer > len(end):
+        end = fs.cat_file(path, start=max(size - footer, 0), end=size)
+    return zlib.crc32(end[-footer:])
+
+
+def _footer_bytes(end: bytes) -> int:
+    return int.from_bytes(end[-8:-4], "little") + 8
+
+
+def temporary_name(folder: str, name: str) -> str:
+    """Path of a file on its way to being `name`: no glob of the warehouse or of readers matches it."""
+    return f"{folder}/{temporary_prefix()}{name}.{os.getpid()}.{threading.get_ident()}.tmp"
+
+
+def temporary_prefix() -> str:
+    """How the temporary names of this machine start."""
+    return f".{socket.gethostname()}-"
+
+
+def sync(file: Any) -> None:
+    """Flush a local file to disk."""
+    file.flush()
+    with contextlib.suppress(AttributeError, OSError):
+        os.fsync(file.fileno())

@@ -1,0 +1,36 @@
+-- Each dictionary's scores beside those of its controls, for every scorer, metric and explanation method: the same features under another
+-- feature's explanation (control "shuffled", paired by feature), and random TopK SAEs, rotated neurons and plain neurons of the same model and
+-- layer (for a dictionary of neurons the random ones alone), explained by the same method. `difference` is the mean over the control's,
+-- [ci_low, ci_high] its 95 % normal interval: of paired differences, or of two independent means (Welch). `same_hook` says whether the two
+-- dictionaries sit at one hook; without it they share the layer only.
+WITH described AS (
+  SELECT *,
+    CASE WHEN kind IN ('random_topk', 'rotated_topk_neurons') THEN 2 WHEN kind IN ('neurons', 'topk_neurons') THEN 1 ELSE 0 END AS plainness
+  FROM dictionaries
+), own AS (
+  SELECT dictionary, scorer, metric, headline, explanation_method, feature, value, floor FROM scores WHERE stratum IS NULL AND value IS NOT NULL
+), summed AS (
+  SELECT dictionary, scorer, metric, headline, explanation_method,
+    count(*) AS n, median(value) AS median, avg(value) AS mean, var_samp(value) AS variance, avg(floor) AS floor
+  FROM own GROUP BY ALL
+), shuffled AS (
+  SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, 'shuffled' AS control, a.dictionary AS control_dictionary,
+    true AS same_hook, count(*) AS n_features, count(*) AS n_control_features, median(a.value) AS median, median(b.value) AS control_median,
+    avg(a.value) AS mean, avg(b.value) AS control_mean, avg(a.value - b.value) AS difference,
+    1.96 * stddev_samp(a.value - b.value) / sqrt(count(*)) AS half_width, avg(a.floor) AS floor
+  FROM own a JOIN own b USING (dictionary, scorer, metric, feature)
+  WHERE a.explanation_method NOT IN ('shuffled', 'none') AND b.explanation_method = 'shuffled'
+  GROUP BY ALL
+), others AS (
+  SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, control.kind AS control, b.dictionary AS control_dictionary,
+    this.hook = control.hook AS same_hook, a.n AS n_features, b.n AS n_control_features, a.median, b.median AS control_median,
+    a.mean, b.mean AS control_mean, a.mean - b.mean AS difference, 1.96 * sqrt(a.variance / a.n + b.variance / b.n) AS half_width, a.floor
+  FROM summed a JOIN summed b USING (scorer, metric, explanation_method)
+  JOIN described this ON this.dictionary = a.dictionary JOIN described control ON control.dictionary = b.dictionary
+  WHERE this.model = control.model AND this.layer = control.layer AND this.plainness < control.plainness
+), everything AS (
+  FROM shuffled UNION ALL FROM others
+)
+SELECT * EXCLUDE (half_width, floor), difference - half_width AS ci_low, difference + half_width AS ci_high, floor
+FROM everything
+ORDER BY dictionary, scorer, headline DESC, metric, explanation_method, control, control_dictionary

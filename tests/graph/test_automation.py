@@ -1,0 +1,144 @@
+"""What happens by itself: partitions that are missing, at once or at night, each once, and nothing that is in hand."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from installation import KEY, Installation
+
+from interp_assets.automation import automated, automation_sensors
+from interp_assets.definitions import ASSETS, definitions
+from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, FEATURE_RANGE_KEYS
+from interp_assets.settings import AutomationSettings
+from resources.fakes import FakeTokenizer
+
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+BY_DICTIONARY = {"/".join(a.key.path) for a in ASSETS if a.partitions_def == DICTIONARIES} - {"feature_matches"}
+REPORTS = {"scorer_validity": {"None"}, "warehouse": {"None"}}
+BY_RANGE = {"/".join(a.key.path) for a in ASSETS if a.partitions_def == DICTIONARY_BY_RANGE}
+
+
+class Evaluated:
+    """A site's conditions, evaluated hour by hour: what each asset is requested for."""
+
+    def __init__(self, installation: Installation, settings: str) -> None:
+        installation.home.root.mkdir(parents=True, exist_ok=True)
+        installation.home.settings_file.write_text(settings)
+        self.instance = installation.instance
+        self.definitions = definitions(installation.home, installation.models)
+        self.cursor = None
+
+    def at(self, hours: float) -> dict[str, set[str]]:
+        """Partitions requested, by asset, so many hours after the first midnight."""
+        time = MIDNIGHT + timedelta(hours=hours)
+        result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor, evaluation_time=time)
+        self.cursor = result.cursor
+        requested = {"/".join(a.key.path): {str(p) for p in result.get_requested_partitions(a.key)} for a in ASSETS}
+        return {name: partitions for name, partitions in requested.items() if partitions}
+
+    def add(self, key: str) -> None:
+        self.instance.add_dynamic_partitions("dictionary", [key])
+
+    def made(self, names: set[str], *partitions: str | None) -> None:
+        """Say that assets were materialised."""
+        for name in names:
+            for partition in partitions:
+                event = dg.AssetMaterialization(dg.AssetKey(name.split("/")), partition=partition)
+                self.instance.report_runless_asset_event(event)
+
+
+def each(names: set[str], partitions: set[str]) -> dict[str, set[str]]:
+    """The same partitions of several assets."""
+    return {name: partitions for name in names}
+
+
+def cells(key: str) -> set[str]:
+    return {f"{key}|{name}" for name in FEATURE_RANGE_KEYS}
+
+
+@pytest.mark.slow
+def test_a_new_dictionary_is_explained_stage_by_stage_and_an_old_one_is_left(installation: Installation) -> None:
+    site = Evaluated(installation, "")
+    site.add("m/0/old")
+    assert site.at(1) == {}, "what was missing before is for `interp backfill` or the night"
+    site.add("m/0/new")
+    assert site.at(2) == each(BY_DICTIONARY, {"m/0/new"})
+    assert site.at(3) == {}, "each once, so that a failure waits for a person"
+    site.made(BY_DICTIONARY, "m/0/new")
+    assert site.at(4) == each(BY_RANGE, cells("m/0/new"))
+    site.made(BY_RANGE, *cells("m/0/new"))
+    assert site.at(5) == {"feature_matches": {"m/0/new"}, **REPORTS}
+
+
+def test_the_warehouse_follows_what_is_new_whatever_another_dictionary_lacks(installation: Installation) -> None:
+    site = Evaluated(installation, "")
+    site.add("m/0/new")
+    site.add("m/0/broken")
+    assert site.at(1) == {}
+    site.made({"scores/fuzzing"}, "m/0/new|00of16")
+    assert site.at(2) == REPORTS
+    site.made({"warehouse"}, None)
+    assert site.at(3) == {}
+    site.made({"scores/fuzzing"}, "m/0/new|00of16")
+    assert site.at(4) == REPORTS
+
+
+NIGHTLY = "automation: {when: nightly, cron: '30 2 * * *', timezone: Europe/Berlin}"
+
+
+@pytest.mark.slow
+def test_quiet_days_and_at_night_everything_that_is_missing(installation: Installation) -> None:
+    """Half past two in Berlin is half past one UTC in March."""
+    site = Evaluated(installation, NIGHTLY)
+    site.add("m/0/old")
+    assert site.at(0) == {} and site.at(1.4) == {}
+    assert site.at(1.6) == each(BY_DICTIONARY, {"m/0/old"}), "older partitions too"
+    assert site.at(1.7) == {}
+    site.made(BY_DICTIONARY, "m/0/old")
+    assert site.at(2) == each(BY_RANGE, cells("m/0/old")), "the next stage waits for the last, not for another night"
+    site.add("m/0/late")
+    assert site.at(3) == {} and site.at(20) == {}, "what comes by day waits for the night"
+    site.made(BY_RANGE - {"scores/fuzzing"}, *cells("m/0/old"))
+    assert site.at(25) == {"feature_matches": {"m/0/old"}, **REPORTS}
+    assert site.at(25.6) == {
+        **each(BY_DICTIONARY, {"m/0/late"}),
+        "scores/fuzzing": cells("m/0/old"),
+        "feature_matches": {"m/0/old"},
+    }
+
+
+@pytest.mark.parametrize("settings", ["", "automation: {when: nightly, cron: '0 2 * * *'}"])
+def test_what_a_run_has_in_hand_is_not_requested_again(
+    new_installation: Callable[[str], Installation], monkeypatch: pytest.MonkeyPatch, settings: str
+) -> None:
+    installation = new_installation("busy")
+    site = Evaluated(installation, settings)
+    assert site.at(1) == {}
+    installation.register(installation.record())
+    during: list[dict[str, set[str]]] = []
+
+    def tokenizer(source: str, revision: str | None) -> FakeTokenizer:
+        during.append(site.at(2.1))
+        return FakeTokenizer()
+
+    monkeypatch.setattr(installation.models, "tokenizer", tokenizer)
+    installation.run("token_sample")
+    assert KEY in site.instance.get_dynamic_partitions("dictionary") and during == [{}]
+    assert site.at(2.2) == each(BY_DICTIONARY - {"token_sample"}, {KEY})
+
+
+def test_never_means_by_hand_alone(installation: Installation) -> None:
+    settings = AutomationSettings(when="never")
+    assert [sensor.name for sensor in automation_sensors(settings)] == ["new_dictionaries"]
+    assert all(asset.specs_by_key[asset.key].automation_condition is None for asset in automated(ASSETS, settings))
+    site = Evaluated(installation, "automation: {when: never}")
+    assert site.at(1) == {}
+    site.add("m/0/new")
+    assert site.at(2) == {}
+
+
+def test_the_sensor_runs_by_default_and_every_asset_has_a_condition() -> None:
+    _, sensor = automation_sensors(AutomationSettings())
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert all(asset.specs_by_key[asset.key].automation_condition is not None for asset in automated(ASSETS, AutomationSettings()))

@@ -1,0 +1,188 @@
+"""What a backfill would make and cost, said before it starts, against what it then makes; and a backfill of some features."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from installation import KEY, STAGES, Installation
+
+from interp_assets.backfill_cost import demo_rates, measured_rates
+from interp_assets.backfill_plan import PlannedAsset
+from interp_assets.definitions import ASSETS
+from interp_assets.partitions import FEATURE_RANGE_KEYS
+from interp_assets.planned_backfill import _plan, chosen_ranges, costed_plan, selected_partitions
+from interp_assets.settings import UserError
+from interp_assets.tables import EXAMPLES, SCORES
+
+ASKED = {"explanations/max_act", "explanations/shuffled", "scores/detection", "scores/fuzzing"}
+STAGE_NAMES = {"examples", "vocabulary_projections", *ASKED}
+EVERY_RANGE = set(FEATURE_RANGE_KEYS)
+
+
+def plan(installation: Installation, only: tuple[str, ...] = (), features: str | None = None) -> dict[str, PlannedAsset]:
+    """The plan of one dictionary by asset."""
+    ranges = chosen_ranges(installation.home, [KEY], features)
+    return {one.asset: one for one in _plan(installation.home, [KEY], only, ranges, installation.models)}
+
+
+def to_make(installation: Installation) -> dict[str, set[str]]:
+    return {name: set(one.to_make) for name, one in plan(installation).items() if one.to_make and name != "warehouse"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Installation:
+    """An installation of 20 neurons whose graph has run once. Tests that change its record put it back."""
+    installation = Installation(tmp_path_factory.mktemp("finished"), corpus)
+    installation.register(installation.record(features=tuple(range(20))))
+    installation.run_all()
+    return installation
+
+
+def test_before_anything_ran_all_is_to_make_and_the_rates_are_the_demos_by_name(installation: Installation) -> None:
+    scores = {"input_based": ["max_act"]}
+    installation.register(installation.record(features=tuple(range(20)), stages={**STAGES, "scores": scores}))
+    planned = plan(installation)
+    assert list(planned) == ["/".join(asset.key.path) for asset in ASSETS]
+    assert all(one.n_kept == 0 and not one.blocked and one.to_make for one in planned.values())
+    assert {name for name, one in planned.items() if one.features} - {"explanations/shuffled"} == {
+        "explanations/max_act", "scores/detection", "scores/fuzzing", "scores/input_based",
+    }  # fmt: skip
+    assert planned["scores/detection"].features == {"max_act": 20, "shuffled": 20} and not planned["scores/intruder"].asked
+    before = installation.lake_bytes()
+    frame, lines = costed_plan(installation.home, [KEY], (), None, installation.models)
+    assert installation.lake_bytes() == before and installation.models.loads == 0 and not installation.home.dagster.exists()
+    rows = {(row["asset"], row["explanations"]): row for row in frame.to_dicts()}
+    rate = demo_rates()["scores/fuzzing"]
+    fuzzing = rows["scores/fuzzing", "shuffled"]
+    assert fuzzing["prompt_tokens"] == 20 * rate.prompt_tokens and fuzzing["rate"].startswith("demo: 135M model")
+    assert fuzzing["usd"] is None and rows["scores/input_based", "max_act"]["rate"] == "never measured"
+    text = "\n".join(lines)
+    assert "not in these sums, since never measured: scores/input_based" in text and "rates called demo are none of yours" in text
+    assert "scores/intruder" not in frame["asset"].to_list()
+
+
+def test_after_everything_ran_nothing_is_to_make(finished: Installation) -> None:
+    planned = plan(finished)
+    assert to_make(finished) == {}
+    assert {one.n_kept for name, one in planned.items() if name in ASKED} == {16} and planned["token_sample"].n_kept == 1
+    frame, lines = costed_plan(finished.home, [KEY], (), None, finished.models)
+    assert frame["asset"].to_list() == ["warehouse"] and lines[-1] == "no language model is asked"
+
+
+FUZZING = {"scoring": {**STAGES["scoring"], "fuzzing": {"threshold": 0.5}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (FUZZING, {"scores/fuzzing"}),
+        ({"explaining": {"max_act": {"n_shown": 5}}}, ASKED),
+        ({"neighbours": {"n_neighbours": 3}}, {"feature_neighbours"}),
+        ({"explanations": ["max_act"]}, {"explanations/shuffled", "scores/detection", "scores/fuzzing"}),
+        ({"harvest": {"max_activations": 1000}}, {"activation_shards", "feature_neighbours", *STAGE_NAMES}),
+    ],
+)
+def test_a_change_plans_what_depends_on_it(finished: Installation, change: dict, expected: set[str]) -> None:
+    """Stages that the settings ask nothing of depend on nothing, and are kept."""
+    finished.register(finished.record(features=tuple(range(20)), stages={**STAGES, **change}))
+    try:
+        assert set(to_make(finished)) == expected
+    finally:
+        finished.register(finished.record(features=tuple(range(20))))
+
+
+def test_the_plan_is_what_a_run_makes_and_a_lost_range_leaves_what_is_below_it(new_installation: Callable[[str], Installation]) -> None:
+    installation = new_installation("changed")
+    installation.register(installation.record(features=tuple(range(20))))
+    installation.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
+    installation.run("examples", *ASKED)
+    assert set(to_make(installation)).isdisjoint({"examples", *ASKED})
+    installation.register(installation.record(features=tuple(range(20)), stages={**STAGES, **FUZZING}))
+    lost = {"dictionary": KEY, "feature_range": FEATURE_RANGE_KEYS[4]}
+    installation.home.lake.discard(EXAMPLES.name, lost)
+    planned = {name: ranges for name, ranges in to_make(installation).items() if name in ("examples", *ASKED)}
+    assert planned == {"examples": {"04of16"}, "scores/fuzzing": EVERY_RANGE}
+    only = plan(installation, only=("scores/fuzzing",))["scores/fuzzing"]
+    assert only.blocked == ("04of16",) and len(only.to_make) == 15
+    assert f"no complete examples for dictionary {KEY}, feature_range 04of16" in only.reason
+    before = manifests(installation)
+    installation.run("examples", *ASKED)
+    after = manifests(installation)
+    made = {(asset, cell) for (asset, cell), version in after.items() if before.get((asset, cell)) != version}
+    assert made == {(name, cell) for name, ranges in planned.items() for cell in ranges}
+
+
+def manifests(installation: Installation) -> dict[tuple[str, str], str]:
+    """Data version of every range of the explaining and scoring assets."""
+    return {
+        ("/".join([m.table, *(m.partition[name] for name in ("explanation_method", "scorer") if name in m.partition)]),
+         m.partition["feature_range"]): m.data_version
+        for table in ("examples", "explanations", "scores") for m in installation.home.lake.manifests(table)
+    }  # fmt: skip
+
+
+def test_rates_are_the_ledgers(finished: Installation) -> None:
+    """Tokens per feature by hand from the ledger, and by the plan of the same features with another prompt."""
+    finished.home.warehouse.build()
+    with finished.home.warehouse.open() as connection:
+        sums = """SELECT sum(prompt_tokens)::DOUBLE / count(DISTINCT feature), any_value(model) FROM ledger
+                  WHERE asset = 'scores/fuzzing' AND explanation_method = 'shuffled'"""
+        ((per_feature, model),) = connection.execute(sums).fetchall()
+        rates = measured_rates(connection)
+    assert rates["scores/fuzzing", "shuffled", model].prompt_tokens == pytest.approx(per_feature) and per_feature > 0
+    finished.home.settings_file.write_text(f"scorer: {{model: {model}}}\nbudget: {{tokens: 10, usd: 5}}")
+    try:
+        finished.register(finished.record(features=tuple(range(20)), stages={**STAGES, **FUZZING}))
+        frame, lines = costed_plan(finished.home, [KEY], (), None, finished.models)
+        rows = {(row["asset"], row["explanations"]): row for row in frame.to_dicts()}
+        n = rates["scores/fuzzing", "shuffled", model].n_features
+        assert rows["scores/fuzzing", "shuffled"]["prompt_tokens"] == pytest.approx(20 * per_feature, abs=1)
+        assert rows["scores/fuzzing", "shuffled"]["rate"] == f"measured ({n} features)"
+        assert any("over the budget of a run (tokens 10 in settings.yaml)" in line for line in lines)
+        finished.home.settings_file.write_text("scorer: {model: another}")
+        frame, _ = costed_plan(finished.home, [KEY], ("scores/fuzzing",), None, finished.models)
+        assert {row["rate"].split(" (")[0] for row in frame.to_dicts()} == {"measured with another model"}
+    finally:
+        finished.home.settings_file.unlink()
+        finished.register(finished.record(features=tuple(range(20))))
+
+
+def test_a_backfill_of_some_features_takes_their_ranges_and_leaves_out_what_needs_all(installation: Installation) -> None:
+    """Of 20 features 02of16 holds 2, 03of16 3 and 4, the last 18 and 19. So few are dealt explanations over all ranges."""
+    installation.register(installation.record(features=tuple(range(20))))
+    said: list[str] = []
+    selectors = selected_partitions(installation.home, [KEY], (), "2-4,19", said.append, installation.models)
+    by_asset = {"/".join(s["assetKey"]["path"]): s.get("partitions", {}).get("ranges") for s in selectors}
+    expected = [{"start": f"{KEY}|02of16", "end": f"{KEY}|03of16"}, {"start": f"{KEY}|15of16", "end": f"{KEY}|15of16"}]
+    assert by_asset["explanations/max_act"] == by_asset["examples"] == expected
+    assert by_asset["token_sample"] == [{"start": KEY, "end": KEY}] and by_asset["warehouse"] is None
+    assert not {"explanations/shuffled", "scores/detection", "scores/fuzzing"} & set(by_asset)
+    assert said[0] == f"{KEY}: 5 of 20 features, in the ranges 02of16, 03of16, 15of16"
+    assert said[1].startswith(f"left out: explanations/shuffled of {KEY}, 3 ranges: the lake has no complete explanations")
+    frame, lines = costed_plan(installation.home, [KEY], (), "2-4,19", installation.models)
+    assert dict(zip(frame["asset"], frame["partitions"], strict=True))["explanations/max_act"] == 3
+    assert any(line.startswith(f"blocked: scores/fuzzing of {KEY}, 3 range(s)") for line in lines)
+
+
+def test_a_backfill_of_some_features_that_all_have_inputs_leaves_out_nothing(finished: Installation) -> None:
+    finished.home.lake.discard(SCORES.name, {"scorer": "fuzzing", "dictionary": KEY, "feature_range": FEATURE_RANGE_KEYS[0]})
+    try:
+        said: list[str] = []
+        selectors = selected_partitions(finished.home, [KEY], ("scores/fuzzing",), "0", said.append, finished.models)
+        assert len(said) == 1 and selectors[0]["partitions"]["ranges"] == [{"start": f"{KEY}|00of16", "end": f"{KEY}|00of16"}]
+    finally:
+        finished.run("scores/fuzzing")
+
+
+def test_features_that_the_record_does_not_select_are_refused(finished: Installation) -> None:
+    with pytest.raises(UserError, match=rf"dictionary {KEY} selects none of them; it selects 20 features between 0 and 19"):
+        chosen_ranges(finished.home, [KEY], "20-4095")
+    with pytest.raises(UserError, match="write it as 0-99,205"):
+        chosen_ranges(finished.home, [KEY], "all")
+    assert set(chosen_ranges(finished.home, [KEY], None)[KEY]) == EVERY_RANGE
+
+
+def test_nothing_that_can_be_made_of_some_features_is_an_error(installation: Installation) -> None:
+    installation.register(installation.record())
+    with pytest.raises(UserError, match="nothing can be made of these features alone"):
+        selected_partitions(installation.home, [KEY], ("scores/fuzzing",), "0", lambda line: None, installation.models)
