@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.mark.slow
 def test_eight_runs_at_once_disturb_neither_one_another_nor_a_reader() -> None:
-    words = [sys.executable, "benchmarks/soak.py", "--minutes", "0", "--readers", "1"]
+    words = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0", "--readers", "1"]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
