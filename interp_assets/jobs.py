@@ -31,7 +31,10 @@ TASKS = (
     Task("score", "All scores that are asked for, of explanations that are there.", ("scores",), DICTIONARY_BY_RANGE),
     Task("steer", "Steering strengths and steered texts, where they are asked for.", ("steering",), DICTIONARY_BY_RANGE),
     Task("match", "Matches among other dictionaries' features, where they are asked for.", ("matches",), DICTIONARIES),
-    Task("rebuild_warehouse", "The DuckDB file over the lake, with views for tables and dictionaries that are new.", ("warehouse",), None),
+    Task(
+        "report", "What is made over all dictionaries: the reports on scorers, and the DuckDB file with views for tables and dictionaries that "
+        "are new.", ("reports", "warehouse"), None,
+    ),
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ MARKS = {"passes": "passes", "fails": "**fails**", "cannot_tell": "cannot tell"}
 
 @dg.asset(
     deps=[["scores", scorer.NAME] for scorer in SCORERS if "explanation" in scorer.READS],
-    group_name="scores",
+    group_name="reports",
     kinds={"python", "parquet"},
     owners=["team:interp"],
     code_version=CODE_VERSION,

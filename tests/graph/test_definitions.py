@@ -67,7 +67,8 @@ def test_what_runs_the_subject_model_asks_for_a_card_where_steps_are_ray_jobs() 
     with_a_card = {name for name, asset in NAMES.items() if "dagster-ray/config" in asset.op.tags}
     written = {f"scores/{s.NAME}" for s in SCORERS if s.MODEL == "generator"}
     assert with_a_card == {
-        "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "steering", *written,
+        "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "steering", "feature_matches",
+        *written,
     }  # fmt: skip
     assert all(NAMES[name].op.tags["dagster-ray/config"] == '{"num_gpus": 1}' for name in with_a_card)
 
