@@ -32,8 +32,8 @@ TASKS = (
     Task("steer", "Steering strengths and steered texts, where they are asked for.", ("steering",), DICTIONARY_BY_RANGE),
     Task("match", "Matches among other dictionaries' features, where they are asked for.", ("matches",), DICTIONARIES),
     Task(
-        "report", "What is made over all dictionaries: the reports on scorers, and the DuckDB file with views for tables and dictionaries that "
-        "are new.", ("reports", "warehouse"), None,
+        "report", "What is made over all dictionaries: reports, and the DuckDB file with views for tables and dictionaries that are new.",
+        ("reports", "human_ratings", "warehouse"), None,
     ),
 )  # fmt: skip
 
