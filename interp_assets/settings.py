@@ -17,6 +17,7 @@ from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, Explai
 from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings
 from interp_assets.domain.steering import SteeringSettings
+from interp_assets.domain.token_changes import TokenChangeSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
 from resources.language_models.interface import Capability
 
@@ -119,6 +120,7 @@ class StageSettings(Closed):
     neighbours: NeighbourSettings = NeighbourSettings()
     examples: ExampleSettings = ExampleSettings()
     projection: ProjectionSettings = ProjectionSettings()
+    token_change: TokenChangeSettings = TokenChangeSettings()
     steering: SteeringSettings = SteeringSettings()
     explanations: tuple[str, ...] = ("max_act", "shuffled")
     explaining: ExplainingSettings = ExplainingSettings()
@@ -162,6 +164,18 @@ class StageSettings(Closed):
                 raise ValueError(
                     f"{chooser} chooses by validation windows and examples.n_validation is 0: set it, to 30 say, or leave {chooser} out of "
                     "explanations"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_read_of_steering(self) -> "StageSettings":
+        for name in (one.NAME for one in EXPLAINERS if "steering" in one.READS and one.NAME in self.explanations):
+            target = getattr(self.explaining, name).target_kl
+            if not self.steering.enabled or target not in self.steering.kl_targets:
+                there = f"kl_targets {list(self.steering.kl_targets)}" if self.steering.enabled else "nothing: it is not enabled"
+                raise ValueError(
+                    f"{name} reads what steering does at target_kl {target:g}, and steering has {there}. Set steering: {{enabled: true, "
+                    f"kl_targets: [{target:g}]}}, or leave {name} out of explanations"
                 )
         return self
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
@@ -152,6 +152,22 @@ VOCABULARY_PROJECTIONS = Table(
         column("token", pa.string(), "its text", True),
         column("logit", pa.float32(), "of the decoder row, normalised as the settings say, times the unembedding; not softcapped", True),
         column("outcome", KEY, "ok | no_decoder | no_logits (no linear map leads from the decoder to the residual stream) | zero_decoder"),
+    ]),
+)  # fmt: skip
+TOKEN_CHANGES = Table(
+    "token_changes", "one token whose logit a feature raises or lowers while it is clamped, or why there is none", BY_RANGE,
+    ("dictionary", "feature", "sign", "side", "rank"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("sign", KEY, "positive | negative, the sign of the strength; null unless the outcome is ok, as are the next seven", True),
+        column("side", KEY, "raised | lowered", True),
+        column("rank", pa.uint16(), "place among the tokens of the side, 0 = most", True),
+        column("token_id", pa.int32(), "id in the model's vocabulary; special and reserved tokens are left out", True),
+        column("token", pa.string(), "its text", True),
+        column("change", pa.float32(), "of its logit from the clean model's, mean over n_positions", True),
+        column("strength", pa.float64(), "what the feature is clamped to, units of the dictionary", True),
+        column("n_positions", pa.uint32(), "token positions, BOS not counted", True),
+        column("outcome", KEY, "ok | dead (no activation to take the strength from) | no_decoder | zero_decoder | overflow"),
     ]),
 )  # fmt: skip
 STEERING = Table(
@@ -330,6 +346,7 @@ TABLES = (
     WINDOW_EMBEDDINGS,
     DICTIONARY_EMBEDDINGS,
     VOCABULARY_PROJECTIONS,
+    TOKEN_CHANGES,
     STEERING,
     STEERED_TEXTS,
     FEATURE_EXAMPLES,

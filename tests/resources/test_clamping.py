@@ -133,7 +133,7 @@ def test_a_model_that_caps_its_logits_has_them_averaged(monkeypatch: pytest.Monk
 
 
 def test_neurons_are_set_to_the_value() -> None:
-    """A neuron's activation is its own value where that is positive: clamped to v, it is v there, and v more than it was where it was not."""
+    """A neuron's activation is its value where that is positive: clamped to v it is v there, and v more than it was elsewhere."""
     subject = subject_of(tiny_model("llama"))
     neurons = load_dictionary("neurons", hook="blocks.1.mlp.hook_post", width=40)
     (found,) = Clamper(subject, neurons, WINDOWS, 1).mean_changes(np.array([4]), np.array([3.0]))
