@@ -14,6 +14,7 @@ ASKING = tuple(explainer.NAME for explainer in EXPLAINERS)
 NAMES = [scorer.NAME for scorer in SCORERS]
 EVERYTHING: dict[str, Any] = {
     "explanations": [*ASKING, "shuffled", "constant"], "scores": dict.fromkeys(NAMES, "all"), "examples": {"n_validation": 30},
+    "steering": {"enabled": True},
 }  # fmt: skip
 STAGES = {"/".join([stage.table.name, *stage.extra.values()]): stage for stage in (*explanations.STAGES, *scores.STAGES)}
 SCORER_CHANGES = {

@@ -24,8 +24,8 @@ VERSION: str = "intervention/1"
 READS: frozenset[Evidence] = frozenset({"steering"})
 CHOOSES: bool = False
 
-LEAST_RISE = 0.005
-"""Rises of the probability below this are shown as +0.00: not worth a token."""
+LEAST_RISE = 0.0005
+"""Smaller rises of the probability would be shown as +0.000."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,6 @@ def _described(prompts: Sequence[SteeredPrompt]) -> str:
     """Two lines a prompt: its text, and the tokens that gain."""
     lines = []
     for number, prompt in enumerate(prompts, start=1):
-        gained = ", ".join(f"{quoted(token)} +{rise:.2f}" for token, rise in prompt.raised) or "none"
+        gained = ", ".join(f"{quoted(token)} +{rise:.3f}" for token, rise in prompt.raised) or "none"
         lines += [f"Text {number}: {visible(prompt.text.strip())}", f"Likelier next: {gained}"]
     return "\n".join(lines)

@@ -37,8 +37,8 @@ _INSTRUCTIONS = (
     "You study one neuron of a language model. It was switched on all through many texts, and then turned the other way all through the "
     "same texts. For both you get the tokens that became more likely and those that became less likely, most changed first. Some are "
     "noise: pieces of words, symbols, other languages, and any of the lists may be nothing else. Say what the tokens that mean something "
-    "have in common, above all those that become more likely where it is switched on: be specific. Reply with a single line that begins with "
-    f"{EXPLANATION_TAG} and holds one short phrase. Do not repeat the lists."
+    "have in common, above all those that become more likely where it is switched on: be specific. Reply with a single line that begins "
+    f"with {EXPLANATION_TAG} and holds one short phrase. Do not repeat the lists."
 )
 SWITCHED_ON, TURNED = "Switched on:", "Turned the other way:"
 

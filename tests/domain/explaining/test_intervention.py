@@ -21,15 +21,15 @@ def test_five_tokens_of_ten_texts_by_default() -> None:
     many = tuple((f" t{i}", 0.5 - i / 50) for i in range(10))
     lines = question(replace(MATERIAL, steered=tuple(SteeredPrompt(f" text {i}", many) for i in range(40)))).splitlines()
     assert len(lines) == 20 and lines[18] == "Text 10: text 9"
-    assert lines[19] == 'Likelier next: "t0" +0.50, "t1" +0.48, "t2" +0.46, "t3" +0.44, "t4" +0.42'
-    assert question(MATERIAL, n_prompts=1, n_tokens=1).splitlines() == ["Text 1: the cat", 'Likelier next: "cat" +0.25']
+    assert lines[19] == 'Likelier next: "t0" +0.500, "t1" +0.480, "t2" +0.460, "t3" +0.440, "t4" +0.420'
+    assert question(MATERIAL, n_prompts=1, n_tokens=1).splitlines() == ["Text 1: the cat", 'Likelier next: "cat" +0.250']
 
 
 def test_tokens_that_gain_nothing_are_left_out() -> None:
     assert [line for line in question(MATERIAL).splitlines() if "Likelier" in line] == [
-        'Likelier next: "cat" +0.25, "sat" +0.12', 'Likelier next: "ran" +0.06',
+        'Likelier next: "cat" +0.250, "sat" +0.125', 'Likelier next: "ran" +0.060',
     ]  # fmt: skip
-    mute = SteeredPrompt(" a mat", ((" cat", 0.004), (" dog", -0.5)))
+    mute = SteeredPrompt(" a mat", ((" cat", 0.0004), (" dog", -0.5)))
     assert question(replace(MATERIAL, steered=(mute, *MATERIAL.steered))).splitlines()[1] == "Likelier next: none"
     assert intervention.plan(replace(MATERIAL, steered=(mute, mute)), InterventionSettings(), 0) == "no_steering"
 
