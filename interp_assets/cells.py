@@ -218,6 +218,20 @@ class CellWriter:
         self._waiting[name], self._waiting_rows[name] = [], 0
 
 
+def features_done(context: dg.AssetExecutionContext, cell: Cell, what: str) -> Callable[[int], None]:
+    """A function that is given how many more features of a cell are done, `what` being done to them, and reports how far the cell is."""
+    report, started, done = progress_of(context, f"{cell.key}: features {what}"), time.monotonic(), 0
+    total = len(cell.record.features_of(cell.key))
+
+    def advance(n_features: int) -> None:
+        nonlocal done
+        done += n_features
+        rate = done / max(time.monotonic() - started, 1e-9)
+        report(Progress(done, total, 0, rate, (total - done) / rate if rate else None))
+
+    return advance
+
+
 def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:
     """A callback that logs `what` with done, total, rate and ETA, and now and then records them as an observation of the asset, so that
     the asset's page shows them while it runs."""

@@ -20,6 +20,8 @@ from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
 from interp_assets.assets.steering import STAGE as STEERING_STAGE  # noqa: E402
 from interp_assets.assets.steering import steering  # noqa: E402
+from interp_assets.assets.token_changes import STAGE as TOKEN_CHANGES_STAGE  # noqa: E402
+from interp_assets.assets.token_changes import token_changes  # noqa: E402
 from interp_assets.assets.token_sample import token_sample  # noqa: E402
 from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STAGE  # noqa: E402
 from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
@@ -37,6 +39,7 @@ ASSETS = (
     feature_neighbours,
     window_embeddings,
     vocabulary_projections,
+    token_changes,
     steering,
     examples,
     *explanation_assets,
@@ -45,7 +48,7 @@ ASSETS = (
     scorer_validity,
     warehouse,
 )
-RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
+RANGE_STAGES = (PROJECTIONS_STAGE, TOKEN_CHANGES_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
 
 
 # The stages of a run follow one another: a process each would only import torch again.

@@ -1,24 +1,29 @@
 """What explainers are given about the features of a cell, read feature by feature."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from interp_assets.cells import Cell
 from interp_assets.domain.explaining import Explainer
-from interp_assets.domain.explaining.material import Material
+from interp_assets.domain.explaining.material import Material, SteeredPrompt, TokenChanges
 from interp_assets.evidence import FeatureEvidence, read_evidence
 from interp_assets.stages import cell_partition
-from interp_assets.tables import FEATURE_STATISTICS, VOCABULARY_PROJECTIONS
+from interp_assets.tables import FEATURE_STATISTICS, STEERED_TEXTS, TOKEN_CHANGES, VOCABULARY_PROJECTIONS, Table
+from interp_assets.token_changes import SIDES, SIGNS
 from resources.lake import Lake
 
 
 def read_materials(lake: Lake, cell: Cell, explainer: Explainer) -> Iterator[tuple[FeatureEvidence, Material]]:
     """Evidence and material on every feature of a cell, ascending; what the explainer does not read is left empty."""
-    statistics = _top_tokens(lake, cell) if "feature_statistics" in explainer.READS else {}
-    projections = _Projections(lake, cell) if "vocabulary_projections" in explainer.READS else None
+    reads = cell.settings.explaining.reads(explainer)
+    statistics = _top_tokens(lake, cell) if "feature_statistics" in reads else {}
+    projections = _Projections(lake, cell) if "vocabulary_projections" in reads else None
+    changes = _Changes(lake, cell) if "token_changes" in reads else None
+    steered = _Steered(lake, cell, cell.settings.explaining.of(explainer).target_kl) if "steering" in reads else None
     for item in read_evidence(lake, cell.key):
         token, share = statistics.get(item.feature, (None, None))
         yield (
@@ -33,6 +38,8 @@ def read_materials(lake: Lake, cell: Cell, explainer: Explainer) -> Iterator[tup
                 suppressed=projections.of(item.feature, "suppressed") if projections else (),
                 top_token=token,
                 top_token_share=share,
+                clamped=changes.of(item.feature) if changes else (),
+                steered=steered.of(item.feature) if steered else (),
             ),
         )
 
@@ -44,29 +51,77 @@ def _top_tokens(lake: Lake, cell: Cell) -> dict[int, tuple[str | None, float | N
     return {row["feature"]: (row["top_tokens"][0]["token"] if row["top_tokens"] else None, row["top_token_share"]) for row in rows}
 
 
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """Rows of one side, sorted by feature and rank."""
+class _Lists:
+    """A list of (token, number) of each of some features."""
 
-    feature: np.ndarray
-    token: pa.ChunkedArray
-    logit: np.ndarray
+    def __init__(self, rows: pa.Table, number: str) -> None:
+        """`rows`, by feature and rank, have the columns feature, token and `number`."""
+        self._feature, self._token, self._number = rows.column("feature").to_numpy(), rows.column("token"), rows.column(number).to_numpy()
+
+    def of(self, feature: int) -> tuple[tuple[str, float], ...]:
+        """The list of a feature, by rank; empty where it has none."""
+        low, high = np.searchsorted(self._feature, [feature, feature + 1]).tolist()
+        return tuple(zip(self._token[low:high].to_pylist(), self._number[low:high].tolist(), strict=True))
 
 
 class _Projections:
     """The vocabulary projections of a cell."""
 
     def __init__(self, lake: Lake, cell: Cell) -> None:
-        columns = ["feature", "side", "rank", "token", "logit"]
-        rows = lake.read(VOCABULARY_PROJECTIONS.name, cell_partition(cell.key), columns=columns)
-        rows = rows.set_column(1, "side", rows.column("side").cast(pa.string())).sort_by([("feature", "ascending"), ("rank", "ascending")])
-        self._sides: dict[str, _Side] = {}
-        for side in ("promoted", "suppressed"):
-            part = rows.filter(pa.compute.equal(rows.column("side"), side))
-            self._sides[side] = _Side(part.column("feature").to_numpy(), part.column("token"), part.column("logit").to_numpy())
+        rows = _ranked(lake, cell, VOCABULARY_PROJECTIONS, ["side"], "logit")
+        self._sides = {side: _Lists(_where(rows, side=side), "logit") for side in ("promoted", "suppressed")}
 
     def of(self, feature: int, side: str) -> tuple[tuple[str, float], ...]:
         """(token, logit) of one side of a feature, strongest first; none where it has no projection."""
-        rows = self._sides[side]
-        low, high = np.searchsorted(rows.feature, [feature, feature + 1]).tolist()
-        return tuple(zip(rows.token[low:high].to_pylist(), rows.logit[low:high].tolist(), strict=True))
+        return self._sides[side].of(feature)
+
+
+class _Changes:
+    """The token changes of a cell."""
+
+    def __init__(self, lake: Lake, cell: Cell) -> None:
+        rows = _ranked(lake, cell, TOKEN_CHANGES, ["sign", "side"], "change", "strength")
+        of_sign = {sign: _where(rows, sign=sign) for sign in SIGNS}
+        self._sides = {(sign, side): _Lists(_where(of_sign[sign], side=side), "change") for sign in SIGNS for side in SIDES}
+        self._strengths = {sign: _Lists(_where(of_sign[sign], side="raised"), "strength") for sign in SIGNS}
+
+    def of(self, feature: int) -> tuple[TokenChanges, ...]:
+        """What clamping a feature above and below 0 does; empty where it was not clamped."""
+        raised, lowered = ([self._sides[sign, side].of(feature) for sign in SIGNS] for side in SIDES)
+        strengths = [[strength for _, strength in self._strengths[sign].of(feature)[:1]] for sign in SIGNS]
+        return tuple(TokenChanges(*own, *lists) for own, *lists in zip(strengths, raised, lowered, strict=True) if own)
+
+
+class _Steered:
+    """The prompts of a cell that are for explainers, steered to one target divergence."""
+
+    def __init__(self, lake: Lake, cell: Cell, target_kl: float) -> None:
+        columns = ["feature", "prompt", "prompt_text", "raised_tokens"]
+        filters = [("role", "=", "explainer"), ("intervention", "=", "strength"), ("target_kl", "=", target_kl)]
+        rows = lake.read(STEERED_TEXTS.name, cell_partition(cell.key), columns=columns, filters=filters)
+        self._rows = rows.sort_by([("feature", "ascending"), ("prompt", "ascending")])
+        self._feature = self._rows.column("feature").to_numpy()
+
+    def of(self, feature: int) -> tuple[SteeredPrompt, ...]:
+        """The steered prompts of a feature; empty where it was not steered."""
+        low, high = np.searchsorted(self._feature, [feature, feature + 1]).tolist()
+        prompts = []
+        for row in self._rows.slice(low, high - low).to_pylist():
+            rises = [(one["token"], math.exp(one["steered_logprob"]) - math.exp(one["clean_logprob"])) for one in row["raised_tokens"]]
+            prompts.append(SteeredPrompt(row["prompt_text"], tuple(rises)))
+        return tuple(prompts)
+
+
+def _ranked(lake: Lake, cell: Cell, table: Table, kinds: Sequence[str], *numbers: str) -> pa.Table:
+    """A cell's rows that name a token, by feature and rank; `kinds` are the columns that tell a feature's lists apart."""
+    rows = lake.read(table.name, cell_partition(cell.key), columns=["feature", *kinds, "rank", "token", *numbers])
+    for kind in kinds:
+        rows = rows.set_column(rows.column_names.index(kind), kind, rows.column(kind).cast(pa.string()))
+    return rows.filter(pc.is_valid(rows.column("token"))).sort_by([("feature", "ascending"), ("rank", "ascending")])
+
+
+def _where(rows: pa.Table, **values: str) -> pa.Table:
+    """The rows in which columns have these values."""
+    for name, value in values.items():
+        rows = rows.filter(pc.equal(rows.column(name), value))
+    return rows

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.dictionaries import DictionaryRecord, ModelSource
+from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.held_models import HeldModels
 from interp_assets.partitions import RangeKey
 from interp_assets.settings import ProjectionSettings
 from interp_assets.tables import VOCABULARY_PROJECTIONS, constant
+from interp_assets.vocabulary_texts import VocabularyTexts
 from resources.dictionaries import Dictionary, NoDecoder
 from resources.model_provider import ModelProvider
 from resources.subject import SubjectModel
-from resources.tokenizer import Tokenizer
 from resources.unembedding import extreme_tokens
 
 if TYPE_CHECKING:
@@ -47,30 +48,11 @@ class ProjectedBlock:
         return cls(features, np.full(len(features), outcome), ids, logits, pa.array([], pa.string()))
 
 
-class VocabularyTexts:
-    """The texts of a vocabulary and the ids that are left out of projections onto it."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._text_ids = tokenizer.text_token_ids
-
-    def left_out(self, vocabulary_size: int) -> list[int]:
-        """Ids below `vocabulary_size` that stand for no text, ascending: special, reserved and unused ones."""
-        return np.setdiff1d(np.arange(vocabulary_size), self._text_ids).tolist()
-
-    def of(self, token_ids: np.ndarray) -> pa.StringArray:
-        """The text of each id of [n], every distinct one looked up once."""
-        distinct, place = np.unique(token_ids, return_inverse=True)
-        return pa.array(self._tokenizer.tokens(distinct), pa.string()).take(pa.array(place.ravel()))
-
-
 class VocabularyProjector:
-    """Projects the features of one dictionary after the other. Holds one subject and one dictionary, those last asked for."""
+    """Projects the features of one dictionary after the other."""
 
     def __init__(self, models: ModelProvider) -> None:
-        self._models = models
-        self._subject: tuple[ModelSource, SubjectModel, VocabularyTexts] | None = None
-        self._dictionary: tuple[str, Dictionary] | None = None
+        self._held = HeldModels(models)
 
     def blocks(self, record: DictionaryRecord, features: np.ndarray, settings: ProjectionSettings) -> Iterator[ProjectedBlock]:
         """`features`, uint32 [n], of a dictionary, block by block in their order; nothing for none.
@@ -82,28 +64,12 @@ class VocabularyProjector:
         if not record.reads_hook:
             yield ProjectedBlock.without_tokens(features, "no_decoder")
             return
-        subject, texts = self._subject_of(record.model)
-        yield from projected_blocks(subject, self._dictionary_of(record, str(subject.device)), features, texts, settings)
+        subject, texts = self._held.subject(record.model), self._held.texts(record.model)
+        yield from projected_blocks(subject, self._held.dictionary(record), features, texts, settings)
 
     def close(self) -> None:
         """Free the models."""
-        self._dictionary = None
-        if self._subject is not None:
-            self._subject[1].close()
-        self._subject = None
-
-    def _subject_of(self, model: ModelSource) -> tuple[SubjectModel, VocabularyTexts]:
-        if self._subject is None or self._subject[0] != model:
-            self.close()
-            texts = VocabularyTexts(self._models.tokenizer(model.source, model.revision))
-            self._subject = model, self._models.subject(model.source, model.revision, model.dtype), texts
-        return self._subject[1:]
-
-    def _dictionary_of(self, record: DictionaryRecord, device: str) -> Dictionary:
-        if self._dictionary is None or self._dictionary[0] != record.key:
-            self._dictionary = None  # freed before the next is loaded
-            self._dictionary = record.key, self._models.dictionary(kind=record.kind, **record.loader_fields, device=device)
-        return self._dictionary[1]
+        self._held.close()
 
 
 def projected_blocks(

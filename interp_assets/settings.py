@@ -18,6 +18,7 @@ from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, Explai
 from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
 from interp_assets.domain.steering import SteeringSettings
+from interp_assets.domain.token_changes import TokenChangeSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
 from interp_assets.partitions import check_dictionary_key
 from resources.language_models.interface import Capability
@@ -171,6 +172,7 @@ class StageSettings(Closed):
     examples: ExampleSettings = ExampleSettings()
     projection: ProjectionSettings = ProjectionSettings()
     matching: MatchingSettings = MatchingSettings()
+    token_change: TokenChangeSettings = TokenChangeSettings()
     steering: SteeringSettings = SteeringSettings()
     explanations: tuple[str, ...] = ("max_act", "shuffled")
     explaining: ExplainingSettings = ExplainingSettings()
@@ -233,6 +235,18 @@ class StageSettings(Closed):
         target, targets = self.scoring.intervention.kl_target, self.steering.kl_targets
         if intervention in asked_for and target not in targets:
             raise ValueError(f"scoring.intervention.kl_target is {target:g}: take one of steering.kl_targets, {list(targets)}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_read_of_steering(self) -> "StageSettings":
+        for name in (one.NAME for one in EXPLAINERS if "steering" in one.READS and one.NAME in self.explanations):
+            target = getattr(self.explaining, name).target_kl
+            if not self.steering.enabled or target not in self.steering.kl_targets:
+                there = f"kl_targets {list(self.steering.kl_targets)}" if self.steering.enabled else "nothing: it is not enabled"
+                raise ValueError(
+                    f"{name} reads what steering does at target_kl {target:g}, and steering has {there}. Set steering: {{enabled: true, "
+                    f"kl_targets: [{target:g}]}}, or leave {name} out of explanations"
+                )
         return self
 
     def scored(self, scorer: Scorer) -> tuple[str, ...]:

@@ -157,6 +157,22 @@ VOCABULARY_PROJECTIONS = Table(
         column("outcome", KEY, "ok | no_decoder | no_logits (no linear map leads from the decoder to the residual stream) | zero_decoder"),
     ]),
 )  # fmt: skip
+TOKEN_CHANGES = Table(
+    "token_changes", "one token whose logit a feature raises or lowers while it is clamped, or why there is none", BY_RANGE,
+    ("dictionary", "feature", "sign", "side", "rank"),
+    pa.schema([
+        DICTIONARY, FEATURE_RANGE, FEATURE,
+        column("sign", KEY, "positive | negative, the sign of the strength; null unless the outcome is ok, as are the next seven", True),
+        column("side", KEY, "raised | lowered", True),
+        column("rank", pa.uint16(), "place among the tokens of the side, 0 = most", True),
+        column("token_id", pa.int32(), "id in the model's vocabulary; special and reserved tokens are left out", True),
+        column("token", pa.string(), "its text", True),
+        column("change", pa.float32(), "of its logit from the clean model's, mean over n_positions", True),
+        column("strength", pa.float64(), "what the feature is clamped to, units of the dictionary", True),
+        column("n_positions", pa.uint32(), "token positions, BOS not counted", True),
+        column("outcome", KEY, "ok | dead (no activation to take the strength from) | no_decoder | zero_decoder | overflow"),
+    ]),
+)  # fmt: skip
 STEERING = Table(
     "steering", "one feature at one target KL divergence, or ablated, or why it was not steered", BY_RANGE,
     ("dictionary", "feature", "intervention", "target_kl"),
@@ -388,6 +404,7 @@ TABLES = (
     WINDOW_EMBEDDINGS,
     DICTIONARY_EMBEDDINGS,
     VOCABULARY_PROJECTIONS,
+    TOKEN_CHANGES,
     STEERING,
     STEERED_TEXTS,
     STEERED_SETS,

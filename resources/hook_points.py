@@ -117,6 +117,17 @@ def family(config: Any) -> str:
     return config.model_type
 
 
+def blocks_before(point: HookPoint, family: str, n_blocks: int) -> tuple[str, ...]:
+    """Paths of the blocks that are through when the pass gets to `point`, shallow to deep; none for a family or module outside `BLOCKS`."""
+    if family not in BLOCKS:
+        return ()
+    paths = [BLOCKS[family][0].format(n=n) for n in range(n_blocks)]
+    for n, path in enumerate(paths):
+        if f"{point.module}.".startswith(f"{path}."):
+            return tuple(paths[: n + 1] if (point.module, point.side) == (path, "output") else paths[:n])
+    return ()
+
+
 def block_hook_names(family: str, n_blocks: int) -> tuple[str, ...]:
     """Names "blocks.N.<hook>" of all blocks, shallow to deep; empty for a family that is not in the table."""
     hooks = BLOCKS[family][1] if family in BLOCKS else {}

@@ -10,18 +10,16 @@ activation × the same row. Neurons and random directions, which reconstruct not
 """
 
 import copy
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resources.dictionaries.interface import Dictionary, DictionaryError
-from resources.hook_points import HookPoint
-from resources.subject import SubjectModel, normalized
-from resources.unembedding import extreme_tokens, float32_copy
+from resources.dictionaries.interface import Dictionary
+from resources.hook_edits import edited, written_points
+from resources.subject import SubjectModel
+from resources.unembedding import extreme_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +113,7 @@ class Steerer:
         self._subject, self._batch_rows = subject, batch_rows
         self._dictionary = dictionary.to(subject.device)
         self._read = subject.resolve_hook(dictionary.hook)
-        self._written = _written_points(subject, dictionary.output_hook)
+        self._written = written_points(subject, dictionary.output_hook)
 
     def prepare(self, prompts: Sequence[np.ndarray]) -> PreparedPrompts:
         """Run `prompts`, token ids [length] with a token at least, up to their last tokens, and the clean model over those."""
@@ -234,17 +232,17 @@ class Steerer:
         strength = torch.from_numpy(interventions.strength.astype(np.float32)).to(device)
         feature, ablated = (torch.from_numpy(array).to(device) for array in (interventions.feature.astype(np.int64), interventions.ablated))
 
-        def change(x: "torch.Tensor") -> "torch.Tensor":
-            """Tensor[rows, d_out] that is added to the value at `output_hook`, from Tensor[rows, d_in], the value at `hook`."""
-            amount = strength
+        def change(value: "torch.Tensor") -> "torch.Tensor":
+            """Tensor[rows, 1, d_out] that is added to the value at `output_hook`, from Tensor[rows, 1, d_in], the value at `hook`."""
+            x, amount = value[:, -1], strength
             if interventions.ablated.any():
                 encoded = self._dictionary.encode(x)
                 own = (encoded.feature == feature[encoded.token]) & ablated[encoded.token]
                 amount = strength.index_add(0, encoded.token[own], -encoded.value[own].float())
             scale = getattr(self._dictionary, "output_scale", None)
-            return amount[:, None] * rows * (1.0 if scale is None else scale(x))
+            return (amount[:, None] * rows * (1.0 if scale is None else scale(x)))[:, None]
 
-        return lambda: _edited(self._subject, self._read, self._written, change)
+        return lambda: edited(self._subject, self._read, self._written, change)
 
 
 class _Run:
@@ -276,99 +274,3 @@ class _Run:
                 input_ids=ids[:, None], attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True
             )
         return output.logits[:, -1].float()
-
-
-@dataclass(frozen=True, eq=False)
-class _Written:
-    """A point to which changes are added, times `gain`, Tensor[d], where it is a normalised value: to the module's output then."""
-
-    point: HookPoint
-    gain: "torch.Tensor | None"
-
-
-def _written_points(subject: SubjectModel, hook: str) -> list[_Written]:
-    """Where a change of the value at `hook` is to be made.
-
-    The residual between attention and MLP is read by the normalisation before the MLP and goes past both, so what is added to it is added
-    to the input of the one and to the block's output. A normalised value is changed behind its gain and bias, by the gain times as much.
-    """
-    names = [hook]
-    if re.fullmatch(r"blocks\.\d+\.hook_resid_mid", hook):
-        names.append(hook.replace("hook_resid_mid", "hook_resid_post"))
-    points = [subject.resolve_hook(name) for name in names]
-    return [_Written(p, _gain(subject.model.get_submodule(p.module)) if p.side == "normalized" else None) for p in points]
-
-
-@contextmanager
-def _edited(
-    subject: SubjectModel, read: HookPoint, written: Sequence[_Written], change: Callable[["torch.Tensor"], "torch.Tensor"]
-) -> Iterator[None]:
-    """While open, `change` of the value at `read`, both Tensor[rows, d], is added to the values at `written`; one token a row."""
-    changes: list[torch.Tensor] = []
-
-    def keep(value: "torch.Tensor") -> "torch.Tensor":
-        changes.append(change(value[:, -1]))
-        return value
-
-    def adding(to: _Written) -> "Through":
-        def add(value: "torch.Tensor") -> "torch.Tensor":
-            if not changes:
-                raise DictionaryError(f"{to.point.name} comes before {read.name} in the model: what is read there cannot be steered here.")
-            if changes[-1].shape[-1] != value.shape[-1]:
-                raise DictionaryError(
-                    f"decoder rows have {changes[-1].shape[-1]} dimensions, but {to.point.name} has {value.shape[-1]}. "
-                    "Check the record's output_hook."
-                )
-            added = changes[-1] if to.gain is None else changes[-1] * to.gain
-            return (value.float() + added[:, None]).to(value.dtype)
-
-        return add
-
-    modules = [subject.model.get_submodule(point.module) for point in (read, *(to.point for to in written))]
-    handles = [_reading(modules[0], read, keep)]  # first, so that a value read and written at one point is read as it was
-    handles += [_writing(module, to.point, adding(to)) for module, to in zip(modules[1:], written, strict=True)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-Through = Callable[["torch.Tensor"], "torch.Tensor"]
-
-
-def _reading(module: Any, point: HookPoint, through: Through) -> Any:
-    """A handle: while it is there, the value at `point` is given to `through`."""
-    if point.side != "normalized":
-        return _writing(module, point, through)
-
-    def see(module: Any, args: tuple, named: dict) -> None:
-        through(normalized(module, args[0] if args else named["hidden_states"]))
-
-    return module.register_forward_pre_hook(see, with_kwargs=True)
-
-
-def _writing(module: Any, point: HookPoint, through: Through) -> Any:
-    """A handle: while it is there, what goes into `module`, or comes out of it if the point is not its input, goes through `through`."""
-
-    def of_input(module: Any, args: tuple, named: dict) -> tuple[tuple, dict]:
-        if args:
-            return (through(args[0]), *args[1:]), named
-        return args, named | {"hidden_states": through(named["hidden_states"])}
-
-    def of_output(module: Any, args: tuple, output: Any) -> Any:
-        return (through(output[0]), *output[1:]) if isinstance(output, tuple) else through(output)
-
-    if point.side == "input":
-        return module.register_forward_pre_hook(of_input, with_kwargs=True)
-    return module.register_forward_hook(of_output)
-
-
-def _gain(module: Any) -> "torch.Tensor":
-    """float32 Tensor[d] by which a LayerNorm or RMSNorm multiplies what it has normalised."""
-    import torch
-
-    if isinstance(module, torch.nn.LayerNorm):
-        return module.weight.float()
-    # An RMSNorm of ones is its gain, however the family stores it: Gemma keeps the gain less one.
-    return float32_copy(module)(torch.ones(len(module.weight), device=module.weight.device))

@@ -5,6 +5,9 @@ UNION ALL
 SELECT dictionary, 'vocabulary_projections', '', outcome, count(DISTINCT feature)
 FROM vocabulary_projections GROUP BY ALL
 UNION ALL
+SELECT dictionary, 'token_changes', '', outcome, count(DISTINCT feature)
+FROM token_changes GROUP BY ALL
+UNION ALL
 SELECT dictionary, 'steering', '', outcome, count(*)
 FROM steering GROUP BY ALL
 UNION ALL

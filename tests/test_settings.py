@@ -50,6 +50,15 @@ def test_the_record_overrides_the_site_overrides_the_paper() -> None:
         ({"explaining": {"max_act": {"n_shown": 0}}}, "explaining.max_act.n_shown: Input should be greater than or equal to 1"),
         ({"explaining": {"contrastive": {"max_reply_tokens": 0}}}, "explaining.contrastive.max_reply_tokens"),
         ({"explaining": {"single_token": {"min_share": 7}}}, "explaining.single_token.min_share"),
+        ({"token_change": {"of_max": 0}}, "token_change.of_max: Input should be greater than 0"),
+        (
+            {"explanations": ["intervention"]},
+            "intervention reads what steering does at target_kl 1, and steering has nothing: it is not enabled",
+        ),
+        (
+            {"explanations": ["intervention"], "steering": {"enabled": True, "kl_targets": [0.1, 3]}},
+            "steering has kl_targets [0.1, 3.0]. Set steering: {enabled: true, kl_targets: [1]}, or leave intervention out of explanations",
+        ),
         ({"explanations": ["max_act", "max_act"]}, "max_act stands there more than once: name each method once"),
         ({"scores": {"detection": True}}, "detection judges all, a list of explanation methods, or none ([]); True is none of these"),
         ({"scores": {"detection": "max_act"}}, "or none ([]); 'max_act' is none of these"),

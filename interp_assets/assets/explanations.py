@@ -15,7 +15,7 @@ from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_a
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain import rendering
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, PLANTED, ChoosingExplainer, Derived, Explainer
-from interp_assets.domain.explaining.material import ExplainerReply, Material
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material
 from interp_assets.domain.planted import stated
 from interp_assets.domain.prompts import Prompt
 from interp_assets.domain.trials import FAILED, Explanation, ExplanationOutcome
@@ -26,13 +26,28 @@ from interp_assets.partitions import EXPLAINER_POOL, N_FEATURE_RANGES
 from interp_assets.reporting import markdown, markdown_table, told
 from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_STATISTICS, IMPORTED_EXPLANATIONS, LEDGER, VOCABULARY_PROJECTIONS
+from interp_assets.tables import (
+    EXAMPLES,
+    EXPLANATIONS,
+    FEATURE_STATISTICS,
+    IMPORTED_EXPLANATIONS,
+    LEDGER,
+    STEERING,
+    TOKEN_CHANGES,
+    VOCABULARY_PROJECTIONS,
+    Table,
+)
 from resources.lake import Lake
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 
-EVIDENCE_TABLES = {"feature_statistics": FEATURE_STATISTICS, "vocabulary_projections": VOCABULARY_PROJECTIONS}
-EVIDENCE_ASSETS = {"feature_statistics": "activation_shards", "vocabulary_projections": "vocabulary_projections"}
+EVIDENCE: tuple[tuple[Evidence, Table, str], ...] = (
+    ("feature_statistics", FEATURE_STATISTICS, "activation_shards"),
+    ("vocabulary_projections", VOCABULARY_PROJECTIONS, "vocabulary_projections"),
+    ("token_changes", TOKEN_CHANGES, "token_changes"),
+    ("steering", STEERING, "steering"),
+)
+"""What explainers may read beside examples, in which table it is, and which asset makes it."""
 PREVIEWED = 10
 """Explanations of a range that its preview shows."""
 
@@ -50,6 +65,11 @@ def _chosen(stages: StageSettings, method: str) -> bool:
     return method in stages.explanations
 
 
+def _sources(stages: StageSettings, derived: Derived) -> list[str]:
+    """The methods that a derived one is made out of: all that it needs, and of the optional ones those that the settings ask for."""
+    return [*derived.SOURCES, *(source for source in derived.OPTIONAL_SOURCES if _chosen(stages, source))]
+
+
 def _asked_for(stage: StageRun, method: str) -> list[Cell]:
     """Cells to do whose settings ask for the method."""
     note = f"the settings of this dictionary do not ask for {method}: `stages: {{explanations: […]}}`"
@@ -65,24 +85,22 @@ def explainer_stage(explainer: Explainer) -> Stage:
         encoder = [platform.sentence_encoder.shaping_replies] if explainer.CHOOSES else []
         return [stages.explaining.of(explainer), platform.explainer.shaping_replies, *encoder]
 
-    def read(table: Any) -> Upstream:
-        return Upstream(table, needed=lambda stages: _chosen(stages, explainer.NAME))
+    def read(name: Evidence, table: Table) -> Upstream:
+        return Upstream(table, needed=lambda stages: _chosen(stages, explainer.NAME) and name in stages.explaining.reads(explainer))
 
-    tables = (EXAMPLES, *(table for name, table in EVIDENCE_TABLES.items() if name in explainer.READS))
-    return Stage(EXPLANATIONS, explainer.VERSION, tuple(map(read, tables)), settings_of, {"explanation_method": explainer.NAME})
+    examples = Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, explainer.NAME))
+    upstream = (examples, *(read(name, table) for name, table, _ in EVIDENCE if name in explainer.READS))
+    return Stage(EXPLANATIONS, explainer.VERSION, upstream, settings_of, {"explanation_method": explainer.NAME})
 
 
 def derived_stage(derived: Derived) -> Stage:
     """What explanations depend on that are made out of others; in any case on which features there are, as their examples tell."""
-    sources = (
-        Upstream(
-            EXPLANATIONS,
-            {"explanation_method": source},
-            lambda stages: _chosen(stages, derived.NAME),
-            all_ranges=lambda record: derived.DEALS and is_small(record),
-        )
-        for source in derived.SOURCES
-    )
+
+    def made_of(source: str) -> Upstream:
+        needed = lambda stages: _chosen(stages, derived.NAME) and source in _sources(stages, derived)  # noqa: E731
+        return Upstream(EXPLANATIONS, {"explanation_method": source}, needed, all_ranges=lambda r: derived.DEALS and is_small(r))
+
+    sources = map(made_of, (*derived.SOURCES, *derived.OPTIONAL_SOURCES))
     extra = {"explanation_method": derived.NAME}
     upstream = (Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, derived.NAME)), *sources)
     return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
@@ -127,7 +145,7 @@ class _Planned:
 
 def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     """The asset of one explainer that asks a language model."""
-    deps = ["examples", *(asset for name, asset in EVIDENCE_ASSETS.items() if name in explainer.READS)]
+    deps = ["examples", *(asset for name, _, asset in EVIDENCE if name in explainer.READS)]
     kinds = {"python", "llm", "parquet"}
 
     @range_asset(EXPLANATIONS, **_options(explainer.NAME, explainer.VERSION, explainer.__doc__, deps, kinds=kinds, pool=EXPLAINER_POOL))
@@ -261,7 +279,7 @@ def _replies(answers: Sequence[Answer]) -> list[ExplainerReply]:
 
 def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
     """The asset of explanations that are made out of other methods', range by range."""
-    deps = ["examples", *(["explanations", source] for source in derived.SOURCES)]
+    deps = ["examples", *(["explanations", source] for source in (*derived.SOURCES, *derived.OPTIONAL_SOURCES))]
 
     @range_asset(EXPLANATIONS, **_options(derived.NAME, derived.VERSION, derived.__doc__, deps, kinds={"python", "parquet"}))
     def explanations(
@@ -273,7 +291,7 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
         stage = StageRun(context, lake, registry, settings, derived_stage(derived))
         for cell in _asked_for(stage, derived.NAME):
             sources: dict[str, Mapping[int, Explanation]] = {}
-            for source in derived.SOURCES:
+            for source in _sources(cell.settings, derived):
                 whole = derived.DEALS and is_small(cell.record)
                 key = cell.key
                 sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
@@ -366,8 +384,8 @@ def _strongest(item: FeatureEvidence) -> str:
 
 
 NEVER_ASKED = (
-    "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
-    "not_planted",
+    "no_examples", "no_contrast", "no_projection", "no_changes", "no_steering", "not_single_token", "no_validation", "no_parts", "no_donor",
+    "not_imported", "not_planted",
 )  # fmt: skip
 
 

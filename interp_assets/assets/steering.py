@@ -1,7 +1,6 @@
 """`steering`: how strongly each feature must be pushed to change what the model says, and what it says then. Writes steering,
 steered_texts and steered_sets."""
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from interp_assets.cells import Cell, CellReport, StageRun, progress_of, range_asset
+from interp_assets.cells import Cell, CellReport, StageRun, features_done, range_asset
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.rendering import escape_markdown
 from interp_assets.domain.steering import Tried, is_monotone
@@ -21,11 +20,10 @@ from interp_assets.reporting import markdown, markdown_table
 from interp_assets.settings import PlatformSettings, StageSettings
 from interp_assets.stages import Stage, Upstream, cell_partition
 from interp_assets.steered_sets import set_rows
-from interp_assets.steering import FeatureSteerer, SteeredFeature, steering_rows, text_rows
+from interp_assets.steering import FeatureSteerer, steering_rows, text_rows
 from interp_assets.tables import ACTIVATIONS, STEERED_SETS, STEERED_TEXTS, STEERING
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
-from resources.progress import Progress
 
 CODE_VERSION = "2"
 TABLES = (STEERED_TEXTS, STEERED_SETS, STEERING)
@@ -76,7 +74,7 @@ def steering(
     with closing(FeatureSteerer(models, lake)) as steerer:
         for cell in stage.to_do_where(_enabled, TABLES, NOT_ASKED.strip("*")):
             steered, blocks = SteeredCell(), steerer.blocks(cell.record, cell.key, cell.settings)
-            advance = _progress(context, cell)
+            advance = features_done(context, cell, "steered")
             with stage.writing(cell, TABLES) as writer:
                 for block in blocks:
                     tokenizer = steerer.tokenizer(cell.record)
@@ -86,7 +84,7 @@ def steering(
                     writer.add(STEERED_SETS, set_rows(cell.key, sets, cell.settings.steering.fixed, tokenizer))
                     writer.add(STEERING, rows)
                     steered.add(rows, texts)
-                    advance(block)
+                    advance(len(block))
                 steered.report.numbers["preview"] = markdown(markdown_table(HEADER, steered.lines))
                 writer.commit(steered.report)
             previews += steered.lines[: PREVIEWED - len(previews)]
@@ -112,20 +110,6 @@ class SteeredCell:
             shown = [escape_markdown(text.get(name, "")) for name in ("prompt_text", "clean_completion", "steered_completion")]
             numbers = [row[name] for name in ("feature", "intervention", "target_kl", "strength", "realised_kl", "outcome")]
             self.lines.append([*numbers, shown[0][-60:], *shown[1:]])
-
-
-def _progress(context: dg.AssetExecutionContext, cell: Cell) -> Any:
-    """A function that is given each finished block of a cell and reports how far the cell is."""
-    report, started, done = progress_of(context, f"{cell.key}: features steered"), time.monotonic(), 0
-    total = len(cell.record.features_of(cell.key))
-
-    def advance(block: Sequence[SteeredFeature]) -> None:
-        nonlocal done
-        done += len(block)
-        rate = done / max(time.monotonic() - started, 1e-9)
-        report(Progress(done, total, 0, rate, (total - done) / rate if rate else None))
-
-    return advance
 
 
 def _checks(lake: Lake, cells: Sequence[Cell]) -> list[dg.AssetCheckResult]:

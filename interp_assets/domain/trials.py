@@ -12,8 +12,8 @@ from interp_assets.domain.sampling import Example
 from interp_assets.domain.steered import CompletionSet, SteeredRun
 
 ExplanationOutcome = Literal[
-    "ok", "no_examples", "no_contrast", "no_projection", "not_single_token", "no_validation", "no_parts", "no_donor", "not_imported",
-    "not_planted", "unparsable", "empty", "model_error", "failed",
+    "ok", "no_examples", "no_contrast", "no_projection", "no_changes", "no_steering", "not_single_token", "no_validation", "no_parts",
+    "no_donor", "not_imported", "not_planted", "unparsable", "empty", "model_error", "failed",
 ]  # fmt: skip
 VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
 ScoreOutcome = Literal[

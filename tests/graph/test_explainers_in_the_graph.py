@@ -8,15 +8,25 @@ from installation import STAGES, Installation
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, planted_false
 from interp_assets.imported_explanations import import_explanations
 
+STEERING = {
+    "enabled": True, "kl_targets": [0.3], "zero_ablation": False, "context_tokens": 16, "n_explainer_prompts": 2, "n_scoring_prompts": 1,
+    "n_strata": 3, "max_new_tokens": 1, "n_shift_tokens": 5,
+}  # fmt: skip
+CLAMPS = {"n_windows": 4, "window_tokens": 8, "of_max": 20}
 MADE = [member.NAME for member in (*EXPLAINERS, *DERIVED) if member is not planted_false]
 
 
 def test_all_of_them_explain(installation: Installation) -> None:
     examples = {**STAGES["examples"], "n_validation": 4, "n_shown_non_activating": 2}
-    explaining = {"single_token": {"min_share": 0.2}, "candidates": {"n_candidates": 3}}
-    installation.register(installation.record(stages={**STAGES, "examples": examples, "explanations": MADE, "explaining": explaining}))
+    explaining = {
+        "single_token": {"min_share": 0.2}, "candidates": {"n_candidates": 3}, "intervention": {"target_kl": 0.3},
+        "ensemble_raw": {"with_token_changes": True},
+    }  # fmt: skip
+    stages = {**STAGES, "examples": examples, "explanations": MADE, "explaining": explaining, "steering": STEERING, "token_change": CLAMPS}
+    installation.register(installation.record(stages=stages))
     installation.run("token_sample", "activation_shards")
-    installation.run("vocabulary_projections", "examples", *(f"explanations/{method}" for method in MADE))
+    measured = ("vocabulary_projections", "token_changes", "steering", "examples")
+    installation.run(*measured, *(f"explanations/{method}" for method in MADE))
     installation.home.warehouse.build()
     with installation.home.warehouse.open() as connection:
         counts = "SELECT explanation_method, count(*), count(*) FILTER (outcome = 'ok'), max(len(replies)) FROM explanations GROUP BY 1"

@@ -14,20 +14,24 @@ from interp_assets.domain.explaining import (
     contrastive,
     ensemble_concat,
     ensemble_raw,
+    intervention,
     max_act,
     max_act_cot,
     planted_false,
     shuffled,
     single_token,
+    token_change,
     vocab_proj,
 )
 from interp_assets.domain.explaining.candidates import CandidatesSettings
 from interp_assets.domain.explaining.contrastive import ContrastiveSettings
 from interp_assets.domain.explaining.ensemble_raw import EnsembleRawSettings
+from interp_assets.domain.explaining.intervention import InterventionSettings
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material
 from interp_assets.domain.explaining.max_act import MaxActSettings
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
+from interp_assets.domain.explaining.token_change import TokenChangeExplainerSettings
 from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
 from interp_assets.domain.planted import METHODS as PLANTED_METHODS
 from interp_assets.domain.prompts import Comparison, Prompt
@@ -37,7 +41,8 @@ from interp_assets.domain.trials import Explanation, ExplanationOutcome
 class Explainer(Protocol):
     """Plans prompts about a feature, and reads an explanation out of the replies.
 
-    READS says what of the material it needs. One that CHOOSES among explanations is a `ChoosingExplainer`.
+    READS says what of the material it may need, and `ExplainingSettings.reads` what it does. One that CHOOSES among explanations is a
+    `ChoosingExplainer`.
     """
 
     NAME: str
@@ -69,7 +74,7 @@ class ChoosingExplainer(Explainer, Protocol):
 
 
 class Derived(Protocol):
-    """Makes explanations out of those of the methods in SOURCES, or out of nothing.
+    """Makes explanations out of those of the methods in SOURCES, or out of nothing; out of OPTIONAL_SOURCES where they are made too.
 
     One that DEALS gives features the explanations of others, and may be given those of more features than it is to explain.
     """
@@ -77,6 +82,7 @@ class Derived(Protocol):
     NAME: str
     VERSION: str
     SOURCES: tuple[str, ...]
+    OPTIONAL_SOURCES: tuple[str, ...]
     DEALS: bool
 
     def explain(self, features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
@@ -93,6 +99,8 @@ class ExplainingSettings:
     contrastive: ContrastiveSettings = field(default_factory=ContrastiveSettings)
     single_token: SingleTokenSettings = field(default_factory=SingleTokenSettings)
     vocab_proj: VocabProjSettings = field(default_factory=VocabProjSettings)
+    token_change: TokenChangeExplainerSettings = field(default_factory=TokenChangeExplainerSettings)
+    intervention: InterventionSettings = field(default_factory=InterventionSettings)
     ensemble_raw: EnsembleRawSettings = field(default_factory=EnsembleRawSettings)
     candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
 
@@ -100,8 +108,14 @@ class ExplainingSettings:
         """The explainer's own block."""
         return getattr(self, explainer.NAME)
 
+    def reads(self, explainer: Explainer) -> frozenset[Evidence]:
+        """What the explainer reads under its settings: all of its READS but what they leave `unread`."""
+        return explainer.READS - getattr(self.of(explainer), "unread", frozenset())
 
-EXPLAINERS: tuple[Explainer, ...] = (max_act, max_act_cot, contrastive, single_token, vocab_proj, ensemble_raw, candidates)
+
+EXPLAINERS: tuple[Explainer, ...] = (
+    max_act, max_act_cot, contrastive, single_token, vocab_proj, token_change, intervention, ensemble_raw, candidates,
+)  # fmt: skip
 DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant, planted_false)
 IMPORTED: tuple[str, ...] = ("human", "imported")
 PLANTED: tuple[str, ...] = tuple(PLANTED_METHODS)

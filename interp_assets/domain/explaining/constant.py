@@ -7,6 +7,7 @@ from interp_assets.domain.trials import Explanation
 NAME: str = "constant"
 VERSION: str = "constant/1"
 SOURCES: tuple[str, ...] = ()
+OPTIONAL_SOURCES: tuple[str, ...] = ()
 DEALS: bool = False
 
 TEXT = "words and phrases in ordinary text"

@@ -1,4 +1,7 @@
-"""The ensemble_concat explainer: the finished explanations of several methods, joined (arXiv 2501.08319). No model is asked."""
+"""The ensemble_concat explainer: the finished explanations of several methods, joined (arXiv 2501.08319). No model is asked.
+
+The paper joins three: token_change is taken in where the dictionary has it.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,15 +10,17 @@ from interp_assets.domain.trials import Explanation
 NAME: str = "ensemble_concat"
 VERSION: str = "ensemble_concat/1"
 SOURCES: tuple[str, ...] = ("max_act", "vocab_proj")
+OPTIONAL_SOURCES: tuple[str, ...] = ("token_change",)
 DEALS: bool = False
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-    """For each feature the texts that its methods have, in the order of SOURCES, between semicolons; equal ones once.
+    """For each feature the texts that its methods have, in the order of SOURCES and OPTIONAL_SOURCES, between semicolons; equal ones once.
 
     One text stands alone; without any the feature ends as "no_parts".
     """
-    return tuple(_joined(feature, [sources[method][feature].text for method in SOURCES]) for feature in features)
+    methods = [method for method in (*SOURCES, *OPTIONAL_SOURCES) if method in sources]
+    return tuple(_joined(feature, [sources[method][feature].text for method in methods]) for feature in features)
 
 
 def _joined(feature: int, texts: Sequence[str | None]) -> Explanation:

@@ -1,16 +1,18 @@
 """The ensemble_raw explainer: what max_act sees and what vocab_proj sees in one prompt, labelled by side (arXiv 2501.08319).
 
 Texts show what switches a feature on (the input side), tokens what it then does (the output side); the paper asks for both in one
-description, after three worked examples. A question is made of SIDES: a further one is a function there and a part of each worked example.
+description, after three worked examples. With token changes the prompt also holds what token_change sees, as the paper's fullest ensemble
+does. A question is made of sides: a further one is a function here and a part of each worked example.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.explaining.token_change import Lists, changed_lists, described
 from interp_assets.domain.explaining.vocab_proj import listed, token_lists
 from interp_assets.domain.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompts import Prompt
@@ -18,16 +20,26 @@ from interp_assets.domain.trials import Explanation, ExplanationOutcome
 
 NAME: str = "ensemble_raw"
 VERSION: str = "ensemble_raw/1"
-READS: frozenset[Evidence] = frozenset({"examples", "vocabulary_projections"})
+READS: frozenset[Evidence] = frozenset({"examples", "vocabulary_projections", "token_changes"})
 CHOOSES: bool = False
 
 
 @dataclass(frozen=True)
 class EnsembleRawSettings(MaxActSettings):
-    """The settings of max_act for the input side, `n_tokens` of each list for the output side; three worked examples, as in the paper."""
+    """The settings of max_act for the input side, `n_tokens` of each list for the output side; three worked examples, as in the paper.
+
+    `with_token_changes` adds what clamping does, `n_changed_tokens` of each list; it asks for the asset `token_changes`.
+    """
 
     few_shot: Count = 3
     n_tokens: PositiveCount = 50
+    with_token_changes: bool = False
+    n_changed_tokens: PositiveCount = 10
+
+    @property
+    def unread(self) -> frozenset[Evidence]:
+        """What of READS these settings leave out."""
+        return frozenset() if self.with_token_changes else frozenset({"token_changes"})
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,17 @@ class Side:
     lines: str
 
 
-_INPUT, _OUTPUT = "Input side:", "Output side:"
+_INPUT, _OUTPUT, _CLAMPED = "Input side:", "Output side:", "Output side, held in many texts:"
 _INSTRUCTIONS = (
     "You study one neuron of a language model. The input side shows texts that switched it on, with the tokens that did so between << and "
     ">>.{strengths} The output side shows the tokens that it makes more and less likely, strongest first; some are noise: pieces of words, "
-    "symbols, other languages. Say what switches the neuron on and, where it makes sense, what it makes the model say: be specific. Reply "
-    "with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts or the lists."
+    "symbols, other languages.{changes} Say what switches the neuron on and, where it makes sense, what it makes the model say: be "
+    "specific. Reply with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts or the lists."
+)
+
+_CHANGES = (
+    " The last lists show the tokens that became more and less likely while it was switched on all through many texts, and while it was "
+    "turned the other way."
 )
 
 _WORKED_OUTPUT: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
@@ -65,6 +82,13 @@ _WORKED_OUTPUT: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
 )
 """Tokens made more and less likely, and the explanation with both sides, for each of max_act's worked examples."""
 
+_WORKED_CHANGES: tuple[tuple[Lists, Lists], ...] = (
+    ((("morning", "afternoon", "evening", "night"), ("century", "§")), (("xFF", "decade", "ozo"), ("morning", "evening", "o'clock"))),
+    ((("by", "thereby", "zzo", "from"), ("yourself", "arium")), (("myself", "}}^"), ("by", " By", "through"))),
+    (((")", "self", "):", "args"), ("although", "esy")), (("whereas", "Sunday", "îl"), (")", "args", "len"))),
+)
+"""What clamping does, for each of them."""
+
 
 def input_side(material: Material, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
     """The marked examples of max_act, or "no_examples"."""
@@ -78,18 +102,22 @@ def output_side(material: Material, settings: EnsembleRawSettings) -> Side | Exp
     return Side(_OUTPUT, listed(*lists)) if any(lists) else "no_projection"
 
 
-SIDES: tuple[Callable[[Material, EnsembleRawSettings], Side | ExplanationOutcome], ...] = (input_side, output_side)
+def clamped_side(material: Material, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
+    """The tokens of token_change, or "no_changes"."""
+    lists = changed_lists(material, settings.n_changed_tokens)
+    return Side(_CLAMPED, described(lists)) if lists else "no_changes"
 
 
 def plan(material: Material, settings: EnsembleRawSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature, or the outcome of the first side that has nothing to show."""
     sides: list[Side] = []
-    for side_of in SIDES:
+    for side_of in (input_side, output_side, *([clamped_side] if settings.with_token_changes else [])):
         side = side_of(material, settings)
         if not isinstance(side, Side):
             return side
         sides.append(side)
-    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    strengths, changes = STRENGTHS if settings.with_activations else "", _CHANGES if settings.with_token_changes else ""
+    instructions = _INSTRUCTIONS.format(strengths=strengths, changes=changes, tag=EXPLANATION_TAG)
     return (tagged_prompt(instructions, _worked(settings), _question(sides), settings),)
 
 
@@ -100,8 +128,9 @@ def grade(material: Material, replies: Sequence[ExplainerReply], settings: Ensem
 
 def _worked(settings: EnsembleRawSettings) -> list[WorkedExample]:
     worked = []
-    for (texts, _), (more, less, explanation) in zip(WORKED, _WORKED_OUTPUT, strict=True):
-        sides = (Side(_INPUT, numbered_texts(texts, settings.with_activations)), Side(_OUTPUT, listed(more, less)))
+    for (texts, _), (more, less, explanation), changes in zip(WORKED, _WORKED_OUTPUT, _WORKED_CHANGES, strict=True):
+        sides = [Side(_INPUT, numbered_texts(texts, settings.with_activations)), Side(_OUTPUT, listed(more, less))]
+        sides += [Side(_CLAMPED, described(changes))] if settings.with_token_changes else []
         worked.append(WorkedExample(_question(sides), tagged(explanation)))
     return worked
 

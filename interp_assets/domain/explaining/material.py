@@ -9,7 +9,24 @@ from interp_assets.domain.rendering import TokenTexts
 from interp_assets.domain.sampling import Example
 from interp_assets.domain.trials import Explanation
 
-Evidence = Literal["examples", "feature_statistics", "vocabulary_projections"]
+Evidence = Literal["examples", "feature_statistics", "vocabulary_projections", "token_changes", "steering"]
+
+
+@dataclass(frozen=True)
+class TokenChanges:
+    """What clamping a feature to `strength` does: (token, mean change of its logit), most changed first."""
+
+    strength: float
+    raised: tuple[tuple[str, float], ...]
+    lowered: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class SteeredPrompt:
+    """A prompt's text and the next tokens that steering makes likelier: (token, rise of its probability), the largest rise first."""
+
+    text: str
+    raised: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -18,7 +35,8 @@ class Material:
 
     `shown` are its activating examples, strongest first, and `contrast` silent ones; `validation` both kinds, for choosing between
     explanations: none of these are used by scorers. `promoted` and `suppressed` are (token, logit) of the vocabulary, strongest first.
-    `top_token` and `top_token_share` are the token that carries most of the feature's activation mass, and how much of it.
+    `top_token` and `top_token_share` are the token that carries most of the feature's activation mass, and how much of it. `clamped` holds
+    the changes at a strength above 0, then at one as far below; `steered` the prompts that are for explainers, at one divergence.
     """
 
     feature: int
@@ -30,6 +48,8 @@ class Material:
     suppressed: tuple[tuple[str, float], ...] = ()
     top_token: str | None = None
     top_token_share: float | None = None
+    clamped: tuple[TokenChanges, ...] = ()
+    steered: tuple[SteeredPrompt, ...] = ()
 
 
 @dataclass(frozen=True)

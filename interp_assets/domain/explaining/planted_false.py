@@ -8,6 +8,7 @@ from interp_assets.domain.trials import Explanation
 NAME: str = "planted_false"
 VERSION: str = "planted_false/1"
 SOURCES: tuple[str, ...] = ("planted_true",)
+OPTIONAL_SOURCES: tuple[str, ...] = ()
 DEALS: bool = True
 
 

@@ -10,6 +10,7 @@ from interp_assets.domain.trials import Explanation
 NAME: str = "shuffled"
 VERSION: str = "shuffled/2"
 SOURCES: tuple[str, ...] = ("max_act",)
+OPTIONAL_SOURCES: tuple[str, ...] = ()
 DEALS: bool = True
 
 

@@ -3,7 +3,7 @@
 import pytest
 from domain_toys import WORDS, make_example
 
-from interp_assets.domain.explaining.material import Material
+from interp_assets.domain.explaining.material import Material, SteeredPrompt, TokenChanges
 
 SHOWN = (
     make_example([0, 1, 2, 3, 4, 5, 13], [0, 4.0, 1.3, 0, 0, 0, 0], role="shown", row=0),
@@ -15,7 +15,18 @@ CONTRAST = (
 )
 PROMOTED = ((" cat", 9.0), ("cat", 8.0), (" Cat", 7.5), ("\n", 3.0), ('"', 2.0))
 SUPPRESSED = (("the", -4.0), (" snow", -3.0))
-MATERIAL = Material(7, SHOWN, WORDS, contrast=CONTRAST, promoted=PROMOTED, suppressed=SUPPRESSED, top_token=" cat", top_token_share=0.95)
+CLAMPED = (
+    TokenChanges(2.5, ((" cat", 1.5), (" Cat", 1.0), (" purr", 0.5)), ((" dog", -0.7), ("\n", -0.2))),
+    TokenChanges(-2.5, ((" dog", 0.9), (" snow", 0.1)), ((" cat", -2.0), ("cat", -1.0))),
+)
+STEERED = (
+    SteeredPrompt(" the cat", ((" cat", 0.25), (" sat", 0.125), ("\n", 0.0001))),
+    SteeredPrompt(" a mat, and\nthe dog", (("ran", 0.06), ("dog", -0.1))),
+)
+MATERIAL = Material(
+    7, SHOWN, WORDS, contrast=CONTRAST, promoted=PROMOTED, suppressed=SUPPRESSED, top_token=" cat", top_token_share=0.95, clamped=CLAMPED,
+    steered=STEERED,
+)  # fmt: skip
 
 ECHO = "Text 1: the <<cat sat>> on a mat.\nText 2: the <<dog>> ran"
 REPLIES = [

@@ -24,3 +24,8 @@ def test_texts_are_joined_where_there_are_any() -> None:
 def test_features_come_back_in_the_order_asked_whatever_the_seed() -> None:
     assert ensemble_concat.explain([2, 0], SOURCES, 0) == ensemble_concat.explain([0, 2], SOURCES, 5)[::-1]
     assert ensemble_concat.explain([], SOURCES, 0) == ()
+
+
+def test_token_change_is_taken_in_where_it_is_there() -> None:
+    three = {**SOURCES, "token_change": explained("token_change", "barks", "tails", None, None, None)}
+    assert [e.text for e in ensemble_concat.explain(range(5), three, 0)] == ["dogs; leashes; barks", "tails", "cats", None, "mice"]

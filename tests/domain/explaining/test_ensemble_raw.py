@@ -2,9 +2,10 @@ from dataclasses import replace
 
 from explaining_toys import MATERIAL
 
-from interp_assets.domain.explaining import ensemble_raw, max_act, vocab_proj
+from interp_assets.domain.explaining import ensemble_raw, max_act, token_change, vocab_proj
 from interp_assets.domain.explaining.ensemble_raw import EnsembleRawSettings
 from interp_assets.domain.explaining.max_act import MaxActSettings
+from interp_assets.domain.explaining.token_change import TokenChangeExplainerSettings
 from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
 
 
@@ -26,3 +27,16 @@ def test_what_is_missing_is_named() -> None:
     assert ensemble_raw.plan(silent, EnsembleRawSettings(), 0) == "no_examples"
     assert ensemble_raw.plan(mute, EnsembleRawSettings(), 0) == "no_projection"
     assert ensemble_raw.plan(replace(mute, shown=()), EnsembleRawSettings(), 0) == "no_examples"
+
+
+def test_token_changes_are_a_third_side_where_they_are_asked_for(check_golden) -> None:
+    (prompt,) = ensemble_raw.plan(MATERIAL, EnsembleRawSettings(with_token_changes=True), 0)
+    check_golden("ensemble_raw_with_token_changes", prompt)
+    (without,) = ensemble_raw.plan(MATERIAL, EnsembleRawSettings(), 0)
+    (changes,) = token_change.plan(MATERIAL, TokenChangeExplainerSettings(n_tokens=1), 0)
+    (prompt,) = ensemble_raw.plan(MATERIAL, EnsembleRawSettings(with_token_changes=True, n_changed_tokens=1), 0)
+    assert prompt.messages[-1][1] == f"{without.messages[-1][1]}\nOutput side, held in many texts:\n{changes.messages[-1][1]}"
+    assert EnsembleRawSettings(with_token_changes=True).unread == frozenset() and EnsembleRawSettings().unread == {"token_changes"}
+    unclamped = replace(MATERIAL, clamped=())
+    assert ensemble_raw.plan(unclamped, EnsembleRawSettings(with_token_changes=True), 0) == "no_changes"
+    assert ensemble_raw.plan(unclamped, EnsembleRawSettings(), 0) == (without,)

@@ -13,14 +13,16 @@ from interp_assets.domain.explaining import (
     ExplainingSettings,
     contrastive,
     ensemble_raw,
+    intervention,
     max_act,
     max_act_cot,
     single_token,
+    token_change,
     vocab_proj,
 )
 from interp_assets.domain.explaining.material import ExplainerReply, Material
 
-TAGGED = (max_act, max_act_cot, contrastive, single_token, vocab_proj, ensemble_raw)
+TAGGED = (max_act, max_act_cot, contrastive, single_token, vocab_proj, token_change, intervention, ensemble_raw)
 
 
 @pytest.mark.parametrize("explainer", TAGGED, ids=lambda explainer: explainer.NAME)
@@ -36,7 +38,10 @@ def test_replies_end_in_an_explanation_or_a_name(
 @pytest.mark.parametrize("explainer", TAGGED, ids=lambda explainer: explainer.NAME)
 def test_the_shared_head_is_the_same_for_every_feature_and_seed(explainer: ModuleType) -> None:
     settings = ExplainingSettings().of(explainer)
-    other = Material(8, MATERIAL.shown[:1], MATERIAL.token_texts, MATERIAL.contrast[:1], (), MATERIAL.promoted[:1], (), "x", 1.0)
+    clamped, steered = MATERIAL.clamped[::-1], MATERIAL.steered[:1]
+    other = Material(
+        8, MATERIAL.shown[:1], MATERIAL.token_texts, MATERIAL.contrast[:1], (), MATERIAL.promoted[:1], (), "x", 1.0, clamped, steered
+    )
     (one,), (two,) = explainer.plan(MATERIAL, settings, 0), explainer.plan(other, settings, 1)
     assert one == explainer.plan(MATERIAL, settings, 1)[0]
     assert one.shared_messages == two.shared_messages == len(one.messages) - 1 == 1 + 2 * settings.few_shot
@@ -48,6 +53,8 @@ UNREAD = {
     "examples": {"shown": (), "contrast": (), "validation": ()},
     "feature_statistics": {"top_token": None, "top_token_share": None},
     "vocabulary_projections": {"promoted": (), "suppressed": ()},
+    "token_changes": {"clamped": ()},
+    "steering": {"steered": ()},
 }
 
 
@@ -59,7 +66,7 @@ def test_what_an_explainer_reads_is_all_that_it_uses(explainer: Explainer) -> No
     assert not isinstance(planned, str)
     for evidence, left_empty in UNREAD.items():
         without = explainer.plan(replace(whole, **left_empty), settings, 0)
-        assert isinstance(without, str) if evidence in explainer.READS else without == planned
+        assert isinstance(without, str) if evidence in ExplainingSettings().reads(explainer) else without == planned
 
 
 @pytest.mark.parametrize("explainer", TAGGED, ids=lambda explainer: explainer.NAME)

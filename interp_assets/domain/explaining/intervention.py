@@ -1,0 +1,99 @@
+"""The intervention explainer: what steering a feature makes the model say next (arXiv 2410.13928).
+
+For ten texts that end where the feature fires it lists the five next tokens whose probability steering raises most, at a strength that
+moves the next token by one nat, and a language model says what the feature makes the model say. The paper asks a base model to go on after
+worked examples; here the worked examples are turns of a conversation, so that the explainer of the other methods can be asked.
+
+A feature whose strength did not reach the divergence is shown as it came nearest. Only the explainer's prompts are looked at: those that
+scorers use are others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.bounds import Count, PositiveCount
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, SteeredPrompt, read_explanation
+from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.rendering import quoted, visible
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "intervention"
+VERSION: str = "intervention/1"
+READS: frozenset[Evidence] = frozenset({"steering"})
+CHOOSES: bool = False
+
+LEAST_RISE = 0.0005
+"""Smaller rises of the probability would be shown as +0.000."""
+
+
+@dataclass(frozen=True)
+class InterventionSettings(TaggedSettings):
+    """At which of `steering.kl_targets` (nats, with the sign of the strength), and how many tokens of each of how many texts."""
+
+    few_shot: Count = 3
+    target_kl: float = 1.0
+    n_prompts: PositiveCount = 10
+    n_tokens: PositiveCount = 5
+
+
+_INSTRUCTIONS = (
+    "You study one neuron of a language model. It was made stronger at the end of some texts. Below each text stand the tokens that became "
+    "more likely to come next, with how much probability each gained. Say what the neuron makes the model say next: look for what the "
+    "tokens have in common, or have to do with their texts, and be specific. Some are noise. Reply with a single line that begins with "
+    f"{EXPLANATION_TAG} and holds one short phrase. Do not repeat the texts."
+)
+
+_WORKED: tuple[tuple[tuple[SteeredPrompt, ...], str], ...] = (
+    (
+        (
+            SteeredPrompt("the ferry will leave on", (("Tuesday", 0.31), ("Monday", 0.18), ("Sunday", 0.07))),
+            SteeredPrompt("closed in winter, and open every", (("Saturday", 0.42), ("weekend", 0.11), ("ivor", 0.01))),
+            SteeredPrompt("we talked about it and then he", (("Friday", 0.05), ("on", 0.03))),
+        ),
+        "names of days of the week",
+    ),
+    (
+        (
+            SteeredPrompt("She asked me a question and I", (("replied", 0.22), ("answered", 0.15), ("said", 0.08))),
+            SteeredPrompt("According to the minister, who", (("said", 0.35), ("told", 0.09), ("stated", 0.04))),
+        ),
+        "verbs of saying",
+    ),
+    (
+        (
+            SteeredPrompt("the captain of the ship", (("ship", 0.44), ("captain", 0.13))),
+            SteeredPrompt("two loaves of bread, and", (("bread", 0.38), ("loaves", 0.21), ("two", 0.06))),
+        ),
+        "repetition of words that the text has just used",
+    ),
+)
+
+
+def plan(material: Material, settings: InterventionSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature; "no_steering" when it was not steered, or when that makes no token likelier."""
+    shown = [_first(prompt, settings.n_tokens) for prompt in material.steered[: settings.n_prompts]]
+    if not any(prompt.raised for prompt in shown):
+        return "no_steering"
+    worked = [WorkedExample(_described(prompts), tagged(explanation)) for prompts, explanation in _WORKED]
+    return (tagged_prompt(_INSTRUCTIONS, worked, _described(shown), settings),)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: InterventionSettings) -> Explanation:
+    """The explanation in the reply, or why there is none."""
+    return read_explanation(NAME, VERSION, material, replies)
+
+
+def _first(prompt: SteeredPrompt, n_tokens: int) -> SteeredPrompt:
+    """The prompt with its first tokens that gain something."""
+    return SteeredPrompt(prompt.text, tuple((token, rise) for token, rise in prompt.raised[:n_tokens] if rise >= LEAST_RISE))
+
+
+def _described(prompts: Sequence[SteeredPrompt]) -> str:
+    """Two lines a prompt: its text, and the tokens that gain."""
+    lines = []
+    for number, prompt in enumerate(prompts, start=1):
+        gained = ", ".join(f"{quoted(token)} +{rise:.3f}" for token, rise in prompt.raised) or "none"
+        lines += [f"Text {number}: {visible(prompt.text.strip())}", f"Likelier next: {gained}"]
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""The token_change explainer: the tokens that clamping a feature makes more and less likely (TokenChange, arXiv 2501.08319).
+
+The feature is held at ± a strength all through some random texts; the ten tokens whose logits rise most on the mean, and the ten that fall
+most, are listed for either sign, and a language model says what they have in common. Unlike vocab_proj this sees what the blocks after the
+feature make of it. As there, worked examples show that any of the lists may be noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.bounds import Count, PositiveCount
+from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.explaining.vocab_proj import listed
+from interp_assets.domain.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompts import Prompt
+from interp_assets.domain.trials import Explanation, ExplanationOutcome
+
+NAME: str = "token_change"
+VERSION: str = "token_change/1"
+READS: frozenset[Evidence] = frozenset({"token_changes"})
+CHOOSES: bool = False
+
+Lists = tuple[tuple[str, ...], tuple[str, ...]]
+"""Tokens made more likely, and less likely."""
+
+
+@dataclass(frozen=True)
+class TokenChangeExplainerSettings(TaggedSettings):
+    """Up to `n_tokens` of each of the four lists, most changed first; three worked examples, as in the paper."""
+
+    few_shot: Count = 3
+    n_tokens: PositiveCount = 10
+
+
+_INSTRUCTIONS = (
+    "You study one neuron of a language model. It was switched on all through many texts, and then turned the other way all through the "
+    "same texts. For both you get the tokens that became more likely and those that became less likely, most changed first. Some are "
+    "noise: pieces of words, symbols, other languages, and any of the lists may be nothing else. Say what the tokens that mean something "
+    "have in common, above all those that become more likely where it is switched on: be specific. Reply with a single line that begins "
+    f"with {EXPLANATION_TAG} and holds one short phrase. Do not repeat the lists."
+)
+SWITCHED_ON, TURNED = "Switched on:", "Turned the other way:"
+
+_WORKED: tuple[tuple[Lists, Lists, str], ...] = (
+    (
+        (("violin", "guitar", "orchestra", "piano", "drums", "Klavier"), ("ozo", "§", "receipt", "tax")),
+        (("xFF", "quot", "invoice", "esy"), ("guitar", "violin", "chord", "ynth")),
+        "musical instruments",
+    ),
+    (
+        (("although", "though", "despite", "whereas", "obwohl"), ("hence", "therefore", "arium")),
+        (("therefore", "thus", "}}^", "consequently"), ("although", "ikk", "despite")),
+        "words of concession, such as although, rather than of consequence",
+    ),
+    (
+        (("îl", "unta", "Ļ", "prow"), ("cheap", "price", "inexpensive", "billig")),
+        (("cheap", "cheaper", "Cost", "price"), ("();\\r", "luxurious", "esy")),
+        "words about low prices, which it makes less likely",
+    ),
+)
+
+
+def plan(material: Material, settings: TokenChangeExplainerSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    """The prompt for one feature, or "no_changes" when it was not clamped."""
+    lists = changed_lists(material, settings.n_tokens)
+    if not lists:
+        return "no_changes"
+    worked = [WorkedExample(described((above, below)), tagged(explanation)) for above, below, explanation in _WORKED]
+    return (tagged_prompt(_INSTRUCTIONS, worked, described(lists), settings),)
+
+
+def grade(material: Material, replies: Sequence[ExplainerReply], settings: TokenChangeExplainerSettings) -> Explanation:
+    """The explanation in the reply, or why there is none."""
+    return read_explanation(NAME, VERSION, material, replies)
+
+
+def changed_lists(material: Material, n_tokens: int) -> tuple[Lists, ...]:
+    """The first tokens raised and lowered at the strength above 0, then at the one below; none for a feature that was not clamped."""
+    return tuple(
+        (tuple(token for token, _ in changes.raised[:n_tokens]), tuple(token for token, _ in changes.lowered[:n_tokens]))
+        for changes in material.clamped
+    )
+
+
+def described(lists: Sequence[Lists]) -> str:
+    """The lists of either sign under its heading."""
+    return "\n".join(f"{heading}\n{listed(more, less)}" for heading, (more, less) in zip((SWITCHED_ON, TURNED), lists, strict=True))
