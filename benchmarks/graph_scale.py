@@ -27,6 +27,9 @@ import dagster as dg
 import httpx
 from dagster._core.execution.backfill import BulkActionStatus
 
+# Loading the definitions opens a home: not that of whoever measures.
+os.environ["INTERP_HOME"] = tempfile.mkdtemp(prefix="interp-benchmark-")
+
 from interp_assets.backfill import partitions_by_asset
 from interp_assets.definitions import ASSETS
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry

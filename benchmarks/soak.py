@@ -10,6 +10,7 @@ range has all of its rows or none yet. The last line is one JSON object; status 
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
@@ -25,6 +26,9 @@ from typing import Any
 import dagster as dg
 import duckdb
 import numpy as np
+
+# Loading the definitions opens a home: not that of whoever measures.
+os.environ["INTERP_HOME"] = tempfile.mkdtemp(prefix="interp-benchmark-")
 
 from interp_assets.definitions import ASSETS, definitions
 from interp_assets.dictionaries import DictionaryRecord, TokenSampleSettings
