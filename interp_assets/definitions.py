@@ -13,6 +13,8 @@ from interp_assets.assets.examples import examples  # noqa: E402
 from interp_assets.assets.explanations import STAGES as EXPLANATION_STAGES  # noqa: E402
 from interp_assets.assets.explanations import explanation_assets  # noqa: E402
 from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: E402
+from interp_assets.assets.human_correlation_report import human_correlation_report  # noqa: E402
+from interp_assets.assets.human_ratings import human_ratings  # noqa: E402
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
 from interp_assets.assets.steering import STAGE as STEERING_STAGE  # noqa: E402
@@ -22,7 +24,7 @@ from interp_assets.assets.vocabulary_projections import STAGE as PROJECTIONS_STA
 from interp_assets.assets.vocabulary_projections import vocabulary_projections  # noqa: E402
 from interp_assets.assets.warehouse import warehouse  # noqa: E402
 from interp_assets.assets.window_embeddings import window_embeddings  # noqa: E402
-from interp_assets.automation import new_dictionaries  # noqa: E402
+from interp_assets.automation import new_dictionaries, new_ratings  # noqa: E402
 from interp_assets.home import Home  # noqa: E402
 from resources.model_provider import ModelProvider, RealModels  # noqa: E402
 
@@ -36,6 +38,8 @@ ASSETS = (
     examples,
     *explanation_assets,
     *score_assets,
+    human_ratings,
+    human_correlation_report,
     warehouse,
 )
 RANGE_STAGES = (PROJECTIONS_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
@@ -45,7 +49,7 @@ def definitions(home: Home, models: ModelProvider) -> dg.Definitions:
     """The graph over one home, with real or stand-in models."""
     return dg.Definitions(
         assets=ASSETS,
-        sensors=[new_dictionaries],
+        sensors=[new_dictionaries, new_ratings],
         executor=dg.in_process_executor,  # the stages of a run follow one another; a process each would only import torch again
         resources={
             "lake": home.lake,
@@ -55,6 +59,8 @@ def definitions(home: Home, models: ModelProvider) -> dg.Definitions:
             "spending": RunSpending(home.settings.budget),
             "warehouse_file": home.warehouse,
             "spill_folder": home.spill,
+            "ratings_folder": home.ratings,
+            "reports_folder": home.reports,
             "models": models,
         },
     )

@@ -10,7 +10,7 @@ from interp_assets.warehouse import Warehouse
 
 
 @dg.asset(
-    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS)],
+    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS), "human_correlation_report"],
     group_name="warehouse",
     kinds={"duckdb", "sql"},
     owners=["team:interp"],

@@ -102,6 +102,7 @@ class ExplainingSettings:
 EXPLAINERS: tuple[Explainer, ...] = (max_act, max_act_cot, contrastive, single_token, vocab_proj, ensemble_raw, candidates)
 DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant)
 IMPORTED: tuple[str, ...] = ("human", "imported")
+BASELINES: tuple[str, ...] = (shuffled.NAME, constant.NAME)
 METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED)
 
-__all__ = ["DERIVED", "EXPLAINERS", "IMPORTED", "METHODS", "ChoosingExplainer", "Derived", "Explainer", "ExplainingSettings"]
+__all__ = ["BASELINES", "DERIVED", "EXPLAINERS", "IMPORTED", "METHODS", "ChoosingExplainer", "Derived", "Explainer", "ExplainingSettings"]
