@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp_assets.correlation_plots import Figure, headline_rows, with_interval
+from interp_assets.correlation_plots import Figure, headline_rows, measured, with_interval
 from interp_assets.domain.human_correlation import (
     LEAST_FEATURES,
     PUBLISHED_CONTEXTS,
@@ -161,14 +161,14 @@ def _pair_table(report: CorrelationReport) -> TableText:
         )
         for pair in sorted(report.pairs, key=lambda pair: (1.0 if pair.p is None else pair.p, pair.scorer, pair.other))
     ]  # fmt: skip
-    header = ("scorer", "other", "with each other", "difference to people", "p", "adjusted", "differ", "detectable", "n")
+    header = ("scorer", "other", "with each other", "difference to the ratings", "p", "adjusted", "differ", "detectable", "n")
     return TableText("Every two scorers: how they correlate, and by how much the first is nearer to the ratings", header, tuple(lines))
 
 
 def _agreement_table(report: CorrelationReport) -> TableText:
     lines = [
         (
-            row.measure.replace("_", " ").replace("krippendorff alpha", "Krippendorff's α,"), row.rater or "all",
+            measured(row.measure), row.rater or "all",
             with_interval(row.estimate) or row.outcome.replace("_", " "), str(row.n_raters), str(row.n_units), str(row.n_ratings),
         )
         for row in report.agreement

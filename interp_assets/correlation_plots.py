@@ -157,7 +157,7 @@ def _agreement(rows: Sequence[AgreementRow]) -> Figure | None:
     shown = [row for row in rows if row.estimate.value is not None][:MOST_ROWS]
     if not shown:
         return None
-    labels = [f"rater {row.rater} with the others" if row.rater else row.measure.replace("_", " ").replace("alpha", "α") for row in shown]
+    labels = [f"rater {row.rater} with the others" if row.rater else measured(row.measure) for row in shown]
     figure, axes = _axes(5.4, 0.7 + 0.26 * len(shown))
     for place, row in enumerate(shown):
         _error_bar(axes, row.estimate, place, PLOT_COLOURS[2] if row.rater else PLOT_COLOURS[3], "o" if row.rater else "s", None)
@@ -185,6 +185,11 @@ def _by_group(report: CorrelationReport, kind: ScopeKind) -> Figure | None:
     _rows_axis(axes, shown, "Spearman correlation with the ratings")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _finished(f"by_{kind}", f"Spearman correlation with the ratings by {kind}, 95 % bootstrap intervals over features.", figure)
+
+
+def measured(measure: str) -> str:
+    """The name of a measure of agreement in words."""
+    return measure.replace("krippendorff_alpha_", "Krippendorff's α, ").replace("spearman", "Spearman").replace("_", " ")
 
 
 def with_interval(estimate: Estimate) -> str:

@@ -307,7 +307,8 @@ def _pair(compared: _Comparisons, features: np.ndarray, scorer: str, other: str)
     if estimate.value is None:
         return PairRow(scorer, other, between, UNDEFINED, None, None, False, None, **counts, outcome="constant")
     defined = differences[~np.isnan(differences)]
-    detectable = smallest_detectable_difference(float(defined.std(ddof=1))) if len(defined) > 1 else None
+    error = float(defined.std(ddof=1)) if len(defined) > 1 else 0.0  # 0 for scorers that rank alike: nothing could tell them apart
+    detectable = smallest_detectable_difference(error) if error > 1e-9 else None
     return PairRow(scorer, other, between, estimate, _two_sided(defined), None, False, detectable, **counts, outcome="ok")
 
 

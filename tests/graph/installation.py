@@ -60,7 +60,7 @@ class Installation:
         self.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings", key=key)
         ranged = [a for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
         self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
-        self.run("warehouse")
+        self.run("human_ratings", "human_correlation_report", "warehouse")
 
     def lake_bytes(self) -> dict[str, bytes]:
         """Every file of the lake."""

@@ -29,7 +29,7 @@ def test_definitions_load_and_validate() -> None:
 
 def test_every_method_has_its_asset() -> None:
     expected = {"token_sample", "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "examples"}
-    expected |= {"steering", "warehouse"}
+    expected |= {"steering", "human_ratings", "human_correlation_report", "warehouse"}
     expected |= {f"explanations/{method}" for method in METHODS} | {f"scores/{s.NAME}" for s in SCORERS}
     assert set(NAMES) == expected
 
