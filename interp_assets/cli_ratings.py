@@ -29,7 +29,7 @@ def template(
     seed: Annotated[int, typer.Option(help="another seed draws another task")] = 0,
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("rating-task"),
 ) -> None:
-    """Write a rating task: a page to rate in, which needs no network, and the same as a CSV to fill in. Raters see no method and no score."""
+    """Write a rating task: a page to rate in, which needs no network, and the same as a CSV. Raters see no method and no score."""
     from interp_assets.cli import clear_errors
     from interp_assets.domain.explaining import METHODS
     from interp_assets.domain.power import smallest_detectable_spearman
@@ -58,12 +58,16 @@ def template(
 
 @rating.command("import", epilog="Example: interp ratings import rating-task-1f0c33aa-ada.csv")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV or JSON lines of ratings (see `interp ratings columns`), or JSON of delphi's rating app")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV or JSON lines of ratings (see `interp ratings columns`), or JSON of delphi's rating app")
+    ],
     rater: Annotated[str, typer.Option(help="who rated, where the file does not say")] = "",
     dictionary: Annotated[
         list[str] | None, typer.Option(help="KEY of the dictionary, where the file names it otherwise; SOURCE=KEY, repeated, for several")
     ] = None,
-    generated: Annotated[bool, typer.Option("--generated", help="a model or script made these ratings: no report counts them as people's")] = False,
+    generated: Annotated[
+        bool, typer.Option("--generated", help="a model or script made these ratings: no report counts them as people's")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="name to keep the file under; its own by default")] = None,
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be rejected, and are left out")] = 0.0,
 ) -> None:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from interp_assets.correlation_plots import Figure, headline_rows, measured, with_interval
 from interp_assets.domain.human_correlation import (
-    LEAST_FEATURES,
     PUBLISHED_CONTEXTS,
     PUBLISHED_EXPLANATIONS,
     PUBLISHED_SPEARMAN,
     STATISTICS,
     CorrelationReport,
     CorrelationSettings,
-    ranking,
 )
 from interp_assets.domain.power import FORMULA, items_needed, smallest_detectable_spearman
+from interp_assets.domain.rank_correlation import LEAST_FEATURES
 from interp_assets.domain.rendering import escape_markdown
+from interp_assets.domain.scorer_pairs import ranking
 from interp_assets.human_correlations import RatedScores
 from interp_assets.pages import page
 from interp_assets.reporting import markdown_table
@@ -34,10 +34,11 @@ PLAIN = {
 NOTES = (
     "Spearman, Pearson and Kendall's τ-b are between a scorer's headline score of an explanation and the mean of its ratings, each rating "
     "moved to a scale from 0 to 1; raters are averaged within a context first, then contexts.",
+    "Scorers are listed by name. Their place among one another, where the data decide any of it, is what paired differences leave open.",
     "Intervals are 95 % percentile bootstraps that draw whole features, so that several explanations of one feature do not count as "
     "independent. Differences of two scorers use the same draws for both.",
-    "The corrected correlation is Spearman's divided by the square root of the reliability of the mean rating (Spearman–Brown from interval "
-    "α): what it would be with ever more raters of this kind. It says nothing of a scorer's own noise, and may exceed 1.",
+    "The corrected correlation is Spearman's divided by the square root of the reliability of the mean rating (Spearman–Brown from "
+    "interval α): what it would be with ever more raters of this kind. It says nothing of a scorer's own noise, and may exceed 1.",
     "Partial correlations hold the layer or the dictionary constant: what is left when explanations are compared only within it.",
     "Published values: arXiv 2410.13928, Spearman over "
     f"{PUBLISHED_EXPLANATIONS} explanations and {PUBLISHED_CONTEXTS} contexts. Other models, raters and features: look at the intervals.",
@@ -120,7 +121,11 @@ def _rests_on(rated: RatedScores) -> str:
 
 def _left_out(rated: RatedScores) -> list[str]:
     counts = rated.outcome_counts
-    said = [f"{_count(counts[outcome], 'explanation')} {why}: left out of the correlations." for outcome, why in PLAIN.items() if counts[outcome]]
+    said = [
+        f"{_count(counts[outcome], 'explanation')} {why}: left out of the correlations."
+        for outcome, why in PLAIN.items()
+        if counts[outcome]
+    ]
     if rated.n_of_other_kinds:
         said.append(f"{_count(rated.n_of_other_kinds, 'generated rating')} left out: they are not people's.")
     return said
@@ -141,15 +146,20 @@ def _correlation_table(report: CorrelationReport) -> TableText:
     rows = [row for row in report.correlations if row.scope == "all"]
     by_scorer = {(row.scorer, row.statistic): row for row in rows}
     lines = []
-    order = [row.scorer for row in headline_rows(report)]
-    for scorer in [*order, *sorted({row.scorer for row in rows} - set(order))]:
+    for scorer in sorted({row.scorer for row in rows}):
         first = by_scorer[scorer, STATISTICS[0]]
-        cells = [with_interval(by_scorer[scorer, name].estimate) or by_scorer[scorer, name].outcome.replace("_", " ") for name in STATISTICS]
+        cells = [
+            with_interval(by_scorer[scorer, name].estimate) or by_scorer[scorer, name].outcome.replace("_", " ") for name in STATISTICS
+        ]
         published = PUBLISHED_SPEARMAN.get(scorer)
-        place = "" if first.place_low is None else f"{first.place_low} to {first.place_high}" if first.place_low != first.place_high else f"{first.place_low}"
+        open_places = sorted({place for place in (first.place_low, first.place_high) if place is not None})
+        place = " to ".join(map(str, open_places))
         lines.append((scorer, *cells, "" if published is None else f"{published:.2f}", f"{first.n_items} / {first.n_features}", place))
-    header = ("scorer", "Spearman", "Pearson", "Kendall τ-b", "corrected", "partial, layer", "partial, dictionary", "published", "n / features", "place")
-    return TableText("Correlation of each scorer with the mean rating; its place among the scorers, as far as the data decide it", header, tuple(lines))
+    names = ("Spearman", "Pearson", "Kendall τ-b", "corrected", "partial, layer", "partial, dictionary")
+    header = ("scorer", *names, "published", "n / features", "place")
+    return TableText(
+        "Correlation of each scorer with the mean rating; its place among the scorers, as far as the data decide it", header, tuple(lines)
+    )
 
 
 def _pair_table(report: CorrelationReport) -> TableText:
@@ -157,7 +167,8 @@ def _pair_table(report: CorrelationReport) -> TableText:
         (
             pair.scorer, pair.other, with_interval(pair.between) or pair.outcome.replace("_", " "), with_interval(pair.difference),
             "" if pair.p is None else f"{pair.p:.4f}", "" if pair.p_adjusted is None else f"{pair.p_adjusted:.3f}",
-            "yes" if pair.differ else "no", "" if pair.smallest_detectable is None else f"{pair.smallest_detectable:.2f}", str(pair.n_items),
+            "yes" if pair.differ else "no", "" if pair.smallest_detectable is None else f"{pair.smallest_detectable:.2f}",
+            str(pair.n_items),
         )
         for pair in sorted(report.pairs, key=lambda pair: (1.0 if pair.p is None else pair.p, pair.scorer, pair.other))
     ]  # fmt: skip
@@ -183,7 +194,12 @@ def _group_tables(report: CorrelationReport) -> list[TableText]:
         rows = [row for row in report.correlations if row.scope == kind and row.statistic == STATISTICS[0]]
         if len({row.scope_value for row in rows}) > 1:
             lines = [
-                (row.scope_value, row.scorer, with_interval(row.estimate) or row.outcome.replace("_", " "), f"{row.n_items} / {row.n_features}")
+                (
+                    row.scope_value,
+                    row.scorer,
+                    with_interval(row.estimate) or row.outcome.replace("_", " "),
+                    f"{row.n_items} / {row.n_features}",
+                )
                 for row in rows
             ]
             tables.append(TableText(f"Spearman correlation by {kind}", (kind, "scorer", "Spearman", "n / features"), tuple(lines)))
@@ -192,7 +208,11 @@ def _group_tables(report: CorrelationReport) -> list[TableText]:
 
 def report_markdown(text: ReportText, figures: Sequence[Figure], path: Path) -> str:
     """The report as Markdown, its figures within."""
-    parts = [f"**{text.warning}**" if text.warning else "", *map(escape_markdown, text.rests_on), f"**{escape_markdown(text.ranking)}**" if text.ranking else ""]
+    parts = [
+        f"**{text.warning}**" if text.warning else "",
+        *map(escape_markdown, text.rests_on),
+        f"**{escape_markdown(text.ranking)}**" if text.ranking else "",
+    ]
     parts += ["\n".join(f"- {escape_markdown(line)}" for line in text.differences)]
     parts += ["```\n" + "\n".join(text.next_steps) + "\n```"] if text.next_steps else []
     parts += [f"{figure.markdown}\n\n{escape_markdown(figure.caption)}" for figure in figures]

@@ -70,9 +70,9 @@ def figures(items: Sequence[RatedItem], report: CorrelationReport, ratings_by: s
 
 
 def headline_rows(report: CorrelationReport, scope: ScopeKind = "all") -> list[CorrelationRow]:
-    """The headline correlations of a scope that have a value, best first."""
+    """The headline correlations of a scope that have a value, by name of the scorer: sorted by value they would read as a ranking."""
     rows = [row for row in report.correlations if row.statistic == HEADLINE and row.scope == scope and row.estimate.value is not None]
-    return sorted(rows, key=lambda row: (-(row.estimate.value or 0.0), row.scorer))
+    return sorted(rows, key=lambda row: (row.scope_value, row.scorer))
 
 
 def _forest(report: CorrelationReport, ratings_by: str) -> Figure | None:
@@ -150,7 +150,9 @@ def _matrix(report: CorrelationReport, ratings_by: str) -> Figure | None:
     axes.set_yticks(range(len(labels)), labels)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, shrink=0.7, label="Spearman")
-    return _finished("matrix", f"Spearman correlations of the scorers with one another and with {ratings_by}, on the rated explanations.", figure)
+    return _finished(
+        "matrix", f"Spearman correlations of the scorers with one another and with {ratings_by}, on the rated explanations.", figure
+    )
 
 
 def _agreement(rows: Sequence[AgreementRow]) -> Figure | None:

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRegistry
 from interp_assets.domain.explaining import BASELINES
-from interp_assets.domain.human_correlation import AgreementRow, CorrelationReport, CorrelationRow, CorrelationSettings, PairRow, RatedItem
+from interp_assets.domain.human_correlation import AgreementRow, CorrelationReport, CorrelationRow, CorrelationSettings, RatedItem
 from interp_assets.domain.ratings import RatedExplanation, Rating, rated_explanations
+from interp_assets.domain.scorer_pairs import PairRow
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.trials import NO_EXPLANATION
 from interp_assets.human_ratings import range_of, stored_ratings

@@ -37,7 +37,8 @@ MARK_SHARE = 0.3
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What raters are asked: how many explanations, of which methods, in how many windows each; or of each as a whole, beside its windows."""
+    """What raters are asked: how many explanations, of which methods (none named: all but the baselines), in how many windows each; or of
+    each as a whole, beside its windows."""
 
     n: int = 80
     n_contexts: int = 5

@@ -370,7 +370,7 @@ HUMAN_CORRELATIONS = Table(
         column("scope", KEY, "all | layer | dictionary"),
         column("scope_value", pa.string(), "which layer (model and layer) or dictionary; empty for all"),
         SCORER,
-        column("statistic", KEY, "spearman, pearson, kendall_tau_b, spearman_corrected_for_attenuation, spearman_partial_layer | _dictionary"),
+        column("statistic", KEY, "spearman[_corrected_for_attenuation | _partial_layer | _partial_dictionary] | pearson | kendall_tau_b"),
         column("value", pa.float64(), "point value, -1 to 1 (corrected ones may exceed 1); null unless the outcome is ok", True),
         column("ci_low", pa.float64(), "2.5 % bound, bootstrap over features", True),
         column("ci_high", pa.float64(), "97.5 % bound", True),

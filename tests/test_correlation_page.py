@@ -62,7 +62,10 @@ def test_without_ratings_it_says_what_to_do_next(tmp_path: Path) -> None:
 
 def test_it_says_what_it_rests_on_and_what_it_could_have_found(full: tuple) -> None:
     text, _, _ = full
-    assert text.rests_on[0] == "80 ratings by 2 raters of 40 explanations of 40 features in 2 dictionaries, in 40 contexts, on the scale 1 to 4."
+    assert (
+        text.rests_on[0]
+        == "80 ratings by 2 raters of 40 explanations of 40 features in 2 dictionaries, in 40 contexts, on the scale 1 to 4."
+    )
     assert "With 40 features a Spearman correlation of 0.44 or more would have been found with probability 0.8" in text.rests_on[1]
     assert "√(1.06 / (n − 3))" in text.rests_on[1] and "200 bootstrap replicates" in text.rests_on[1]
     assert text.warning == "" and text.next_steps == ()
@@ -87,7 +90,10 @@ def test_generated_ratings_are_never_called_peoples() -> None:
 
 def test_what_is_left_out_is_counted_with_its_reason() -> None:
     text, drawn, _ = made(rated(outcome="too_few_contexts"))
-    assert "40 explanations rated in too few contexts (see human_correlations: {min_contexts: …} in settings.yaml): left out" in text.rests_on[1]
+    assert (
+        "40 explanations rated in too few contexts (see human_correlations: {min_contexts: …} in settings.yaml): left out"
+        in text.rests_on[1]
+    )
     assert "0 rated features with scores: no correlation is given below 10" in text.rests_on[-1] and drawn == [] and text.next_steps
     assert "of a baseline (shuffled or constant)" in " ".join(made(rated(outcome="baseline"))[0].rests_on)
     study = rated()

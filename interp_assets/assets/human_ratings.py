@@ -50,7 +50,9 @@ def human_ratings(
         (one.rater, one.dictionary, one.feature, escape_markdown(one.explained.text), one.context, f"{one.rating:g} of {one.scale_max:g}")
         for one in read.ratings[:PREVIEWED]
     ]
-    rejected = [(one.place.file, one.place.line, one.column, escape_markdown(one.value), escape_markdown(one.allowed)) for one in read.rejections]
+    rejected = [
+        (one.place.file, one.place.line, one.column, escape_markdown(one.value), escape_markdown(one.allowed)) for one in read.rejections
+    ]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": manifest.rows,

@@ -14,6 +14,9 @@ from interp_assets.domain.statistics import UNDEFINED, Estimate, estimate
 BLOCK_NUMBERS = 4_000_000
 """Numbers in one array of a block of replicates: what bounds memory."""
 
+LEAST_FEATURES = 10
+"""Rated features without which no correlation is given: its interval would span nearly everything, and bootstraps of so few mislead."""
+
 LARGEST_UNDEFINED_SHARE = 0.05
 """Share of undefined replicates beyond which an interval would be one of the others alone, and is left out."""
 
@@ -120,8 +123,10 @@ def kendall_weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.nd
 
 
 def partial_spearman(groups: np.ndarray) -> Correlation:
-    """Spearman's ρ with the group (dictionary, layer; any values [items]) held constant: Pearson's r of what the group's mean leaves of each
-    rank, which is the partial correlation given an indicator of each group."""
+    """Spearman's ρ with the group (dictionary, layer; any values [items]) held constant.
+
+    Pearson's r of what the group's mean leaves of each rank, which is the partial correlation given an indicator of each group.
+    """
     _, number = np.unique(groups, return_inverse=True)
 
     def correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -70,7 +70,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Rating:
-    """One rating. `normalised` is (rating - scale_min) / (scale_max - scale_min), 0 to 1; `context` None rates the explanation as a whole."""
+    """One rating on its own scale, of an explanation in one context, or with `context` None as a whole."""
 
     rater: str
     rater_kind: str
@@ -87,7 +87,7 @@ class Rating:
 
     @property
     def normalised(self) -> float:
-        """The rating on a scale from 0 to 1."""
+        """The rating on a scale from 0 to 1: (rating - scale_min) / (scale_max - scale_min)."""
         return (self.rating - self.scale_min) / (self.scale_max - self.scale_min)
 
     @property

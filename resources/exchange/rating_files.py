@@ -1,11 +1,11 @@
 """Rows of rating files as text by column name, each with its line; what they mean is checked elsewhere.
 
-    csv     a header of `interp_assets.domain.ratings.COLUMNS`, in any order, then a row a rating
-    jsonl   one object a line with the same names
-    delphi  {"evaluations": {"<source>_<feature>": {"source", "feature", "explanation", "rating": 1 to 10, "time_spent"}}}, as the rating app
-            of delphi saves them; its entries are numbered from 1 in the place of lines
+csv     a header of `interp_assets.domain.ratings.COLUMNS`, in any order, then a row a rating
+jsonl   one object a line with the same names
+delphi  {"evaluations": {"<source>_<feature>": {"source", "feature", "explanation", "rating": 1 to 10, "time_spent"}}}, as the rating app
+        of delphi saves them; its entries are numbered from 1 in the place of lines
 
-    rows = read_rating_rows(Path("ratings.csv"))
+rows = read_rating_rows(Path("ratings.csv"))
 """
 
 import csv

@@ -32,7 +32,8 @@ def flat(table: list[list[int | None]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("table", "level", "published"), [(FOUR_OBSERVERS, "ordinal", 0.815), (FOUR_OBSERVERS, "interval", 0.849), (THREE_CODERS, "interval", 0.811)]
+    ("table", "level", "published"),
+    [(FOUR_OBSERVERS, "ordinal", 0.815), (FOUR_OBSERVERS, "interval", 0.849), (THREE_CODERS, "interval", 0.811)],
 )
 def test_values_from_the_literature(table: list[list[int | None]], level: str, published: float) -> None:
     assert krippendorff_alpha(*flat(table), level).value == pytest.approx(published, abs=5e-4)  # type: ignore[arg-type]

@@ -9,19 +9,16 @@ import pytest
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from interp_assets.domain.human_correlation import (
-    LEAST_FEATURES,
     STATISTICS,
     CorrelationReport,
     CorrelationRow,
     CorrelationSettings,
-    PairRow,
     RatedItem,
     correlation_report,
-    holm,
-    place,
-    ranking,
 )
-from interp_assets.domain.statistics import UNDEFINED, Estimate
+from interp_assets.domain.rank_correlation import LEAST_FEATURES
+from interp_assets.domain.scorer_pairs import PairRow, ranking
+from interp_assets.domain.statistics import UNDEFINED
 
 TOPICS = Path(__file__).parents[1] / "data" / "topic_ratings_nytimes.csv"
 KNOWN_SPEARMAN = {"c_npmi_10_full": 0.3776, "c_v_full": 0.4153, "c_uci_full": 0.3902, "u_mass_full": 0.1063}
@@ -36,7 +33,8 @@ def topics() -> list[RatedItem]:
             rows[row["model"], int(row["topic_idx"])].append(row)
     return [
         RatedItem(
-            model, "nytimes", topic, float(np.mean([float(row["rating"]) for row in own])), {row["rater"]: float(row["rating"]) for row in own},
+            model, "nytimes", topic, float(np.mean([float(row["rating"]) for row in own])),
+            {row["rater"]: float(row["rating"]) for row in own},
             {scorer: float(own[0][scorer]) for scorer in KNOWN_SPEARMAN},
         )
         for (model, topic), own in rows.items()
@@ -58,7 +56,9 @@ def pair(report: CorrelationReport, scorer: str, other: str) -> PairRow:
     return found
 
 
-def study(n: int, noise: dict[str, float], seed: int = 0, n_raters: int = 3, rater_noise: float = 0.5, n_dictionaries: int = 1) -> list[RatedItem]:
+def study(
+    n: int, noise: dict[str, float], seed: int = 0, n_raters: int = 3, rater_noise: float = 0.5, n_dictionaries: int = 1
+) -> list[RatedItem]:
     """n features with a true quality, scorers that see it through noise, raters likewise."""
     rng = np.random.default_rng(seed)
     items = []
@@ -101,10 +101,16 @@ def test_scopes_and_partial_correlations(on_topics: CorrelationReport, topics: l
     of_one = [item for item in topics if item.dictionary == "etm"]
     expected = spearmanr([item.scores["c_v_full"] for item in of_one], [item.rating for item in of_one]).statistic
     found = row(on_topics, "c_v_full", "spearman", "etm")
-    assert found.scope == "dictionary" and found.estimate.value == pytest.approx(expected) and found.n_items == 50 and found.place_low is None
+    assert (
+        found.scope == "dictionary" and found.estimate.value == pytest.approx(expected) and found.n_items == 50 and found.place_low is None
+    )
     assert row(on_topics, "c_v_full", "spearman_partial_layer").outcome == "one_group"
     partial = row(on_topics, "c_v_full", "spearman_partial_dictionary")
-    assert partial.outcome == "ok" and (partial.estimate.value or 0) > expected - 1 and partial.estimate.value != row(on_topics, "c_v_full").estimate.value
+    assert (
+        partial.outcome == "ok"
+        and (partial.estimate.value or 0) > expected - 1
+        and partial.estimate.value != row(on_topics, "c_v_full").estimate.value
+    )
 
 
 def test_pairs_on_real_raters_are_the_correlations_of_the_rows(on_topics: CorrelationReport, topics: list[RatedItem]) -> None:
@@ -175,7 +181,10 @@ def test_too_few_features_are_an_outcome_and_not_a_number() -> None:
     few = correlation_report(study(LEAST_FEATURES - 1, {"a": 0.1, "b": 0.1}), CorrelationSettings(n_bootstrap=20))
     assert {r.outcome for r in few.correlations} == {"too_few_features"} == {p.outcome for p in few.pairs}
     assert all(r.estimate == UNDEFINED for r in few.correlations) and {r.statistic for r in few.correlations} == set(STATISTICS)
-    assert ranking(few.pairs) == ("No order of the scorers is given: no two of them scored enough of the same rated features to be compared.", [])
+    assert ranking(few.pairs) == (
+        "No order of the scorers is given: no two of them scored enough of the same rated features to be compared.",
+        [],
+    )
     # Many explanations of few features are few all the same.
     one = study(1, {"a": 0.1})[0]
     assert row(correlation_report([one] * 40, CorrelationSettings(n_bootstrap=20)), "a").outcome == "too_few_features"
@@ -202,18 +211,3 @@ def test_the_same_seed_gives_the_same_report() -> None:
     items = study(20, {"a": 1.0, "b": 1.0})
     first, second = (correlation_report(items, CorrelationSettings(n_bootstrap=100, seed=1)) for _ in range(2))
     assert first == second != correlation_report(items, CorrelationSettings(n_bootstrap=100, seed=2))
-
-
-def test_holm_by_hand() -> None:
-    """Sorted 0.01 0.02 0.03 0.5 times 4 3 2 1: 0.04 0.06 0.06 0.5, never falling."""
-    assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
-    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
-
-
-def test_places_are_what_the_differences_leave_open() -> None:
-    def compared(scorer: str, other: str, difference: float, differ: bool) -> PairRow:
-        return PairRow(scorer, other, UNDEFINED, Estimate(difference, None, None), 0.01, 0.01, differ, None, 50, 50, "ok")
-
-    pairs = [compared("a", "b", 0.1, False), compared("a", "c", 0.4, True), compared("b", "c", 0.3, False)]
-    assert [place(s, pairs, "abc") for s in "abc"] == [(1, 2), (1, 3), (2, 3)]
-    assert place("d", pairs, "abcd") == (None, None)

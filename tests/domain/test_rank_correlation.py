@@ -108,7 +108,9 @@ def test_an_interval_needs_a_value_and_defined_replicates() -> None:
     assert interval(0.5, mostly).ci_low is None and interval(0.5, mostly[1:]).ci_low is None and interval(0.5, mostly[2:]).ci_low == 0.0
 
 
-@pytest.mark.parametrize(("correlation", "truth"), [(spearman_weighted, 6 / np.pi * np.arcsin(0.3)), (kendall_weighted, 2 / np.pi * np.arcsin(0.6))])
+@pytest.mark.parametrize(
+    ("correlation", "truth"), [(spearman_weighted, 6 / np.pi * np.arcsin(0.3)), (kendall_weighted, 2 / np.pi * np.arcsin(0.6))]
+)
 def test_intervals_hold_the_true_correlation_about_95_times_in_100(correlation: Correlation, truth: float) -> None:
     """Normal pairs with r = 0.6: ρ = 6/π·arcsin(r/2), τ = 2/π·arcsin(r). Of 300 studies of 60 items, 285 ± 4."""
     rng, covered = np.random.default_rng(3), 0

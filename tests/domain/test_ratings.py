@@ -19,7 +19,9 @@ from interp_assets.domain.ratings import (
 KEY = "m/00/n"
 CATS = Explained(explanation_id(KEY, 3, "words for cats"), "words for cats", ("max_act", "candidates"))
 DOGS = Explained(explanation_id(KEY, 3, "dogs, mostly"), "dogs, mostly", ("human",))
-THERE = Rateable({KEY: range(10), "m/01/some": [2, 5]}, lambda dictionary, feature: (CATS, DOGS) if (dictionary, feature) == (KEY, 3) else ())
+THERE = Rateable(
+    {KEY: range(10), "m/01/some": [2, 5]}, lambda dictionary, feature: (CATS, DOGS) if (dictionary, feature) == (KEY, 3) else ()
+)
 PLACE = Place("r.csv", 7)
 ROW = {
     "rater": "ada", "dictionary": KEY, "feature": "3", "explanation": "words for cats", "scale_min": "1", "scale_max": "4", "rating": "3",

@@ -21,7 +21,12 @@ def test_csv_with_its_lines_whatever_the_order_of_the_columns(tmp_path: Path) ->
     text = f'\ufeff Rating ,note,{HEADER.removesuffix(",rating")}\r\n3,x,ada,k,7,"cats,\nand dogs",1,4\r\n\r\n,,bob,k,8,ships,1,4\r\n'
     for name in ("r.csv", "r.csv.gz"):
         first, second = read_rating_rows(write(tmp_path / name, text))
-        assert (first.line, first.fields["rater"], first.fields["explanation"], first.fields["rating"]) == (2, "ada", "cats,\nand dogs", "3")
+        assert (first.line, first.fields["rater"], first.fields["explanation"], first.fields["rating"]) == (
+            2,
+            "ada",
+            "cats,\nand dogs",
+            "3",
+        )
         assert (second.line, second.fields["rating"]) == (5, "") and second.problem is None
 
 
@@ -55,7 +60,9 @@ def test_the_rating_app_of_delphi(tmp_path: Path) -> None:
     two = delphi(tmp_path, a=entry, b={**entry, "source": "layers.10"})
     by_source = {"layers.9": "m/09/n", "layers.10": "m/10/n"}
     assert [row.fields["dictionary"] for row in read_rating_rows(two, dictionaries=by_source)] == ["m/09/n", "m/10/n"]
-    with pytest.raises(ExchangeError, match=r"of several dictionaries: layers\.10, layers\.9\. Give the key of each: --dictionary SOURCE=KEY"):
+    with pytest.raises(
+        ExchangeError, match=r"of several dictionaries: layers\.10, layers\.9\. Give the key of each: --dictionary SOURCE=KEY"
+    ):
         list(read_rating_rows(two, dictionaries={"": "m/09/n"}))
 
 
