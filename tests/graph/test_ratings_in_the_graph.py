@@ -29,6 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Installa
     """An installation whose graph has run over 32 features, without any ratings."""
     installation = Installation(tmp_path_factory.mktemp("rated"), corpus)
     installation.register(installation.record(features=tuple(range(0, 64, 2)), stages=STAGES))
+    installation.home.settings_file.write_text("human_correlations: {n_bootstrap: 300}\n")
     installation.run_all()
     return installation
 
@@ -167,6 +168,7 @@ def test_from_a_task_to_the_report(finished: Installation, interp: Callable[...,
     assert rows("SELECT count(*) FROM scorer_pairs") == [(1,)] and rows("SELECT count(*) FROM rater_agreement") == [(4,)]
     page = (finished.home.reports / "human_correlations" / "index.html").read_text()
     assert "Rehearsal on generated ratings" in page and "240 ratings by 2 raters of 24 explanations of 24 features" in page
+    assert "300 bootstrap replicates" in page
     assert "data:image/png;base64" in str(metadata(finished, "human_correlation_report")["report"])
     _second_run_changes_nothing(finished)
     _a_changed_score_makes_the_report_stale(finished)
