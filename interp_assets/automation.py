@@ -1,13 +1,17 @@
-"""What happens by itself: a new dictionary record becomes a partition of the graph, and what is missing there is made in order."""
+"""What happens by itself: a new dictionary record becomes a partition of the graph, what is missing there is made in order, and new ratings
+are read and reported on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 from dagster import AutomationCondition
 
 from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.human_ratings import rating_files
 from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
 from interp_assets.settings import AutomationSettings, PlatformSettings
+from resources.exchange.interface import content_hash
 
 TICK_SECONDS = 30
 """Pause between two looks of a sensor."""
@@ -73,7 +77,7 @@ def automated(assets: Sequence[dg.AssetsDefinition], settings: AutomationSetting
 
 
 def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SECONDS) -> list[dg.SensorDefinition]:
-    """The sensor for new records, and the one that evaluates the conditions, running unless settings say never."""
+    """The sensors for new records and new ratings, and the one that evaluates the conditions, running unless settings say never."""
 
     @dg.sensor(
         name="new_dictionaries",
@@ -100,8 +104,23 @@ def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SE
             return dg.SensorResult(skip_reason=f"no new record among {len(records)} in {registry.folder}{named}")
         return dg.SensorResult(dynamic_partitions_requests=[DICTIONARIES.build_add_request(new)])
 
+    @dg.sensor(
+        name="new_ratings",
+        asset_selection=["human_ratings", "human_correlation_report"],
+        minimum_interval_seconds=tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Reads the files in $INTERP_HOME/ratings and makes the report anew when any of them has changed.",
+    )
+    def new_ratings(context: dg.SensorEvaluationContext, ratings_folder: dg.ResourceParam[Path]) -> dg.SensorResult:
+        """A run for a content of the folder that there was none for; none while it is empty and always was."""
+        files = rating_files(ratings_folder)
+        content = content_hash(ratings_folder, files) if files else ""
+        if content == (context.cursor or ""):
+            return dg.SensorResult(skip_reason=f"no change among {len(files)} files in {ratings_folder}")
+        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=content)
+
     if settings.when == "never":
-        return [new_dictionaries]
+        return [new_dictionaries, new_ratings]
     missing_partitions = dg.AutomationConditionSensorDefinition(
         name="missing_partitions",
         target=dg.AssetSelection.all(),
@@ -109,4 +128,4 @@ def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SE
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests what is missing: at once, or at night, as `automation:` in settings.yaml says.",
     )
-    return [new_dictionaries, missing_partitions]
+    return [new_dictionaries, new_ratings, missing_partitions]

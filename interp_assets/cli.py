@@ -13,11 +13,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from interp_assets.cli_exchange import exporting, importing
+from interp_assets.cli_ratings import rating
 from interp_assets.example_records import HEADS, example_record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(importing, name="import")
 app.add_typer(exporting, name="export")
+app.add_typer(rating, name="ratings")
 
 
 class OutputFormat(StrEnum):

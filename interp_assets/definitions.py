@@ -15,6 +15,8 @@ from interp_assets.assets.explanations import STAGES as EXPLANATION_STAGES  # no
 from interp_assets.assets.explanations import explanation_assets  # noqa: E402
 from interp_assets.assets.feature_matches import feature_matches  # noqa: E402
 from interp_assets.assets.feature_neighbours import feature_neighbours  # noqa: E402
+from interp_assets.assets.human_correlation_report import human_correlation_report  # noqa: E402
+from interp_assets.assets.human_ratings import human_ratings  # noqa: E402
 from interp_assets.assets.scorer_validity import scorer_validity  # noqa: E402
 from interp_assets.assets.scores import STAGES as SCORE_STAGES  # noqa: E402
 from interp_assets.assets.scores import score_assets  # noqa: E402
@@ -46,6 +48,8 @@ ASSETS = (
     *score_assets,
     feature_matches,
     scorer_validity,
+    human_ratings,
+    human_correlation_report,
     warehouse,
 )
 RANGE_STAGES = (PROJECTIONS_STAGE, TOKEN_CHANGES_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
@@ -95,6 +99,8 @@ def definitions(
             "spending": RunSpending(home.settings.budget),
             "warehouse_file": home.warehouse,
             "spill_folder": home.spill,
+            "ratings_folder": home.ratings,
+            "reports_folder": home.reports,
             "models": models,
         },
     )

@@ -67,6 +67,16 @@ class Home:
         return Warehouse(self.root / "warehouse.duckdb", self.lake, self.registry)
 
     @property
+    def ratings(self) -> Path:
+        """Folder of the files of human ratings; may be absent."""
+        return self.root / "ratings"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the pages that assets write for people."""
+        return self.root / "reports"
+
+    @property
     def spill(self) -> Path:
         """Folder for activations on their way to the lake."""
         return (self.scratch or self.root) / "spill"

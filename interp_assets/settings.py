@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
+from interp_assets.domain.human_correlation import CorrelationSettings
 from interp_assets.domain.sampling import ExampleSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
 from interp_assets.domain.steering import SteeringSettings
@@ -269,6 +270,7 @@ class PlatformSettings(Closed):
     generator: LanguageModelSettings | None = None
     base: LanguageModelSettings | None = None
     sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
+    human_correlations: CorrelationSettings = CorrelationSettings()
     budget: BudgetSettings = BudgetSettings()
     automation: AutomationSettings = AutomationSettings()
     stages: dict[str, Any] = Field(default_factory=dict)

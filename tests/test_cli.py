@@ -12,7 +12,7 @@ from interp_assets.dictionaries import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "export delphi", "export delphi-results",
-    "backfill", "query", "replies", "doctor", "demo",
+    "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "demo",
 )  # fmt: skip
 README = Path(__file__).parents[1] / "README.md"
 

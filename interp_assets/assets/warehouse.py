@@ -11,8 +11,11 @@ from interp_assets.tables import SCHEMA_VERSION
 from interp_assets.warehouse import Warehouse
 
 
+REPORTS = ("feature_matches", "scorer_validity", "human_correlation_report")
+
+
 @dg.asset(
-    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS), "scorer_validity", "feature_matches"],
+    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS), *REPORTS],
     group_name="warehouse",
     kinds={"duckdb", "sql"},
     owners=["team:interp"],

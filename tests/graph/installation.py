@@ -74,7 +74,7 @@ class Installation:
         ranged = [a for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
         self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
         self.run("feature_matches", key=key)
-        self.run("scorer_validity", "warehouse")
+        self.run("scorer_validity", "human_ratings", "human_correlation_report", "warehouse")
 
     def lake_bytes(self) -> dict[str, bytes]:
         """Every file of the lake."""

@@ -30,7 +30,15 @@ def test_definitions_load_and_validate() -> None:
 
 def test_every_method_has_its_asset() -> None:
     expected = {"token_sample", "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "examples"}
-    expected |= {"token_changes", "steering", "feature_matches", "scorer_validity", "warehouse"}
+    expected |= {
+        "token_changes",
+        "steering",
+        "feature_matches",
+        "scorer_validity",
+        "human_ratings",
+        "human_correlation_report",
+        "warehouse",
+    }
     expected |= {f"explanations/{method}" for method in METHODS} | {f"scores/{s.NAME}" for s in SCORERS}
     assert set(NAMES) == expected
 
@@ -67,8 +75,8 @@ def test_what_runs_the_subject_model_asks_for_a_card_where_steps_are_ray_jobs() 
     with_a_card = {name for name, asset in NAMES.items() if "dagster-ray/config" in asset.op.tags}
     written = {f"scores/{s.NAME}" for s in SCORERS if s.MODEL == "generator"}
     assert with_a_card == {
-        "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "token_changes", "steering", "feature_matches",
-        *written,
+        "activation_shards", "feature_neighbours", "window_embeddings", "vocabulary_projections", "token_changes", "steering",
+        "feature_matches", *written,
     }  # fmt: skip
     assert all(NAMES[name].op.tags["dagster-ray/config"] == '{"num_gpus": 1}' for name in with_a_card)
 

@@ -118,7 +118,19 @@ EXPLAINERS: tuple[Explainer, ...] = (
 )  # fmt: skip
 DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant, planted_false)
 IMPORTED: tuple[str, ...] = ("human", "imported")
+BASELINES: tuple[str, ...] = (shuffled.NAME, constant.NAME)
 PLANTED: tuple[str, ...] = tuple(PLANTED_METHODS)
 METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED, *PLANTED)
 
-__all__ = ["DERIVED", "EXPLAINERS", "IMPORTED", "METHODS", "PLANTED", "ChoosingExplainer", "Derived", "Explainer", "ExplainingSettings"]
+__all__ = [
+    "BASELINES",
+    "DERIVED",
+    "EXPLAINERS",
+    "IMPORTED",
+    "METHODS",
+    "PLANTED",
+    "ChoosingExplainer",
+    "Derived",
+    "Explainer",
+    "ExplainingSettings",
+]

@@ -1,0 +1,16 @@
+"""Pages that stand on their own: one HTML file without anything from outside it. A template of jinja2 for each, in this folder."""
+
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+def page(template: str, **values: Any) -> str:
+    """The page of a template in this folder, such as "rating_task.html". Values are escaped; a name that it lacks is an error."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template).render(**values)
