@@ -10,7 +10,6 @@ from interp_assets.reporting import markdown, markdown_table, scatter_plot
 from interp_assets.tables import SCHEMA_VERSION
 from interp_assets.warehouse import Warehouse
 
-
 REPORTS = ("feature_matches", "scorer_validity", "human_correlation_report")
 
 

@@ -15,7 +15,8 @@ from resources.fakes import FakeTokenizer
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 BY_DICTIONARY = {"/".join(a.key.path) for a in ASSETS if a.partitions_def == DICTIONARIES} - {"feature_matches"}
-REPORTS = {"scorer_validity": {"None"}, "warehouse": {"None"}}
+SCORE_REPORTS = {name: {"None"} for name in ("scorer_validity", "human_correlation_report", "warehouse")}
+REPORTS = {"human_ratings": {"None"}, **SCORE_REPORTS}
 BY_RANGE = {"/".join(a.key.path) for a in ASSETS if a.partitions_def == DICTIONARY_BY_RANGE}
 
 
@@ -77,11 +78,11 @@ def test_the_warehouse_follows_what_is_new_whatever_another_dictionary_lacks(ins
     site.add("m/0/broken")
     assert site.at(1) == {}
     site.made({"scores/fuzzing"}, "m/0/new|00of16")
-    assert site.at(2) == REPORTS
+    assert site.at(2) == SCORE_REPORTS
     site.made({"warehouse"}, None)
     assert site.at(3) == {}
     site.made({"scores/fuzzing"}, "m/0/new|00of16")
-    assert site.at(4) == REPORTS
+    assert site.at(4) == SCORE_REPORTS
 
 
 NIGHTLY = "automation: {when: nightly, cron: '30 2 * * *', timezone: Europe/Berlin}"
@@ -130,7 +131,7 @@ def test_what_a_run_has_in_hand_is_not_requested_again(
 
 def test_never_means_by_hand_alone(installation: Installation) -> None:
     settings = AutomationSettings(when="never")
-    assert [sensor.name for sensor in automation_sensors(settings)] == ["new_dictionaries"]
+    assert [sensor.name for sensor in automation_sensors(settings)] == ["new_dictionaries", "new_ratings"]
     assert all(asset.specs_by_key[asset.key].automation_condition is None for asset in automated(ASSETS, settings))
     site = Evaluated(installation, "automation: {when: never}")
     assert site.at(1) == {}
@@ -139,6 +140,6 @@ def test_never_means_by_hand_alone(installation: Installation) -> None:
 
 
 def test_the_sensor_runs_by_default_and_every_asset_has_a_condition() -> None:
-    _, sensor = automation_sensors(AutomationSettings())
+    *_, sensor = automation_sensors(AutomationSettings())
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert all(asset.specs_by_key[asset.key].automation_condition is not None for asset in automated(ASSETS, AutomationSettings()))

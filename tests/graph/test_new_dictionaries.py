@@ -60,7 +60,7 @@ def test_the_stages_of_a_new_dictionary_are_asked_for_in_order_and_those_by_rang
     ticks.make("vocabulary_projections", key="a/0/x|00of16")
     assert ticks.next() == {}
     ticks.make("scores/fuzzing", key="a/0/x|00of16")
-    assert ticks.next() == {"scorer_validity": 1, "warehouse": 1}
+    assert ticks.next() == {"scorer_validity": 1, "human_correlation_report": 1, "warehouse": 1}
     assert ticks.next() == {}
 
 
