@@ -89,7 +89,7 @@ class _Changes:
         """What clamping a feature above and below 0 does; empty where it was not clamped."""
         raised, lowered = ([self._sides[sign, side].of(feature) for sign in SIGNS] for side in SIDES)
         strengths = [[strength for _, strength in self._strengths[sign].of(feature)[:1]] for sign in SIGNS]
-        return tuple(TokenChanges(*own, *lists) for own, *lists in zip(strengths, raised, lowered, strict=True) if own)
+        return tuple(TokenChanges(own[0], up, down) for own, up, down in zip(strengths, raised, lowered, strict=True) if own)
 
 
 class _Steered:

@@ -132,7 +132,8 @@ def _scopes(items: Sequence[RatedItem]) -> list[tuple[ScopeKind, str, np.ndarray
     dictionaries = np.array([item.dictionary for item in items])
     parts: list[tuple[ScopeKind, str, np.ndarray]] = [("all", "", np.ones(len(items), dtype=bool))]
     by_group: tuple[tuple[ScopeKind, np.ndarray], ...] = (("layer", layers), ("dictionary", dictionaries))
-    parts += [(kind, str(name), names == name) for kind, names in by_group for name in np.unique(names)]
+    for kind, names in by_group:
+        parts += [(kind, str(name), names == name) for name in np.unique(names)]
     return parts
 
 

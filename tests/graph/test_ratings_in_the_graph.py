@@ -13,11 +13,11 @@ import pytest
 from installation import KEY, STAGES, Installation
 from typer.testing import CliRunner, Result
 
-from interp_assets.automation import new_ratings
+from interp_assets.automation import automation_sensors
 from interp_assets.cli import app
 from interp_assets.domain.ratings import COLUMNS
 from interp_assets.rating_tasks import TASK_COLUMNS, RatingTask, TaskSettings, rating_task, task_csv, task_page, task_rows
-from interp_assets.settings import UserError
+from interp_assets.settings import AutomationSettings, UserError
 from interp_assets.tables import EXAMPLES, HUMAN_CORRELATIONS, HUMAN_RATINGS, SCORES
 
 REPORTING = ("human_ratings", "human_correlation_report", "warehouse")
@@ -261,6 +261,8 @@ def test_stupid_inputs(finished: Installation, interp: Callable[..., Result], tm
 
 
 def test_the_sensor_asks_for_a_run_when_the_files_change(tmp_path: Path) -> None:
+    new_ratings = next(sensor for sensor in automation_sensors(AutomationSettings()) if sensor.name == "new_ratings")
+
     def asked(cursor: str | None) -> tuple[int, str | None]:
         with dg.build_sensor_context(cursor=cursor, resources={"ratings_folder": tmp_path / "ratings"}) as context:
             result = new_ratings(context)
