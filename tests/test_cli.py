@@ -11,8 +11,8 @@ from interp_assets.cli import app
 from resources.dictionaries import KINDS
 
 COMMANDS = (
-    "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "export delphi", "export delphi-results",
-    "backfill", "query", "replies", "doctor", "demo",
+    "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
+    "export delphi-results", "backfill", "query", "replies", "doctor", "demo",
 )  # fmt: skip
 README = Path(__file__).parents[1] / "README.md"
 

@@ -6,7 +6,7 @@ import pytest
 
 from interp_assets.tables import SCHEMA_VERSION, TABLES, Table
 
-SCHEMAS_OF_THIS_VERSION = (7, "616f25723e4fbb16")
+SCHEMAS_OF_THIS_VERSION = (8, "d3c6f079c6f25af0")
 
 
 def test_a_changed_schema_has_a_new_version() -> None:
