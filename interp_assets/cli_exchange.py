@@ -146,6 +146,30 @@ def import_explanations(
     typer.echo(f"next: interp backfill {dictionary}")
 
 
+@importing.command(
+    "output-centric", epilog="Example: interp import output-centric results.csv --dictionary gemma-2-2b/20/gemmascope-16k --layer 20"
+)
+def import_output_centric(
+    file: Annotated[Path, typer.Argument(help="CSV with Layer, Feature, and Description, Input Success, Output Success of each method")],
+    dictionary: Annotated[str, typer.Option(help="key of a registered dictionary whose features these results are of")],
+    layer: Annotated[
+        str | None, typer.Option(help="the dictionary's layer as the file writes it; may be left out where it has one")
+    ] = None,
+    max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.0,
+) -> None:
+    """Read which descriptions succeeded in results of arXiv 2501.08319; the view success_by_method sets our own beside them."""
+    from interp_assets.cli import clear_errors
+    from interp_assets.home import Home
+    from interp_assets.imported_successes import import_successes
+
+    home = Home.from_environment()
+    with clear_errors():
+        record = home.registry.get(_key(dictionary, "--dictionary"))
+        manifest = import_successes(home.lake, record, file, layer=layer, max_bad_share=max_bad_share, say=typer.echo)
+    typer.echo(f"{dictionary} has {manifest.rows:,} descriptions and their successes (data version {manifest.data_version})")
+    typer.echo(f"next: interp query \"SELECT * FROM success_by_method WHERE dictionary = '{dictionary}'\"")
+
+
 @exporting.command("delphi", epilog="Example: interp export delphi smollm2-135m/09/res-2k results/ours --hookpoint layers.9")
 def export_delphi(
     key: Annotated[str, typer.Argument(help="key of a dictionary whose activations have been made")],

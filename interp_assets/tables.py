@@ -267,6 +267,19 @@ IMPORTED_EXPLANATIONS = Table(
         column("source", pa.string(), "file and line; in brackets, what the row itself names as its source"),
     ]),
 )  # fmt: skip
+IMPORTED_SUCCESSES = Table(
+    "imported_successes", "one method's description of a feature in another tool's results, and whether it succeeded", ("dictionary",),
+    ("dictionary", "explanation_method", "feature"),
+    pa.schema([
+        DICTIONARY,
+        column("explanation_method", KEY, "as the results name it"),
+        FEATURE,
+        column("explanation", pa.string(), "text"),
+        column("input_success", pa.bool_(), "does the feature fire on what is described; null where the results do not say", True),
+        column("output_success", pa.bool_(), "is its effect on the model's outputs told by it; null where they do not say", True),
+        column("source", pa.string(), "file and line"),
+    ]),
+)  # fmt: skip
 EXPLANATIONS = Table(
     "explanations", "one feature's explanation by one method", ("explanation_method", *BY_RANGE),
     ("dictionary", "feature", "explanation_method"),
@@ -509,6 +522,7 @@ TABLES = (
     FEATURE_EXAMPLES,
     EXAMPLES,
     IMPORTED_EXPLANATIONS,
+    IMPORTED_SUCCESSES,
     EXPLANATIONS,
     FEATURE_MATCHES,
     TRIALS,

@@ -1,6 +1,7 @@
 """Tests never see the installation of the person who runs them."""
 
 import os
+import shutil
 import tempfile
 
 os.environ["INTERP_HOME"] = tempfile.mkdtemp(prefix="interp-tests-")
@@ -12,3 +13,8 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Interpreters of environments with other tools, which are asked instead of reading what they answered before."""
     parser.addoption("--delphi-python", help="interpreter of an environment with eai-delphi; see tests/parity/test_delphi_metrics.py")
+
+
+def pytest_unconfigure() -> None:
+    """The home goes with the tests."""
+    shutil.rmtree(os.environ["INTERP_HOME"], ignore_errors=True)

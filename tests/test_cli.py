@@ -11,8 +11,8 @@ from interp_assets.cli import app
 from interp_assets.dictionaries import RECORD_KINDS
 
 COMMANDS = (
-    "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "export delphi", "export delphi-results",
-    "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "demo",
+    "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
+    "export delphi-results", "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "demo",
 )  # fmt: skip
 README = Path(__file__).parents[1] / "README.md"
 

@@ -1,12 +1,17 @@
 """Every explainer as an asset: what each reads arrives, and each feature ends in a row."""
 
 import json
+from math import exp
 from pathlib import Path
 
-from installation import STAGES, Installation
+from installation import KEY, STAGES, Installation
 
-from interp_assets.domain.explaining import DERIVED, EXPLAINERS, planted_false
+from interp_assets.cells import Cell
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, Explainer, ensemble_raw, intervention, planted_false
+from interp_assets.domain.explaining.material import Material, SteeredPrompt
 from interp_assets.imported_explanations import import_explanations
+from interp_assets.materials import read_materials
+from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 
 STEERING = {
     "enabled": True, "kl_targets": [0.3], "zero_ablation": False, "context_tokens": 16, "n_explainer_prompts": 2, "n_scoring_prompts": 1,
@@ -14,6 +19,15 @@ STEERING = {
 }  # fmt: skip
 CLAMPS = {"n_windows": 4, "window_tokens": 8, "of_max": 20}
 MADE = [member.NAME for member in (*EXPLAINERS, *DERIVED) if member is not planted_false]
+
+
+def read_material(installation: Installation, explainer: Explainer, feature: int) -> Material:
+    """What an explainer is given about one of the 64 features."""
+    record = installation.home.registry.get(KEY)
+    settings = installation.home.settings.stage_settings(record.stages)
+    cell = Cell(RangeKey(KEY, FEATURE_RANGE_KEYS[feature // 4]), record, settings, "", {})
+    found = {material.feature: material for _, material in read_materials(installation.home.lake, cell, explainer)}
+    return found[feature]
 
 
 def test_all_of_them_explain(installation: Installation) -> None:
@@ -35,9 +49,17 @@ def test_all_of_them_explain(installation: Installation) -> None:
             "SELECT outcome, bool_and(top_token_share >= 0.2), bool_or(top_token_share >= 0.2) FROM explanations "
             "JOIN feature_statistics USING (dictionary, feature) WHERE explanation_method = 'single_token' GROUP BY 1 ORDER BY 1"
         ).fetchall()
+        shown = "SELECT prompt_text, raised_tokens FROM steered_texts WHERE feature = 17 AND role = 'explainer' ORDER BY prompt"
+        steered = connection.execute(shown).fetchall()
         chosen = connection.execute("SELECT explanation, raw_reply FROM explanations WHERE explanation_method = 'candidates'").fetchall()
     asked = {explainer.NAME: 1 for explainer in EXPLAINERS} | {"candidates": 3}
     assert found | {"single_token": None} == {method: [64, 64, asked.get(method, 0)] for method in MADE} | {"single_token": None}
+    material = read_material(installation, intervention, 17)
+    assert material.steered == tuple(
+        SteeredPrompt(text, tuple((one["token"], exp(one["steered_logprob"]) - exp(one["clean_logprob"])) for one in raised))
+        for text, raised in steered
+    )
+    assert len(material.steered) == 2 and material.clamped == () and read_material(installation, ensemble_raw, 17).clamped != ()
     assert triaged == [("not_single_token", False, False), ("ok", True, True)]
     for explanation, raw in chosen:
         reply = json.loads(raw)

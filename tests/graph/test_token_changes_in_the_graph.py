@@ -7,8 +7,11 @@ import pytest
 import torch
 from installation import KEY, STAGES, Installation
 
+from interp_assets.cells import Cell
 from interp_assets.definitions import RANGE_STAGES
-from interp_assets.partitions import FEATURE_RANGE_KEYS
+from interp_assets.domain.explaining import token_change
+from interp_assets.materials import read_materials
+from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.stages import stale_partitions
 from interp_assets.token_changes import TokenChanger
 from resources.fakes import SPECIAL, FakeTokenizer, HashedWords
@@ -94,6 +97,25 @@ def test_the_changes_are_those_of_a_hook_made_by_hand(changed: Installation) -> 
 
 
 def test_explanations_are_made_of_them(changed: Installation) -> None:
+    record = changed.home.registry.get(KEY)
+    settings = changed.home.settings.stage_settings(record.stages)
+    found = {}
+    for name in FEATURE_RANGE_KEYS:
+        cell = Cell(RangeKey(KEY, name), record, settings, "", {})
+        found |= {material.feature: material for _, material in read_materials(changed.home.lake, cell, token_change)}
+    assert tuple(found) == FEATURES
+    table = rows(
+        changed, "SELECT feature, strength, side, token, change FROM token_changes ORDER BY feature, strength DESC, side DESC, rank"
+    )
+    listed = [
+        (feature, changes.strength, side, token, change)
+        for feature, material in found.items()
+        for changes in material.clamped
+        for side, tokens in (("raised", changes.raised), ("lowered", changes.lowered))
+        for token, change in tokens
+    ]
+    assert listed == table and len(table) == 96
+    assert all(material.steered == () == material.promoted for material in found.values()), "what is not read is left empty"
     assert rows(changed, "SELECT outcome, count(*) FROM explanations WHERE explanation_method = 'token_change' GROUP BY 1") == [("ok", 6)]
 
 
