@@ -45,7 +45,7 @@ class _Clean:
 
     sums: "torch.Tensor"
     activations: Any
-    scale: "torch.Tensor | float"
+    scale: Any
     block_output: Any
 
 
@@ -105,7 +105,7 @@ class Clamper:
         for part in torch.arange(len(rows) * n_windows, device=device).split(self._rows_at_once):
             clamp, window = part // n_windows, part % n_windows
             amount = (wanted[clamp, None] - own[place[clamp], window]) * self._clamped
-            scale = self._clean.scale if isinstance(self._clean.scale, float) else self._clean.scale[window]
+            scale = self._clean.scale[window] if isinstance(self._clean.scale, torch.Tensor) else self._clean.scale
             change = amount[..., None] * rows[clamp, None] * scale
             with added(self._subject, self._written, lambda to, change=change: change), self._resumed(window):  # type: ignore[misc]
                 sums.index_add_(0, clamp, self._summed_outputs(self._windows[window]) - self._clean.sums[window])
@@ -139,7 +139,7 @@ class Clamper:
         x = torch.cat(values).flatten(0, 1)
         with torch.inference_mode():
             scale_of = getattr(self._dictionary, "output_scale", None)
-            scale = 1.0 if scale_of is None else scale_of(x)
+            scale: Any = 1.0 if scale_of is None else scale_of(x)
             if isinstance(scale, torch.Tensor):
                 scale = scale.view(*self._windows.shape, 1)
             return _Clean(sums, self._dictionary.encode(x), scale, _joined(ends))

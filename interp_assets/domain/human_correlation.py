@@ -130,10 +130,11 @@ def _scopes(items: Sequence[RatedItem]) -> list[tuple[ScopeKind, str, np.ndarray
     """All items, then each layer, then each dictionary, with which items they hold."""
     layers = np.array([item.layer for item in items])
     dictionaries = np.array([item.dictionary for item in items])
-    parts: list[tuple[ScopeKind, str, np.ndarray]] = [("all", "", np.ones(len(items), dtype=bool))]
+    parts: list[tuple[ScopeKind, str, np.ndarray]] = []
+    parts.append(("all", "", np.ones(len(items), dtype=bool)))
     by_group: tuple[tuple[ScopeKind, np.ndarray], ...] = (("layer", layers), ("dictionary", dictionaries))
     for kind, names in by_group:
-        parts += [(kind, str(name), names == name) for name in np.unique(names)]
+        parts.extend((kind, str(name), names == name) for name in np.unique(names))
     return parts
 
 

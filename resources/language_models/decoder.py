@@ -1,5 +1,7 @@
 """A batch of prompts going through a `transformers` model: one shared prefix, then the rests of the prompts, then what is appended."""
 
+# pyright: reportAttributeAccessIssue=false
+# Where the package `transformers` is not installed, pyright takes this folder's transformers.py for it.
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any

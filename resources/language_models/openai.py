@@ -6,6 +6,8 @@ What a server offers (structured replies, log-probabilities) is found out by a f
 read from the environment when a batch starts and stands in no attribute, error or log line.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# Where the package `openai` is not installed, pyright takes this folder's openai.py for it.
 import asyncio
 import os
 import queue
@@ -88,7 +90,7 @@ class OpenAIModel:
         self._dialect = Dialect(model, chat, max_tokens_field)
         self._api_key_env, self._concurrency, self._timeout_seconds = api_key_env, concurrency, timeout_seconds
         self._max_retries, self._max_connection_failures, self._backoff_seconds = max_retries, max_connection_failures, backoff_seconds
-        self._structured = structured
+        self._structured: Structured | Literal["auto"] = structured
         self._offer: Offer | None = None
         self._beginnings: dict[SuffixChoices | None, dict[str, tuple[str, ...]]] = {}
 

@@ -8,6 +8,8 @@ leaves something open (options that begin alike, of which the reply took another
 more token is asked for after the prompt, the reply up to there and the way in question: a follow-up, which the prefix cache makes cheap.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# Where the package `vllm` is not installed, pyright takes this folder's vllm.py for it.
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
