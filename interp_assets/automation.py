@@ -1,7 +1,9 @@
 """What happens by itself: a new dictionary record becomes a partition of the graph, what is missing there is made in order, and new ratings
 are read and reported on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from functools import reduce
+from operator import and_, or_
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +18,9 @@ from resources.exchange.interface import content_hash
 TICK_SECONDS = 30
 """Pause between two looks of a sensor."""
 
+AUTOMATION_TAG = "dagster/from_automation_condition"
+"""The tag of runs that a condition asked for."""
+
 _HANDLED = (
     AutomationCondition.newly_requested()
     | AutomationCondition.newly_updated()
@@ -23,35 +28,67 @@ _HANDLED = (
     | AutomationCondition.in_progress()
 ).with_label("handled")
 
+_MISSING = AutomationCondition.missing() & ~AutomationCondition.in_progress()
 _READY = ~AutomationCondition.any_deps_missing()
+_LAST_OF_A_DICTIONARY = ("feature_neighbours", "window_embeddings")
 
 
-def _made(asset: str) -> AutomationCondition:
-    return ~AutomationCondition.asset_matches(asset, AutomationCondition.missing())
+def _any(conditions: Sequence[AutomationCondition]) -> AutomationCondition:
+    return reduce(or_, conditions)
 
 
-_DICTIONARY_READY = _made("feature_neighbours") & _made("window_embeddings")
+def _dictionary_ready() -> AutomationCondition:
+    return reduce(and_, (~AutomationCondition.asset_matches(name, AutomationCondition.missing()) for name in _LAST_OF_A_DICTIONARY))
 
 
-def missing_condition(settings: AutomationSettings, by_range: bool) -> AutomationCondition | None:
-    """When a partition that is not there, and all of whose inputs are, is requested; None for never.
+def dictionary_condition(settings: AutomationSettings, reads_ranges: bool) -> AutomationCondition | None:
+    """When an asset of a whole dictionary that is not there, and all of whose inputs are, is requested; None for never.
 
     "on_missing" requests what appears while it is switched on, once: what a run or backfill, whoever began it, leaves undone is left
     alone, since the failure says why and `interp backfill` goes on. "nightly" takes up older partitions too: from a tick of the cron on
     each once, as soon as its inputs are there, so that a stage waits for the one before it but not for another night. Neither requests
-    what a run or a backfill has in hand.
-
-    Stages `by_range` begin once every asset of the dictionary is made, also those that they do not read: so all of them are asked for at
-    one tick and come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
+    what a run or a backfill has in hand. One that `reads_ranges` is not looked at before the dictionary's own assets are there.
     """
-    missing = AutomationCondition.missing()
     if settings.when == "never":
         return None
-    ready = _READY & _DICTIONARY_READY if by_range else _READY
+    ready = _dictionary_ready() & _READY if reads_ranges else _READY
     if settings.when == "on_missing":
-        return (missing.newly_true().since(_HANDLED) & ready).with_label("missing, once")
+        return (AutomationCondition.missing().newly_true().since(_HANDLED) & ready).with_label("missing, once")
+    return _nightly(settings, ready)
+
+
+def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]) -> dict[str, AutomationCondition | None]:
+    """The same for stages by feature range; `above` has, of each, the names of all stages by range that it depends on.
+
+    They begin once every asset of the dictionary is made, also those that they do not read: so all of them are asked for at one tick and
+    come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
+
+    On missing, those with no stage by range above them follow the dictionary's own assets where these were made by themselves, and the
+    others follow them at the same tick. Each condition so begins with what happened since the last tick, which is next to nothing, and
+    looks at no other partition: a site's thousands of them cost a tick nothing.
+    """
+    if settings.when == "never":
+        return dict.fromkeys(above)
+    ready = _dictionary_ready() & _READY
+    if settings.when == "nightly":
+        return dict.fromkeys(above, _nightly(settings, ready))
+    made = AutomationCondition.newly_updated() & AutomationCondition.executed_with_tags(tag_values={AUTOMATION_TAG: "true"})
+    arrived = _any([AutomationCondition.asset_matches(name, made) for name in _LAST_OF_A_DICTIONARY])
+    first = (arrived & ready & _MISSING).with_label("the dictionary is made")
+    firsts = {name for name, stages in above.items() if not stages}
+
+    def following(name: str) -> AutomationCondition:
+        requested = AutomationCondition.will_be_requested()
+        return (AutomationCondition.asset_matches(name, requested) & _MISSING & _READY).with_label(f"with {name}")
+
+    return {name: following(min(stages & firsts)) if stages else first for name, stages in above.items()}
+
+
+def _nightly(settings: AutomationSettings, ready: AutomationCondition) -> AutomationCondition:
     tonight = AutomationCondition.cron_tick_passed(settings.cron, settings.timezone).since(AutomationCondition.newly_requested())
-    return (tonight & missing & ready & ~AutomationCondition.in_progress()).with_label("missing since the nightly tick")
+    return (tonight & AutomationCondition.missing() & ready & ~AutomationCondition.in_progress()).with_label(
+        "missing since the nightly tick"
+    )
 
 
 def view_condition(settings: AutomationSettings) -> AutomationCondition | None:
@@ -66,12 +103,23 @@ def view_condition(settings: AutomationSettings) -> AutomationCondition | None:
 
 def automated(assets: Sequence[dg.AssetsDefinition], settings: AutomationSettings) -> list[dg.AssetsDefinition]:
     """The assets with the condition under which each is made by itself."""
-    by_dictionary, by_range = (missing_condition(settings, ranged) for ranged in (False, True))
-    view = view_condition(settings)
+    deps = {asset.key: asset.asset_deps[asset.key] for asset in assets if asset.partitions_def == DICTIONARY_BY_RANGE}
+
+    def above(key: dg.AssetKey) -> set[dg.AssetKey]:
+        direct = {dep for dep in deps[key] if dep in deps}
+        return direct.union(*map(above, direct))
+
+    by_range = range_conditions(settings, {key.to_user_string(): {dep.to_user_string() for dep in above(key)} for key in deps})
+
+    def condition(asset: dg.AssetsDefinition) -> AutomationCondition | None:
+        if asset.key in deps:
+            return by_range[asset.key.to_user_string()]
+        if asset.partitions_def is None:
+            return view_condition(settings)
+        return dictionary_condition(settings, reads_ranges=any(dep in deps for dep in asset.asset_deps[asset.key]))
 
     def with_condition(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-        condition = view if asset.partitions_def is None else by_range if asset.partitions_def == DICTIONARY_BY_RANGE else by_dictionary
-        return dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=condition), [asset])[0]
+        return dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=condition(asset)), [asset])[0]
 
     return [with_condition(asset) for asset in assets]
 

@@ -1,5 +1,7 @@
 """A corpus, and empty installations over it."""
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +13,21 @@ from resources.fakes import WORDS
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty documents of random known words, each about a few of them."""
-    folder = tmp_path_factory.mktemp("corpus")
+def corpus() -> Path:
+    """Twenty documents of random known words, each about a few of them.
+
+    Always in one folder: its name is part of the token sample's identity and so of every seed, and tests see the same draws in each run.
+    """
+    folder = Path(tempfile.gettempdir()) / "interp-assets-tests" / "corpus"
+    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for number in range(20):
         weights = rng.dirichlet(np.full(len(WORDS), 0.2))
-        (folder / f"{number:02d}.txt").write_text(" ".join(rng.choice(WORDS, size=1000, p=weights)))
+        text, file = " ".join(rng.choice(WORDS, size=1000, p=weights)), folder / f"{number:02d}.txt"
+        if not file.exists() or file.read_text() != text:
+            written = file.with_suffix(f".{os.getpid()}")
+            written.write_text(text)
+            written.replace(file)
     return folder
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from installation import KEY, Installation
+from made_by_runs import make_by_a_run
 
 from interp_assets.automation import automated, automation_sensors
 from interp_assets.definitions import ASSETS, definitions
@@ -66,7 +67,7 @@ def test_a_new_dictionary_is_explained_stage_by_stage_and_an_old_one_is_left(ins
     site.add("m/0/new")
     assert site.at(2) == each(BY_DICTIONARY, {"m/0/new"})
     assert site.at(3) == {}, "each once, so that a failure waits for a person"
-    site.made(BY_DICTIONARY, "m/0/new")
+    make_by_a_run(site.instance, BY_DICTIONARY, "m/0/new", asked_for_by_a_condition=True)
     assert site.at(4) == each(BY_RANGE, cells("m/0/new"))
     site.made(BY_RANGE, *cells("m/0/new"))
     assert site.at(5) == {"feature_matches": {"m/0/new"}, **REPORTS}
@@ -96,7 +97,7 @@ def test_quiet_days_and_at_night_everything_that_is_missing(installation: Instal
     assert site.at(0) == {} and site.at(1.4) == {}
     assert site.at(1.6) == each(BY_DICTIONARY, {"m/0/old"}), "older partitions too"
     assert site.at(1.7) == {}
-    site.made(BY_DICTIONARY, "m/0/old")
+    make_by_a_run(site.instance, BY_DICTIONARY, "m/0/old", asked_for_by_a_condition=True)
     assert site.at(2) == each(BY_RANGE, cells("m/0/old")), "the next stage waits for the last, not for another night"
     site.add("m/0/late")
     assert site.at(3) == {} and site.at(20) == {}, "what comes by day waits for the night"

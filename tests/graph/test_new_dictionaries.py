@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from installation import KEY, Installation
+from made_by_runs import make_by_a_run
 from running import RunningDagster, eventually
 
 from interp_assets.definitions import ASSETS, defs
@@ -16,8 +17,8 @@ from interp_assets.partitions import FEATURE_RANGE_KEYS
 OTHER = "fake/01/neurons"
 BY_DICTIONARY = {"token_sample", "activation_shards", "feature_neighbours", "window_embeddings"}
 BY_RANGE = {"/".join(a.key.path) for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)}
-RUNNING_BY_RANGE = {"vocabulary_projections", "steering", "examples", "explanations/max_act", "explanations/shuffled", "scores/detection"}
-RUNNING_BY_RANGE |= {"scores/fuzzing"}
+RUNNING_BY_RANGE = {name for name in BY_RANGE if "/" not in name}
+RUNNING_BY_RANGE |= {"explanations/max_act", "explanations/shuffled", "scores/detection", "scores/fuzzing"}
 LLM_ASSETS = {"explanations/max_act", "scores/detection", "scores/fuzzing"}  # those that the records' settings ask for
 TICKS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "interp_assets"}) {
   ... on Sensors { results { name sensorState { ticks(limit: 20) { status skipReason error { message } logEvents { events { message } } }
@@ -53,9 +54,11 @@ def test_the_stages_of_a_new_dictionary_are_asked_for_in_order_and_those_by_rang
     ticks.add("a/0/x", "a/0/y")
     assert ticks.next() == dict.fromkeys(BY_DICTIONARY, 2)
     assert ticks.next() == {}
-    ticks.make("token_sample", "activation_shards", key="a/0/x")
+    make_by_a_run(ticks.instance, {"token_sample", "activation_shards"}, "a/0/x", asked_for_by_a_condition=True)
     assert ticks.next() == {}  # projections could begin, and would be a backfill of their own
-    ticks.make("feature_neighbours", "window_embeddings", key="a/0/x")
+    make_by_a_run(ticks.instance, {"window_embeddings"}, "a/0/x", asked_for_by_a_condition=True)
+    assert ticks.next() == {}
+    make_by_a_run(ticks.instance, {"feature_neighbours"}, "a/0/x", asked_for_by_a_condition=True)
     assert ticks.next() == dict.fromkeys(BY_RANGE, len(FEATURE_RANGE_KEYS))
     ticks.make("vocabulary_projections", key="a/0/x|00of16")
     assert ticks.next() == {}
@@ -70,7 +73,7 @@ def test_what_was_missing_before_is_left_to_the_command() -> None:
     ticks.add("a/0/x")
     ticks._cursor = dg.evaluate_automation_conditions(defs, ticks.instance).cursor
     assert ticks.next() == {}
-    ticks.make(*BY_DICTIONARY, key="a/0/x")
+    make_by_a_run(ticks.instance, BY_DICTIONARY, "a/0/x", asked_for_by_a_condition=False)
     assert ticks.next() == {}
     ticks.add("a/0/y")
     assert ticks.next() == dict.fromkeys(BY_DICTIONARY, 1)

@@ -72,7 +72,7 @@ class Judge:
         options = {"base_url": f"http://127.0.0.1:{self.port}/v1", "concurrency": CONCURRENCY, "max_connection_failures": 30}
         model = {"backend": "openai", "model": "scripted", "revision": "1", "options": {**options, "backoff_seconds": 0.2}}
         installation.home.root.mkdir(parents=True, exist_ok=True)
-        installation.home.settings_file.write_text(yaml.safe_dump({"explainer": model, "scorer": model}))
+        installation.home.settings_file.write_text(yaml.safe_dump({"explainer": model, "scorer": model, "automation": {"when": "never"}}))
 
 
 def contents(installation: Installation) -> dict[str, Any]:
