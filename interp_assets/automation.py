@@ -72,9 +72,13 @@ def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]
     ready = _dictionary_ready() & _READY
     if settings.when == "nightly":
         return dict.fromkeys(above, _nightly(settings, ready))
-    made = AutomationCondition.newly_updated() & AutomationCondition.executed_with_tags(tag_values={AUTOMATION_TAG: "true"})
+    tag = {AUTOMATION_TAG: "true"}
+    # The first looks at all of an asset's new partitions, but not at the first events of an installation; the second at the last partition.
+    by_itself = AutomationCondition.any_new_update_has_run_tags(tag_values=tag) | AutomationCondition.executed_with_tags(tag_values=tag)
+    made = AutomationCondition.newly_updated() & by_itself
     arrived = _any([AutomationCondition.asset_matches(name, made) for name in _LAST_OF_A_DICTIONARY])
-    first = (arrived & ready & _MISSING).with_label("the dictionary is made")
+    # Kept until it is acted on: an event may be seen a tick before the state that it leads to.
+    first = (arrived.since(_HANDLED) & ready & _MISSING).with_label("the dictionary is made")
     firsts = {name for name, stages in above.items() if not stages}
 
     def following(name: str) -> AutomationCondition:

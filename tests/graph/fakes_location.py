@@ -12,7 +12,7 @@ import dagster as dg
 from interp_assets.domain import explaining, scoring
 
 explaining.EXPLAINERS, explaining.DERIVED, explaining.IMPORTED = (explaining.max_act,), (explaining.shuffled,), ()  # type: ignore[assignment]
-explaining.METHODS = ("max_act", "shuffled")
+explaining.METHODS, explaining.PLANTED = ("max_act", "shuffled"), ()
 scoring.SCORERS = (scoring.detection, scoring.fuzzing)  # type: ignore[assignment]
 
 from interp_assets.definitions import definitions  # noqa: E402
