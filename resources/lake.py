@@ -232,9 +232,10 @@ class Lake:
         return manifest
 
     def manifests(self, table: str) -> Iterator[Manifest]:
-        """Manifests of all complete partitions of a table, in path order."""
+        """Manifests of all complete partitions of a table, in path order; one that another run takes away meanwhile is left out."""
         for path in sorted(self.fs.glob(f"{self.root}/{table}/**/{MANIFEST}")):
-            yield Manifest(**json.loads(self.fs.cat_file(path)))
+            with contextlib.suppress(FileNotFoundError):
+                yield Manifest(**json.loads(self.fs.cat_file(path)))
 
     def incomplete(self) -> list[str]:
         """Folders that hold a part without a manifest: left by a killed run, rewritten by the next one."""

@@ -47,6 +47,17 @@ def test_no_rows_is_a_complete_partition(tmp_path: Path) -> None:
     assert lake.read("t", CELL).num_rows == 0
 
 
+def test_a_partition_that_goes_while_they_are_listed_is_left_out(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), 1)
+    cells = [{**CELL, "feature_range": f"{number:02d}of16"} for number in range(3)]
+    for cell in cells:
+        lake.write("t", cell, SCHEMA, rows(1), "v1")
+    listed = lake.manifests("t")
+    assert next(listed).partition == cells[0]
+    lake.discard("t", cells[1])
+    assert [manifest.partition for manifest in listed] == [cells[2]]
+
+
 def folder_of(lake: Lake) -> Path:
     return Path(lake.path("t", CELL))
 
