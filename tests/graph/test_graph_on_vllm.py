@@ -28,12 +28,13 @@ def test_features_are_explained_and_scored_through_vllm(installation: Installati
     installation.run_all(key=two.key)
     installation.home.warehouse.build()
     here = f"WHERE dictionary = '{two.key}'"
+    judged = f"{here} AND scorer IN ('detection', 'fuzzing')"
     with installation.home.warehouse.open() as connection:
         explained = connection.execute(f"SELECT count(*) FROM explanations {here} AND outcome = 'ok' AND model = $1", [record.model.source])
         assert explained.fetchone()[0] >= 1
-        outcomes = dict(connection.execute(f"SELECT outcome, count(*) FROM verdicts {here} GROUP BY 1").fetchall())
-        given = connection.execute(f"SELECT count(probability) FROM verdicts {here} AND probability BETWEEN 0 AND 1").fetchone()
-        scored = connection.execute(f"SELECT DISTINCT scorer FROM scores {here} AND outcome = 'ok' ORDER BY 1").fetchall()
+        outcomes = dict(connection.execute(f"SELECT outcome, count(*) FROM verdicts {judged} GROUP BY 1").fetchall())
+        given = connection.execute(f"SELECT count(probability) FROM verdicts {judged} AND probability BETWEEN 0 AND 1").fetchone()
+        scored = connection.execute(f"SELECT DISTINCT scorer FROM scores {judged} AND outcome = 'ok' ORDER BY 1").fetchall()
         cached = connection.execute(f"SELECT sum(cached_tokens), sum(price_usd) FROM ledger {here}").fetchone()
     assert set(outcomes) == {"answered"} and given == (outcomes["answered"],)
     assert scored == [("detection",), ("fuzzing",)]
