@@ -33,10 +33,6 @@ _READY = ~AutomationCondition.any_deps_missing()
 _LAST_OF_A_DICTIONARY = ("feature_neighbours", "window_embeddings")
 
 
-def _any(conditions: Sequence[AutomationCondition]) -> AutomationCondition:
-    return reduce(or_, conditions)
-
-
 def _dictionary_ready() -> AutomationCondition:
     return reduce(and_, (~AutomationCondition.asset_matches(name, AutomationCondition.missing()) for name in _LAST_OF_A_DICTIONARY))
 
@@ -76,7 +72,7 @@ def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]
     # The first looks at all of an asset's new partitions, but not at the first events of an installation; the second at the last partition.
     by_itself = AutomationCondition.any_new_update_has_run_tags(tag_values=tag) | AutomationCondition.executed_with_tags(tag_values=tag)
     made = AutomationCondition.newly_updated() & by_itself
-    arrived = _any([AutomationCondition.asset_matches(name, made) for name in _LAST_OF_A_DICTIONARY])
+    arrived = reduce(or_, (AutomationCondition.asset_matches(name, made) for name in _LAST_OF_A_DICTIONARY))
     # Kept until it is acted on: an event may be seen a tick before the state that it leads to.
     first = (arrived.since(_HANDLED) & ready & _MISSING).with_label("the dictionary is made")
     firsts = {name for name, stages in above.items() if not stages}
@@ -90,9 +86,7 @@ def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]
 
 def _nightly(settings: AutomationSettings, ready: AutomationCondition) -> AutomationCondition:
     tonight = AutomationCondition.cron_tick_passed(settings.cron, settings.timezone).since(AutomationCondition.newly_requested())
-    return (tonight & AutomationCondition.missing() & ready & ~AutomationCondition.in_progress()).with_label(
-        "missing since the nightly tick"
-    )
+    return (tonight & _MISSING & ready).with_label("missing since the nightly tick")
 
 
 def view_condition(settings: AutomationSettings) -> AutomationCondition | None:
