@@ -1,11 +1,12 @@
 """Steering in batches from cached prompts against the naive way, and what each output-centric method costs beside max_act.
 
-    python benchmarks/steering.py [--quick] [--features 8] [--prompts 10]
+    python benchmarks/steering.py [--quick] [--features 8] [--prompts 10] [--naive-features 2]
 
 Steers features of the demo's SAE in SmolLM2 to some KL divergences and samples completions, twice: as the asset does, all features and
 prompts together with their beginnings cached; and one prompt, one feature and one strength at a time, the whole text through the model
-again for every token, with a hook made by hand. Both must find the same strengths and divergences, or the run fails. Texts are the same
-but for draws among the vocabulary's unlikeliest tokens, thousands of which share a thousandth: there a rounding error picks a neighbour.
+again for every token, with a hook made by hand: the first features alone, at minutes each. Both must find the same strengths and
+divergences, or the run fails. Texts are the same but for draws among the vocabulary's unlikeliest tokens, thousands of which share a
+thousandth: there a rounding error picks a neighbour.
 
 Then the cost of a feature by method: max_act needs a harvest (here of part of the sample, multiplied up to 10 M tokens and shared by all
 features of the dictionary) and an explanation; token_change clamped forward passes, on the paper's 32 windows of 32 tokens; vocab_proj
@@ -14,6 +15,7 @@ a product with the unembedding. The same explainer is asked by all. The last lin
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,11 +174,11 @@ class Naively:
             handle.remove()
 
 
-def steered_naively(bench: Bench, settings: SteeringSettings) -> Steered:
-    """The same search and samples, one forward pass after the other."""
+def steered_naively(bench: Bench, settings: SteeringSettings, n_features: int) -> Steered:
+    """The same search and samples for the first features, one forward pass after the other."""
     started = time.perf_counter()
     naive, tuned, completions = Naively(bench), [], []
-    for feature, prompts in bench.prompts:
+    for feature, prompts in bench.prompts[:n_features]:
 
         def measure(places: np.ndarray, strengths: np.ndarray, feature: int = feature, prompts: SteeringPrompts = prompts) -> np.ndarray:
             means = [np.mean([naive.divergence(ids, feature, strength) for ids in prompts.token_ids]) for strength in strengths.tolist()]
@@ -190,17 +192,18 @@ def steered_naively(bench: Bench, settings: SteeringSettings) -> Steered:
             texts.append([naive.completion(ids, feature, strength, own, settings.temperature) for ids, own in pairs])
         tuned.append(ends)
         completions.append(texts[1:])  # the clean ones are made by both and compared by neither
+        say(f"feature {len(tuned)} of {n_features} steered naively, {time.perf_counter() - started:.0f} s")
     return Steered(time.perf_counter() - started, tuned, completions)
 
 
 def agreement(ours: Steered, naive: Steered) -> dict[str, float]:
-    """How far the two are apart. Fails unless strengths and divergences agree, and most of the texts."""
-    pairs = [pair for own, other in zip(ours.tuned, naive.tuned, strict=True) for pair in zip(own, other, strict=True)]
+    """How far the two are apart on the features of `naive`. Fails unless strengths and divergences agree, and most of the texts."""
+    pairs = [pair for own, other in zip(ours.tuned, naive.tuned, strict=False) for pair in zip(own, other, strict=True)]
     strength = max(abs(own.strength / other.strength - 1) for own, other in pairs)
     kl = max(abs(own.realised_kl - other.realised_kl) for own, other in pairs)
     texts = [
         own == other
-        for ours_of, naive_of in zip(ours.completions, naive.completions, strict=True)
+        for ours_of, naive_of in zip(ours.completions, naive.completions, strict=False)
         for ours_at, naive_at in zip(ours_of, naive_of, strict=True)
         for own, other in zip(ours_at, naive_at, strict=True)
     ]
@@ -255,6 +258,11 @@ def explained(model: Any, explainer: Explainer, materials: Sequence[Material]) -
     return seconds
 
 
+def say(line: str) -> None:
+    """Progress, beside the output proper."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """(seconds, what `work` returns)."""
     started = time.perf_counter()
@@ -267,22 +275,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=8)
     parser.add_argument("--prompts", type=int, default=10)
+    parser.add_argument("--naive-features", type=int, default=2, help="how many of them are steered naively too")
     parser.add_argument("--rows", type=int, default=256, help="rows of 256 tokens that are harvested for the prompts")
     parser.add_argument("--quick", action="store_true", help="2 features, 4 prompts, 2 targets, 48 rows: under two minutes on two cores")
     given = parser.parse_args()
     n_features, n_prompts, n_rows = (2, 4, 48) if given.quick else (given.features, given.prompts, given.rows)
+    n_naive = 1 if given.quick else min(given.naive_features, n_features)
     settings = SteeringSettings(
         kl_targets=(0.1, 1.0) if given.quick else SteeringSettings.kl_targets, zero_ablation=False, n_explainer_prompts=0,
         n_scoring_prompts=n_prompts, max_new_tokens=3 if given.quick else SteeringSettings.max_new_tokens,
     )  # fmt: skip
+    say(f"harvesting {n_rows} rows for the prompts of {n_features} features")
     bench = Bench(n_rows, n_features, settings)
-    ours, naive = steered_in_batches(bench, settings), steered_naively(bench, settings)
+    ours = steered_in_batches(bench, settings)
+    say(f"{n_features} features steered in batches, {ours.seconds:.0f} s")
+    naive = steered_naively(bench, settings, n_naive)
     apart = agreement(ours, naive)
-    minutes = {"in_batches": 60 * n_features / ours.seconds, "naively": 60 * n_features / naive.seconds}
+    minutes = {"in_batches": 60 * n_features / ours.seconds, "naively": 60 * n_naive / naive.seconds}
+    ratio = minutes["in_batches"] / minutes["naively"]
     for name, rate in minutes.items():
         print(f"steered {name:11} {rate:8.2f} features a minute ({n_prompts} prompts, targets {list(settings.kl_targets)} nats)")
-    print(f"ratio {naive.seconds / ours.seconds:.1f}; strengths within {apart['strength_relative_difference']:.1e}, ", end="")
+    print(f"ratio {ratio:.1f}; strengths within {apart['strength_relative_difference']:.1e}, ", end="")
     print(f"divergences within {apart['kl_difference']:.1e} nats, {apart['equal_texts']:.0%} of the texts the same\n")
+    say("costs of a feature by method")
     seconds = costs(bench, TokenChangeSettings())
     whole = sum(seconds["max_act"].values())
     print(f"{'method':14} {'evidence':>10} {'explanation':>12} {'together':>10}   seconds a feature; max_act is 1")
@@ -290,8 +305,8 @@ def main() -> None:
         print(f"{name:14} {parts['evidence']:10.3f} {parts['explanation']:12.3f} {sum(parts.values()) / whole:10.2f}")
     rounded = {name: {part: round(value, 4) for part, value in parts.items()} for name, parts in seconds.items()}
     figures = {
-        "features": n_features, "prompts": n_prompts, "kl_targets": list(settings.kl_targets),
-        "features_a_minute": {name: round(rate, 3) for name, rate in minutes.items()}, "ratio": round(naive.seconds / ours.seconds, 2),
+        "features": n_features, "naive_features": n_naive, "prompts": n_prompts, "kl_targets": list(settings.kl_targets),
+        "features_a_minute": {name: round(rate, 3) for name, rate in minutes.items()}, "ratio": round(ratio, 2),
         **apart, "seconds_a_feature": rounded,
         "of_max_act": {name: round(sum(parts.values()) / whole, 3) for name, parts in seconds.items()},
     }  # fmt: skip

@@ -41,16 +41,28 @@ def dictionary_condition(settings: AutomationSettings, reads_ranges: bool) -> Au
     """When an asset of a whole dictionary that is not there, and all of whose inputs are, is requested; None for never.
 
     "on_missing" requests what appears while it is switched on, once: what a run or backfill, whoever began it, leaves undone is left
-    alone, since the failure says why and `interp backfill` goes on. "nightly" takes up older partitions too: from a tick of the cron on
-    each once, as soon as its inputs are there, so that a stage waits for the one before it but not for another night. Neither requests
-    what a run or a backfill has in hand. One that `reads_ranges` is not looked at before the dictionary's own assets are there.
+    alone, since the failure says why and `interp backfill` goes on. It is requested again where an input was made since: so the others
+    go on where one dictionary of a run failed, and that one once its failed stage is made. "nightly" takes up older partitions too: from
+    a tick of the cron on each once, as soon as its inputs are there, so that a stage waits for the one before it but not for another
+    night. Neither requests what a run or a backfill has in hand. One that `reads_ranges` is not looked at before the dictionary's own
+    assets are there.
     """
     if settings.when == "never":
         return None
     ready = _dictionary_ready() & _READY if reads_ranges else _READY
     if settings.when == "on_missing":
-        return (AutomationCondition.missing().newly_true().since(_HANDLED) & ready).with_label("missing, once")
+        once = AutomationCondition.missing().newly_true().since(_HANDLED).with_label("missing, once")
+        return (once if reads_ranges else once | _left_undone()) & ready
     return _nightly(settings, ready)
+
+
+def _left_undone() -> AutomationCondition:
+    """What a failed run was to make and did not, with an input that was made since it was requested last."""
+    input_made = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
+    # Requested at the last tick: an input that was made since is a newer one.
+    dealt_with = AutomationCondition.newly_updated() | (AutomationCondition.newly_requested() & ~input_made)
+    newer_input = input_made.since(dealt_with)
+    return (AutomationCondition.execution_failed() & _MISSING & newer_input).with_label("left undone, with a newer input")
 
 
 def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]) -> dict[str, AutomationCondition | None]:

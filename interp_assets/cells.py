@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,14 @@ from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.trials import FAILED
 from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL, RangeKey
 from interp_assets.reporting import column_schema
-from interp_assets.settings import PlatformSettings, StageSettings, fingerprint
+from interp_assets.settings import PlatformSettings, StageSettings, UserError, fingerprint
 from interp_assets.stages import Stage, cell_partition
 from interp_assets.tables import LEDGER, Table
 from resources.lake import Lake, PartitionWriter
 from resources.progress import Progress
 
 OBSERVE_SECONDS = 30.0
+DATA_VERSION_TAG = "dagster/data_version"
 AssetMaker = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
 
@@ -65,6 +66,57 @@ def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str,
         metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
         **{**on_a_card, **options},
     )
+
+
+class DictionaryRun:
+    """A materialisation of one per-dictionary asset: gathers data versions, metadata and failures, each dictionary's its own."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self.context = context
+        self.keys = list(context.partition_keys)
+        self.versions: dict[str, str] = {}
+        """Data version of each dictionary that is made."""
+        self.failures: dict[str, str] = {}
+        """What went wrong, by dictionary."""
+        self._metadata: dict[str, dict[str, Any]] = defaultdict(dict)
+
+    @contextlib.contextmanager
+    def alone(self, *keys: str) -> Iterator[None]:
+        """What is raised within is the failure of these dictionaries, and the rest of the run goes on; with no rest, it is raised."""
+        try:
+            yield
+        except Exception as error:
+            if set(self.keys) == set(keys):
+                raise
+            self.context.log.exception(f"{', '.join(keys)}: failed; the other dictionaries of the run go on")
+            self.failures |= dict.fromkeys(keys, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+
+    @property
+    def made(self) -> list[str]:
+        """The dictionaries that did not fail, in key order of the run."""
+        return [key for key in self.keys if key not in self.failures]
+
+    def report(self, key: str, numbers: Mapping[str, Any]) -> None:
+        """More metadata for one dictionary's materialisation."""
+        self._metadata[key].update(numbers)
+
+    def result(self, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
+        """The materialisation of all dictionaries of the run.
+
+        Raises `Failure`, naming each, when some failed; the others count as made all the same, so that their next stages can begin.
+        """
+        if not self.failures:
+            for key in self.keys:
+                self.context.add_asset_metadata(self._metadata[key], partition_key=key)
+            distinct = sorted(set(self.versions.values()))
+            version = distinct[0] if len(distinct) == 1 else fingerprint(distinct)
+            return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=list(checks))
+        for key in self.made:
+            tags = {DATA_VERSION_TAG: self.versions[key]}
+            event = dg.AssetMaterialization(self.context.asset_key, partition=key, metadata=self._metadata[key], tags=tags)
+            self.context.log_event(event)
+        failed = "; ".join(f"{key} failed: {reason}" for key, reason in self.failures.items())
+        raise dg.Failure(f"{len(self.failures)} of {len(self.keys)} dictionaries failed, the others are made. {failed}")
 
 
 class StageRun:

@@ -30,29 +30,26 @@ class LoadedDictionary:
     fvu: float | None
 
 
-def checked_dictionaries(
-    subject: Any, sample: TokenSample, records: Mapping[str, DictionaryRecord], models: Any, settings: HarvestSettings
-) -> dict[str, LoadedDictionary]:
-    """Each record's dictionary, loaded and checked on real activations before the long pass.
+def checked_dictionary(
+    subject: Any, sample: TokenSample, record: DictionaryRecord, models: Any, settings: HarvestSettings
+) -> LoadedDictionary:
+    """A record's dictionary, loaded and checked on real activations before the long pass.
 
-    Raises with the measured numbers when one explains less than nothing or contradicts its record.
+    Raises with the measured numbers when it explains less than nothing or contradicts its record.
     """
     import torch
 
     probe = sample.tokens[: settings.self_check_rows]
     ordinary = torch.from_numpy(~np.isin(probe, list(subject.special_token_ids)))
-    loaded = {}
-    for key, record in records.items():
-        subject.resolve_hook(record.hook)
-        try:
-            dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
-            values = subject.hook_values(probe, sorted({dictionary.hook, dictionary.output_hook}))
-            x, y = (values[hook][ordinary.to(subject.device)].float() for hook in (dictionary.hook, dictionary.output_hook))
-            check = refuse_bad_dictionary(dictionary, x, y)
-        except DictionaryError as error:
-            raise UserError(f"{key}: {error}") from None
-        loaded[key] = LoadedDictionary(record, dictionary, check.l0, check.fvu)
-    return loaded
+    subject.resolve_hook(record.hook)
+    try:
+        dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
+        values = subject.hook_values(probe, sorted({dictionary.hook, dictionary.output_hook}))
+        x, y = (values[hook][ordinary.to(subject.device)].float() for hook in (dictionary.hook, dictionary.output_hook))
+        check = refuse_bad_dictionary(dictionary, x, y)
+    except DictionaryError as error:
+        raise UserError(f"{record.key}: {error}") from None
+    return LoadedDictionary(record, dictionary, check.l0, check.fvu)
 
 
 def spill_activations(

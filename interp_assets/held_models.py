@@ -1,11 +1,35 @@
-"""One subject model and one dictionary at a time, those last asked for: what stages that go from dictionary to dictionary hold."""
+"""What stages that go from dictionary to dictionary hold: the subject model and dictionary last asked for, and a sentence encoder."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from interp_assets.dictionaries import DictionaryRecord, ModelSource
+from interp_assets.settings import SentenceEncoderSettings
 from interp_assets.vocabulary_texts import VocabularyTexts
 from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider
+from resources.sentence_encoder import SentenceEncoder
 from resources.subject import SubjectModel
 from resources.tokenizer import Tokenizer
+
+EncoderOnDemand = Callable[[], SentenceEncoder]
+
+
+@contextmanager
+def held_encoder(models: ModelProvider, settings: SentenceEncoderSettings) -> Iterator[EncoderOnDemand]:
+    """The sentence encoder, loaded at the first call and freed at the end."""
+    held: list[SentenceEncoder] = []
+
+    def encoder() -> SentenceEncoder:
+        if not held:
+            held.append(models.sentence_encoder(settings.source, settings.revision))
+        return held[0]
+
+    try:
+        yield encoder
+    finally:
+        for one in held:
+            one.close()
 
 
 class HeldModels:

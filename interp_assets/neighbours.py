@@ -30,7 +30,7 @@ class CoOccurrence:
 
 
 def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor | None":
-    """float16 Tensor[features, d_in]: the decoder row of each feature, scaled to length 1 (a row of zeros stays zeros).
+    """float16 Tensor[features, d_out]: the decoder row of each feature, scaled to length 1 (a row of zeros stays zeros).
 
     None for a dictionary without a decoder, and for one that reconstructs nothing, such as neurons: its rows are the axes, and no two are
     nearer than others. Half precision keeps 131,072 rows of 2,304 in 0.6 GB and moves a cosine by less than 1e-3.
@@ -38,13 +38,13 @@ def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor |
     import torch
 
     try:
-        device = dictionary.decoder_row(0).device
+        one = dictionary.decoder_row(0)
     except NoDecoder:
         return None
-    probe = torch.ones(1, dictionary.d_in, device=device)
+    probe = torch.ones(1, dictionary.d_in, device=one.device)
     if dictionary.reconstruct(probe, dictionary.encode(probe)) is None:
         return None
-    directions = torch.empty(len(features), dictionary.d_in, dtype=torch.float16, device=probe.device)
+    directions = torch.empty(len(features), len(one), dtype=torch.float16, device=one.device)
     for i, feature in enumerate(features.tolist()):
         row = dictionary.decoder_row(feature).float()
         directions[i] = (row / row.norm().clamp_min(1e-12)).half()
@@ -52,7 +52,7 @@ def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor |
 
 
 def nearest_by_decoder(directions: "torch.Tensor", n_nearest: int) -> Nearest:
-    """The `n_nearest` others with the largest cosine to each of Tensor[features, d_in] of length 1, the smaller index of equals first."""
+    """The `n_nearest` others with the largest cosine to each of Tensor[features, d_out] of length 1, the smaller index of equals first."""
     width = len(directions)
     n = max(min(n_nearest, width - 1), 0)
     blocks = [nearest_of_rows(directions, first, n) for first in range(0, width, ROW_BLOCK)]

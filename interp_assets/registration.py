@@ -47,7 +47,7 @@ def self_check_line(record: DictionaryRecord) -> str:
     import numpy as np
 
     from interp_assets.domain.packing import pack_documents
-    from interp_assets.harvest import checked_dictionaries
+    from interp_assets.harvest import checked_dictionary
     from interp_assets.samples import TokenSample
     from resources.corpus import read_documents
     from resources.model_provider import RealModels
@@ -64,7 +64,7 @@ def self_check_line(record: DictionaryRecord) -> str:
     subject = models.subject(record.model.source, record.model.revision, record.model.dtype)
     try:
         probe = TokenSample("probe", np.asarray(packed.token_ids))
-        loaded = checked_dictionaries(subject, probe, {record.key: record}, models, settings)[record.key]
+        loaded = checked_dictionary(subject, probe, record, models, settings)
     finally:
         subject.close()
     fvu = "" if loaded.fvu is None else f", fraction of variance unexplained {loaded.fvu:.3f}"

@@ -1,4 +1,4 @@
--- What each stage's questions cost, per 1,000 features, beside P1's published tokens per feature at 200 windows (input, of which
+-- What each stage's questions cost, per 1,000 features, beside P1's published tokens per feature at 100 windows (input, of which
 -- in a cacheable prefix, and output). A reply counts once, with what it cost when it was first asked.
 WITH published(asset, p1_prompt_tokens_per_feature, p1_cacheable_tokens_per_feature, p1_completion_tokens_per_feature) AS (
   VALUES ('scores/fuzzing', 19600, 14200, 249), ('scores/detection', 17000, 11900, 240), ('scores/simulation', 105000, 87500, 5)

@@ -1,25 +1,27 @@
 """`activation_shards`: every non-zero activation, sorted by feature. Writes the tables activations and feature_statistics."""
 
 from collections import defaultdict
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import dagster as dg
 
-from interp_assets.cells import dictionary_asset, progress_of
+from interp_assets.cells import DictionaryRun, dictionary_asset, progress_of
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.harvest import checked_dictionaries, spill_activations
+from interp_assets.harvest import LoadedDictionary, checked_dictionary, spill_activations
 from interp_assets.imports import DelphiActivations
 from interp_assets.partitions import FEATURE_RANGE_KEYS, SUBJECT_POOL
 from interp_assets.planting import PlantedActivations
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
-from interp_assets.samples import read_token_sample
-from interp_assets.settings import PlatformSettings, fingerprint
+from interp_assets.samples import TokenSample, read_token_sample
+from interp_assets.settings import HarvestSettings, PlatformSettings, fingerprint
 from interp_assets.shards import ShardWriter, feature_edges, shards_are_current
 from interp_assets.stages import HARVEST_CODE_VERSION, activations_version
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
 from resources.activation_spill import ActivationSpill
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
+from resources.subject import SubjectModel
 
 PREVIEWED_FEATURES = 20
 PREVIEWED_COLUMNS = ["feature", "firing_count", "token_density", "max_activation", "top_tokens", "kept_contexts_share"]
@@ -51,56 +53,84 @@ def activation_shards(
     where its spill on disk ends. The activations of an imported delphi cache come from its files, and those of a planted dictionary
     from its rules, without a model; a dictionary of imported examples has none.
     """
-    versions: dict[str, str] = {}
+    run = DictionaryRun(context)
     groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
-    for key in context.partition_keys:
-        record = registry.get(key)
-        sample_version = lake.require(DICTIONARY_SAMPLES.name, {"dictionary": key}).data_version
-        versions[key] = activations_version(record, settings.stage_settings(record.stages), sample_version)
-        if shards_are_current(lake, key, versions[key]):
-            context.log.info(f"{key}: activations are already complete and are kept")
-        elif not record.has_activations:
-            context.log.info(f"{key}: its examples are imported, so it has no activations")
-            _write_none(lake, key, versions[key], sample_version)
-        elif not record.reads_hook:
-            context.log.info(f"{key}: activations from {record.source or 'rules over the text'}")
-            sample, tokenizer = read_token_sample(lake, key), models.tokenizer(record.model.source, record.model.revision)
+    for key in run.keys:
+        with run.alone(key):
+            record = registry.get(key)
+            sample_version = lake.require(DICTIONARY_SAMPLES.name, {"dictionary": key}).data_version
             stages = settings.stage_settings(record.stages)
-            cap = stages.harvest.max_activations
-            given = (DelphiActivations if record.imported else PlantedActivations)(record, sample, tokenizer)
-            ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(given)
-            if isinstance(given, DelphiActivations):
-                context.add_asset_metadata(given.provenance, partition_key=key)
-        else:
-            groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
-    for (source, revision, dtype, _), records in groups.items():
-        harvest_settings = settings.stage_settings(next(iter(records.values())).stages).harvest
-        sample = read_token_sample(lake, next(iter(records)))
-        folder = spill_folder / fingerprint(sample.sample, {key: versions[key] for key in records})
-        context.log.info(f"{source}: one pass over {sample.tokens.size:,} tokens for {', '.join(records)}")
-        edges = {key: feature_edges(record) for key, record in records.items()}
-        with ActivationSpill(folder, edges, sample.tokens.shape[1]) as spill:
-            subject = models.subject(source, revision, dtype)
-            try:
-                loaded = checked_dictionaries(subject, sample, records, models, harvest_settings)
-                for key, item in loaded.items():
-                    context.log.info(f"{key}: self-check L0 {item.l0:.1f}, FVU {'none' if item.fvu is None else f'{item.fvu:.3f}'}")
-                    numbers = {"self_check_l0": item.l0, **({} if item.fvu is None else {"self_check_fvu": item.fvu})}
-                    context.add_asset_metadata(numbers, partition_key=key)
-                progress = progress_of(context, "tokens harvested")
-                spill_activations(subject, sample, loaded, spill, harvest_settings, context.log.info, progress)
-            finally:
-                subject.close()
-            for key, record in records.items():
-                stages = settings.stage_settings(record.stages)
-                tokenizer = models.tokenizer(record.model.source, record.model.revision)
+            version = run.versions[key] = activations_version(record, stages, sample_version)
+            if shards_are_current(lake, key, version):
+                context.log.info(f"{key}: activations are already complete and are kept")
+            elif not record.has_activations:
+                context.log.info(f"{key}: its examples are imported, so it has no activations")
+                _write_none(lake, key, version, sample_version)
+            elif not record.reads_hook:
+                context.log.info(f"{key}: activations from {record.source or 'rules over the text'}")
+                sample, tokenizer = read_token_sample(lake, key), models.tokenizer(record.model.source, record.model.revision)
+                given = (DelphiActivations if record.imported else PlantedActivations)(record, sample, tokenizer)
+                ShardWriter(lake, record, sample, tokenizer, version, stages.harvest.max_activations, stages.seed).write(given)
+                if isinstance(given, DelphiActivations):
+                    run.report(key, given.provenance)
+            else:
+                groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
+    for records in groups.values():
+        with run.alone(*records):
+            _harvest(run, records, lake, models, settings, spill_folder)
+    return run.result(_report(run, lake, registry, settings))
+
+
+def _harvest(
+    run: DictionaryRun,
+    records: dict[str, DictionaryRecord],
+    lake: Lake,
+    models: ModelProvider,
+    settings: PlatformSettings,
+    spill_folder: Path,
+) -> None:
+    """One pass of one subject over one sample for all of `records`; a dictionary that does not load fails alone, before it."""
+    log, first = run.context.log, next(iter(records.values()))
+    harvest = settings.stage_settings(first.stages).harvest
+    sample = read_token_sample(lake, first.key)
+    with ExitStack() as held:
+        with closing(models.subject(first.model.source, first.model.revision, first.model.dtype)) as subject:
+            loaded = _checked(run, subject, sample, records, models, harvest)
+            if not loaded:
+                return
+            log.info(f"{first.model.source}: one pass over {sample.tokens.size:,} tokens for {', '.join(loaded)}")
+            folder = spill_folder / fingerprint(sample.sample, {key: run.versions[key] for key in loaded})
+            edges = {key: feature_edges(records[key]) for key in loaded}
+            spill = held.enter_context(ActivationSpill(folder, edges, sample.tokens.shape[1]))
+            spill_activations(subject, sample, loaded, spill, harvest, log.info, progress_of(run.context, "tokens harvested"))
+        keys = list(loaded)
+        loaded.clear()  # their weights leave the card before the sort
+        tokenizer = models.tokenizer(first.model.source, first.model.revision)
+        for key in keys:
+            stages = settings.stage_settings(records[key].stages)
+            with run.alone(key):
                 cap = stages.harvest.max_activations
-                ShardWriter(lake, record, sample, tokenizer, versions[key], cap, stages.seed).write(spill)
+                ShardWriter(lake, records[key], sample, tokenizer, run.versions[key], cap, stages.seed).write(spill)
+        if not run.failures.keys() & set(keys):
             spill.remove()
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
-        check_results=_report(context, lake, registry, settings),
-    )
+
+
+def _checked(
+    run: DictionaryRun,
+    subject: SubjectModel,
+    sample: TokenSample,
+    records: dict[str, DictionaryRecord],
+    models: ModelProvider,
+    settings: HarvestSettings,
+) -> dict[str, LoadedDictionary]:
+    """The dictionaries that load and pass their self-check."""
+    loaded: dict[str, LoadedDictionary] = {}
+    for key, record in records.items():
+        with run.alone(key):
+            loaded[key] = one = checked_dictionary(subject, sample, record, models, settings)
+            run.report(key, {"self_check_l0": one.l0, **({} if one.fvu is None else {"self_check_fvu": one.fvu})})
+            run.context.log.info(f"{key}: self-check L0 {one.l0:.1f}, FVU {'none' if one.fvu is None else f'{one.fvu:.3f}'}")
+    return loaded
 
 
 def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None:
@@ -112,13 +142,11 @@ def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None
             lake.write(table.name, partition, table.schema, table.schema.empty_table(), version, {DICTIONARY_SAMPLES.name: sample_version})
 
 
-def _report(
-    context: dg.AssetExecutionContext, lake: Lake, registry: DictionaryRegistry, settings: PlatformSettings
-) -> list[dg.AssetCheckResult]:
-    """Metadata of every dictionary of the run, and the checks over all of them."""
+def _report(run: DictionaryRun, lake: Lake, registry: DictionaryRegistry, settings: PlatformSettings) -> list[dg.AssetCheckResult]:
+    """Metadata of every dictionary that was made, and the checks over all of them."""
     disagreeing: list[str] = []
     mostly_dead: list[str] = []
-    for key in context.partition_keys:
+    for key in run.made:
         rows, size, counted, capped, densities, lines, dead = 0, 0, 0, 0, [], [], 0
         for feature_range in FEATURE_RANGE_KEYS:
             partition = {"dictionary": key, "feature_range": feature_range}
@@ -138,14 +166,14 @@ def _report(
             mostly_dead.append(f"{key}: {dead} of {len(densities)} features never fire")
         plot = distribution_plot({key: densities}, "share of tokens on which a feature fires", "Activation density", log_x=True)
         table = markdown_table(["feature", "firings", "density", "max", "top tokens"], lines)
-        context.add_asset_metadata(
+        run.report(
+            key,
             {
                 "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
                 "features": len(densities), "dead_features": dead, "capped_features": capped,
                 "activation_density": markdown(plot), "preview": markdown(table),
                 "path": dg.MetadataValue.path(lake.location(ACTIVATIONS.name, {"dictionary": key})),
             },
-            partition_key=key,
         )  # fmt: skip
     return [
         dg.AssetCheckResult(check_name="statistics_agree_with_shards", passed=not disagreeing, metadata={"disagreeing": disagreeing}),

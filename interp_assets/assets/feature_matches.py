@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,25 +10,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from interp_assets.cells import dictionary_asset
+from interp_assets.cells import DictionaryRun, dictionary_asset
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.rendering import escape_markdown
+from interp_assets.held_models import EncoderOnDemand, held_encoder
 from interp_assets.matching import ASSIGNMENTS, ONE_TO_ONE, asked_matches, compare_explanations, match_pair, match_rows, read_explained
 from interp_assets.partitions import SUBJECT_POOL
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
-from interp_assets.settings import PlatformSettings, fingerprint
+from interp_assets.settings import PlatformSettings
 from interp_assets.stages import MATCHES_CODE_VERSION
 from interp_assets.tables import FEATURE_MATCHES
 from resources.lake import Lake
 from resources.model_provider import ModelProvider
-from resources.sentence_encoder import SentenceEncoder
 
 ROW_GROUP_ROWS = 65_536
 PREVIEWED = 10
 ALIKE = 0.7
 NOT_ASKED = "not matched: `stages: {matching: {with: [another dictionary]}}` asks for it"
-Encoder = Callable[[], SentenceEncoder]
 
 
 @dictionary_asset(
@@ -56,45 +55,34 @@ def feature_matches(
     By cosine of the decoder rows: the nearest, and one to one with the largest total cosine; and how alike the explanations of the matched
     are, beside those of a random feature. Costs nothing unless `matching: {with: […]}` names dictionaries.
     """
-    versions: dict[str, str] = {}
+    run = DictionaryRun(context)
     faults: dict[str, list[str]] = {"incomplete": [], "unsound": [], "unexplained": []}
-    encoder: SentenceEncoder | None = None
-
-    def found_encoder() -> SentenceEncoder:
-        nonlocal encoder
-        encoder = encoder or models.sentence_encoder(settings.sentence_encoder.source, settings.sentence_encoder.revision)
-        return encoder
-
-    try:
-        for key in context.partition_keys:
-            record = registry.get(key)
-            asked = asked_matches(lake, registry, settings, record, lambda: found_encoder().revision)
-            others, versions[key] = asked.others, asked.data_version
-            partition, started = {"dictionary": key}, time.monotonic()
-            kept = lake.is_current(FEATURE_MATCHES.name, partition, versions[key])
-            if not kept:
-                tables = _tables(lake, models, settings, record, others, found_encoder, context.log)
-                lake.write(
-                    FEATURE_MATCHES.name, partition, FEATURE_MATCHES.schema, tables, versions[key], asked.explanations,
-                    row_group_rows=ROW_GROUP_ROWS,
-                )  # fmt: skip
-            rows = lake.read(FEATURE_MATCHES.name, partition)
-            for name, lines in _faults(record, others, rows).items():
-                faults[name] += lines
-            seconds = {} if kept else {"seconds": round(time.monotonic() - started, 2)}
-            numbers = {**_report(lake, record, others, rows), **seconds, "kept_from_an_earlier_run": kept}
-            context.add_asset_metadata(numbers, partition_key=key)
-    finally:
-        if encoder is not None:
-            encoder.close()
-    distinct = sorted(set(versions.values()))
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(distinct[0] if len(distinct) == 1 else fingerprint(distinct)),
-        check_results=[
+    with held_encoder(models, settings.sentence_encoder) as encoder:
+        for key in run.keys:
+            with run.alone(key):
+                record = registry.get(key)
+                asked = asked_matches(lake, registry, settings, record, lambda: encoder().revision)
+                others, version = asked.others, asked.data_version
+                run.versions[key] = version
+                partition, started = {"dictionary": key}, time.monotonic()
+                kept = lake.is_current(FEATURE_MATCHES.name, partition, version)
+                if not kept:
+                    tables = _tables(lake, models, settings, record, others, encoder, context.log)
+                    lake.write(
+                        FEATURE_MATCHES.name, partition, FEATURE_MATCHES.schema, tables, version, asked.explanations,
+                        row_group_rows=ROW_GROUP_ROWS,
+                    )  # fmt: skip
+                rows = lake.read(FEATURE_MATCHES.name, partition)
+                for name, lines in _faults(record, others, rows).items():
+                    faults[name] += lines
+                seconds = {} if kept else {"seconds": round(time.monotonic() - started, 2)}
+                run.report(key, {**_report(lake, record, others, rows), **seconds, "kept_from_an_earlier_run": kept})
+    return run.result(
+        [
             _check("every_feature_has_both_assignments", faults["incomplete"], dg.AssetCheckSeverity.ERROR),
             _check("matches_are_one_to_one_and_cosines_in_range", faults["unsound"], dg.AssetCheckSeverity.ERROR),
             _check("both_dictionaries_are_explained", faults["unexplained"], dg.AssetCheckSeverity.WARN),
-        ],
+        ]
     )
 
 
@@ -108,7 +96,7 @@ def _tables(
     settings: PlatformSettings,
     record: DictionaryRecord,
     others: Sequence[DictionaryRecord],
-    found_encoder: Encoder,
+    encoder: EncoderOnDemand,
     log: dg.DagsterLogManager,
 ) -> Iterator[pa.Table]:
     """The rows of one dictionary, another dictionary at a time."""
@@ -118,7 +106,7 @@ def _tables(
         matches = match_pair(models, record, other, stages.matching.n_nearest)
         theirs = settings.stage_settings(other.stages).explanations
         methods = [method for method in stages.explanations if method in theirs]
-        compared = compare_explanations(lake, record, other, methods, matches, lambda texts: found_encoder().embed(texts), stages.seed)
+        compared = compare_explanations(lake, record, other, methods, matches, lambda texts: encoder().embed(texts), stages.seed)
         log.info(
             f"{record.key}: matched {len(record.selected_features):,} features with {len(other.selected_features):,} of {other.key}, "
             f"explanations by {', '.join(methods) or 'no method of both'}, in {time.monotonic() - started:.1f} s"

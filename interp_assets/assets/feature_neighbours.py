@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from interp_assets.cells import dictionary_asset
+from interp_assets.cells import DictionaryRun, dictionary_asset
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.co_occurrence import Nearest
 from interp_assets.neighbours import (
@@ -22,7 +22,7 @@ from interp_assets.neighbours import (
 )
 from interp_assets.partitions import FEATURE_RANGE_KEYS, SUBJECT_POOL
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
-from interp_assets.settings import NeighbourSettings, PlatformSettings, fingerprint
+from interp_assets.settings import NeighbourSettings, PlatformSettings
 from interp_assets.stages import NEIGHBOURS_CODE_VERSION, neighbours_version
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, constant
 from resources.lake import Lake
@@ -56,38 +56,37 @@ def feature_neighbours(
     Neighbours are among the features that the record selects, since only those are harvested. A kind without a decoder has the second
     measure alone.
     """
-    versions: dict[str, str] = {}
+    run = DictionaryRun(context)
     incomplete: list[str] = []
     unsound: list[str] = []
-    for key in context.partition_keys:
-        record = registry.get(key)
-        stages = settings.stage_settings(record.stages)
-        cells = ({"dictionary": key, "feature_range": feature_range} for feature_range in FEATURE_RANGE_KEYS)
-        activations = "-".join(sorted({lake.require(ACTIVATIONS.name, cell).data_version for cell in cells}))
-        versions[key] = neighbours_version(stages, activations)
-        partition = {"dictionary": key}
-        started = time.monotonic()
-        kept = lake.is_current(FEATURE_NEIGHBOURS.name, partition, versions[key])
-        if kept:
-            context.log.info(f"{key}: neighbours are already complete and are kept")
-        else:
-            rows = _neighbours(lake, models, record, stages.neighbours, context.log)
-            inputs, schema = {ACTIVATIONS.name: activations}, FEATURE_NEIGHBOURS.schema
-            lake.write(FEATURE_NEIGHBOURS.name, partition, schema, rows, versions[key], inputs, row_group_rows=ROW_GROUP_ROWS)
-        rows = lake.read(FEATURE_NEIGHBOURS.name, partition)
-        incomplete += _incomplete(key, record, rows)
-        unsound += _unsound(key, rows)
-        numbers = _report(lake, record, rows)
-        seconds = {} if kept else {"seconds": round(time.monotonic() - started, 2)}
-        context.add_asset_metadata({**numbers, **seconds, "kept_from_an_earlier_run": kept}, partition_key=key)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(next(iter(versions.values())) if len(versions) == 1 else fingerprint(sorted(versions.values()))),
-        check_results=[
+    for key in run.keys:
+        with run.alone(key):
+            record = registry.get(key)
+            stages = settings.stage_settings(record.stages)
+            cells = ({"dictionary": key, "feature_range": feature_range} for feature_range in FEATURE_RANGE_KEYS)
+            activations = "-".join(sorted({lake.require(ACTIVATIONS.name, cell).data_version for cell in cells}))
+            version = run.versions[key] = neighbours_version(stages, activations)
+            partition = {"dictionary": key}
+            started = time.monotonic()
+            kept = lake.is_current(FEATURE_NEIGHBOURS.name, partition, version)
+            if kept:
+                context.log.info(f"{key}: neighbours are already complete and are kept")
+            else:
+                rows = _neighbours(lake, models, record, stages.neighbours, context.log)
+                inputs, schema = {ACTIVATIONS.name: activations}, FEATURE_NEIGHBOURS.schema
+                lake.write(FEATURE_NEIGHBOURS.name, partition, schema, rows, version, inputs, row_group_rows=ROW_GROUP_ROWS)
+            rows = lake.read(FEATURE_NEIGHBOURS.name, partition)
+            incomplete += _incomplete(key, record, rows)
+            unsound += _unsound(key, rows)
+            seconds = {} if kept else {"seconds": round(time.monotonic() - started, 2)}
+            run.report(key, {**_report(lake, record, rows), **seconds, "kept_from_an_earlier_run": kept})
+    return run.result(
+        [
             dg.AssetCheckResult(check_name="every_feature_has_both_measures", passed=not incomplete, metadata={"incomplete": incomplete}),
             dg.AssetCheckResult(
                 check_name="neighbours_are_others_and_similarities_in_range", passed=not unsound, metadata={"unsound": unsound}
             ),
-        ],
+        ]
     )
 
 

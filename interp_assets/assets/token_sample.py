@@ -6,13 +6,13 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.cells import dictionary_asset
+from interp_assets.cells import DictionaryRun, dictionary_asset
 from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.packing import CorpusTooSmall, PackedRows, pack_documents
 from interp_assets.imports import import_provenance, open_delphi
 from interp_assets.reporting import markdown, markdown_table
 from interp_assets.samples import token_matrix
-from interp_assets.settings import UserError, fingerprint
+from interp_assets.settings import UserError
 from interp_assets.stages import SAMPLE_CODE_VERSION, sample_version
 from interp_assets.tables import DICTIONARY_SAMPLES, DOCUMENTS, TOKEN_SAMPLES
 from resources.corpus import read_documents
@@ -40,56 +40,51 @@ def token_sample(
     Dictionaries with the same tokenizer and sample settings share one sample, written once. The sample of an imported delphi cache is
     the cache's own tokens; a dictionary of imported examples has none.
     """
-    samples: list[str] = []
+    run = DictionaryRun(context)
     faulty: list[str] = []
-    for key in context.partition_keys:
-        record = registry.get(key)
-        tokenizer = models.tokenizer(record.model.source, record.model.revision)
-        sample = sample_version(record, tokenizer.revision)
-        partition = {"sample": sample}
-        samples.append(sample)
-        if not record.has_activations:
-            context.log.info(f"{key}: its examples are imported, so it has no token sample")
-            _write_use(lake, key, sample, 0, 0)
-            context.add_asset_metadata({"sample": sample, **import_provenance(record)}, partition_key=key)
-            continue
-        if lake.is_current(TOKEN_SAMPLES.name, partition, sample):
-            context.log.info(f"{key}: sample {sample} is already there")
-            rows, documents = lake.read(TOKEN_SAMPLES.name, partition), lake.read(DOCUMENTS.name, partition)
-        else:
-            context.log.info(f"{key}: reading {record.token_sample.n_tokens:,} tokens from {', '.join(record.token_sample.corpus)}")
-            packed, documents = _own_rows(record) if record.has_own_tokens else _pack(record, tokenizer, sample)
-            rows = _rows(packed, sample)
-            lake.write(DOCUMENTS.name, partition, DOCUMENTS.schema, documents, sample)
-            lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample)
-        tokens = token_matrix(rows)
-        _write_use(lake, key, sample, *tokens.shape)
-        if not _sound(tokens, record, tokenizer):
-            faulty.append(sample)
-        counts = documents.column("source").combine_chunks().dictionary_decode().value_counts().to_pylist()
-        context.add_asset_metadata(
-            {
-                "sample": sample,
-                "dagster/partition_row_count": len(tokens),
-                "tokens": int(tokens.size),
-                "context_tokens": int(tokens.shape[1]),
-                "path": dg.MetadataValue.path(lake.location(TOKEN_SAMPLES.name, partition)),
-                "documents": markdown(markdown_table(["source", "documents"], [(c["values"], c["counts"]) for c in counts])),
-                "preview": markdown(_preview(tokens, tokenizer)),
-                **import_provenance(record),
-            },
-            partition_key=key,
-        )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(samples[0] if len(set(samples)) == 1 else fingerprint(sorted(set(samples)))),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="rows_have_context_tokens_and_one_bos",
-                passed=not faulty,
-                metadata={"faulty_samples": faulty, "samples": samples},
-            )
-        ],
+    for key in run.keys:
+        with run.alone(key):
+            if not _sampled(run, registry.get(key), lake, models):
+                faulty.append(run.versions[key])
+    found = {"faulty_samples": faulty, "samples": list(run.versions.values())}
+    return run.result([dg.AssetCheckResult(check_name="rows_have_context_tokens_and_one_bos", passed=not faulty, metadata=found)])
+
+
+def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: ModelProvider) -> bool:
+    """Write the sample of a dictionary where it is not there yet, and report on it; whether its rows are sound."""
+    log, key = run.context.log, record.key
+    tokenizer = models.tokenizer(record.model.source, record.model.revision)
+    sample = run.versions[key] = sample_version(record, tokenizer.revision)
+    partition = {"sample": sample}
+    run.report(key, {"sample": sample, **import_provenance(record)})
+    if not record.has_activations:
+        log.info(f"{key}: its examples are imported, so it has no token sample")
+        _write_use(lake, key, sample, 0, 0)
+        return True
+    if lake.is_current(TOKEN_SAMPLES.name, partition, sample):
+        log.info(f"{key}: sample {sample} is already there")
+        rows, documents = lake.read(TOKEN_SAMPLES.name, partition), lake.read(DOCUMENTS.name, partition)
+    else:
+        log.info(f"{key}: reading {record.token_sample.n_tokens:,} tokens from {', '.join(record.token_sample.corpus)}")
+        packed, documents = _own_rows(record) if record.has_own_tokens else _pack(record, tokenizer, sample)
+        rows = _rows(packed, sample)
+        lake.write(DOCUMENTS.name, partition, DOCUMENTS.schema, documents, sample)
+        lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample)
+    tokens = token_matrix(rows)
+    _write_use(lake, key, sample, *tokens.shape)
+    counts = documents.column("source").combine_chunks().dictionary_decode().value_counts().to_pylist()
+    run.report(
+        key,
+        {
+            "dagster/partition_row_count": len(tokens),
+            "tokens": int(tokens.size),
+            "context_tokens": int(tokens.shape[1]),
+            "path": dg.MetadataValue.path(lake.location(TOKEN_SAMPLES.name, partition)),
+            "documents": markdown(markdown_table(["source", "documents"], [(c["values"], c["counts"]) for c in counts])),
+            "preview": markdown(_preview(tokens, tokenizer)),
+        },
     )
+    return _sound(tokens, record, tokenizer)
 
 
 def _write_use(lake: Lake, key: str, sample: str, n_rows: int, context_tokens: int) -> None:

@@ -8,14 +8,15 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.cells import dictionary_asset
-from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.cells import DictionaryRun, dictionary_asset
+from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.domain.rendering import plain_text
 from interp_assets.domain.windows import Places, WindowShape
+from interp_assets.held_models import EncoderOnDemand, held_encoder
 from interp_assets.partitions import SUBJECT_POOL
 from interp_assets.reporting import markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
-from interp_assets.settings import PlatformSettings, fingerprint
+from interp_assets.settings import PlatformSettings
 from interp_assets.stages import EMBEDDINGS_CODE_VERSION, NO_EMBEDDINGS, embeddings_version
 from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS, constant
 from resources.lake import Lake
@@ -48,48 +49,40 @@ def window_embeddings(
 
     Made only for dictionaries whose settings ask for `similar` silent windows. Two with the same sample and window length share them.
     """
-    versions: dict[str, str] = {}
+    run = DictionaryRun(context)
     faulty: list[str] = []
-    source = settings.sentence_encoder
-    encoder: SentenceEncoder | None = None
-
-    def found_encoder() -> SentenceEncoder:
-        nonlocal encoder
-        encoder = encoder or models.sentence_encoder(source.source, source.revision)
-        return encoder
-
-    try:
-        for key in context.partition_keys:
-            record = registry.get(key)
-            examples = settings.stage_settings(record.stages)
-            sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": key}, columns=["sample"]).column(0)[0].as_py()
-            version = versions[key] = embeddings_version(record, examples, sample, lambda: found_encoder().revision)
-            row: dict[str, Any] = {
-                "dictionary": key, "sample": sample, "embeddings": None, "encoder": None,
-                "window_tokens": examples.examples.window_tokens, "n_cells": 0, "outcome": "not_asked",
-            }  # fmt: skip
-            report: dict[str, Any] = {"dagster/partition_row_count": 0, "preview": markdown(NOT_ASKED)}
-            if version != NO_EMBEDDINGS:
-                tokenizer = models.tokenizer(record.model.source, record.model.revision)
-                cells = SampleCells(read_token_sample(lake, key), tokenizer, examples.examples.window_tokens)
-                report = _embedded(context, lake, version, cells, found_encoder())
-                name = f"{source.source} {found_encoder().revision}"
-                row.update(embeddings=version, encoder=name, n_cells=len(cells), outcome="ok")
-                if not report.pop("sound"):
+    with held_encoder(models, settings.sentence_encoder) as encoder:
+        for key in run.keys:
+            with run.alone(key):
+                if not _made(run, registry.get(key), lake, models, settings, encoder):
                     faulty.append(key)
-            rows = pa.Table.from_pylist([row], schema=DICTIONARY_EMBEDDINGS.schema)
-            lake.write(DICTIONARY_EMBEDDINGS.name, {"dictionary": key}, DICTIONARY_EMBEDDINGS.schema, rows, version)
-            context.add_asset_metadata({"outcome": row["outcome"], **report}, partition_key=key)
-    finally:
-        if encoder is not None:
-            encoder.close()
-    distinct = sorted(set(versions.values()))
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(distinct[0] if len(distinct) == 1 else fingerprint(distinct)),
-        check_results=[
-            dg.AssetCheckResult(check_name="every_cell_has_a_vector_of_length_one", passed=not faulty, metadata={"faulty": faulty})
-        ],
-    )
+    check = dg.AssetCheckResult(check_name="every_cell_has_a_vector_of_length_one", passed=not faulty, metadata={"faulty": faulty})
+    return run.result([check])
+
+
+def _made(
+    run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: ModelProvider, settings: PlatformSettings, encoder: EncoderOnDemand
+) -> bool:
+    """Embed the cells of a dictionary's sample where its settings ask for it, and report; whether all vectors are sound."""
+    key, stages = record.key, settings.stage_settings(record.stages)
+    sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": key}, columns=["sample"]).column(0)[0].as_py()
+    version = run.versions[key] = embeddings_version(record, stages, sample, lambda: encoder().revision)
+    row: dict[str, Any] = {
+        "dictionary": key, "sample": sample, "embeddings": None, "encoder": None,
+        "window_tokens": stages.examples.window_tokens, "n_cells": 0, "outcome": "not_asked",
+    }  # fmt: skip
+    report: dict[str, Any] = {"dagster/partition_row_count": 0, "preview": markdown(NOT_ASKED), "sound": True}
+    if version != NO_EMBEDDINGS:
+        tokenizer = models.tokenizer(record.model.source, record.model.revision)
+        cells = SampleCells(read_token_sample(lake, key), tokenizer, stages.examples.window_tokens)
+        report = _embedded(run.context, lake, version, cells, encoder())
+        name = f"{settings.sentence_encoder.source} {encoder().revision}"
+        row.update(embeddings=version, encoder=name, n_cells=len(cells), outcome="ok")
+    sound = report.pop("sound")
+    rows = pa.Table.from_pylist([row], schema=DICTIONARY_EMBEDDINGS.schema)
+    lake.write(DICTIONARY_EMBEDDINGS.name, {"dictionary": key}, DICTIONARY_EMBEDDINGS.schema, rows, version)
+    run.report(key, {"outcome": row["outcome"], **report})
+    return sound
 
 
 class SampleCells:

@@ -85,7 +85,8 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
 
 
 NEXT_STEPS = """\
-  scores are balanced accuracies (0.5 is chance); *_shuffled is the score of another feature's explanation on the same windows
+  detection and fuzzing are balanced accuracies, embedding is an AUROC (0.5 is chance); shuffled is another feature's explanation on the
+  same windows
   open the UI:      make ui, then http://127.0.0.1:3000
   ask a question:   .venv/bin/interp query scores_by_method"""
 

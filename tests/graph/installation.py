@@ -1,6 +1,6 @@
 """A small installation on stand-in models, and ways to run its graph."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -50,6 +50,7 @@ class Installation:
         key: str = KEY,
         last_key: str | None = None,
         raise_on_error: bool = True,
+        tags: Mapping[str, str] | None = None,
         assets: Sequence[dg.AssetsDefinition] = ASSETS,
     ) -> dg.ExecuteInProcessResult:
         """Materialise assets of one dictionary (all of its ranges), or of those up to `last_key`, in one run."""
@@ -58,13 +59,13 @@ class Installation:
         first, last = (key, last_key or key)
         if isinstance(selected[0].partitions_def, dg.MultiPartitionsDefinition):
             first, last = f"{key}|{FEATURE_RANGE_KEYS[0]}", f"{key}|{FEATURE_RANGE_KEYS[-1]}"
-        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         return dg.materialize(
             assets,
             selection=selected,
             instance=self.instance,
             resources=self.resources,
-            tags=tags if selected[0].partitions_def else {},
+            tags={**(tags or {}), **(span if selected[0].partitions_def else {})},
             raise_on_error=raise_on_error,
         )
 

@@ -1,15 +1,18 @@
 """What happens by itself: partitions that are missing, at once or at night, each once, and nothing that is in hand."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 from installation import KEY, Installation
 from made_by_runs import make_by_a_run
 
-from interp_assets.automation import automated, automation_sensors
+from interp_assets.automation import AUTOMATION_TAG, automated, automation_sensors
 from interp_assets.definitions import ASSETS, definitions
+from interp_assets.dictionaries import TokenSampleSettings
 from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, FEATURE_RANGE_KEYS
 from interp_assets.settings import AutomationSettings
 from resources.fakes import FakeTokenizer
@@ -144,3 +147,60 @@ def test_the_sensor_runs_by_default_and_every_asset_has_a_condition() -> None:
     *_, sensor = automation_sensors(AutomationSettings())
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert all(asset.specs_by_key[asset.key].automation_condition is not None for asset in automated(ASSETS, AutomationSettings()))
+
+
+@pytest.mark.slow
+def test_dictionaries_that_come_with_a_broken_one_go_on_and_it_follows_when_mended(installation: Installation) -> None:
+    site = Evaluated(installation, "")
+    site.at(0)
+    broken, last, textless = "fake/07/neurons", "fake/08/neurons", "fake/09/neurons"
+    without_text = TokenSampleSettings(corpus=(f"text:{installation.corpus}/none-*.txt",), n_tokens=8192, context_tokens=64)
+    installation.register(
+        installation.record(),
+        installation.record(broken, hook="blocks.70.mlp.hook_post"),
+        installation.record(last, hook="blocks.1.mlp.hook_post"),
+        installation.record(textless, token_sample=without_text),
+    )
+    keys = {KEY, broken, last, textless}
+    assert site.at(1) == each(BY_DICTIONARY, keys)
+
+    def run(*names: str, **options: Any) -> dg.ExecuteInProcessResult:
+        return installation.run(*names, tags={AUTOMATION_TAG: "true"}, raise_on_error=False, **options)
+
+    first = run("token_sample", key=KEY, last_key=textless)
+    assert not first.success and textless in failure_of(first) and "none-*.txt" in failure_of(first)
+    second = run("activation_shards", "feature_neighbours", "window_embeddings", key=KEY, last_key=last)
+    assert not second.success
+    assert re.match(
+        "1 of 3 dictionaries failed, the others are made. fake/07/neurons failed: .*blocks.70.mlp.hook_post", failure_of(second)
+    )
+    assert not site.instance.get_materialized_partitions(dg.AssetKey("feature_neighbours"))
+    records = site.instance.fetch_materializations(dg.AssetKey("activation_shards"), limit=10).records
+    shards = {record.partition_key: record.asset_materialization for record in records}
+    assert set(shards) == {KEY, last}
+    for key, event in shards.items():
+        cell = {"dictionary": key, "feature_range": FEATURE_RANGE_KEYS[0]}
+        assert event and event.tags == {"dagster/data_version": installation.home.lake.require("activations", cell).data_version}
+        assert event.metadata["activations"].value > 0 and event.metadata["self_check_l0"].value == 8
+
+    # What waited for the failed run goes on for the others, and each is asked for once more, not at every tick.
+    asked = site.at(2)
+    assert asked.pop("activation_shards") == {broken}, "the sample that it reads is new since it was asked for"
+    assert asked == {"feature_neighbours": {KEY, last}}
+    assert site.at(3) == {}
+    assert not run("activation_shards", key=broken).success
+    assert site.at(4) == {}
+
+    installation.register(installation.record(broken))
+    assert run("activation_shards", key=broken).success
+    assert site.at(5) == {"feature_neighbours": {broken}}
+    for key in (KEY, last, broken):
+        assert run("feature_neighbours", key=key).success
+    assert site.at(6) == each(BY_RANGE, {cell for key in (KEY, last, broken) for cell in cells(key)})
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the first failed step of a run says."""
+    failed = result.get_step_failure_events()[0]
+    data = failed.step_failure_data
+    return data.user_failure_data.description if data.user_failure_data else str(data.error)

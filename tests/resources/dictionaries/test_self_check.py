@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.harvest import checked_dictionaries
+from interp_assets.harvest import checked_dictionary
 from interp_assets.samples import TokenSample
 from interp_assets.settings import HarvestSettings, UserError
 from resources.dictionaries import DictionaryError, load_dictionary, refuse_bad_dictionary, self_check
@@ -42,7 +42,7 @@ def checked(subject: Any, **record: Any) -> Any:
     """What the graph does before a harvest."""
     one = DictionaryRecord(**{"key": "fake/01/x", "hook": HOOK, "width": 2 * D, **record})
     sample = TokenSample("probe", TOKENS.astype(np.int32))
-    return checked_dictionaries(subject, sample, {one.key: one}, FakeModels(), HarvestSettings())[one.key]
+    return checked_dictionary(subject, sample, one, FakeModels(), HarvestSettings())
 
 
 def planted(x: torch.Tensor) -> dict[str, torch.Tensor]:
