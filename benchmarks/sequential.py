@@ -14,6 +14,7 @@ they should, how far they end above the accuracy, and how often their 95 % inter
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -110,7 +111,7 @@ def judged_by_embedded_model(folder: Path, n_features: int, n_windows: int, n_to
     record = DictionaryRecord.model_validate({**content, "features": {"count": FEATURES_LOOKED_AT * n_features}})
     materialise_examples(home, record)
     settings = home.settings.stage_settings(record.stages)
-    asker = Asker(home.settings.scorer, RealModels(), home.replies, Spending(), lambda progress: None)
+    asker = Asker(home.settings.scorer, RealModels(), home.replies, Spending(), lambda so_far: print(so_far, file=sys.stderr, flush=True))
     with asker:
         cell, cases = explained_cases(home, record, settings, asker, n_features)
         planned = [Planned(cell, case, detection.plan(case, settings.scoring.detection, settings.seed)) for case in cases]

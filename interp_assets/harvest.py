@@ -12,6 +12,7 @@ from interp_assets.samples import TokenSample
 from interp_assets.settings import HarvestSettings, UserError
 from resources.activation_spill import ActivationSpill
 from resources.dictionaries import DictionaryError, refuse_bad_dictionary
+from resources.hook_points import UnknownFamily, UnknownHook
 from resources.progress import Progress
 
 FLUSH_SECONDS = 20.0
@@ -41,13 +42,13 @@ def checked_dictionary(
 
     probe = sample.tokens[: settings.self_check_rows]
     ordinary = torch.from_numpy(~np.isin(probe, list(subject.special_token_ids)))
-    subject.resolve_hook(record.hook)
     try:
+        subject.resolve_hook(record.hook)
         dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
         values = subject.hook_values(probe, sorted({dictionary.hook, dictionary.output_hook}))
         x, y = (values[hook][ordinary.to(subject.device)].float() for hook in (dictionary.hook, dictionary.output_hook))
         check = refuse_bad_dictionary(dictionary, x, y)
-    except DictionaryError as error:
+    except (DictionaryError, UnknownHook, UnknownFamily) as error:
         raise UserError(f"{record.key}: {error}") from None
     return LoadedDictionary(record, dictionary, check.l0, check.fvu)
 

@@ -121,3 +121,29 @@ def test_two_dropped_records_are_filled_by_the_daemon_and_a_broken_one_is_named(
         assert any(re.search(r"record broken\.yaml is not registered: .*broken\.yaml is not YAML", line) for line in logged), logged
     broken = [finding for finding in findings(installation.home) if finding.mark == "FAIL"]
     assert [finding.subject for finding in broken] == ["broken record"] and "broken.yaml is not YAML" in broken[0].text
+
+
+@pytest.mark.daemon
+@pytest.mark.slow
+def test_a_dictionary_that_fails_in_a_shared_run_is_named_and_stops_no_other(installation: Installation) -> None:
+    failing = "fake/70/neurons"
+    with RunningDagster(installation.home) as dagster:
+        ticks = lambda: {s["name"]: s["sensorState"]["ticks"] for s in dagster.server.query(TICKS)["sensorsOrError"]["results"]}  # noqa: E731
+        eventually(lambda: any(t["status"] == "SKIPPED" for t in ticks()["missing_partitions"]), "tick of the automation")
+        for key, hook in ((KEY, "blocks.0.mlp.hook_post"), (failing, "blocks.70.mlp.hook_post")):
+            installation.home.registry.write(installation.record(key, hook=hook, features=(0, 4)))
+        eventually(lambda: dagster.is_made("scores/fuzzing", 16), f"scores; runs: {[run['status'] for run in dagster.runs()]}", pause=1)
+        failed = [run["runId"] for run in dagster.runs() if run["status"] == "FAILURE"]
+        said = [failure_of(dagster.instance, run) for run in failed]
+        assert said and all(failing in one and "blocks.70.mlp.hook_post" in one for one in said), said
+        assert len(failed) <= 2, "its shared run, and once more since its sample is new"
+        assert dagster.is_made("token_sample", 2) and dagster.is_made("activation_shards", 1)
+
+
+def failure_of(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What the failed step of a run says."""
+    (record,) = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+    event = record.event_log_entry.dagster_event
+    assert event is not None
+    data = event.step_failure_data
+    return (data.user_failure_data and data.user_failure_data.description) or str(data.error)
