@@ -59,18 +59,18 @@ def scorer_validity(
     passing = {(row["dictionary"], row["scorer"]) for row in _headlines(rows, "false") if row["outcome"] == "passes"}
     for key, text in words.items() if words else [((), NOTHING_PLANTED)]:
         (context.log.info if key in passing else context.log.warning)(text)
-    told = [f"{dictionary}: {text}" for (dictionary, _), text in words.items()] or [NOTHING_PLANTED]
+    told = "\n".join(f"* {dictionary}: {text}" for (dictionary, _), text in words.items()) or NOTHING_PLANTED
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rows),
-            "in_words": markdown("\n".join(f"* {line}" for line in told)),
+            "in_words": markdown(told),
             "differences": markdown(_forest(rows)),
             "by_metric": markdown(_metric_table(rows)),
             "planted_dictionaries": list(versions),
             "path": dg.MetadataValue.path(lake.path(SCORER_VALIDITY.name, {})),
         },
         data_version=dg.DataVersion(fingerprint(versions)),
-        check_results=_checks(rows, told),
+        check_results=_checks(rows, f"{_in_short(rows)}\n\n{told}" if rows else told),
     )
 
 
@@ -78,14 +78,27 @@ def _headlines(rows: Sequence[Mapping[str, Any]], perturbation: Perturbation) ->
     return [row for row in rows if row["headline"] and row["perturbation"] == perturbation]
 
 
-def _checks(rows: Sequence[Mapping[str, Any]], told: Sequence[str]) -> list[dg.AssetCheckResult]:
+def _in_short(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which scorers may be believed, by dictionary."""
+    lines = []
+    headlines = _headlines(rows, "false")
+    for dictionary in dict.fromkeys(row["dictionary"] for row in headlines):
+        passing = {row["scorer"]: row["outcome"] == "passes" for row in headlines if row["dictionary"] == dictionary}
+        others = ", ".join(scorer for scorer, passes in passing.items() if not passes)
+        told = f"{dictionary}: {sum(passing.values())} of {len(passing)} scorers tell true explanations from false ones"
+        told += f" ({', '.join(scorer for scorer, passes in passing.items() if passes)})" if any(passing.values()) else ""
+        lines.append(f"**{told}{f'; do not believe {others}' if others else ''}.**")
+    return "\n\n".join(lines)
+
+
+def _checks(rows: Sequence[Mapping[str, Any]], told: str) -> list[dg.AssetCheckResult]:
     """The three checks, none of which passes where nothing was scored; each names every scorer with its numbers."""
     false = _headlines(rows, "false")
     passed = [bool(false) and all(row["outcome"] == "passes" for row in false)]
     passed += [any(row["outcome"] == "passes" for row in rows if row["perturbation"] == labels) for labels in ("narrowed", "broadened")]
     return [
         dg.AssetCheckResult(
-            check_name=name, passed=own, severity=dg.AssetCheckSeverity.WARN, description="\n".join(told),
+            check_name=name, passed=own, severity=dg.AssetCheckSeverity.WARN, description=told,
             metadata={"numbers": markdown(_metric_table([row for row in rows if row["perturbation"] == perturbation]))},
         )
         for name, own, perturbation in zip(CHECKS, passed, PERTURBED, strict=True)

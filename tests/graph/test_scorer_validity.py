@@ -196,7 +196,9 @@ def test_a_judge_that_cannot_tell_is_not_to_be_believed(oracle: tuple[Installati
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert not checks["scorers_tell_true_from_false"].passed
     told = checks["scorers_tell_true_from_false"].description or ""
-    assert f"detection, answered by {judge}" in told
+    short, _, lines = told.partition("\n\n* ")
+    assert short.startswith(f"**{PLANTED_KEY}: ") and short.endswith("; do not believe detection.**")
+    assert lines.startswith(f"{PLANTED_KEY}: detection, answered by {judge}")
     assert "does not tell true explanations from false ones (mean balanced accuracy 0." in told and "do not believe its scores." in told
     assert result.success  # a warning, which blocks nothing
     logged = [event.message for event in installation.instance.all_logs(result.run_id)]
