@@ -1,9 +1,16 @@
-"""The graph on the real vLLM engine in process: SmolLM2 explains, then judges by detection and fuzzing. Run by `make test-vllm`."""
+"""The graph on the real vLLM engine: SmolLM2 explains, then judges by detection and fuzzing. Run by `make test-vllm`."""
+
+import shutil
+import threading
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 from installation import Installation
 from test_graph_on_the_real_model import demo_record
+from test_recovery import ServedModels
+from vllm_server import VllmServer
 
 from resources.model_provider import RealModels
 
@@ -39,3 +46,63 @@ def test_features_are_explained_and_scored_through_vllm(installation: Installati
     assert set(outcomes) == {"answered"} and given == (outcomes["answered"],)
     assert scored == [("detection",), ("fuzzing",)]
     assert cached[0] > 0 and cached[1] == 0
+
+
+CONCURRENCY = 4
+JUDGED_BEFORE_DEATH = 8
+
+
+def test_a_server_killed_in_mid_run_stops_it_with_a_word_and_a_rerun_asks_the_rest(installation: Installation, tmp_path: Path) -> None:
+    server = VllmServer()
+    options = {"base_url": server.base_url, "concurrency": CONCURRENCY, "max_retries": 1, "backoff_seconds": 0.1}
+    model = {"backend": "openai", "model": server.NAME, "revision": "1", "options": options}
+    installation.home.root.mkdir(parents=True, exist_ok=True)
+    installation.home.settings_file.write_text(yaml.safe_dump({"explainer": model, "scorer": model}))
+    installation.models = ServedModels()
+    record = installation.record(features=tuple(range(0, 64, 4)))
+    installation.register(record)
+    answered_at_death: list[int] = []
+    try:
+        server.start()
+        installation.run("token_sample", "activation_shards")
+        installation.run("examples", "explanations/max_act", "explanations/shuffled")
+        shutil.copytree(installation.home.root, tmp_path / "undisturbed")
+        before = server.answered()
+
+        def kill_in_mid_run() -> None:
+            while (answered := server.answered() - before) < JUDGED_BEFORE_DEATH:
+                time.sleep(0.02)
+            answered_at_death.append(answered)
+            server.kill()
+
+        killer = threading.Thread(target=kill_in_mid_run)
+        killer.start()
+        failed = installation.run("scores/detection", raise_on_error=False)
+        killer.join()
+        assert not failed.success
+        (event,) = failed.get_step_failure_events()
+        assert f"the server at {server.base_url} is gone" in str(event.step_failure_data.error)
+
+        server.start()
+        installation.run("scores/detection")
+        asked_again = server.answered()
+        undisturbed = Installation(tmp_path / "undisturbed", installation.corpus)
+        undisturbed.models = ServedModels()
+        undisturbed.register(record)
+        undisturbed.run("scores/detection")
+        asked_in_all = server.answered() - asked_again
+    finally:
+        server.kill()
+    assert asked_in_all > 2 * JUDGED_BEFORE_DEATH
+    # What was under way at the death was answered, at most, but not heard.
+    assert 0 < asked_again <= asked_in_all - answered_at_death[0] + CONCURRENCY
+    found, expected = verdicts(installation), verdicts(undisturbed)
+    assert [row[:-1] for row in found] == [row[:-1] for row in expected] and len(found) > 5 * JUDGED_BEFORE_DEATH
+    assert [row[-1] for row in found] == pytest.approx([row[-1] for row in expected], abs=1e-3)  # batches differ, and sums with them
+
+
+def verdicts(installation: Installation) -> list[tuple]:
+    """Every judged window, with its probability last."""
+    installation.home.warehouse.build()
+    with installation.home.warehouse.open() as connection:
+        return connection.execute("SELECT trial, item, example_id, truth, outcome, probability FROM verdicts ORDER BY ALL").fetchall()

@@ -1,25 +1,19 @@
 """The vLLM engine for real, in process and as `vllm serve` behind the openai back end. Run by `make test-vllm`, which installs it."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from vllm_server import EMBEDDED, VllmServer
 
 from resources.language_models.interface import ChoiceList, JsonReply, LanguageModel, Message, Request, SuffixChoices, UnsupportedRequest
 from resources.language_models.transformers import TransformersModel
-from resources.weights import resolve_model_folder
 
 pytest.importorskip("vllm", reason="the vLLM engine is not installed: make test-vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
-EMBEDDED = "embedded:smollm2-135m-instruct"
 TOLERANCE = 2e-2  # engines add in other orders
 SYSTEM = Message("system", "You judge whether texts match a description. Answer with a list of 0 and 1, one number for each text.")
 TEXTS = ("the ship sailed at dawn", "bread and butter", "a long winter in the north", "two plus two", "the red barn", "he ran home")
@@ -43,40 +37,15 @@ def engine() -> Iterator[LanguageModel]:
 
 @contextmanager
 def served() -> Iterator[LanguageModel]:
-    """The same model behind vLLM's server on a free port of this machine.
-
-    The server is started by its module: the `vllm serve` command looks for the GPU package's metadata.
-    """
+    """The same model behind vLLM's server."""
     from resources.language_models.openai import OpenAIModel
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = resolve_model_folder(EMBEDDED).location
-    command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, "--served-model-name", "smollm2",
-        "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "2048", "--enable-prefix-caching",
-        "--enable-prompt-tokens-details",
-    ]  # fmt: skip
-    server = subprocess.Popen(command, env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}, start_new_session=True)
+    server = VllmServer()
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/health", server)
-        yield OpenAIModel("smollm2", revision="test", base_url=f"http://127.0.0.1:{port}/v1", concurrency=8)
+        server.start()
+        yield OpenAIModel(server.NAME, revision="test", base_url=server.base_url, concurrency=8)
     finally:
-        server.terminate()
-        server.wait(timeout=60)
-
-
-def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], seconds: float = 300.0) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert server.poll() is None, f"vllm serve ended with {server.returncode}"
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(1.0)
-    pytest.fail(f"vllm serve was not up after {seconds:g} seconds")
+        server.stop()
 
 
 @pytest.fixture(scope="module", params=[engine, served], ids=["engine", "served"])
