@@ -89,7 +89,8 @@ class DictionaryRun:
             if set(self.keys) == set(keys):
                 raise
             self.context.log.exception(f"{', '.join(keys)}: failed; the other dictionaries of the run go on")
-            self.failures |= dict.fromkeys(keys, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.failures = dict.fromkeys(keys, reason) | self.failures
 
     @property
     def made(self) -> list[str]:

@@ -28,7 +28,8 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
         try:
             say(self_check_line(record))
         except (ValueError, OSError, RuntimeError) as error:
-            raise UserError(f"dictionary {record.key} does not load: {error}") from error
+            reason = str(error).removeprefix(f"{record.key}: ")
+            raise UserError(f"dictionary {record.key} does not load: {reason}") from error
     add_record(home, record)
     return record
 
