@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -10,12 +11,22 @@ from interp_assets.dictionaries import DictionaryRecord, TokenSampleSettings
 from interp_assets.home import Home
 from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS
 from resources.fakes import FakeModels
+from resources.language_models.interface import LanguageModel
+from resources.model_provider import RealModels
 
 STAGES = {
     "examples": {"window_tokens": 8, "n_shown": 6, "n_held_out": 10, "n_non_activating": 10, "min_activating": 12, "n_strata": 5},
     "scoring": {"n_bootstrap": 50},
 }
 KEY = "fake/00/neurons"
+
+
+class ServedModels(FakeModels):
+    """Stand-ins, but for the language model: that is a server's."""
+
+    def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
+        """The client of the tests' server."""
+        return RealModels().language_model(backend, model, revision, options)
 
 
 class Installation:

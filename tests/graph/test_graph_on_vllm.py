@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from installation import Installation
+from installation import Installation, ServedModels
 from test_graph_on_the_real_model import demo_record
-from test_recovery import ServedModels
 from vllm_server import VllmServer
 
 from resources.model_provider import RealModels

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from installation import KEY, Installation
+from installation import KEY, Installation, ServedModels
 from running import HERE, RunningDagster, eventually, free_port
 
 from interp_assets.backfill import FINISHED, launch_backfill, partitions_by_asset
@@ -18,9 +18,6 @@ from interp_assets.definitions import ASSETS
 from interp_assets.partitions import DICTIONARIES, POOLS
 from interp_assets.registration import add_record
 from interp_assets.tables import LEDGER
-from resources.fakes import FakeModels
-from resources.language_models.interface import LanguageModel
-from resources.model_provider import RealModels
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 MADE = (
@@ -29,14 +26,6 @@ MADE = (
 )  # fmt: skip
 CONCURRENCY = 4
 LATENCY_SECONDS = 0.02
-
-
-class ServedModels(FakeModels):
-    """Stand-ins, but for the language model: that is a server's."""
-
-    def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
-        """The client of the tests' server."""
-        return RealModels().language_model(backend, model, revision, options)
 
 
 class Judge:
