@@ -1,5 +1,6 @@
--- Which explainer is best by which scorer: headline scores of each explanation method, ranked within dictionary and scorer by their mean,
--- with the mean lift over another feature's explanation (shuffled) on the same features and its 95 % interval.
+-- Which explainer is best by which scorer: headline scores of each explanation method, with the mean lift over another feature's explanation
+-- (shuffled) on the same features and its 95 % interval. They are ranked within dictionary and scorer by compared_mean, the mean over the
+-- n_compared features that all of them have scores of; a method with scores of less than half the features of another has no place.
 WITH headline AS (
   SELECT dictionary, scorer, metric, explanation_method, feature, value, floor FROM scores WHERE headline AND explanation_method <> 'none'
 ), lifts AS (
@@ -15,9 +16,21 @@ WITH headline AS (
     avg(lift) AS lift_over_shuffled,
     avg(lift) - 1.96 * stddev_samp(lift) / sqrt(count(lift)) AS lift_ci_low,
     avg(lift) + 1.96 * stddev_samp(lift) / sqrt(count(lift)) AS lift_ci_high
-  FROM lifts GROUP BY ALL
+  FROM lifts GROUP BY ALL HAVING count(value) > 0
+), ranked AS (
+  SELECT dictionary, scorer, explanation_method, count(*) OVER (PARTITION BY dictionary, scorer) AS n_methods
+  FROM (FROM summed QUALIFY n_features >= 0.5 * max(n_features) OVER (PARTITION BY dictionary, scorer))
+), compared AS (
+  SELECT dictionary, scorer, explanation_method, count(*) AS n_compared, avg(value) AS compared_mean
+  FROM (
+    SELECT h.*, n_methods, count(*) OVER (PARTITION BY h.dictionary, h.scorer, h.feature) AS n_scored
+    FROM headline h JOIN ranked USING (dictionary, scorer, explanation_method) WHERE h.value IS NOT NULL
+  )
+  WHERE n_scored = n_methods GROUP BY ALL
+), placed AS (
+  SELECT *, rank() OVER (PARTITION BY dictionary, scorer ORDER BY compared_mean DESC) AS place FROM compared
 )
-SELECT dictionary, scorer, metric, rank() OVER (PARTITION BY dictionary, scorer ORDER BY mean DESC NULLS LAST) AS place,
-  * EXCLUDE (dictionary, scorer, metric)
-FROM summed WHERE n_features > 0
-ORDER BY dictionary, scorer, place, explanation_method
+SELECT dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean,
+  * EXCLUDE (dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean)
+FROM summed LEFT JOIN placed USING (dictionary, scorer, explanation_method)
+ORDER BY dictionary, scorer, place NULLS LAST, explanation_method

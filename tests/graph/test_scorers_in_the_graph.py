@@ -176,7 +176,7 @@ def _dying_after(asked: int, load: Callable) -> Callable:
 
 def test_views_over_the_scores(explained: Installation) -> None:
     explained.run(*(f"scores/{name}" for name in ("detection", "fuzzing", "surprisal", "embedding", "intruder")))
-    board = rows(explained, "SELECT scorer, place, explanation_method, mean, lift_over_shuffled FROM leaderboard ORDER BY 1, 2")
+    board = rows(explained, "SELECT scorer, place, explanation_method, compared_mean, lift_over_shuffled FROM leaderboard ORDER BY 1, 2")
     assert {scorer for scorer, *_ in board} == {"detection", "fuzzing", "surprisal", "embedding"}
     for scorer in ("detection", "fuzzing", "surprisal"):
         own = [row for row in board if row[0] == scorer]
