@@ -198,12 +198,13 @@ def steered_naively(bench: Bench, settings: SteeringSettings, n_features: int) -
 
 def agreement(ours: Steered, naive: Steered) -> dict[str, float]:
     """How far the two are apart on the features of `naive`. Fails unless strengths and divergences agree, and most of the texts."""
-    pairs = [pair for own, other in zip(ours.tuned, naive.tuned, strict=False) for pair in zip(own, other, strict=True)]
+    n = len(naive.tuned)
+    pairs = [pair for own, other in zip(ours.tuned[:n], naive.tuned, strict=True) for pair in zip(own, other, strict=True)]
     strength = max(abs(own.strength / other.strength - 1) for own, other in pairs)
     kl = max(abs(own.realised_kl - other.realised_kl) for own, other in pairs)
     texts = [
         own == other
-        for ours_of, naive_of in zip(ours.completions, naive.completions, strict=False)
+        for ours_of, naive_of in zip(ours.completions[:n], naive.completions, strict=True)
         for ours_at, naive_at in zip(ours_of, naive_of, strict=True)
         for own, other in zip(ours_at, naive_at, strict=True)
     ]

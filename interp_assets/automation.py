@@ -57,12 +57,16 @@ def dictionary_condition(settings: AutomationSettings, reads_ranges: bool) -> Au
 
 
 def _left_undone() -> AutomationCondition:
-    """What a failed run was to make and did not, with an input that was made since it was requested last."""
+    """What a failed run was to make and did not, with an input that was made since it was requested last, unless a blocking check of an
+    input stopped it."""
     input_made = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
     # Requested at the last tick: an input that was made since is a newer one.
     dealt_with = AutomationCondition.newly_updated() | (AutomationCondition.newly_requested() & ~input_made)
     newer_input = input_made.since(dealt_with)
-    return (AutomationCondition.execution_failed() & _MISSING & newer_input).with_label("left undone, with a newer input")
+    stopped = AutomationCondition.any_deps_match(
+        AutomationCondition.any_checks_match(AutomationCondition.check_failed(), blocking_only=True)
+    )
+    return (AutomationCondition.execution_failed() & _MISSING & newer_input & ~stopped).with_label("left undone, with a newer input")
 
 
 def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]) -> dict[str, AutomationCondition | None]:

@@ -104,7 +104,8 @@ class DictionaryRun:
     def result(self, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation of all dictionaries of the run.
 
-        Raises `Failure`, naming each, when some failed; the others count as made all the same, so that their next stages can begin.
+        Raises `Failure`, naming each, when some failed; the others count as made all the same, so that their next stages can begin, unless
+        one of `checks` finds an error among them.
         """
         if not self.failures:
             for key in self.keys:
@@ -112,12 +113,19 @@ class DictionaryRun:
             distinct = sorted(set(self.versions.values()))
             version = distinct[0] if len(distinct) == 1 else fingerprint(distinct)
             return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=list(checks))
+        failed = "; ".join(f"{key} failed: {reason}" for key, reason in self.failures.items())
+        told = f"{len(self.failures)} of {len(self.keys)} dictionaries failed"
+        not_passed = [check for check in checks if not check.passed]
+        for check in not_passed:
+            self.context.log.warning(f"check {check.check_name} did not pass: {check.metadata}")
+        errors = [str(check.check_name) for check in not_passed if check.severity is dg.AssetCheckSeverity.ERROR]
+        if errors:
+            raise dg.Failure(f"{told}, the others do not count as made: {', '.join(errors)} did not pass. {failed}")
         for key in self.made:
             tags = {DATA_VERSION_TAG: self.versions[key]}
             event = dg.AssetMaterialization(self.context.asset_key, partition=key, metadata=self._metadata[key], tags=tags)
             self.context.log_event(event)
-        failed = "; ".join(f"{key} failed: {reason}" for key, reason in self.failures.items())
-        raise dg.Failure(f"{len(self.failures)} of {len(self.keys)} dictionaries failed, the others are made. {failed}")
+        raise dg.Failure(f"{told}, the others are made. {failed}")
 
 
 class StageRun:

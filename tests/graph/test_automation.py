@@ -199,6 +199,32 @@ def test_dictionaries_that_come_with_a_broken_one_go_on_and_it_follows_when_mend
     assert site.at(6) == each(BY_RANGE, {cell for key in (KEY, last, broken) for cell in cells(key)})
 
 
+@pytest.mark.parametrize("failing", [(), ("fake/07/neurons",)], ids=["alone", "beside a broken one"])
+def test_what_a_blocking_check_stopped_waits_for_a_person(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, failing: tuple[str, ...]
+) -> None:
+    site = Evaluated(installation, "")
+    site.at(0)
+    installation.register(installation.record(), *(installation.record(key, hook="blocks.70.mlp.hook_post") for key in failing))
+    last = failing[-1] if failing else KEY
+    site.at(1)
+    found = [
+        dg.AssetCheckResult(check_name="statistics_agree_with_shards", passed=False, metadata={"disagreeing": [KEY]}),
+        dg.AssetCheckResult(check_name="some_features_fire", passed=True),
+    ]
+    monkeypatch.setattr("interp_assets.assets.activation_shards._report", lambda *_: found)
+    by_itself = {"tags": {AUTOMATION_TAG: "true"}, "raise_on_error": False}
+    result = installation.run("token_sample", "activation_shards", "feature_neighbours", key=KEY, last_key=last, **by_itself)
+    assert not result.success
+    if failing:
+        assert "1 of 2 dictionaries failed, the others do not count as made: statistics_agree_with_shards did not pass" in failure_of(
+            result
+        )
+    assert site.instance.get_materialized_partitions(dg.AssetKey("activation_shards")) == (set() if failing else {KEY})
+    assert not site.instance.get_materialized_partitions(dg.AssetKey("feature_neighbours"))
+    assert "feature_neighbours" not in site.at(2) and "feature_neighbours" not in site.at(3)
+
+
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
     """What the first failed step of a run says."""
     failed = result.get_step_failure_events()[0]
