@@ -1,7 +1,7 @@
 """Launching a backfill of dictionaries through Dagster and following it to its end."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +42,16 @@ def known_assets(assets: Sequence[dg.AssetsDefinition], only: Sequence[str] = ()
 
 
 def partitions_by_asset(
-    assets: Sequence[dg.AssetsDefinition],
+    assets: Mapping[str, dg.AssetsDefinition],
     dictionaries: Sequence[str],
-    only: Sequence[str] = (),
     ranges_of: Callable[[str, str], Sequence[str]] = lambda asset, dictionary: FEATURE_RANGE_KEYS,
 ) -> list[dict[str, Any]]:
-    """GraphQL selectors: for every asset (or those named in `only`, such as scores/fuzzing) the dictionaries, or their ranges.
+    """GraphQL selectors: for every asset, by its name, the dictionaries, or their ranges.
 
     `ranges_of(asset, dictionary)` are the feature ranges, in their order, of an asset that is made by range; all of them by default.
     """
     selectors = []
-    for name, asset in known_assets(assets, only).items():
+    for name, asset in assets.items():
         selector: dict[str, Any] = {"assetKey": {"path": list(asset.key.path)}}
         if asset.partitions_def is not None:
             if isinstance(asset.partitions_def, dg.MultiPartitionsDefinition):

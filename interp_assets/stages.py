@@ -172,6 +172,12 @@ class Stage:
         """Whether the settings ask for any rows."""
         return self.settings_of(stages, platform) not in (None, False)
 
+    def concerns(self, lake: Lake, record: DictionaryRecord, platform: PlatformSettings) -> bool:
+        """Whether a dictionary is to have rows of it, or has some that are not asked for any more: otherwise there is nothing to run."""
+        if self.asked_for(platform.stage_settings(record.stages), platform):
+            return True
+        return any(manifest.rows for manifest in lake.manifests(self.table.name, {**self.extra, "dictionary": record.key}))
+
     def partition(self, key: RangeKey) -> dict[str, str]:
         """Lake partition of a cell in this stage's own tables."""
         return {**self.extra, **cell_partition(key)}
@@ -214,7 +220,7 @@ def stale_partitions(
             yield f"{name} {record.key}"
             return
     for stage in stages:
-        for key in keys:
+        for key in keys if stage.concerns(lake, record, platform) else ():
             needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
             if any(u.missing(lake, record, key) and not u.optional for u in needed) or not lake.is_current(
                 stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, record, key, settings))

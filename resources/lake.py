@@ -231,9 +231,12 @@ class Lake:
             )
         return manifest
 
-    def manifests(self, table: str) -> Iterator[Manifest]:
-        """Manifests of all complete partitions of a table, in path order; one that another run takes away meanwhile is left out."""
-        for path in sorted(self.fs.glob(f"{self.root}/{table}/**/{MANIFEST}")):
+    def manifests(self, table: str, partition: Mapping[str, str] | None = None) -> Iterator[Manifest]:
+        """Manifests of all complete partitions of a table, or of those under the first columns of one, in path order.
+
+        One that another run takes away meanwhile is left out.
+        """
+        for path in sorted(self.fs.glob(f"{self.path(table, partition or {})}/**/{MANIFEST}")):
             with contextlib.suppress(FileNotFoundError):
                 yield Manifest(**json.loads(self.fs.cat_file(path)))
 

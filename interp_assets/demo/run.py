@@ -51,8 +51,8 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
     """
     import polars as pl
 
-    from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
-    from interp_assets.definitions import ASSETS
+    from interp_assets.backfill import follow_backfill, launch_backfill
+    from interp_assets.planned_backfill import selected_partitions
     from interp_assets.registration import register_record
     from interp_assets.server import ServerError, running_server
 
@@ -65,9 +65,9 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
             register_record(home, text, str(path), check=False, say=say)
             say(f"registered {record.key}: {len(record.selected_features)} of {record.width:,} features")
     if not everything_is_current(home, keys):
-        say("starting Dagster and launching a backfill of the whole graph")
+        say("starting Dagster and launching a backfill of all that the records ask for")
         with running_server(home, port) as server:
-            backfill_id = launch_backfill(server, partitions_by_asset(ASSETS, keys), "interp demo")
+            backfill_id = launch_backfill(server, selected_partitions(home, keys, (), None, say), "interp demo")
             result = follow_backfill(server, backfill_id, say)
         if not result.succeeded:
             raise ServerError(

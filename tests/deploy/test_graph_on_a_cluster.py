@@ -15,7 +15,7 @@ import pytest
 import yaml
 from servers import BUCKET, Postgres, free_port, postgres, process, ray_head, wait_for
 
-from interp_assets.backfill import follow_backfill, launch_backfill, partitions_by_asset
+from interp_assets.backfill import follow_backfill, known_assets, launch_backfill, partitions_by_asset
 from interp_assets.definitions import ASSETS
 from interp_assets.dictionaries import DictionaryRecord, TokenSampleSettings
 from interp_assets.home import Home
@@ -125,11 +125,11 @@ def test_the_graph_on_postgres_ray_and_s3_leaves_the_bytes_that_one_machine_leav
     with process(command, tmp_path / "dagster.log", cluster):
         server = DagsterServer(f"http://127.0.0.1:{port}")
         wait_for("Dagster", lambda: server.serves(home), 120)
-        selectors = partitions_by_asset(ASSETS, [KEY], ONLY)
+        selectors = partitions_by_asset(known_assets(ASSETS, ONLY), [KEY])
         result = follow_backfill(server, launch_backfill(server, selectors, "all"), said.append)
         assert result.succeeded, "\n".join(said) + (tmp_path / "dagster.log").read_text()[-4000:]
         again: list[str] = []
-        selectors = partitions_by_asset(ASSETS, [KEY], ["scores/detection"])
+        selectors = partitions_by_asset(known_assets(ASSETS, ["scores/detection"]), [KEY])
         assert follow_backfill(server, launch_backfill(server, selectors, "again"), again.append).succeeded, "\n".join(again)
     assert any("16 of 16 ranges are already complete" in line for line in again)
 

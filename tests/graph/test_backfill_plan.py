@@ -8,14 +8,17 @@ from installation import KEY, STAGES, Installation
 
 from interp_assets.backfill_cost import demo_rates, measured_rates
 from interp_assets.backfill_plan import PlannedAsset
-from interp_assets.definitions import ASSETS
+from interp_assets.definitions import ASSETS, RANGE_STAGES
 from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.planned_backfill import _plan, chosen_ranges, costed_plan, selected_partitions
+from interp_assets.planned_backfill import _plan, chosen_assets, chosen_ranges, costed_plan, selected_partitions
 from interp_assets.settings import UserError
 from interp_assets.tables import EXAMPLES, SCORES
 
 ASKED = {"explanations/max_act", "explanations/shuffled", "scores/detection", "scores/fuzzing"}
 STAGE_NAMES = {"examples", "vocabulary_projections", *ASKED}
+SCORED = ("detection", "fuzzing", "input_based")
+ASSET_NAMES = ["/".join(asset.key.path) for asset in ASSETS]
+RANGE_STAGE_NAMES = {stage.asset for stage in RANGE_STAGES}
 OVER_ALL = ["/".join(asset.key.path) for asset in ASSETS if asset.partitions_def is None]
 EVERY_RANGE = set(FEATURE_RANGE_KEYS)
 
@@ -23,7 +26,8 @@ EVERY_RANGE = set(FEATURE_RANGE_KEYS)
 def plan(installation: Installation, only: tuple[str, ...] = (), features: str | None = None) -> dict[str, PlannedAsset]:
     """The plan of one dictionary by asset."""
     ranges = chosen_ranges(installation.home, [KEY], features)
-    return {one.asset: one for one in _plan(installation.home, [KEY], only, ranges, installation.models)}
+    assets, _ = chosen_assets(installation.home, [KEY], only)
+    return {one.asset: one for one in _plan(installation.home, assets, [KEY], ranges, installation.models)}
 
 
 def to_make(installation: Installation) -> dict[str, set[str]]:
@@ -44,12 +48,14 @@ def test_before_anything_ran_all_is_to_make_and_the_rates_are_the_demos_by_name(
     scores = {"input_based": ["max_act"]}
     installation.register(installation.record(features=tuple(range(20)), stages={**STAGES, "scores": scores}))
     planned = plan(installation)
-    assert list(planned) == ["/".join(asset.key.path) for asset in ASSETS]
+    by_range = {"examples", "vocabulary_projections", "explanations/max_act", "explanations/shuffled", *(f"scores/{s}" for s in SCORED)}
+    assert set(planned) == by_range | {name for name in ASSET_NAMES if name not in RANGE_STAGE_NAMES}
+    assert list(planned) == [name for name in ASSET_NAMES if name in planned]
     assert all(one.n_kept == 0 and not one.blocked and one.to_make for one in planned.values())
     assert {name for name, one in planned.items() if one.features} - {"explanations/shuffled"} == {
         "explanations/max_act", "scores/detection", "scores/fuzzing", "scores/input_based",
     }  # fmt: skip
-    assert planned["scores/detection"].features == {"max_act": 20, "shuffled": 20} and not planned["scores/intruder"].asked
+    assert planned["scores/detection"].features == {"max_act": 20, "shuffled": 20}
     before = installation.lake_bytes()
     frame, lines = costed_plan(installation.home, [KEY], (), None, installation.models)
     assert installation.lake_bytes() == before and installation.models.loads == 0 and not installation.home.dagster.exists()
@@ -60,7 +66,8 @@ def test_before_anything_ran_all_is_to_make_and_the_rates_are_the_demos_by_name(
     assert fuzzing["usd"] is None and rows["scores/input_based", "max_act"]["rate"] == "never measured"
     text = "\n".join(lines)
     assert "not in these sums, since never measured: scores/input_based" in text and "rates called demo are none of yours" in text
-    assert "scores/intruder" not in frame["asset"].to_list()
+    n_left_out = len(ASSET_NAMES) - len(planned)
+    assert f"left out, since the settings of no dictionary here ask for it: {n_left_out} stages" in lines and n_left_out > 20
 
 
 def test_after_everything_ran_nothing_is_to_make(finished: Installation) -> None:
@@ -160,7 +167,8 @@ def test_a_backfill_of_some_features_takes_their_ranges_and_leaves_out_what_need
     assert by_asset["token_sample"] == [{"start": KEY, "end": KEY}] and by_asset["warehouse"] is None
     assert not {"explanations/shuffled", "scores/detection", "scores/fuzzing"} & set(by_asset)
     assert said[0] == f"{KEY}: 5 of 20 features, in the ranges 02of16, 03of16, 15of16"
-    assert said[1].startswith(f"left out: explanations/shuffled of {KEY}, 3 ranges: the lake has no complete explanations")
+    assert said[1].startswith("left out, since the settings of no dictionary here ask for it: ")
+    assert said[2].startswith(f"left out: explanations/shuffled of {KEY}, 3 ranges: the lake has no complete explanations")
     frame, lines = costed_plan(installation.home, [KEY], (), "2-4,19", installation.models)
     assert dict(zip(frame["asset"], frame["partitions"], strict=True))["explanations/max_act"] == 3
     assert any(line.startswith(f"blocked: scores/fuzzing of {KEY}, 3 range(s)") for line in lines)
@@ -174,6 +182,37 @@ def test_a_backfill_of_some_features_that_all_have_inputs_leaves_out_nothing(fin
         assert len(said) == 1 and selectors[0]["partitions"]["ranges"] == [{"start": f"{KEY}|00of16", "end": f"{KEY}|00of16"}]
     finally:
         finished.run("scores/fuzzing")
+
+
+def test_stages_that_no_settings_ask_for_are_not_launched_until_they_are_or_hold_rows_of_before(finished: Installation) -> None:
+    """A backfill of all launches what is asked for. What was asked for once is launched once more, to be emptied; what a dictionary beside
+    asks for is launched for both, in one run."""
+
+    def launched(*keys: str, only: tuple[str, ...] = ()) -> tuple[dict[str, list[dict]], list[str]]:
+        said: list[str] = []
+        selectors = selected_partitions(finished.home, keys, only, None, said.append, finished.models)
+        return {"/".join(s["assetKey"]["path"]): s.get("partitions", {}).get("ranges") for s in selectors}, said
+
+    whole, said = launched(KEY)
+    assert {name for name in whole if name in RANGE_STAGE_NAMES} == STAGE_NAMES and len(said) == 1
+    with pytest.raises(UserError, match=r"the settings of \S+ do not ask for scores/intruder; name it under `stages:`"):
+        launched(KEY, only=("scores/intruder",))
+    assert launched(KEY, only=("scores/intruder", "examples"))[1] == [
+        "left out, since the settings of no dictionary here ask for it: scores/intruder"
+    ]
+    other = "m/0/other"
+    try:
+        finished.register(finished.record(features=tuple(range(20)), stages={**STAGES, "explanations": ["max_act"]}))
+        assert "explanations/shuffled" in launched(KEY)[0]
+        finished.run("explanations/shuffled", "scores/detection", "scores/fuzzing")
+        assert "explanations/shuffled" not in launched(KEY)[0]
+        finished.register(finished.record(key=other, features=(0, 1), stages={**STAGES, "scores": {"intruder": "all"}}))
+        both, _ = launched(KEY, other)
+        assert [r["start"].split("|")[0] for r in both["scores/intruder"]] == [KEY, other] and "explanations/shuffled" in both
+    finally:
+        finished.home.registry.path_of(other).unlink(missing_ok=True)
+        finished.register(finished.record(features=tuple(range(20))))
+        finished.run("explanations/shuffled", "scores/detection", "scores/fuzzing")
 
 
 def test_features_that_the_record_does_not_select_are_refused(finished: Installation) -> None:

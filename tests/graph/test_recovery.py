@@ -13,7 +13,7 @@ import yaml
 from installation import KEY, Installation, ServedModels
 from running import HERE, RunningDagster, eventually, free_port
 
-from interp_assets.backfill import FINISHED, launch_backfill, partitions_by_asset
+from interp_assets.backfill import FINISHED, known_assets, launch_backfill, partitions_by_asset
 from interp_assets.definitions import ASSETS
 from interp_assets.partitions import DICTIONARIES, POOLS
 from interp_assets.registration import add_record
@@ -94,7 +94,7 @@ def test_a_backfill_outlives_the_death_of_every_process(installation: Installati
         add_record(installation.home, record)
         with RunningDagster(installation.home) as dagster:
             assert dagster.instance.get_dynamic_partitions(DICTIONARIES.name or "") == [KEY]
-            backfill = launch_backfill(dagster.server, partitions_by_asset(ASSETS, [KEY], MADE), "recovery")
+            backfill = launch_backfill(dagster.server, partitions_by_asset(known_assets(ASSETS, MADE), [KEY]), "recovery")
 
             def run_in_progress_after(n: int) -> str:
                 """The run, held, once so many questions were answered."""
