@@ -153,8 +153,10 @@ def plan_summary(planned: Sequence[PlannedAsset], costs: Sequence[Estimate], set
     """Lines on the whole of it: partitions, totals and what they leave out, what stands in the way, and the budget."""
     count = count_of(planned)
     lines = [
-        f"{count['to_make']:,} partitions to make, {count['empty']:,} more that the settings ask nothing of (made empty), "
-        f"{count['kept']:,} complete and kept" + (f", {count['unsure']:,} whose assets decide when they run" if count["unsure"] else "")
+        f"{count['to_make']:,} partitions to make, "
+        + (f"{count['empty']:,} more that the settings ask nothing of (made empty), " if count["empty"] else "")
+        + f"{count['kept']:,} complete and kept"
+        + (f", {count['unsure']:,} whose assets decide when they run" if count["unsure"] else "")
     ]
     known = [cost for cost in costs if cost.rate is not None]
     if known:
