@@ -5,7 +5,8 @@
 Ratios are taken within one run: both sides on the same rows in one process, in turn, the median of the rounds. The floor is the
 forward pass itself; harvest adds encoding, the spill, the sort, the statistics and the Parquet files. Each number of tokens is a process
 of its own, so that its peak memory is its own. `--delphi-python` is the interpreter of an environment with `eai-delphi`, whose
-LatentCache then takes the same model, dictionary and tokens. The last line is one JSON object.
+LatentCache then takes the same model, dictionary and tokens. On a GPU more tokens are taken, 131,072 latents too, and the peak of its
+memory is told. The last line is one JSON object.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +100,25 @@ def _synchronise(subject: Any) -> None:
         torch.cuda.synchronize()
 
 
+def _peak_of(subject: Any, work: Callable[[], Any]) -> float | None:
+    """GiB of a GPU's memory that are taken at most during `work`, weights included; None on a CPU, where nothing is done."""
+    if subject.device.type != "cuda":
+        return None
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    return round(torch.cuda.max_memory_allocated() / 2**30, 3)
+
+
 def ratio_figures(source: str | None, width: int | None, n_tokens: int, rounds: int) -> dict[str, Any]:
     """Harvest over bare forward at one width."""
     bench = Bench(source, width, n_tokens)
-    times = [(bench.bare(), *bench.harvest()) for _ in range(rounds)]
     name = f"width_{bench.record.width}"
+    print(f"{name}: {bench.sample.tokens.size:,} tokens, {rounds} rounds on {bench.subject.device}", flush=True)
+    bare_peak = _peak_of(bench.subject, bench.bare)
+    harvest_peak = _peak_of(bench.subject, bench.harvest)
+    times = [(bench.bare(), *bench.harvest()) for _ in range(rounds)]
     _, _, activations, size = times[-1]
     tokens = bench.sample.tokens.size
     return {
@@ -112,6 +128,7 @@ def ratio_figures(source: str | None, width: int | None, n_tokens: int, rounds: 
         f"{name}_harvest_tokens_per_second": round(tokens / statistics.median(full for _, full, *_ in times), 1),
         f"{name}_harvest_over_bare": round(statistics.median(full / bare for bare, full, *_ in times), 3),
         f"{name}_bytes_per_activation": round(size / activations, 3),
+        **({} if bare_peak is None else {f"{name}_bare_peak_gpu_gb": bare_peak, f"{name}_harvest_peak_gpu_gb": harvest_peak}),
     }
 
 
@@ -167,16 +184,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="8,192 tokens, one width, two sizes: under two minutes on two cores")
     parser.add_argument("--model", help="subject model; the embedded one by default")
-    parser.add_argument("--widths", type=int, nargs="*", default=[4_096, 16_384], help="random TopK SAEs beside the demo's own")
+    parser.add_argument("--widths", type=int, nargs="*", help="random TopK SAEs beside the demo's own; 4096 and 16384, and 131072 on a GPU")
     parser.add_argument("--delphi-python", help="interpreter of an environment with eai-delphi")
     parser.add_argument("--one-size", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one_size:
         one_size(given.model, given.one_size)
         return
+    import torch
+
+    on_gpu = torch.cuda.is_available()
     n_tokens, rounds, sizes = (8_192, 2, [8_192, 16_384]) if given.quick else (32_768, 3, [32_768, 65_536, 131_072])
+    n_tokens, sizes = (n_tokens * 8, [size * 8 for size in sizes]) if on_gpu else (n_tokens, sizes)
+    widths = given.widths if given.widths is not None else [4_096, 16_384, *([131_072] if on_gpu else [])]
     figures: dict[str, Any] = {}
-    for width in [None, *(given.widths[:1] if given.quick else given.widths)]:
+    for width in [None, *(widths[:1] if given.quick else widths)]:
         figures |= ratio_figures(given.model, width, n_tokens, rounds)
     figures |= size_figures(given.model, sizes)
     if given.delphi_python:

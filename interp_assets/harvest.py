@@ -13,6 +13,7 @@ from interp_assets.settings import HarvestSettings, UserError
 from resources.activation_spill import ActivationSpill
 from resources.dictionaries import DictionaryError, refuse_bad_dictionary
 from resources.hook_points import UnknownFamily, UnknownHook
+from resources.lookahead import looked_ahead
 from resources.progress import Progress
 
 FLUSH_SECONDS = 20.0
@@ -75,6 +76,8 @@ def spill_activations(
         settings.batch_rows,
         first_row=done,
     )
+    if subject.device.type != "cpu":
+        batches = looked_ahead(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare
     for batch in batches:
         spill.append(batch.name, batch)
         if batch.name != last_name:

@@ -4,6 +4,7 @@ It finds the faults of device code that need no card to be found: tensors of two
 on the GPU, a result read before its asynchronous copy has arrived. The numbers are those of the CPU, since that is where they are computed.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -92,14 +93,24 @@ def _refuse_two_devices(func: Any, tensors: list[torch.Tensor]) -> None:
         raise RuntimeError(f"Expected all tensors to be on the same device: {func} got {places}")
 
 
-class SimulatedGpu(TorchDispatchMode):
-    """What every operation goes through while the GPU is there.
+class _ByWayOf(TorchDispatchMode):
+    """Every operation of a thread goes through the GPU."""
+
+    def __init__(self, gpu: "SimulatedGpu") -> None:
+        super().__init__()
+        self._gpu = gpu
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._gpu.run(func, args, dict(kwargs or {}))
+
+
+class SimulatedGpu:
+    """What operations go through while the GPU is there.
 
     `late` counts the asynchronous copies to the CPU, `n_operations` what ran on the GPU.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.late = 0
         self.n_operations = 0
         self._pinned = WeakTensorKeyDictionary()
@@ -111,8 +122,8 @@ class SimulatedGpu(TorchDispatchMode):
             target.copy_(values)
         self._under_way.clear()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The operation's result, on the device that its arguments or its `device` say. Raises as a GPU does where they do not agree."""
         if func is aten._fused_sdp_choice.default:
             return 0  # the fused kernels of a GPU are none of the CPU's
         if func is aten.is_pinned.default:
@@ -184,12 +195,24 @@ def simulated_gpu() -> Iterator[SimulatedGpu]:
         "synchronize": gpu.synchronize, "current_stream": lambda *_: Stream, "empty_cache": lambda: None, "is_initialized": lambda: True,
         "get_device_name": lambda *_: "simulated", "mem_get_info": lambda *_: (1 << 30, 1 << 30),
     }  # fmt: skip
+    run = threading.Thread.run
+
+    def run_there(thread: threading.Thread) -> None:
+        with _WithoutCuda(), _ByWayOf(gpu):
+            run(thread)
+
     lifts, overwrites = torch._C._only_lift_cpu_tensors(), torch.__future__.get_overwrite_module_params_on_conversion()
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device="cuda") makes a tensor of the CPU and moves it
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a module's .to() takes new parameters
     try:
         # Tensors made in inference mode cannot be views of others of a subclass.
-        with patch.multiple(torch.cuda, **there), patch("torch.inference_mode", torch.no_grad), _WithoutCuda(), gpu:
+        with (
+            patch.multiple(torch.cuda, **there),
+            patch("torch.inference_mode", torch.no_grad),
+            patch.object(threading.Thread, "run", run_there),
+            _WithoutCuda(),
+            _ByWayOf(gpu),
+        ):
             yield gpu
     finally:
         torch._C._set_only_lift_cpu_tensors(lifts)

@@ -1,0 +1,27 @@
+"""An iterator whose next items are made while one is worked on."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+_END: Any = object()
+
+
+def looked_ahead(items: Iterator[Item], n: int) -> Iterator[Item]:
+    """The items in their order, up to `n` of them made in advance by one thread; what making one raises comes in its place.
+
+    It pays where making an item waits for something other than the interpreter, such as a GPU. A consumer that stops early waits for the
+    item that is being made. Raises `ValueError` for n below 1.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}; 1 or more items are made in advance")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="looked-ahead")
+    try:
+        coming = deque(pool.submit(next, items, _END) for _ in range(n))
+        while (item := coming.popleft().result()) is not _END:
+            coming.append(pool.submit(next, items, _END))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
