@@ -1,4 +1,4 @@
-# make demo   the whole graph on real input          make ui    Dagster on http://127.0.0.1:3000
+# make demo   real models on real input              make ui    Dagster on http://127.0.0.1:3000
 # make test   the test suite                         make lint  ruff and pyright
 PYTHON ?= python3.11
 VENV := .venv

@@ -100,14 +100,14 @@ def dictionaries(
 @app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing --dry-run")
 def backfill(
     dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")],
-    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; all of them by default")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; by default all that is asked for")] = None,
     features: Annotated[str | None, typer.Option(help="only the feature ranges that hold these, such as 0-4095; all by default")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")
     ] = False,
     port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
 ) -> None:
-    """Make everything for the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
+    """Make all that the settings ask for of the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
     from interp_assets.backfill import follow_backfill, launch_backfill
     from interp_assets.home import Home
     from interp_assets.planned_backfill import costed_plan, selected_partitions

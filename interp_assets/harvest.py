@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,18 +79,18 @@ def spill_activations(
     )
     if subject.device.type != "cpu":
         batches = looked_ahead(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare
-    for batch in batches:
-        spill.append(batch.name, batch)
-        if batch.name != last_name:
-            continue
-        now = time.monotonic()
-        if now - flushed > FLUSH_SECONDS:
-            spill.flush()
-            flushed = now
-        if now - reported > REPORT_SECONDS or batch.rows_done == total:
-            reported = now
-            rate = (batch.rows_done - done) * context / max(now - started, 1e-9)
-            on_progress(
-                Progress(batch.rows_done * context, total * context, done * context, rate, (total - batch.rows_done) * context / rate)
-            )
+    with closing(batches):  # nothing runs on the model any more once this is left, however it is
+        for batch in batches:
+            spill.append(batch.name, batch)
+            if batch.name != last_name:
+                continue
+            now = time.monotonic()
+            if now - flushed > FLUSH_SECONDS:
+                spill.flush()
+                flushed = now
+            if now - reported > REPORT_SECONDS or batch.rows_done == total:
+                reported = now
+                rate = (batch.rows_done - done) * context / max(now - started, 1e-9)
+                left = (total - batch.rows_done) * context / rate
+                on_progress(Progress(batch.rows_done * context, total * context, done * context, rate, left))
     spill.flush()

@@ -12,7 +12,7 @@ from interp_assets.domain.matching import controls, one_to_one
 from interp_assets.domain.seeds import generator
 from interp_assets.neighbours import decoder_directions, nearest_both_ways
 from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.settings import PlatformSettings, UserError
+from interp_assets.settings import PlatformSettings, StageSettings, UserError
 from interp_assets.stages import Versions, matched_explanations, matches_version
 from interp_assets.tables import COMPARED_EXPLANATIONS, EXPLANATIONS, FEATURE_MATCHES, constant
 from resources.lake import Lake
@@ -80,6 +80,16 @@ def asked_matches(
         refuse_other_model(record, other)
     explanations = matched_explanations(lake, record, others, platform)
     return AskedMatches(others, explanations, matches_version(record, others, stages, explanations, encoder_revision))
+
+
+def asks_for_matches(record: DictionaryRecord, stages: StageSettings) -> bool:
+    """Whether a dictionary's settings name another."""
+    return any(key != record.key for key in stages.matching.others)
+
+
+def holds_matches(lake: Lake, record: DictionaryRecord) -> bool:
+    """Whether the lake has matches of a dictionary, of this or an earlier time, those that a killed run left among them."""
+    return lake.holds_rows(FEATURE_MATCHES.name, {"dictionary": record.key})
 
 
 def refuse_other_model(record: DictionaryRecord, other: DictionaryRecord) -> None:

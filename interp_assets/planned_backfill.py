@@ -1,6 +1,7 @@
 """`interp backfill` as it is typed: which partitions it selects, and with --dry-run what they would cost. Needs no webserver."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -9,10 +10,12 @@ import polars as pl
 from interp_assets.backfill import known_assets, partitions_by_asset
 from interp_assets.backfill_cost import Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill_plan import PlannedAsset, Planner, ranges_holding, unblocked
+from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.home import Home
 from interp_assets.import_records import parse_features
+from interp_assets.matching import asks_for_matches, holds_matches
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.settings import UserError
+from interp_assets.settings import StageSettings, UserError
 from resources.model_provider import ModelProvider, RealModels
 from resources.weights import WeightsError
 
@@ -22,14 +25,14 @@ def costed_plan(
 ) -> tuple[pl.DataFrame, list[str]]:
     """The plan of a backfill with its costs, and lines on the whole of it. Nothing is started or written but the warehouse's views."""
     ranges = chosen_ranges(home, dictionaries, features)
-    assets, left_out = chosen_assets(home, dictionaries, only)
-    planned = _plan(home, assets, dictionaries, ranges, models or RealModels())
+    chosen = chosen_assets(home, dictionaries, only)
+    planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
     home.warehouse.build()
     with home.warehouse.open() as connection:
         rates = Rates(measured_rates(connection), demo_rates())
     costs = estimates(planned, home.settings, rates)
-    notes = _notes(home, ranges, features, left_out, only)
-    return plan_frame(planned, costs), [*notes, *plan_summary(planned, costs, home.settings)]
+    notes = [_range_note(home, key, ranges[key]) for key in dictionaries if features]
+    return plan_frame(planned, costs), [*notes, *chosen.notes(bool(only)), *plan_summary(planned, costs, home.settings)]
 
 
 def selected_partitions(
@@ -46,50 +49,92 @@ def selected_partitions(
     Such as explanations that are dealt out over a whole dictionary while the other ranges have none.
     """
     ranges = chosen_ranges(home, dictionaries, features)
-    assets, left_out = chosen_assets(home, dictionaries, only)
-    for line in _notes(home, ranges, features, left_out, only):
+    chosen = chosen_assets(home, dictionaries, only)
+    for line in [*(_range_note(home, key, ranges[key]) for key in dictionaries if features), *chosen.notes(bool(only))]:
         say(line)
     if features is None:
-        return partitions_by_asset(assets, dictionaries)
-    planned = _plan(home, assets, dictionaries, ranges, models or RealModels())
+        return partitions_by_asset(chosen.assets, dictionaries)
+    planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
     for one in planned:
         if one.blocked and one.asked:
             say(f"left out: {one.asset} of {one.dictionary}, {len(one.blocked)} ranges: {one.reason}")
-    selectors = partitions_by_asset(assets, dictionaries, unblocked(planned, ranges))
+    selectors = partitions_by_asset(chosen.assets, dictionaries, unblocked(planned, ranges))
     if not selectors:
         raise UserError("nothing can be made of these features alone; leave --features out, or make what is named above first")
     return selectors
 
 
-def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) -> tuple[dict[str, dg.AssetsDefinition], tuple[str, ...]]:
-    """(assets to run by name, names of those left out): the latter are stages that the settings of none of the dictionaries ask for, and of
-    which the lake holds no rows either.
+MATCHES = "feature_matches"
+"""The one asset by dictionary that settings may ask nothing of."""
 
-    One that any of them asks for is run for all, since stages of the same partitions share a run and its models. Raises `UserError` where
-    none is left, and `ServerError` for a name in `only` that is none of an asset.
+
+@dataclass(frozen=True)
+class ChosenAssets:
+    """What a backfill runs: `assets` by name.
+
+    `left_out` are those that the settings of none of its dictionaries ask for and of which the lake holds no rows; `emptied` says, as
+    "<asset> of <dictionary>", which rows go, since they are not asked for any more.
+    """
+
+    assets: dict[str, dg.AssetsDefinition]
+    left_out: tuple[str, ...]
+    emptied: tuple[str, ...]
+
+    def notes(self, by_name: bool) -> list[str]:
+        """Lines on what is left out, each by its name or all as a number, and on what is emptied."""
+        left_out = ", ".join(self.left_out) if by_name else f"{len(self.left_out)} stages"
+        return [
+            *([f"left out, since the settings of no dictionary here ask for it: {left_out}"] if self.left_out else []),
+            *([f"emptied, since the settings do not ask for it any more: {', '.join(self.emptied)}"] if self.emptied else []),
+        ]
+
+
+def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) -> ChosenAssets:
+    """The assets of a backfill: all, or those named in `only`, less those that there is nothing to run of.
+
+    One that any of the dictionaries asks for is run for all, since stages of the same partitions share a run and its models. Raises
+    `UserError` where none is left, saying how to ask for one, and `ServerError` for a name in `only` that is none of an asset.
     """
     from interp_assets.definitions import ASSETS, RANGE_STAGES
 
+    known, settings, lake = known_assets(ASSETS, only), home.settings, home.lake
     records = [home.registry.get(key) for key in dictionaries]
-    known = known_assets(ASSETS, only)
-    stages = {stage.asset: stage for stage in RANGE_STAGES if stage.asset in known}
-    settings = home.settings
-    left_out = {name for name, stage in stages.items() if not any(stage.concerns(home.lake, record, settings) for record in records)}
-    if left_out == set(known):
+    stages_of = {record.key: settings.stage_settings(record.stages) for record in records}
+    optional = {stage.asset: stage for stage in RANGE_STAGES}
+
+    def asks(name: str, record: DictionaryRecord) -> bool:
+        stages = stages_of[record.key]
+        return asks_for_matches(record, stages) if name == MATCHES else optional[name].asked_for(stages, settings)
+
+    def holds(name: str, record: DictionaryRecord) -> bool:
+        return holds_matches(lake, record) if name == MATCHES else optional[name].holds_rows(lake, record)
+
+    left_out: list[str] = []
+    emptied: list[str] = []
+    for name in known:
+        if name in optional or name == MATCHES:
+            unasked = [record for record in records if not asks(name, record)]
+            held = [f"{name} of {record.key}" for record in unasked if holds(name, record)]
+            emptied += held
+            left_out += [name] if len(unasked) == len(records) and not held else []
+    if len(left_out) == len(known):
         raise UserError(
-            f"nothing to make: the settings of {', '.join(dictionaries)} do not ask for {', '.join(known)}; name it under `stages:` in "
-            "the record or in settings.yaml, as in {explanations: [vocab_proj], scores: {intruder: all}, steering: {enabled: true}}"
+            f"nothing to make: the settings of {', '.join(dictionaries)} do not ask for {', '.join(known)}. Under `stages:` of the record, "
+            f"or of settings.yaml, this does: {{{how_to_ask(left_out, stages_of[dictionaries[0]])}}}"
         )
-    return {name: asset for name, asset in known.items() if name not in left_out}, tuple(name for name in known if name in left_out)
+    return ChosenAssets({name: asset for name, asset in known.items() if name not in left_out}, tuple(left_out), tuple(emptied))
 
 
-def _notes(
-    home: Home, ranges: Mapping[str, Sequence[str]], features: str | None, left_out: Sequence[str], only: Sequence[str]
-) -> list[str]:
-    """How many features a selection of them comes to, and which stages are left out: by name where `only` names them."""
-    notes = [_range_note(home, key, names) for key, names in ranges.items() if features]
-    what = ", ".join(left_out) if only else f"{len(left_out)} stages"
-    return [*notes, *([f"left out, since the settings of no dictionary here ask for it: {what}"] if left_out else [])]
+def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
+    """What to write under `stages:` for these assets besides what `stages` ask for already."""
+    by_stage = {stage: [name.split("/")[1] for name in names if name.startswith(f"{stage}/")] for stage in ("explanations", "scores")}
+    methods = [*by_stage["explanations"], *(["token_change"] if "token_changes" in names else [])]
+    return ", ".join([
+        *([f"explanations: [{', '.join(dict.fromkeys([*stages.explanations, *methods]))}]"] if methods else []),
+        *([f"scores: {{{', '.join(f'{scorer}: all' for scorer in by_stage['scores'])}}}"] if by_stage["scores"] else []),
+        *(["steering: {enabled: true}"] if "steering" in names else []),
+        *(["matching: {with: [<another dictionary>]}"] if MATCHES in names else []),
+    ])  # fmt: skip
 
 
 def chosen_ranges(home: Home, dictionaries: Sequence[str], features: str | None) -> dict[str, tuple[str, ...]]:

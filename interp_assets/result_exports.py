@@ -50,7 +50,8 @@ def export_delphi_results(
     scorers = [s for s in DELPHI_SCORERS if any(lake.manifest(VERDICTS.name, _scored(key, s)) for key in keys)]
     for scorer in DELPHI_SCORERS:
         if scorer not in scorers:
-            say(f"note: {scorer} has not run on {record.key}, and is left out: interp backfill {record.key} --only scores/{scorer}")
+            run = f"interp backfill {record.key} --only scores/{scorer}"
+            say(f"note: {scorer} has not run on {record.key}, and is left out; where its settings ask for it: {run}")
     versions = fingerprint(*(_version(lake, key, method, scorers) for key in keys))
     provenance = {"dictionary": record.key, "explanation_method": method, "scorers": scorers, "data_version": versions}
     results = ResultsFolder(folder, hookpoint, provenance)

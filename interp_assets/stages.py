@@ -151,7 +151,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Stage:
-    """A per-range stage: its main table, and everything that its content depends on.
+    """A per-range stage: its main table, those partitioned alike that it writes `beside`, and everything that its content depends on.
 
     `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content; None or False where they do not ask
     for the stage, which is then complete without rows.
@@ -162,6 +162,7 @@ class Stage:
     upstream: tuple[Upstream, ...]
     settings_of: Callable[[StageSettings, PlatformSettings], Any]
     extra: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[Table, ...] = ()
 
     @property
     def asset(self) -> str:
@@ -172,11 +173,13 @@ class Stage:
         """Whether the settings ask for any rows."""
         return self.settings_of(stages, platform) not in (None, False)
 
+    def holds_rows(self, lake: Lake, record: DictionaryRecord) -> bool:
+        """Whether the lake has any rows of it of a dictionary, of this or an earlier time, those that a killed run left among them."""
+        return any(lake.holds_rows(table.name, {**self.extra, "dictionary": record.key}) for table in (self.table, *self.beside))
+
     def concerns(self, lake: Lake, record: DictionaryRecord, platform: PlatformSettings) -> bool:
         """Whether a dictionary is to have rows of it, or has some that are not asked for any more: otherwise there is nothing to run."""
-        if self.asked_for(platform.stage_settings(record.stages), platform):
-            return True
-        return any(manifest.rows for manifest in lake.manifests(self.table.name, {**self.extra, "dictionary": record.key}))
+        return self.asked_for(platform.stage_settings(record.stages), platform) or self.holds_rows(lake, record)
 
     def partition(self, key: RangeKey) -> dict[str, str]:
         """Lake partition of a cell in this stage's own tables."""
@@ -201,7 +204,7 @@ def stale_partitions(
     encoder_revision: Callable[[], str],
 ) -> Iterator[str]:
     """Names of the partitions of a dictionary that are missing or out of date, in the order of the graph; stops at the first stage
-    whose inputs are not there. Nothing when all is current."""
+    whose inputs are not there. Nothing when all is current. A stage that no settings ask for and that holds no rows need not be there."""
     sample = sample_version(record, tokenizer_revision)
     if not lake.is_current(DICTIONARY_SAMPLES.name, {"dictionary": record.key}, sample):
         yield f"token_sample {record.key}"

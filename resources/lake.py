@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from glob import escape
 from urllib.parse import quote
 
 import fsspec
@@ -231,19 +232,32 @@ class Lake:
             )
         return manifest
 
-    def manifests(self, table: str, partition: Mapping[str, str] | None = None) -> Iterator[Manifest]:
-        """Manifests of all complete partitions of a table, or of those under the first columns of one, in path order.
+    def manifests(self, table: str) -> Iterator[Manifest]:
+        """Manifests of all complete partitions of a table, in path order; one that another run takes away meanwhile is left out."""
+        return (manifest for _, manifest in self._complete(f"{self.root}/{table}"))
 
-        One that another run takes away meanwhile is left out.
-        """
-        for path in sorted(self.fs.glob(f"{self.path(table, partition or {})}/**/{MANIFEST}")):
-            with contextlib.suppress(FileNotFoundError):
-                yield Manifest(**json.loads(self.fs.cat_file(path)))
+    def holds_rows(self, table: str, partition: Mapping[str, str]) -> bool:
+        """Whether there is anything to read under the first columns of a partition: a complete one with rows, or what a killed run left."""
+        left = set(self._folders_with(PART, self.path(table, partition)))
+        for folder, manifest in self._complete(self.path(table, partition)) if left else ():
+            if manifest.rows:
+                return True
+            left.discard(folder)
+        return bool(left)
 
     def incomplete(self) -> list[str]:
         """Folders that hold a part without a manifest: left by a killed run, rewritten by the next one."""
-        parts = {path.rsplit("/", 1)[0] for path in self.fs.glob(f"{self.root}/**/{PART}")}
-        return sorted(parts - {path.rsplit("/", 1)[0] for path in self.fs.glob(f"{self.root}/**/{MANIFEST}")})
+        return sorted(set(self._folders_with(PART, self.root)) - set(self._folders_with(MANIFEST, self.root)))
+
+    def _complete(self, folder: str) -> Iterator[tuple[str, Manifest]]:
+        """Folder and manifest of the complete partitions under a folder, in path order."""
+        for path in self._folders_with(MANIFEST, folder):
+            with contextlib.suppress(FileNotFoundError):
+                yield path, Manifest(**json.loads(self.fs.cat_file(f"{path}/{MANIFEST}")))
+
+    def _folders_with(self, file: str, folder: str) -> list[str]:
+        """Folders that hold a file of this name, under this one or itself, in path order."""
+        return sorted(path.rsplit("/", 1)[0] for path in self.fs.glob(f"{escape(folder)}/**/{file}"))
 
     @contextlib.contextmanager
     def _withdrawn_if_damaged(self, manifest: Manifest, path: str) -> Iterator[None]:
@@ -282,7 +296,7 @@ class Lake:
 
     def _sweep(self, folder: str) -> None:
         """Remove what dead writers of this machine left in a partition's folder, and the manifest of a damaged file."""
-        for path in self.fs.glob(f"{folder}/{temporary_prefix()}*") if self.is_local else ():
+        for path in self.fs.glob(f"{escape(folder)}/{temporary_prefix()}*") if self.is_local else ():
             if not os.path.exists(f"/proc/{path.rsplit('.', 3)[1]}"):
                 self.fs.rm_file(path)
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """An iterator whose next items are made while one is worked on."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -9,11 +9,11 @@ Item = TypeVar("Item")
 _END: Any = object()
 
 
-def looked_ahead(items: Iterator[Item], n: int) -> Iterator[Item]:
+def looked_ahead(items: Iterator[Item], n: int) -> Generator[Item, None, None]:
     """The items in their order, up to `n` of them made in advance by one thread; what making one raises comes in its place.
 
-    It pays where making an item waits for something other than the interpreter, such as a GPU. A consumer that stops early waits for the
-    item that is being made. Raises `ValueError` for n below 1.
+    It pays where making an item waits for something other than the interpreter, such as a GPU. A consumer that stops early closes this, and
+    so waits for the item that is being made. Asked for the first item with n below 1 it raises `ValueError`.
     """
     if n < 1:
         raise ValueError(f"n is {n}; 1 or more items are made in advance")

@@ -1,6 +1,6 @@
 """The subject model: the language model whose features are explained. It runs only as deep as the deepest hook that is asked for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -159,7 +159,7 @@ class SubjectModel:
         features: Mapping[str, np.ndarray | None] | None = None,
         batch_rows: int = 16,
         first_row: int = 0,
-    ) -> Iterator[SparseBatch]:
+    ) -> Generator[SparseBatch, None, None]:
         """Activations > 0 of every dictionary on token rows [n, ctx], one `SparseBatch` a dictionary and batch of rows, in row order.
 
         One forward pass serves all dictionaries and ends at the deepest of their hooks. `features[name]` keeps only those features

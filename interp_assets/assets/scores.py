@@ -54,7 +54,7 @@ def score_stage(scorer: Scorer) -> Stage:
         *([Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: bool(stages.scored(scorer)))] if reads_rivals else []),
         *([Upstream(STEERING, needed=lambda s: bool(s.scored(scorer)), all_ranges=lambda r: reads_sets)] if reads_steering(scorer) else []),
     )
-    return Stage(SCORES, scorer.VERSION, upstream, settings_of, {"scorer": scorer.NAME})
+    return Stage(SCORES, scorer.VERSION, upstream, settings_of, {"scorer": scorer.NAME}, (TRIALS, VERDICTS))
 
 
 def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:

@@ -41,7 +41,7 @@ def _settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
     return [stages.steering.shaping_results, stages.examples.silent_share] if _enabled(stages) else None
 
 
-STAGE = Stage(STEERING, CODE_VERSION, (Upstream(ACTIVATIONS, needed=_enabled),), _settings_of)
+STAGE = Stage(STEERING, CODE_VERSION, (Upstream(ACTIVATIONS, needed=_enabled),), _settings_of, beside=TABLES[:-1])
 
 
 @range_asset(

@@ -1,4 +1,4 @@
-"""`interp demo`: the whole graph on the embedded model, its small SAE and its neurons, through a Dagster backfill."""
+"""`interp demo`: all that its records ask for, on the embedded model, its small SAE and its neurons, through a Dagster backfill."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -92,9 +92,9 @@ NEXT_STEPS = """\
 
 
 def everything_is_current(home: Home, keys: list[str]) -> bool:
-    """Whether every partition of every stage is complete under the data version that a run would give it now."""
+    """Whether every partition of what the records ask for is complete under the data version that a run would give it now."""
     from interp_assets.definitions import RANGE_STAGES
-    from interp_assets.matching import asked_matches
+    from interp_assets.matching import asked_matches, asks_for_matches, holds_matches
     from interp_assets.stages import stale_partitions
     from interp_assets.tables import FEATURE_MATCHES
     from interp_assets.validity import validity_is_current
@@ -111,9 +111,10 @@ def everything_is_current(home: Home, keys: list[str]) -> bool:
         revision = resolve_model_folder(record.model.source, record.model.revision).revision
         if any(stale_partitions(home.lake, record, home.settings, RANGE_STAGES, revision, encoder_revision)):
             return False
-        matches = asked_matches(home.lake, home.registry, home.settings, record, encoder_revision)
-        if not home.lake.is_current(FEATURE_MATCHES.name, {"dictionary": key}, matches.data_version):
-            return False
+        if asks_for_matches(record, home.settings.stage_settings(record.stages)) or holds_matches(home.lake, record):
+            matches = asked_matches(home.lake, home.registry, home.settings, record, encoder_revision)
+            if not home.lake.is_current(FEATURE_MATCHES.name, {"dictionary": key}, matches.data_version):
+                return False
         if not validity_is_current(home.lake, record, home.settings):
             return False
     return home.warehouse.path.exists()

@@ -1,9 +1,11 @@
 """What a backfill would make and cost, said before it starts, against what it then makes; and a backfill of some features."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from installation import KEY, STAGES, Installation
 
 from interp_assets.backfill_cost import demo_rates, measured_rates
@@ -12,13 +14,15 @@ from interp_assets.definitions import ASSETS, RANGE_STAGES
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.planned_backfill import _plan, chosen_assets, chosen_ranges, costed_plan, selected_partitions
 from interp_assets.settings import UserError
-from interp_assets.tables import EXAMPLES, SCORES
+from interp_assets.stages import stale_partitions
+from interp_assets.tables import EXAMPLES, SCORES, TRIALS
+from resources.fakes import FakeTokenizer, HashedWords
 
 ASKED = {"explanations/max_act", "explanations/shuffled", "scores/detection", "scores/fuzzing"}
 STAGE_NAMES = {"examples", "vocabulary_projections", *ASKED}
 SCORED = ("detection", "fuzzing", "input_based")
 ASSET_NAMES = ["/".join(asset.key.path) for asset in ASSETS]
-RANGE_STAGE_NAMES = {stage.asset for stage in RANGE_STAGES}
+LEFT_OUT_UNASKED = {*(stage.asset for stage in RANGE_STAGES), "feature_matches"}
 OVER_ALL = ["/".join(asset.key.path) for asset in ASSETS if asset.partitions_def is None]
 EVERY_RANGE = set(FEATURE_RANGE_KEYS)
 
@@ -26,7 +30,7 @@ EVERY_RANGE = set(FEATURE_RANGE_KEYS)
 def plan(installation: Installation, only: tuple[str, ...] = (), features: str | None = None) -> dict[str, PlannedAsset]:
     """The plan of one dictionary by asset."""
     ranges = chosen_ranges(installation.home, [KEY], features)
-    assets, _ = chosen_assets(installation.home, [KEY], only)
+    assets = chosen_assets(installation.home, [KEY], only).assets
     return {one.asset: one for one in _plan(installation.home, assets, [KEY], ranges, installation.models)}
 
 
@@ -49,7 +53,7 @@ def test_before_anything_ran_all_is_to_make_and_the_rates_are_the_demos_by_name(
     installation.register(installation.record(features=tuple(range(20)), stages={**STAGES, "scores": scores}))
     planned = plan(installation)
     by_range = {"examples", "vocabulary_projections", "explanations/max_act", "explanations/shuffled", *(f"scores/{s}" for s in SCORED)}
-    assert set(planned) == by_range | {name for name in ASSET_NAMES if name not in RANGE_STAGE_NAMES}
+    assert set(planned) == by_range | {name for name in ASSET_NAMES if name not in LEFT_OUT_UNASKED}
     assert list(planned) == [name for name in ASSET_NAMES if name in planned]
     assert all(one.n_kept == 0 and not one.blocked and one.to_make for one in planned.values())
     assert {name for name, one in planned.items() if one.features} - {"explanations/shuffled"} == {
@@ -184,6 +188,54 @@ def test_a_backfill_of_some_features_that_all_have_inputs_leaves_out_nothing(fin
         finished.run("scores/fuzzing")
 
 
+def stale(installation: Installation) -> set[str]:
+    """Stages of the dictionary of which a partition is missing or out of date."""
+    home = installation.home
+    revisions = FakeTokenizer.revision, lambda: HashedWords.revision
+    found = stale_partitions(home.lake, home.registry.get(KEY), home.settings, RANGE_STAGES, *revisions)
+    return {name.split()[0] for name in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "asks"),
+    [
+        ("scores/intruder", "{scores: {intruder: all}}"),
+        ("explanations/vocab_proj", "{explanations: [max_act, shuffled, vocab_proj]}"),
+        ("token_changes", "{explanations: [max_act, shuffled, token_change]}"),
+        ("steering", "{steering: {enabled: true}}"),
+        ("feature_matches", "{matching: {with: [<another dictionary>]}}"),
+    ],
+)
+def test_what_nobody_asks_for_is_not_made_by_name_either_and_how_to_ask_is_said(installation: Installation, name: str, asks: str) -> None:
+    """Written under `stages:`, what is said asks for it, and for what was asked for before."""
+    installation.register(installation.record())
+    with pytest.raises(UserError) as refused:
+        chosen_assets(installation.home, [KEY], (name,))
+    said = f"the settings of {KEY} do not ask for {name}. Under `stages:` of the record, or of settings.yaml, this does: {asks}"
+    assert str(refused.value) == f"nothing to make: {said}"
+    written = yaml.safe_load(asks.replace("<another dictionary>", "m/0/other"))
+    before = set(chosen_assets(installation.home, [KEY], ()).assets)
+    installation.register(installation.record(stages={**STAGES, **written}))
+    assert set(chosen_assets(installation.home, [KEY], ()).assets) >= before | {name}
+
+
+def test_what_a_killed_run_left_of_a_stage_is_emptied_once_nobody_asks_for_it(new_installation: Callable[[str], Installation]) -> None:
+    """Trials are complete before scores are: killed in between, a stage has rows and no manifest of its own."""
+    installation = new_installation("killed")
+    installation.register(installation.record(features=tuple(range(20))))
+    installation.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
+    installation.run("vocabulary_projections", "examples", *ASKED)
+    lake, scorer = installation.home.lake, {"scorer": "detection", "dictionary": KEY}
+    for number in FEATURE_RANGE_KEYS:
+        shutil.rmtree(lake.path(SCORES.name, {**scorer, "feature_range": number}))
+    installation.register(installation.record(features=tuple(range(20)), stages={**STAGES, "scores": {"detection": []}}))
+    assert chosen_assets(installation.home, [KEY], ()).emptied == (f"scores/detection of {KEY}",)
+    assert stale(installation) == {"scores/detection"}
+    installation.run("scores/detection")
+    assert not lake.holds_rows(TRIALS.name, scorer) and chosen_assets(installation.home, [KEY], ()).emptied == ()
+    assert stale(installation) == set()
+
+
 def test_stages_that_no_settings_ask_for_are_not_launched_until_they_are_or_hold_rows_of_before(finished: Installation) -> None:
     """A backfill of all launches what is asked for. What was asked for once is launched once more, to be emptied; what a dictionary beside
     asks for is launched for both, in one run."""
@@ -194,21 +246,26 @@ def test_stages_that_no_settings_ask_for_are_not_launched_until_they_are_or_hold
         return {"/".join(s["assetKey"]["path"]): s.get("partitions", {}).get("ranges") for s in selectors}, said
 
     whole, said = launched(KEY)
-    assert {name for name in whole if name in RANGE_STAGE_NAMES} == STAGE_NAMES and len(said) == 1
-    with pytest.raises(UserError, match=r"the settings of \S+ do not ask for scores/intruder; name it under `stages:`"):
-        launched(KEY, only=("scores/intruder",))
+    assert {name for name in whole if name in LEFT_OUT_UNASKED} == STAGE_NAMES and len(said) == 1
     assert launched(KEY, only=("scores/intruder", "examples"))[1] == [
         "left out, since the settings of no dictionary here ask for it: scores/intruder"
     ]
     other = "m/0/other"
     try:
         finished.register(finished.record(features=tuple(range(20)), stages={**STAGES, "explanations": ["max_act"]}))
-        assert "explanations/shuffled" in launched(KEY)[0]
+        emptied, said = launched(KEY)
+        assert "explanations/shuffled" in emptied
+        assert said[-1] == f"emptied, since the settings do not ask for it any more: explanations/shuffled of {KEY}"
+        assert stale(finished) == {"explanations/shuffled", "scores/detection", "scores/fuzzing"}
         finished.run("explanations/shuffled", "scores/detection", "scores/fuzzing")
-        assert "explanations/shuffled" not in launched(KEY)[0]
-        finished.register(finished.record(key=other, features=(0, 1), stages={**STAGES, "scores": {"intruder": "all"}}))
+        assert "explanations/shuffled" not in launched(KEY)[0] and stale(finished) == set()
+        asks = {"scores": {"intruder": "all"}, "matching": {"with": [KEY, other]}}
+        finished.register(finished.record(key=other, features=(0, 1), stages={**STAGES, **asks}))
         both, _ = launched(KEY, other)
         assert [r["start"].split("|")[0] for r in both["scores/intruder"]] == [KEY, other] and "explanations/shuffled" in both
+        assert [r["start"] for r in both["feature_matches"]] == [KEY, other]
+        finished.register(finished.record(key=other, stages={**STAGES, "matching": {"with": [other]}}))
+        assert "feature_matches" not in launched(KEY, other)[0], "matching with itself is asking for nothing"
     finally:
         finished.home.registry.path_of(other).unlink(missing_ok=True)
         finished.register(finished.record(features=tuple(range(20))))

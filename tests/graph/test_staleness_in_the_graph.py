@@ -10,6 +10,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from installation import KEY, STAGES, Installation
 
+from interp_assets.backfill import known_assets
 from interp_assets.definitions import ASSETS, RANGE_STAGES
 from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.domain.explaining import max_act
@@ -71,7 +72,8 @@ def marked(installation: Installation, assets: tuple[dg.AssetsDefinition, ...] =
 
 def to_make(installation: Installation) -> set[str]:
     """Assets of which our manifests say that something is to be made."""
-    planned = _plan(installation.home, [KEY], sorted(MADE), chosen_ranges(installation.home, [KEY], None), installation.models)
+    assets, ranges = known_assets(ASSETS, sorted(MADE)), chosen_ranges(installation.home, [KEY], None)
+    planned = _plan(installation.home, assets, [KEY], ranges, installation.models)
     assert not any(one.blocked for one in planned)
     return {one.asset for one in planned if one.to_make}
 

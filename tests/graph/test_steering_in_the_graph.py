@@ -7,7 +7,7 @@ import pytest
 from installation import KEY, STAGES, Installation
 
 from interp_assets.definitions import RANGE_STAGES
-from interp_assets.partitions import FEATURE_RANGE_KEYS
+from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.stages import stale_partitions
 from resources.fakes import FakeTokenizer, HashedWords
 
@@ -145,16 +145,18 @@ def test_nothing_is_loaded_or_written_unless_it_is_asked_for(installation: Insta
     assert "steering: {enabled: true}" in str(metadata["steered"].value)
     assert all(check.passed for check in result.get_asset_check_evaluations())
     installation.run("feature_neighbours", "window_embeddings")
-    stages = tuple(stage for stage in RANGE_STAGES if stage.table.name == "steering")
+    (stage,) = (stage for stage in RANGE_STAGES if stage.table.name == "steering")
+    home = installation.home
 
-    def stale(**steering: object) -> int:
+    def version(**steering: object) -> str:
         record = installation.record(stages={**STAGES, "steering": {**STEERING, **steering}})
-        home = installation.home
-        return len(
-            list(stale_partitions(home.lake, record, home.settings, tuple(stages), FakeTokenizer.revision, lambda: HashedWords.revision))
-        )
+        stages, key = home.settings.stage_settings(record.stages), RangeKey(record.key, FEATURE_RANGE_KEYS[0])
+        return stage.data_version(stages, home.settings, stage.inputs(home.lake, record, key, stages))
 
-    assert stale(enabled=False, temperature=0.5) == 0 and stale(enabled=True) == 16
+    assert version(enabled=False) == version(enabled=False, temperature=0.5) != version(enabled=True)
+    record = installation.record(stages={**STAGES, "steering": {**STEERING, "enabled": True}})
+    revisions = FakeTokenizer.revision, lambda: HashedWords.revision
+    assert len(list(stale_partitions(home.lake, record, home.settings, (stage,), *revisions))) == 16
 
 
 def test_features_that_cannot_be_steered_say_why(installation: Installation, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from installation import KEY, STAGES, Installation
 
 from interp_assets.cells import Cell
 from interp_assets.definitions import RANGE_STAGES
+from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.domain.explaining import token_change
 from interp_assets.materials import read_materials
 from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
@@ -173,17 +174,22 @@ def test_nothing_is_loaded_or_written_unless_an_explanation_asks_for_it(installa
     assert "no explanation asks" in str(result.asset_materializations_for_node("token_changes")[0].metadata["changes"].value)
     assert all(check.passed for check in result.get_asset_check_evaluations())
     installation.run("feature_neighbours", "window_embeddings")
-    stages = tuple(stage for stage in RANGE_STAGES if stage.table.name == "token_changes")
+    (stage,) = (stage for stage in RANGE_STAGES if stage.table.name == "token_changes")
+    home = installation.home
+
+    def changed(changes: dict[str, object]) -> DictionaryRecord:
+        return installation.record(stages={**ASKED, "explanations": ["max_act", "vocab_proj", "ensemble_raw"], **changes})
+
+    def version(**changes: object) -> str:
+        record = changed(changes)
+        stages, key = home.settings.stage_settings(record.stages), RangeKey(record.key, FEATURE_RANGE_KEYS[0])
+        return stage.data_version(stages, home.settings, stage.inputs(home.lake, record, key, stages))
 
     def stale(**changes: object) -> int:
-        record, home = (
-            installation.record(stages={**ASKED, "explanations": ["max_act", "vocab_proj", "ensemble_raw"], **changes}),
-            installation.home,
-        )
-        found = stale_partitions(home.lake, record, home.settings, stages, FakeTokenizer.revision, lambda: HashedWords.revision)
-        return len(list(found))
+        revisions = FakeTokenizer.revision, lambda: HashedWords.revision
+        return len(list(stale_partitions(home.lake, changed(changes), home.settings, (stage,), *revisions)))
 
-    assert stale(token_change={"n_windows": 3}) == stale(steering={"enabled": True}) == 0
+    assert version() == version(token_change={"n_windows": 3}) == version(steering={"enabled": True}) != version(seed=1)
     assert stale(explanations=["token_change"]) == stale(explaining={"ensemble_raw": {"with_token_changes": True}}) == 16
 
 

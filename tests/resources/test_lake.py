@@ -58,6 +58,20 @@ def test_a_partition_that_goes_while_they_are_listed_is_left_out(tmp_path: Path)
     assert [manifest.partition for manifest in listed] == [cells[2]]
 
 
+@pytest.mark.parametrize("name", ["lake", "we[i]rd*?"])
+def test_what_holds_rows_is_told_from_what_is_empty_or_another_dictionarys(tmp_path: Path, name: str) -> None:
+    lake = Lake(str(tmp_path / name), 1)
+    ours = {"dictionary": CELL["dictionary"]}
+    assert not lake.holds_rows("t", ours)
+    lake.write("t", {**CELL, "dictionary": "m/09/ab"}, SCHEMA, rows(1), "v1")
+    lake.write("t", CELL, SCHEMA, rows(), "v1")
+    assert not lake.holds_rows("t", ours) and lake.holds_rows("t", {}) and len(list(lake.manifests("t"))) == 2
+    lake.discard("t", CELL)
+    assert lake.holds_rows("t", ours) and len(lake.incomplete()) == 1, "what is left without a manifest may be anything"
+    lake.write("t", CELL, SCHEMA, rows(2, 3), "v2")
+    assert lake.holds_rows("t", ours) and not lake.incomplete()
+
+
 def folder_of(lake: Lake) -> Path:
     return Path(lake.path("t", CELL))
 

@@ -9,7 +9,7 @@ from resources.lookahead import looked_ahead
 
 
 class Made:
-    """The numbers from 0 on, noting how many were begun, by which threads; raises at `broken`. Made one at a time, when `allowed`."""
+    """The numbers from 0 on, noting how many were begun, by which threads; raises at `broken`."""
 
     def __init__(self, n: int, broken: int | None = None) -> None:
         self.begun, self.threads = 0, set[str]()
