@@ -81,7 +81,7 @@ class Installation:
         )
 
     def run_all(self, key: str = KEY) -> None:
-        """The whole graph of one dictionary, in the four runs that a backfill makes of it."""
+        """Every asset for one dictionary, asked for or not, in four runs such as a backfill makes."""
         self.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings", key=key)
         ranged = [a for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
         self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
