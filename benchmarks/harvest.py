@@ -182,7 +182,7 @@ def delphi_figures(source: str | None, python: str, n_tokens: int) -> dict[str, 
 def main() -> None:
     """Run the parts and print the table and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="8,192 tokens (65,536 on a GPU), one width, two sizes: under two minutes on two cores")
+    parser.add_argument("--quick", action="store_true", help="8,192 tokens (on a GPU 65,536), one width, two sizes; under two minutes")
     parser.add_argument("--model", help="subject model; the embedded one by default")
     parser.add_argument("--widths", type=int, nargs="*", help="random TopK SAEs beside the demo's own; 4096 and 16384, and 131072 on a GPU")
     parser.add_argument("--delphi-python", help="interpreter of an environment with eai-delphi")
