@@ -67,6 +67,9 @@ def selected_partitions(
 MATCHES = "feature_matches"
 """The one asset by dictionary that settings may ask nothing of."""
 
+NAMED = 12
+"""Most of what is emptied that a line names."""
+
 
 @dataclass(frozen=True)
 class ChosenAssets:
@@ -83,9 +86,11 @@ class ChosenAssets:
     def notes(self, by_name: bool) -> list[str]:
         """Lines on what is left out, each by its name or all as a number, and on what is emptied."""
         left_out = ", ".join(self.left_out) if by_name else f"{len(self.left_out)} stages"
+        more = f" and {len(self.emptied) - NAMED:,} more" if len(self.emptied) > NAMED else ""
+        emptied = ", ".join(self.emptied[:NAMED]) + more
         return [
             *([f"left out, since the settings of no dictionary here ask for it: {left_out}"] if self.left_out else []),
-            *([f"emptied, since the settings do not ask for it any more: {', '.join(self.emptied)}"] if self.emptied else []),
+            *([f"emptied, since the settings do not ask for it any more: {emptied}"] if self.emptied else []),
         ]
 
 

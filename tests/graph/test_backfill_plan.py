@@ -12,7 +12,7 @@ from interp_assets.backfill_cost import demo_rates, measured_rates
 from interp_assets.backfill_plan import PlannedAsset
 from interp_assets.definitions import ASSETS, RANGE_STAGES
 from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.planned_backfill import _plan, chosen_assets, chosen_ranges, costed_plan, selected_partitions
+from interp_assets.planned_backfill import ChosenAssets, _plan, chosen_assets, chosen_ranges, costed_plan, selected_partitions
 from interp_assets.settings import UserError
 from interp_assets.stages import stale_partitions
 from interp_assets.tables import EXAMPLES, SCORES, TRIALS
@@ -194,6 +194,14 @@ def stale(installation: Installation) -> set[str]:
     revisions = FakeTokenizer.revision, lambda: HashedWords.revision
     found = stale_partitions(home.lake, home.registry.get(KEY), home.settings, RANGE_STAGES, *revisions)
     return {name.split()[0] for name in found}
+
+
+def test_of_much_that_is_emptied_the_first_are_named() -> None:
+    chosen = ChosenAssets({}, ("steering", "scores/purity"), tuple(f"scores/fuzzing of m/0/{number}" for number in range(1_012)))
+    left_out, emptied = chosen.notes(by_name=True)
+    assert left_out.endswith(": steering, scores/purity") and chosen.notes(by_name=False)[0].endswith(": 2 stages")
+    assert emptied.endswith("scores/fuzzing of m/0/11 and 1,000 more") and emptied.count("scores/fuzzing") == 12
+    assert ChosenAssets({}, (), ()).notes(by_name=True) == []
 
 
 @pytest.mark.parametrize(
