@@ -116,6 +116,7 @@ def test_the_graph_on_postgres_ray_and_s3_leaves_the_bytes_that_one_machine_leav
     from ray.job_submission import JobSubmissionClient
 
     home = Home.from_environment()
+    home.settings_file.write_text("automation: {when: never}  # what ONLY leaves out is nobody else's to make\n")
     add_record(home, record(corpus))
     (tmp_path / "workspace.yaml").write_text(
         yaml.safe_dump({"load_from": [{"python_file": str(Path(__file__).with_name("stand_in_definitions.py"))}]})
