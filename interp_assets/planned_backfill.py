@@ -11,6 +11,8 @@ from interp_assets.backfill import known_assets, partitions_by_asset
 from interp_assets.backfill_cost import Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill_plan import PlannedAsset, Planner, ranges_holding, unblocked
 from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS
+from interp_assets.domain.scoring import SCORERS, reads_steering
 from interp_assets.home import Home
 from interp_assets.import_records import parse_features
 from interp_assets.matching import asks_for_matches, holds_matches
@@ -131,13 +133,19 @@ def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) 
 
 
 def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
-    """What to write under `stages:` for these assets besides what `stages` ask for already."""
-    by_stage = {stage: [name.split("/")[1] for name in names if name.startswith(f"{stage}/")] for stage in ("explanations", "scores")}
-    methods = [*by_stage["explanations"], *(["token_change"] if "token_changes" in names else [])]
+    """What to write under `stages:` for these assets and what they are made out of, besides what `stages` ask for already."""
+    explainers = [one for one in EXPLAINERS if f"explanations/{one.NAME}" in names]
+    scorers = [one for one in SCORERS if f"scores/{one.NAME}" in names]
+    sources = [source for one in DERIVED if f"explanations/{one.NAME}" in names for source in one.SOURCES]
+    named = [name.split("/")[1] for name in names if name.startswith("explanations/")]
+    methods = [*sources, *named, *(["token_change"] if "token_changes" in names else [])]
+    chooses = any(one.CHOOSES for one in explainers) and not stages.examples.n_validation
+    steers = "steering" in names or any(map(reads_steering, scorers)) or any("steering" in one.READS for one in explainers)
     return ", ".join([
         *([f"explanations: [{', '.join(dict.fromkeys([*stages.explanations, *methods]))}]"] if methods else []),
-        *([f"scores: {{{', '.join(f'{scorer}: all' for scorer in by_stage['scores'])}}}"] if by_stage["scores"] else []),
-        *(["steering: {enabled: true}"] if "steering" in names else []),
+        *(["examples: {n_validation: 30}"] if chooses else []),
+        *([f"scores: {{{', '.join(f'{one.NAME}: all' for one in scorers)}}}"] if scorers else []),
+        *(["steering: {enabled: true}"] if steers and not stages.steering.enabled else []),
         *(["matching: {with: [<another dictionary>]}"] if MATCHES in names else []),
     ])  # fmt: skip
 

@@ -12,8 +12,8 @@ from interp_assets.backfill_cost import demo_rates, measured_rates
 from interp_assets.backfill_plan import PlannedAsset
 from interp_assets.definitions import ASSETS, RANGE_STAGES
 from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.planned_backfill import ChosenAssets, _plan, chosen_assets, chosen_ranges, costed_plan, selected_partitions
-from interp_assets.settings import UserError
+from interp_assets.planned_backfill import ChosenAssets, _plan, chosen_assets, chosen_ranges, costed_plan, how_to_ask, selected_partitions
+from interp_assets.settings import PlatformSettings, StageSettings, UserError
 from interp_assets.stages import stale_partitions
 from interp_assets.tables import EXAMPLES, SCORES, TRIALS
 from resources.fakes import FakeTokenizer, HashedWords
@@ -225,6 +225,19 @@ def test_what_nobody_asks_for_is_not_made_by_name_either_and_how_to_ask_is_said(
     before = set(chosen_assets(installation.home, [KEY], ()).assets)
     installation.register(installation.record(stages={**STAGES, **written}))
     assert set(chosen_assets(installation.home, [KEY], ()).assets) >= before | {name}
+
+
+def test_what_is_said_to_ask_for_a_stage_does_for_every_stage() -> None:
+    """By the settings' own validation, over the default settings."""
+    stages, platform = StageSettings(), PlatformSettings()
+    unasked = [stage for stage in RANGE_STAGES if not stage.asked_for(stages, platform)]
+    assert len(unasked) == 31
+    for stage in unasked:
+        written = yaml.safe_load(f"{{{how_to_ask([stage.asset], stages)}}}")
+        assert stage.asked_for(StageSettings.model_validate(written), platform), stage.asset
+        assert set(written.get("explanations", stages.explanations)) >= set(stages.explanations)
+    everything = yaml.safe_load(f"{{{how_to_ask([stage.asset for stage in unasked], stages)}}}")
+    assert all(stage.asked_for(StageSettings.model_validate(everything), platform) for stage in unasked)
 
 
 def test_what_a_killed_run_left_of_a_stage_is_emptied_once_nobody_asks_for_it(new_installation: Callable[[str], Installation]) -> None:
