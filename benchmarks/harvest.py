@@ -27,7 +27,7 @@ from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
 from interp_assets.harvest import LoadedDictionary, spill_activations
 from interp_assets.samples import TokenSample
 from interp_assets.settings import HarvestSettings
-from interp_assets.shards import ShardWriter, feature_edges
+from interp_assets.shards import ShardWriter, feature_edges, write_threads
 from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
 from resources.activation_spill import ActivationSpill
 from resources.corpus import read_documents
@@ -73,7 +73,7 @@ class Bench:
             with ActivationSpill(Path(folder) / "spill", {self.record.key: feature_edges(self.record)}, CONTEXT) as spill:
                 spill_activations(self.subject, self.sample, loaded, spill, self.settings, lambda line: None, lambda progress: None)
                 lake = Lake(f"{folder}/lake", SCHEMA_VERSION)
-                ShardWriter(lake, self.record, self.sample, self.tokenizer, "benchmark").write(spill)
+                ShardWriter(lake, self.record, self.sample, self.tokenizer, "benchmark").write(spill, write_threads())
             seconds = time.perf_counter() - started
             manifests = list(lake.manifests(ACTIVATIONS.name))
             return seconds, sum(m.rows for m in manifests), sum(m.bytes for m in manifests)

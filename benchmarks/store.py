@@ -25,7 +25,7 @@ from interp_assets.dictionaries import DictionaryRecord
 from interp_assets.domain.sampling import ExampleSettings, build_examples
 from interp_assets.partitions import FEATURE_RANGE_KEYS
 from interp_assets.samples import TokenSample
-from interp_assets.shards import ShardWriter, feature_edges
+from interp_assets.shards import ShardWriter, feature_edges, write_threads
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
 from resources.activation_spill import RECORD, ActivationSpill
 from resources.fakes import FakeTokenizer
@@ -106,9 +106,11 @@ def main() -> None:
         figures["spill_seconds"] = spilling + time.perf_counter() - started
         figures["peak_gb_after_spill"] = peak_gb()
         lake = Lake(str(folder / "lake"), SCHEMA_VERSION)
-        started = time.perf_counter()
-        ShardWriter(lake, record, sample, FakeTokenizer(), "benchmark").write(spill)
+        started, on_cores = time.perf_counter(), time.process_time()
+        ShardWriter(lake, record, sample, FakeTokenizer(), "benchmark").write(spill, write_threads())
+        figures["threads"] = write_threads()
         figures["sort_statistics_write_seconds"] = time.perf_counter() - started
+        figures["sort_statistics_write_core_seconds"] = time.process_time() - on_cores
         manifests = list(lake.manifests(ACTIVATIONS.name))
         n = sum(manifest.rows for manifest in manifests)
         size = sum(manifest.bytes for manifest in manifests)

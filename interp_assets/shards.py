@@ -1,10 +1,14 @@
 """A dictionary's activations into the lake: range by range, sorted by feature, capped where asked, with exact statistics beside."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from interp_assets.dictionaries import DictionaryRecord
@@ -16,6 +20,7 @@ from interp_assets.stages import cell_partition
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS, TOP_TOKEN, constant
 from resources.activation_spill import Activations, SortedGroup
 from resources.lake import Lake
+from resources.progress import Progress
 from resources.tokenizer import Tokenizer
 
 ROW_GROUP_ROWS = 65_536
@@ -27,6 +32,13 @@ WRITER_OPTIONS = {
     "column_encoding": {"position": "DELTA_BINARY_PACKED"},
     "compression_level": 3,
 }
+REPORT_SECONDS = 10.0
+
+
+def write_threads() -> int:
+    """Ranges to write at a time where they can be read so: one for each core that this process may use, as Polars counts them
+    (`POLARS_MAX_THREADS`)."""
+    return min(pl.thread_pool_size(), N_FEATURE_RANGES)
 
 
 class SortedActivations(Protocol):
@@ -54,19 +66,33 @@ class ShardWriter:
     cap: int | None = None
     seed: int = 0
 
-    def write(self, activations: SortedActivations) -> None:
-        """Write every range of the dictionary, those in which nothing fires too."""
+    def write(
+        self, activations: SortedActivations, n_threads: int = 1, on_progress: Callable[[Progress], None] = lambda progress: None
+    ) -> None:
+        """Write every range of the dictionary, those in which nothing fires too.
+
+        `n_threads` ranges are read at a time, which `activations` has to allow where it is not one; the files are the same whatever it is.
+        Where a range fails, this raises once those under way are done; the rest is not begun.
+        """
         special = list(self.tokenizer.special_token_ids)
         n_tokens = int((~np.isin(self.sample.tokens, special)).sum())
-        for feature_range in FEATURE_RANGE_KEYS:
-            key = RangeKey(self.record.key, feature_range)
-            partition, inputs = cell_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
-            self.lake.discard(FEATURE_STATISTICS.name, partition)
-            statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
-            batches = self._batches(key, activations, n_tokens, statistics)
-            self.lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, self.version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
-            rows = pa.concat_tables(statistics).unify_dictionaries()
-            self.lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, rows, self.version, inputs)
+        started = reported = time.monotonic()
+        with ThreadPoolExecutor(n_threads) as pool:
+            for done, _ in enumerate(pool.map(partial(self._write_range, activations, n_tokens), FEATURE_RANGE_KEYS), start=1):
+                now = time.monotonic()
+                if now - reported > REPORT_SECONDS:
+                    reported, rate = now, done / (now - started)
+                    on_progress(Progress(done, N_FEATURE_RANGES, 0, rate, (N_FEATURE_RANGES - done) / rate))
+
+    def _write_range(self, activations: SortedActivations, n_tokens: int, feature_range: str) -> None:
+        key = RangeKey(self.record.key, feature_range)
+        partition, inputs = cell_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
+        self.lake.discard(FEATURE_STATISTICS.name, partition)
+        statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
+        batches = self._batches(key, activations, n_tokens, statistics)
+        self.lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, self.version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
+        rows = pa.concat_tables(statistics).unify_dictionaries()
+        self.lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, rows, self.version, inputs)
 
     def _batches(self, key: RangeKey, activations: SortedActivations, n_tokens: int, statistics: list[pa.Table]) -> Iterator[pa.Table]:
         """The rows of a range, group by group; the statistics of each group are appended to `statistics` before its rows come."""

@@ -8,8 +8,9 @@
             ...
 
 Memory is bounded by the buffer while appending and by `sort_records` while reading, whatever the number of activations: a range
-larger than that is first dealt out on disk into runs of features that fit. `rows_done.json` names how much of every file counts;
-what a crash left behind it is cut off, so a restart repeats at most the rows since the last flush.
+larger than that is first dealt out on disk into runs of features that fit. Several threads may read, each a range of its own.
+`rows_done.json` names how much of every file counts; what a crash left behind it is cut off, so a restart repeats at most the rows since
+the last flush.
 """
 
 import errno
@@ -65,9 +66,9 @@ class ActivationSpill:
         bounds: Mapping[str, Sequence[int] | np.ndarray],
         context_tokens: int,
         buffer_bytes: int = 64 << 20,
-        sort_records: int = 8 << 20,
+        sort_records: int = 2 << 20,
     ) -> None:
-        """Open or resume the spill in `folder`; at most `sort_records` activations (about 30 bytes each) are sorted at once.
+        """Open or resume the spill in `folder`; at most `sort_records` activations (about 40 bytes each) are sorted at once.
 
         `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); others are dropped. The folder
         belongs to this object until `close`. Raises `SpillError` when another process has it, or it was made for other bounds or
@@ -77,6 +78,7 @@ class ActivationSpill:
         self.bounds = {name: np.asarray(edges, dtype=np.int64) for name, edges in bounds.items()}
         self.context_tokens = context_tokens
         self._buffer_bytes, self._sort_records = buffer_bytes, sort_records
+        self._ranges = {name: _ranges(edges) for name, edges in self.bounds.items()}
         self._held: dict[tuple[str, int], list[np.ndarray]] = {}
         self._held_bytes = 0
         self._rows: dict[str, int] = {}
@@ -116,20 +118,17 @@ class ActivationSpill:
 
         Values are stored as `stored_values` has them.
         """
-        edges = self.bounds[name]
-        records = np.empty(len(batch.feature), dtype=RECORD)
-        records["feature"] = batch.feature
-        records["position"] = batch.row.astype(np.uint64) * self.context_tokens + batch.position
-        records["value"] = stored_values(batch.value)
+        ranges = self._ranges[name]
+        order, starts = _dealt(ranges[np.minimum(batch.feature, len(ranges) - 1)], len(self.bounds[name]) - 1)
+        records = np.empty(len(order), dtype=RECORD)
+        records["feature"] = batch.feature[order]
+        records["position"] = (batch.row.astype(np.uint64) * self.context_tokens + batch.position)[order]
+        records["value"] = stored_values(batch.value)[order]
         assert not len(batch.row) or int(batch.row[-1] + 1) * self.context_tokens <= 1 << 32, "positions exceed 32 bits: fewer rows"
-        place = np.searchsorted(edges, batch.feature.astype(np.int64), side="right") - 1
-        order = np.argsort(place, kind="stable")
-        starts = np.searchsorted(place[order], np.arange(len(edges)))
-        for index in range(len(edges) - 1):
-            part = records[order[starts[index] : starts[index + 1]]]
-            if len(part):
-                self._held.setdefault((name, index), []).append(part)
-                self._held_bytes += part.nbytes
+        for index, (first, end) in enumerate(pairwise(starts)):
+            if first < end:
+                self._held.setdefault((name, index), []).append(records[first:end])
+        self._held_bytes += records.nbytes
         self._rows[name] = batch.rows_done
         if self._held_bytes >= self._buffer_bytes and len(set(self._rows.values())) == 1 and len(self._rows) == len(self.bounds):
             self.flush()
@@ -146,7 +145,7 @@ class ActivationSpill:
                 path = self._path(name, index)
                 with path.open("ab") as handle:
                     for part in parts:
-                        handle.write(part.tobytes())
+                        handle.write(part.data)
                     handle.flush()
                     os.fsync(handle.fileno())
                 self._sizes[path.name] = path.stat().st_size
@@ -254,6 +253,20 @@ def stored_values(values: np.ndarray) -> np.ndarray:
     return np.clip(rounded, step, largest).astype(np.uint16).view(np.float16)
 
 
+def _ranges(edges: np.ndarray) -> np.ndarray:
+    """Of every feature up to the last edge the range that holds it, or the number of ranges where none does."""
+    index = np.searchsorted(edges, np.arange(edges[-1] + 1), side="right") - 1
+    n = len(edges) - 1
+    return np.where(index < 0, n, index).astype(np.min_scalar_type(n))
+
+
+def _dealt(place: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(order, starts): `order[starts[i] : starts[i + 1]]` are where `place` is i, ascending, for i in 0..n-1; others are left out."""
+    order = np.argsort(place.astype(np.min_scalar_type(n), copy=False), kind="stable")  # of 16 bits at most a radix sort, ten times as fast
+    starts = np.searchsorted(place[order], np.arange(n + 1))
+    return order[: starts[-1]], starts
+
+
 def _records(path: Path) -> np.ndarray:
     return np.fromfile(path, dtype=RECORD)
 
@@ -267,10 +280,11 @@ def _parts(path: Path, size: int) -> Iterator[np.ndarray]:
 
 def _sorted(records: np.ndarray, low: int) -> Activations:
     """Records in position order, by feature then position; `low` is the smallest feature that can occur."""
-    # A stable sort by feature alone is enough. For 16-bit numbers numpy's is a radix sort, ten times as fast.
-    offset = records["feature"] - np.uint32(low)
+    # A stable sort by feature alone is enough. Columns first: records are not aligned, and gathering from them takes six times as long.
+    feature, position, value = (np.ascontiguousarray(records[name]) for name in ("feature", "position", "value"))
+    offset = feature - np.uint32(low)
     order = np.argsort(offset.astype(np.uint16) if len(offset) and int(offset.max()) < 1 << 16 else offset, kind="stable")
-    return records["feature"][order], records["position"][order], records["value"][order]
+    return feature[order], position[order], value[order]
 
 
 def _cuts(counts: np.ndarray, size: int) -> np.ndarray:
@@ -286,9 +300,10 @@ def _cuts(counts: np.ndarray, size: int) -> np.ndarray:
 def _deal(path: Path, folder: Path, low: int, cuts: np.ndarray, size: int) -> None:
     """Deal the records of `path` out into one file for each run of features, in the order in which they stand."""
     for part in _parts(path, size):
-        run = np.searchsorted(cuts, part["feature"].astype(np.int64) - low, side="right") - 1
-        order = np.argsort(run, kind="stable")
-        starts = np.searchsorted(run[order], np.arange(len(cuts)))
-        for number in np.unique(run):
-            with (folder / f"{number:06d}.bin").open("ab") as handle:
-                handle.write(part[order[starts[number] : starts[number + 1]]].tobytes())
+        runs = np.searchsorted(cuts, part["feature"].astype(np.int64) - low, side="right") - 1
+        order, starts = _dealt(runs, len(cuts) - 1)
+        dealt = part.view(f"V{RECORD.itemsize}")[order]  # as plain bytes: records take five times as long
+        for number, (first, end) in enumerate(pairwise(starts)):
+            if first < end:
+                with (folder / f"{number:06d}.bin").open("ab") as handle:
+                    handle.write(dealt[first:end].data)

@@ -15,7 +15,7 @@ from interp_assets.planting import PlantedActivations
 from interp_assets.reporting import distribution_plot, markdown, markdown_table
 from interp_assets.samples import TokenSample, read_token_sample
 from interp_assets.settings import HarvestSettings, PlatformSettings, fingerprint
-from interp_assets.shards import ShardWriter, feature_edges, shards_are_current
+from interp_assets.shards import ShardWriter, feature_edges, shards_are_current, write_threads
 from interp_assets.stages import HARVEST_CODE_VERSION, activations_version
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
 from resources.activation_spill import ActivationSpill
@@ -110,7 +110,8 @@ def _harvest(
             stages = settings.stage_settings(records[key].stages)
             with run.alone(key):
                 cap = stages.harvest.max_activations
-                ShardWriter(lake, records[key], sample, tokenizer, run.versions[key], cap, stages.seed).write(spill)
+                writer = ShardWriter(lake, records[key], sample, tokenizer, run.versions[key], cap, stages.seed)
+                writer.write(spill, write_threads(), progress_of(run.context, f"{key}: feature ranges written"))
         if not run.failures.keys() & set(keys):
             spill.remove()
 

@@ -80,6 +80,14 @@ def test_edges_are_quarter_doublings_and_values_outside_count_in_the_end_bins() 
     assert histogram_bin(np.array([1e-9, 1.0, 1.2, 1e9])).tolist() == [0, 48, 49, len(HISTOGRAM_EDGES) - 2]
 
 
+def test_every_value_is_put_where_a_search_through_the_edges_puts_it() -> None:
+    stored = np.arange(1, np.finfo(np.float16).max.view(np.uint16) + 1, dtype=np.uint16).view(np.float16).astype(np.float64)
+    beside = [HISTOGRAM_EDGES, np.nextafter(HISTOGRAM_EDGES, 0), np.nextafter(HISTOGRAM_EDGES, np.inf)]
+    for values in (stored, *beside):
+        expected = np.clip(np.searchsorted(HISTOGRAM_EDGES, values, side="right") - 1, 0, len(HISTOGRAM_EDGES) - 2)
+        assert np.array_equal(histogram_bin(values), expected)
+
+
 @given(st.lists(st.floats(0.001, 1e5), min_size=1, max_size=60), st.floats(0, 1))
 def test_quantiles_are_right_to_within_a_bin(values: list[float], q: float) -> None:
     counts = np.bincount(histogram_bin(np.array(values)), minlength=len(HISTOGRAM_EDGES) - 1)
