@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 HOUR = 3600.0
+N_FEATURE_RANGES = 16
+"""Written side by side, as `interp_assets.partitions` has it; this script needs nothing but Python."""
 PROMPT_TOKENS = {"fuzzing": 19_600, "detection": 17_000}
 """Of one explanation of one feature over 100 windows, as published (arXiv 2410.13928); of these CACHED_TOKENS are a shared prefix."""
 CACHED_TOKENS = {"fuzzing": 14_200, "detection": 11_900}
@@ -24,7 +26,7 @@ EXPLAINER_CACHED_TOKENS = round(0.7 * 39_900) - sum(CACHED_TOKENS.values())
 
 @dataclass(frozen=True)
 class Site:
-    """Subject, sample, dictionaries and hardware. Shares are of a card's dense peak at the precision named."""
+    """Subject, sample, dictionaries and hardware. Shares are of a card's dense peak at the precision named, and of a host's cores."""
 
     parameters: float = 9.2e9
     layers: int = 42
@@ -37,14 +39,15 @@ class Site:
     cores_per_host: int = 96
     card_gib: float = 80.0
     bf16_flops: float = 989e12
-    fp32_flops: float = 67e12
+    tf32_flops: float = 494e12
     forward_share: float = 0.4
     encode_share: float = 0.5
     prefill_share: float = 0.4
     decode_share: float = 0.1
     bytes_per_activation: float = 2.8
     spill_bytes_per_activation: float = 10.0
-    store_core_seconds_per_activation: float = 390 / 504e6
+    store_core_seconds_per_activation: float = 140 / 504e6
+    store_share: float = 0.5
     examples_core_seconds_per_feature: float = 6e-3
     bytes_per_example: float = 140.0
     bytes_per_token_of_text: float = 4.0
@@ -89,13 +92,14 @@ def forward_seconds(site: Site, layers: float) -> float:
 
 
 def encode_seconds(site: Site) -> float:
-    """One card's time for one dictionary's pre-activations of the sample, in float32 as the encoder computes them."""
-    return 2 * site.d_model * site.width * site.tokens / (site.fp32_flops * site.encode_share)
+    """One card's time for one dictionary's pre-activations of the sample, in TF32 as the encoder of a bfloat16 model multiplies."""
+    return 2 * site.d_model * site.width * site.tokens / (site.tf32_flops * site.encode_share)
 
 
 def store_seconds(site: Site) -> float:
-    """One core's time to sort one dictionary's activations, count their statistics and write them."""
-    return site.activations * site.store_core_seconds_per_activation
+    """Time to sort one dictionary's activations, count their statistics and write them, on a card's share of its host's cores."""
+    threads = min(N_FEATURE_RANGES, max(1, site.cores_per_host // site.cards_per_host))
+    return site.activations * site.store_core_seconds_per_activation / max(1.0, threads * site.store_share)
 
 
 def harvest(site: Site, layers_per_run: int) -> Harvest:
@@ -144,6 +148,11 @@ def spoken(seconds: float) -> str:
     return f"{seconds / size:.0f} {name}"
 
 
+def hours(seconds: float) -> str:
+    """Seconds in hours, with a decimal where they are few."""
+    return f"{seconds / HOUR:,.1f}" if seconds < 10 * HOUR else f"{seconds / HOUR:,.0f}"
+
+
 def money(site: Site, card_seconds: float) -> str:
     """Price of card time, in US dollars."""
     usd = card_seconds / HOUR * site.usd_per_card_hour
@@ -159,7 +168,7 @@ def harvest_table(site: Site) -> str:
         rows.append(
             [
                 way.layers_per_run, way.runs, f"{way.card_gib:.0f} GiB{fits}", f"{way.spill_gb:.0f} GB", spoken(way.longest_run),
-                f"{way.card_seconds / HOUR:.0f}", spoken(way.wall),
+                hours(way.card_seconds), spoken(way.wall),
             ]
         )  # fmt: skip
     return table(
@@ -179,7 +188,7 @@ def stage_table(site: Site, layers_per_run: int) -> str:
     rows = [
         [
             "`activation_shards`", f"{site.tokens / 1e6:.0f} M tokens, {site.layers * site.activations / 1e9:.1f} G activations",
-            f"{stored / 1e9:.0f} GB out", f"{way.card_seconds / HOUR:.0f}", spoken(way.wall), money(site, way.card_seconds),
+            f"{stored / 1e9:.0f} GB out", hours(way.card_seconds), spoken(way.wall), money(site, way.card_seconds),
         ],
         [
             "`examples`", f"{n / 1e6:.1f} M features, {core_seconds / HOUR:.0f} core hours", f"{stored / 1e9:.0f} GB in, "
@@ -188,7 +197,7 @@ def stage_table(site: Site, layers_per_run: int) -> str:
         [
             "explanations, scores", f"{prompts}; {n * judge.output_tokens / 1e9:.1f} G written",
             f"{examples * (1 + 2 * site.judged_explanations) / 1e9:.0f} GB in; {text / 1e9:,.0f} GB of prompts to servers",
-            f"{n * judge.card_seconds / HOUR:,.0f}", spoken(n * judge.card_seconds / site.cards), money(site, n * judge.card_seconds),
+            hours(n * judge.card_seconds), spoken(n * judge.card_seconds / site.cards), money(site, n * judge.card_seconds),
         ],
     ]  # fmt: skip
     return table(["stage", "work", "network", "card hours", f"on {site.cards} cards", "price"], rows)
@@ -212,7 +221,7 @@ def judge_table(site: Site) -> str:
             cached = one.prompt_tokens - one.computed_tokens
             seconds += cached * 2 * site.judge_parameters / (site.bf16_flops * site.prefill_share)
         total = seconds * features
-        cells = [f"{one.prompt_tokens:,.0f}", f"{seconds:.2f} s", f"{total / HOUR:,.0f}", spoken(total / site.cards), money(site, total)]
+        cells = [f"{one.prompt_tokens:,.0f}", f"{seconds:.2f} s", hours(total), spoken(total / site.cards), money(site, total)]
         rows.append([name, *cells, money(site, seconds * 1000)])
     header = [
         "judging",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from resources.dictionaries.interface import Dictionary
 
-__all__ = ["SparseBatch", "SubjectModel", "UnknownHook"]
+__all__ = ["SparseBatch", "SubjectModel", "UnknownHook", "tensor_cores_for"]
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,10 @@ class SubjectModel:
     ) -> Generator[SparseBatch, None, None]:
         """Activations > 0 of every dictionary on token rows [n, ctx], one `SparseBatch` a dictionary and batch of rows, in row order.
 
-        One forward pass serves all dictionaries and ends at the deepest of their hooks. `features[name]` keeps only those features
-        (None, or no entry: all). Special tokens stay in the input and are left out of the output. `first_row` skips finished rows;
-        row numbers count from the start of `rows`. Raises `UnknownHook`, and `DictionaryError` when a hook has another dimension.
+        One forward pass serves all dictionaries and ends at the deepest of their hooks. They are encoded in float32, on a GPU after a model
+        in half precision with products in TF32 (`tensor_cores_for`). `features[name]` keeps only those features (None, or no entry: all).
+        Special tokens stay in the input and are left out of the output. `first_row` skips finished rows; row numbers count from the
+        start of `rows`. Raises `UnknownHook`, and `DictionaryError` when a hook has another dimension.
         """
         import torch
 
@@ -241,6 +242,25 @@ def normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
     return (wide * (wide.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()).to(value.dtype)
 
 
+@contextmanager
+def tensor_cores_for(x: "torch.Tensor") -> Iterator[None]:
+    """While open, a GPU takes float32 products in TF32 where `x` is of half precision; nothing changes on a CPU or for a float32 `x`.
+
+    TF32 keeps 11 significant bits of what it multiplies and sums in float32, at several times the speed. Values that a model has computed
+    in bfloat16 have 8: of the activations that this has added or taken away TF32 does a twentieth, or less (`benchmarks/precision.py`).
+    """
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    if x.device.type == "cuda" and x.dtype in (torch.bfloat16, torch.float16):
+        matmul.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
 def _encode_kept(
     dictionary: "Dictionary", x: "torch.Tensor", mask: "torch.Tensor | None", index: "torch.Tensor"
 ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
@@ -248,7 +268,8 @@ def _encode_kept(
     from resources.dictionaries.interface import refuse_wrong_width
 
     refuse_wrong_width(dictionary, x.shape[1])
-    encoded = dictionary.encode(x)
+    with tensor_cores_for(x):
+        encoded = dictionary.encode(x)
     place, feature, value = index[encoded.token], encoded.feature, encoded.value
     if mask is None:
         return place, feature, value

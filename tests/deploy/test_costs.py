@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from interp_assets import partitions
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))
-from costs import Site, encode_seconds, forward_seconds, harvest, judging  # noqa: E402
+from costs import N_FEATURE_RANGES, Site, encode_seconds, forward_seconds, harvest, judging, store_seconds  # noqa: E402
 
 
 def test_the_page_quotes_what_the_script_prints() -> None:
@@ -19,10 +21,18 @@ def test_the_page_quotes_what_the_script_prints() -> None:
 
 
 def test_a_forward_pass_and_an_encoder_worked_out_by_hand() -> None:
-    site = Site(parameters=1e9, layers=10, tokens=1e6, bf16_flops=100e12, forward_share=0.5, d_model=1000, width=5000, fp32_flops=10e12)
+    site = Site(parameters=1e9, layers=10, tokens=1e6, bf16_flops=100e12, forward_share=0.5, d_model=1000, width=5000, tf32_flops=10e12)
     assert forward_seconds(site, 10) == pytest.approx(2 * 1e9 * 1e6 / 50e12) == pytest.approx(40)
     assert forward_seconds(site, 5) == pytest.approx(20)
     assert encode_seconds(site) == pytest.approx(2 * 1000 * 5000 * 1e6 / 5e12) == pytest.approx(2)
+
+
+def test_the_store_takes_a_cards_share_of_the_cores_and_one_at_least() -> None:
+    site = Site(tokens=1e6, l0=10, store_core_seconds_per_activation=1e-6, store_share=0.5, cards_per_host=8, cores_per_host=96)
+    assert N_FEATURE_RANGES == partitions.N_FEATURE_RANGES
+    assert store_seconds(site) == pytest.approx(10 / 6)
+    assert store_seconds(dataclasses.replace(site, cards_per_host=1)) == pytest.approx(10 / 8)
+    assert store_seconds(dataclasses.replace(site, cores_per_host=4)) == pytest.approx(10)
 
 
 def test_layers_are_dealt_out_the_longest_run_first() -> None:

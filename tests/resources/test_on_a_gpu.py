@@ -19,7 +19,7 @@ from resources.language_models.interface import ChoiceList, Message, Request, Su
 from resources.language_models.transformers import TransformersModel
 from resources.sentence_encoder import load_sentence_encoder
 from resources.steering import Interventions, Steerer
-from resources.subject import SubjectModel
+from resources.subject import SubjectModel, tensor_cores_for
 
 RESIDUAL, NEURONS = "blocks.0.hook_resid_post", "blocks.1.mlp.hook_post"
 D, WIDTH, N_NEURONS = 24, 64, 40
@@ -99,6 +99,36 @@ def test_activations_are_those_of_a_cpu_in_every_family(family: str, dtype: torc
         assert len(expected[0])
         for a, b in zip(expected, found, strict=True):
             assert a.dtype == b.dtype and np.array_equal(a, b)
+
+
+@pytest.mark.parametrize(("dtype", "on_gpu"), [(torch.float32, "none"), (torch.bfloat16, "tf32")], ids=str)
+def test_only_values_of_half_precision_are_encoded_in_tf32_and_only_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, on_gpu: str
+) -> None:
+    matmul, encode, seen = torch.backends.cuda.matmul, SparseAutoencoder.encode, []
+
+    def watched(autoencoder: SparseAutoencoder, x: torch.Tensor) -> Any:
+        seen.append((x.device.type, matmul.fp32_precision))
+        return encode(autoencoder, x)
+
+    monkeypatch.setattr(SparseAutoencoder, "encode", watched)
+
+    def harvest(subject: SubjectModel) -> list[Any]:
+        batches = []
+        for batch in subject.sparse_activations(ROWS, {"sae": autoencoder()}, batch_rows=20):
+            assert matmul.fp32_precision == "none"  # the next forward pass and everything else are as ever
+            batches.append(batch)
+        return batches
+
+    on_both("llama", dtype, harvest)
+    assert seen == [("cpu", "none")] * 2 + [("cuda", on_gpu)] * 2
+
+
+def test_the_precision_is_put_back_where_encoding_fails() -> None:
+    with simulated_gpu(), pytest.raises(ZeroDivisionError), tensor_cores_for(torch.ones(2, dtype=torch.float16).to("cuda")):
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        raise ZeroDivisionError
+    assert torch.backends.cuda.matmul.fp32_precision == "none"
 
 
 def test_a_result_that_is_read_before_its_copy_has_arrived_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
