@@ -98,8 +98,12 @@ def encode_seconds(site: Site) -> float:
 
 def store_seconds(site: Site) -> float:
     """Time to sort one dictionary's activations, count their statistics and write them, on a card's share of its host's cores."""
-    threads = min(N_FEATURE_RANGES, max(1, site.cores_per_host // site.cards_per_host))
-    return site.activations * site.store_core_seconds_per_activation / max(1.0, threads * site.store_share)
+    return site.activations * site.store_core_seconds_per_activation / max(1.0, store_threads(site) * site.store_share)
+
+
+def store_threads(site: Site) -> int:
+    """Feature ranges that are written at a time."""
+    return min(N_FEATURE_RANGES, max(1, site.cores_per_host // site.cards_per_host))
 
 
 def harvest(site: Site, layers_per_run: int) -> Harvest:
@@ -111,7 +115,8 @@ def harvest(site: Site, layers_per_run: int) -> Harvest:
     for run in seconds:  # the longest first, each to the card that is free first
         busy[busy.index(min(busy))] += run
     weights = 2 * site.parameters + layers_per_run * 2 * 4 * site.d_model * site.width  # bfloat16 subject, float32 encoder and decoder
-    spill = layers_per_run * site.activations * site.spill_bytes_per_activation / 1e9
+    written_again = store_threads(site) / N_FEATURE_RANGES  # of the one dictionary that is being sorted
+    spill = (layers_per_run + written_again) * site.activations * site.spill_bytes_per_activation / 1e9
     return Harvest(layers_per_run, len(groups), weights / 2**30, spill, seconds[0], sum(seconds), max(busy))
 
 

@@ -1,8 +1,9 @@
 """A dictionary's activations into the lake: range by range, sorted by feature, capped where asked, with exact statistics beside."""
 
+import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -33,6 +34,8 @@ WRITER_OPTIONS = {
     "compression_level": 3,
 }
 REPORT_SECONDS = 10.0
+INTERRUPTIBLE_SECONDS = 1.0
+"""Longest wait for a thread at a time: with Polars a wait without end does not hear an interrupt."""
 
 
 def write_threads() -> int:
@@ -71,34 +74,39 @@ class ShardWriter:
     ) -> None:
         """Write every range of the dictionary, those in which nothing fires too.
 
-        `n_threads` ranges are read at a time, which `activations` has to allow where it is not one; the files are the same whatever it is.
-        Where a range fails, this raises once those under way are done; the rest is not begun.
+        `n_threads` ranges are written at a time, which `activations` has to allow where it is not one; the files are the same whatever it
+        is. Where a range fails, or this is interrupted, no other is begun and those under way stop at their next group.
         """
         special = list(self.tokenizer.special_token_ids)
         n_tokens = int((~np.isin(self.sample.tokens, special)).sum())
+        stopped = threading.Event()
         started = reported = time.monotonic()
-        with ThreadPoolExecutor(n_threads) as pool:
-            for done, _ in enumerate(pool.map(partial(self._write_range, activations, n_tokens), FEATURE_RANGE_KEYS), start=1):
-                now = time.monotonic()
-                if now - reported > REPORT_SECONDS:
-                    reported, rate = now, done / (now - started)
-                    on_progress(Progress(done, N_FEATURE_RANGES, 0, rate, (N_FEATURE_RANGES - done) / rate))
+        work = partial(self._write_range, activations, n_tokens, stopped)
+        for done, _ in enumerate(_as_done(work, FEATURE_RANGE_KEYS, n_threads, stopped), start=1):
+            now = time.monotonic()
+            if now - reported > REPORT_SECONDS:
+                reported, rate = now, done / (now - started)
+                on_progress(Progress(done, N_FEATURE_RANGES, 0, rate, (N_FEATURE_RANGES - done) / rate))
 
-    def _write_range(self, activations: SortedActivations, n_tokens: int, feature_range: str) -> None:
+    def _write_range(self, activations: SortedActivations, n_tokens: int, stopped: threading.Event, feature_range: str) -> None:
         key = RangeKey(self.record.key, feature_range)
         partition, inputs = cell_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
         self.lake.discard(FEATURE_STATISTICS.name, partition)
         statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
-        batches = self._batches(key, activations, n_tokens, statistics)
+        batches = self._batches(key, activations, n_tokens, statistics, stopped)
         self.lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, self.version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
         rows = pa.concat_tables(statistics).unify_dictionaries()
         self.lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, rows, self.version, inputs)
 
-    def _batches(self, key: RangeKey, activations: SortedActivations, n_tokens: int, statistics: list[pa.Table]) -> Iterator[pa.Table]:
+    def _batches(
+        self, key: RangeKey, activations: SortedActivations, n_tokens: int, statistics: list[pa.Table], stopped: threading.Event
+    ) -> Iterator[pa.Table]:
         """The rows of a range, group by group; the statistics of each group are appended to `statistics` before its rows come."""
         selected = self.record.features_of(key)
         yield ACTIVATIONS.schema.empty_table()
         for group in activations.sorted_groups(key.dictionary, key.index):
+            if stopped.is_set():
+                raise CancelledError(f"{key} is left as it was")
             features = selected[(selected >= group.first_feature) & (selected < group.end_feature)]
             # Sorted once where there is something to sort; a feature alone in its group streams, twice.
             chunks = group.chunks if len(features) < 2 else list(group.chunks()).__iter__
@@ -163,6 +171,23 @@ class ShardWriter:
             "kept_contexts_share": [shares.get(feature, 1.0) for feature in frame["feature"].to_list()],
         }
         return pa.table({name: columns[name] for name in FEATURE_STATISTICS.schema.names}).cast(FEATURE_STATISTICS.schema)
+
+
+def _as_done(work: Callable[[str], None], ranges: Sequence[str], n_threads: int, stopped: threading.Event) -> Iterator[None]:
+    """Work on each range, `n_threads` at a time, and come back after each. `stopped` is set once this is left, however it is."""
+    if n_threads == 1:
+        yield from map(work, ranges)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        under_way = {pool.submit(work, feature_range) for feature_range in ranges}
+        try:
+            while under_way:
+                done, under_way = wait(under_way, INTERRUPTIBLE_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def shards_are_current(lake: Lake, dictionary: str, version: str) -> bool:

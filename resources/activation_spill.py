@@ -7,8 +7,8 @@
         for feature, position, value in group.chunks():
             ...
 
-Memory is bounded by the buffer while appending and by `sort_records` while reading, whatever the number of activations: a range
-larger than that is first dealt out on disk into runs of features that fit. Several threads may read, each a range of its own.
+Memory is bounded by the buffer while appending and by `sort_records` for each thread while reading, whatever the number of activations: a
+range larger than that is first dealt out on disk into runs of features that fit. Several threads may read, each a range of its own.
 `rows_done.json` names how much of every file counts; what a crash left behind it is cut off, so a restart repeats at most the rows since
 the last flush.
 """
@@ -68,7 +68,8 @@ class ActivationSpill:
         buffer_bytes: int = 64 << 20,
         sort_records: int = 2 << 20,
     ) -> None:
-        """Open or resume the spill in `folder`; at most `sort_records` activations (about 40 bytes each) are sorted at once.
+        """Open or resume the spill in `folder`; at most `sort_records` activations (about 40 bytes each) are sorted at once
+        by each thread that reads a range.
 
         `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); others are dropped. The folder
         belongs to this object until `close`. Raises `SpillError` when another process has it, or it was made for other bounds or
@@ -78,13 +79,13 @@ class ActivationSpill:
         self.bounds = {name: np.asarray(edges, dtype=np.int64) for name, edges in bounds.items()}
         self.context_tokens = context_tokens
         self._buffer_bytes, self._sort_records = buffer_bytes, sort_records
-        self._ranges = {name: _ranges(edges) for name, edges in self.bounds.items()}
         self._held: dict[tuple[str, int], list[np.ndarray]] = {}
         self._held_bytes = 0
         self._rows: dict[str, int] = {}
         self._names = {name: f"{number:03d}" for number, name in enumerate(sorted(self.bounds))}
         for name, edges in self.bounds.items():
             assert len(edges) > 1 and (np.diff(edges) >= 0).all(), f"bounds of {name} must ascend, got {edges.tolist()}"
+        self._ranges = {name: _ranges(edges) for name, edges in self.bounds.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
@@ -171,21 +172,21 @@ class ActivationSpill:
         cuts = _cuts(counts, self._sort_records)
         folder = self.folder / f"{path.stem}.runs"
         shutil.rmtree(folder, ignore_errors=True)
-        with self._room_named():
-            folder.mkdir()
-            _deal(path, folder, low, cuts, self._sort_records)
-        for number, (first, end) in enumerate(pairwise(cuts)):
-            run = folder / f"{number:06d}.bin"
-            yield SortedGroup(
-                low + int(first), low + int(end), int(counts[first:end].sum()), partial(self._run_chunks, run, low, int(end - first))
-            )
-            run.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with self._room_named():
+                folder.mkdir()
+                _deal(path, folder, low, cuts, self._sort_records)
+            for number, (first, end) in enumerate(pairwise(cuts)):
+                run, n = folder / f"{number:06d}.bin", int(counts[first:end].sum())
+                yield SortedGroup(low + int(first), low + int(end), n, partial(self._run_chunks, run, n, low, int(end - first)))
+                run.unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _run_chunks(self, run: Path, low: int, n_features: int) -> Iterator[Activations]:
-        """The chunks of one run; a feature alone in its run is in position order already."""
+    def _run_chunks(self, run: Path, n: int, low: int, n_features: int) -> Iterator[Activations]:
+        """The chunks of one run of `n` records; a feature alone in its run is in position order already. Silent features have no file."""
         if n_features > 1:
-            yield _sorted(_records(run), low)
+            yield from [_sorted(_records(run), low)] if n else []
             return
         for part in _parts(run, self._sort_records):
             yield part["feature"].copy(), part["position"].copy(), part["value"].copy()
@@ -204,7 +205,8 @@ class ActivationSpill:
                 raise
             raise SpillError(
                 f"no room left for activations under {self.folder} ({error.strerror}); {self._rows_on_disk} contexts are safe there. Make "
-                f"room (an activation takes {RECORD.itemsize} bytes until it is sorted), or move INTERP_HOME, and run again: it continues."
+                f"room (an activation takes {RECORD.itemsize} bytes until it is sorted, twice as many meanwhile), or move INTERP_HOME, and "
+                "run again: it continues."
             ) from error
 
     def _path(self, name: str, index: int) -> Path:
@@ -233,6 +235,8 @@ class ActivationSpill:
             raise SpillError(f"{self.folder} holds a spill with other ranges or another context length. Delete it, or harvest elsewhere.")
         self._rows_on_disk: int = marker["rows_done"] if marker else 0
         self._sizes: dict[str, int] = marker["sizes"] if marker else {}
+        for folder in self.folder.glob("*.runs"):
+            shutil.rmtree(folder, ignore_errors=True)
         for file in self.folder.glob("*.bin"):
             if file.name not in self._sizes:
                 file.unlink()

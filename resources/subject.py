@@ -163,7 +163,7 @@ class SubjectModel:
         """Activations > 0 of every dictionary on token rows [n, ctx], one `SparseBatch` a dictionary and batch of rows, in row order.
 
         One forward pass serves all dictionaries and ends at the deepest of their hooks. They are encoded in float32, on a GPU after a model
-        in half precision with products in TF32 (`tensor_cores_for`). `features[name]` keeps only those features (None, or no entry: all).
+        in bfloat16 with products in TF32 (`tensor_cores_for`). `features[name]` keeps only those features (None, or no entry: all).
         Special tokens stay in the input and are left out of the output. `first_row` skips finished rows; row numbers count from the
         start of `rows`. Raises `UnknownHook`, and `DictionaryError` when a hook has another dimension.
         """
@@ -244,16 +244,17 @@ def normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
 
 @contextmanager
 def tensor_cores_for(x: "torch.Tensor") -> Iterator[None]:
-    """While open, a GPU takes float32 products in TF32 where `x` is of half precision; nothing changes on a CPU or for a float32 `x`.
+    """While open, a GPU takes float32 products in TF32 where `x` is bfloat16; nothing changes on a CPU or for another `x`.
 
     TF32 keeps 11 significant bits of what it multiplies and sums in float32, at several times the speed. Values that a model has computed
     in bfloat16 have 8: of the activations that this has added or taken away TF32 does a twentieth, or less (`benchmarks/precision.py`).
+    A float16 model has 11 to lose.
     """
     import torch
 
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
-    if x.device.type == "cuda" and x.dtype in (torch.bfloat16, torch.float16):
+    if x.device.type == "cuda" and x.dtype == torch.bfloat16:
         matmul.fp32_precision = "tf32"
     try:
         yield

@@ -18,9 +18,10 @@ N_TOKENS = np.iinfo(np.int32).max
 
 class FeatureStatistics:
     """Running statistics of `features` (sorted, distinct). The result does not depend on how the activations were cut into
-    batches.
+    batches: sums of float16, as which values are stored, are exact in float64.
 
-    Memory: 500 bytes a feature for the histogram, and 12 bytes for each distinct (feature, token) pair that fired.
+    Memory: 500 bytes a feature for the histogram, three times as many during an update, and 12 bytes for each distinct (feature, token)
+    pair that fired.
     """
 
     def __init__(self, features: np.ndarray) -> None:
@@ -143,7 +144,7 @@ class FeatureStatistics:
 
 
 def histogram_bin(values: np.ndarray) -> np.ndarray:
-    """Bin of each value > 0, int64 [n]."""
+    """Bin of each value, which is > 0 and finite: int64 [n]."""
     # Four bins a doubling: the exponent tells which doubling, three comparisons which quarter. A search takes six times as long.
     mantissa, exponent = np.frexp(values)
     quarter = sum((mantissa >= edge).astype(np.int64) for edge in QUARTERS)

@@ -35,6 +35,12 @@ def test_the_store_takes_a_cards_share_of_the_cores_and_one_at_least() -> None:
     assert store_seconds(dataclasses.replace(site, cores_per_host=4)) == pytest.approx(10)
 
 
+def test_a_dictionary_that_is_sorted_is_on_disk_a_second_time_for_the_ranges_under_way() -> None:
+    site = Site(tokens=1e6, l0=10, spill_bytes_per_activation=10, cards_per_host=8, cores_per_host=96)  # 12 of 16 ranges
+    assert harvest(site, 1).spill_gb == pytest.approx(0.1 * 1.75)
+    assert harvest(site, 2).spill_gb == pytest.approx(0.1 * 2.75)
+
+
 def test_layers_are_dealt_out_the_longest_run_first() -> None:
     site = Site(
         parameters=1e9, layers=3, tokens=1e6, bf16_flops=100e12, forward_share=0.5, d_model=0, l0=0, hosts=1, cards_per_host=2

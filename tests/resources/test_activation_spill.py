@@ -83,6 +83,41 @@ def test_equals_the_dense_reference(tmp_path: Path, buffer_bytes: int, sort_reco
     check(spill)
 
 
+@pytest.mark.parametrize("sort_records", [1, 3, 100])
+def test_silent_features_between_dense_ones_have_groups_of_nothing(tmp_path: Path, sort_records: int) -> None:
+    spill = ActivationSpill(tmp_path, {"a": [0, 12]}, CONTEXT, sort_records=sort_records)
+    feature = np.repeat(np.array([3, 8, 11], dtype="u4"), [5, 1, 5])
+    position = np.concatenate([np.arange(5), [2], np.arange(5)])
+    order = np.lexsort((feature, position))
+    at = position[order].astype("u2")
+    spill.append("a", SparseBatch("a", np.zeros(11, dtype="u4"), at, feature[order], np.ones(11, dtype="f4"), 1))
+    spill.flush()
+    groups = [(group, [(f.tolist(), p.tolist()) for f, p, _ in group.chunks()]) for group in spill.sorted_groups("a", 0)]
+    assert [groups[0][0].first_feature, *(group.end_feature for group, _ in groups)] == sorted(
+        {0, 12, *(g.first_feature for g, _ in groups)}
+    )
+    found = [(f, p) for _, chunks in groups for fs, ps in chunks for f, p in zip(fs, ps, strict=True)]
+    assert found == list(zip(feature.tolist(), position.tolist(), strict=True))
+
+
+def test_a_sort_that_fails_leaves_nothing_beside_the_spill(tmp_path: Path) -> None:
+    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, sort_records=7)
+    for start in range(0, ROWS, BATCH):
+        for name in BOUNDS:
+            spill.append(name, batch(name, start))
+    spill.flush()
+    before = {path.name for path in tmp_path.iterdir()}
+    groups = spill.sorted_groups("a", 0)
+    next(groups)
+    assert {path.name for path in tmp_path.iterdir()} == before | {"000-00000.runs"}
+    groups.close()  # as when what reads them fails
+    assert {path.name for path in tmp_path.iterdir()} == before
+    (tmp_path / "000-00002.runs").mkdir()  # of a run that was killed there
+    spill.close()
+    ActivationSpill(tmp_path, BOUNDS, CONTEXT).close()
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_a_restart_cuts_off_what_the_crash_left(tmp_path: Path) -> None:
     spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT)
     for name in BOUNDS:

@@ -102,9 +102,7 @@ def test_activations_are_those_of_a_cpu_in_every_family(family: str, dtype: torc
 
 
 @pytest.mark.parametrize(("dtype", "on_gpu"), [(torch.float32, "none"), (torch.bfloat16, "tf32")], ids=str)
-def test_only_values_of_half_precision_are_encoded_in_tf32_and_only_on_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, on_gpu: str
-) -> None:
+def test_only_bfloat16_is_encoded_in_tf32_and_only_on_a_gpu(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, on_gpu: str) -> None:
     matmul, encode, seen = torch.backends.cuda.matmul, SparseAutoencoder.encode, []
 
     def watched(autoencoder: SparseAutoencoder, x: torch.Tensor) -> Any:
@@ -124,11 +122,14 @@ def test_only_values_of_half_precision_are_encoded_in_tf32_and_only_on_a_gpu(
     assert seen == [("cpu", "none")] * 2 + [("cuda", on_gpu)] * 2
 
 
-def test_the_precision_is_put_back_where_encoding_fails() -> None:
-    with simulated_gpu(), pytest.raises(ZeroDivisionError), tensor_cores_for(torch.ones(2, dtype=torch.float16).to("cuda")):
-        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+def test_the_precision_is_put_back_where_encoding_fails_and_left_alone_for_float16() -> None:
+    matmul = torch.backends.cuda.matmul
+    with simulated_gpu(), pytest.raises(ZeroDivisionError), tensor_cores_for(torch.ones(2, dtype=torch.bfloat16).to("cuda")):
+        assert matmul.fp32_precision == "tf32"
         raise ZeroDivisionError
-    assert torch.backends.cuda.matmul.fp32_precision == "none"
+    assert matmul.fp32_precision == "none"
+    with simulated_gpu(), tensor_cores_for(torch.ones(2, dtype=torch.float16).to("cuda")):
+        assert matmul.fp32_precision == "none"
 
 
 def test_a_result_that_is_read_before_its_copy_has_arrived_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
