@@ -30,6 +30,16 @@ def batch(name: str, start: int) -> SparseBatch:
     )
 
 
+def filled(folder: Path, buffer_bytes: int = 1 << 30, sort_records: int = 1 << 20) -> ActivationSpill:
+    """A spill of all of DENSE."""
+    spill = ActivationSpill(folder, BOUNDS, CONTEXT, buffer_bytes, sort_records)
+    for start in range(0, ROWS, BATCH):
+        for name in BOUNDS:
+            spill.append(name, batch(name, start))
+    spill.flush()
+    return spill
+
+
 def whole_range(spill: ActivationSpill, name: str, index: int) -> list[np.ndarray]:
     """A range put together from its groups, which must be whole, in order and without a gap."""
     low, high = BOUNDS[name][index : index + 2]
@@ -74,11 +84,7 @@ def check_continued(folder: Path) -> None:
 @pytest.mark.parametrize("sort_records", [1, 7, 40, 1 << 20])
 @pytest.mark.parametrize("buffer_bytes", [1, 1 << 30])
 def test_equals_the_dense_reference(tmp_path: Path, buffer_bytes: int, sort_records: int) -> None:
-    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, buffer_bytes, sort_records)
-    for start in range(0, ROWS, BATCH):
-        for name in BOUNDS:
-            spill.append(name, batch(name, start))
-    spill.flush()
+    spill = filled(tmp_path, buffer_bytes, sort_records)
     assert spill.rows_done == ROWS
     check(spill)
 
@@ -101,11 +107,7 @@ def test_silent_features_between_dense_ones_have_groups_of_nothing(tmp_path: Pat
 
 
 def test_a_sort_that_fails_leaves_nothing_beside_the_spill(tmp_path: Path) -> None:
-    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, sort_records=7)
-    for start in range(0, ROWS, BATCH):
-        for name in BOUNDS:
-            spill.append(name, batch(name, start))
-    spill.flush()
+    spill = filled(tmp_path, sort_records=7)
     before = {path.name for path in tmp_path.iterdir()}
     groups = spill.sorted_groups("a", 0)
     next(groups)
@@ -147,11 +149,7 @@ def test_other_ranges_in_the_same_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_sort_begins_anew(tmp_path: Path) -> None:
-    spill = ActivationSpill(tmp_path, BOUNDS, CONTEXT, sort_records=7)
-    for start in range(0, ROWS, BATCH):
-        for name in BOUNDS:
-            spill.append(name, batch(name, start))
-    spill.flush()
+    spill = filled(tmp_path, sort_records=7)
     groups = spill.sorted_groups("a", 0)
     next(groups), next(groups)
     spill.close()
