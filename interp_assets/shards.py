@@ -106,7 +106,7 @@ class ShardWriter:
         yield ACTIVATIONS.schema.empty_table()
         for group in activations.sorted_groups(key.dictionary, key.index):
             if stopped.is_set():
-                raise CancelledError(f"{key} is left as it was")
+                raise CancelledError(f"{key} is not finished, since the work was stopped")
             features = selected[(selected >= group.first_feature) & (selected < group.end_feature)]
             # Sorted once where there is something to sort; a feature alone in its group streams, twice.
             chunks = group.chunks if len(features) < 2 else list(group.chunks()).__iter__
