@@ -7,13 +7,15 @@ The defaults are those of the papers (methods named in each domain module). A si
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from interp_assets.domain.bounds import ADDED_LATER
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.human_correlation import CorrelationSettings
 from interp_assets.domain.sampling import ExampleSettings
@@ -323,6 +325,32 @@ def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(*parts: Any) -> str:
-    """16 hex digits that change when any of `parts` (settings, strings, numbers, lists) changes."""
-    content = json.dumps([TypeAdapter(type(part)).dump_python(part, mode="json") for part in parts], sort_keys=True)
+    """16 hex digits that change when any of `parts` (settings, strings, numbers, lists) changes.
+
+    A settings field marked ADDED_LATER is left out while it has its default, so that a new field makes nothing stale.
+    """
+    content = json.dumps([_versioned_content(part) for part in parts], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _versioned_content(part: Any) -> Any:
+    """`part` as JSON values, without the fields that are marked ADDED_LATER and have their default."""
+    return _without_neutral_fields(part, TypeAdapter(type(part)).dump_python(part, mode="json"))
+
+
+def _without_neutral_fields(value: Any, dumped: Any) -> Any:
+    """`dumped`, the JSON values of `value`, without the neutral fields of the settings classes in it."""
+    if isinstance(value, BaseModel):
+        defaults = {name: f.get_default(call_default_factory=True) for name, f in type(value).model_fields.items() if ADDED_LATER in f.metadata}
+    elif is_dataclass(value):
+        hints = get_type_hints(type(value), include_extras=True)
+        defaults = {f.name: f.default for f in fields(value) if ADDED_LATER in getattr(hints[f.name], "__metadata__", ())}
+    elif isinstance(value, dict) and isinstance(dumped, dict):
+        return {key: _without_neutral_fields(one, content) for (key, content), one in zip(dumped.items(), value.values(), strict=True)}
+    elif isinstance(value, list | tuple) and isinstance(dumped, list):
+        return [_without_neutral_fields(one, content) for one, content in zip(value, dumped, strict=True)]
+    else:
+        return dumped
+    named = {name: getattr(value, name) for name in dumped}
+    neutral = {name for name, default in defaults.items() if named.get(name, default) == default}
+    return {name: _without_neutral_fields(named[name], content) for name, content in dumped.items() if name not in neutral}
