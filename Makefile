@@ -16,7 +16,7 @@ demo-full: install-demo
 	@$(BIN)/interp demo --full --port $(PORT)
 
 ui: install
-	@$(BIN)/python -c "from interp_assets.home import Home; from interp_assets.server import prepare_instance; prepare_instance(Home.from_environment())"
+	@$(BIN)/python -c "from interp_assets.installation.home import Home; from interp_assets.installation.server import prepare_instance; prepare_instance(Home.from_environment())"
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 # Two files at a time, a core each.

@@ -20,11 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interp_assets.domain.parsing import ParseFailure, parse_binary_list
+from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list
 from resources.corpus import read_documents
 from resources.language_models import load_language_model
 from resources.language_models.interface import ChoiceList, FreeText, LanguageModel, Message, Reply, Request
-from resources.language_models.prompt_tokens import prompt_token_ids
+from resources.language_models.tokens.prompt_tokens import prompt_token_ids
 
 MODEL = "embedded:smollm2-135m-instruct"
 STUB = Path(__file__).parents[1] / "tests" / "resources" / "language_models" / "stub_server.py"

@@ -22,12 +22,13 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.assets.examples import examples
-from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.home import Home
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.samples import TokenSample
-from interp_assets.shards import ShardWriter
+from interp_assets.assets.activation_shards.shards import ShardWriter
+from interp_assets.assets.examples.asset import examples
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.installation.home import Home
+from interp_assets.orchestration.partitions import DICTIONARIES
+from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import (
     DICTIONARY_EMBEDDINGS,
     DICTIONARY_SAMPLES,
@@ -37,9 +38,9 @@ from interp_assets.tables import (
     WINDOW_EMBEDDINGS,
     constant,
 )
-from resources.activation_spill import SortedGroup
 from resources.fakes import FakeModels
-from resources.lake import Lake
+from resources.store.activation_spill import SortedGroup
+from resources.store.lake import Lake
 
 KEY, CONTEXT, VOCABULARY, WINDOW, DIMENSIONS = "synthetic/00/thousand", 256, 49_152, 32, 384
 BUDGET_SECONDS = 10.0
@@ -142,7 +143,7 @@ def main() -> None:
     record = DictionaryRecord(key=KEY, hook="blocks.0.mlp.hook_post", kind="topk_neurons", k=8, width=n_features, stages=stages)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["INTERP_HOME"] = folder
-        from interp_assets.definitions import definitions
+        from interp_assets.graph.assembly import definitions
 
         home = Home(Path(folder), f"{folder}/lake")
         home.registry.write(record)

@@ -30,12 +30,14 @@ from dagster._core.execution.backfill import BulkActionStatus
 # Loading the definitions opens a home: not that of whoever measures.
 os.environ["INTERP_HOME"] = tempfile.mkdtemp(prefix="interp-benchmark-")
 
-from interp_assets.backfill import known_assets, partitions_by_asset
-from interp_assets.definitions import ASSETS
-from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.home import Home
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS
-from interp_assets.server import PROJECT, prepare_instance
+from interp_assets.backfill.launch import known_assets, partitions_by_asset
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.graph.assembly import ASSETS
+from interp_assets.installation.home import Home
+from interp_assets.installation.server import PROJECT, prepare_instance
+from interp_assets.orchestration.partitions import DICTIONARIES
 
 TARGET_MS = 2000
 N_REPEATS = 5

@@ -23,16 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
-from interp_assets.harvest import LoadedDictionary, spill_activations
-from interp_assets.samples import TokenSample
-from interp_assets.settings import HarvestSettings
-from interp_assets.shards import ShardWriter, feature_edges, write_threads
+from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges, write_threads
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import HarvestSettings
+from interp_assets.measuring.harvest import LoadedDictionary, spill_activations
+from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
-from resources.activation_spill import ActivationSpill
 from resources.corpus import read_documents
-from resources.lake import Lake
 from resources.model_provider import RealModels
+from resources.store.activation_spill import ActivationSpill
+from resources.store.lake import Lake
 
 RECORD = Path(__file__).parents[1] / "interp_assets" / "demo" / "records" / "res-2k.yaml"
 CONTEXT = 256

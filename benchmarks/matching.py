@@ -15,9 +15,9 @@ import time
 
 import numpy as np
 
-from interp_assets.domain.matching import one_to_one
-from interp_assets.neighbours import nearest_both_ways
-from interp_assets.settings import MatchingSettings
+from interp_assets.config.settings import MatchingSettings
+from interp_assets.domain.features.matching import one_to_one
+from interp_assets.measuring.directions import nearest_both_ways
 
 NOISE = 0.7
 """Length of the noise added to directions of length 1: cosines of the matched are about 0.82."""

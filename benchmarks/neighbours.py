@@ -16,13 +16,14 @@ import time
 
 import numpy as np
 
-from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.neighbours import ROW_BLOCK, nearest_in_store, nearest_of_rows
-from interp_assets.partitions import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, range_bounds
-from interp_assets.settings import NeighbourSettings
-from interp_assets.shards import ROW_GROUP_ROWS, WRITER_OPTIONS, activation_tables
+from interp_assets.assets.activation_shards.shards import ROW_GROUP_ROWS, WRITER_OPTIONS, activation_tables
+from interp_assets.assets.feature_neighbours.nearest import nearest_in_store
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, range_bounds
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import NeighbourSettings
+from interp_assets.measuring.directions import ROW_BLOCK, nearest_of_rows
 from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
-from resources.lake import Lake
+from resources.store.lake import Lake
 
 WIDTH, K, D_IN = 131_072, 32, 2304
 KEY = "synthetic/00/zipf-131k"

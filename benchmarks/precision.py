@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py [--quick]
 
-A GPU encodes what a model has computed in bfloat16 with products in TF32 (`resources.subject.tensor_cores_for`). Here the demo's
+A GPU encodes what a model has computed in bfloat16 with products in TF32 (`resources.subject.model.tensor_cores_for`). Here the demo's
 SAE, its latents with a threshold in place of the k largest, and a random TopK SAE of 16,384 latents encode the same values in float32
 and in TF32; the floor is the model itself, in bfloat16 against float32. Two ways differ in the activations that one of them has alone,
 and in the values of those that both have. On a GPU the card multiplies; on a CPU the low 13 bits of both factors are cut off before, the
@@ -21,11 +21,11 @@ import torch
 from harvest import RECORD, token_rows
 from torch.overrides import TorchFunctionMode
 
-from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.config.registry import DictionaryRegistry
 from resources.dictionaries import Dictionary
 from resources.dictionaries.encoding import Threshold
 from resources.model_provider import RealModels
-from resources.subject import tensor_cores_for
+from resources.subject.model import tensor_cores_for
 
 LOW_BITS = (1 << 13) - 1
 BATCH_ROWS = 8

@@ -27,21 +27,23 @@ import dagster as dg
 import numpy as np
 import yaml
 
-from interp_assets.answering import Judging, Planned
-from interp_assets.asking import Asker, Question, answered_in_order
-from interp_assets.cells import Cell
-from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.asking.asker import Asker, answered_in_order
+from interp_assets.asking.questions import Question
+from interp_assets.assets.explanations.materials import read_materials
+from interp_assets.assets.scores.answering import Judging, Planned
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import StageSettings
 from interp_assets.domain.explaining import max_act
-from interp_assets.domain.explaining.material import ExplainerReply
+from interp_assets.domain.explaining.shared.material import ExplainerReply
 from interp_assets.domain.scoring import detection
-from interp_assets.domain.scoring.sequential import SequentialSettings, is_known, next_round
-from interp_assets.domain.statistics import Estimate, estimate, spearman
+from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
+from interp_assets.domain.statistics.metrics import Estimate, estimate, spearman
 from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow
-from interp_assets.home import Home
-from interp_assets.materials import read_materials
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.settings import StageSettings
-from resources.language_models.asking import Spending
+from interp_assets.installation.home import Home
+from interp_assets.orchestration.partitions import DICTIONARIES
+from interp_assets.orchestration.runs import Cell
+from resources.language_models.budget import Spending
 from resources.model_provider import RealModels
 
 RECORD = Path(__file__).parents[1] / "interp_assets" / "demo" / "records" / "res-2k.yaml"
@@ -124,7 +126,7 @@ def judged_by_embedded_model(folder: Path, n_features: int, n_windows: int, n_to
 def materialise_examples(home: Home, record: DictionaryRecord) -> None:
     """The graph from the corpus to the examples of the record's features."""
     os.environ["INTERP_HOME"] = str(home.root)
-    from interp_assets.definitions import ASSETS, definitions
+    from interp_assets.graph.assembly import ASSETS, definitions
 
     home.registry.write(record)
     instance = dg.DagsterInstance.ephemeral()

@@ -30,11 +30,11 @@ import numpy as np
 # Loading the definitions opens a home: not that of whoever measures.
 os.environ["INTERP_HOME"] = tempfile.mkdtemp(prefix="interp-benchmark-")
 
-from interp_assets.definitions import ASSETS, definitions
-from interp_assets.dictionaries import DictionaryRecord, TokenSampleSettings
-from interp_assets.home import Home
-from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.registration import add_record
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import DictionaryRecord, TokenSampleSettings
+from interp_assets.graph.assembly import ASSETS, definitions
+from interp_assets.installation.home import Home
+from interp_assets.installation.registration import add_record
 from resources.fakes import WORDS, FakeModels
 
 KEY = "soak/00/neurons"

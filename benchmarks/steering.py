@@ -26,22 +26,22 @@ import numpy as np
 import torch
 from harvest import RECORD, token_rows
 
-from interp_assets.asking import request_of
-from interp_assets.dictionaries import DictionaryRegistry
+from interp_assets.asking.questions import request_of
+from interp_assets.assets.steering.features import steered_features
+from interp_assets.assets.token_changes.changes import changed_block
+from interp_assets.assets.vocabulary_projections.projections import projected_blocks
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import LanguageModelSettings, ProjectionSettings
+from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.explaining import Explainer, ExplainingSettings, max_act, token_change, vocab_proj
-from interp_assets.domain.explaining.material import Material, TokenChanges
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.explaining.shared.material import Material, TokenChanges
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.steering import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
-from interp_assets.domain.token_changes import TokenChangeSettings, clamped_windows
-from interp_assets.projections import projected_blocks
-from interp_assets.settings import LanguageModelSettings, ProjectionSettings
-from interp_assets.steering import steered_features
-from interp_assets.token_changes import changed_block
-from interp_assets.vocabulary_texts import VocabularyTexts
-from resources.clamping import Clamper
+from interp_assets.domain.steering.strengths import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
+from interp_assets.domain.steering.token_changes import TokenChangeSettings, clamped_windows
+from interp_assets.measuring.vocabulary import VocabularyTexts
 from resources.model_provider import RealModels
-from resources.steering import Steerer
+from resources.subject.clamper import Clamper
+from resources.subject.steerer import Steerer
 
 PAPER_TOKENS = 10_000_000
 """Tokens of the harvest that max_act explanations are made from (arXiv 2410.13928)."""

@@ -21,16 +21,16 @@ import duckdb
 import numpy as np
 import pyarrow.compute as pc
 
-from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.domain.sampling import ExampleSettings, build_examples
-from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.samples import TokenSample
-from interp_assets.shards import ShardWriter, feature_edges, write_threads
+from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges, write_threads
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.domain.examples.sampling import ExampleSettings, build_examples
+from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
-from resources.activation_spill import RECORD, ActivationSpill
 from resources.fakes import FakeTokenizer
-from resources.lake import Lake
-from resources.subject import SparseBatch
+from resources.store.activation_spill import RECORD, ActivationSpill
+from resources.store.lake import Lake
+from resources.subject.model import SparseBatch
 
 CONTEXT = 256
 BATCH_CONTEXTS = 128

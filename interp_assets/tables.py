@@ -11,7 +11,7 @@ import pyarrow as pa
 SCHEMA_VERSION = 8
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
-HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.feature_statistics"
+HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.features.feature_statistics"
 
 
 def column(name: str, type_: pa.DataType, unit: str, nullable: bool = False) -> pa.Field:

@@ -100,7 +100,7 @@ class FakeModels:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        from resources.subject import SubjectModel
+        from resources.subject.model import SubjectModel
 
         self.loads += 1
         config = LlamaConfig(

@@ -25,13 +25,13 @@ class RealModels:
 
     def tokenizer(self, source: str, revision: str | None) -> Any:
         """The subject's tokenizer, without its weights."""
-        from resources.tokenizer import load_tokenizer
+        from resources.subject.tokenizer import load_tokenizer
 
         return load_tokenizer(source, revision)
 
     def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
         """The subject model, on CUDA when there is one."""
-        from resources.subject import SubjectModel
+        from resources.subject.model import SubjectModel
 
         return SubjectModel.load(source, revision=revision, dtype=dtype)
 

@@ -11,9 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from interp_assets.demo.train_sae import Recipe
+    from interp_assets.demo.recipe import Recipe
     from resources.dictionaries import Dictionary
-    from resources.subject import SubjectModel
+    from resources.subject.model import SubjectModel
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def evaluate(recipe: "Recipe", tokens: np.ndarray, folder: Path) -> Evaluation:
     A latent is dead when it fires on no token of 512 training rows nor of the held-out rows.
     """
     from resources.dictionaries import load_dictionary
-    from resources.subject import SubjectModel
+    from resources.subject.model import SubjectModel
 
     subject = SubjectModel.load(recipe.model)
     dictionary = load_dictionary("sae_lens", str(folder), hook=recipe.hook)

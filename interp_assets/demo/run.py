@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interp_assets.home import Home
+from interp_assets.installation.home import Home
 
 RECORDS = Path(__file__).parent / "records"
 TABLE = """
@@ -51,10 +51,10 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
     """
     import polars as pl
 
-    from interp_assets.backfill import follow_backfill, launch_backfill
-    from interp_assets.planned_backfill import selected_partitions
-    from interp_assets.registration import register_record
-    from interp_assets.server import ServerError, running_server
+    from interp_assets.backfill.command import selected_partitions
+    from interp_assets.backfill.launch import follow_backfill, launch_backfill
+    from interp_assets.installation.registration import register_record
+    from interp_assets.installation.server import ServerError, running_server
 
     keys = []
     for path in sorted((RECORDS / "full" if full else RECORDS).glob("*.yaml"), reverse=True):
@@ -93,11 +93,11 @@ NEXT_STEPS = """\
 
 def everything_is_current(home: Home, keys: list[str]) -> bool:
     """Whether every partition of what the records ask for is complete under the data version that a run would give it now."""
-    from interp_assets.definitions import RANGE_STAGES
-    from interp_assets.matching import asked_matches, asks_for_matches, holds_matches
-    from interp_assets.stages import stale_partitions
+    from interp_assets.assets.feature_matches.matching import asked_matches, asks_for_matches, holds_matches
+    from interp_assets.assets.scorer_validity.comparison import validity_is_current
+    from interp_assets.graph.assembly import RANGE_STAGES
+    from interp_assets.orchestration.versions import stale_partitions
     from interp_assets.tables import FEATURE_MATCHES
-    from interp_assets.validity import validity_is_current
     from resources.model_provider import RealModels
     from resources.weights import resolve_model_folder
 

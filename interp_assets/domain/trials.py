@@ -2,29 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
-from interp_assets.domain.prompts import Comparison, Prompt
-from interp_assets.domain.rendering import TokenTexts
-from interp_assets.domain.sampling import Example
-from interp_assets.domain.steered import CompletionSet, SteeredRun
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.outcomes import ExplanationOutcome, ScoreOutcome, VerdictOutcome
+from interp_assets.domain.prompting.prompts import Comparison, Prompt
+from interp_assets.domain.prompting.rendering import TokenTexts
+from interp_assets.domain.steering.steered_texts import CompletionSet, SteeredRun
 
-ExplanationOutcome = Literal[
-    "ok", "no_examples", "no_contrast", "no_projection", "no_changes", "no_steering", "not_single_token", "no_validation", "no_parts",
-    "no_donor", "not_imported", "not_planted", "unparsable", "empty", "model_error", "failed",
-]  # fmt: skip
-VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
-ScoreOutcome = Literal[
-    "ok", "no_explanation", "no_examples", "no_rivals", "not_steered", "kl_not_met", "no_answers", "one_class", "undefined", "dead",
-    "failed",
-]  # fmt: skip
 Model = Literal["scorer", "generator", "base", "encoder"]
 Reads = Literal["explanation", "rivals", "steered", "steered_sets"]
 
-FAILED: Final = "failed"
-"""Outcome of what a method's own code could not cope with, anywhere: a defect, told in the log; everything else goes on."""
 
 NO_EXPLANATION = "none"
 """Stands for the explanation method in the rows of scorers that read no explanation."""

@@ -16,13 +16,13 @@ def load_language_model(backend: str, *, model: str, revision: str | None = None
         raise ValueError(f"there is no back end {backend!r} to load; back ends are {', '.join(BACK_ENDS)} ")
     try:
         if backend == "transformers":
-            from resources.language_models.transformers import TransformersModel as Model
+            from resources.language_models.transformers_local.model import TransformersModel as Model
         elif backend == "vllm":
-            from resources.language_models.vllm import VLLMModel as Model
+            from resources.language_models.vllm_engine.model import VLLMModel as Model
         elif backend == "replay":
             from resources.language_models.replay import ReplayModel as Model
         else:
-            from resources.language_models.openai import OpenAIModel as Model
+            from resources.language_models.openai_server.model import OpenAIModel as Model
         return Model(model=model, revision=revision, **options)
     except ImportError as error:
         extra = {"vllm": 'pip install -c constraints.txt -e ".[gpu]"'}.get(backend, "pip install -c constraints.txt -e .")

@@ -2,8 +2,8 @@
 
 import os
 
-from interp_assets.definitions import definitions, executor_named
-from interp_assets.home import Home
+from interp_assets.graph.assembly import definitions, executor_named
+from interp_assets.installation.home import Home
 from resources.fakes import FakeModels
 
 defs = definitions(Home.from_environment(), FakeModels(), executor_named(os.environ["INTERP_EXECUTOR"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interp_assets import partitions
+from interp_assets.orchestration import partitions
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))

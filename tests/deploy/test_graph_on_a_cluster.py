@@ -15,15 +15,15 @@ import pytest
 import yaml
 from servers import BUCKET, Postgres, free_port, postgres, process, ray_head, wait_for
 
-from interp_assets.backfill import follow_backfill, known_assets, launch_backfill, partitions_by_asset
-from interp_assets.definitions import ASSETS
-from interp_assets.dictionaries import DictionaryRecord, TokenSampleSettings
-from interp_assets.home import Home
-from interp_assets.registration import add_record
-from interp_assets.server import DagsterServer
+from interp_assets.backfill.launch import follow_backfill, known_assets, launch_backfill, partitions_by_asset
+from interp_assets.config.records import DictionaryRecord, TokenSampleSettings
+from interp_assets.graph.assembly import ASSETS
+from interp_assets.installation.home import Home
+from interp_assets.installation.registration import add_record
+from interp_assets.installation.server import DagsterServer
 from interp_assets.tables import TABLES
 from resources.fakes import WORDS
-from resources.lake import Lake
+from resources.store.lake import Lake
 
 pytestmark = [pytest.mark.deploy, pytest.mark.daemon, pytest.mark.slow]
 PROJECT = Path(__file__).parents[2]

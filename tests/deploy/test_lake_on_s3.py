@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 from servers import BUCKET
 
-from interp_assets.dictionaries import DictionaryRecord, DictionaryRegistry
+from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES
-from interp_assets.warehouse import Warehouse
-from resources import lake as lake_module
-from resources.lake import CorruptPartition, Lake, LakeError
-from resources.warehouse import view_files
+from resources.store import lake as lake_module
+from resources.store.duckdb_views import view_files
+from resources.store.lake import CorruptPartition, Lake, LakeError
 
 pytestmark = pytest.mark.deploy
 SCHEMA = pa.schema([pa.field("feature", pa.uint32()), pa.field("value", pa.float32())])
@@ -182,9 +183,7 @@ def test_a_store_that_refuses_or_is_gone_damages_nothing(url: str, monkeypatch: 
 def test_a_bucket_that_is_not_there_and_a_server_that_does_not_answer_are_named(s3: dict[str, str]) -> None:
     with pytest.raises(LakeError, match=r"s3://no-such-bucket/lake cannot be reached .*Does the bucket exist"):
         Lake("s3://no-such-bucket/lake", 1)
-    code = (
-        "import sys; from resources.lake import Lake\ntry: Lake('s3://interp/lake', 1)\nexcept Exception as e: print(type(e).__name__, e)"
-    )
+    code = "import sys; from resources.store.lake import Lake\ntry: Lake('s3://interp/lake', 1)\nexcept Exception as e: print(type(e).__name__, e)"
     environment = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     command = [sys.executable, "-c", code]
     said = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True).stdout

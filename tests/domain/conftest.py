@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from domain_toys import WORDS, make_example
 
-from interp_assets.domain.prompts import Choices, Prompt
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.prompts import Choices, Prompt
 from interp_assets.domain.trials import Case
 
 GOLDEN = Path(__file__).parent / "golden"

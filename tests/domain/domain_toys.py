@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from interp_assets.domain.negatives import TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
-from interp_assets.domain.sampling import ActivatingDraw, Example, ExampleSettings, FeatureExamples
+from interp_assets.domain.examples.negatives import TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
+from interp_assets.domain.examples.sampling import ActivatingDraw, Example, ExampleSettings, FeatureExamples
+from interp_assets.domain.examples.windows import Places
 from interp_assets.domain.trials import AnsweredTrial, Trial
-from interp_assets.domain.windows import Places
 
 WORDS = ("the", " cat", " sat", " on", " a", " mat", ",", " and", " the", " dog", " ran", " in", " snow", ".", "\n", " <b>")
 

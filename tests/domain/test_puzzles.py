@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from domain_toys import split_texts
+from puzzles import PUZZLES, Puzzle
 
-from interp_assets.domain.claims import Claim, tokens_of
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.puzzles import PUZZLES, Puzzle
+from interp_assets.domain.planted.claims import Claim, tokens_of
+from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.scoring import (
     SCORERS,
     Scorer,

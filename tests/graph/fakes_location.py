@@ -15,8 +15,8 @@ explaining.EXPLAINERS, explaining.DERIVED, explaining.IMPORTED = (explaining.max
 explaining.METHODS, explaining.PLANTED = ("max_act", "shuffled"), ()
 scoring.SCORERS = (scoring.detection, scoring.fuzzing)  # type: ignore[assignment]
 
-from interp_assets.definitions import definitions  # noqa: E402
-from interp_assets.home import Home  # noqa: E402
+from interp_assets.graph.assembly import definitions  # noqa: E402
+from interp_assets.installation.home import Home  # noqa: E402
 from resources.fakes import FakeModels  # noqa: E402
 from resources.language_models.interface import LanguageModel  # noqa: E402
 from resources.model_provider import RealModels  # noqa: E402

@@ -6,10 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from interp_assets.definitions import ASSETS, definitions
-from interp_assets.dictionaries import DictionaryRecord, TokenSampleSettings
-from interp_assets.home import Home
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import DictionaryRecord, TokenSampleSettings
+from interp_assets.graph.assembly import ASSETS, definitions
+from interp_assets.installation.home import Home
+from interp_assets.orchestration.partitions import DICTIONARIES
 from resources.fakes import FakeModels
 from resources.language_models.interface import LanguageModel
 from resources.model_provider import RealModels

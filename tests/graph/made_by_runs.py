@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from interp_assets.automation import AUTOMATION_TAG
-from interp_assets.partitions import DICTIONARIES
+from interp_assets.graph.automation import AUTOMATION_TAG
+from interp_assets.orchestration.partitions import DICTIONARIES
 
 
 def make_by_a_run(instance: dg.DagsterInstance, names: Iterable[str], key: str, *, asked_for_by_a_condition: bool) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from interp_assets.home import Home
-from interp_assets.server import DagsterServer, ServerError, prepare_instance
+from interp_assets.installation.home import Home
+from interp_assets.installation.server import DagsterServer, ServerError, prepare_instance
 from resources.run_launcher import worker_process
 
 HERE = Path(__file__).parent

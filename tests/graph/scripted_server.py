@@ -15,7 +15,7 @@ from stub_server import StubServer
 
 from resources.fakes import scripted_answer
 from resources.language_models.interface import ChoiceList, FreeText, Message, Request
-from resources.language_models.openai import PROBE
+from resources.language_models.openai_server.model import PROBE
 
 
 class ScriptedServer(StubServer):

@@ -10,11 +10,12 @@ import pytest
 from installation import KEY, Installation
 from made_by_runs import make_by_a_run
 
-from interp_assets.automation import AUTOMATION_TAG, automated, automation_sensors
-from interp_assets.definitions import ASSETS, definitions
-from interp_assets.dictionaries import TokenSampleSettings
-from interp_assets.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, FEATURE_RANGE_KEYS
-from interp_assets.settings import AutomationSettings
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import TokenSampleSettings
+from interp_assets.config.settings import AutomationSettings
+from interp_assets.graph.assembly import ASSETS, definitions
+from interp_assets.graph.automation import AUTOMATION_TAG, automated, automation_sensors
+from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
 from resources.fakes import FakeTokenizer
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -212,7 +213,7 @@ def test_what_a_blocking_check_stopped_waits_for_a_person(
         dg.AssetCheckResult(check_name="statistics_agree_with_shards", passed=False, metadata={"disagreeing": [KEY]}),
         dg.AssetCheckResult(check_name="some_features_fire", passed=True),
     ]
-    monkeypatch.setattr("interp_assets.assets.activation_shards._report", lambda *_: found)
+    monkeypatch.setattr("interp_assets.assets.activation_shards.asset._report", lambda *_: found)
     by_itself = {"tags": {AUTOMATION_TAG: "true"}, "raise_on_error": False}
     result = installation.run("token_sample", "activation_shards", "feature_neighbours", key=KEY, last_key=last, **by_itself)
     assert not result.success

@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def command(home: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    return [sys.executable, "-m", "interp_assets.cli", *arguments], {**os.environ, "INTERP_HOME": str(home)}
+    return [sys.executable, "-m", "interp_assets.cli.main", *arguments], {**os.environ, "INTERP_HOME": str(home)}
 
 
 def interp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

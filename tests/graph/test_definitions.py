@@ -7,12 +7,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from interp_assets.definitions import ASSETS, defs
+from interp_assets.definitions import defs
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.jobs import TASKS
+from interp_assets.graph.assembly import ASSETS
+from interp_assets.graph.jobs import TASKS
 from interp_assets.tables import TABLES
-from resources.warehouse import view_files
+from resources.store.duckdb_views import view_files
 
 README = Path(__file__).parents[2] / "README.md"
 NAMES = {"/".join(asset.key.path): asset for asset in ASSETS}

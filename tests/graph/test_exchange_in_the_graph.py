@@ -13,13 +13,13 @@ import pytest
 from installation import KEY, STAGES, Installation
 from safetensors.numpy import load_file, save_file
 
-from interp_assets import imports
-from interp_assets.dictionaries import DictionaryRecord, ModelSource, TokenSampleSettings
-from interp_assets.exports import export_delphi
-from interp_assets.import_records import delphi_record, neuronpedia_record
-from interp_assets.settings import PlatformSettings, UserError
-from resources.exchange.interface import ExchangeError
+from interp_assets.config.records import DictionaryRecord, ModelSource, TokenSampleSettings
+from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.exchange import imported_files as imports
+from interp_assets.exchange.export_delphi_cache import export_delphi
+from interp_assets.exchange.import_dictionary import delphi_record, neuronpedia_record
 from resources.fakes import SPECIAL, WORDS, FakeModels
+from resources.formats.interface import ExchangeError
 
 MODEL = ModelSource(source="fake")
 SETTINGS = PlatformSettings()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from installation import KEY, STAGES, Installation
 
-from interp_assets.cells import Cell
+from interp_assets.assets.explanations.materials import read_materials
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, Explainer, ensemble_raw, intervention, planted_false
-from interp_assets.domain.explaining.material import Material, SteeredPrompt
-from interp_assets.imported_explanations import import_explanations
-from interp_assets.materials import read_materials
-from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.domain.explaining.shared.material import Material, SteeredPrompt
+from interp_assets.exchange.import_explanations import import_explanations
+from interp_assets.orchestration.runs import Cell
 
 STEERING = {
     "enabled": True, "kl_targets": [0.3], "zero_ablation": False, "context_tokens": 16, "n_explainer_prompts": 2, "n_scoring_prompts": 1,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from installation import KEY, Installation
 
-from resources import new_files
-from resources.activation_spill import ActivationSpill
-from resources.lake import CorruptPartition
+from resources.store import whole_files as new_files
+from resources.store.activation_spill import ActivationSpill
+from resources.store.lake import CorruptPartition
 
 CELL = {"dictionary": KEY, "feature_range": "03of16"}
 

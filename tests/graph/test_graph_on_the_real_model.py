@@ -5,9 +5,9 @@ import pytest
 import yaml
 from installation import Installation
 
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import UserError
 from interp_assets.demo.run import RECORDS
-from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.settings import UserError
 from resources.model_provider import RealModels
 
 pytestmark = [pytest.mark.real_model, pytest.mark.slow]

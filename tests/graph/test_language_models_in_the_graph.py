@@ -8,11 +8,11 @@ import pytest
 import yaml
 from installation import KEY, Installation
 
-from interp_assets import cells
+from interp_assets.config.settings import PlatformSettings, UserError
 from interp_assets.domain.scoring import detection, fuzzing
 from interp_assets.domain.trials import Verdict
-from interp_assets.settings import PlatformSettings, UserError
-from resources.language_models import asking
+from interp_assets.orchestration import runs as cells
+from resources.language_models import budget as asking
 from resources.language_models.interface import Capability
 from resources.language_models.scripted import ScriptedModel
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from installation import STAGES, Installation
 
-from interp_assets.matching import asked_matches
-from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.settings import UserError
+from interp_assets.assets.feature_matches.matching import asked_matches
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.settings import UserError
 from interp_assets.tables import EXPLANATIONS, FEATURE_MATCHES
 from resources.fakes import HashedWords
-from resources.lake import LakeError
+from resources.store.lake import LakeError
 
 WIDTH = 10
 OURS, THEIRS = "fake/00/ours", "fake/00/theirs"

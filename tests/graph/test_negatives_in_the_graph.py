@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from installation import KEY, STAGES, Installation
 
-from interp_assets.candidates import read_embeddings
-from interp_assets.definitions import RANGE_STAGES
-from interp_assets.domain.windows import WindowShape
-from interp_assets.samples import read_token_sample
-from interp_assets.settings import PlatformSettings, UserError
-from interp_assets.stages import NO_EMBEDDINGS, stale_partitions
+from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.domain.examples.windows import WindowShape
+from interp_assets.graph.assembly import RANGE_STAGES
+from interp_assets.orchestration.versions import NO_EMBEDDINGS, stale_partitions
+from interp_assets.reading.embeddings import read_embeddings
+from interp_assets.reading.token_sample import read_token_sample
 from resources.fakes import FakeTokenizer, HashedWords
-from resources.lake import LakeError
+from resources.store.lake import LakeError
 
 MIXED = {"random": 0.2, "similar": 0.3, "neighbour": 0.3, "token": 0.2}
 VALIDATED = {"n_validation": 4}

@@ -10,9 +10,10 @@ from installation import KEY, Installation
 from made_by_runs import make_by_a_run
 from running import RunningDagster, eventually
 
-from interp_assets.definitions import ASSETS, defs
-from interp_assets.doctor import findings
-from interp_assets.partitions import FEATURE_RANGE_KEYS
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.definitions import defs
+from interp_assets.graph.assembly import ASSETS
+from interp_assets.installation.doctor import findings
 
 OTHER = "fake/01/neurons"
 BY_DICTIONARY = {"token_sample", "activation_shards", "feature_neighbours", "window_embeddings"}

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from installation import STAGES, Installation
 
-from interp_assets.definitions import RANGE_STAGES
-from interp_assets.dictionaries import DictionaryRecord
-from interp_assets.imported_explanations import import_explanations
-from interp_assets.stages import stale_partitions
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.exchange.import_explanations import import_explanations
+from interp_assets.graph.assembly import RANGE_STAGES
+from interp_assets.orchestration.versions import stale_partitions
 from resources.fakes import FakeModels, FakeTokenizer, HashedWords
 
 KEY = "fake/01/planted"

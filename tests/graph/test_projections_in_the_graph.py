@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from installation import KEY, STAGES, Installation
 
-from interp_assets.definitions import RANGE_STAGES
-from interp_assets.projections import projection_rows
-from interp_assets.stages import stale_partitions
+from interp_assets.assets.vocabulary_projections.projections import projection_rows
+from interp_assets.graph.assembly import RANGE_STAGES
+from interp_assets.orchestration.versions import stale_partitions
 from resources.fakes import SPECIAL, WORDS, FakeTokenizer, HashedWords
 
 UPSTREAM = ("token_sample", "activation_shards")
@@ -88,7 +88,7 @@ def test_a_changed_record_or_setting_makes_them_stale(projected: Installation) -
 def test_a_feature_without_a_row_fails_the_check(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     installation.register(installation.record(features=(1, 40)))
     installation.run(*UPSTREAM)
-    module = "interp_assets.assets.vocabulary_projections.projection_rows"
+    module = "interp_assets.assets.vocabulary_projections.asset.projection_rows"
     monkeypatch.setattr(module, lambda key, block: projection_rows(key, block).slice(0, 0 if 40 in block.features else None))
     result = installation.run("vocabulary_projections", raise_on_error=False)
     (check,) = result.get_asset_check_evaluations()

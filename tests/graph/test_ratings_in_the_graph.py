@@ -13,11 +13,11 @@ import pytest
 from installation import KEY, STAGES, Installation
 from typer.testing import CliRunner, Result
 
-from interp_assets.automation import automation_sensors
-from interp_assets.cli import app
-from interp_assets.domain.ratings import COLUMNS
-from interp_assets.rating_tasks import TASK_COLUMNS, RatingTask, TaskSettings, rating_task, task_csv, task_page, task_rows
-from interp_assets.settings import AutomationSettings, UserError
+from interp_assets.cli.main import app
+from interp_assets.config.settings import AutomationSettings, UserError
+from interp_assets.domain.ratings.ratings import COLUMNS
+from interp_assets.graph.automation import automation_sensors
+from interp_assets.ratings.tasks import TASK_COLUMNS, RatingTask, TaskSettings, rating_task, task_csv, task_page, task_rows
 from interp_assets.tables import EXAMPLES, HUMAN_CORRELATIONS, HUMAN_RATINGS, SCORES
 
 REPORTING = ("human_ratings", "human_correlation_report", "warehouse")

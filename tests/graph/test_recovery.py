@@ -13,10 +13,10 @@ import yaml
 from installation import KEY, Installation, ServedModels
 from running import HERE, RunningDagster, eventually, free_port
 
-from interp_assets.backfill import FINISHED, known_assets, launch_backfill, partitions_by_asset
-from interp_assets.definitions import ASSETS
-from interp_assets.partitions import DICTIONARIES, POOLS
-from interp_assets.registration import add_record
+from interp_assets.backfill.launch import FINISHED, known_assets, launch_backfill, partitions_by_asset
+from interp_assets.graph.assembly import ASSETS
+from interp_assets.installation.registration import add_record
+from interp_assets.orchestration.partitions import DICTIONARIES, POOLS
 from interp_assets.tables import LEDGER
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]

@@ -7,9 +7,10 @@ import pytest
 from installation import KEY, Installation
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from interp_assets.imported_explanations import import_explanations, read_imported
-from interp_assets.result_exports import export_delphi_results
-from resources.exchange.interface import ExchangeError
+from interp_assets.exchange.export_delphi_results import export_delphi_results
+from interp_assets.exchange.import_explanations import import_explanations
+from interp_assets.reading.explanations import read_imported
+from resources.formats.interface import ExchangeError
 
 HOOK = "blocks.0.mlp.hook_post"
 

@@ -10,11 +10,11 @@ import dagster as dg
 import pytest
 from installation import Installation
 
-from interp_assets.dictionaries import PLANTED, DictionaryRecord
-from interp_assets.domain.claims import Claim, any_of
-from interp_assets.domain.planted import PlantedRule
-from interp_assets.settings import PlatformSettings, UserError
-from interp_assets.validity import validity_is_current
+from interp_assets.assets.scorer_validity.comparison import validity_is_current
+from interp_assets.config.records import PLANTED, DictionaryRecord
+from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.domain.planted.claims import Claim, any_of
+from interp_assets.domain.planted.rules import PlantedRule
 from resources.fakes import SPECIAL, WORDS, FakeModels
 from resources.language_models.interface import Request
 from resources.language_models.scripted import ScriptedModel

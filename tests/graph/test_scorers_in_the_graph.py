@@ -133,7 +133,7 @@ def test_waves_do_not_change_what_is_written(explained: Installation, monkeypatc
     before = {path: content for path, content in explained.lake_bytes().items() if path.endswith(".parquet")}
     for manifest in list(explained.home.lake.manifests("scores")):
         explained.home.lake.discard(manifest.table, manifest.partition)
-    monkeypatch.setattr("interp_assets.asking.WAVE_QUESTIONS", 7)
+    monkeypatch.setattr("interp_assets.asking.asker.WAVE_QUESTIONS", 7)
     explained.run(*names)
     after = {path: content for path, content in explained.lake_bytes().items() if path.endswith(".parquet")}
     ledgers = {path for path in before if path.startswith("ledger")}  # a reply from the store says so there

@@ -10,13 +10,13 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from installation import KEY, STAGES, Installation
 
-from interp_assets.backfill import known_assets
-from interp_assets.definitions import ASSETS, RANGE_STAGES
-from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.backfill.command import _plan, chosen_ranges
+from interp_assets.backfill.launch import known_assets
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import max_act
-from interp_assets.partitions import FEATURE_RANGE_KEYS
-from interp_assets.planned_backfill import _plan, chosen_ranges
-from interp_assets.stages import Stage
+from interp_assets.graph.assembly import ASSETS, RANGE_STAGES
+from interp_assets.orchestration.stage import Stage
 from resources.fakes import scripted_answer
 from resources.language_models.interface import Reply, Request
 

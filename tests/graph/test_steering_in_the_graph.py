@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from installation import KEY, STAGES, Installation
 
-from interp_assets.definitions import RANGE_STAGES
-from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.stages import stale_partitions
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.graph.assembly import RANGE_STAGES
+from interp_assets.orchestration.versions import stale_partitions
 from resources.fakes import FakeTokenizer, HashedWords
 
 UPSTREAM = ("token_sample", "activation_shards")
@@ -114,7 +114,7 @@ def test_a_range_that_fails_is_made_by_the_next_run_and_the_others_are_kept(
 ) -> None:
     installation.register(installation.record(stages=ASKED, features=(1, 9, 17)))
     installation.run(*UPSTREAM)
-    from interp_assets.steering import FeatureSteerer
+    from interp_assets.assets.steering.features import FeatureSteerer
 
     whole = FeatureSteerer.blocks
 

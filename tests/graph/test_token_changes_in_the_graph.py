@@ -7,14 +7,14 @@ import pytest
 import torch
 from installation import KEY, STAGES, Installation
 
-from interp_assets.cells import Cell
-from interp_assets.definitions import RANGE_STAGES
-from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.assets.explanations.materials import read_materials
+from interp_assets.assets.token_changes.changes import TokenChanger
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import token_change
-from interp_assets.materials import read_materials
-from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.stages import stale_partitions
-from interp_assets.token_changes import TokenChanger
+from interp_assets.graph.assembly import RANGE_STAGES
+from interp_assets.orchestration.runs import Cell
+from interp_assets.orchestration.versions import stale_partitions
 from resources.fakes import SPECIAL, FakeTokenizer, HashedWords
 
 UPSTREAM = ("token_sample", "activation_shards")

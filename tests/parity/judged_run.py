@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from interp_assets.dictionaries import DictionaryRecord
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.scoring import ScoringSettings, detection, fuzzing
 from interp_assets.domain.trials import Case, ScoreRow, Verdict
-from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.result_exports import export_delphi_results
-from interp_assets.stages import cell_partition
+from interp_assets.exchange.export_delphi_results import export_delphi_results
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, SCHEMA_VERSION, SCORES, VERDICTS, Table
-from resources.lake import Lake
+from resources.store.lake import Lake
 
 KEY, HOOKPOINT, METHOD = "parity/00/neurons", "layers.0", "max_act"
 RECORD = DictionaryRecord(key=KEY, hook=HOOKPOINT, kind="topk_neurons", k=4, width=16)

@@ -13,13 +13,12 @@ import pytest
 from judged_run import HOOKPOINT, JUDGINGS, KEY, METHOD, RECORD, UNEXPLAINED, export_judged_run, judged_lake
 from sklearn import metrics as reference
 
-from interp_assets.partitions import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.result_exports import DELPHI_SCORERS, export_delphi_results
-from interp_assets.settings import UserError
-from interp_assets.stages import cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.settings import UserError
+from interp_assets.exchange.export_delphi_results import DELPHI_SCORERS, export_delphi_results
 from interp_assets.tables import EXPLANATIONS, SCORES, VERDICTS
-from resources.exchange.delphi_results import explanation_files, read_explanations
-from resources.lake import Lake, LakeError
+from resources.formats.delphi_results import explanation_files, read_explanations
+from resources.store.lake import Lake, LakeError
 
 HERE = Path(__file__).parent
 METRICS = ("balanced_accuracy", "f1", "precision", "recall", "auroc")

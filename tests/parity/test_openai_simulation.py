@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp_assets.domain.scoring.simulation import expected_levels
-from interp_assets.domain.statistics import pearson, token_metrics
+from interp_assets.domain.statistics.metrics import pearson, token_metrics
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "openai_simulation.json").read_text())
 CONSTANT = {"simulation all zero", "simulation constant 0.1", "activations all zero", "both all zero"}

@@ -11,15 +11,15 @@ from simulated_gpu import OnGpu, simulated_gpu
 from tiny_models import MODELS, subject_of, tiny_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from resources.clamping import Clamper
 from resources.dictionaries import Dictionary, load_dictionary, self_check
 from resources.dictionaries.encoding import Gate, GroupMax, Threshold, TopK
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder
 from resources.language_models.interface import ChoiceList, Message, Request, SuffixChoices
-from resources.language_models.transformers import TransformersModel
+from resources.language_models.transformers_local.model import TransformersModel
 from resources.sentence_encoder import load_sentence_encoder
-from resources.steering import Interventions, Steerer
-from resources.subject import SubjectModel, tensor_cores_for
+from resources.subject.clamper import Clamper
+from resources.subject.model import SubjectModel, tensor_cores_for
+from resources.subject.steerer import Interventions, Steerer
 
 RESIDUAL, NEURONS = "blocks.0.hook_resid_post", "blocks.1.mlp.hook_post"
 D, WIDTH, N_NEURONS = 24, 64, 40

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from resources.fakes import FakeTokenizer
-from resources.subject import SubjectModel
+from resources.subject.model import SubjectModel
 from resources.weights import ModelFolder
 
 SIZE = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32}

@@ -27,15 +27,16 @@ from interp_assets.domain.explaining.candidates import CandidatesSettings
 from interp_assets.domain.explaining.contrastive import ContrastiveSettings
 from interp_assets.domain.explaining.ensemble_raw import EnsembleRawSettings
 from interp_assets.domain.explaining.intervention import InterventionSettings
-from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material
 from interp_assets.domain.explaining.max_act import MaxActSettings
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
+from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
 from interp_assets.domain.explaining.token_change import TokenChangeExplainerSettings
 from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
-from interp_assets.domain.planted import METHODS as PLANTED_METHODS
-from interp_assets.domain.prompts import Comparison, Prompt
-from interp_assets.domain.trials import Explanation, ExplanationOutcome
+from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.planted.rules import METHODS as PLANTED_METHODS
+from interp_assets.domain.prompting.prompts import Comparison, Prompt
+from interp_assets.domain.trials import Explanation
 
 
 class Explainer(Protocol):

@@ -13,14 +13,15 @@ import numpy as np
 
 from interp_assets.domain.bounds import PositiveCount, PositiveShare, Temperature
 from interp_assets.domain.explaining import max_act
-from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import MaxActSettings
-from interp_assets.domain.prompts import Comparison, Prompt
-from interp_assets.domain.rendering import plain_text, token_strings
+from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.prompts import Comparison, Prompt
+from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.prompting.similarity import query
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.similarity import query
-from interp_assets.domain.statistics import probability_metrics
-from interp_assets.domain.trials import Explanation, ExplanationOutcome
+from interp_assets.domain.statistics.metrics import probability_metrics
+from interp_assets.domain.trials import Explanation
 
 NAME: str = "candidates"
 VERSION: str = "candidates/1"

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp_assets.domain.bounds import PositiveCount
-from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
-from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
-from interp_assets.domain.parsing import EXPLANATION_TAG
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.rendering import plain_text, token_strings
-from interp_assets.domain.trials import Explanation, ExplanationOutcome
+from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.trials import Explanation
 
 NAME: str = "contrastive"
 VERSION: str = "contrastive/1"

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
-from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
-from interp_assets.domain.explaining.tagged import WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.explaining.token_change import Lists, changed_lists, described
 from interp_assets.domain.explaining.vocab_proj import listed, token_lists
-from interp_assets.domain.parsing import EXPLANATION_TAG
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.trials import Explanation, ExplanationOutcome
+from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.trials import Explanation
 
 NAME: str = "ensemble_raw"
 VERSION: str = "ensemble_raw/1"

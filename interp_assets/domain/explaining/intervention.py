@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
-from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, SteeredPrompt, read_explanation
-from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
-from interp_assets.domain.parsing import EXPLANATION_TAG
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.rendering import quoted, visible
-from interp_assets.domain.trials import Explanation, ExplanationOutcome
+from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, SteeredPrompt, read_explanation
+from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.prompting.rendering import quoted, visible
+from interp_assets.domain.trials import Explanation
 
 NAME: str = "intervention"
 VERSION: str = "intervention/1"

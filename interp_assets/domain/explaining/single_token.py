@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from interp_assets.domain.bounds import PositiveCount, Share
-from interp_assets.domain.explaining.material import Evidence, ExplainerReply, Material, read_explanation
-from interp_assets.domain.explaining.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
-from interp_assets.domain.parsing import EXPLANATION_TAG
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.rendering import display_activations, marked_positions, quoted, token_strings
-from interp_assets.domain.trials import Explanation, ExplanationOutcome
+from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
+from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.prompting.rendering import display_activations, marked_positions, quoted, token_strings
+from interp_assets.domain.trials import Explanation
 
 NAME: str = "single_token"
 VERSION: str = "single_token/1"

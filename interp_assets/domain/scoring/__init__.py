@@ -40,7 +40,7 @@ from interp_assets.domain.scoring.intruder import IntruderSettings
 from interp_assets.domain.scoring.output_based import OutputBasedSettings
 from interp_assets.domain.scoring.purity import PuritySettings
 from interp_assets.domain.scoring.responsiveness import ResponsivenessSettings
-from interp_assets.domain.scoring.sequential import SequentialSettings
+from interp_assets.domain.scoring.shared.sequential import SequentialSettings
 from interp_assets.domain.scoring.simulation import SimulationSettings
 from interp_assets.domain.scoring.surprisal import SurprisalSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp_assets.domain.bounds import Count, PositiveCount, Temperature
-from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.sampling import Example
-from interp_assets.domain.scoring import generated
-from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.scoring.shared import generated
+from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics import UNDEFINED, Estimate, mixed_auroc, signed_gini
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, Verdict, of_kind
+from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mixed_auroc, signed_gini
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "clarity"
 VERSION: str = "clarity/2"

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from interp_assets.domain.rendering import plain_text, token_strings
-from interp_assets.domain.scoring import classifier
-from interp_assets.domain.scoring.classifier import ClassifierSettings, WorkedExample
+from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.scoring.shared import classifier
+from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "detection"

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount, Share
-from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
-from interp_assets.domain.scoring import choice
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, token_strings
+from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict, of_kind
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "discrimination"
 VERSION: str = "discrimination/1"

@@ -7,10 +7,10 @@ the two; the score is the AUROC of the values for activating against silent wind
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interp_assets.domain.prompts import Comparison
-from interp_assets.domain.rendering import plain_text, token_strings
-from interp_assets.domain.scoring import ranking
-from interp_assets.domain.similarity import query
+from interp_assets.domain.prompting.prompts import Comparison
+from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.prompting.similarity import query
+from interp_assets.domain.scoring.shared import ranking
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "embedding"

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import PositiveCount
-from interp_assets.domain.prompts import Comparison
-from interp_assets.domain.rendering import plain_text, token_strings
-from interp_assets.domain.sampling import Example
-from interp_assets.domain.scoring import ranking
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.prompts import Comparison
+from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.scoring.shared import ranking
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, of_kind
 

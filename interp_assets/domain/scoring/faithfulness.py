@@ -15,14 +15,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from interp_assets.domain.rendering import one_line
-from interp_assets.domain.scoring import rating
-from interp_assets.domain.scoring.classifier import score_row
-from interp_assets.domain.scoring.rating import RatingSettings
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.rendering import one_line
+from interp_assets.domain.scoring.shared import rating
+from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.scoring.shared.rating import RatingSettings
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics import UNDEFINED, Estimate, estimate
-from interp_assets.domain.steered import SteeredRun
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, estimate
+from interp_assets.domain.steering.steered_texts import SteeredRun
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "faithfulness"
 VERSION: str = "faithfulness/1"

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from interp_assets.domain.bounds import Share
-from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
-from interp_assets.domain.scoring import classifier
-from interp_assets.domain.scoring.classifier import ClassifierSettings, WorkedExample
+from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, token_strings
+from interp_assets.domain.scoring.shared import classifier
+from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, of_kind
 

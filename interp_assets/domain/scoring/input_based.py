@@ -24,12 +24,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from interp_assets.domain.bounds import Count, PositiveCount, Share, Temperature
-from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.scoring import generated
-from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.scoring.shared import generated
+from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics import UNDEFINED, Estimate, mean_difference, probability_metrics, wilson
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, Verdict
+from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mean_difference, probability_metrics, wilson
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
 VERSION: str = "input_based/2"

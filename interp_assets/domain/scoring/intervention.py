@@ -17,14 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp_assets.domain.bounds import Count
-from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.rendering import one_line
-from interp_assets.domain.scoring.classifier import score_row
-from interp_assets.domain.scoring.likelihood import gain
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.prompting.rendering import one_line
+from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.scoring.shared.likelihood import gain
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics import mean_with_error
-from interp_assets.domain.steered import SteeredRun
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.statistics.metrics import mean_with_error
+from interp_assets.domain.steering.steered_texts import SteeredRun
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "intervention"
 VERSION: str = "intervention/1"

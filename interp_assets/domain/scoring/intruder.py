@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from interp_assets.domain.bounds import Count, PositiveCount, Share
-from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.rendering import mark_tokens, marked_positions, token_strings
-from interp_assets.domain.sampling import Example
-from interp_assets.domain.scoring import choice
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, token_strings
 from interp_assets.domain.scoring.fuzzing import Marks, dealt_marks
+from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, as_item, of_kind
 

@@ -15,10 +15,11 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from interp_assets.domain.bounds import Count
-from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.scoring import choice
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreOutcome, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "output_based"
 VERSION: str = "output_based/1"

@@ -11,11 +11,11 @@ the corpus, so purities are to be compared at like floors, and not with those of
 
 from collections.abc import Sequence
 
-from interp_assets.domain.scoring import rating
-from interp_assets.domain.scoring.classifier import score_row
-from interp_assets.domain.scoring.rating import RatingSettings
+from interp_assets.domain.scoring.shared import rating
+from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.scoring.shared.rating import RatingSettings
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics import floors, probability_metrics, wilson
+from interp_assets.domain.statistics.metrics import floors, probability_metrics, wilson
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 NAME: str = "purity"

@@ -11,11 +11,11 @@ stratum, as the activation that makes the strata is what is ranked.
 
 from collections.abc import Sequence
 
-from interp_assets.domain.scoring import rating
-from interp_assets.domain.scoring.classifier import score_row
-from interp_assets.domain.scoring.rating import RatingSettings
+from interp_assets.domain.scoring.shared import rating
+from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.scoring.shared.rating import RatingSettings
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics import probability_metrics, signed_gini
+from interp_assets.domain.statistics.metrics import probability_metrics, signed_gini
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
 
 NAME: str = "responsiveness"

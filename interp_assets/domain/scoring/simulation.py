@@ -19,26 +19,14 @@ from typing import Literal
 import numpy as np
 
 from interp_assets.domain.bounds import Count
-from interp_assets.domain.parsing import without_reasoning
-from interp_assets.domain.prompts import Prompt, SuffixChoices, Turn
-from interp_assets.domain.rendering import plain_text, token_strings, visible
-from interp_assets.domain.scoring.classifier import score_row
+from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
+from interp_assets.domain.prompting.parsing import without_reasoning
+from interp_assets.domain.prompting.prompts import Prompt, SuffixChoices, Turn
+from interp_assets.domain.prompting.rendering import plain_text, token_strings, visible
+from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics import TOKEN_METRICS, token_metrics
-from interp_assets.domain.trials import (
-    AnsweredTrial,
-    Case,
-    Model,
-    Reads,
-    ScoreOutcome,
-    ScoreRow,
-    Trial,
-    Verdict,
-    VerdictOutcome,
-    as_item,
-    evenly_mixed,
-    verdict_of,
-)
+from interp_assets.domain.statistics.metrics import TOKEN_METRICS, token_metrics
+from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, evenly_mixed, verdict_of
 
 NAME: str = "simulation"
 VERSION: str = "simulation/1"

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count
-from interp_assets.domain.prompts import Prompt, Turn
-from interp_assets.domain.rendering import TokenTexts, plain_text, token_strings
-from interp_assets.domain.sampling import Example
-from interp_assets.domain.scoring import ranking
-from interp_assets.domain.scoring.likelihood import gain
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.prompting.rendering import TokenTexts, plain_text, token_strings
+from interp_assets.domain.scoring.shared import ranking
+from interp_assets.domain.scoring.shared.likelihood import gain
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, evenly_mixed
 

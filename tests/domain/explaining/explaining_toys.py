@@ -3,7 +3,7 @@
 import pytest
 from domain_toys import WORDS, make_example
 
-from interp_assets.domain.explaining.material import Material, SteeredPrompt, TokenChanges
+from interp_assets.domain.explaining.shared.material import Material, SteeredPrompt, TokenChanges
 
 SHOWN = (
     make_example([0, 1, 2, 3, 4, 5, 13], [0, 4.0, 1.3, 0, 0, 0, 0], role="shown", row=0),

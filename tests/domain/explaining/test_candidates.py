@@ -7,8 +7,8 @@ from explaining_toys import MATERIAL
 
 from interp_assets.domain.explaining import candidates, max_act
 from interp_assets.domain.explaining.candidates import CandidatesSettings
-from interp_assets.domain.explaining.material import ExplainerReply, Material
-from interp_assets.domain.similarity import query
+from interp_assets.domain.explaining.shared.material import ExplainerReply, Material
+from interp_assets.domain.prompting.similarity import query
 
 ACTIVATING = [make_example([0, 1 + i, 13], [0, 1.0, 0], role="validation", row=i) for i in range(2)]
 SILENT = [make_example([0, 10 + i, 13], [0.0] * 3, role="validation", row=2 + i) for i in range(2)]

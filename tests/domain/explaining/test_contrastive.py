@@ -5,7 +5,7 @@ from explaining_toys import CONTRAST, MATERIAL
 
 from interp_assets.domain.explaining import contrastive
 from interp_assets.domain.explaining.contrastive import ContrastiveSettings
-from interp_assets.domain.explaining.material import Material
+from interp_assets.domain.explaining.shared.material import Material
 
 
 def test_prompts(check_golden) -> None:

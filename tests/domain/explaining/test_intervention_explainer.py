@@ -4,7 +4,7 @@ from explaining_toys import MATERIAL
 
 from interp_assets.domain.explaining import intervention
 from interp_assets.domain.explaining.intervention import InterventionSettings
-from interp_assets.domain.explaining.material import Material, SteeredPrompt
+from interp_assets.domain.explaining.shared.material import Material, SteeredPrompt
 
 
 def question(material: Material, **settings) -> str:

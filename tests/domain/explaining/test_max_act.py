@@ -3,8 +3,8 @@ from domain_toys import WORDS
 from explaining_toys import MATERIAL, SHOWN
 
 from interp_assets.domain.explaining import max_act
-from interp_assets.domain.explaining.material import Material
 from interp_assets.domain.explaining.max_act import MaxActSettings
+from interp_assets.domain.explaining.shared.material import Material
 
 
 @pytest.mark.parametrize(

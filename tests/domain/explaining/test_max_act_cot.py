@@ -3,8 +3,8 @@ from domain_toys import WORDS
 from explaining_toys import MATERIAL
 
 from interp_assets.domain.explaining import max_act, max_act_cot
-from interp_assets.domain.explaining.material import ExplainerReply, Material
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
+from interp_assets.domain.explaining.shared.material import ExplainerReply, Material
 
 STEPS = "Step 1: the marked tokens are cat and dog.\nStep 2: the comes before them.\nStep 3: each is an animal."
 

@@ -5,7 +5,7 @@ from domain_toys import WORDS, make_example
 from explaining_toys import MATERIAL
 
 from interp_assets.domain.explaining import single_token
-from interp_assets.domain.explaining.material import Material
+from interp_assets.domain.explaining.shared.material import Material
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
 
 

@@ -20,7 +20,7 @@ from interp_assets.domain.explaining import (
     token_change,
     vocab_proj,
 )
-from interp_assets.domain.explaining.material import ExplainerReply, Material
+from interp_assets.domain.explaining.shared.material import ExplainerReply, Material
 
 TAGGED = (max_act, max_act_cot, contrastive, single_token, vocab_proj, token_change, intervention, ensemble_raw)
 

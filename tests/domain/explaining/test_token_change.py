@@ -3,7 +3,7 @@ from dataclasses import replace
 from explaining_toys import MATERIAL
 
 from interp_assets.domain.explaining import token_change
-from interp_assets.domain.explaining.material import Material, TokenChanges
+from interp_assets.domain.explaining.shared.material import Material, TokenChanges
 from interp_assets.domain.explaining.token_change import TokenChangeExplainerSettings
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from explaining_toys import MATERIAL
 
 from interp_assets.domain.explaining import vocab_proj
-from interp_assets.domain.explaining.material import Material
+from interp_assets.domain.explaining.shared.material import Material
 from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
 
 

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.scoring import choice
-from interp_assets.domain.statistics import wilson
+from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.scoring.shared import choice
+from interp_assets.domain.statistics.metrics import wilson
 from interp_assets.domain.trials import AnsweredTrial, Case, Trial, TrialItem
 
 CASE = Case(7, "max_act", "words for animals", (), (), ())

@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 
 from interp_assets.domain.scoring import clarity
 from interp_assets.domain.scoring.clarity import ClaritySettings
-from interp_assets.domain.scoring.generated import written
+from interp_assets.domain.scoring.shared.generated import written
 from interp_assets.domain.trials import AnsweredTrial, Case
 
 SETTINGS = ClaritySettings()

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from interp_assets.domain.prompts import Choices, Prompt
+from interp_assets.domain.prompting.prompts import Choices, Prompt
 from interp_assets.domain.scoring import detection
-from interp_assets.domain.scoring.classifier import METRICS, STRATUM_METRIC, ClassifierSettings, grade, summarise
+from interp_assets.domain.scoring.shared.classifier import METRICS, STRATUM_METRIC, ClassifierSettings, grade, summarise
 from interp_assets.domain.trials import AnsweredTrial, Case, Trial, TrialItem, Verdict
 
 CASE = Case(7, "max_act", "words for animals", (), (), ())

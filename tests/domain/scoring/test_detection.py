@@ -5,7 +5,7 @@ import pytest
 from domain_toys import ask
 
 from interp_assets.domain.scoring import detection, fuzzing
-from interp_assets.domain.scoring.classifier import ClassifierSettings
+from interp_assets.domain.scoring.shared.classifier import ClassifierSettings
 from interp_assets.domain.trials import AnsweredTrial, Case
 
 SETTINGS = ClassifierSettings()

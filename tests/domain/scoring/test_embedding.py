@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from interp_assets.domain.prompts import Comparison
+from interp_assets.domain.prompting.prompts import Comparison
+from interp_assets.domain.prompting.similarity import query
 from interp_assets.domain.scoring import embedding
 from interp_assets.domain.scoring.embedding import EmbeddingSettings
-from interp_assets.domain.similarity import query
 from interp_assets.domain.trials import AnsweredTrial, Case
 
 SETTINGS = EmbeddingSettings()

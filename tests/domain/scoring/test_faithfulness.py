@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from domain_toys import split_texts
 
-from interp_assets.domain.prompts import Choices
+from interp_assets.domain.prompting.prompts import Choices
 from interp_assets.domain.scoring import faithfulness
 from interp_assets.domain.scoring.faithfulness import FaithfulnessSettings
-from interp_assets.domain.steered import SteeredRun, SteeredText
+from interp_assets.domain.steering.steered_texts import SteeredRun, SteeredText
 from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
 
 SETTINGS = FaithfulnessSettings()

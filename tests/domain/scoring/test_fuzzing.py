@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from domain_toys import ask, split_texts
 
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.scoring import fuzzing
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings, dealt_marks, moved_marks
 from interp_assets.domain.trials import Case, Trial

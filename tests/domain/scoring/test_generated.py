@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from interp_assets.domain.parsing import ParseFailure
-from interp_assets.domain.prompts import Prompt
-from interp_assets.domain.scoring.generated import grade, items_of, parse_texts, schema, texts, written
+from interp_assets.domain.prompting.parsing import ParseFailure
+from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.scoring.shared.generated import grade, items_of, parse_texts, schema, texts, written
 from interp_assets.domain.trials import AnsweredTrial, Trial
 
 WANTED = ("It snows.", "He left.")

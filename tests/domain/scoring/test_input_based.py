@@ -8,8 +8,8 @@ import pytest
 from domain_toys import WORDS, make_example
 
 from interp_assets.domain.scoring import input_based
-from interp_assets.domain.scoring.generated import written
 from interp_assets.domain.scoring.input_based import KINDS, METRICS, InputBasedSettings
+from interp_assets.domain.scoring.shared.generated import written
 from interp_assets.domain.trials import AnsweredTrial, Case, Trial
 
 SETTINGS = InputBasedSettings()

@@ -6,8 +6,8 @@ import pytest
 
 from interp_assets.domain.scoring import intervention
 from interp_assets.domain.scoring.intervention import InterventionSettings
-from interp_assets.domain.scoring.sequential import SequentialSettings, next_round
-from interp_assets.domain.steered import SteeredRun, SteeredText
+from interp_assets.domain.scoring.shared.sequential import SequentialSettings, next_round
+from interp_assets.domain.steering.steered_texts import SteeredRun, SteeredText
 from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
 
 SETTINGS = InterventionSettings()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from domain_toys import split_texts
 
-from interp_assets.domain.prompts import Choices
-from interp_assets.domain.rendering import marked_positions
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.prompts import Choices
+from interp_assets.domain.prompting.rendering import marked_positions
 from interp_assets.domain.scoring import intruder
 from interp_assets.domain.scoring.intruder import IntruderSettings
 from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, Case, Trial

@@ -7,7 +7,7 @@ import pytest
 
 from interp_assets.domain.scoring import output_based
 from interp_assets.domain.scoring.output_based import OutputBasedSettings
-from interp_assets.domain.steered import CompletionSet
+from interp_assets.domain.steering.steered_texts import CompletionSet
 from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
 
 SETTINGS = OutputBasedSettings()

@@ -8,10 +8,10 @@ import pytest
 from domain_toys import split_texts
 from sklearn import metrics as reference
 
-from interp_assets.domain.parsing import ParseFailure
-from interp_assets.domain.prompts import Choices
+from interp_assets.domain.prompting.parsing import ParseFailure
+from interp_assets.domain.prompting.prompts import Choices
 from interp_assets.domain.scoring import purity, responsiveness
-from interp_assets.domain.scoring.rating import RatingSettings, grade, parse_ratings
+from interp_assets.domain.scoring.shared.rating import RatingSettings, grade, parse_ratings
 from interp_assets.domain.trials import AnsweredTrial, Case, Trial, Verdict
 
 SETTINGS = RatingSettings()

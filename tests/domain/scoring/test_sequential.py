@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from domain_toys import ask
 
-from interp_assets.domain.sampling import Example
+from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.scoring import Scorer, detection, fuzzing, intruder, simulation, surprisal
-from interp_assets.domain.scoring.classifier import ClassifierSettings, score_row
-from interp_assets.domain.scoring.sequential import SequentialSettings, is_known, next_round
-from interp_assets.domain.statistics import Estimate, wilson
+from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, score_row
+from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
+from interp_assets.domain.statistics.metrics import Estimate, wilson
 from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, Case, ScoreRow, evenly_mixed
 
 SETTINGS = SequentialSettings(ci_width=0.2)

@@ -4,7 +4,7 @@ import pytest
 from domain_toys import make_example
 
 from interp_assets.domain.scoring import surprisal
-from interp_assets.domain.scoring.sequential import SequentialSettings, next_round
+from interp_assets.domain.scoring.shared.sequential import SequentialSettings, next_round
 from interp_assets.domain.scoring.surprisal import PSEUDO_EXPLANATION, SurprisalSettings
 from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
 

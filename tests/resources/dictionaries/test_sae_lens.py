@@ -181,7 +181,7 @@ def test_folders_from_before_version_6_equal_sae_lens(tmp_path: Path, old: dict[
 def test_centring_equals_hooks_of_weights_that_transformer_lens_processed(tmp_path: Path) -> None:
     """A release marked with center_writing_weights sees on our hooks what it saw on TransformerLens's processed GPT-2."""
     from resources.fakes import FakeTokenizer
-    from resources.subject import SubjectModel
+    from resources.subject.model import SubjectModel
     from resources.weights import ModelFolder
 
     builder = pytest.importorskip("transformer_lens.model_bridge.sources._bridge_builder")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from resources.language_models.answer_places import answer_places, answer_probabilities
 from resources.language_models.interface import ChoiceList
+from resources.language_models.tokens.answer_places import answer_places, answer_probabilities
 
 SCALE = tuple(str(i) for i in range(11))
 

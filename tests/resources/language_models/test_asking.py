@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from resources.language_models import ledger, load_language_model
-from resources.language_models.asking import Budget, BudgetExhausted, Spending, ask_all
+from resources.language_models.ask_all import ask_all
+from resources.language_models.budget import Budget, BudgetExhausted, Spending
 from resources.language_models.interface import (
     ChoiceList,
     Message,

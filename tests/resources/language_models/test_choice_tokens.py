@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.language_models.choice_tokens import END, choice_tokens, forks, option_logprobs
 from resources.language_models.interface import ChoiceList, UnsupportedRequest
+from resources.language_models.tokens.choice_tokens import END, choice_tokens, forks, option_logprobs
 
 
 class Splitting:

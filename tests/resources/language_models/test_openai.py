@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from stub_server import Refusal, StubServer
 
-from resources.language_models.asking import ask_all
+from resources.language_models.ask_all import ask_all
 from resources.language_models.interface import ChoiceList, JsonReply, Message, Request, SuffixChoices, UnsupportedRequest
-from resources.language_models.openai import OpenAIModel, ServerGone, ServerRefused
+from resources.language_models.openai_server.model import OpenAIModel, ServerGone, ServerRefused
 from resources.language_models.reply_store import ReplyStore
 
 KEY = "sk-secret-123456"

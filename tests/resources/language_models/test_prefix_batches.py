@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.language_models.prefix_batches import MIN_PREFIX_TOKENS, common_prefix, prefix_batches
+from resources.language_models.tokens.prefix_batches import MIN_PREFIX_TOKENS, common_prefix, prefix_batches
 
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=12)
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from resources.language_models.interface import Message, Request, SuffixChoices, UnsupportedRequest
-from resources.language_models.suffix_tokens import SuffixTokens, suffix_tokens
+from resources.language_models.tokens.suffix_tokens import SuffixTokens, suffix_tokens
 from resources.weights import load_hf_tokenizer, resolve_model_folder
 
 

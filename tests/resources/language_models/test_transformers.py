@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from resources.language_models import decoder
 from resources.language_models.interface import ChoiceList, Message, Request, SuffixChoices, UnsupportedRequest
-from resources.language_models.transformers import TransformersModel
+from resources.language_models.transformers_local import decoder
+from resources.language_models.transformers_local.model import TransformersModel
 from resources.weights import resolve_model_folder
 
 pytestmark = pytest.mark.real_model

@@ -10,7 +10,7 @@ import pytest
 from vllm_server import EMBEDDED, VllmServer
 
 from resources.language_models.interface import ChoiceList, JsonReply, LanguageModel, Message, Request, SuffixChoices, UnsupportedRequest
-from resources.language_models.transformers import TransformersModel
+from resources.language_models.transformers_local.model import TransformersModel
 
 pytest.importorskip("vllm", reason="the vLLM engine is not installed: make test-vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
@@ -27,7 +27,7 @@ def judging(count: int = 3) -> list[Request]:
 @contextmanager
 def engine() -> Iterator[LanguageModel]:
     """SmolLM2 in a vLLM engine in this process."""
-    from resources.language_models.vllm import VLLMModel
+    from resources.language_models.vllm_engine.model import VLLMModel
 
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
     model = VLLMModel(EMBEDDED, dtype="float32", max_model_len=2048)
@@ -38,7 +38,7 @@ def engine() -> Iterator[LanguageModel]:
 @contextmanager
 def served() -> Iterator[LanguageModel]:
     """The same model behind vLLM's server."""
-    from resources.language_models.openai import OpenAIModel
+    from resources.language_models.openai_server.model import OpenAIModel
 
     server = VllmServer()
     try:

@@ -1,0 +1,123 @@
+"""Plan, ask, grade: turns planned questions into requests, asks them in flat batches, and hands the answers back in planned order."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import TypeVar
+
+import dagster as dg
+
+from interp_assets.asking.questions import Answer, Question, request_of
+from interp_assets.config.settings import BudgetSettings, LanguageModelSettings
+from interp_assets.domain.prompting.rendering import encodable
+from resources.language_models.ask_all import ask_all
+from resources.language_models.budget import Budget, BudgetExhausted, Spending
+from resources.language_models.interface import (
+    LanguageModel,
+    refuse_missing,
+    request_key,
+)
+from resources.language_models.reply_store import ReplyStore
+from resources.model_provider import ModelProvider
+from resources.progress import Progress
+
+Work = TypeVar("Work")
+
+WAVE_QUESTIONS = 20_000
+"""Questions that are planned and asked together: enough to keep an engine full for minutes, few enough to hold."""
+
+
+class RunSpending:
+    """What each run of this process has spent, all its stages together, under the site's budget."""
+
+    def __init__(self, budget: BudgetSettings) -> None:
+        self._budget = Budget(budget.tokens, budget.usd)
+        self._runs: dict[str, Spending] = {}
+
+    def of_run(self, context: dg.AssetExecutionContext) -> Spending:
+        """The spending of the run of `context`; none yet where it is new."""
+        return self._runs.setdefault(context.run.run_id, Spending(self._budget))
+
+
+class Asker:
+    """Puts questions to one language model. It is loaded for the first question, and not at all when there is none; `close` frees it."""
+
+    def __init__(
+        self,
+        settings: LanguageModelSettings,
+        models: ModelProvider,
+        store: ReplyStore,
+        spending: Spending,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._settings, self._models, self._store, self._spending, self._on_progress = settings, models, store, spending, on_progress
+        self._model: LanguageModel | None = None
+
+    def __enter__(self) -> "Asker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        """(index, answer) of every question, as they come: stored replies first, the rest as one flat batch.
+
+        Raises `dg.Failure`, which is not retried, when the budget is spent, and `UnsupportedRequest` before anything is asked.
+        """
+        if not questions:
+            return
+        model = self._loaded()
+        requests = [request_of(question.prompt) for question in questions]
+        name = model.identity.model
+        try:
+            for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending):
+                reply = replace(reply, text=encodable(reply.text), error=encodable(reply.error) if reply.error else reply.error)
+                yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name)
+        except BudgetExhausted as error:
+            spent = {"tokens": self._spending.tokens, "price_usd": round(self._spending.usd, 4)}
+            raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None
+
+    def close(self) -> None:
+        """Free the model; it is loaded again for the next question."""
+        if self._model is not None:
+            self._model.close()
+        self._model = None
+
+    def _loaded(self) -> LanguageModel:
+        settings = self._settings
+        if self._model is None:
+            self._model = self._models.language_model(settings.backend, settings.model, settings.revision, settings.options)
+            refuse_missing(self._model, settings.require, "`require` in settings.yaml")
+        return self._model
+
+
+def waves(planned: Iterable[Work], questions_of: Callable[[Work], int]) -> Iterator[list[Work]]:
+    """The planned work in order, in waves of at least WAVE_QUESTIONS questions: memory holds one, and the model is kept busy."""
+    wave: list[Work] = []
+    waiting = 0
+    for work in planned:
+        wave.append(work)
+        waiting += questions_of(work)
+        if waiting >= WAVE_QUESTIONS:
+            yield wave
+            wave, waiting = [], 0
+    if wave:
+        yield wave
+
+
+def answered_in_order(asker: Asker, groups: Sequence[Sequence[Question]]) -> Iterator[list[Answer]]:
+    """The answers to each group of questions, in order, each group as soon as it and all before it are answered. One flat batch."""
+    group_of = [number for number, group in enumerate(groups) for _ in group]
+    first = list(accumulate((len(group) for group in groups), initial=0))
+    missing = [len(group) for group in groups]
+    answers: dict[int, Answer] = {}
+    head = 0
+    for index, answer in asker.ask([question for group in groups for question in group]):
+        answers[index] = answer
+        missing[group_of[index]] -= 1
+        while head < len(groups) and missing[head] == 0:
+            yield [answers.pop(i) for i in range(first[head], first[head + 1])]
+            head += 1
+    while head < len(groups):
+        yield []
+        head += 1

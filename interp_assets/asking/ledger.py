@@ -1,0 +1,56 @@
+"""Ledger rows of questions, and their sums."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from interp_assets.asking.questions import Answer
+from interp_assets.config.keys import RangeKey
+from interp_assets.tables import LEDGER
+from resources.language_models.ledger import price_usd
+
+
+def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], first: int) -> pa.Table:
+    """Ledger of some questions of a range, in planned order, numbered from `first`; empty when nothing was asked.
+
+    A reply counts with what it cost when it was asked, in this run or an earlier one; a question that stands twice costs once.
+    """
+    rows = []
+    for number, answer in enumerate(answers, start=first):
+        reply, paid = answer.reply, answer.source != "repeated"
+        tokens = [count if paid else 0 for count in (reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens)]
+        rows.append(
+            {
+                "asset": asset, "dictionary": cell.dictionary, "feature_range": cell.feature_range, "question": number,
+                "feature": answer.question.feature, "explanation_method": answer.question.explanation_method, "model": answer.model,
+                "reply": None if reply.error else answer.key, "source": answer.source,
+                "prompt_tokens": tokens[0], "cached_tokens": tokens[1], "completion_tokens": tokens[2],
+                "seconds": reply.seconds if paid else 0.0, "price_usd": price_usd(answer.model, *tokens),
+            }
+        )  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=LEDGER.schema)
+
+
+class LedgerSums:
+    """What a range's questions cost in all, for its materialisation."""
+
+    SUMMED = ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd")
+
+    def __init__(self) -> None:
+        self._sources: Counter = Counter()
+        self._sums: dict[str, float] = defaultdict(float)
+
+    def add(self, ledger: pa.Table) -> None:
+        """Count more rows of the ledger."""
+        self._sources.update(ledger.column("source").to_pylist())
+        for name in self.SUMMED:
+            self._sums[name] += float(pc.sum(ledger.column(name)).as_py() or 0)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Questions, those that cost nothing, and sums; zeros when nothing was asked."""
+        sources = self._sources
+        counts = {"questions": sources.total(), "from_store": sources["store"], "repeated": sources["repeated"]}
+        return {**counts, **{name: round(self._sums[name], 4) for name in self.SUMMED}}

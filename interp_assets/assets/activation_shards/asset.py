@@ -1,0 +1,194 @@
+"""`activation_shards`: every non-zero activation, sorted by feature. Writes the tables activations and feature_statistics."""
+
+from collections import defaultdict
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import dagster as dg
+
+from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges, shards_are_current, write_threads
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import HarvestSettings, PlatformSettings, fingerprint
+from interp_assets.exchange.imported_files import DelphiActivations
+from interp_assets.measuring.harvest import LoadedDictionary, checked_dictionary, spill_activations
+from interp_assets.measuring.planted import PlantedActivations
+from interp_assets.orchestration.partitions import SUBJECT_POOL
+from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
+from interp_assets.orchestration.versions import HARVEST_CODE_VERSION, activations_version
+from interp_assets.reading.token_sample import TokenSample, read_token_sample
+from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
+from resources.model_provider import ModelProvider
+from resources.store.activation_spill import ActivationSpill
+from resources.store.lake import Lake
+from resources.subject.model import SubjectModel
+
+PREVIEWED_FEATURES = 20
+PREVIEWED_COLUMNS = ["feature", "firing_count", "token_density", "max_activation", "top_tokens", "kept_contexts_share"]
+
+
+@dictionary_asset(
+    ACTIVATIONS,
+    deps=["token_sample"],
+    group_name="activations",
+    kinds={"python", "pytorch", "parquet"},
+    pool=SUBJECT_POOL,
+    code_version=HARVEST_CODE_VERSION,
+    check_specs=[
+        dg.AssetCheckSpec("statistics_agree_with_shards", asset="activation_shards", blocking=True),
+        dg.AssetCheckSpec("some_features_fire", asset="activation_shards", description="at most half of the selected features are dead"),
+    ],
+)
+def activation_shards(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[DictionaryRegistry],
+    models: dg.ResourceParam[ModelProvider],
+    settings: dg.ResourceParam[PlatformSettings],
+    spill_folder: dg.ResourceParam[Path],
+) -> dg.MaterializeResult:
+    """The subject's activations through each dictionary, with exact statistics of every selected feature.
+
+    Dictionaries on the same model and token sample share one forward pass, which ends at the deepest hook. A killed run continues
+    where its spill on disk ends. The activations of an imported delphi cache come from its files, and those of a planted dictionary
+    from its rules, without a model; a dictionary of imported examples has none.
+    """
+    run = DictionaryRun(context)
+    groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
+    for key in run.keys:
+        with run.alone(key):
+            record = registry.get(key)
+            sample_version = lake.require(DICTIONARY_SAMPLES.name, {"dictionary": key}).data_version
+            stages = settings.stage_settings(record.stages)
+            version = run.versions[key] = activations_version(record, stages, sample_version)
+            if shards_are_current(lake, key, version):
+                context.log.info(f"{key}: activations are already complete and are kept")
+            elif not record.has_activations:
+                context.log.info(f"{key}: its examples are imported, so it has no activations")
+                _write_none(lake, key, version, sample_version)
+            elif not record.reads_hook:
+                context.log.info(f"{key}: activations from {record.source or 'rules over the text'}")
+                sample, tokenizer = read_token_sample(lake, key), models.tokenizer(record.model.source, record.model.revision)
+                given = (DelphiActivations if record.imported else PlantedActivations)(record, sample, tokenizer)
+                ShardWriter(lake, record, sample, tokenizer, version, stages.harvest.max_activations, stages.seed).write(given)
+                if isinstance(given, DelphiActivations):
+                    run.report(key, given.provenance)
+            else:
+                groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
+    for records in groups.values():
+        with run.alone(*records):
+            _harvest(run, records, lake, models, settings, spill_folder)
+    return run.result(_report(run, lake, registry, settings))
+
+
+def _harvest(
+    run: DictionaryRun,
+    records: dict[str, DictionaryRecord],
+    lake: Lake,
+    models: ModelProvider,
+    settings: PlatformSettings,
+    spill_folder: Path,
+) -> None:
+    """One pass of one subject over one sample for all of `records`; a dictionary that does not load fails alone, before it."""
+    log, first = run.context.log, next(iter(records.values()))
+    harvest = settings.stage_settings(first.stages).harvest
+    sample = read_token_sample(lake, first.key)
+    with ExitStack() as held:
+        with closing(models.subject(first.model.source, first.model.revision, first.model.dtype)) as subject:
+            loaded = _checked(run, subject, sample, records, models, harvest)
+            if not loaded:
+                return
+            log.info(f"{first.model.source}: one pass over {sample.tokens.size:,} tokens for {', '.join(loaded)}")
+            folder = spill_folder / fingerprint(sample.sample, {key: run.versions[key] for key in loaded})
+            edges = {key: feature_edges(records[key]) for key in loaded}
+            spill = held.enter_context(ActivationSpill(folder, edges, sample.tokens.shape[1]))
+            spill_activations(subject, sample, loaded, spill, harvest, log.info, progress_of(run.context, "tokens harvested"))
+        keys = list(loaded)
+        loaded.clear()  # their weights leave the card before the sort
+        tokenizer = models.tokenizer(first.model.source, first.model.revision)
+        for key in keys:
+            stages = settings.stage_settings(records[key].stages)
+            with run.alone(key):
+                cap = stages.harvest.max_activations
+                writer = ShardWriter(lake, records[key], sample, tokenizer, run.versions[key], cap, stages.seed)
+                writer.write(spill, write_threads(), progress_of(run.context, f"{key}: feature ranges written"))
+        if not run.failures.keys() & set(keys):
+            spill.remove()
+
+
+def _checked(
+    run: DictionaryRun,
+    subject: SubjectModel,
+    sample: TokenSample,
+    records: dict[str, DictionaryRecord],
+    models: ModelProvider,
+    settings: HarvestSettings,
+) -> dict[str, LoadedDictionary]:
+    """The dictionaries that load and pass their self-check."""
+    loaded: dict[str, LoadedDictionary] = {}
+    for key, record in records.items():
+        with run.alone(key):
+            loaded[key] = one = checked_dictionary(subject, sample, record, models, settings)
+            run.report(key, {"self_check_l0": one.l0, **({} if one.fvu is None else {"self_check_fvu": one.fvu})})
+            run.context.log.info(f"{key}: self-check L0 {one.l0:.1f}, FVU {'none' if one.fvu is None else f'{one.fvu:.3f}'}")
+    return loaded
+
+
+def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None:
+    """Complete ranges without rows, of a dictionary whose examples are imported: what comes after them depends on the imported files
+    through their data version."""
+    for feature_range in FEATURE_RANGE_KEYS:
+        partition = {"dictionary": key, "feature_range": feature_range}
+        for table in (ACTIVATIONS, FEATURE_STATISTICS):
+            lake.write(table.name, partition, table.schema, table.schema.empty_table(), version, {DICTIONARY_SAMPLES.name: sample_version})
+
+
+def _report(run: DictionaryRun, lake: Lake, registry: DictionaryRegistry, settings: PlatformSettings) -> list[dg.AssetCheckResult]:
+    """Metadata of every dictionary that was made, and the checks over all of them."""
+    disagreeing: list[str] = []
+    mostly_dead: list[str] = []
+    for key in run.made:
+        rows, size, counted, capped, densities, lines, dead = 0, 0, 0, 0, [], [], 0
+        for feature_range in FEATURE_RANGE_KEYS:
+            partition = {"dictionary": key, "feature_range": feature_range}
+            manifest = lake.require(ACTIVATIONS.name, partition)
+            rows, size = rows + manifest.rows, size + manifest.bytes
+            found = lake.read(FEATURE_STATISTICS.name, partition, columns=PREVIEWED_COLUMNS)
+            firing, share = (found.column(name).to_numpy() for name in ("firing_count", "kept_contexts_share"))
+            counted += int(firing[share == 1].sum())
+            capped += int((share < 1).sum())
+            dead += int((firing == 0).sum())
+            densities += found.column("token_density").to_pylist()
+            lines += [_line(row) for row in found.slice(0, PREVIEWED_FEATURES - len(lines)).to_pylist()]
+        cap = settings.stage_settings(registry.get(key).stages).harvest.max_activations or 0
+        if not counted <= rows <= counted + capped * cap:
+            disagreeing.append(f"{key}: statistics count {counted} and {capped} features of at most {cap}, shards hold {rows}")
+        if dead > len(densities) / 2:
+            mostly_dead.append(f"{key}: {dead} of {len(densities)} features never fire")
+        plot = distribution_plot({key: densities}, "share of tokens on which a feature fires", "Activation density", log_x=True)
+        table = markdown_table(["feature", "firings", "density", "max", "top tokens"], lines)
+        run.report(
+            key,
+            {
+                "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
+                "features": len(densities), "dead_features": dead, "capped_features": capped,
+                "activation_density": markdown(plot), "preview": markdown(table),
+                "path": dg.MetadataValue.path(lake.location(ACTIVATIONS.name, {"dictionary": key})),
+            },
+        )  # fmt: skip
+    return [
+        dg.AssetCheckResult(check_name="statistics_agree_with_shards", passed=not disagreeing, metadata={"disagreeing": disagreeing}),
+        dg.AssetCheckResult(
+            check_name="some_features_fire",
+            passed=not mostly_dead,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"mostly_dead": mostly_dead},
+        ),
+    ]
+
+
+def _line(row: dict) -> tuple:
+    top = " ".join(f"`{entry['token'].strip() or '␣'}`" for entry in row["top_tokens"][:6])
+    return row["feature"], row["firing_count"], row["token_density"], row["max_activation"], top

@@ -1,0 +1,305 @@
+"""`examples`: windows that show what a feature does, split into shown, validation and held out. Writes examples and feature_examples."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.assets.examples.hard_negatives import CandidateSource
+from interp_assets.config.keys import cell_partition
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings
+from interp_assets.domain.examples.capping import blocked_positions, kept_contexts
+from interp_assets.domain.examples.imported_examples import columns_of
+from interp_assets.domain.examples.negatives import HARD_KINDS, NEGATIVE_KINDS
+from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumns, ExampleSettings, Role, draw_activating, with_negatives
+from interp_assets.domain.examples.token_numbers import NO_ID
+from interp_assets.domain.prompting import rendering
+from interp_assets.exchange.imported_files import NeuronpediaExamples, import_provenance
+from interp_assets.orchestration.runs import Cell, CellReport, StageRun, range_asset
+from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.reading.activations import activations_in_order
+from interp_assets.reading.token_sample import read_token_sample
+from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
+from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_EMBEDDINGS,
+    EXAMPLES,
+    FEATURE_EXAMPLES,
+    FEATURE_NEIGHBOURS,
+    FEATURE_STATISTICS,
+    constant,
+)
+from resources.model_provider import ModelProvider
+from resources.store.lake import Lake
+from resources.subject.tokenizer import Tokenizer
+
+TokenTexts = Tokenizer | NeuronpediaExamples
+CODE_VERSION = "3"
+STAGE = Stage(
+    EXAMPLES,
+    CODE_VERSION,
+    (
+        Upstream(ACTIVATIONS),
+        Upstream(FEATURE_STATISTICS),
+        Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: stages.examples.asks_for("neighbour")),
+        Upstream(DICTIONARY_EMBEDDINGS, needed=lambda stages: stages.examples.asks_for("similar")),
+    ),
+    lambda stages, platform: stages.examples,
+)
+BLOCK_FEATURES = 64
+"""Features that are drawn and written together: what memory holds beside the token sample."""
+
+USED = {"shown": "to be shown", "validation": "for validation", "held_out": "to be held out"}
+"""What windows of a role are asked for, in messages: 3 of 10 silent windows to be held out."""
+
+PREVIEWED = 10
+"""Features of a range that its preview shows."""
+
+
+@range_asset(
+    EXAMPLES,
+    deps=["activation_shards", "feature_neighbours", "window_embeddings"],
+    group_name="examples",
+    kinds={"python", "numpy", "parquet"},
+    code_version=CODE_VERSION,
+    check_specs=[
+        dg.AssetCheckSpec(
+            "roles_are_disjoint", asset="examples", blocking=True, description="no text is in two of shown, validation and held out"
+        ),
+        dg.AssetCheckSpec("every_feature_has_an_outcome", asset="examples", blocking=True),
+    ],
+)
+def examples(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[DictionaryRegistry],
+    models: dg.ResourceParam[ModelProvider],
+    settings: dg.ResourceParam[PlatformSettings],
+) -> dg.MaterializeResult:
+    """Activating windows by quantile (or top, random, mix), and silent ones, split into shown, validation and held out.
+
+    Silent windows are random, or hard ones: similar in meaning, of neighbouring features, or around the feature's own tokens. No
+    window, and no identical token sequence, has two of these roles. A feature with too few windows gets a row saying so. Windows
+    of an imported Neuronpedia export are cut and split by the same rules; their strata are the export's activation bins.
+    """
+    stage = StageRun(context, lake, registry, settings, STAGE)
+    sources: dict[str, CandidateSource | NeuronpediaExamples] = {}
+    previews: list[str] = []
+    overlapping: list[str] = []
+    for cell in stage.to_do():
+        name, record = cell.key.dictionary, cell.record
+        tokenizer = models.tokenizer(record.model.source, record.model.revision)
+        if name not in sources:
+            sources.clear()
+            sources[name] = _source(lake, cell, tokenizer)
+        source = sources[name]
+        texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else tokenizer
+        blocks = _imported(cell, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, cell, source)
+        drawn = DrawnCell(cell, texts)
+        drawn.report.numbers.update(import_provenance(record))
+        stage.write(cell, [(EXAMPLES, _tables(lake, drawn, blocks))], drawn.report)
+        overlapping += drawn.overlapping
+        drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, cell.settings.examples, texts))
+        previews.append(_preview(drawn.previewed[:1], cell.settings.examples, texts))
+    counts = _counts(lake, stage)
+    missing = [str(cell.key) for cell in stage.cells if counts[str(cell.key)] != len(cell.record.features_of(cell.key))]
+    windows = {"activating windows": [n for cell in stage.cells for n in _windows(lake, cell)]}
+    return stage.result(
+        {
+            "windows_per_feature": markdown(distribution_plot(windows, "activating windows", "Windows found per feature", log_x=True)),
+            "examples": markdown("\n\n".join(previews[:4]) or "*kept from an earlier run*"),
+        },
+        [
+            dg.AssetCheckResult(check_name="roles_are_disjoint", passed=not overlapping, metadata={"overlapping": overlapping[:20]}),
+            dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+        ],
+    )
+
+
+@dataclass
+class DrawnCell:
+    """What is kept of a cell while its examples stream to disk: a row per feature, and the first features for the preview."""
+
+    cell: Cell
+    texts: TokenTexts
+    outcomes: list[dict[str, object]] = field(default_factory=list)
+    previewed: list[ExampleColumns] = field(default_factory=list)
+    overlapping: list[str] = field(default_factory=list)
+    report: CellReport = field(default_factory=CellReport)
+
+    def add(self, columns: ExampleColumns) -> None:
+        """Take in the examples of the next feature."""
+        self.outcomes.append(_outcome_row(self.cell, columns))
+        self.report.outcomes[columns.outcome] += 1
+        self.report.numbers["filled_with_random"] = self.report.numbers.get("filled_with_random", 0) + columns.n_filled
+        if len(self.previewed) < PREVIEWED:
+            self.previewed.append(columns)
+        if _overlaps(columns):
+            self.overlapping.append(f"{self.cell.key} feature {columns.feature}")
+
+
+def _source(lake: Lake, cell: Cell, tokenizer: Tokenizer) -> CandidateSource | NeuronpediaExamples:
+    """Where the examples of a cell's dictionary come from: its activations, or the files that it was imported from."""
+    if not cell.record.has_activations:
+        return NeuronpediaExamples(cell.record, tokenizer)
+    sample = read_token_sample(lake, cell.key.dictionary)
+    return CandidateSource(lake, cell.record, sample, sample.first_position(tokenizer.bos_token_id), cell.settings)
+
+
+def _drawn(lake: Lake, cell: Cell, source: CandidateSource) -> Iterator[list[ExampleColumns]]:
+    """The examples of a cell's features, drawn from its activations, block by block."""
+    tokens, settings, seed = source.sample.tokens, cell.settings.examples, cell.settings.seed
+    counted = lake.read(FEATURE_STATISTICS.name, cell_partition(cell.key), ["feature", "kept_contexts_share"])
+    shares = dict(zip(*(counted.column(name).to_pylist() for name in ("feature", "kept_contexts_share")), strict=True))
+    features = activations_in_order(lake, cell.key, cell.record.features_of(cell.key))
+    while block := list(islice(features, BLOCK_FEATURES)):
+        draws = []
+        for feature, (positions, values) in block:
+            draw = draw_activating(positions, values, tokens, source.shape.first_position, settings, seed, feature)
+            if shares[feature] < 1:
+                draw = draw.with_blocked(blocked_positions(kept_contexts(seed, feature, shares[feature], len(tokens)), source.shape))
+            draws.append(draw)
+        yield [with_negatives(draw, candidates, tokens, settings, seed) for draw, candidates in zip(draws, source.of(draws), strict=True)]
+
+
+def _imported(cell: Cell, source: NeuronpediaExamples) -> Iterator[list[ExampleColumns]]:
+    """The examples of a cell's features as they were imported."""
+    if found := source.of_range(cell.key, cell.settings.examples, cell.settings.seed):
+        yield [columns_of(item) for item in found]
+
+
+def _tables(lake: Lake, drawn: DrawnCell, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
+    """The examples of a cell, block by block, and then, beside them, the table feature_examples.
+
+    That table is whole before this one's manifest says that the cell is complete.
+    """
+    cell = drawn.cell
+    for found in blocks:
+        for columns in found:
+            drawn.add(columns)
+        yield _example_rows(cell, found, drawn.texts)
+    rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
+    lake.write(FEATURE_EXAMPLES.name, cell_partition(cell.key), FEATURE_EXAMPLES.schema, rows, cell.data_version, cell.inputs)
+
+
+def _outcome_row(cell: Cell, columns: ExampleColumns) -> dict[str, object]:
+    held_out = columns.negatives_of("held_out")
+    kinds = {f"n_{kind}": held_out.count(kind) for kind in NEGATIVE_KINDS}
+    return {
+        "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": columns.feature,
+        "outcome": columns.outcome, "n_windows": columns.n_windows, "message": _message(columns, cell),
+        "n_shown": columns.n_shown, "n_shown_non_activating": columns.n_shown_non_activating, "n_validation": columns.n_validation,
+        "n_validation_non_activating": columns.n_validation_non_activating, "n_held_out": columns.n_held_out,
+        "n_non_activating": len(held_out), **kinds, "n_filled_with_random": columns.n_filled,
+    }  # fmt: skip
+
+
+def _example_rows(cell: Cell, found: Sequence[ExampleColumns], texts: TokenTexts) -> pa.Table:
+    """The examples of some features as rows, built column by column."""
+    labels = [label for columns in found for label in columns.labels(cell.settings.examples.sampling)]
+    roles, kinds, samplings = zip(*labels, strict=True) if labels else ((), (), ())
+    counts = [len(columns.places) for columns in found]
+    lengths = np.concatenate([columns.places.length for columns in found])
+    strata = [stratum for columns in found for stratum in [*columns.strata.tolist(), *[None] * len(columns.negatives)]]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    token_ids = np.concatenate([columns.token_ids for columns in found])
+    activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
+    return pa.table(
+        {
+            "dictionary": constant(cell.key.dictionary, len(labels)), "feature_range": constant(cell.key.feature_range, len(labels)),
+            "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
+            "example_id": [name for columns in found for name in columns.example_ids],
+            "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),
+            "row": np.concatenate([columns.places.row for columns in found]).astype(np.uint32),
+            "start": np.concatenate([columns.places.start for columns in found]).astype(np.uint32),
+            "token_ids": pa.ListArray.from_arrays(offsets, pa.array(np.maximum(token_ids, NO_ID).astype(np.int32))),
+            "tokens": pa.ListArray.from_arrays(offsets, _texts(token_ids, texts)),
+            "activations": pa.ListArray.from_arrays(offsets, pa.array(activations)),
+            "max_activation": np.concatenate([columns.max_activation for columns in found]).astype(np.float32),
+        },
+        schema=EXAMPLES.schema,
+    )  # fmt: skip
+
+
+def _texts(token_ids: np.ndarray, texts: TokenTexts) -> pa.Array:
+    """The text of each token, every distinct token looked up once."""
+    lowest = int(token_ids.min(initial=0))
+    present = np.flatnonzero(np.bincount(token_ids - lowest)) if len(token_ids) else np.empty(0, dtype=np.int64)
+    place = np.zeros(int(present[-1]) + 1 if len(present) else 0, dtype=np.int32)
+    place[present] = np.arange(len(present), dtype=np.int32)
+    return pa.array(texts.tokens(present + lowest), pa.string()).take(pa.array(place[token_ids - lowest]))
+
+
+def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
+    return pa.array(texts, pa.string()).dictionary_encode()
+
+
+def _message(columns: ExampleColumns, cell: Cell) -> str:
+    """What was needed and what there was, for a feature that has not all that was asked for; empty otherwise."""
+    settings, imported = cell.settings.examples, not cell.record.has_activations
+    return {
+        "ok": "" if imported else _filled(columns, settings),
+        "dead": "the import has no activation of the feature" if imported else "the feature never fires on this token sample",
+        "too_few_windows": f"{columns.n_windows} activating windows, min_activating is {settings.min_activating}",
+        "too_few_silent_windows": _lacking(columns, settings) + (": the import has no more" if imported else ": there are no more"),
+    }[columns.outcome]
+
+
+def _filled(columns: ExampleColumns, settings: ExampleSettings) -> str:
+    """Of which hard kinds there were fewer silent windows than asked for, and for what; empty when of none."""
+    found = [
+        f"{columns.negatives_of(role).count(kind)} of {count} {kind} windows {USED[role]}"
+        for role in ROLES
+        for kind, count in settings.negative_counts_of(role).items()
+        if kind in HARD_KINDS and columns.negatives_of(role).count(kind) < count
+    ]
+    return ", ".join(found) + (": filled with random ones" if found else "")
+
+
+def _lacking(columns: ExampleColumns, settings: ExampleSettings) -> str:
+    """Which roles have fewer silent windows than asked for."""
+    asked = {role: sum(settings.negative_counts_of(role).values()) for role in ROLES}
+    found = {role: len(columns.negatives_of(role)) for role in ROLES}
+    return ", ".join(f"{found[role]} of {n} silent windows {USED[role]}" for role, n in asked.items() if found[role] < n)
+
+
+def _highlighted(example: Example, texts: TokenTexts) -> str:
+    """One Markdown line of a window, its active tokens as code spans."""
+    return rendering.markdown(texts.tokens(example.token_ids), rendering.marked_positions(example.activations, 0.3))
+
+
+def _overlaps(columns: ExampleColumns) -> bool:
+    """Whether a token sequence has two roles."""
+    bounds = np.cumsum([0, *columns.places.length.tolist()]).tolist()
+    texts: dict[Role, set[bytes]] = {role: set() for role in ROLES}
+    for role, (first, end) in zip(columns.roles, pairwise(bounds), strict=True):
+        texts[role].add(columns.token_ids[first:end].tobytes())
+    return sum(map(len, texts.values())) > len(set().union(*texts.values()))
+
+
+def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: TokenTexts) -> str:
+    """For each feature its three strongest shown windows, active tokens highlighted, and a silent one of each kind, or its outcome."""
+    rows = []
+    for columns in found:
+        strongest = np.argsort(-columns.max_activation[: columns.n_shown], kind="stable")[:3]
+        shown = columns.examples(settings.sampling, strongest)
+        first_of_kind = [columns.n_activating + columns.negatives.index(kind) for kind in set(columns.negatives)]
+        silent = {e.sampling: e for e in columns.examples(settings.sampling, first_of_kind)}
+        rows += [(columns.feature, round(max(e.activations), 2), _highlighted(e, texts)) for e in shown]
+        rows += [(columns.feature, f"silent, {kind}", _highlighted(e, texts)) for kind, e in sorted(silent.items())]
+        if not shown:
+            rows.append((columns.feature, columns.outcome, f"{columns.n_windows} windows"))
+    return markdown_table(["feature", "peak", "window"], rows)
+
+
+def _counts(lake: Lake, stage: StageRun) -> dict[str, int]:
+    """Features with a row in feature_examples, by cell."""
+    return {str(cell.key): lake.require(FEATURE_EXAMPLES.name, cell_partition(cell.key)).rows for cell in stage.cells}
+
+
+def _windows(lake: Lake, cell: Cell) -> list[int]:
+    return lake.read(FEATURE_EXAMPLES.name, cell_partition(cell.key), columns=["n_windows"]).column(0).to_pylist()

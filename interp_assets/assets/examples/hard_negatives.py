@@ -1,0 +1,84 @@
+"""What the hard kinds of silent windows need beside the feature itself: embeddings, neighbours, and where each token stands."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import StageSettings
+from interp_assets.domain.examples.negatives import NegativeKind, TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
+from interp_assets.domain.examples.sampling import ActivatingDraw
+from interp_assets.domain.examples.windows import Places, Windows
+from interp_assets.domain.seeds import generator
+from interp_assets.reading.activations import activations_of
+from interp_assets.reading.embeddings import read_embeddings
+from interp_assets.reading.neighbours import read_neighbours
+from interp_assets.reading.token_sample import TokenSample
+from resources.store.lake import Lake
+
+NEIGHBOURS_TRIED = 4
+"""Neighbours looked at for each one wanted: the nearest by decoder may be dead."""
+
+KEPT_NEIGHBOURS = 2048
+"""Features whose windows are kept for the next feature that they are near to."""
+
+
+class CandidateSource:
+    """Candidates for the silent windows of one dictionary's features. Reads only what its settings ask for, once."""
+
+    def __init__(self, lake: Lake, record: DictionaryRecord, sample: TokenSample, first_position: int, settings: StageSettings) -> None:
+        """Open it. Raises `LakeError` naming the input that is asked for and not there."""
+        self.lake, self.record, self.sample = lake, record, sample
+        self.settings, self.seed = settings.examples, settings.seed
+        asked = {kind: count for kind, count in self.settings.negative_counts.items() if count}
+        self.counts = asked
+        self.shape = self.settings.shape(sample.tokens.shape[1], first_position)
+        self.index = TokenIndex.of(sample.tokens, first_position) if "token" in asked else None
+        self.embeddings = read_embeddings(lake, record.key, self.settings.window_tokens) if "similar" in asked else None
+        self._windows: dict[int, Windows] = {}
+
+    def of(self, draws: Sequence[ActivatingDraw]) -> list[Mapping[NegativeKind, Places]]:
+        """For each feature its candidates of every kind that is asked for, best first; none for a feature without examples."""
+        found: list[dict[NegativeKind, Places]] = [{} for _ in draws]
+        able = [i for i, draw in enumerate(draws) if draw.outcome == "ok"]
+        like = [i for i in able if draws[i].n_shown]  # with nothing shown there is nothing to be similar to
+        if self.embeddings is not None and like:
+            queries = np.stack([mean_embedding(draws[i].shown_cells, self.embeddings) for i in like])
+            active = [draws[i].active_cells for i in like]
+            for i, places in zip(like, similar_places(queries, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
+                found[i]["similar"] = places
+        if "neighbour" in self.counts and able:
+            near = self._neighbour_windows([draws[i].feature for i in able])
+            for i in able:
+                rng = generator(self.seed, draws[i].feature, "neighbour windows")
+                windows = near[draws[i].feature]
+                found[i]["neighbour"] = neighbour_places(windows, draws[i].positions, self.counts["neighbour"], self.shape, rng)
+        if self.index is not None:
+            for i in able:
+                rng = generator(self.seed, draws[i].feature, "token windows")
+                found[i]["token"] = token_places(
+                    draws[i].positions, draws[i].values, self.sample.tokens, self.index, self.counts["token"],
+                    self.settings.n_peak_tokens, self.shape, rng,
+                )  # fmt: skip
+        return found  # type: ignore[return-value]
+
+    def _neighbour_windows(self, features: Sequence[int]) -> dict[int, list[Windows]]:
+        """Windows of each feature's nearest `n_neighbours` that fire at all, of the NEIGHBOURS_TRIED nearest a place, nearest first."""
+        tried = NEIGHBOURS_TRIED * self.settings.n_neighbours
+        neighbours = {f: near[:tried] for f, near in read_neighbours(self.lake, self.record.key, features).items()}
+        unknown = {n for near in neighbours.values() for n in near} - self._windows.keys()
+        if len(self._windows) + len(unknown) > KEPT_NEIGHBOURS:
+            self._windows = {}
+            unknown = {n for near in neighbours.values() for n in near}
+        for feature, (positions, values) in activations_of(self.lake, self.record, sorted(unknown)).items():
+            self._windows[feature] = self._cut(positions.astype(np.int64), values.astype(np.float64))
+        return {
+            feature: [self._windows[n] for n in near if len(self._windows[n])][: self.settings.n_neighbours]
+            for feature, near in neighbours.items()
+        }
+
+    def _cut(self, positions: np.ndarray, values: np.ndarray) -> Windows:
+        """Windows of a feature around what is loud of it."""
+        loud = values >= self.settings.silent_share * values.max(initial=0.0)
+        row, position = positions[loud] // self.shape.context_tokens, positions[loud] % self.shape.context_tokens
+        return self.shape.windows(row, position, values[loud])

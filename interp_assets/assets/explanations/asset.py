@@ -1,0 +1,420 @@
+"""`explanations/<method>`: what each method says about each feature. Writes explanations, and ledger where a model was asked."""
+
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import dagster as dg
+import pyarrow as pa
+
+from interp_assets.asking.asker import Asker, RunSpending, answered_in_order, waves
+from interp_assets.asking.encoder import cosines
+from interp_assets.asking.ledger import LedgerSums, ledger_rows
+from interp_assets.asking.questions import Answer, Question
+from interp_assets.assets.explanations.materials import read_materials
+from interp_assets.config.keys import N_FEATURE_RANGES
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings, StageSettings
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, PLANTED, ChoosingExplainer, Derived, Explainer
+from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material
+from interp_assets.domain.outcomes import FAILED, ExplanationOutcome
+from interp_assets.domain.planted.rules import stated
+from interp_assets.domain.prompting import rendering
+from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.trials import Explanation
+from interp_assets.orchestration.partitions import EXPLAINER_POOL
+from interp_assets.orchestration.runs import Cell, CellReport, StageRun, progress_of, range_asset
+from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.reading.examples import FeatureEvidence, read_evidence
+from interp_assets.reading.explanations import read_all_explanations, read_explanations, read_imported
+from interp_assets.reporting.materialisation import markdown, markdown_table, told
+from interp_assets.tables import (
+    EXAMPLES,
+    EXPLANATIONS,
+    FEATURE_STATISTICS,
+    IMPORTED_EXPLANATIONS,
+    LEDGER,
+    STEERING,
+    TOKEN_CHANGES,
+    VOCABULARY_PROJECTIONS,
+    Table,
+)
+from resources.language_models.reply_store import ReplyStore
+from resources.model_provider import ModelProvider
+from resources.store.lake import Lake
+
+EVIDENCE: tuple[tuple[Evidence, Table, str], ...] = (
+    ("feature_statistics", FEATURE_STATISTICS, "activation_shards"),
+    ("vocabulary_projections", VOCABULARY_PROJECTIONS, "vocabulary_projections"),
+    ("token_changes", TOKEN_CHANGES, "token_changes"),
+    ("steering", STEERING, "steering"),
+)
+"""What explainers may read beside examples, in which table it is, and which asset makes it."""
+PREVIEWED = 10
+"""Explanations of a range that its preview shows."""
+
+
+FEW_FEATURES = 16 * N_FEATURE_RANGES
+"""A dictionary with fewer selected features deals explanations out over all its ranges: within one there are too few to deal to."""
+
+
+def is_small(record: DictionaryRecord) -> bool:
+    """Whether a dictionary has FEW_FEATURES."""
+    return len(record.selected_features) < FEW_FEATURES
+
+
+def _chosen(stages: StageSettings, method: str) -> bool:
+    return method in stages.explanations
+
+
+def _sources(stages: StageSettings, derived: Derived) -> list[str]:
+    """The methods that a derived one is made out of: all that it needs, and of the optional ones those that the settings ask for."""
+    return [*derived.SOURCES, *(source for source in derived.OPTIONAL_SOURCES if _chosen(stages, source))]
+
+
+def _asked_for(stage: StageRun, method: str) -> list[Cell]:
+    """Cells to do whose settings ask for the method."""
+    note = f"the settings of this dictionary do not ask for {method}: `stages: {{explanations: […]}}`"
+    return stage.to_do_where(lambda stages: _chosen(stages, method), [LEDGER, EXPLANATIONS], note)
+
+
+def explainer_stage(explainer: Explainer) -> Stage:
+    """What an explainer's explanations depend on: nothing where the settings do not ask for them."""
+
+    def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
+        if not _chosen(stages, explainer.NAME):
+            return None
+        encoder = [platform.sentence_encoder.shaping_replies] if explainer.CHOOSES else []
+        return [stages.explaining.of(explainer), platform.explainer.shaping_replies, *encoder]
+
+    def read(name: Evidence, table: Table) -> Upstream:
+        return Upstream(table, needed=lambda stages: _chosen(stages, explainer.NAME) and name in stages.explaining.reads(explainer))
+
+    examples = Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, explainer.NAME))
+    upstream = (examples, *(read(name, table) for name, table, _ in EVIDENCE if name in explainer.READS))
+    return Stage(EXPLANATIONS, explainer.VERSION, upstream, settings_of, {"explanation_method": explainer.NAME})
+
+
+def derived_stage(derived: Derived) -> Stage:
+    """What explanations depend on that are made out of others; in any case on which features there are, as their examples tell."""
+
+    def made_of(source: str) -> Upstream:
+        needed = lambda stages: _chosen(stages, derived.NAME) and source in _sources(stages, derived)  # noqa: E731
+        return Upstream(EXPLANATIONS, {"explanation_method": source}, needed, all_ranges=lambda r: derived.DEALS and is_small(r))
+
+    sources = map(made_of, (*derived.SOURCES, *derived.OPTIONAL_SOURCES))
+    extra = {"explanation_method": derived.NAME}
+    upstream = (Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, derived.NAME)), *sources)
+    return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
+
+
+def stated_stage(method: str) -> Stage:
+    """What explanations read from files or rules depend on: the files, and which features there are, as their examples tell. Their version
+    changes with the record, and so with its rules."""
+    extra = {"explanation_method": method}
+    chosen = lambda stages: _chosen(stages, method)  # noqa: E731
+    files = (Upstream(IMPORTED_EXPLANATIONS, extra, chosen, optional=True),) if method in IMPORTED else ()
+    upstream = (Upstream(EXAMPLES, needed=chosen), *files)
+    return Stage(EXPLANATIONS, f"{method}/1", upstream, lambda stages, platform: _chosen(stages, method), extra)
+
+
+def _options(method: str, version: str, description: str | None, deps: Sequence[Any], **options: Any) -> dict[str, Any]:
+    """What all assets of explanations have in common."""
+    checks = [
+        dg.AssetCheckSpec("every_feature_has_an_outcome", asset=["explanations", method], blocking=True),
+        dg.AssetCheckSpec(
+            "explained_share", asset=["explanations", method], description="at least half of the features that were asked about"
+        ),
+    ]
+    common = {"key": ["explanations", method], "deps": deps, "description": description, "group_name": "explanations"}
+    return {**common, "code_version": version, "check_specs": checks, **options}
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A feature with its prompts, or why it has none; without evidence, the end of its cell."""
+
+    cell: Cell
+    evidence: FeatureEvidence | None = None
+    material: Material | None = None
+    prompts: tuple[Prompt, ...] | ExplanationOutcome = ()
+
+    def questions(self, method: str) -> list[Question]:
+        """What is asked about the feature."""
+        prompts = () if isinstance(self.prompts, str) or self.material is None else self.prompts
+        return [Question(self.material.feature, method, prompt) for prompt in prompts] if self.material else []
+
+
+def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
+    """The asset of one explainer that asks a language model."""
+    deps = ["examples", *(asset for name, _, asset in EVIDENCE if name in explainer.READS)]
+    kinds = {"python", "llm", "parquet"}
+
+    @range_asset(EXPLANATIONS, **_options(explainer.NAME, explainer.VERSION, explainer.__doc__, deps, kinds=kinds, pool=EXPLAINER_POOL))
+    def explanations(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        registry: dg.ResourceParam[DictionaryRegistry],
+        models: dg.ResourceParam[ModelProvider],
+        settings: dg.ResourceParam[PlatformSettings],
+        replies: dg.ResourceParam[ReplyStore],
+        spending: dg.ResourceParam[RunSpending],
+    ) -> dg.MaterializeResult:
+        stage = StageRun(context, lake, registry, settings, explainer_stage(explainer))
+        asset = "/".join(context.asset_key.path)
+        asker = Asker(settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
+        with asker:
+            works = _planned(lake, explainer, _asked_for(stage, explainer.NAME), context.log)
+            answered = _answered(explainer, asker, works, models, settings, context.log)
+            for first in answered:
+                cell, cost, questions = first[0].cell, LedgerSums(), 0
+                report = _Report()
+                with stage.writing(cell, [LEDGER, EXPLANATIONS]) as writer:
+                    work, answers, graded = first
+                    while work.evidence is not None:
+                        assert graded is not None
+                        ledger = ledger_rows(asset, cell.key, answers, questions)
+                        questions += ledger.num_rows
+                        cost.add(ledger)
+                        writer.add(LEDGER, ledger)
+                        writer.add(EXPLANATIONS, _rows(cell, [graded], answers))
+                        report.add(graded, work.evidence)
+                        work, answers, graded = next(answered)
+                    writer.commit(report.of_cell(cost.numbers))
+        return stage.result(*_summary(lake, stage, explainer.NAME))
+
+    return explanations
+
+
+def _planned(lake: Lake, explainer: Explainer, cells: Sequence[Cell], log: dg.DagsterLogManager) -> Iterator[_Planned]:
+    """Every feature of every cell, then the end of the cell."""
+    for cell in cells:
+        for evidence, material in read_materials(lake, cell, explainer):
+            prompts: tuple[Prompt, ...] | ExplanationOutcome
+            try:
+                prompts = explainer.plan(material, cell.settings.explaining.of(explainer), cell.settings.seed)
+            except Exception:
+                prompts = _failed(explainer, material, log).outcome
+            yield _Planned(cell, evidence, material, prompts)
+        yield _Planned(cell)
+
+
+def _failed(explainer: Explainer, material: Material, log: dg.DagsterLogManager) -> Explanation:
+    """The outcome of a feature on which the explainer's own code fails, which stops no other; the error being handled goes to the log."""
+    log.error(f"{explainer.NAME} failed on feature {material.feature}:\n{traceback.format_exc()}")
+    return Explanation(material.feature, explainer.NAME, None, FAILED, "", explainer.VERSION)
+
+
+def _answered(
+    explainer: Explainer,
+    asker: Asker,
+    planned: Iterator[_Planned],
+    models: ModelProvider,
+    settings: PlatformSettings,
+    log: dg.DagsterLogManager,
+) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
+    """Each planned feature with the answers and its explanation, in order; None at the end of a cell."""
+    for wave in waves(planned, lambda work: len(work.questions(explainer.NAME))):
+        answers = answered_in_order(asker, [work.questions(explainer.NAME) for work in wave])
+        if not explainer.CHOOSES:
+            for work, given in zip(wave, answers, strict=True):
+                yield work, given, _graded(explainer, work, given, log)
+            continue
+        yield from _chosen_by_encoder(cast(ChoosingExplainer, explainer), asker, wave, list(answers), models, settings, log)
+
+
+def _graded(explainer: Explainer, work: _Planned, answers: Sequence[Answer], log: dg.DagsterLogManager) -> Explanation | None:
+    if work.material is None:
+        return None
+    if isinstance(work.prompts, str):
+        return Explanation(work.material.feature, explainer.NAME, None, work.prompts, "", explainer.VERSION)
+    try:
+        return explainer.grade(work.material, _replies(answers), work.cell.settings.explaining.of(explainer))
+    except Exception:
+        return _failed(explainer, work.material, log)
+
+
+def _chosen_by_encoder(
+    explainer: ChoosingExplainer,
+    asker: Asker,
+    wave: Sequence[_Planned],
+    answers: Sequence[list[Answer]],
+    models: ModelProvider,
+    settings: PlatformSettings,
+    log: dg.DagsterLogManager,
+) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
+    """The same for an explainer that compares its candidates by the sentence encoder, for which the language model makes room."""
+    comparisons = []
+    for work, given in zip(wave, answers, strict=True):
+        own = work.cell.settings.explaining.of(explainer)
+        asked = work.material is not None and not isinstance(work.prompts, str)
+        try:
+            comparisons.append(explainer.compare(work.material, _replies(given), own) if asked and work.material else None)
+        except Exception:  # grading meets it again, and names it
+            comparisons.append(None)
+    asked_for = [comparison for comparison in comparisons if comparison is not None]
+    found: list[tuple[tuple[float, ...], ...]] = []
+    if asked_for:
+        asker.close()
+        encoder = models.sentence_encoder(settings.sentence_encoder.source, settings.sentence_encoder.revision)
+        try:
+            found = list(cosines(encoder.embed, asked_for))
+        finally:
+            encoder.close()
+    cosine = iter(found)
+    for work, given, comparison in zip(wave, answers, comparisons, strict=True):
+        own = work.cell.settings.explaining.of(explainer)
+        if comparison is None or work.material is None:
+            yield work, given, _graded(explainer, work, given, log)
+            continue
+        here = next(cosine)
+        try:
+            chosen = explainer.choose(work.material, _replies(given), own, here)
+        except Exception:
+            chosen = _failed(explainer, work.material, log)
+        yield work, given, chosen
+
+
+def _replies(answers: Sequence[Answer]) -> list[ExplainerReply]:
+    return [ExplainerReply(answer.reply.text, answer.reply.error) for answer in answers]
+
+
+def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
+    """The asset of explanations that are made out of other methods', range by range."""
+    deps = ["examples", *(["explanations", source] for source in (*derived.SOURCES, *derived.OPTIONAL_SOURCES))]
+
+    @range_asset(EXPLANATIONS, **_options(derived.NAME, derived.VERSION, derived.__doc__, deps, kinds={"python", "parquet"}))
+    def explanations(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        registry: dg.ResourceParam[DictionaryRegistry],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.MaterializeResult:
+        stage = StageRun(context, lake, registry, settings, derived_stage(derived))
+        for cell in _asked_for(stage, derived.NAME):
+            sources: dict[str, Mapping[int, Explanation]] = {}
+            for source in _sources(cell.settings, derived):
+                whole = derived.DEALS and is_small(cell.record)
+                key = cell.key
+                sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
+            made = derived.explain(cell.record.features_of(cell.key).tolist(), sources, cell.settings.seed)
+            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, made))
+        return stage.result(*_summary(lake, stage, derived.NAME))
+
+    return explanations
+
+
+def _stated_asset(method: str) -> dg.AssetsDefinition:
+    """The asset of explanations that were read from files, or that a planted dictionary's rules state."""
+    description = (
+        f"Explanations read from files with `interp import explanations … --method {method}`."
+        if method in IMPORTED
+        else f"What the rules of a planted dictionary state as {method.removeprefix('planted_')}: see domain/planted.py."
+    )
+    without: ExplanationOutcome = "not_imported" if method in IMPORTED else "not_planted"
+
+    @range_asset(EXPLANATIONS, **_options(method, f"{method}/1", description, ["examples"], kinds={"python", "parquet"}))
+    def explanations(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        registry: dg.ResourceParam[DictionaryRegistry],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.MaterializeResult:
+        stage = StageRun(context, lake, registry, settings, stated_stage(method))
+        texts: dict[str, Mapping[int, str]] = {}
+        for cell in _asked_for(stage, method):
+            made: list[Explanation] = []
+            name, rules = cell.key.dictionary, cell.record.planted_rules
+            if name not in texts:
+                texts[name] = read_imported(lake, name, method) if method in IMPORTED else stated(rules, method)
+            for feature in cell.record.features_of(cell.key).tolist():
+                text = texts[name].get(feature)
+                made.append(Explanation(feature, method, text, without if text is None else "ok", "", f"{method}/1"))
+            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, made))
+        return stage.result(*_summary(lake, stage, method))
+
+    return explanations
+
+
+def _rows(cell: Cell, made: Sequence[Explanation], answers: Sequence[Answer]) -> pa.Table:
+    """Rows of explanations; `answers` are those that the only one of them was read out of."""
+    failed = any(answer.reply.error for answer in answers)
+    rows = [
+        {
+            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": e.feature,
+            "explanation_method": e.method, "outcome": e.outcome, "explanation": e.text, "raw_reply": e.raw_reply or None,
+            "replies": [] if failed else [answer.key for answer in answers], "donor_feature": e.donor_feature,
+            "model": answers[0].model if answers else "", "prompt_version": e.prompt_version,
+        }
+        for e in made
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=EXPLANATIONS.schema)
+
+
+class _Report:
+    """Outcomes, and the first explanations, each beside the strongest window that its feature fired on."""
+
+    def __init__(self) -> None:
+        self._outcomes: Counter = Counter()
+        self._lines: list[tuple] = []
+
+    def add(self, made: Explanation, evidence: FeatureEvidence) -> None:
+        """Count one explanation."""
+        self._outcomes[made.outcome] += 1
+        if len(self._lines) < PREVIEWED:
+            self._lines.append((made.feature, told(made.text, made.outcome), _strongest(evidence)))
+
+    def of_cell(self, numbers: Mapping[str, Any]) -> CellReport:
+        """The report of the finished cell."""
+        table = markdown_table(["feature", "explanation", "strongest shown window"], self._lines)
+        return CellReport(self._outcomes, {"preview": markdown(table), **numbers})
+
+
+def _reported(lake: Lake, cell: Cell, made: Sequence[Explanation]) -> CellReport:
+    report = _Report()
+    for explanation, evidence in zip(made, read_evidence(lake, cell.key) if made else (), strict=True):
+        assert explanation.feature == evidence.feature, (explanation.feature, evidence.feature)
+        report.add(explanation, evidence)
+    return report.of_cell({})
+
+
+def _strongest(item: FeatureEvidence) -> str:
+    if not item.shown:
+        return ""
+    best = max(item.shown, key=lambda example: max(example.activations))
+    return rendering.markdown([item.token_texts[i] for i in best.token_ids], rendering.marked_positions(best.activations, 0.3))
+
+
+NEVER_ASKED = (
+    "no_examples", "no_contrast", "no_projection", "no_changes", "no_steering", "not_single_token", "no_validation", "no_parts", "no_donor",
+    "not_imported", "not_planted",
+)  # fmt: skip
+
+
+def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
+    """Metadata over all ranges of the run, and the two checks."""
+    explained, explainable, missing, lines = 0, 0, [], []
+    for cell in stage.cells:
+        rows = lake.read(EXPLANATIONS.name, stage.partition(cell), columns=["feature", "outcome", "explanation"]).to_pylist()
+        expected = set(cell.record.features_of(cell.key).tolist()) if _chosen(cell.settings, method) else set()
+        if {row["feature"] for row in rows} != expected:
+            missing.append(str(cell.key))
+        explained += sum(row["outcome"] == "ok" for row in rows)
+        explainable += sum(row["outcome"] not in NEVER_ASKED for row in rows)
+        lines += [(row["feature"], told(row["explanation"], row["outcome"])) for row in rows[:2]]
+    share = explained / explainable if explainable else None
+    checks = [
+        dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+        dg.AssetCheckResult(
+            check_name="explained_share", passed=share is None or share >= 0.5, severity=dg.AssetCheckSeverity.WARN,
+            metadata={"explained": explained, "asked_about": explainable},
+        ),
+    ]  # fmt: skip
+    return {"explanations": markdown(markdown_table(["feature", method], lines[:40]))}, checks
+
+
+STAGES = (*map(explainer_stage, EXPLAINERS), *map(derived_stage, DERIVED), *map(stated_stage, (*IMPORTED, *PLANTED)))
+explanation_assets = (*map(_explainer_asset, EXPLAINERS), *map(_derived_asset, DERIVED), *map(_stated_asset, (*IMPORTED, *PLANTED)))

@@ -1,0 +1,1 @@
+"""The asset `feature_matches`."""

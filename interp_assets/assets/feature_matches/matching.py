@@ -1,0 +1,294 @@
+"""Matches of a dictionary's features among another's, and how alike the two explanations are: rows of the table feature_matches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.config.records import IMPORTED_KINDS, DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings, StageSettings, UserError
+from interp_assets.domain.features.co_occurrence import Nearest
+from interp_assets.domain.features.matching import controls, one_to_one
+from interp_assets.domain.seeds import generator
+from interp_assets.measuring.directions import decoder_directions, nearest_both_ways
+from interp_assets.orchestration.stage import Versions
+from interp_assets.orchestration.versions import matched_explanations, matches_version
+from interp_assets.tables import COMPARED_EXPLANATIONS, EXPLANATIONS, FEATURE_MATCHES, constant
+from resources.model_provider import ModelProvider
+from resources.store.lake import Lake
+
+NEAREST, ONE_TO_ONE = "nearest", "one_to_one"
+ASSIGNMENTS = (NEAREST, ONE_TO_ONE)
+ROWS_AT_ONCE = 65_536
+Embed = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class PairMatches:
+    """All matches of one dictionary in another, as arrays [rows] by assignment, feature and rank.
+
+    `feature` and `matched` count the features that each record selects; `matched` and `cosine` mean something where `outcome` is "ok".
+    """
+
+    assignment: np.ndarray
+    feature: np.ndarray
+    rank: np.ndarray
+    matched: np.ndarray
+    cosine: np.ndarray
+    outcome: np.ndarray
+
+
+@dataclass(frozen=True)
+class ExplainedFeatures:
+    """One method's explanations of a dictionary: which selected features have one (int64, ascending), and its text."""
+
+    features: np.ndarray
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class ComparedExplanations:
+    """For each ok match (arrays [matches]): cosine of the two explanations, control cosine, and which of both there is."""
+
+    method: str
+    outcome: np.ndarray
+    cosine: np.ndarray
+    control: np.ndarray
+    has_control: np.ndarray
+
+
+@dataclass(frozen=True)
+class AskedMatches:
+    """What a dictionary's matches are made of: the other dictionaries, the versions of the explanations compared, and the data version."""
+
+    others: tuple[DictionaryRecord, ...]
+    explanations: dict[str, str]
+    data_version: str
+
+
+def asked_matches(
+    lake: Versions, registry: DictionaryRegistry, platform: PlatformSettings, record: DictionaryRecord, encoder_revision: Callable[[], str]
+) -> AskedMatches:
+    """The matches that a dictionary's settings ask for; no others where they ask for none, which then needs no input.
+
+    Raises `UserError` for a dictionary that is not registered or not of the same model, `LakeError` while its own explanations are missing.
+    """
+    stages = platform.stage_settings(record.stages)
+    others = tuple(registry.get(key) for key in stages.matching.others if key != record.key)
+    for other in others:
+        refuse_other_model(record, other)
+    explanations = matched_explanations(lake, record, others, platform)
+    return AskedMatches(others, explanations, matches_version(record, others, stages, explanations, encoder_revision))
+
+
+def asks_for_matches(record: DictionaryRecord, stages: StageSettings) -> bool:
+    """Whether a dictionary's settings name another."""
+    return any(key != record.key for key in stages.matching.others)
+
+
+def holds_matches(lake: Lake, record: DictionaryRecord) -> bool:
+    """Whether the lake has matches of a dictionary, of this or an earlier time, those that a killed run left among them."""
+    return lake.holds_rows(FEATURE_MATCHES.name, {"dictionary": record.key})
+
+
+def refuse_other_model(record: DictionaryRecord, other: DictionaryRecord) -> None:
+    """Raise `UserError` naming both where two dictionaries are not of one model, whose directions have nothing in common."""
+    if (record.model.source, record.model.revision) != (other.model.source, other.model.revision):
+        raise UserError(
+            f"dictionary {record.key} of the model {record.model.source} is to be matched with {other.key} of the model "
+            f"{other.model.source}: only dictionaries of one model and revision write into one space. Take {other.key} out of "
+            f"`stages: {{matching: {{with: …}}}}` of {record.key}."
+        )
+
+
+def match_pair(models: ModelProvider, record: DictionaryRecord, other: DictionaryRecord, n_nearest: int) -> PairMatches:
+    """Nearest and one-to-one matches of the features that `record` selects among those that `other` does.
+
+    Weights only, and no more than both decoders in half precision with one block of cosines. Raises `UserError` naming both where their
+    decoder rows have different lengths, or the models differ.
+    """
+    refuse_other_model(record, other)
+    ours, theirs = _directions(models, record), _directions(models, other)
+    n = len(record.selected_features)
+    none = Nearest(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+    if ours is None or theirs is None:
+        without = np.full(n, "no_decoder" if ours is None else "other_has_no_decoder")
+        return _joined(none, none, without)
+    if ours.shape[1] != theirs.shape[1]:
+        raise UserError(
+            f"decoder rows of {record.key} ({record.output_hook or record.hook}) have {ours.shape[1]} dimensions and those of {other.key} "
+            f"({other.output_hook or other.hook}) {theirs.shape[1]}: they write into different spaces. Take {other.key} out of "
+            f"`stages: {{matching: {{with: …}}}}` of {record.key}."
+        )
+    zero = (~(ours != 0).any(dim=1)).cpu().numpy()
+    of_zeros = (~(theirs != 0).any(dim=1)).cpu().numpy()
+    nearest, back = nearest_both_ways(ours, theirs, n_nearest)
+    nearest, back = _without_zeros(nearest, zero, of_zeros), _without_zeros(back, of_zeros, zero)
+    index, partner, cosine = one_to_one(nearest, back)
+    counts = np.bincount(index, minlength=n)
+    return _joined(nearest, Nearest(np.concatenate([[0], np.cumsum(counts)]), partner, cosine), np.where(zero, "zero_decoder", "unmatched"))
+
+
+def _directions(models: ModelProvider, record: DictionaryRecord):
+    """Decoder directions of the selected features, None where there is no decoder; the dictionary itself is freed."""
+    import torch
+
+    if record.kind in IMPORTED_KINDS:
+        return None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return decoder_directions(models.dictionary(kind=record.kind, **record.loader_fields, device=device), record.selected_features)
+
+
+def _without_zeros(nearest: Nearest, zero: np.ndarray, of_zeros: np.ndarray) -> Nearest:
+    """Without the neighbours of features whose decoder row is zeros, and without such neighbours: no direction is near another."""
+    owner = np.repeat(np.arange(len(zero)), np.diff(nearest.bounds))
+    kept = ~zero[owner] & ~of_zeros[nearest.neighbour]
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(zero)))])
+    return Nearest(bounds, nearest.neighbour[kept], nearest.similarity[kept])
+
+
+def _joined(nearest: Nearest, pairs: Nearest, without: np.ndarray) -> PairMatches:
+    """Rows of both assignments; a feature without a match has one row in each, with its outcome from `without` [features]."""
+    parts = []
+    for assignment, found in ((NEAREST, nearest), (ONE_TO_ONE, pairs)):
+        count = np.diff(found.bounds)
+        rows = np.maximum(count, 1)
+        owner, has_one = np.repeat(np.arange(len(count)), rows), np.repeat(count > 0, rows)
+        rank = np.arange(len(owner)) - np.repeat(np.cumsum(rows) - rows, rows)
+        matched, cosine = np.zeros(len(owner), dtype=np.int64), np.zeros(len(owner), dtype=np.float32)
+        matched[has_one], cosine[has_one] = found.neighbour, found.similarity
+        parts.append((np.full(len(owner), assignment), owner, rank, matched, cosine, np.where(has_one, "ok", without[owner])))
+    return PairMatches(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def compare_explanations(
+    lake: Lake,
+    record: DictionaryRecord,
+    other: DictionaryRecord,
+    methods: Sequence[str],
+    matches: PairMatches,
+    embed: Embed,
+    seed: int,
+) -> list[ComparedExplanations]:
+    """What each of `methods` says of the two features of every ok match, in the matches' order; `embed` maps texts to rows of length 1.
+
+    The control is the explanation of one other explained feature of the other dictionary, drawn by (seed, feature, other dictionary) and
+    the same for all of a feature's matches: what two explanations have in common that are of nothing in common.
+    """
+    ok = matches.outcome == "ok"
+    feature, matched = matches.feature[ok], matches.matched[ok]
+    purpose = f"match_control/{other.key}"
+    draws = np.array([generator(seed, int(f), purpose).random() for f in record.selected_features]) if methods else np.empty(0)
+    compared = []
+    for method in methods:
+        own = read_explained(lake, record, method)
+        theirs = read_explained(lake, other, method)
+        assert own is not None, f"{record.key}: explanations of {method} went away"
+        compared.append(_compared(method, feature, matched, own, theirs, embed, draws[feature]))
+    return compared
+
+
+def _compared(
+    method: str,
+    feature: np.ndarray,
+    matched: np.ndarray,
+    own: ExplainedFeatures,
+    theirs: ExplainedFeatures | None,
+    embed: Embed,
+    draws: np.ndarray,
+) -> ComparedExplanations:
+    """One method's comparison; `theirs` is None where the other dictionary does not have it."""
+    n = len(feature)
+    nothing = np.zeros(n, dtype=np.float32)
+    if theirs is None:
+        return ComparedExplanations(method, np.full(n, "not_made"), nothing, nothing, np.zeros(n, dtype=bool))
+    place, here = _places(own.features, feature)
+    other_place, there = _places(theirs.features, matched)
+    chosen, has_control = controls(draws, matched, theirs.features)
+    control_place, _ = _places(theirs.features, chosen)
+    both = here & there
+    has_control &= both
+    texts = sorted({*own.texts, *theirs.texts})
+    number = {text: i for i, text in enumerate(texts)}
+    vectors = embed(texts) if texts and both.any() else np.zeros((1, 1), dtype=np.float32)
+    ours, others = (np.array([number[text] for text in side.texts] + [0]) for side in (own, theirs))
+    cosine = _cosines(vectors, ours[place], others[other_place], both)
+    control = _cosines(vectors, ours[place], others[control_place], has_control)
+    return ComparedExplanations(method, np.where(both, "ok", "not_explained"), cosine, control, has_control)
+
+
+def _places(explained: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of `features` stands among `explained` (ascending), its end where it does not, and whether it does."""
+    place = np.searchsorted(explained, features)
+    here = np.append(explained, -1)[place] == features
+    return np.where(here, place, len(explained)), here
+
+
+def _cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """float32 [matches]: products of two rows of `vectors` each, where wanted, else 0; ROWS_AT_ONCE in memory."""
+    found = np.zeros(len(left), dtype=np.float32)
+    rows = np.flatnonzero(wanted)
+    for part in (rows[first : first + ROWS_AT_ONCE] for first in range(0, len(rows), ROWS_AT_ONCE)):
+        found[part] = np.einsum("ij,ij->i", vectors[left[part]], vectors[right[part]])
+    return found
+
+
+def read_explained(lake: Lake, record: DictionaryRecord, method: str) -> ExplainedFeatures | None:
+    """The explained features of a dictionary by one method; None where a range of them is not there."""
+    cells = [{"explanation_method": method, "dictionary": record.key, "feature_range": name} for name in FEATURE_RANGE_KEYS]
+    if any(lake.manifest(EXPLANATIONS.name, cell) is None for cell in cells):
+        return None
+    columns = ["feature", "explanation"]
+    rows = pa.concat_tables([lake.read(EXPLANATIONS.name, cell, columns=columns) for cell in cells]).sort_by("feature")
+    said = rows.filter(rows.column("explanation").is_valid())
+    features = np.searchsorted(record.selected_features, said.column("feature").to_numpy())
+    return ExplainedFeatures(features, said.column("explanation").to_pylist())
+
+
+def match_rows(
+    record: DictionaryRecord, other: DictionaryRecord, matches: PairMatches, compared: Sequence[ComparedExplanations]
+) -> pa.Table:
+    """Rows of feature_matches, in the order of `matches`."""
+    n, ok = len(matches.feature), matches.outcome == "ok"
+    return pa.table(
+        {
+            "dictionary": constant(record.key, n), "feature": record.selected_features[matches.feature],
+            "other_dictionary": constant(other.key, n), "assignment": pa.array(matches.assignment).dictionary_encode(),
+            "rank": matches.rank.astype(np.uint16),
+            "matched_feature": pa.array(_selected(other, matches.matched, ok), pa.uint32(), mask=~ok),
+            "cosine": pa.array(matches.cosine, mask=~ok), "explanations": _lists(ok, compared),
+            "outcome": pa.array(matches.outcome).dictionary_encode(),
+        },
+        schema=FEATURE_MATCHES.schema,
+    )  # fmt: skip
+
+
+def _selected(other: DictionaryRecord, matched: np.ndarray, ok: np.ndarray) -> np.ndarray:
+    """uint32 [rows]: the other dictionary's feature of each ok match, 0 elsewhere."""
+    features = np.zeros(len(matched), dtype=np.uint32)
+    features[ok] = other.selected_features[matched[ok]]
+    return features
+
+
+def _lists(ok: np.ndarray, compared: Sequence[ComparedExplanations]) -> pa.ListArray:
+    """The list of comparisons of each row: one a method for an ok match, none for another."""
+
+    def column(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(arrays, axis=1).ravel() if arrays else np.empty(0)
+
+    outcome = column([one.outcome for one in compared])
+    control = column([one.has_control for one in compared]).astype(bool)
+    entries = pa.StructArray.from_arrays(
+        [
+            pa.array(np.tile([one.method for one in compared], int(ok.sum())) if compared else [], pa.string()),
+            pa.array(column([one.cosine for one in compared]), pa.float32(), mask=outcome != "ok"),
+            pa.array(column([one.control for one in compared]), pa.float32(), mask=~control),
+            pa.array(outcome, pa.string()) if compared else pa.array([], pa.string()),
+        ],
+        fields=list(COMPARED_EXPLANATIONS),
+    )
+    offsets = np.concatenate([[0], np.cumsum(ok * len(compared))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), entries)

@@ -1,0 +1,1 @@
+"""The asset `human_correlation_report`."""

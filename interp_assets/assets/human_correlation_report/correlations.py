@@ -1,0 +1,170 @@
+"""The report on how scorers agree with people: ratings and scores out of the lake, into its four tables, and what its page says."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from interp_assets.config.keys import RangeKey, cell_partition
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import fingerprint
+from interp_assets.domain.explaining import BASELINES
+from interp_assets.domain.ratings.human_correlation import AgreementRow, CorrelationReport, CorrelationRow, CorrelationSettings, RatedItem
+from interp_assets.domain.ratings.ratings import RatedExplanation, Rating, rated_explanations
+from interp_assets.domain.ratings.scorer_pairs import PairRow
+from interp_assets.domain.scoring import SCORERS
+from interp_assets.domain.trials import NO_EXPLANATION
+from interp_assets.ratings.files import range_of
+from interp_assets.reading.ratings import stored_ratings
+from interp_assets.tables import HUMAN_CORRELATIONS, HUMAN_RATINGS, RATED_EXPLANATIONS, RATER_AGREEMENT, SCORER_PAIRS, SCORES, Table
+from resources.store.lake import Lake
+
+CODE_VERSION = "1"
+TABLES_OF_THE_REPORT = (RATED_EXPLANATIONS, SCORER_PAIRS, RATER_AGREEMENT, HUMAN_CORRELATIONS)
+"""The last one's manifest says that the report is complete."""
+
+
+@dataclass(frozen=True)
+class RatedScores:
+    """What the report is about: ratings of one kind, what was rated, and of each rated explanation its scores and outcome.
+
+    `n_of_other_kinds` counts ratings that are left out because they are not people's.
+    """
+
+    rater_kind: str
+    ratings: tuple[Rating, ...]
+    explanations: tuple[RatedExplanation, ...]
+    outcomes: tuple[str, ...]
+    scores: tuple[Mapping[str, float], ...]
+    n_of_other_kinds: int
+
+    @property
+    def items(self) -> list[RatedItem]:
+        """The explanations that correlations are made of."""
+        return [
+            RatedItem(one.dictionary, one.dictionary.rpartition("/")[0], one.feature, one.score or 0.0, one.raters, scores)
+            for one, outcome, scores in zip(self.explanations, self.outcomes, self.scores, strict=True)
+            if outcome == "ok"
+        ]
+
+    @property
+    def outcome_counts(self) -> Counter[str]:
+        """How many rated explanations ended in each outcome."""
+        return Counter(self.outcomes)
+
+
+def report_version(lake: Lake, registry: DictionaryRegistry, settings: CorrelationSettings) -> tuple[str, dict[str, str]]:
+    """(data version, inputs) of the report: over the ratings, the scores of all ranges with rated features, and the settings.
+
+    Raises `LakeError` where the ratings have not been read.
+    """
+    inputs = {HUMAN_RATINGS.name: lake.require(HUMAN_RATINGS.name, {}).data_version}
+    for key in _rated_ranges(registry, stored_ratings(lake)):
+        for scorer in SCORERS:
+            manifest = lake.manifest(SCORES.name, {"scorer": scorer.NAME, **cell_partition(key)})
+            if manifest is not None and manifest.rows:
+                inputs[f"{SCORES.name}/{scorer.NAME} {key}"] = manifest.data_version
+    return fingerprint(CODE_VERSION, settings, inputs), inputs
+
+
+def rated_scores(lake: Lake, registry: DictionaryRegistry, settings: CorrelationSettings) -> RatedScores:
+    """The ratings in the lake with the scores of what they rate: people's, or where there are none of them, generated ones.
+
+    An explanation's score by a scorer is its headline score, the mean of equal texts of several methods; scorers that read no explanation
+    give that of the feature.
+    """
+    ratings = stored_ratings(lake)
+    kind = "human" if any(rating.rater_kind == "human" for rating in ratings) or not ratings else "generated"
+    chosen = tuple(rating for rating in ratings if rating.rater_kind == kind)
+    explanations = rated_explanations(chosen, settings.min_contexts)
+    found = _scores(lake, _rated_ranges(registry, chosen), {(one.dictionary, one.feature) for one in explanations})
+    scores = []
+    for one in explanations:
+        methods = (*one.explained.methods, NO_EXPLANATION)
+        by_scorer: dict[str, list[float]] = defaultdict(list)
+        for method in methods:
+            for scorer, value in found.get((one.dictionary, one.feature, method), {}).items():
+                by_scorer[scorer].append(value)
+        scores.append({scorer: sum(values) / len(values) for scorer, values in sorted(by_scorer.items())})
+    outcomes = tuple(_outcome(one, own) for one, own in zip(explanations, scores, strict=True))
+    return RatedScores(kind, chosen, tuple(explanations), outcomes, tuple(scores), len(ratings) - len(chosen))
+
+
+def _outcome(one: RatedExplanation, scores: Mapping[str, float]) -> str:
+    if one.score is None:
+        return "too_few_contexts"
+    if set(one.explained.methods) <= set(BASELINES):
+        return "baseline"
+    return "ok" if scores else "not_scored"
+
+
+def _rated_ranges(registry: DictionaryRegistry, ratings: Iterable[Rating]) -> list[RangeKey]:
+    """The cells that hold rated features of dictionaries that are still registered."""
+    records = registry.read_all()[0]
+    rated = {(rating.dictionary, rating.feature) for rating in ratings if rating.dictionary in records}
+    return sorted({range_of(records[dictionary], feature) for dictionary, feature in rated})
+
+
+def _scores(lake: Lake, ranges: Sequence[RangeKey], features: set[tuple[str, int]]) -> dict[tuple[str, int, str], dict[str, float]]:
+    """Headline scores by scorer of each (dictionary, feature, method) among `features`."""
+    found: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
+    columns = ["feature", "explanation_method", "headline", "value"]
+    for key in ranges:
+        for scorer in SCORERS:
+            partition = {"scorer": scorer.NAME, **cell_partition(key)}
+            if lake.manifest(SCORES.name, partition) is None:
+                continue
+            for row in lake.read(SCORES.name, partition, columns=columns).to_pylist():
+                if row["headline"] and row["value"] is not None and (key.dictionary, row["feature"]) in features:
+                    found[key.dictionary, row["feature"], row["explanation_method"]][scorer.NAME] = row["value"]
+    return found
+
+
+def write_report(lake: Lake, rated: RatedScores, report: CorrelationReport, version: str, inputs: Mapping[str, str]) -> None:
+    """Write the report's tables."""
+    kind = {"rater_kind": rated.rater_kind}
+    rows: dict[Table, list[dict[str, Any]]] = {
+        RATED_EXPLANATIONS: [{**kind, **_rated_row(*one)} for one in zip(rated.explanations, rated.outcomes, strict=True)],
+        SCORER_PAIRS: [{**kind, **_pair_row(pair)} for pair in report.pairs],
+        RATER_AGREEMENT: [{**kind, **_agreement_row(row)} for row in report.agreement],
+        HUMAN_CORRELATIONS: [{**kind, **_correlation_row(row)} for row in report.correlations],
+    }
+    for table in TABLES_OF_THE_REPORT:
+        lake.write(table.name, {}, table.schema, pa.Table.from_pylist(rows[table], schema=table.schema), version, inputs)
+
+
+def _rated_row(one: RatedExplanation, outcome: str) -> dict[str, Any]:
+    return {
+        "dictionary": one.dictionary, "feature": one.feature, "explanation_id": one.explained.explanation_id,
+        "explanation": one.explained.text, "explanation_methods": list(one.explained.methods), "rating": one.score,
+        "n_ratings": one.n_ratings, "n_raters": len(one.raters), "n_contexts": one.n_contexts, "outcome": outcome,
+    }  # fmt: skip
+
+
+def _correlation_row(row: CorrelationRow) -> dict[str, Any]:
+    return {
+        "scope": row.scope, "scope_value": row.scope_value, "scorer": row.scorer, "statistic": row.statistic,
+        "value": row.estimate.value, "ci_low": row.estimate.ci_low, "ci_high": row.estimate.ci_high, "n_explanations": row.n_items,
+        "n_features": row.n_features, "smallest_detectable": row.smallest_detectable, "place_low": row.place_low,
+        "place_high": row.place_high, "outcome": row.outcome,
+    }  # fmt: skip
+
+
+def _pair_row(pair: PairRow) -> dict[str, Any]:
+    return {
+        "scorer": pair.scorer, "other": pair.other, "spearman": pair.between.value, "spearman_ci_low": pair.between.ci_low,
+        "spearman_ci_high": pair.between.ci_high, "difference": pair.difference.value, "ci_low": pair.difference.ci_low,
+        "ci_high": pair.difference.ci_high, "p": pair.p, "p_adjusted": pair.p_adjusted, "differ": pair.differ,
+        "smallest_detectable": pair.smallest_detectable, "n_explanations": pair.n_items, "n_features": pair.n_features,
+        "outcome": pair.outcome,
+    }  # fmt: skip
+
+
+def _agreement_row(row: AgreementRow) -> dict[str, Any]:
+    return {
+        "measure": row.measure, "rater": row.rater, "value": row.estimate.value, "ci_low": row.estimate.ci_low,
+        "ci_high": row.estimate.ci_high, "n_raters": row.n_raters, "n_explanations": row.n_units, "n_values": row.n_ratings,
+        "outcome": row.outcome,
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The asset `scorer_validity`."""

@@ -1,0 +1,193 @@
+"""Who answers a scorer's trials: a language model, one whose texts the subject model is run on, or the sentence encoder."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+import dagster as dg
+
+from interp_assets.asking.asker import Asker, RunSpending, answered_in_order, waves
+from interp_assets.asking.encoder import cosines
+from interp_assets.asking.questions import Answer, Question
+from interp_assets.config.settings import LanguageModelSettings, PlatformSettings, SentenceEncoderSettings
+from interp_assets.domain.prompting.prompts import Comparison
+from interp_assets.domain.scoring import GeneratorScorer, Scorer
+from interp_assets.domain.scoring.shared.sequential import is_known, next_round
+from interp_assets.domain.trials import AnsweredTrial, Case, Trial
+from interp_assets.measuring.texts import TextMeasure
+from interp_assets.orchestration.runs import Cell, progress_of
+from resources.language_models.reply_store import ReplyStore
+from resources.model_provider import ModelProvider
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A case with its trials; without a case, the end of its cell. `failure` is the traceback where planning failed on the case."""
+
+    cell: Cell
+    case: Case | None
+    trials: tuple[Trial, ...] = ()
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A planned case with the answers to those of its trials that were asked, in order; from language models the replies as they came."""
+
+    planned: Planned
+    trials: tuple[AnsweredTrial, ...]
+    answers: tuple[Answer, ...]
+    model: str
+
+
+class Answering(Protocol):
+    """Answers planned cases, in their order, holding a wave of them at a time."""
+
+    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]: ...
+
+    def close(self) -> None: ...
+
+
+def answering(
+    scorer: Scorer,
+    context: dg.AssetExecutionContext,
+    settings: PlatformSettings,
+    models: ModelProvider,
+    replies: ReplyStore,
+    spending: RunSpending,
+) -> Answering:
+    """Whoever answers the scorer, by its MODEL. Nothing is loaded before there is something to answer."""
+    who = settings.answering(scorer.MODEL)
+    if isinstance(who, SentenceEncoderSettings):
+        return Encoding(who, models)
+    asker = Asker(cast(LanguageModelSettings, who), models, replies, spending.of_run(context), progress_of(context, "questions"))
+    if scorer.MODEL == "generator":
+        return Generating(cast(GeneratorScorer, scorer), asker, TextMeasure(models, progress_of(context, "texts run on the subject")))
+    return Judging(scorer, asker)
+
+
+class Judging:
+    """A language model answers every trial, or in rounds until a case's score is known well enough."""
+
+    def __init__(self, scorer: Scorer, asker: Asker) -> None:
+        self._scorer, self._asker = scorer, asker
+
+    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]:
+        """Answers in planned order, each case as soon as it and all before it are whole."""
+        for wave in waves(planned, lambda work: len(work.trials)):
+            answers: list[list[Answer]] = [[] for _ in wave]
+            done = [False] * len(wave)
+            head = 0
+            while head < len(wave):
+                rounds = [[] if over else self._next(work, given) for over, work, given in zip(done, wave, answers, strict=True)]
+                for i, found in enumerate(answered_in_order(self._asker, rounds)):
+                    answers[i] += found
+                    done[i] = done[i] or self._is_done(wave[i], answers[i])
+                    while head < len(wave) and done[head]:
+                        yield self._answered(wave[head], answers[head])
+                        answers[head] = []
+                        head += 1
+
+    def close(self) -> None:
+        """Free the model."""
+        self._asker.close()
+
+    def _next(self, work: Planned, given: Sequence[Answer]) -> list[Question]:
+        """The questions of a case's next round: all of them, unless it may be stopped early."""
+        chosen = next_round(len(work.trials), len(given), work.cell.settings.scoring.sequential)
+        return [Question(t.feature, t.explanation_method, t.prompt) for t in (work.trials[i] for i in chosen)]
+
+    def _is_done(self, work: Planned, given: Sequence[Answer]) -> bool:
+        """Whether nothing is left to ask, or the interval of the headline metric is as narrow as was asked for.
+
+        Where the scorer's own code fails on the answers no more are worth asking for: whoever sums the case up meets the failure again.
+        """
+        settings = work.cell.settings.scoring
+        if len(given) == len(work.trials) or settings.sequential is None or work.case is None:
+            return True
+        own, seed = settings.of(self._scorer), work.cell.settings.seed
+        try:
+            verdicts = self._scorer.grade(work.case, self._answered(work, given).trials, own)
+            rows = self._scorer.summarise(work.case, verdicts, own, settings.n_bootstrap, seed)
+        except Exception:
+            return True
+        return is_known(rows, self._scorer.HEADLINE, settings.sequential)
+
+    def _answered(self, work: Planned, answers: Sequence[Answer]) -> Answered:
+        trials = tuple(_trial_with_reply(trial, answer) for trial, answer in zip(work.trials, answers, strict=False))
+        return Answered(work, trials, tuple(answers), answers[0].model if answers else "")
+
+
+class Generating:
+    """A language model writes texts; then it makes room for the subject model, which is run on them."""
+
+    def __init__(self, scorer: GeneratorScorer, asker: Asker, measure: TextMeasure) -> None:
+        self._scorer, self._asker, self._measure = scorer, asker, measure
+
+    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]:
+        """Answers in planned order, wave by wave. Of the two models one is loaded at a time."""
+        for wave in waves(planned, lambda work: len(work.trials)):
+            self._measure.close()
+            groups = [[Question(t.feature, t.explanation_method, t.prompt) for t in work.trials] for work in wave]
+            answers = list(answered_in_order(self._asker, groups))
+            self._asker.close()
+            replied = [
+                [_trial_with_reply(trial, answer) for trial, answer in zip(work.trials, given, strict=True)]
+                for work, given in zip(wave, answers, strict=True)
+            ]
+            texts = [[self._texts(trial) for trial in trials] for trials in replied]
+            wanted = [
+                (work.cell.record, trial.trial.feature, text)
+                for work, trials, own in zip(wave, replied, texts, strict=True)
+                for trial, written in zip(trials, own, strict=True)
+                for text in written
+            ]
+            found = iter(self._measure.largest_activations(wanted))
+            for work, trials, own, given in zip(wave, replied, texts, answers, strict=True):
+                measured = tuple(replace(t, activations=tuple(next(found) for _ in w)) for t, w in zip(trials, own, strict=True))
+                yield Answered(work, measured, tuple(given), given[0].model if given else "")
+
+    def _texts(self, trial: AnsweredTrial) -> tuple[str, ...]:
+        """The texts in a reply; none where the scorer's own code fails on it, as it then does again when it grades."""
+        try:
+            return self._scorer.texts(trial)
+        except Exception:
+            return ()
+
+    def close(self) -> None:
+        """Free both models."""
+        self._asker.close()
+        self._measure.close()
+
+
+class Encoding:
+    """The sentence encoder compares texts; a text that stands in several trials of a wave is embedded once."""
+
+    def __init__(self, settings: SentenceEncoderSettings, models: ModelProvider) -> None:
+        self._encoder = models.sentence_encoder(settings.source, settings.revision)
+        self._name = settings.source
+
+    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]:
+        """Answers in planned order, wave by wave."""
+        for wave in waves(planned, lambda work: sum(len(_comparison(t).texts) for t in work.trials)):
+            cosine = cosines(self._encoder.embed, [_comparison(trial) for work in wave for trial in work.trials])
+            for work in wave:
+                trials = tuple(AnsweredTrial(trial, cosines=next(cosine)) for trial in work.trials)
+                yield Answered(work, trials, (), self._name if trials else "")
+
+    def close(self) -> None:
+        """Free the encoder."""
+        self._encoder.close()
+
+
+def _comparison(trial: Trial) -> Comparison:
+    assert isinstance(trial.question, Comparison), trial.trial_id
+    return trial.question
+
+
+def _trial_with_reply(trial: Trial, answer: Answer) -> AnsweredTrial:
+    reply = answer.reply
+    return AnsweredTrial(
+        trial, reply.text, reply.answer_probabilities, reply.finish_reason, reply.error,
+        suffix_logprobs=reply.suffix_logprobs, suffix_choices=reply.suffix_choices,
+    )  # fmt: skip

@@ -1,0 +1,247 @@
+"""`scores/<scorer>`: how good each explanation is by one scorer. Writes trials, verdicts, scores and ledger."""
+
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from interp_assets.asking.asker import RunSpending
+from interp_assets.asking.ledger import LedgerSums, ledger_rows
+from interp_assets.assets.scores.answering import Answered, answering
+from interp_assets.assets.scores.cases import planned_cases
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings, StageSettings
+from interp_assets.domain.explaining import METHODS
+from interp_assets.domain.outcomes import FAILED
+from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
+from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.statistics.metrics import UNDEFINED
+from interp_assets.domain.trials import Case, ScoreRow, Verdict, verdict_of
+from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
+from interp_assets.orchestration.runs import Cell, CellReport, CellWriter, StageRun, range_asset
+from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table, told
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, STEERING, TRIALS, VERDICTS
+from resources.language_models.reply_store import ReplyStore
+from resources.model_provider import ModelProvider
+from resources.store.lake import Lake
+
+PREVIEWED = 20
+"""Score rows of a range that its preview shows."""
+
+
+def score_stage(scorer: Scorer) -> Stage:
+    """What a scorer's scores depend on: nothing at all where the settings ask for none."""
+    reads_rivals, reads_sets = "rivals" in scorer.READS, "steered_sets" in scorer.READS
+
+    def judged(method: str) -> Upstream:
+        needed = lambda stages: method in stages.scored(scorer)  # noqa: E731
+        return Upstream(EXPLANATIONS, {"explanation_method": method}, needed, all_ranges=lambda record: reads_rivals)
+
+    def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
+        if not stages.scored(scorer):
+            return None
+        scoring, who = stages.scoring, platform.answering(scorer.MODEL)
+        sequential = scoring.sequential if scorer.MODEL in ("scorer", "base") else None
+        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who.shaping_replies]
+
+    upstream = (
+        Upstream(EXAMPLES, needed=lambda stages: bool(stages.scored(scorer))),
+        *(judged(method) for method in METHODS if "explanation" in scorer.READS),
+        *([Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: bool(stages.scored(scorer)))] if reads_rivals else []),
+        *([Upstream(STEERING, needed=lambda s: bool(s.scored(scorer)), all_ranges=lambda r: reads_sets)] if reads_steering(scorer) else []),
+    )
+    return Stage(SCORES, scorer.VERSION, upstream, settings_of, {"scorer": scorer.NAME}, (TRIALS, VERDICTS))
+
+
+def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
+    """The asset of one scorer."""
+    explanations = [["explanations", method] for method in METHODS if "explanation" in scorer.READS]
+    neighbours = ["feature_neighbours"] if "rivals" in scorer.READS else []
+
+    @range_asset(
+        SCORES,
+        key=["scores", scorer.NAME],
+        deps=["examples", *explanations, *neighbours, *(["steering"] if reads_steering(scorer) else [])],
+        description=scorer.__doc__,
+        group_name="scores",
+        kinds={"python", "llm" if scorer.MODEL != "encoder" else "pytorch", "parquet"},
+        pool=EXPLAINER_POOL,
+        op_tags=ON_A_CARD if scorer.MODEL == "generator" else None,
+        code_version=scorer.VERSION,
+        check_specs=[
+            dg.AssetCheckSpec("every_trial_has_an_outcome", asset=["scores", scorer.NAME], blocking=True),
+            dg.AssetCheckSpec("answered_share", asset=["scores", scorer.NAME], description="at least 90 % of the items were answered"),
+        ],
+    )
+    def scores(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        registry: dg.ResourceParam[DictionaryRegistry],
+        models: dg.ResourceParam[ModelProvider],
+        settings: dg.ResourceParam[PlatformSettings],
+        replies: dg.ResourceParam[ReplyStore],
+        spending: dg.ResourceParam[RunSpending],
+    ) -> dg.MaterializeResult:
+        stage = StageRun(context, lake, registry, settings, score_stage(scorer))
+        who = answering(scorer, context, settings, models, replies, spending)
+        try:
+            note = f"the settings of this dictionary ask for no {scorer.NAME} scores: `stages: {{scores: …}}`"
+            cells = stage.to_do_where(lambda stages: bool(stages.scored(scorer)), [LEDGER, TRIALS, VERDICTS, SCORES], note)
+            answered = who.answer(work for cell in cells for work in planned_cases(lake, scorer, cell))
+            for first in answered:
+                with stage.writing(first.planned.cell, [LEDGER, TRIALS, VERDICTS, SCORES]) as writer:
+                    scored = _ScoredCell(scorer, first.planned.cell, context, writer)
+                    work = first
+                    while work.planned.case is not None:
+                        scored.add(work)
+                        work = next(answered)
+                    writer.commit(scored.report())
+        finally:
+            who.close()
+        return stage.result(*_summary(lake, stage, scorer))
+
+    return scores
+
+
+class _ScoredCell:
+    """Grades and sums up the cases of a cell as their answers come, and writes them."""
+
+    def __init__(self, scorer: Scorer, cell: Cell, context: dg.AssetExecutionContext, writer: CellWriter) -> None:
+        self._scorer, self._cell, self._context, self._writer = scorer, cell, context, writer
+        self._asset = "/".join(context.asset_key.path)
+        self._settings = cell.settings.scoring.of(scorer)
+        self._outcomes: Counter = Counter()
+        self._cost = LedgerSums()
+        self._questions = 0
+        self._lines: list[tuple] = []
+
+    def add(self, work: Answered) -> None:
+        """Write one case: its ledger, trials, verdicts and scores."""
+        case = work.planned.case
+        assert case is not None
+        verdicts, rows = self._judged(case, work)
+        ledger = ledger_rows(self._asset, self._cell.key, work.answers, self._questions)
+        self._questions += ledger.num_rows
+        self._cost.add(ledger)
+        self._outcomes.update([v.outcome for v in verdicts] or [row.outcome for row in rows if row.outcome == FAILED])
+        self._writer.add(LEDGER, ledger)
+        self._writer.add(TRIALS, _trial_rows(self._cell, work, self._scorer.VERSION))
+        self._writer.add(VERDICTS, _verdict_rows(self._cell, verdicts))
+        self._writer.add(SCORES, _score_rows(self._cell, rows, self._scorer.HEADLINE))
+        if len(self._lines) < PREVIEWED:
+            (headline,) = (row for row in rows if row.metric == self._scorer.HEADLINE)
+            explained = [case.method, told(case.explanation, "no explanation")] if self._reads_explanations else []
+            self._lines.append((case.feature, *explained, _with_interval(headline)))
+
+    @property
+    def _reads_explanations(self) -> bool:
+        return "explanation" in self._scorer.READS
+
+    def _judged(self, case: Case, work: Answered) -> tuple[Sequence[Verdict], Sequence[ScoreRow]]:
+        """Verdicts and score rows of a case. Where the scorer's own code fails on it they end as "failed", with the error in the log."""
+        failure = work.planned.failure
+        if not failure:
+            try:
+                verdicts = self._scorer.grade(case, work.trials, self._settings)
+                n_bootstrap, seed = self._cell.settings.scoring.n_bootstrap, self._cell.settings.seed
+                return verdicts, self._scorer.summarise(case, verdicts, self._settings, n_bootstrap, seed)
+            except Exception:
+                failure = traceback.format_exc()
+        self._context.log.error(f"{self._cell.key}: {self._scorer.NAME} failed on feature {case.feature}, {case.method}:\n{failure}")
+        verdicts = [verdict_of(one.trial, number, FAILED) for one in work.trials for number in range(len(one.trial.items))]
+        counts = (0, 0, len(verdicts))
+        return verdicts, [score_row(self._scorer.NAME, case, self._scorer.HEADLINE, UNDEFINED, None, counts, FAILED)]
+
+    def report(self) -> CellReport:
+        """Outcomes of the items, what they cost, and headline scores with their intervals beside the explanations."""
+        numbers: dict[str, Any] = dict(self._cost.numbers)
+        explained = ["method", "explanation"] if self._reads_explanations else []
+        header = ["feature", *explained, self._scorer.HEADLINE.replace("_", " ")]
+        numbers["preview"] = markdown(markdown_table(header, self._lines))
+        return CellReport(self._outcomes, numbers)
+
+
+def _with_interval(row: ScoreRow) -> str:
+    if row.value is None:
+        return f"*{row.outcome}*"
+    interval = "" if row.ci_low is None or row.ci_high is None else f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+    return f"{row.value:.2f}{interval}"
+
+
+def _trial_rows(cell: Cell, work: Answered, version: str) -> pa.Table:
+    """A row per planned trial; those that were never asked are "stopped_early"."""
+    rows = []
+    for number, trial in enumerate(work.planned.trials):
+        asked = number < len(work.trials)
+        error = work.trials[number].error if asked else None
+        reply = work.answers[number] if number < len(work.answers) else None
+        rows.append(
+            {
+                "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": trial.feature,
+                "explanation_method": trial.explanation_method, "scorer": trial.scorer, "trial": trial.trial_id,
+                "reply": None if reply is None or error else reply.key,
+                "outcome": "stopped_early" if not asked else "model_error" if error else "answered",
+                "example_ids": [item.example_id for item in trial.items], "truths": [item.truth for item in trial.items],
+                "reply_text": "" if reply is None else reply.reply.text, "error": error,
+                "prompt_tokens": 0 if reply is None else reply.reply.prompt_tokens,
+                "cached_tokens": 0 if reply is None else reply.reply.cached_tokens,
+                "completion_tokens": 0 if reply is None else reply.reply.completion_tokens,
+                "model": work.model, "prompt_version": version,
+            }
+        )  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=TRIALS.schema)
+
+
+def _verdict_rows(cell: Cell, verdicts: Iterable[Verdict]) -> pa.Table:
+    here = {"dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range}
+    return pa.Table.from_pylist([{**here, **asdict(v), "trial": v.trial_id} for v in verdicts], schema=VERDICTS.schema)
+
+
+def _score_rows(cell: Cell, rows: Sequence[ScoreRow], headline: str) -> pa.Table:
+    here = {"dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range}
+    return pa.Table.from_pylist([{**here, **asdict(row), "headline": row.metric == headline} for row in rows], schema=SCORES.schema)
+
+
+def _summary(lake: Lake, stage: StageRun, scorer: Scorer) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
+    """Score distribution over all ranges of the run, and the two checks."""
+    values: dict[str, list[float]] = defaultdict(list)
+    floors: list[float] = []
+    outcomes: Counter = Counter()
+    uneven: list[str] = []
+    for cell in stage.cells:
+        if not cell.settings.scored(scorer):
+            continue
+        partition = stage.partition(cell)
+        for row in lake.read(SCORES.name, partition, columns=["headline", "explanation_method", "value", "floor"]).to_pylist():
+            if row["headline"] and row["value"] is not None:
+                values[row["explanation_method"]].append(row["value"])
+                floors += [] if row["floor"] is None else [row["floor"]]
+        verdicts = lake.read(VERDICTS.name, partition, columns=["outcome"]).column(0).cast(pa.string()).value_counts().to_pylist()
+        outcomes.update({one["values"]: one["counts"] for one in verdicts})
+        trials = lake.read(TRIALS.name, partition, columns=["outcome", "example_ids"])
+        asked = trials.filter(pc.not_equal(trials.column("outcome").cast(pa.string()), "stopped_early"))
+        n_asked = pc.sum(pc.list_value_length(asked.column("example_ids"))).as_py() or 0
+        if n_asked != sum(one["counts"] for one in verdicts):
+            uneven.append(str(cell.key))
+    total = sum(outcomes.values())
+    share = outcomes["answered"] / total if total else None
+    floor = sorted(floors)[len(floors) // 2] if floors else None
+    plot = distribution_plot(values, scorer.HEADLINE.replace("_", " "), f"{scorer.NAME}: score per feature", floor=floor)
+    checks = [
+        dg.AssetCheckResult(check_name="every_trial_has_an_outcome", passed=not uneven, metadata={"uneven_ranges": uneven}),
+        dg.AssetCheckResult(
+            check_name="answered_share", passed=share is None or share >= 0.9, severity=dg.AssetCheckSeverity.WARN,
+            metadata={"outcomes": dict(outcomes)},
+        ),
+    ]  # fmt: skip
+    return {"score_distribution": markdown(plot), "item_outcomes": dg.MetadataValue.json(dict(outcomes))}, checks
+
+
+STAGES = tuple(score_stage(scorer) for scorer in SCORERS)
+score_assets = tuple(_score_asset(scorer) for scorer in SCORERS)

@@ -1,0 +1,143 @@
+"""`steering`: how strongly each feature must be pushed to change what the model says, and what it says then. Writes steering,
+steered_texts and steered_sets."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from interp_assets.assets.steering.features import FeatureSteerer, steering_rows, text_rows
+from interp_assets.assets.steering.sets import set_rows
+from interp_assets.config.keys import cell_partition
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings, StageSettings
+from interp_assets.domain.prompting.rendering import escape_markdown
+from interp_assets.domain.steering.strengths import Tried, is_monotone
+from interp_assets.orchestration.partitions import SUBJECT_POOL
+from interp_assets.orchestration.runs import Cell, CellReport, StageRun, features_done, range_asset
+from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.tables import ACTIVATIONS, STEERED_SETS, STEERED_TEXTS, STEERING
+from resources.model_provider import ModelProvider
+from resources.store.lake import Lake
+
+CODE_VERSION = "2"
+TABLES = (STEERED_TEXTS, STEERED_SETS, STEERING)
+NOT_ASKED = "*not steered: `steering: {enabled: true}` under `stages:` asks for it*"
+PREVIEWED = 10
+HEADER = ["feature", "intervention", "target KL", "strength", "realised KL", "outcome", "prompt", "clean", "steered"]
+SEARCHED = ("ok", "not_reached", "not_monotone", "not_converged")
+
+
+def _enabled(stages: StageSettings) -> bool:
+    return stages.steering.enabled
+
+
+def _settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
+    return [stages.steering.shaping_results, stages.examples.silent_share] if _enabled(stages) else None
+
+
+STAGE = Stage(STEERING, CODE_VERSION, (Upstream(ACTIVATIONS, needed=_enabled),), _settings_of, beside=TABLES[:-1])
+
+
+@range_asset(
+    STEERING,
+    deps=["activation_shards"],
+    group_name="steering",
+    kinds={"python", "pytorch", "parquet"},
+    pool=SUBJECT_POOL,
+    code_version=CODE_VERSION,
+    check_specs=[
+        dg.AssetCheckSpec("every_feature_has_an_outcome", asset="steering", blocking=True),
+        dg.AssetCheckSpec("kl_targets_met", asset="steering", description="at least half of the targets that were searched for"),
+    ],
+)
+def steering(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[DictionaryRegistry],
+    models: dg.ResourceParam[ModelProvider],
+    settings: dg.ResourceParam[PlatformSettings],
+) -> dg.MaterializeResult:
+    """Strengths at which each feature moves the next token by given KL divergences, and completions there, ablated, and clean.
+
+    Prompts are activating contexts cut right after the first firing token; the feature is changed from that token on, the SAE's error kept
+    (arXiv 2410.13928). Sets of completions of a few fixed prompts, the same for all features, stand beside them (arXiv 2501.08319). Costs
+    nothing unless `steering: {enabled: true}` asks for it. Nothing here depends on an explanation.
+    """
+    stage = StageRun(context, lake, registry, settings, STAGE)
+    previews: list[Sequence[Any]] = []
+    with closing(FeatureSteerer(models, lake)) as steerer:
+        for cell in stage.to_do_where(_enabled, TABLES, NOT_ASKED.strip("*")):
+            steered, blocks = SteeredCell(), steerer.blocks(cell.record, cell.key, cell.settings)
+            advance = features_done(context, cell, "steered")
+            with stage.writing(cell, TABLES) as writer:
+                for block in blocks:
+                    tokenizer = steerer.tokenizer(cell.record)
+                    rows, texts = steering_rows(cell.key, block), text_rows(cell.key, block, tokenizer)
+                    sets = [feature.fixed for feature in block if feature.fixed is not None]
+                    writer.add(STEERED_TEXTS, texts)
+                    writer.add(STEERED_SETS, set_rows(cell.key, sets, cell.settings.steering.fixed, tokenizer))
+                    writer.add(STEERING, rows)
+                    steered.add(rows, texts)
+                    advance(len(block))
+                steered.report.numbers["preview"] = markdown(markdown_table(HEADER, steered.lines))
+                writer.commit(steered.report)
+            previews += steered.lines[: PREVIEWED - len(previews)]
+    asked = any(_enabled(cell.settings) for cell in stage.cells)
+    preview = markdown_table(HEADER, previews) if previews else "*kept from an earlier run*" if asked else NOT_ASKED
+    return stage.result({"steered": markdown(preview)}, _checks(lake, stage.cells))
+
+
+@dataclass
+class SteeredCell:
+    """What is kept of a cell while its rows stream to disk: counts of outcomes, and the first runs for the preview."""
+
+    lines: list[Sequence[Any]] = field(default_factory=list)
+    report: CellReport = field(default_factory=CellReport)
+
+    def add(self, rows: pa.Table, texts: pa.Table) -> None:
+        """Take in the rows of a block in both tables."""
+        self.report.outcomes.update(Counter(rows.column("outcome").to_pylist()))
+        first = texts.filter(pc.equal(texts.column("prompt"), 0)).to_pylist()
+        examples = {(text["feature"], text["intervention"], text["target_kl"]): text for text in first}
+        for row in rows.slice(0, PREVIEWED - len(self.lines)).to_pylist():
+            text = examples.get((row["feature"], row["intervention"], row["target_kl"]), {})
+            shown = [escape_markdown(text.get(name, "")) for name in ("prompt_text", "clean_completion", "steered_completion")]
+            numbers = [row[name] for name in ("feature", "intervention", "target_kl", "strength", "realised_kl", "outcome")]
+            self.lines.append([*numbers, shown[0][-60:], *shown[1:]])
+
+
+def _checks(lake: Lake, cells: Sequence[Cell]) -> list[dg.AssetCheckResult]:
+    """The two checks over all ranges of the run."""
+    missing: list[str] = []
+    outcomes: Counter = Counter()
+    rising = 0
+    for cell in cells:
+        rows = lake.read(STEERING.name, cell_partition(cell.key), columns=["feature", "intervention", "outcome", "tried"]).to_pylist()
+        selected = set(cell.record.features_of(cell.key).tolist()) if _enabled(cell.settings) else set()
+        with_sets = set(_features_with_sets(lake, cell) if selected else [])
+        if {row["feature"] for row in rows} != selected or with_sets != (selected if cell.settings.steering.fixed.prompts else set()):
+            missing.append(str(cell.key))
+        tuned = [row for row in rows if row["intervention"] == "strength"]
+        outcomes.update(row["outcome"] for row in tuned)
+        rising += sum(is_monotone([Tried(pair["strength"], pair["kl"]) for pair in row["tried"]]) for row in tuned)
+    searched = outcomes.total()
+    share = outcomes["ok"] / searched if searched else None
+    numbers = {"targets": searched, "kl_rises_with_strength": rising, **{name: outcomes[name] for name in SEARCHED if outcomes[name]}}
+    return [
+        dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+        dg.AssetCheckResult(
+            check_name="kl_targets_met", passed=share is None or share >= 0.5, severity=dg.AssetCheckSeverity.WARN, metadata=numbers
+        ),
+    ]
+
+
+def _features_with_sets(lake: Lake, cell: Cell) -> list[int]:
+    """Features of a cell that have rows among the sets."""
+    return lake.read(STEERED_SETS.name, cell_partition(cell.key), columns=["feature"]).column(0).to_pylist()

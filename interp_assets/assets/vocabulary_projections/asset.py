@@ -1,0 +1,110 @@
+"""`vocabulary_projections`: the tokens that each feature's output direction promotes and suppresses. Writes the table of that name."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.assets.vocabulary_projections.projections import ProjectedBlock, VocabularyProjector, projection_rows
+from interp_assets.config.keys import cell_partition
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings
+from interp_assets.domain.prompting.rendering import escape_markdown
+from interp_assets.orchestration.partitions import SUBJECT_POOL
+from interp_assets.orchestration.runs import Cell, CellReport, StageRun, range_asset
+from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.tables import ACTIVATIONS, VOCABULARY_PROJECTIONS
+from resources.model_provider import ModelProvider
+from resources.store.lake import Lake
+
+CODE_VERSION = "1"
+STAGE = Stage(
+    VOCABULARY_PROJECTIONS,
+    CODE_VERSION,
+    (Upstream(ACTIVATIONS),),  # not read: their version changes with the record, as the projections must
+    lambda stages, platform: stages.projection,
+)
+PREVIEWED, PREVIEWED_TOKENS = 10, 8
+HEADER = ["feature", "promoted", "suppressed"]
+Line = tuple[int, str, str]
+
+
+@range_asset(
+    VOCABULARY_PROJECTIONS,
+    deps=["activation_shards"],
+    group_name="examples",
+    kinds={"python", "pytorch", "parquet"},
+    pool=SUBJECT_POOL,
+    code_version=CODE_VERSION,
+    check_specs=[dg.AssetCheckSpec("every_feature_has_an_outcome", asset="vocabulary_projections", blocking=True)],
+)
+def vocabulary_projections(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    registry: dg.ResourceParam[DictionaryRegistry],
+    models: dg.ResourceParam[ModelProvider],
+    settings: dg.ResourceParam[PlatformSettings],
+) -> dg.MaterializeResult:
+    """The tokens whose logits each decoder row raises and lowers most: row → final norm → unembedding (VocabProj, arXiv 2501.08319).
+
+    Weights only: no forward pass, and no language model is asked. Neurons write by the down projection, attention outputs by the output
+    projection. A feature without a decoder, or whose decoder does not reach the residual stream, gets a row saying so.
+    """
+    stage = StageRun(context, lake, registry, settings, STAGE)
+    previews: list[Line] = []
+    with closing(VocabularyProjector(models)) as projector:
+        for cell in stage.to_do():
+            projected = ProjectedCell(cell)
+            blocks = projector.blocks(cell.record, cell.record.features_of(cell.key), cell.settings.projection)
+            stage.write(cell, [(VOCABULARY_PROJECTIONS, projected.tables(blocks))], projected.report)
+            projected.report.numbers["preview"] = markdown(markdown_table(HEADER, projected.lines))
+            previews += projected.lines[: PREVIEWED - len(previews)]
+    missing = [str(cell.key) for cell in stage.cells if not _complete(lake, cell)]
+    return stage.result(
+        {"projections": markdown(markdown_table(HEADER, previews) if previews else "*kept from an earlier run*")},
+        [dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing})],
+    )
+
+
+@dataclass
+class ProjectedCell:
+    """What is kept of a cell while its rows stream to disk: counts of outcomes, and the first features for the preview."""
+
+    cell: Cell
+    lines: list[Line] = field(default_factory=list)
+    report: CellReport = field(default_factory=CellReport)
+
+    def tables(self, blocks: Iterable[ProjectedBlock]) -> Iterator[pa.Table]:
+        """The rows of the cell, block by block."""
+        for block in blocks:
+            self.report.outcomes.update(Counter(block.outcomes.tolist()))
+            self.lines += islice(_lines(block), PREVIEWED - len(self.lines))
+            yield projection_rows(self.cell.key, block)
+
+
+def _lines(block: ProjectedBlock) -> Iterator[Line]:
+    """Each feature with its strongest tokens on both sides, or with its outcome."""
+    n_tokens = block.token_ids.shape[2]
+    place = 0
+    for feature, outcome in zip(block.features.tolist(), block.outcomes.tolist(), strict=True):
+        if outcome != "ok":
+            yield feature, f"*{outcome}*", ""
+            continue
+        promoted, suppressed = (
+            " · ".join(escape_markdown(text) or "∅" for text in block.tokens[start : start + min(n_tokens, PREVIEWED_TOKENS)].to_pylist())
+            for start in (place, place + n_tokens)
+        )
+        place += 2 * n_tokens
+        yield feature, promoted, suppressed
+
+
+def _complete(lake: Lake, cell: Cell) -> bool:
+    """Whether the features with rows are those of the cell."""
+    found = lake.read(VOCABULARY_PROJECTIONS.name, cell_partition(cell.key), columns=["feature"]).column(0).to_numpy()
+    return np.array_equal(np.unique(found), cell.record.features_of(cell.key))

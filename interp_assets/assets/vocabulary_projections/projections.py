@@ -1,0 +1,126 @@
+"""Projections of features onto the vocabulary: the tokens that a feature's output direction promotes and suppresses, from weights alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.config.keys import RangeKey
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import ProjectionSettings
+from interp_assets.measuring.directions import decoder_rows
+from interp_assets.measuring.loaded_models import HeldModels
+from interp_assets.measuring.vocabulary import VocabularyTexts
+from interp_assets.tables import VOCABULARY_PROJECTIONS, constant
+from resources.dictionaries import Dictionary
+from resources.model_provider import ModelProvider
+from resources.subject.model import SubjectModel
+from resources.subject.unembedding import extreme_tokens
+
+if TYPE_CHECKING:
+    pass
+
+BLOCK_BYTES = 256 << 20
+"""The most that one block of logits, features × vocabulary in float32, takes."""
+
+SIDES = ("promoted", "suppressed")
+
+
+@dataclass(frozen=True)
+class ProjectedBlock:
+    """Some features with their outcomes, and the tokens of those that are `ok`, in the same order.
+
+    `token_ids` int64 and `logits` float32 are [ok, 2, n]: promoted then suppressed, strongest first. `tokens` are the texts of
+    `token_ids.ravel()`.
+    """
+
+    features: np.ndarray
+    outcomes: np.ndarray
+    token_ids: np.ndarray
+    logits: np.ndarray
+    tokens: pa.StringArray
+
+    @classmethod
+    def without_tokens(cls, features: np.ndarray, outcome: str) -> "ProjectedBlock":
+        """Features that all end in one outcome other than `ok`."""
+        ids, logits = np.empty((0, 2, 0), dtype=np.int64), np.empty((0, 2, 0), dtype=np.float32)
+        return cls(features, np.full(len(features), outcome), ids, logits, pa.array([], pa.string()))
+
+
+class VocabularyProjector:
+    """Projects the features of one dictionary after the other."""
+
+    def __init__(self, models: ModelProvider) -> None:
+        self._held = HeldModels(models)
+
+    def blocks(self, record: DictionaryRecord, features: np.ndarray, settings: ProjectionSettings) -> Iterator[ProjectedBlock]:
+        """`features`, uint32 [n], of a dictionary, block by block in their order; nothing for none.
+
+        Imported and planted dictionaries have no decoder here, and their model is not loaded.
+        """
+        if not len(features):
+            return
+        if not record.reads_hook:
+            yield ProjectedBlock.without_tokens(features, "no_decoder")
+            return
+        subject, texts = self._held.subject(record.model), self._held.texts(record.model)
+        yield from projected_blocks(subject, self._held.dictionary(record), features, texts, settings)
+
+    def close(self) -> None:
+        """Free the models."""
+        self._held.close()
+
+
+def projected_blocks(
+    subject: SubjectModel, dictionary: Dictionary, features: np.ndarray, texts: VocabularyTexts, settings: ProjectionSettings
+) -> Iterator[ProjectedBlock]:
+    """`features`, uint32 [n], of `dictionary`, a block of at most BLOCK_BYTES of logits at a time (a feature at least).
+
+    A family whose final norm is not known has `no_logits`, as has a decoder that does not write into the residual stream.
+    """
+    unembedding = subject.unembedding(settings.final_norm)
+    if unembedding is None:
+        yield ProjectedBlock.without_tokens(features, "no_logits")
+        return
+    left_out = texts.left_out(unembedding.vocabulary_size)
+    size = max(BLOCK_BYTES // (4 * unembedding.vocabulary_size), 1)
+    for first in range(0, len(features), size):
+        block = features[first : first + size]
+        rows = decoder_rows(dictionary, block)
+        if rows is None:
+            yield ProjectedBlock.without_tokens(block, "no_decoder")
+            continue
+        directions = subject.residual_directions(dictionary.output_hook, rows)
+        if directions is None:
+            yield ProjectedBlock.without_tokens(block, "no_logits")
+            continue
+        written = directions.any(dim=1)
+        ids, logits = (part.cpu().numpy() for part in extreme_tokens(unembedding.logits(directions[written]), left_out, settings.n_tokens))
+        yield ProjectedBlock(block, np.where(written.cpu().numpy(), "ok", "zero_decoder"), ids, logits, texts.of(ids.ravel()))
+
+
+def projection_rows(key: RangeKey, block: ProjectedBlock) -> pa.Table:
+    """Rows of the table of a block: for an `ok` feature one a token, by side and rank, for any other one with its outcome."""
+    ok = block.outcomes == "ok"
+    n_tokens = block.token_ids.shape[2]
+    counts = np.where(ok, 2 * n_tokens, 1)
+    named = np.repeat(ok, counts)
+    sides = pa.DictionaryArray.from_arrays(pa.array(np.tile(np.repeat([0, 1], n_tokens), ok.sum()).astype(np.int32)), pa.array(SIDES))
+    ranks = np.tile(np.arange(n_tokens, dtype=np.uint16), 2 * ok.sum())
+    values = {
+        "side": sides, "rank": pa.array(ranks), "token_id": pa.array(block.token_ids.ravel().astype(np.int32)), "token": block.tokens,
+        "logit": pa.array(block.logits.ravel()),
+    }  # fmt: skip
+    # Row i takes the value of its own place among the rows that have one; a null index takes null.
+    index = pa.array(np.cumsum(named) - 1, mask=~named)
+    return pa.table(
+        {
+            "dictionary": constant(key.dictionary, len(named)), "feature_range": constant(key.feature_range, len(named)),
+            "feature": np.repeat(block.features.astype(np.uint32), counts),
+            **{name: value.take(index) for name, value in values.items()},
+            "outcome": pa.array(np.repeat(block.outcomes, counts)).dictionary_encode(),
+        },
+        schema=VOCABULARY_PROJECTIONS.schema,
+    )  # fmt: skip

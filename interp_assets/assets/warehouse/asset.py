@@ -1,0 +1,54 @@
+"""`warehouse`: the DuckDB file over the lake. It holds views, so scores that come later show up in it by themselves."""
+
+from collections import defaultdict
+
+import dagster as dg
+
+from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.domain.explaining import METHODS
+from interp_assets.domain.scoring import SCORERS
+from interp_assets.reporting.materialisation import markdown, markdown_table, scatter_plot
+from interp_assets.tables import SCHEMA_VERSION
+
+REPORTS = ("feature_matches", "scorer_validity", "human_correlation_report")
+
+
+@dg.asset(
+    deps=[*(["explanations", method] for method in METHODS), *(["scores", s.NAME] for s in SCORERS), *REPORTS],
+    group_name="warehouse",
+    kinds={"duckdb", "sql"},
+    owners=["team:interp"],
+    code_version=str(SCHEMA_VERSION),
+    check_specs=[dg.AssetCheckSpec("every_view_answers", asset="warehouse")],
+)
+def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
+    """DuckDB views over every table of the lake, and the questions in `sql/` as views. Open it read-only, or use `interp query`."""
+    views = warehouse_file.build()
+    counts: list[tuple[str, int]] = []
+    failed: dict[str, str] = {}
+    with warehouse_file.open() as connection:
+        for view in views:
+            try:
+                counts.append((view, connection.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]))
+            except Exception as error:
+                failed[view] = str(error)
+        scores = connection.execute(
+            "SELECT dictionary, scorer, metric, explanation_method, n_features, median, ci_low, ci_high, floor "
+            "FROM scores_by_method WHERE headline"
+        ).fetchall()
+        pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for dictionary, *pair in connection.execute("SELECT dictionary, fuzzing, intervention FROM feature_quadrants").fetchall():
+            pairs[dictionary].append((pair[0], pair[1]))
+    context.log.info(f"{len(views)} views in {warehouse_file.path}")
+    header = ["dictionary", "scorer", "metric", "explanation", "features", "median", "mean CI low", "mean CI high", "floor"]
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(warehouse_file.path)),
+            "rows": markdown(markdown_table(["view", "rows"], counts)),
+            "headline_scores": markdown(markdown_table(header, scores)),
+            "intervention_against_fuzzing": markdown(
+                scatter_plot(pairs, "fuzzing", "intervention, nats", "best scores of each feature", floors=(0.5, 0.0))
+            ),
+        },
+        check_results=[dg.AssetCheckResult(check_name="every_view_answers", passed=not failed, metadata={"failed": failed})],
+    )

@@ -1,0 +1,1 @@
+"""`interp backfill`: the plan, its cost, and its launch."""

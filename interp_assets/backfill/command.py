@@ -1,0 +1,189 @@
+"""`interp backfill` as it is typed: which partitions it selects, and with --dry-run what they would cost. Needs no webserver."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from interp_assets.assets.feature_matches.matching import asks_for_matches, holds_matches
+from interp_assets.backfill.cost import Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
+from interp_assets.backfill.launch import known_assets, partitions_by_asset
+from interp_assets.backfill.plan import PlannedAsset, Planner, ranges_holding, unblocked
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import StageSettings, UserError
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS
+from interp_assets.domain.scoring import SCORERS, reads_steering
+from interp_assets.exchange.import_dictionary import parse_features
+from interp_assets.installation.home import Home
+from resources.model_provider import ModelProvider, RealModels
+from resources.weights import WeightsError
+
+
+def costed_plan(
+    home: Home, dictionaries: Sequence[str], only: Sequence[str], features: str | None, models: ModelProvider | None = None
+) -> tuple[pl.DataFrame, list[str]]:
+    """The plan of a backfill with its costs, and lines on the whole of it. Nothing is started or written but the warehouse's views."""
+    ranges = chosen_ranges(home, dictionaries, features)
+    chosen = chosen_assets(home, dictionaries, only)
+    planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
+    home.warehouse.build()
+    with home.warehouse.open() as connection:
+        rates = Rates(measured_rates(connection), demo_rates())
+    costs = estimates(planned, home.settings, rates)
+    notes = [_range_note(home, key, ranges[key]) for key in dictionaries if features]
+    return plan_frame(planned, costs), [*notes, *chosen.notes(bool(only)), *plan_summary(planned, costs, home.settings)]
+
+
+def selected_partitions(
+    home: Home,
+    dictionaries: Sequence[str],
+    only: Sequence[str],
+    features: str | None,
+    say: Callable[[str], None],
+    models: ModelProvider | None = None,
+) -> list[dict[str, Any]]:
+    """Selectors of the backfill. What there is nothing to run of is left out, and `say` is told: stages that no settings ask for, and with
+    `features` what cannot be made of their ranges alone.
+
+    Such as explanations that are dealt out over a whole dictionary while the other ranges have none.
+    """
+    ranges = chosen_ranges(home, dictionaries, features)
+    chosen = chosen_assets(home, dictionaries, only)
+    for line in [*(_range_note(home, key, ranges[key]) for key in dictionaries if features), *chosen.notes(bool(only))]:
+        say(line)
+    if features is None:
+        return partitions_by_asset(chosen.assets, dictionaries)
+    planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
+    for one in planned:
+        if one.blocked and one.asked:
+            say(f"left out: {one.asset} of {one.dictionary}, {len(one.blocked)} ranges: {one.reason}")
+    selectors = partitions_by_asset(chosen.assets, dictionaries, unblocked(planned, ranges))
+    if not selectors:
+        raise UserError("nothing can be made of these features alone; leave --features out, or make what is named above first")
+    return selectors
+
+
+MATCHES = "feature_matches"
+"""The one asset by dictionary that settings may ask nothing of."""
+
+NAMED = 12
+"""Most of what is emptied that a line names."""
+
+
+@dataclass(frozen=True)
+class ChosenAssets:
+    """What a backfill runs: `assets` by name.
+
+    `left_out` are those that the settings of none of its dictionaries ask for and of which the lake holds no rows; `emptied` says, as
+    "<asset> of <dictionary>", which rows go, since they are not asked for any more.
+    """
+
+    assets: dict[str, dg.AssetsDefinition]
+    left_out: tuple[str, ...]
+    emptied: tuple[str, ...]
+
+    def notes(self, by_name: bool) -> list[str]:
+        """Lines on what is left out, each by its name or all as a number, and on what is emptied."""
+        left_out = ", ".join(self.left_out) if by_name else f"{len(self.left_out)} stages"
+        more = f" and {len(self.emptied) - NAMED:,} more" if len(self.emptied) > NAMED else ""
+        emptied = ", ".join(self.emptied[:NAMED]) + more
+        return [
+            *([f"left out, since the settings of no dictionary here ask for it: {left_out}"] if self.left_out else []),
+            *([f"emptied, since the settings do not ask for it any more: {emptied}"] if self.emptied else []),
+        ]
+
+
+def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) -> ChosenAssets:
+    """The assets of a backfill: all, or those named in `only`, less those that there is nothing to run of.
+
+    One that any of the dictionaries asks for is run for all, since stages of the same partitions share a run and its models. Raises
+    `UserError` where none is left, saying how to ask for one, and `ServerError` for a name in `only` that is none of an asset.
+    """
+    from interp_assets.graph.assembly import ASSETS, RANGE_STAGES
+
+    known, settings, lake = known_assets(ASSETS, only), home.settings, home.lake
+    records = [home.registry.get(key) for key in dictionaries]
+    stages_of = {record.key: settings.stage_settings(record.stages) for record in records}
+    optional = {stage.asset: stage for stage in RANGE_STAGES}
+
+    def asks(name: str, record: DictionaryRecord) -> bool:
+        stages = stages_of[record.key]
+        return asks_for_matches(record, stages) if name == MATCHES else optional[name].asked_for(stages, settings)
+
+    def holds(name: str, record: DictionaryRecord) -> bool:
+        return holds_matches(lake, record) if name == MATCHES else optional[name].holds_rows(lake, record)
+
+    left_out: list[str] = []
+    emptied: list[str] = []
+    for name in known:
+        if name in optional or name == MATCHES:
+            unasked = [record for record in records if not asks(name, record)]
+            held = [f"{name} of {record.key}" for record in unasked if holds(name, record)]
+            emptied += held
+            left_out += [name] if len(unasked) == len(records) and not held else []
+    if len(left_out) == len(known):
+        raise UserError(
+            f"nothing to make: the settings of {', '.join(dictionaries)} do not ask for {', '.join(known)}. Under `stages:` of the record, "
+            f"or of settings.yaml, this does: {{{how_to_ask(left_out, stages_of[dictionaries[0]])}}}"
+        )
+    return ChosenAssets({name: asset for name, asset in known.items() if name not in left_out}, tuple(left_out), tuple(emptied))
+
+
+def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
+    """What to write under `stages:` for these assets and what they are made out of, besides what `stages` ask for already."""
+    explainers = [one for one in EXPLAINERS if f"explanations/{one.NAME}" in names]
+    scorers = [one for one in SCORERS if f"scores/{one.NAME}" in names]
+    sources = [source for one in DERIVED if f"explanations/{one.NAME}" in names for source in one.SOURCES]
+    named = [name.split("/")[1] for name in names if name.startswith("explanations/")]
+    methods = [*sources, *named, *(["token_change"] if "token_changes" in names else [])]
+    chooses = any(one.CHOOSES for one in explainers) and not stages.examples.n_validation
+    steers = "steering" in names or any(map(reads_steering, scorers)) or any("steering" in one.READS for one in explainers)
+    return ", ".join([
+        *([f"explanations: [{', '.join(dict.fromkeys([*stages.explanations, *methods]))}]"] if methods else []),
+        *(["examples: {n_validation: 30}"] if chooses else []),
+        *([f"scores: {{{', '.join(f'{one.NAME}: all' for one in scorers)}}}"] if scorers else []),
+        *(["steering: {enabled: true}"] if steers and not stages.steering.enabled else []),
+        *(["matching: {with: [<another dictionary>]}"] if MATCHES in names else []),
+    ])  # fmt: skip
+
+
+def chosen_ranges(home: Home, dictionaries: Sequence[str], features: str | None) -> dict[str, tuple[str, ...]]:
+    """The feature ranges of each dictionary that hold any of `features`, such as 0-4095; all where it is None.
+
+    Raises `UserError` for a dictionary that is not registered, or of which none is selected.
+    """
+    wanted = parse_features(features)
+    records = [home.registry.get(key) for key in dictionaries]
+    return {record.key: FEATURE_RANGE_KEYS if wanted is None else ranges_holding(record, wanted) for record in records}
+
+
+def _range_note(home: Home, key: str, ranges: Sequence[str]) -> str:
+    """How many features a selection of ranges comes to."""
+    record = home.registry.get(key)
+    n_features = sum(len(record.features_of(RangeKey(key, name))) for name in ranges)
+    return f"{key}: {n_features:,} of {len(record.selected_features):,} features, in the ranges {', '.join(ranges)}"
+
+
+def _plan(
+    home: Home,
+    assets: Mapping[str, dg.AssetsDefinition],
+    dictionaries: Sequence[str],
+    ranges: dict[str, tuple[str, ...]],
+    models: ModelProvider,
+) -> list[PlannedAsset]:
+    """The plan of a site's backfill. Raises `UserError` where a model is not to be found."""
+    from interp_assets.graph.assembly import RANGE_STAGES
+
+    encoder = home.settings.sentence_encoder
+    planner = Planner(
+        home.lake, home.registry, home.settings, RANGE_STAGES,
+        lambda record: models.tokenizer(record.model.source, record.model.revision).revision,
+        lambda: models.sentence_encoder(encoder.source, encoder.revision).revision,
+    )  # fmt: skip
+    try:
+        return planner.plan(assets, dictionaries, ranges)
+    except WeightsError as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,126 @@
+"""Launching a backfill of dictionaries through Dagster and following it to its end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.installation.server import DagsterServer, ServerError
+from interp_assets.orchestration.partitions import DICTIONARIES
+
+LAUNCH = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename
+  ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } ... on UnauthorizedError { message }
+  ... on PartitionKeysNotFoundError { message } } }"""
+ACTIVE = """{ partitionBackfillsOrError(status: REQUESTED, limit: 100) { ... on PartitionBackfills { results { id title } } } }"""
+STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status error { message } } } }"
+RUNS = """query($id: String!) { runsOrError(filter: {tags: [{key: "dagster/backfill", value: $id}]}) { ... on Runs { results {
+  runId status } } } }"""
+EVENTS = """query($run: ID!, $cursor: String) { logsForRun(runId: $run, afterCursor: $cursor, limit: 500) { ... on EventConnection {
+  cursor hasMore events { __typename ... on MessageEvent { message level stepKey }
+  ... on ExecutionStepFailureEvent { error { message cause { message } } } } } } }"""
+RUN_FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+FINISHED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class BackfillResult:
+    """How a backfill ended: its id, whether everything was made, and the errors of what was not."""
+
+    backfill_id: str
+    succeeded: bool
+    errors: tuple[str, ...]
+
+
+def known_assets(assets: Sequence[dg.AssetsDefinition], only: Sequence[str] = ()) -> dict[str, dg.AssetsDefinition]:
+    """Assets by name: all of them, or those named in `only`. Raises `ServerError` that lists the names for one that is not there."""
+    known = {"/".join(asset.key.path): asset for asset in assets}
+    if unknown := sorted(set(only) - set(known)):
+        raise ServerError(f"no asset is called {', '.join(unknown)}; assets are {', '.join(known)}")
+    return {name: asset for name, asset in known.items() if not only or name in only}
+
+
+def partitions_by_asset(
+    assets: Mapping[str, dg.AssetsDefinition],
+    dictionaries: Sequence[str],
+    ranges_of: Callable[[str, str], Sequence[str]] = lambda asset, dictionary: FEATURE_RANGE_KEYS,
+) -> list[dict[str, Any]]:
+    """GraphQL selectors: for every asset, by its name, the dictionaries, or their ranges.
+
+    `ranges_of(asset, dictionary)` are the feature ranges, in their order, of an asset that is made by range; all of them by default.
+    """
+    selectors = []
+    for name, asset in assets.items():
+        selector: dict[str, Any] = {"assetKey": {"path": list(asset.key.path)}}
+        if asset.partitions_def is not None:
+            if isinstance(asset.partitions_def, dg.MultiPartitionsDefinition):
+                cells = [(RangeKey(d, first), RangeKey(d, last)) for d in dictionaries for first, last in _runs(ranges_of(name, d))]
+            else:
+                assert asset.partitions_def == DICTIONARIES, asset.partitions_def
+                cells = [(key, key) for key in dictionaries]
+            if not cells:
+                continue
+            selector["partitions"] = {"ranges": [{"start": str(first), "end": str(last)} for first, last in cells]}
+        selectors.append(selector)
+    return selectors
+
+
+def _runs(ranges: Sequence[str]) -> list[tuple[str, str]]:
+    """First and last of every run of ranges that follow one another."""
+    numbers = [FEATURE_RANGE_KEYS.index(name) for name in ranges]
+    starts = [i for i, number in enumerate(numbers) if i == 0 or number != numbers[i - 1] + 1]
+    return [(ranges[start], ranges[end - 1]) for start, end in zip(starts, [*starts[1:], len(ranges)], strict=False)]
+
+
+def launch_backfill(server: DagsterServer, selectors: list[dict[str, Any]], title: str) -> str:
+    """Id of the backfill just launched, or of one under this title that an interrupted command left running.
+
+    Raises `ServerError` with Dagster's own words when it is refused.
+    """
+    for active in server.query(ACTIVE)["partitionBackfillsOrError"].get("results", []):
+        if active["title"] == title:
+            return active["id"]
+    answer = server.query(LAUNCH, p={"partitionsByAssets": selectors, "title": title})["launchPartitionBackfill"]
+    if "backfillId" not in answer:
+        raise ServerError(f"Dagster refused the backfill: {answer.get('message', answer['__typename'])}")
+    return answer["backfillId"]
+
+
+def follow_backfill(server: DagsterServer, backfill_id: str, say: Callable[[str], None], poll_seconds: float = 2.0) -> BackfillResult:
+    """The backfill's end, after passing every log line of its runs to `say` as it comes."""
+    cursors: dict[str, str | None] = {}
+    ended: set[str] = set()
+    errors: list[str] = []
+    while True:
+        answer = server.query(STATUS, id=backfill_id)["partitionBackfillOrError"]
+        for run in reversed(server.query(RUNS, id=backfill_id)["runsOrError"]["results"]):
+            if run["runId"] not in ended:
+                cursors[run["runId"]] = _new_events(server, run["runId"], cursors.get(run["runId"]), say, errors)
+            if run["status"] in RUN_FINISHED:
+                ended.add(run["runId"])
+        if answer["status"] in FINISHED:
+            if answer.get("error"):
+                errors.append(answer["error"]["message"])
+            return BackfillResult(backfill_id, answer["status"] in ("COMPLETED", "COMPLETED_SUCCESS") and not errors, tuple(errors))
+        time.sleep(poll_seconds)
+
+
+def _new_events(server: DagsterServer, run: str, cursor: str | None, say: Callable[[str], None], errors: list[str]) -> str | None:
+    """Cursor after passing on the log lines and step events that came since `cursor`."""
+    while True:
+        page = server.query(EVENTS, run=run, cursor=cursor)["logsForRun"]
+        for event in page.get("events", []):
+            step = event.get("stepKey") or ""
+            if event["__typename"] == "LogMessageEvent" and event.get("level") != "DEBUG":
+                say(f"  {step}: {event['message']}")
+            elif event["__typename"] == "ExecutionStepStartEvent":
+                say(f"{step} started")
+            elif event["__typename"] == "ExecutionStepFailureEvent":
+                cause = (event.get("error") or {}).get("cause") or event.get("error") or {}
+                errors.append(f"{step} failed: {cause.get('message', event['message']).strip()}")
+                say(errors[-1])
+        cursor = page.get("cursor", cursor)
+        if not page.get("hasMore"):
+            return cursor

@@ -1,0 +1,210 @@
+"""What a backfill would make, partition by partition, and what it would keep: found out from manifests and settings alone."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from interp_assets.assets.feature_matches.matching import asked_matches
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings, StageSettings, UserError
+from interp_assets.domain.scoring import SCORERS
+from interp_assets.orchestration.stage import Stage, Versioned
+from interp_assets.orchestration.versions import activations_version, embeddings_version, neighbours_version, sample_version
+from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_EMBEDDINGS,
+    DICTIONARY_SAMPLES,
+    EXPLANATIONS,
+    FEATURE_MATCHES,
+    FEATURE_NEIGHBOURS,
+    FEATURE_STATISTICS,
+    SCORES,
+    Table,
+)
+from resources.store.lake import Lake, LakeError
+
+ModelRevisions = Callable[[DictionaryRecord], str]
+
+
+@dataclass(frozen=True)
+class PlannedAsset:
+    """What a backfill means for one asset and dictionary (None: over all of them).
+
+    `to_make` and `blocked` are feature ranges, or "" for an asset that is not made by range. A blocked one lacks an input that the backfill
+    does not make: `reason` names it. `asked` is whether the settings ask for any rows; without, a partition costs nothing. `features`
+    counts by explanation method the features that a language model may be asked about. `certain` is False where the asset itself decides
+    what to keep.
+    """
+
+    asset: str
+    dictionary: str | None
+    to_make: tuple[str, ...]
+    n_kept: int
+    blocked: tuple[str, ...] = ()
+    reason: str = ""
+    asked: bool = True
+    certain: bool = True
+    features: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Expected:
+    data_version: str
+
+
+class LakeAfter:
+    """The data versions of a lake as they will be when what is planned is there: the `Versions` of stages to come."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._expected: dict[str, _Expected] = {}
+
+    def expect(self, table: Table, partition: Mapping[str, str], data_version: str) -> bool:
+        """Note that a partition will have this version. Whether it has to be made for that."""
+        known = self.manifest(table.name, partition)
+        self._expected[self._lake.path(table.name, partition)] = _Expected(data_version)
+        return known is None or known.data_version != data_version
+
+    def manifest(self, table: str, partition: Mapping[str, str]) -> Versioned | None:
+        """What will be known of a partition; None where there will be none."""
+        return self._expected.get(self._lake.path(table, partition)) or self._lake.manifest(table, partition)
+
+    def require(self, table: str, partition: Mapping[str, str]) -> Versioned:
+        """The same; raises `LakeError` naming a partition that there will not be."""
+        return self._expected.get(self._lake.path(table, partition)) or self._lake.require(table, partition)
+
+
+def ranges_holding(record: DictionaryRecord, features: Sequence[int]) -> tuple[str, ...]:
+    """The feature ranges that hold any of `features`, in order. Raises `UserError` where the record selects none of them."""
+    wanted = set(features)
+    found = tuple(name for name in FEATURE_RANGE_KEYS if not wanted.isdisjoint(record.features_of(RangeKey(record.key, name)).tolist()))
+    if not found:
+        selected = record.selected_features
+        raise UserError(
+            f"--features: dictionary {record.key} selects none of them; it selects {len(selected):,} features"
+            + (f" between {selected[0]} and {selected[-1]}" if len(selected) else "")
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What the data versions of a site depend on. `tokenizer_revision` and `encoder_revision` look models up, without their weights."""
+
+    lake: Lake
+    registry: DictionaryRegistry
+    settings: PlatformSettings
+    stages: tuple[Stage, ...]
+    tokenizer_revision: ModelRevisions
+    encoder_revision: Callable[[], str]
+
+    def plan(
+        self, assets: Mapping[str, dg.AssetsDefinition], dictionaries: Sequence[str], ranges: Mapping[str, Sequence[str]]
+    ) -> list[PlannedAsset]:
+        """What a backfill of `assets` (by name, in the order of the graph) would make of the dictionaries' feature ranges.
+
+        Inputs are looked for as they will be: a stage that is made again with the same outcome keeps what is below it. Assets that this
+        module does not know decide for themselves when they run.
+        """
+        after = LakeAfter(self.lake)
+        stages = {stage.asset: stage for stage in self.stages}
+        planned: list[PlannedAsset] = []
+        for name, asset in assets.items():
+            if asset.partitions_def is None:
+                planned.append(PlannedAsset(name, None, ("",), 0))
+                continue
+            for key in dictionaries:
+                record = self.registry.get(key)
+                if name in stages:
+                    planned.append(self._by_range(after, stages[name], record, ranges[key]))
+                else:
+                    planned.append(self._by_dictionary(after, name, record))
+        return planned
+
+    def _by_dictionary(self, after: LakeAfter, asset: str, record: DictionaryRecord) -> PlannedAsset:
+        """The plan of an asset that is made a dictionary at a time."""
+        partition, stages = {"dictionary": record.key}, self.settings.stage_settings(record.stages)
+
+        def sample() -> str:
+            return after.require(DICTIONARY_SAMPLES.name, partition).data_version
+
+        def activations() -> str:
+            return after.require(ACTIVATIONS.name, cell_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[0]))).data_version
+
+        def written() -> Iterator[tuple[Table, Mapping[str, str], str]]:
+            if asset == "token_sample":
+                yield DICTIONARY_SAMPLES, partition, sample_version(record, self.tokenizer_revision(record))
+            elif asset == "activation_shards":
+                version = activations_version(record, stages, sample())
+                for name in FEATURE_RANGE_KEYS:
+                    for table in (ACTIVATIONS, FEATURE_STATISTICS):
+                        yield table, cell_partition(RangeKey(record.key, name)), version
+            elif asset == "feature_neighbours":
+                yield FEATURE_NEIGHBOURS, partition, neighbours_version(stages, activations())
+            elif asset == "window_embeddings":
+                yield DICTIONARY_EMBEDDINGS, partition, embeddings_version(record, stages, sample(), self.encoder_revision)
+            elif asset == "feature_matches":
+                matches = asked_matches(after, self.registry, self.settings, record, self.encoder_revision)
+                yield FEATURE_MATCHES, partition, matches.data_version
+
+        try:
+            tables = list(written())
+        except LakeError as error:
+            return PlannedAsset(asset, record.key, (), 0, ("",), str(error))
+        if not tables:
+            return PlannedAsset(asset, record.key, ("",), 0, certain=False)
+        made = [after.expect(*one) for one in tables]
+        return PlannedAsset(asset, record.key, ("",) if any(made) else (), int(not any(made)))
+
+    def _by_range(self, after: LakeAfter, stage: Stage, record: DictionaryRecord, ranges: Sequence[str]) -> PlannedAsset:
+        """The plan of a per-range stage."""
+        stages = self.settings.stage_settings(record.stages)
+        to_make: list[str] = []
+        blocked: dict[str, str] = {}
+        versions: list[tuple[RangeKey, str]] = []
+        for name in ranges:
+            key = RangeKey(record.key, name)
+            try:
+                versions.append((key, stage.data_version(stages, self.settings, stage.inputs(after, record, key, stages))))
+            except LakeError as error:
+                blocked[name] = str(error)
+        for key, version in versions:
+            if after.expect(stage.table, stage.partition(key), version):
+                to_make.append(key.feature_range)
+        asked = stage.asked_for(stages, self.settings)
+        n_features = sum(len(record.features_of(RangeKey(record.key, name))) for name in to_make)
+        features = dict.fromkeys(_methods(stage, stages), n_features) if asked and n_features else {}
+        n_kept = len(versions) - len(to_make)
+        return PlannedAsset(
+            stage.asset, record.key, tuple(to_make), n_kept, tuple(blocked), next(iter(blocked.values()), ""), asked, True, features
+        )
+
+
+def _methods(stage: Stage, stages: StageSettings) -> Sequence[str]:
+    """The explanation methods under which a stage's questions stand in the ledger; none for a stage that is not about explanations."""
+    if stage.table is EXPLANATIONS:
+        return [stage.extra["explanation_method"]]
+    if stage.table is SCORES:
+        (scorer,) = (scorer for scorer in SCORERS if stage.extra["scorer"] == scorer.NAME)
+        return stages.scored(scorer)
+    return []
+
+
+def unblocked(planned: Sequence[PlannedAsset], ranges: Mapping[str, Sequence[str]]) -> Callable[[str, str], Sequence[str]]:
+    """The ranges of each asset and dictionary less the blocked ones, as `partitions_by_asset` takes them."""
+    blocked = {(one.asset, one.dictionary): set(one.blocked) for one in planned}
+    return lambda asset, dictionary: [name for name in ranges[dictionary] if name not in blocked.get((asset, dictionary), ())]
+
+
+def count_of(planned: Sequence[PlannedAsset]) -> Counter:
+    """Partitions of a plan: to make, to make without rows, kept, blocked, and those whose assets decide when they run."""
+    count: Counter = Counter()
+    for one in planned:
+        count["unsure" if not one.certain else "to_make" if one.asked else "empty"] += len(one.to_make)
+        count["kept"] += one.n_kept
+        count["blocked"] += len(one.blocked)
+    return count

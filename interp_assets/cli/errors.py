@@ -1,0 +1,30 @@
+"""A user's mistakes end a command with one message instead of a traceback."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import NoReturn
+
+import typer
+
+
+def fail(message: object) -> NoReturn:
+    """Print one error and leave with status 1."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """A user's mistakes, and an interrupt, end the command with one message instead of a traceback."""
+    from interp_assets.config.settings import UserError
+    from interp_assets.installation.server import ServerError
+    from resources.formats.interface import ExchangeError
+    from resources.store.lake import LakeError
+
+    try:
+        yield
+    except (UserError, ServerError, LakeError, ExchangeError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)
+        raise typer.Exit(130) from None

@@ -1,0 +1,230 @@
+"""`interp import` and `interp export`: files of other tools become dictionaries, and dictionaries become files of other tools."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interp_assets.config.settings import UserError
+
+importing = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register a dictionary from files of another tool.")
+exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a dictionary in the format of another tool.")
+
+
+class ImportedMethod(StrEnum):
+    """Who wrote imported explanations."""
+
+    human = "human"
+    imported = "imported"
+
+
+class ExplanationFormat(StrEnum):
+    """How `interp import explanations` reads a file or folder."""
+
+    auto = "auto"
+    csv = "csv"
+    jsonl = "jsonl"
+    neuronpedia = "neuronpedia"
+    delphi = "delphi"
+    json = "json"
+
+
+Key = Annotated[str, typer.Option(help="key of the dictionary to register: <model>/<layer>/<name>")]
+Model = Annotated[str, typer.Option(help="the model whose tokens these are: hub id, local folder, or embedded:smollm2-135m-instruct")]
+Revision = Annotated[str | None, typer.Option(help="commit of the model's hub repository")]
+Width = Annotated[int | None, typer.Option(help="features of the dictionary; by default one more than the last in the files")]
+
+
+@importing.command("delphi", epilog="Example: interp import delphi results/run --hookpoint layers.9 --key smollm2/09/run --model HUB/MODEL")
+def import_delphi(
+    folder: Annotated[Path, typer.Argument(help="a delphi run, its latents folder, or the folder of one hook point")],
+    key: Key,
+    model: Model,
+    hookpoint: Annotated[str | None, typer.Option(help="hook point; may be left out where there is one")] = None,
+    revision: Revision = None,
+    width: Width = None,
+    features: Annotated[str | None, typer.Option(help="features to take, such as 0-99,205; all by default")] = None,
+    corpus: Annotated[list[str] | None, typer.Option(help="for a cache without tokens: the corpus of its sample")] = None,
+    n_tokens: Annotated[int | None, typer.Option(help="for a cache without tokens: tokens of its sample")] = None,
+    context_tokens: Annotated[int | None, typer.Option(help="for a cache without tokens: tokens a row")] = None,
+    seed: Annotated[int | None, typer.Option(help="for a cache without tokens: seed of its sample, 0 by default")] = None,
+    unverified_tokens: Annotated[
+        bool, typer.Option("--unverified-tokens", help="confirm that a cache without tokens has the rows of this sample")
+    ] = False,
+    accept_tokens: Annotated[bool, typer.Option("--accept-tokens", help="take tokens that do not read as text of the model")] = False,
+) -> None:
+    """Register a delphi cache: its tokens become the token sample, its activations the shards, and the graph goes on from there."""
+    from interp_assets.cli.errors import clear_errors
+    from interp_assets.config.records import ModelSource
+    from interp_assets.exchange.import_dictionary import delphi_record, parse_features, sample_settings
+    from interp_assets.installation.home import Home
+    from interp_assets.installation.registration import add_record
+    from resources.model_provider import RealModels
+
+    with clear_errors():
+        record = delphi_record(
+            RealModels(),
+            folder,
+            hookpoint,
+            _key(key),
+            ModelSource(source=model, revision=revision),
+            width=width,
+            features=parse_features(features),
+            token_sample=sample_settings(tuple(corpus or ()), n_tokens, context_tokens, seed),
+            unverified_tokens=unverified_tokens,
+            accept_tokens=accept_tokens,
+            say=typer.echo,
+        )
+        add_record(Home.from_environment(), record)
+    _registered(record.key, len(record.selected_features), record.width)
+
+
+@importing.command("neuronpedia", epilog="Example: interp import neuronpedia v1/gpt2-small/6-res-jb --key gpt2/06/res-jb --model HUB/MODEL")
+def import_neuronpedia(
+    folder: Annotated[Path, typer.Argument(help="the folder of one source, with activations/batch-N.jsonl.gz in it")],
+    key: Key,
+    model: Model,
+    hook: Annotated[str | None, typer.Option(help="hook of the features; by default what the export says")] = None,
+    revision: Revision = None,
+    width: Width = None,
+    max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.01,
+    min_activating: Annotated[int, typer.Option(min=2, help="fewest windows of a feature to explain; exports have tens of them")] = 10,
+) -> None:
+    """Register a Neuronpedia export: its windows become examples, shown and held out, and the graph goes on from there."""
+    from interp_assets.cli.errors import clear_errors
+    from interp_assets.config.records import ModelSource
+    from interp_assets.exchange.import_dictionary import neuronpedia_record
+    from interp_assets.installation.home import Home
+    from interp_assets.installation.registration import add_record
+    from resources.model_provider import RealModels
+
+    with clear_errors():
+        record = neuronpedia_record(
+            RealModels(),
+            folder,
+            _key(key),
+            ModelSource(source=model, revision=revision),
+            hook=hook,
+            width=width,
+            max_bad_share=max_bad_share,
+            min_activating=min_activating,
+            say=typer.echo,
+        )
+        add_record(Home.from_environment(), record)
+    _registered(record.key, len(record.selected_features), record.width)
+
+
+@importing.command(
+    "explanations", epilog="Example: interp import explanations labels.csv --dictionary smollm2-135m/09/res-2k --method human"
+)
+def import_explanations(
+    path: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="CSV, JSON or JSON lines; a Neuronpedia source; a delphi run")],
+    dictionary: Annotated[str, typer.Option(help="key of a registered dictionary whose features these explain")],
+    method: Annotated[ImportedMethod, typer.Option(help="human where a person wrote them")] = ImportedMethod.imported,
+    format_: Annotated[ExplanationFormat, typer.Option("--format", help="by default what name and content say")] = ExplanationFormat.auto,
+    author: Annotated[str | None, typer.Option(help="only rows of this author; of Neuronpedia: its type and model")] = None,
+    hookpoint: Annotated[str | None, typer.Option(help="hook point of a delphi run; may be left out where there is one")] = None,
+    max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.01,
+    append: Annotated[bool, typer.Option("--append", help="keep what was imported before of other features")] = False,
+) -> None:
+    """Read explanations from files; they take the place of those imported before under the same method."""
+    from interp_assets.cli.errors import clear_errors
+    from interp_assets.exchange.import_explanations import import_explanations as import_
+    from interp_assets.installation.home import Home
+
+    home = Home.from_environment()
+    with clear_errors():
+        record = home.registry.get(_key(dictionary, "--dictionary"))
+        options = {"format_": format_.value, "author": author, "hookpoint": hookpoint, "max_bad_share": max_bad_share, "append": append}
+        manifest = import_(home.lake, record, path, method.value, **options, say=typer.echo)
+        asked_for = home.settings.stage_settings(record.stages).explanations
+    typer.echo(f"{dictionary} has {manifest.rows:,} explanations of the method {method.value} (data version {manifest.data_version})")
+    if method.value not in asked_for:
+        names = ", ".join([*asked_for, method.value])
+        typer.echo(f"next: ask for them in {home.registry.path_of(dictionary)}: `stages: {{explanations: [{names}]}}`, then")
+    typer.echo(f"next: interp backfill {dictionary}")
+
+
+@importing.command(
+    "output-centric", epilog="Example: interp import output-centric results.csv --dictionary gemma-2-2b/20/gemmascope-16k --layer 20"
+)
+def import_output_centric(
+    file: Annotated[Path, typer.Argument(help="CSV with Layer, Feature, and Description, Input Success, Output Success of each method")],
+    dictionary: Annotated[str, typer.Option(help="key of a registered dictionary whose features these results are of")],
+    layer: Annotated[
+        str | None, typer.Option(help="the dictionary's layer as the file writes it; may be left out where it has one")
+    ] = None,
+    max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.0,
+) -> None:
+    """Read which descriptions succeeded in results of arXiv 2501.08319; the view success_by_method sets our own beside them."""
+    from interp_assets.cli.errors import clear_errors
+    from interp_assets.exchange.import_successes import import_successes
+    from interp_assets.installation.home import Home
+
+    home = Home.from_environment()
+    with clear_errors():
+        record = home.registry.get(_key(dictionary, "--dictionary"))
+        manifest = import_successes(home.lake, record, file, layer=layer, max_bad_share=max_bad_share, say=typer.echo)
+    typer.echo(f"{dictionary} has {manifest.rows:,} descriptions and their successes (data version {manifest.data_version})")
+    typer.echo(f"next: interp query \"SELECT * FROM success_by_method WHERE dictionary = '{dictionary}'\"")
+
+
+@exporting.command("delphi", epilog="Example: interp export delphi smollm2-135m/09/res-2k results/ours --hookpoint layers.9")
+def export_delphi(
+    key: Annotated[str, typer.Argument(help="key of a dictionary whose activations have been made")],
+    folder: Annotated[Path, typer.Argument(help="folder to write; the cache is <folder>/latents/<hookpoint>")],
+    hookpoint: Annotated[str | None, typer.Option(help="name of the hook point in the cache; the record's hook by default")] = None,
+    features: Annotated[str | None, typer.Option(help="features to write, such as 0-99,205; all by default")] = None,
+    n_splits: Annotated[int | None, typer.Option(min=1, help="files; 5, or as many as keep each below 20 million activations")] = None,
+) -> None:
+    """Write a dictionary's activations and tokens as a cache that delphi reads."""
+    from interp_assets.cli.errors import clear_errors
+    from interp_assets.exchange.export_delphi_cache import export_delphi as export
+    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.installation.home import Home
+
+    home = Home.from_environment()
+    with clear_errors():
+        chosen = parse_features(features)
+        record, settings = home.registry.get(key), home.settings
+        written = export(home.lake, record, settings, folder, hookpoint=hookpoint, features=chosen, n_splits=n_splits, say=typer.echo)
+    left_out = f"; {written.n_small:,} not above 1e-5 were left out" if written.n_small else ""
+    typer.echo(f"wrote {written.activations:,} activations in {len(written.files)} files to {written.folder}{left_out}")
+
+
+@exporting.command("delphi-results", epilog="Example: interp export delphi-results smollm2-135m/09/res-2k results/ours")
+def export_delphi_results(
+    key: Annotated[str, typer.Argument(help="key of a dictionary whose features have been explained")],
+    folder: Annotated[Path, typer.Argument(help="folder to write: <folder>/explanations and <folder>/scores")],
+    explanations: Annotated[str, typer.Option(help="method of the explanations")] = "max_act",
+    hookpoint: Annotated[str | None, typer.Option(help="name of the hook point in file names; the record's hook by default")] = None,
+) -> None:
+    """Write explanations, and what detection and fuzzing made of each window, as files that delphi reads."""
+    from interp_assets.cli.errors import clear_errors
+    from interp_assets.exchange.export_delphi_results import export_delphi_results as export
+    from interp_assets.installation.home import Home
+
+    home = Home.from_environment()
+    with clear_errors():
+        record = home.registry.get(_key(key, "KEY"))
+        written = export(home.lake, record, folder, method=explanations, hookpoint=hookpoint, say=typer.echo)
+    scored = "".join(f", {n:,} features scored by {scorer}" for scorer, n in written.scores.items())
+    typer.echo(f"wrote {written.explanations:,} explanations{scored} to {folder}; {written.n_kept:,} of the files were there already")
+    if written.unexplained:
+        without = ", ".join(f"{outcome} {n:,}" for outcome, n in sorted(written.unexplained.items()))
+        typer.echo(f"without an explanation, and without a file: {without}")
+
+
+def _key(key: str, option: str = "--key") -> str:
+    from interp_assets.config.keys import check_dictionary_key
+
+    try:
+        return check_dictionary_key(key)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def _registered(key: str, selected: int, width: int) -> None:
+    typer.echo(f"registered {key} ({selected:,} of {width:,} features)")
+    typer.echo(f"next: interp backfill {key}")

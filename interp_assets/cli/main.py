@@ -1,0 +1,197 @@
+"""`interp`: register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from interp_assets.cli.errors import clear_errors, fail
+from interp_assets.cli.exchange import exporting, importing
+from interp_assets.cli.output import OutputFormat, print_frame
+from interp_assets.cli.ratings import rating
+from interp_assets.config.example_records import HEADS, example_record
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+app.add_typer(importing, name="import")
+app.add_typer(exporting, name="export")
+app.add_typer(rating, name="ratings")
+
+
+@app.command(epilog="Example: interp register my-sae.yaml")
+def register(
+    record: Annotated[Path, typer.Argument(help="YAML record of the dictionary; see `interp dictionaries --example`")],
+    check: Annotated[bool, typer.Option(help="load the model and dictionary and run the self-check first")] = True,
+) -> None:
+    """Validate a dictionary record, check that it loads and explains its hook, and register it as a partition of the graph."""
+    from interp_assets.installation.home import Home
+    from interp_assets.installation.registration import register_record
+
+    if not record.is_file():
+        fail(f"there is no file {record}; `interp dictionaries --example` prints a record to start from")
+    with clear_errors():
+        result = register_record(Home.from_environment(), record.read_text(), str(record), check=check, say=typer.echo)
+    typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
+    typer.echo(f"next: interp backfill {result.key}")
+
+
+@app.command(epilog="Example: interp dictionaries; interp dictionaries --example sparsify")
+def dictionaries(
+    kind: Annotated[str | None, typer.Argument(help=f"only this kind: {', '.join(HEADS)}")] = None,
+    example: Annotated[bool, typer.Option("--example", help="print a record of the kind (sae_lens by default) to start from")] = False,
+) -> None:
+    """List the registered dictionaries, and any record that is broken; or print a record to start from."""
+    from interp_assets.installation.home import Home
+
+    if kind is not None and kind not in HEADS:
+        fail(f"there is no kind {kind!r} of dictionary; known: {', '.join(HEADS)}")
+    if example:
+        typer.echo(example_record(kind or "sae_lens"))
+        return
+    home = Home.from_environment()
+    records, broken = home.registry.read_all()
+    if not records and not broken:
+        typer.echo(f"none registered in {home.registry.folder}; `interp dictionaries --example` prints a record to start from")
+    for key, record in records.items():
+        if kind not in (None, record.kind):
+            continue
+        typer.echo(f"{key}\t{record.kind}\t{record.hook}\twidth {record.width:,}\t{len(record.selected_features):,} selected")
+    for name, error in broken.items():
+        typer.echo(f"BROKEN {name}: {error}", err=True)
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing --dry-run")
+def backfill(
+    dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")],
+    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; by default all that is asked for")] = None,
+    features: Annotated[str | None, typer.Option(help="only the feature ranges that hold these, such as 0-4095; all by default")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")
+    ] = False,
+    port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
+) -> None:
+    """Make all that the settings ask for of the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
+    from interp_assets.backfill.command import costed_plan, selected_partitions
+    from interp_assets.backfill.launch import follow_backfill, launch_backfill
+    from interp_assets.installation.home import Home
+    from interp_assets.installation.server import running_server
+
+    home = Home.from_environment()
+    with clear_errors():
+        if dry_run:
+            frame, lines = costed_plan(home, dictionary, only or (), features)
+            print_frame(frame, OutputFormat.table, 0)
+            typer.echo("\n".join(lines))
+            return
+        selectors = selected_partitions(home, dictionary, only or (), features, typer.echo)
+        title = " ".join(["interp backfill", *dictionary, *(only or []), *([features] if features else [])])
+        with running_server(home, port) as server:
+            backfill_id = launch_backfill(server, selectors, title)
+            typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
+            result = follow_backfill(server, backfill_id, typer.echo)
+    if not result.succeeded:
+        fail("\n".join(result.errors) or f"backfill {backfill_id} did not complete")
+    typer.echo(f"backfill {backfill_id} is complete")
+
+
+@app.command(epilog='Example: interp query "SELECT feature, explanation FROM feature_overview LIMIT 5"')
+def query(
+    sql: Annotated[str, typer.Argument(help="a view's name, or SQL in quotes; `views` lists the views")],
+    output: Annotated[OutputFormat, typer.Option("--format", help="how to print")] = OutputFormat.table,
+    limit: Annotated[int, typer.Option(help="most rows of a table; 0 for all")] = 40,
+) -> None:
+    """Answer a named view or SQL from the warehouse."""
+    import duckdb
+    import polars as pl
+
+    from interp_assets.installation.home import Home
+
+    with clear_errors():
+        warehouse = Home.from_environment().warehouse
+        views = warehouse.build()
+    if sql == "views":
+        typer.echo("\n".join(["dictionaries", *views]))
+        return
+    statement = f"SELECT * FROM {sql}" if sql in ("dictionaries", *views) else sql
+    if " " not in sql.strip() and statement == sql:
+        fail(f"no view is called {sql!r}; views are dictionaries, {', '.join(views)}")
+    with warehouse.open() as connection:
+        try:
+            frame = pl.from_arrow(connection.sql(statement).to_arrow_table())
+        except duckdb.Error as error:
+            fail(f"{error}\nviews are dictionaries, {', '.join(views)}")
+    print_frame(frame, output, limit)
+
+
+@app.command(epilog="Example: interp replies --prune-older-than-days 90")
+def replies(
+    prune_older_than_days: Annotated[float | None, typer.Option(help="forget replies older than this")] = None,
+    prune_model: Annotated[str | None, typer.Option(help="forget the replies of this model")] = None,
+) -> None:
+    """Show the size of the reply store by model, or prune it. A pruned reply is asked again when it is next needed."""
+    from interp_assets.installation.home import Home
+
+    store = Home.from_environment().replies
+    if prune_older_than_days is not None or prune_model is not None:
+        typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
+    size = store.size()
+    typer.echo(f"{size.n_replies:,} replies, {size.n_bytes / 1e6:.1f} MB in {size.n_parts} files under {store.folder}")
+
+
+@app.command(epilog="Example: interp doctor --verify")
+def doctor(
+    verify: Annotated[bool, typer.Option("--verify", help="read every file of the lake against its checksums")] = False,
+) -> None:
+    """Say what is installed, which device and back ends work, and whether the store is sound. Status 1 when something is broken."""
+    from interp_assets.installation.doctor import findings
+    from interp_assets.installation.home import Home
+
+    broken = False
+    for finding in findings(Home.from_environment(), verify):
+        typer.echo(f"{finding.mark:>4}  {finding.subject:<22} {finding.text}")
+        broken |= finding.mark == "FAIL"
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: interp demo")
+def demo(
+    port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
+    full: Annotated[
+        bool, typer.Option("--full", help="a dozen features of three dictionaries by every method, and of two controls")
+    ] = False,
+) -> None:
+    """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""
+    from interp_assets.demo.run import NEXT_STEPS, run_demo
+    from interp_assets.installation.home import Home
+
+    started = time.monotonic()
+    with clear_errors():
+        frames, message = run_demo(Home.from_environment(), port, typer.echo, full)
+    for frame in frames:
+        print_frame(frame, OutputFormat.table, 0)
+    typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{NEXT_STEPS}")
+
+
+def main() -> NoReturn:
+    """Run a command and leave without taking the interpreter down: beside torch, DuckDB's binding then lists all its types as leaked."""
+    try:
+        app()
+        status: object = 0
+    except SystemExit as leave:
+        status = leave.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
+
+
+if __name__ == "__main__":
+    main()

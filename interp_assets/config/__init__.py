@@ -1,0 +1,1 @@
+"""Settings, dictionary records and their keys."""

@@ -1,0 +1,63 @@
+"""Keys of dictionaries and of their feature ranges, and the features that a range covers."""
+
+import re
+from dataclasses import dataclass
+
+N_FEATURE_RANGES = 16
+"""Ranges that every dictionary is cut into. A constant, since the grid is rectangular while widths differ."""
+
+
+FEATURE_RANGE_KEYS = tuple(f"{index:02d}of{N_FEATURE_RANGES:02d}" for index in range(N_FEATURE_RANGES))
+
+
+_DICTIONARY_KEY = re.compile(r"[A-Za-z0-9_:@.-]+/[A-Za-z0-9_:@-]+/[A-Za-z0-9_:@-]+")
+
+
+def check_dictionary_key(key: str) -> str:
+    """Return `key` when it reads `<model>/<layer>/<name>`; raise ValueError with an example otherwise.
+
+    Dagster does not validate dynamic partition keys, and `|` would break the two-dimensional ones.
+    """
+    if not _DICTIONARY_KEY.fullmatch(key):
+        raise ValueError(
+            f"dictionary key {key!r} is not of the form <model>/<layer>/<name> in letters, digits and _ : @ . -; "
+            "a legal one is smollm2-135m/09/res-2k"
+        )
+    return key
+
+
+@dataclass(frozen=True, order=True)
+class RangeKey:
+    """One cell of the grid: a dictionary and one of its feature ranges."""
+
+    dictionary: str
+    feature_range: str
+
+    @classmethod
+    def of(cls, partition_key: str) -> "RangeKey":
+        """The cell named by a Dagster key such as `smollm2-135m/09/res-2k|03of16`."""
+        dictionary, _, feature_range = str(partition_key).partition("|")
+        if feature_range not in FEATURE_RANGE_KEYS:
+            raise ValueError(
+                f"partition {partition_key!r} has no feature range; expected <dictionary>|<range> with a range "
+                f"from {FEATURE_RANGE_KEYS[0]} to {FEATURE_RANGE_KEYS[-1]}"
+            )
+        return cls(dictionary, feature_range)
+
+    @property
+    def index(self) -> int:
+        """Number of the range, 0 to N_FEATURE_RANGES - 1."""
+        return FEATURE_RANGE_KEYS.index(self.feature_range)
+
+    def __str__(self) -> str:
+        return f"{self.dictionary}|{self.feature_range}"
+
+
+def range_bounds(range_index: int, n_selected: int) -> tuple[int, int]:
+    """First and one-past-last entry of the selected features in a range: [i*W//N, (i+1)*W//N). Empty where W < N leaves none."""
+    return range_index * n_selected // N_FEATURE_RANGES, (range_index + 1) * n_selected // N_FEATURE_RANGES
+
+
+def cell_partition(key: RangeKey) -> dict[str, str]:
+    """Lake partition of a cell."""
+    return {"dictionary": key.dictionary, "feature_range": key.feature_range}

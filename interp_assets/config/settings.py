@@ -1,0 +1,358 @@
+"""Every number a user can change, in frozen classes that refuse unknown keys.
+
+The defaults are those of the papers (methods named in each domain module). A site changes them for all its dictionaries in
+`$INTERP_HOME/settings.yaml`; a dictionary's own record overrides them under `stages:`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from interp_assets.config.keys import check_dictionary_key
+from interp_assets.domain.bounds import ADDED_LATER
+from interp_assets.domain.examples.sampling import ExampleSettings
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
+from interp_assets.domain.ratings.human_correlation import CorrelationSettings
+from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
+from interp_assets.domain.steering.strengths import SteeringSettings
+from interp_assets.domain.steering.token_changes import TokenChangeSettings
+from interp_assets.domain.trials import NO_EXPLANATION, Model
+from resources.language_models.interface import Capability
+
+SPEED_OPTIONS = frozenset({
+    "concurrency", "timeout_seconds", "max_retries", "max_connection_failures", "backoff_seconds", "api_key_env", "batch_tokens", "device",
+    "tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs",
+})  # fmt: skip
+
+
+class Closed(BaseModel):
+    """A settings class: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UserError(ValueError):
+    """A mistake in what the user wrote. The message names the thing, its value, what was allowed and the next step."""
+
+
+class LanguageModelSettings(Closed):
+    """Which model answers, and how it is reached. `options` go to the back end (dtype, base_url, concurrency, …).
+
+    `require` names what the back end must offer, and ends a stage before its first question where it does not: scores that come out of
+    answers alone have no AUROC, and a site may not want to pay for those.
+    """
+
+    backend: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
+    model: str = "embedded:smollm2-135m-instruct"
+    revision: str | None = None
+    require: tuple[Capability, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def shaping_replies(self) -> dict[str, Any]:
+        """What of this can change a reply, and so makes a partition stale; how fast the model is asked cannot."""
+        options = {name: value for name, value in self.options.items() if name not in SPEED_OPTIONS}
+        return {"backend": self.backend, "model": self.model, "revision": self.revision, "options": options}
+
+
+class BudgetSettings(Closed):
+    """The most that one run may spend on language models: tokens (prompt and completion) and US dollars. None: no bound."""
+
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    usd: Annotated[float, Field(gt=0)] | None = None
+
+
+class AutomationSettings(Closed):
+    """When what is missing is made without being asked for.
+
+    "on_missing": as soon as a dictionary is registered, stage by stage; each partition once, so that a failure waits for a person.
+    "nightly": from the `cron` tick in `timezone` on, each missing partition once a night. "never": by hand alone.
+    """
+
+    when: Literal["on_missing", "nightly", "never"] = "on_missing"
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("no such time zone; name one such as UTC, Europe/Berlin or America/New_York") from None
+        return timezone
+
+    @field_validator("cron")
+    @classmethod
+    def _legal_cron(cls, cron: str) -> str:
+        from dagster import DagsterInvalidDefinitionError, ScheduleDefinition
+
+        try:
+            ScheduleDefinition(name="nightly", job_name="nightly", cron_schedule=cron)
+        except DagsterInvalidDefinitionError:
+            raise ValueError("not five fields of cron; two in the morning is 0 2 * * *, and on weekdays alone 0 2 * * 1-5") from None
+        return cron
+
+
+class HarvestSettings(Closed):
+    """How the subject model is run, and how much is kept.
+
+    A feature with more than `max_activations` (None: no bound) keeps those of a seeded share of the contexts; its statistics stay exact.
+    """
+
+    batch_rows: Annotated[int, Field(ge=1)] = 32
+    self_check_rows: Annotated[int, Field(ge=1)] = 16
+    max_activations: Annotated[int, Field(ge=1000)] | None = None
+
+
+class NeighbourSettings(Closed):
+    """How the nearest features are found.
+
+    Co-occurrence compares at most about `max_pairs` pairs of firings (two billion take minutes on one core), on a uniform sample of the
+    token positions where all have more.
+    """
+
+    n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
+    max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
+
+
+class MatchingSettings(Closed):
+    """`with`: the dictionaries, of the same model, among whose features each feature's match is sought; none by default, itself left out.
+
+    The `n_nearest` nearest on either side are kept, and are the candidates for one-to-one matches.
+    """
+
+    others: tuple[str, ...] = Field(default=(), alias="with")
+    n_nearest: Annotated[int, Field(ge=1, le=1000)] = 8
+
+    @field_validator("others")
+    @classmethod
+    def _legal_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each dictionary once")
+        return tuple(map(check_dictionary_key, keys))
+
+
+class ProjectionSettings(Closed):
+    """How many tokens are kept at each end of a feature's projection onto the vocabulary, and whether its direction goes through the
+    model's final norm first, as in VocabProj (arXiv 2501.08319)."""
+
+    n_tokens: Annotated[int, Field(ge=1, le=1000)] = 50
+    final_norm: bool = True
+
+
+class SentenceEncoderSettings(Closed):
+    """The model that turns texts into vectors: `embedded:all-minilm-l6-v2`, or a folder or hub id in sentence-transformers format."""
+
+    source: str = "embedded:all-minilm-l6-v2"
+    revision: str | None = None
+
+    @property
+    def shaping_replies(self) -> dict[str, Any]:
+        """What of this can change a vector: all of it."""
+        return self.model_dump()
+
+
+DEFAULT_SCORES: dict[str, Any] = {"detection": "all", "fuzzing": "all"}
+
+
+class StageSettings(Closed):
+    """One block per stage of the graph, and which explanations and scores are made at all.
+
+    `explanations` names the methods. `scores` says for each scorer which of them it judges: "all", some of them by name, or none (`[]`); it
+    is laid over the default, detection and fuzzing of all. For a scorer that reads no explanation anything but none means yes.
+    """
+
+    harvest: HarvestSettings = HarvestSettings()
+    neighbours: NeighbourSettings = NeighbourSettings()
+    examples: ExampleSettings = ExampleSettings()
+    projection: ProjectionSettings = ProjectionSettings()
+    matching: MatchingSettings = MatchingSettings()
+    token_change: TokenChangeSettings = TokenChangeSettings()
+    steering: SteeringSettings = SteeringSettings()
+    explanations: tuple[str, ...] = ("max_act", "shuffled")
+    explaining: ExplainingSettings = ExplainingSettings()
+    scores: dict[str, Literal["all"] | tuple[str, ...]] = Field(default_factory=lambda: dict(DEFAULT_SCORES))
+    scoring: ScoringSettings = ScoringSettings()
+    seed: int = 0
+
+    @field_validator("explanations")
+    @classmethod
+    def _known_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_unknown("explanation method", methods, METHODS)
+        if repeated := sorted({method for method in methods if methods.count(method) > 1}):
+            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each method once")
+        for derived in DERIVED:
+            missing = sorted(set(derived.SOURCES) - set(methods)) if derived.NAME in methods else []
+            if missing:
+                raise ValueError(f"{derived.NAME} is made out of {', '.join(missing)}: add it to explanations, or leave {derived.NAME} out")
+        return methods
+
+    @field_validator("scores", mode="before")
+    @classmethod
+    def _over_the_default(cls, scores: Any) -> Any:
+        if not isinstance(scores, dict):
+            raise ValueError("name scorers with what each of them judges, such as {detection: all, intruder: all, fuzzing: []}")
+        for scorer, methods in scores.items():
+            if methods != "all" and not isinstance(methods, list | tuple):
+                raise ValueError(f"{scorer} judges all, a list of explanation methods, or none ([]); {methods!r} is none of these")
+        return {**DEFAULT_SCORES, **scores}
+
+    @model_validator(mode="after")
+    def _known_scores(self) -> "StageSettings":
+        _refuse_unknown("scorer", self.scores, [scorer.NAME for scorer in SCORERS])
+        for scorer, methods in self.scores.items():
+            _refuse_unknown(f"explanation method of {scorer} among `explanations`", () if methods == "all" else methods, self.explanations)
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_choose_by(self) -> "StageSettings":
+        if self.examples.n_validation == 0:
+            for chooser in (explainer.NAME for explainer in EXPLAINERS if explainer.CHOOSES and explainer.NAME in self.explanations):
+                raise ValueError(
+                    f"{chooser} chooses by validation windows and examples.n_validation is 0: set it, to 30 say, or leave {chooser} out of "
+                    "explanations"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _steering_to_score_by(self) -> "StageSettings":
+        asked_for = [scorer for scorer in SCORERS if reads_steering(scorer) and self.scored(scorer)]
+        for scorer in asked_for:
+            leave = f"or leave {scorer.NAME} out of scores"
+            if not self.steering.enabled:
+                raise ValueError(f"{scorer.NAME} reads what steering writes, and steering is off: set steering: {{enabled: true}}, {leave}")
+            if "steered" in scorer.READS and not self.steering.n_scoring_prompts:
+                raise ValueError(f"{scorer.NAME} reads scoring prompts and steering.n_scoring_prompts is 0: set it, to 30 say, {leave}")
+            if "steered_sets" in scorer.READS and not self.steering.fixed.prompts:
+                raise ValueError(
+                    f"{scorer.NAME} reads completions of fixed prompts and steering.fixed.prompts is empty: give some, {leave}"
+                )
+        target, targets = self.scoring.intervention.kl_target, self.steering.kl_targets
+        if intervention in asked_for and target not in targets:
+            raise ValueError(f"scoring.intervention.kl_target is {target:g}: take one of steering.kl_targets, {list(targets)}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_read_of_steering(self) -> "StageSettings":
+        for name in (one.NAME for one in EXPLAINERS if "steering" in one.READS and one.NAME in self.explanations):
+            target = getattr(self.explaining, name).target_kl
+            if not self.steering.enabled or target not in self.steering.kl_targets:
+                there = f"kl_targets {list(self.steering.kl_targets)}" if self.steering.enabled else "nothing: it is not enabled"
+                raise ValueError(
+                    f"{name} reads what steering does at target_kl {target:g}, and steering has {there}. Set steering: {{enabled: true, "
+                    f"kl_targets: [{target:g}]}}, or leave {name} out of explanations"
+                )
+        return self
+
+    def scored(self, scorer: Scorer) -> tuple[str, ...]:
+        """The explanation methods that a scorer judges; NO_EXPLANATION alone for one that reads none and is asked for."""
+        chosen = self.scores.get(scorer.NAME, ())
+        if "explanation" not in scorer.READS:
+            return (NO_EXPLANATION,) if chosen else ()
+        return self.explanations if chosen == "all" else tuple(method for method in self.explanations if method in chosen)
+
+
+class PlatformSettings(Closed):
+    """What `$INTERP_HOME/settings.yaml` may hold. An absent file means these defaults: the embedded model on this machine.
+
+    `generator` writes texts that an explanation says should make a feature fire (None: the explainer does); `base` says how likely texts
+    are (None: the scorer does; a base model, not an instruct one, does it better).
+    """
+
+    explainer: LanguageModelSettings = LanguageModelSettings()
+    scorer: LanguageModelSettings = LanguageModelSettings()
+    generator: LanguageModelSettings | None = None
+    base: LanguageModelSettings | None = None
+    sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
+    human_correlations: CorrelationSettings = CorrelationSettings()
+    budget: BudgetSettings = BudgetSettings()
+    automation: AutomationSettings = AutomationSettings()
+    stages: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "PlatformSettings":
+        """Settings of a site; defaults when `path` does not exist. Raises `UserError` naming the file and the key."""
+        try:
+            content = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+        except yaml.YAMLError as error:
+            raise UserError(f"{path} is not YAML: {error}") from None
+        settings = validated(cls, content, str(path))
+        settings.stage_settings({})
+        return settings
+
+    def answering(self, model: Model) -> LanguageModelSettings | SentenceEncoderSettings:
+        """The settings of the model that answers a scorer."""
+        if model == "encoder":
+            return self.sentence_encoder
+        return {"scorer": self.scorer, "generator": self.generator or self.explainer, "base": self.base or self.scorer}[model]
+
+    def stage_settings(self, overrides: dict[str, Any]) -> StageSettings:
+        """Stage settings of one dictionary: paper defaults, then the site's, then the record's `overrides`."""
+        return validated(StageSettings, merged(self.stages, overrides), "stages")
+
+
+def _refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ValueError naming the first name that is not known, and what is."""
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no {what} named {name!r}; there are {', '.join(known)}")
+
+
+def validated(cls: type, content: Any, where: str) -> Any:
+    """`content` as an instance of `cls`; every violation becomes one line of a `UserError`."""
+    try:
+        return TypeAdapter(cls).validate_python(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top)'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise UserError(f"{where} is not valid:\n" + "\n".join(lines)) from None
+
+
+def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `overrides` laid over it, nested mappings merged key by key."""
+    result = dict(base)
+    for key, value in overrides.items():
+        known = result.get(key)
+        result[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return result
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hex digits that change when any of `parts` (settings, strings, numbers, lists) changes.
+
+    A settings field marked ADDED_LATER is left out while it has its default, so that a new field makes nothing stale.
+    """
+    content = json.dumps([_versioned_content(part) for part in parts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _versioned_content(part: Any) -> Any:
+    """`part` as JSON values, without the fields that are marked ADDED_LATER and have their default."""
+    return _without_neutral_fields(part, TypeAdapter(type(part)).dump_python(part, mode="json"))
+
+
+def _without_neutral_fields(value: Any, dumped: Any) -> Any:
+    """`dumped`, the JSON values of `value`, without the neutral fields of the settings classes in it."""
+    if isinstance(value, BaseModel):
+        defaults = {
+            name: f.get_default(call_default_factory=True) for name, f in type(value).model_fields.items() if ADDED_LATER in f.metadata
+        }
+    elif is_dataclass(value):
+        hints = get_type_hints(type(value), include_extras=True)
+        defaults = {f.name: f.default for f in fields(value) if ADDED_LATER in getattr(hints[f.name], "__metadata__", ())}
+    elif isinstance(value, dict) and isinstance(dumped, dict):
+        return {key: _without_neutral_fields(one, content) for (key, content), one in zip(dumped.items(), value.values(), strict=True)}
+    elif isinstance(value, list | tuple) and isinstance(dumped, list):
+        return [_without_neutral_fields(one, content) for one, content in zip(value, dumped, strict=True)]
+    else:
+        return dumped
+    named = {name: getattr(value, name) for name in dumped}
+    neutral = {name for name, default in defaults.items() if named.get(name, default) == default}
+    return {name: _without_neutral_fields(named[name], content) for name, content in dumped.items() if name not in neutral}

@@ -1,0 +1,72 @@
+"""What explainers are given about a feature and what comes back to them; how a tagged explanation is read out of a reply."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.parsing import ParseFailure, parse_tagged_explanation
+from interp_assets.domain.prompting.rendering import TokenTexts
+from interp_assets.domain.trials import Explanation
+
+Evidence = Literal["examples", "feature_statistics", "vocabulary_projections", "token_changes", "steering"]
+
+
+@dataclass(frozen=True)
+class TokenChanges:
+    """What clamping a feature to `strength` does: (token, mean change of its logit), most changed first."""
+
+    strength: float
+    raised: tuple[tuple[str, float], ...]
+    lowered: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class SteeredPrompt:
+    """A prompt's text and the next tokens that steering makes likelier: (token, rise of its probability), the largest rise first."""
+
+    text: str
+    raised: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything an explainer may look at about one feature; what it does not ask for in READS is left empty.
+
+    `shown` are its activating examples, strongest first, and `contrast` silent ones; `validation` both kinds, for choosing between
+    explanations: none of these are used by scorers. `promoted` and `suppressed` are (token, logit) of the vocabulary, strongest first.
+    `top_token` and `top_token_share` are the token that carries most of the feature's activation mass, and how much of it. `clamped` holds
+    the changes at a strength above 0, then at one as far below; `steered` the prompts that are for explainers, at one divergence.
+    """
+
+    feature: int
+    shown: tuple[Example, ...]
+    token_texts: TokenTexts
+    contrast: tuple[Example, ...] = ()
+    validation: tuple[Example, ...] = ()
+    promoted: tuple[tuple[str, float], ...] = ()
+    suppressed: tuple[tuple[str, float], ...] = ()
+    top_token: str | None = None
+    top_token_share: float | None = None
+    clamped: tuple[TokenChanges, ...] = ()
+    steered: tuple[SteeredPrompt, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExplainerReply:
+    """A reply to one prompt of an explainer; `error` is set when none came."""
+
+    text: str
+    error: str | None = None
+
+
+def read_explanation(method: str, version: str, material: Material, replies: Sequence[ExplainerReply]) -> Explanation:
+    """The explanation in the only reply: the tagged line, or "model_error", "unparsable" (no tag) or "empty" (nothing behind it)."""
+    (reply,) = replies
+    if reply.error is not None:
+        return Explanation(material.feature, method, None, "model_error", reply.text, version)
+    read = parse_tagged_explanation(reply.text)
+    if isinstance(read, ParseFailure):
+        outcome = "unparsable" if read.reason == "no_tag" else "empty"
+        return Explanation(material.feature, method, None, outcome, reply.text, version)
+    return Explanation(material.feature, method, read, "ok", reply.text, version)

@@ -1,0 +1,49 @@
+"""What the explainers share that ask for a tagged line: instructions, worked examples as turns of their own, then the question.
+
+Worked examples are written by hand and the same for every feature, so that they belong to the shared part of the prompt. arXiv 2410.13928
+shows three, as turns of a conversation, and none for single tokens; arXiv 2501.08319 shows three inside the instructions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.bounds import Count, PositiveCount, Temperature
+from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompting.prompts import Prompt, Turn
+
+
+@dataclass(frozen=True)
+class TaggedSettings:
+    """How a tagged line is asked for: `few_shot` worked examples (0 to 3) before, how long the reply may be, and how random."""
+
+    few_shot: Count = 2
+    max_reply_tokens: PositiveCount = 100
+    temperature: Temperature = 0.0
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """A hand-written question about a feature, and its reply."""
+
+    question: str
+    reply: str
+
+
+def tagged(explanation: str) -> str:
+    """The line that is asked for."""
+    return f"{EXPLANATION_TAG} {explanation}"
+
+
+def tagged_prompt(instructions: str, worked: Sequence[WorkedExample], question: str, settings: TaggedSettings) -> Prompt:
+    """The question after the instructions and the worked examples, to be answered by one line that begins with the tag."""
+    head: list[Turn] = [("system", instructions)]
+    for example in worked[: settings.few_shot]:
+        head.append(("user", example.question))
+        head.append(("assistant", example.reply))
+    return Prompt(
+        messages=(*head, ("user", question)),
+        shared_messages=len(head),
+        max_reply_tokens=settings.max_reply_tokens,
+        temperature=settings.temperature,
+        line_prefix=EXPLANATION_TAG,
+    )

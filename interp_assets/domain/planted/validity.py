@@ -1,0 +1,141 @@
+"""Whether a scorer can be believed: what it makes of explanations whose truth is known, feature by feature.
+
+A feature's true explanation is compared with a false one (another feature's), a narrowed one (labels are missing) and a broadened one
+(labels are extra). A metric passes where its score falls, as in the sanity checks of arXiv 2506.05774 (P6).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, paired_difference
+
+Perturbation = Literal["false", "narrowed", "broadened"]
+Outcome = Literal["passes", "fails", "cannot_tell"]
+
+TRUE = "planted_true"
+PERTURBED: dict[Perturbation, str] = {"false": "planted_false", "narrowed": "planted_narrowed", "broadened": "planted_broadened"}
+"""The explanation method that stands for each perturbation of TRUE."""
+
+MIN_FEATURES = 8
+"""With fewer features a bootstrap over them says little: all of five move one way by chance once in sixteen times."""
+
+NEGLIGIBLE = 0.05
+"""A fall of the score by less than this, on a scale of 0 to 1, tells nobody anything."""
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How a metric moves from the true explanation to a perturbed one, over the `n_features` for which it has both values.
+
+    `n_undefined` features have only one of them. `difference` is the mean of true - perturbed in its 95 % interval; `share_right` the
+    share of features for which it is above 0. What there is no feature to tell it by is None.
+    """
+
+    n_features: int
+    n_undefined: int
+    mean_true: float | None
+    mean_perturbed: float | None
+    median_true: float | None
+    median_perturbed: float | None
+    difference: Estimate
+    share_right: float | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the metric passes: see `judged`."""
+        return judged(self.difference, self.n_features)
+
+
+def movement(
+    true: Mapping[int, float | None], perturbed: Mapping[int, float | None], n_bootstrap: int, rng: np.random.Generator
+) -> Movement:
+    """The movement of a metric given its values by feature; None is a value that is undefined."""
+    values = [(true[feature], perturbed[feature]) for feature in sorted(true.keys() & perturbed.keys())]
+    pairs = np.array([pair for pair in values if None not in pair], dtype=np.float64).reshape(-1, 2)
+    n_undefined = sum((a is None) != (b is None) for a, b in values)
+    if not len(pairs):
+        return Movement(0, n_undefined, None, None, None, None, UNDEFINED, None)
+    a, b = pairs.T
+    return Movement(
+        len(pairs), n_undefined, float(a.mean()), float(b.mean()), float(np.median(a)), float(np.median(b)),
+        paired_difference(a, b, n_bootstrap, rng), float((a > b).mean()),
+    )  # fmt: skip
+
+
+def judged(difference: Estimate, n_features: int) -> Outcome:
+    """Whether a score falls that should.
+
+    It "passes" when it falls by NEGLIGIBLE at least and its interval is above 0, "fails" when the interval says that it falls by less than
+    that or rises. Otherwise, and with fewer than MIN_FEATURES, nobody "cannot_tell".
+    """
+    if n_features < MIN_FEATURES or difference.value is None or difference.ci_low is None or difference.ci_high is None:
+        return "cannot_tell"
+    if difference.ci_low > 0 and difference.value >= NEGLIGIBLE:
+        return "passes"
+    return "fails" if difference.ci_high < NEGLIGIBLE else "cannot_tell"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The movement of one metric of a scorer under one perturbation; `headline` where the metric stands for the scorer."""
+
+    metric: str
+    headline: bool
+    perturbation: Perturbation
+    movement: Movement
+
+
+def in_words(scorer: str, judge: str, findings: Sequence[Finding]) -> str:
+    """What the findings on one scorer, as `judge` answers it, mean for whoever reads its scores."""
+    headline = {finding.perturbation: finding for finding in findings if finding.headline}
+    who = f"{scorer}, answered by {judge or 'nobody'},"
+    if "false" not in headline:
+        return f"{who} was not tried on false explanations: nothing is known of its scores."
+    false = headline["false"]
+    told = _numbers(false)
+    outcome = false.movement.outcome
+    if outcome == "fails":
+        return f"{who} does not tell true explanations from false ones ({told}): do not believe its scores."
+    if outcome == "cannot_tell":
+        few = f"; at least {MIN_FEATURES} are needed" if false.movement.n_features < MIN_FEATURES else ""
+        return (
+            f"Whether {who} tells true explanations from false ones cannot be said ({told}{few}): do not believe its scores before it can."
+        )
+    parts = [_labels(findings, headline.get(perturbation), perturbation) for perturbation in ("narrowed", "broadened")]
+    return " ".join([f"{who} tells true explanations from false ones ({told}).", *filter(None, parts)])
+
+
+def _labels(findings: Sequence[Finding], headline: Finding | None, perturbation: Perturbation) -> str:
+    """A sentence on one of the two tests of labels; empty where it was not made."""
+    if headline is None:
+        return ""
+    narrow, name = perturbation == "narrowed", _spelt(headline.metric)
+    if headline.movement.outcome == "passes":
+        return f"An explanation that is too {'narrow' if narrow else 'broad'} lowers its {name} ({_numbers(headline, short=True)})."
+    others = [_spelt(f.metric) for f in findings if f.perturbation == perturbation and f.movement.outcome == "passes"]
+    instead = f"its {', '.join(others)} {'do' if len(others) > 1 else 'does'}" if others else "and none of its metrics does"
+    verb = "does not lower" if headline.movement.outcome == "fails" else "is not seen to lower"
+    return f"An explanation that is too {'narrow' if narrow else 'broad'} {verb} its {name} ({_numbers(headline, short=True)}), {instead}."
+
+
+def _numbers(finding: Finding, short: bool = False) -> str:
+    """The two means and their difference in its interval."""
+    move = finding.movement
+    if move.mean_true is None or move.mean_perturbed is None or move.difference.value is None:
+        return "no feature has both scores"
+    fall = with_interval(move.difference)
+    means = f"{move.mean_true:.2f} against {move.mean_perturbed:.2f}, difference {fall}"
+    return means if short else f"mean {_spelt(finding.metric)} {means} over {move.n_features} features"
+
+
+def with_interval(found: Estimate) -> str:
+    """A value and its interval with two decimals, never "-0.00"; empty where there is no value."""
+    value, *bounds = ("" if v is None else f"{round(v, 2) + 0.0:.2f}" for v in (found.value, found.ci_low, found.ci_high))
+    return f"{value} [{', '.join(bounds)}]" if all(bounds) else value
+
+
+def _spelt(metric: str) -> str:
+    return metric.replace("_", " ")

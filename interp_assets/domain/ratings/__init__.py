@@ -1,0 +1,1 @@
+"""People's ratings, rating tasks, and how scorers correlate with people."""

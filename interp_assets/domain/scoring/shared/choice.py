@@ -1,0 +1,99 @@
+"""What the scorers share that ask for one of several: places of the answers, replies to verdicts, verdicts to accuracy.
+
+A trial's items are its options in the order shown, exactly one of them true. The reply is a list of one number, counted from 1.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.parsing import without_reasoning
+from interp_assets.domain.prompting.prompts import Choices
+from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.statistics.metrics import wilson
+from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Verdict, verdict_of
+
+METRIC = "accuracy"
+STRATUM_METRIC = "accuracy@stratum"
+MAX_REPLY_TOKENS = 12
+_NUMBER = re.compile(r"\d+")
+_BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
+Thing = TypeVar("Thing")
+
+
+def one_of(n: int) -> Choices:
+    """The form of a reply that names one of n options."""
+    return Choices(1, tuple(str(number) for number in range(1, n + 1)))
+
+
+def even_places(n_trials: int, n_options: int, rng: np.random.Generator) -> list[int]:
+    """The place, 0 to n_options - 1, of the true option of each trial: shuffled, and every place as often as every other (or once less).
+
+    So a judge that always names the same place is at chance exactly, once all are asked.
+    """
+    decks = [rng.permutation(n_options).tolist() for _ in range(0, n_trials, n_options)]
+    return [place for deck in decks for place in deck][:n_trials]
+
+
+def inserted(true: Thing, others: Sequence[Thing], place: int) -> list[Thing]:
+    """The others in their order, with the true one at `place`."""
+    return [*others[:place], true, *others[place:]]
+
+
+def parse_choice(text: str, n: int) -> int | None:
+    """The option named, 0 to n - 1; None where the reply names none, several different ones, or one that does not exist.
+
+    Numbers in brackets of their own, as asked for, go before all others in the reply. Reasoning is passed over.
+    """
+    text = without_reasoning(text)
+    named = {int(number) for number in _BRACKETED.findall(text) or _NUMBER.findall(text)}
+    return named.pop() - 1 if len(named) == 1 and next(iter(named)) in range(1, n + 1) else None
+
+
+def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
+    """One verdict per option of every trial: `prediction` is whether it was chosen, `probability` that of choosing it, if known."""
+    return tuple(verdict for one in answered for verdict in _graded(one))
+
+
+def _graded(answered: AnsweredTrial) -> list[Verdict]:
+    trial, n = answered.trial, len(answered.trial.items)
+    if answered.error is not None:
+        return [verdict_of(trial, i, "model_error") for i in range(n)]
+    chosen = parse_choice(answered.text, n)
+    if chosen is None:
+        return [verdict_of(trial, i, "unparsable") for i in range(n)]
+    shares = answered.answer_probabilities[0] if answered.answer_probabilities else [None] * n
+    return [verdict_of(trial, i, "answered", prediction=i == chosen, probability=shares[i]) for i in range(n)]
+
+
+def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], absent: ScoreOutcome | None = None) -> tuple[ScoreRow, ...]:
+    """Accuracy over trials, then over the trials of each stratum (that of the true option), with Wilson's intervals.
+
+    The floor is one over the number of options. `n_positive` counts answered trials, `n_unanswered` the others. Without verdicts the row
+    ends as `absent` (if not given, `case.absent`), with none answered as "no_answers".
+    """
+    truths = [verdict for verdict in verdicts if verdict.truth]
+    floor = len(truths) / len(verdicts) if verdicts else None
+    rows = [_accuracy_row(scorer, case, METRIC, truths, floor, "no_answers" if verdicts else absent or case.absent)]
+    for stratum in sorted({verdict.stratum for verdict in truths if verdict.stratum is not None}):
+        own = [verdict for verdict in truths if verdict.stratum == stratum]
+        rows.append(_accuracy_row(scorer, case, STRATUM_METRIC, own, floor, "no_answers", stratum))
+    return tuple(rows)
+
+
+def _accuracy_row(
+    scorer: str,
+    case: Case,
+    metric: str,
+    truths: Sequence[Verdict],
+    floor: float | None,
+    otherwise: ScoreOutcome,
+    stratum: int | None = None,
+) -> ScoreRow:
+    """Share of the trials whose true option was chosen."""
+    hits = [verdict.prediction for verdict in truths if verdict.prediction is not None]
+    counts = (len(hits), 0, len(truths) - len(hits))
+    return score_row(scorer, case, metric, wilson(sum(hits), len(hits)), floor, counts, otherwise, stratum)

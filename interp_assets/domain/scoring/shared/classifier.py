@@ -1,0 +1,182 @@
+"""What the yes-or-no scorers share: groups of items to trials, replies to verdicts, verdicts to score rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp_assets.domain.bounds import Count, PositiveCount
+from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
+from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list
+from interp_assets.domain.prompting.prompts import Choices, Prompt, Turn
+from interp_assets.domain.seeds import generator
+from interp_assets.domain.statistics.metrics import (
+    PREDICTION_METRICS,
+    PROBABILITY_METRICS,
+    UNDEFINED,
+    Estimate,
+    floors,
+    prediction_metrics,
+    probability_metrics,
+    wilson,
+)
+from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial, TrialItem, Verdict, verdict_of
+
+METRICS = (*PREDICTION_METRICS, *PROBABILITY_METRICS)
+STRATUM_METRIC = "recall@stratum"
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """How the yes-or-no scorers ask: `per_prompt` windows a question, `few_shot` worked examples (0 to 3) before it."""
+
+    per_prompt: PositiveCount = 5
+    few_shot: Count = 2
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """A hand-written question with its answers, shown to the judge before the real one."""
+
+    explanation: str
+    texts: tuple[str, ...]
+    answers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.texts) == len(self.answers), self
+
+
+def plan_trials(
+    scorer: str,
+    instructions: str,
+    worked: Sequence[WorkedExample],
+    case: Case,
+    items: Sequence[tuple[TrialItem, str]],
+    settings: ClassifierSettings,
+    run_seed: int,
+    options: tuple[str, ...] = ("0", "1"),
+    order_of: str | None = None,
+) -> tuple[Trial, ...]:
+    """Trials of at most `per_prompt` items each (the last may be short), positives and negatives mixed at random.
+
+    The order depends on the run's seed, the feature and the scorer, not on the explanation: two explanations of a feature are
+    judged on the same groups, and scorers that give one name as `order_of` on those of each other. `options` are the answers
+    an item may have. No items, or no explanation: no trials.
+    """
+    if case.explanation is None:
+        return ()
+    head: list[Turn] = [("system", instructions)]
+    for example in worked[: settings.few_shot]:
+        head.append(("user", _question(example.explanation, example.texts)))
+        head.append(("assistant", str(list(example.answers))))
+    order = generator(run_seed, case.feature, f"{order_of or scorer} order").permutation(len(items))
+    trials = []
+    for number, first in enumerate(range(0, len(items), settings.per_prompt)):
+        group = [items[i] for i in order[first : first + settings.per_prompt]]
+        prompt = Prompt(
+            messages=(*head, ("user", _question(case.explanation, [text for _, text in group]))),
+            shared_messages=len(head),
+            choices=Choices(len(group), options),
+            max_reply_tokens=4 * len(group) + 8,
+        )
+        trial_id = f"{scorer}/{case.method}/{case.feature}/{number}"
+        trials.append(Trial(trial_id, case.feature, case.method, scorer, prompt, tuple(item for item, _ in group)))
+    return tuple(trials)
+
+
+def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
+    """One verdict per item of every trial, whatever the replies.
+
+    The prediction is read from the text alone. A reply that cannot be read makes every item "unparsable"; one that is too short
+    leaves its last items "truncated"; an error makes all "model_error". Probabilities are P(1), kept for answered items.
+    """
+    return tuple(verdict for one in answered for verdict in _graded(one))
+
+
+def _graded(answered: AnsweredTrial) -> list[Verdict]:
+    trial, probabilities = answered.trial, answered.answer_probabilities
+    read = parse_binary_list(answered.text, len(trial.items)) if answered.error is None else ()
+    verdicts = []
+    for i in range(len(trial.items)):
+        outcome: VerdictOutcome = "answered"
+        if answered.error is not None:
+            outcome = "model_error"
+        elif isinstance(read, ParseFailure):
+            outcome = "unparsable"
+        elif i >= len(read):
+            outcome = "truncated"
+        prediction = bool(read[i]) if outcome == "answered" and not isinstance(read, ParseFailure) else None
+        probability = None
+        if prediction is not None and probabilities is not None and i < len(probabilities):
+            probability = float(probabilities[i][1])
+        verdicts.append(verdict_of(trial, i, outcome, prediction=prediction, probability=probability))
+    return verdicts
+
+
+def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+    """One row per metric of METRICS, then one "recall@stratum" row per stratum asked about.
+
+    Metrics are over answered items; unanswered ones are counted. Without verdicts every row ends as `case.absent`; with none answered
+    as "no_answers"; with one class as "one_class" where both are needed; what has no value otherwise (precision of a judge that
+    never says yes, AUROC without probabilities) as "undefined". Stratum intervals are Wilson's, the others bootstrapped.
+    """
+    own = [verdict for verdict in verdicts if verdict.prediction is not None]
+    truth = np.array([verdict.truth for verdict in own], dtype=bool)
+    n_positive, n_negative = int(truth.sum()), int((~truth).sum())
+    rng = generator(run_seed, case.feature, f"{scorer} bootstrap")
+    estimates: dict[str, Estimate] = {}
+    if own:
+        prediction = np.array([verdict.prediction for verdict in own], dtype=bool)
+        estimates = prediction_metrics(truth, prediction, n_bootstrap, rng)
+        probable = [(verdict.truth, verdict.probability) for verdict in own if verdict.probability is not None]
+        if len(probable) == len(own):
+            estimates |= probability_metrics(truth, np.array([p for _, p in probable]), n_bootstrap, rng)
+
+    def outcome_of(metric: str) -> ScoreOutcome:
+        needs_both = metric not in ("precision", "recall", "f1")
+        one_class = (needs_both and n_negative == 0) or (metric != "precision" and n_positive == 0)
+        return case.absent if not verdicts else "no_answers" if not own else "one_class" if one_class else "undefined"
+
+    floor = floors(n_positive, n_negative)
+    counts = (n_positive, n_negative, len(verdicts) - len(own))
+    rows = [
+        score_row(scorer, case, metric, estimates.get(metric, UNDEFINED), floor[metric], counts, outcome_of(metric)) for metric in METRICS
+    ]
+    return (*rows, *_stratum_rows(scorer, case, verdicts))
+
+
+def score_row(
+    scorer: str,
+    case: Case,
+    metric: str,
+    found: Estimate,
+    floor: float | None,
+    counts: tuple[int, int, int],
+    otherwise: ScoreOutcome,
+    stratum: int | None = None,
+) -> ScoreRow:
+    """A score row of a case: "ok" with the value of `found`, or `otherwise` where it has none.
+
+    `counts` are answered positives, answered negatives and unanswered items.
+    """
+    return ScoreRow(
+        case.feature, case.method, scorer, metric, found.value, found.ci_low, found.ci_high, floor, *counts,
+        outcome="ok" if found.value is not None else otherwise, stratum=stratum,
+    )  # fmt: skip
+
+
+def _stratum_rows(scorer: str, case: Case, verdicts: Sequence[Verdict]) -> list[ScoreRow]:
+    """Recall among the activating windows of each stratum, with Wilson's interval."""
+    rows = []
+    for stratum in sorted({verdict.stratum for verdict in verdicts if verdict.truth and verdict.stratum is not None}):
+        asked = [verdict for verdict in verdicts if verdict.truth and verdict.stratum == stratum]
+        predictions = [verdict.prediction for verdict in asked if verdict.prediction is not None]
+        counts = (len(predictions), 0, len(asked) - len(predictions))
+        recall = wilson(sum(predictions), len(predictions))
+        rows.append(score_row(scorer, case, STRATUM_METRIC, recall, None, counts, "no_answers", stratum))
+    return rows
+
+
+def _question(explanation: str, texts: Sequence[str]) -> str:
+    """The last turn: the explanation, then the numbered texts."""
+    return "\n".join([f"Description: {explanation}", *(f"Text {number}: {text}" for number, text in enumerate(texts, start=1))])

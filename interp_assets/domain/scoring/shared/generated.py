@@ -1,0 +1,167 @@
+"""What the scorers share that have texts written: the form of the reply, replies to texts, texts and their activations to verdicts.
+
+A question asks for texts of one kind. The reply is a JSON object with a numbered member for each: {"silent 1": "…", "silent 2": "…"}. One
+kind a question, and numbers, are for small models, which write on and on in a list and never come to the next. An item of a trial is a
+text to be written: its example_id is "<kind>/<number>", counted within the case from 0, and the texts of a reply fill its items in order.
+Back ends that can hold a reply to a JSON schema do; what others write is read leniently.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice, zip_longest
+from typing import Any
+
+from interp_assets.domain.outcomes import VerdictOutcome
+from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
+from interp_assets.domain.prompting.rendering import encodable
+from interp_assets.domain.trials import AnsweredTrial, TrialItem, Verdict, verdict_of
+
+VARIANT = "generated"
+MAX_OBJECTS = 20
+"""Beginnings of JSON objects that are looked at in a reply: trying each costs its length."""
+
+_MEMBER = re.compile(r"(?:^|(?<=[{,\"']))\s{0,8}[\"'*_#\- ]{0,8}([a-z]{1,20})[ _#-]{0,3}(\d{1,3})[\"'*_ ]{0,8}:", re.I | re.M)
+_LISTED = re.compile(r"^[ \t]{0,8}(?:[-*•]|\(?\d{1,3}[.):])[ \t]+(\S.*)$", re.M)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
+_SINGLE_QUOTED = re.compile(r"(?<=[\[,\s])'((?:[^'\\\n]|\\.|'(?=\w))+)'(?=\s*[,\]])")
+
+
+def items_of(kind: str, truth: bool, first: int, n: int) -> tuple[TrialItem, ...]:
+    """Items for n texts of a kind, numbered from `first`; `truth` says whether the feature should fire on them."""
+    return tuple(TrialItem(f"{kind}/{number}", truth, None, VARIANT) for number in range(first, first + n))
+
+
+def schema(kind: str, n: int) -> str:
+    """JSON schema of a reply with n texts of a kind."""
+    names = [_name(kind, i) for i in range(n)]
+    members = {name: {"type": "string"} for name in names}
+    return json.dumps({"type": "object", "properties": members, "required": names, "additionalProperties": False})
+
+
+def written(kind: str, texts: Sequence[str]) -> str:
+    """A reply with these texts, in the form asked for, a text a line."""
+    return json.dumps({_name(kind, i): text for i, text in enumerate(texts)}, indent=0, ensure_ascii=False)
+
+
+def parse_texts(text: str, kind: str) -> tuple[str, ...] | ParseFailure:
+    """The texts of a kind in a reply, in order, empty ones left out.
+
+    Read is the first JSON object with texts of the kind, as numbered members or in a list. Without one, what follows the names
+    "<kind> <n>", up to the next such name of whatever kind; a text in quotes that do not end is left out, as the reply was cut there.
+    Without these, what follows the name of the kind, or the whole reply: numbered or bulleted lines, else what stands in double quotes,
+    else in single ones (without the name only after a bracket: prose has quotes too). Reasoning is passed over. Fails as "empty", or
+    "no_list" where not a single text is found.
+    """
+    if not text.strip():
+        return ParseFailure("empty")
+    text = without_reasoning(text)
+    return _from_json(text, kind) or _from_members(text, kind) or _from_section(text, kind) or ParseFailure("no_list")
+
+
+def texts(answered: AnsweredTrial) -> tuple[str, ...]:
+    """The texts in the reply to a trial, at most as many as it has items, in their order; none without a readable reply."""
+    if answered.error is not None:
+        return ()
+    read = parse_texts(answered.text, answered.trial.items[0].example_id.split("/")[0])
+    return () if isinstance(read, ParseFailure) else read[: len(answered.trial.items)]
+
+
+def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
+    """One verdict per item of every trial, with its text, and the feature's largest activation on it as value and activation.
+
+    A reply that cannot be read makes every item "unparsable", one with too few texts leaves items "truncated", an error makes all
+    "model_error".
+    """
+    return tuple(verdict for one in answered for verdict in _graded(one))
+
+
+def _graded(answered: AnsweredTrial) -> list[Verdict]:
+    trial, found = answered.trial, texts(answered)
+    lacking: VerdictOutcome = "model_error" if answered.error is not None else "truncated" if found else "unparsable"
+    measured = answered.activations or ()
+    assert len(measured) == len(found), (trial.trial_id, found, measured)
+    verdicts = [
+        verdict_of(trial, i, "answered", value=float(activation), activation=float(activation), text=text)
+        for i, (text, activation) in enumerate(zip(found, measured, strict=True))
+    ]
+    return [*verdicts, *(verdict_of(trial, i, lacking) for i in range(len(found), len(trial.items)))]
+
+
+def _name(kind: str, place: int) -> str:
+    """The name of a text's member."""
+    return f"{kind} {place + 1}"
+
+
+def _from_json(text: str, kind: str) -> tuple[str, ...]:
+    """The texts in the first JSON object that has any; none without one."""
+    decoder = json.JSONDecoder(strict=False)
+    for opening in islice(re.finditer(r"\{", text), MAX_OBJECTS):
+        try:
+            content, _ = decoder.raw_decode(text, opening.start())
+        except (ValueError, RecursionError):
+            continue
+        if found := _of_object(content, kind):
+            return found
+    return ()
+
+
+def _of_object(content: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """The texts of a kind in a JSON object: of its list, else of its numbered members by number."""
+    own = {key.lower(): value for key, value in content.items()}
+    if isinstance(own.get(kind), list):
+        return _cleaned([value for value in own[kind] if isinstance(value, str)])
+    numbered = {match.group(1): key for key in own if (match := re.fullmatch(rf"{re.escape(kind)}[ _#-]{{0,3}}(\d{{1,3}})", key))}
+    values = [own[numbered[number]] for number in sorted(numbered, key=int)]
+    return _cleaned([value for value in values if isinstance(value, str)])
+
+
+def _from_members(text: str, kind: str) -> tuple[str, ...]:
+    """The texts after the names "<kind> <n>", by number, of each number the first."""
+    found: dict[int, str] = {}
+    heads = list(_MEMBER.finditer(text))
+    for head, following in zip_longest(heads, heads[1:]):
+        if head.group(1).lower() == kind:
+            found.setdefault(int(head.group(2)), _member(text[head.end() : following.start() if following else None]))
+    return _worded(_cleaned([found[number] for number in sorted(found)]))
+
+
+def _member(piece: str) -> str:
+    """The text between a member's name and the next; "" if it was cut.
+
+    It stands in quotes that end with a line, or else in the outermost ones, or is the first line where there are none.
+    """
+    piece = piece.strip()
+    if (quote := piece[:1]) in ('"', "'"):
+        ended = re.match(rf"{quote}(.*?){quote}[ \t]{{0,8}}[,}}\]]{{0,3}}[ \t]{{0,8}}(?:\n|$)", piece, re.S)
+        body = ended.group(1) if ended else piece[1:].rpartition(quote)[0]
+        return _unescaped(body) if quote == '"' else body
+    return piece.partition("\n")[0].rstrip(",*_ ").strip("*_ ")
+
+
+def _from_section(text: str, kind: str) -> tuple[str, ...]:
+    """The texts after the name of the kind (at the head of a line or a member, and with a colon after it), or in all of the reply."""
+    head = re.search(rf"(?:^|[{{,])[ \t]{{0,8}}[\"'*_#\d. ]{{0,8}}{re.escape(kind)}\b[^\n:]{{0,40}}:", text, re.I | re.M)
+    section = text[head.end() :] if head else text
+    if lines := _LISTED.findall(section):
+        return _worded(_cleaned([line.strip().rstrip(",").strip("\"'“”*_ ") for line in lines]))
+    listed = section if head else section[section.find("[") :] if "[" in section else ""
+    return _worded(_cleaned([_unescaped(body) for body in _QUOTED.findall(listed) or _SINGLE_QUOTED.findall(listed)]))
+
+
+def _unescaped(body: str) -> str:
+    """What a JSON string says; the string as it stands where it is none."""
+    try:
+        return str(json.loads(f'"{body}"', strict=False))
+    except ValueError:
+        return body
+
+
+def _cleaned(found: Sequence[str]) -> tuple[str, ...]:
+    """The texts without outer whitespace, empty ones left out; half of a character's escape ("\\ud83d" alone) becomes U+FFFD."""
+    return tuple(encodable(text.strip()) for text in found if text.strip())
+
+
+def _worded(found: Sequence[str]) -> tuple[str, ...]:
+    """Those with a letter or digit in them: what else stands between the quotes of a broken reply is its punctuation."""
+    return tuple(text for text in found if any(c.isalnum() for c in text))

@@ -1,0 +1,149 @@
+"""What the scorers share that have texts rated: the question, replies to ratings, ratings and activations to metrics.
+
+The texts are the held-out windows, or what a steered model said (`faithfulness`). A judge rates each 0 (what is described does not stand
+in it), 1 (vaguely or in part) or 2 (clearly), as in FADE (arXiv 2502.16994). `responsiveness` and `purity`, which leave 1 out of what
+follows, ask exactly the same questions, so that those of the second are answered out of the store of replies; that holds as long as their
+settings are equal.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
+from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.scoring.shared import classifier
+from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
+from interp_assets.domain.trials import AnsweredTrial, Case, Trial, TrialItem, Verdict, as_item, verdict_of
+
+LEVELS = ("0", "1", "2")
+
+_INSTRUCTIONS = (
+    "A neuron of a language model reacts to what a description says. For each numbered text, rate how clearly the text contains what "
+    "is described: 0 if it does not, 1 if vaguely or only in part, 2 if clearly. In doubt, give the lower rating. Reply only with a "
+    "list holding one rating per text, in order. Any number of texts may get the same rating."
+)
+
+_WORKED = (
+    WorkedExample(
+        "names of days of the week",
+        (
+            "the ferry leaves on Tuesday at noon",
+            "a recipe for bread with rye and honey",
+            "the office is closed at weekends",
+            "we met in the spring of that year",
+        ),
+        (2, 0, 1, 0),
+    ),
+    WorkedExample(
+        "words for family members",
+        (
+            "the square root of a negative number",
+            "prices rose by four percent in May",
+            "her uncle had kept all of the letters",
+            "turn left after the second bridge",
+            "a gift from my grandmother, long ago",
+        ),
+        (0, 0, 2, 0, 2),
+    ),
+    WorkedExample(
+        "numbers written as digits",
+        ("a total of several hundred votes", "chapter 7 begins at sea", "they built twenty houses"),
+        (1, 2, 1),
+    ),
+)
+
+_ONE = r"[012](?:\.0)?"
+_BRACKETED = re.compile(r"\[([^\[\]]*)(?:\]|$)")
+_LISTED = re.compile(rf"^\s*{_ONE}(?:[,;\s]+{_ONE})*[,;]?\s*$")
+_NUMBERED = re.compile(rf"^\W{{0,8}}(?:text|rating)?\s{{0,4}}#?\(?(\d{{1,4}})\s{{0,4}}[:.)=\-]+\s{{0,4}}\W{{0,4}}({_ONE})\b", re.I)
+_DIGIT_RUN = re.compile(r"^\s*([012]{2,})\s*$")
+
+
+@dataclass(frozen=True)
+class RatingSettings(ClassifierSettings):
+    """How ratings are asked for: `per_prompt` texts a question, `few_shot` worked examples (0 to 3) before it."""
+
+
+def plan_trials(scorer: str, case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+    """Trials over all held-out windows, the same for every scorer but for its name; none without an explanation or windows."""
+    items = [(as_item(example), plain_text(token_strings(example.token_ids, case.token_texts))) for example in case.held_out]
+    return plan_texts(scorer, case, items, settings, run_seed)
+
+
+def plan_texts(
+    scorer: str, case: Case, items: Sequence[tuple[TrialItem, str]], settings: RatingSettings, run_seed: int
+) -> tuple[Trial, ...]:
+    """Trials over any texts, each with its item, in random order; none without an explanation or texts."""
+    return classifier.plan_trials(scorer, _INSTRUCTIONS, _WORKED, case, items, settings, run_seed, LEVELS, "rating")
+
+
+def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
+    """The first n ratings (0 to 2) of the reply, fewer if it gives fewer.
+
+    Read, in this order: the last bracketed list of n, or else the last of any number (one left open at the end counts), numbered lines
+    "1: 2", the last line of bare ratings "0, 2, 1" or digits "021". Reasoning is passed over. Fails as "empty", "not_a_rating" (lists with
+    anything else in them), "bad_numbering" or "no_list".
+    """
+    if not text.strip():
+        return ParseFailure("empty")
+    text = without_reasoning(text)
+    lists = [content for content in _BRACKETED.findall(text) if content.strip(" ,\n")]
+    readings = [reading for content in lists if (reading := _read(content.replace('"', "").replace("'", ""))) is not None]
+    if readings:
+        return ([reading for reading in readings if len(reading) == n] or readings)[-1][:n]
+    if lists:
+        return ParseFailure("not_a_rating")
+    numbered = [match for line in text.splitlines() if (match := _NUMBERED.match(line))]
+    if numbered:
+        if [int(match.group(1)) for match in numbered] != list(range(1, len(numbered) + 1)):
+            return ParseFailure("bad_numbering")
+        return tuple(int(match.group(2)[0]) for match in numbered)[:n]
+    for line in reversed(text.splitlines()):
+        if (reading := _read(line)) is not None:
+            return reading[:n]
+        if digits := _DIGIT_RUN.match(line):
+            return tuple(int(digit) for digit in digits.group(1))[:n]
+    return ParseFailure("no_list")
+
+
+def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
+    """One verdict per item of every trial, its rating as value and the window's largest activation as activation.
+
+    The truth of an item is that the feature fires on it. A reply that cannot be read makes every item "unparsable"; one that is too short
+    leaves its last items "truncated"; an error makes all "model_error".
+    """
+    return tuple(verdict for one in answered for verdict in _graded(one))
+
+
+def clearly_or_not(verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
+    """(rated 2 and not 0, largest activation) of the windows rated 2 or 0, both [n], and counts: rated 2, rated 0, unanswered."""
+    own = [verdict for verdict in verdicts if verdict.value in (0.0, 2.0)]
+    truth = np.array([verdict.value == 2 for verdict in own], dtype=bool)
+    activation = np.array([verdict.activation for verdict in own], dtype=np.float64)
+    unanswered = sum(verdict.value is None for verdict in verdicts)
+    return truth, activation, (int(truth.sum()), int((~truth).sum()), unanswered)
+
+
+def lacking(case: Case, verdicts: Sequence[Verdict]) -> ScoreOutcome:
+    """Why there is no metric where there is none: nothing to ask about, no answer, or ratings of one kind alone."""
+    return case.absent if not verdicts else "no_answers" if all(verdict.value is None for verdict in verdicts) else "one_class"
+
+
+def _graded(answered: AnsweredTrial) -> list[Verdict]:
+    trial, n = answered.trial, len(answered.trial.items)
+    if answered.error is not None:
+        return [verdict_of(trial, i, "model_error") for i in range(n)]
+    read = parse_ratings(answered.text, n)
+    if isinstance(read, ParseFailure):
+        return [verdict_of(trial, i, "unparsable") for i in range(n)]
+    given = [verdict_of(trial, i, "answered", value=float(rating)) for i, rating in enumerate(read)]
+    return [*given, *(verdict_of(trial, i, "truncated") for i in range(len(read), n))]
+
+
+def _read(content: str) -> tuple[int, ...] | None:
+    """The ratings in a list without its brackets; None if anything else stands there."""
+    return tuple(int(one[0]) for one in re.findall(_ONE, content)) if _LISTED.match(content) else None

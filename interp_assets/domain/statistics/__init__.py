@@ -1,0 +1,1 @@
+"""Metrics, intervals, agreement, rank correlation and power."""

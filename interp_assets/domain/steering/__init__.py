@@ -1,0 +1,1 @@
+"""Steering: strengths, steered texts, and changes of the next token."""

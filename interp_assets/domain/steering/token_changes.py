@@ -1,0 +1,67 @@
+"""Token changes, the pure part: the windows that features are clamped on, and the values they are clamped to (arXiv 2501.08319).
+
+There a feature is clamped to 10 and to -10 on 32 windows of 32 tokens each. Features of different dictionaries have different units, so
+that 10 overwhelms one and is nothing to another; here the values are the feature's own largest activation and its negative, times a factor.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from interp_assets.domain.bounds import PositiveCount, PositiveNumber
+
+
+@dataclass(frozen=True)
+class TokenChangeSettings:
+    """How features are clamped, and how many tokens are kept.
+
+    A feature is clamped to `of_max` times its largest activation and to the negative of it, or to ±`absolute` where that is given, as the
+    paper does with 10: then features that never fire are clamped too. Everywhere on `n_windows` windows of `window_tokens` tokens, the same
+    for all features of a dictionary. BOS before a window is in no mean, and left as it is unless `clamp_bos`: features have no activation
+    there, and models keep values on it that no others come near. `n_tokens` are kept at each end. `batch_rows` bounds the windows that go
+    through the model together.
+    """
+
+    of_max: PositiveNumber = 1.0
+    absolute: PositiveNumber | None = None
+    n_windows: PositiveCount = 32
+    window_tokens: PositiveCount = 32
+    clamp_bos: bool = False
+    n_tokens: PositiveCount = 10
+    batch_rows: PositiveCount = 128
+
+    @property
+    def shaping_results(self) -> dict[str, Any]:
+        """What of this can change a result; how many rows go together cannot."""
+        return {name: value for name, value in asdict(self).items() if name != "batch_rows"}
+
+    def strength(self, max_activation: float | None) -> float | None:
+        """The value above 0 that a feature is clamped to, and below 0 as far; None for one that never fires, unless `absolute` is given."""
+        if self.absolute is not None:
+            return self.absolute
+        return self.of_max * max_activation if max_activation else None
+
+
+def clamped_windows(token_rows: np.ndarray, first_position: int, settings: TokenChangeSettings, rng: np.random.Generator) -> np.ndarray:
+    """int64 [windows, first_position + window_tokens]: random windows of different places, what their rows begin with before each.
+
+    `token_rows` [rows, context] has rows at least. Windows are cells of the rows from `first_position` on, which is 1 where rows begin with
+    BOS, else 0; drawn without replacement, in the order of the sample, all of them where there are no more than `n_windows`. Where a
+    context is shorter than a window, what it has is one.
+    """
+    first = first_position
+    length = min(settings.window_tokens, token_rows.shape[1] - first)
+    assert len(token_rows) and length > 0, (token_rows.shape, first)
+    cells_per_row = (token_rows.shape[1] - first) // length
+    n_cells = len(token_rows) * cells_per_row
+    cells = np.sort(rng.choice(n_cells, size=min(settings.n_windows, n_cells), replace=False))
+    rows, starts = cells // cells_per_row, first + cells % cells_per_row * length
+    places = starts[:, None] + np.arange(length)
+    return np.concatenate([token_rows[rows, :first], token_rows[rows[:, None], places]], axis=1).astype(np.int64)
+
+
+SIGNS = ("positive", "negative")
+
+
+SIDES = ("raised", "lowered")

@@ -1,0 +1,1 @@
+"""Imports from other tools' files and exports into other tools' files."""

@@ -1,0 +1,125 @@
+"""Explanations and verdicts leave the lake as the results of a delphi run."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import UserError, fingerprint
+from interp_assets.exchange.export_delphi_cache import legal_hookpoint
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, VERDICTS
+from resources.formats.delphi_results import JudgedWindow, ResultsFolder, judged_window
+from resources.store.lake import Lake
+
+DELPHI_SCORERS = {"detection": "detection", "fuzzing": "fuzz"}
+"""Our scorers that delphi has too, with its names for them."""
+
+
+@dataclass
+class ExportedResults:
+    """Features by what was written of them: explanations, scores by scorer, and the outcomes of those without an explanation.
+
+    `n_kept` counts the files that an earlier, broken-off export had written.
+    """
+
+    explanations: int = 0
+    scores: Counter[str] = field(default_factory=Counter)
+    unexplained: Counter[str] = field(default_factory=Counter)
+    n_kept: int = 0
+
+
+def export_delphi_results(
+    lake: Lake,
+    record: DictionaryRecord,
+    folder: Path,
+    *,
+    method: str = "max_act",
+    hookpoint: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> ExportedResults:
+    """What was written to `folder`/explanations and `folder`/scores: one explanation method of a dictionary, and its verdicts.
+
+    A feature without an explanation has no file, and one that no window was asked about no scores; a scorer that has not run is left out,
+    and `say` says so. Raises `LakeError` for what is there in part only, `UserError` for verdicts on earlier explanations or examples.
+    """
+    hookpoint = legal_hookpoint(hookpoint or record.hook)
+    keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
+    scorers = [s for s in DELPHI_SCORERS if any(lake.manifest(VERDICTS.name, _scored(key, s)) for key in keys)]
+    for scorer in DELPHI_SCORERS:
+        if scorer not in scorers:
+            run = f"interp backfill {record.key} --only scores/{scorer}"
+            say(f"note: {scorer} has not run on {record.key}, and is left out; where its settings ask for it: {run}")
+    versions = fingerprint(*(_version(lake, key, method, scorers) for key in keys))
+    provenance = {"dictionary": record.key, "explanation_method": method, "scorers": scorers, "data_version": versions}
+    results = ResultsFolder(folder, hookpoint, provenance)
+    exported = ExportedResults()
+    for key in keys:
+        _export_range(lake, key, method, scorers, results, exported)
+    for scorer in scorers:
+        if exported.explanations and not exported.scores[scorer]:
+            say(f"note: {scorer} asked about no window under {method}; scored_explanations in the settings names the methods to score")
+    return exported
+
+
+def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list[str]:
+    """Data versions of all that a range's results come from. Raises `UserError` where verdicts are on other explanations or examples."""
+    inputs = {
+        f"{EXPLANATIONS.name}/{method}": lake.require(EXPLANATIONS.name, _explained(key, method)).data_version,
+        EXAMPLES.name: lake.require(EXAMPLES.name, cell_partition(key)).data_version,
+    }
+    verdicts = [lake.require(VERDICTS.name, _scored(key, scorer)) for scorer in scorers]
+    for scorer, manifest in zip(scorers, verdicts, strict=True):
+        for name, version in inputs.items():
+            if manifest.inputs.get(name, version) != version:
+                raise UserError(
+                    f"the verdicts of {scorer} on {key} are older than its {name}. Make them again: interp backfill {key.dictionary} "
+                    f"--only scores/{scorer}"
+                )
+    return [*inputs.values(), *(manifest.data_version for manifest in verdicts)]
+
+
+def _explained(key: RangeKey, method: str) -> dict[str, str]:
+    return {"explanation_method": method, **cell_partition(key)}
+
+
+def _scored(key: RangeKey, scorer: str) -> dict[str, str]:
+    return {"scorer": scorer, **cell_partition(key)}
+
+
+def _export_range(lake: Lake, key: RangeKey, method: str, scorers: list[str], results: ResultsFolder, exported: ExportedResults) -> None:
+    """Write the files of one range, and count them."""
+    wanted = ["feature", "outcome", "explanation"]
+    for row in lake.read(EXPLANATIONS.name, _explained(key, method), columns=wanted).to_pylist():
+        if row["outcome"] == "ok":
+            exported.explanations += 1
+            exported.n_kept += not results.write_explanation(row["feature"], row["explanation"])
+        else:
+            exported.unexplained[row["outcome"]] += 1
+    held_out = _held_out(lake, key) if scorers else {}
+    for scorer in scorers:
+        for feature, windows in _judged(lake, key, scorer, method, held_out).items():
+            exported.scores[scorer] += 1
+            exported.n_kept += not results.write_scores(DELPHI_SCORERS[scorer], feature, windows)
+
+
+def _held_out(lake: Lake, key: RangeKey) -> dict[tuple[int, str], tuple[list[str], list[float]]]:
+    """Tokens and activations of the held-out windows of a range, by feature and example."""
+    columns, held_out = ["feature", "example_id", "tokens", "activations"], [("role", "==", "held_out")]
+    rows = lake.read(EXAMPLES.name, cell_partition(key), columns=columns, filters=held_out).to_pylist()
+    return {(row["feature"], row["example_id"]): (row["tokens"], row["activations"]) for row in rows}
+
+
+def _judged(
+    lake: Lake, key: RangeKey, scorer: str, method: str, held_out: dict[tuple[int, str], tuple[list[str], list[float]]]
+) -> dict[int, list[JudgedWindow]]:
+    """The judged windows of a range under one scorer and explanation method, by feature, in the order asked."""
+    columns, own = ["feature", "example_id", "truth", "prediction", "probability", "stratum"], [("explanation_method", "==", method)]
+    windows: dict[int, list[JudgedWindow]] = defaultdict(list)
+    for row in lake.read(VERDICTS.name, _scored(key, scorer), columns=columns, filters=own).to_pylist():
+        tokens, activations = held_out[row["feature"], row["example_id"]]
+        windows[row["feature"]].append(
+            judged_window(tokens, activations, row["stratum"], row["truth"], row["prediction"], row["probability"])
+        )
+    return windows

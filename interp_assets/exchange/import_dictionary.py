@@ -1,0 +1,238 @@
+"""Records of dictionaries that come from files of other tools: the files are read through, and what they hold is said before they count."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interp_assets.config.records import DictionaryRecord, ModelSource, TokenSampleSettings
+from interp_assets.config.settings import UserError, validated
+from interp_assets.exchange.imported_files import open_delphi, require_unchanged
+from resources.formats import delphi, neuronpedia
+from resources.formats.interface import content_hash
+from resources.model_provider import ModelProvider
+
+RETOKENISED_ROWS = 32
+LEAST_RETOKENISED_SHARE = 0.95
+"""Prose, code and Chinese in a tokenizer's own tokens reach 0.97 to 1, the ids of another vocabulary read with it 0.85 to 0.94: most tokens
+are whole words, which survive in any order. A coarse check, which is why the beginning is shown as well."""
+
+LONGEST_CONTEXT, LARGEST_SAMPLE = 1 << 16, 1 << 32
+SELECTED = "selected_latents"
+"""Key of a cache's config.json under which an export of some features names them."""
+
+
+def delphi_record(
+    models: ModelProvider,
+    folder: Path,
+    hookpoint: str | None,
+    key: str,
+    model: ModelSource,
+    *,
+    width: int | None = None,
+    features: tuple[int, ...] | None = None,
+    token_sample: TokenSampleSettings | None = None,
+    unverified_tokens: bool = False,
+    accept_tokens: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> DictionaryRecord:
+    """The record of a delphi cache, read through and found sound; `say` gets what was found.
+
+    A cache without tokens needs `token_sample`, and `unverified_tokens` to confirm that its rows are the cache's. `accept_tokens`
+    takes tokens that do not read as text of the model. Raises `UserError` and
+    `ExchangeError` with what does not fit.
+    """
+    cache = delphi.open_cache(delphi.find_hookpoint(folder, hookpoint))
+    tokenizer = tokenizer_of(models, model)
+    width = _width(width, cache.width, cache.folder)
+    features = features or tuple(cache.config.get(SELECTED) or ()) or None
+    if cache.tokens_shape:
+        if token_sample or unverified_tokens:
+            raise UserError(f"{cache.folder} has its tokens: leave out --corpus, --n-tokens, --context-tokens and --unverified-tokens.")
+        token_sample = _own_tokens(cache, tokenizer, model, accept_tokens, say)
+    else:
+        token_sample = _tokens_elsewhere(cache, token_sample, unverified_tokens, say)
+    say(f"reading {cache.folder}")
+    content = content_hash(cache.folder, cache.files)
+    record = DictionaryRecord.model_validate(
+        {
+            "key": key, "model": model, "hook": hookpoint or cache.folder.name, "kind": "delphi", "source": str(cache.folder.resolve()),
+            "width": width, "token_sample": token_sample, "features": features,
+            "imported": {"content": content, "unverified_tokens": unverified_tokens},
+        }
+    )  # fmt: skip
+    delphi.require_features(cache, record.selected_features)
+    context = token_sample.context_tokens
+    found = delphi.check_cache(cache, (token_sample.n_tokens // context, context))
+    say(
+        f"{found.rows:,} rows of {context} tokens, {found.activations:,} activations of {found.features_alive:,} features; left out: "
+        f"{found.n_small:,} not above 1e-5, {found.n_negative:,} negative"
+    )
+    stated = cache.config.get("model_name")
+    if stated and stated != model.source:
+        say(f"note: the cache says that its model is {stated}; the record says {model.source}")
+    return record
+
+
+def neuronpedia_record(
+    models: ModelProvider,
+    folder: Path,
+    key: str,
+    model: ModelSource,
+    *,
+    hook: str | None = None,
+    width: int | None = None,
+    max_bad_share: float = 0.01,
+    min_activating: int = 10,
+    say: Callable[[str], None] = lambda line: None,
+) -> DictionaryRecord:
+    """The record of one source of a Neuronpedia export, read through; `say` gets what was found, bad rows by file and line."""
+    export = neuronpedia.open_export(folder)
+    tokenizer = tokenizer_of(models, model)
+    say(f"reading {export.folder}")
+    content = content_hash(export.folder, export.activation_files)
+    found = neuronpedia.check_export(export, width, max_bad_share)
+    for bad in found.bad:
+        say(f"left out {bad.where}: {bad.problem}")
+    texts = sorted(found.texts)
+    without_id = sum(token_id < 0 for token_id in tokenizer.ids_of(texts))
+    say(
+        f"{found.windows:,} windows of {len(found.features):,} features, {found.tokens:,} tokens, {found.n_bad:,} bad rows left out; "
+        f"{found.silent:,} windows are silent; {without_id:,} of {len(texts):,} token texts are no single token of {model.source}"
+    )
+    if not found.silent:
+        say("note: without silent windows, scores that need them end as one_class; scoring: {fuzzing: {negatives: active}} needs none")
+    return DictionaryRecord.model_validate(
+        {
+            "key": key, "model": model, "hook": hook or found.hook or export.folder.name, "kind": "neuronpedia",
+            "source": str(export.folder.resolve()), "width": found.width, "imported": {"content": content},
+            "token_sample": {
+                "corpus": (f"neuronpedia:{content}",), "n_tokens": found.tokens,
+                "context_tokens": min(max(found.longest, 8), LONGEST_CONTEXT),
+            },
+            "stages": {"examples": {"min_activating": min_activating}},
+        }
+    )  # fmt: skip
+
+
+def check_imported(record: DictionaryRecord) -> str:
+    """What was found of a written record's files: that they are those that were imported. Raises `UserError` and `ExchangeError`."""
+    if record.kind == "delphi":
+        cache = open_delphi(record)
+        delphi.require_features(cache, record.selected_features)
+        return f"{len(cache.splits)} files in {cache.folder} are as imported"
+    export = neuronpedia.open_export(Path(str(record.source)))
+    require_unchanged(record, export.folder, export.activation_files)
+    return f"{len(export.activation_files)} files in {export.folder} are as imported"
+
+
+def parse_features(text: str | None) -> tuple[int, ...] | None:
+    """The features in a list such as 0-99,205; None for none. Raises `UserError` for anything else."""
+    if text is None:
+        return None
+    features: set[int] = set()
+    for part in text.split(","):
+        first, mark, last = part.strip().partition("-")
+        if not first.isdecimal() or (mark and not last.isdecimal()) or (mark and int(last) < int(first)):
+            raise UserError(f"--features {text!r} is not a list of features and intervals at {part!r}; write it as 0-99,205")
+        features.update(range(int(first), int(last if mark else first) + 1))
+    return tuple(sorted(features))
+
+
+def tokenizer_of(models: ModelProvider, model: ModelSource) -> Any:
+    """The model's tokenizer. Raises `UserError` where it does not load."""
+    try:
+        return models.tokenizer(model.source, model.revision)
+    except (ValueError, OSError) as error:
+        raise UserError(f"the tokenizer of --model {model.source} does not load: {error}") from error
+
+
+def tokens_address(tokens: np.ndarray) -> str:
+    """The corpus of a sample that is in a cache: equal for two hook points of one run, which then share it."""
+    return "delphi:" + hashlib.sha256(repr(tokens.shape).encode() + np.ascontiguousarray(tokens, dtype="<i8").tobytes()).hexdigest()[:16]
+
+
+def retokenised_share(tokenizer: Any, tokens: np.ndarray) -> float:
+    """Share of the tokens of int [rows, context] that the tokenizer makes again of their text; near 1 if they are its own.
+
+    Special tokens are left out; a row without others counts nothing. 1.0 when there is nothing to count.
+    """
+    same = total = 0
+    for row in tokens[:RETOKENISED_ROWS]:
+        ids = [token for token in row.tolist() if token not in tokenizer.special_token_ids]
+        again = tokenizer.encode(tokenizer.text(ids)).tolist()
+        same += sum((Counter(ids) & Counter(again)).values())
+        total += max(len(ids), len(again))
+    return same / total if total else 1.0
+
+
+def _width(width: int | None, found: int, folder: Path) -> int:
+    if width is not None and width < found:
+        raise UserError(f"--width {width} is too small: {folder} has features up to {found - 1}. Leave it out, or give at least {found}.")
+    return width or found
+
+
+def _own_tokens(
+    cache: delphi.DelphiCache, tokenizer: Any, model: ModelSource, accept: bool, say: Callable[[str], None]
+) -> TokenSampleSettings:
+    """The sample in the cache, if its tokens can be the model's."""
+    tokens = delphi.read_tokens(cache)
+    largest, (rows, context) = int(tokens.max()), tokens.shape
+    if not 8 <= context <= LONGEST_CONTEXT or tokens.size > LARGEST_SAMPLE:
+        raise UserError(f"{cache.folder} has tokens [{rows}, {context}]; allowed are 8 to 65,536 a row and 2^32 in all. Cache fewer rows.")
+    if largest >= tokenizer.vocabulary_size or tokens.min() < 0:
+        wrong = largest if tokens.min() >= 0 else int(tokens.min())
+        raise UserError(
+            f"{cache.folder} has token {wrong}, but {model.source} has tokens 0 to {tokenizer.vocabulary_size - 1}. {_other_model(cache)}"
+        )
+    share = retokenised_share(tokenizer, tokens)
+    beginning = tokenizer.text(tokens[0, :24])
+    if share < LEAST_RETOKENISED_SHARE and not accept:
+        raise UserError(
+            f"the tokens of {cache.folder} do not read as text of {model.source}: only {share:.0%} of them come back when their text is "
+            f"tokenised again (at least {LEAST_RETOKENISED_SHARE:.0%} is needed). The first row begins {beginning!r}. "
+            f"{_other_model(cache)}, or accept them as they are: --accept-tokens"
+        )
+    say(f"tokens read as text of {model.source} ({share:.1%} come back when tokenised again); the first row begins {beginning!r}")
+    return TokenSampleSettings(corpus=(tokens_address(tokens),), n_tokens=tokens.size, context_tokens=context)
+
+
+def _other_model(cache: delphi.DelphiCache) -> str:
+    return f"Name the model that the cache was made with (it says {cache.config.get('model_name', 'nothing')}): --model"
+
+
+def _tokens_elsewhere(
+    cache: delphi.DelphiCache, sample: TokenSampleSettings | None, unverified: bool, say: Callable[[str], None]
+) -> TokenSampleSettings:
+    """The sample that the user says is the cache's, if they say so."""
+    if sample is None or not unverified:
+        raise UserError(
+            f"{cache.folder} has no tokens, so nothing in it says which text its rows are. Cache again with tokens saved, or name the "
+            "sample whose rows they are (--corpus, --n-tokens, --context-tokens, --seed) and confirm it with --unverified-tokens: should "
+            "the rows differ, every example shows the wrong text and nothing can notice."
+        )
+    stated = cache.config.get("cache_ctx_len")
+    if stated is not None and stated != sample.context_tokens:
+        raise UserError(
+            f"{cache.folder}/config.json says cache_ctx_len {stated}, but --context-tokens is {sample.context_tokens}: give {stated}."
+        )
+    say("note: the cache has no tokens; that its rows are those of the sample is taken on trust, and marked so in the record")
+    return sample
+
+
+def sample_settings(
+    corpus: tuple[str, ...], n_tokens: int | None, context_tokens: int | None, seed: int | None
+) -> TokenSampleSettings | None:
+    """A token sample from options; None when none of them was given. Raises `UserError` unless all but the seed were, and are in range."""
+    if not corpus and n_tokens is None and context_tokens is None and seed is None:
+        return None
+    if not corpus or n_tokens is None or context_tokens is None:
+        raise UserError(
+            "a sample needs --corpus, --n-tokens and --context-tokens together; the last two are n_tokens and cache_ctx_len in the cache's "
+            "config.json"
+        )
+    fields = {"corpus": corpus, "n_tokens": n_tokens, "context_tokens": context_tokens, "seed": seed or 0}
+    return validated(TokenSampleSettings, fields, "the token sample")

@@ -1,0 +1,193 @@
+"""What happens by itself: a new dictionary record becomes a partition of the graph, what is missing there is made in order, and new ratings
+are read and reported on."""
+
+from collections.abc import Mapping, Sequence, Set
+from functools import reduce
+from operator import and_, or_
+from pathlib import Path
+
+import dagster as dg
+from dagster import AutomationCondition
+
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import AutomationSettings, PlatformSettings
+from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
+from interp_assets.ratings.files import rating_files
+from resources.formats.interface import content_hash
+
+TICK_SECONDS = 30
+"""Pause between two looks of a sensor."""
+
+AUTOMATION_TAG = "dagster/from_automation_condition"
+"""The tag of runs that a condition asked for."""
+
+_HANDLED = (
+    AutomationCondition.newly_requested()
+    | AutomationCondition.newly_updated()
+    | AutomationCondition.initial_evaluation()
+    | AutomationCondition.in_progress()
+).with_label("handled")
+
+_MISSING = AutomationCondition.missing() & ~AutomationCondition.in_progress()
+_READY = ~AutomationCondition.any_deps_missing()
+_LAST_OF_A_DICTIONARY = ("feature_neighbours", "window_embeddings")
+
+
+def _dictionary_ready() -> AutomationCondition:
+    return reduce(and_, (~AutomationCondition.asset_matches(name, AutomationCondition.missing()) for name in _LAST_OF_A_DICTIONARY))
+
+
+def dictionary_condition(settings: AutomationSettings, reads_ranges: bool) -> AutomationCondition | None:
+    """When an asset of a whole dictionary that is not there, and all of whose inputs are, is requested; None for never.
+
+    "on_missing" requests what appears while it is switched on, once: what a run or backfill, whoever began it, leaves undone is left
+    alone, since the failure says why and `interp backfill` goes on. It is requested again where an input was made since: so the others
+    go on where one dictionary of a run failed, and that one once its failed stage is made. "nightly" takes up older partitions too: from
+    a tick of the cron on each once, as soon as its inputs are there, so that a stage waits for the one before it but not for another
+    night. Neither requests what a run or a backfill has in hand. One that `reads_ranges` is not looked at before the dictionary's own
+    assets are there.
+    """
+    if settings.when == "never":
+        return None
+    ready = _dictionary_ready() & _READY if reads_ranges else _READY
+    if settings.when == "on_missing":
+        once = AutomationCondition.missing().newly_true().since(_HANDLED).with_label("missing, once")
+        return (once if reads_ranges else once | _left_undone()) & ready
+    return _nightly(settings, ready)
+
+
+def _left_undone() -> AutomationCondition:
+    """What a failed run was to make and did not, with an input that was made since it was requested last, unless a blocking check of an
+    input stopped it."""
+    input_made = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
+    # Requested at the last tick: an input that was made since is a newer one.
+    dealt_with = AutomationCondition.newly_updated() | (AutomationCondition.newly_requested() & ~input_made)
+    newer_input = input_made.since(dealt_with)
+    stopped = AutomationCondition.any_deps_match(
+        AutomationCondition.any_checks_match(AutomationCondition.check_failed(), blocking_only=True)
+    )
+    return (AutomationCondition.execution_failed() & _MISSING & newer_input & ~stopped).with_label("left undone, with a newer input")
+
+
+def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]) -> dict[str, AutomationCondition | None]:
+    """The same for stages by feature range; `above` has, of each, the names of all stages by range that it depends on.
+
+    They begin once every asset of the dictionary is made, also those that they do not read: so all of them are asked for at one tick and
+    come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
+
+    On missing, those with no stage by range above them follow the dictionary's own assets where these were made by themselves, and the
+    others follow them at the same tick. Each condition so begins with what happened since the last tick, which is next to nothing, and
+    looks at no other partition: a site's thousands of them cost a tick nothing.
+    """
+    if settings.when == "never":
+        return dict.fromkeys(above)
+    ready = _dictionary_ready() & _READY
+    if settings.when == "nightly":
+        return dict.fromkeys(above, _nightly(settings, ready))
+    tag = {AUTOMATION_TAG: "true"}
+    # The first looks at all of an asset's new partitions, but not at the first events of an installation; the second at the last partition.
+    by_itself = AutomationCondition.any_new_update_has_run_tags(tag_values=tag) | AutomationCondition.executed_with_tags(tag_values=tag)
+    made = AutomationCondition.newly_updated() & by_itself
+    arrived = reduce(or_, (AutomationCondition.asset_matches(name, made) for name in _LAST_OF_A_DICTIONARY))
+    # Kept until it is acted on: an event may be seen a tick before the state that it leads to.
+    first = (arrived.since(_HANDLED) & ready & _MISSING).with_label("the dictionary is made")
+    firsts = {name for name, stages in above.items() if not stages}
+
+    def following(name: str) -> AutomationCondition:
+        requested = AutomationCondition.will_be_requested()
+        return (AutomationCondition.asset_matches(name, requested) & _MISSING & _READY).with_label(f"with {name}")
+
+    return {name: following(min(stages & firsts)) if stages else first for name, stages in above.items()}
+
+
+def _nightly(settings: AutomationSettings, ready: AutomationCondition) -> AutomationCondition:
+    tonight = AutomationCondition.cron_tick_passed(settings.cron, settings.timezone).since(AutomationCondition.newly_requested())
+    return (tonight & _MISSING & ready).with_label("missing since the nightly tick")
+
+
+def view_condition(settings: AutomationSettings) -> AutomationCondition | None:
+    """When an asset over all dictionaries is made again: after any of them has something new, once nothing above it is in progress.
+
+    What one dictionary lacks, such as a failed range, keeps the others out of nothing. None for never.
+    """
+    if settings.when == "never":
+        return None
+    return AutomationCondition.eager().without(~AutomationCondition.any_deps_missing()).with_label("inputs updated")
+
+
+def automated(assets: Sequence[dg.AssetsDefinition], settings: AutomationSettings) -> list[dg.AssetsDefinition]:
+    """The assets with the condition under which each is made by itself."""
+    deps = {asset.key: asset.asset_deps[asset.key] for asset in assets if asset.partitions_def == DICTIONARY_BY_RANGE}
+
+    def above(key: dg.AssetKey) -> set[dg.AssetKey]:
+        direct = {dep for dep in deps[key] if dep in deps}
+        return direct.union(*map(above, direct))
+
+    by_range = range_conditions(settings, {key.to_user_string(): {dep.to_user_string() for dep in above(key)} for key in deps})
+
+    def condition(asset: dg.AssetsDefinition) -> AutomationCondition | None:
+        if asset.key in deps:
+            return by_range[asset.key.to_user_string()]
+        if asset.partitions_def is None:
+            return view_condition(settings)
+        return dictionary_condition(settings, reads_ranges=any(dep in deps for dep in asset.asset_deps[asset.key]))
+
+    def with_condition(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+        return dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=condition(asset)), [asset])[0]
+
+    return [with_condition(asset) for asset in assets]
+
+
+def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SECONDS) -> list[dg.SensorDefinition]:
+    """The sensors for new records and new ratings, and the one that evaluates the conditions, running unless settings say never."""
+
+    @dg.sensor(
+        name="new_dictionaries",
+        minimum_interval_seconds=tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Adds a partition for every dictionary record in $INTERP_HOME/dictionaries. A broken record is named and skipped.",
+    )
+    def new_dictionaries(
+        context: dg.SensorEvaluationContext,
+        registry: dg.ResourceParam[DictionaryRegistry],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.SensorResult:
+        """Dynamic partitions for the records that have none yet."""
+        records, broken = registry.read_all()
+        known = set(context.instance.get_dynamic_partitions(DICTIONARIES.name or ""))
+        unknown = {key: records[key] for key in sorted(set(records) - known)}
+        refused = registry.refused(unknown, settings)
+        broken |= refused
+        for name, error in broken.items():
+            context.log.error(f"record {name} is not registered: {error}")
+        new = [key for key in unknown if registry.path_of(key).name not in refused]
+        if not new:
+            named = f"; broken: {', '.join(broken)}" if broken else ""
+            return dg.SensorResult(skip_reason=f"no new record among {len(records)} in {registry.folder}{named}")
+        return dg.SensorResult(dynamic_partitions_requests=[DICTIONARIES.build_add_request(new)])
+
+    @dg.sensor(
+        name="new_ratings",
+        asset_selection=["human_ratings", "human_correlation_report"],
+        minimum_interval_seconds=tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Reads the files in $INTERP_HOME/ratings and makes the report anew when any of them has changed.",
+    )
+    def new_ratings(context: dg.SensorEvaluationContext, ratings_folder: dg.ResourceParam[Path]) -> dg.SensorResult:
+        """A run for a content of the folder that there was none for; none while it is empty and always was."""
+        files = rating_files(ratings_folder)
+        content = content_hash(ratings_folder, files) if files else ""
+        if content == (context.cursor or ""):
+            return dg.SensorResult(skip_reason=f"no change among {len(files)} files in {ratings_folder}")
+        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=content)
+
+    if settings.when == "never":
+        return [new_dictionaries, new_ratings]
+    missing_partitions = dg.AutomationConditionSensorDefinition(
+        name="missing_partitions",
+        target=dg.AssetSelection.all(),
+        minimum_interval_seconds=tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests what is missing: at once, or at night, as `automation:` in settings.yaml says.",
+    )
+    return [new_dictionaries, new_ratings, missing_partitions]

@@ -1,0 +1,111 @@
+"""What `interp doctor` looks at: packages, device, back ends, records, and whether the store is sound."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from interp_assets.installation.home import Home
+from interp_assets.tables import TABLES
+from resources.store.lake import CorruptPartition, Lake, Manifest
+
+PACKAGES = ("dagster", "torch", "transformers", "polars", "duckdb", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. "FAIL" makes the command fail; "warn" names something that only some uses need."""
+
+    mark: Literal["ok", "warn", "FAIL"]
+    subject: str
+    text: str
+
+
+def findings(home: Home, verify: bool = False) -> Iterator[Finding]:
+    """All findings, cheapest first; `verify` reads every file of the lake against its checksums."""
+    yield Finding("ok", "python", platform.python_version())
+    for package in PACKAGES:
+        try:
+            yield Finding("ok", package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("FAIL", package, "not installed: pip install -c constraints.txt -e .")
+    yield _device()
+    yield from _back_ends()
+    yield from _embedded()
+    yield from _store(home, verify)
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return Finding("ok", "device", f"cuda: {torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
+    return Finding("ok", "device", f"cpu, {torch.get_num_threads()} threads (no CUDA device)")
+
+
+def _back_ends() -> Iterator[Finding]:
+    yield Finding("ok", "back end transformers", "the default; runs on this device")
+    if importlib.util.find_spec("vllm"):
+        yield Finding("ok", "back end vllm", importlib.metadata.version("vllm"))
+    else:
+        yield Finding("warn", "back end vllm", 'not installed; on a GPU: pip install -c constraints.txt -e ".[gpu]"')
+    key = "OPENAI_API_KEY is set" if os.environ.get("OPENAI_API_KEY") else "OPENAI_API_KEY is not set (local servers need none)"
+    yield Finding("ok", "back end openai", key)
+
+
+def _embedded() -> Iterator[Finding]:
+    from resources.sentence_encoder import load_sentence_encoder
+    from resources.weights import WeightsError, resolve_model_folder
+
+    try:
+        folder = resolve_model_folder("embedded:smollm2-135m-instruct")
+        yield Finding("ok", "embedded model", f"smollm2-135m-instruct at {folder.location}")
+    except WeightsError as error:
+        yield Finding("warn", "embedded model", str(error).splitlines()[0])
+    try:
+        encoder = load_sentence_encoder("embedded:all-minilm-l6-v2")
+        yield Finding("ok", "embedded sentence encoder", f"all-minilm-l6-v2 at {encoder.folder.location}")
+    except WeightsError as error:
+        yield Finding("warn", "embedded sentence encoder", f"{error} Only `similar` silent windows need it.")
+
+
+def _store(home: Home, verify: bool) -> Iterator[Finding]:
+    yield Finding("ok", "home", str(home.root))
+    try:
+        lake = home.lake
+        settings = home.settings
+    except Exception as error:
+        yield Finding("FAIL", "store", str(error))
+        return
+    yield Finding(
+        "ok",
+        "settings",
+        f"explainer {settings.explainer.backend} {settings.explainer.model}, scorer {settings.scorer.backend} {settings.scorer.model}",
+    )
+    manifests = [manifest for table in TABLES for manifest in lake.manifests(table.name)]
+    size = sum(manifest.bytes for manifest in manifests)
+    yield Finding("ok", "lake", f"{len(manifests)} complete partitions, {size / 1e6:.1f} MB, {sum(m.rows for m in manifests):,} rows")
+    if verify:
+        damaged = list(_damaged(lake, manifests))
+        yield from damaged
+        yield Finding("ok", "checksums", f"{len(manifests) - len(damaged)} of {len(manifests)} partitions read whole")
+    for folder in lake.incomplete():
+        yield Finding("warn", "incomplete partition", f"{folder} was left by a killed run or is damaged; materialise it again")
+    records, broken = home.registry.read_all()
+    yield Finding("ok", "dictionaries", f"{len(records)} registered in {home.registry.folder}")
+    for name, error in (broken | home.registry.refused(records, settings)).items():
+        yield Finding("FAIL", "broken record", f"{name}: {error}")
+    replies = home.replies.size()
+    yield Finding("ok", "replies", f"{replies.n_replies:,} kept, {replies.n_bytes / 1e6:.1f} MB")
+
+
+def _damaged(lake: Lake, manifests: list[Manifest]) -> Iterator[Finding]:
+    for manifest in manifests:
+        try:
+            lake.verify(manifest)
+        except CorruptPartition as error:
+            yield Finding("FAIL", "damaged partition", str(error))

@@ -1,0 +1,87 @@
+"""Where everything of one installation lives: `$INTERP_HOME`, by default `.interp` in the current folder.
+
+On several machines the home is a folder that all of them see, the lake may be a bucket, and what is scratch may be a local disk: see
+`deploy/README.md`.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings
+from interp_assets.tables import SCHEMA_VERSION
+from resources.language_models.reply_store import ReplyStore
+from resources.store.lake import Lake
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under one root, and the stores in them. `lake_url` may point elsewhere, such as an S3 bucket, and so may `scratch`."""
+
+    root: Path
+    lake_url: str
+    scratch: Path | None = None
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) and the scratch folder named by INTERP_SCRATCH, or
+        both in the home itself."""
+        root = Path(os.environ.get("INTERP_HOME") or ".interp").resolve()
+        scratch = os.environ.get("INTERP_SCRATCH")
+        return cls(root, os.environ.get("INTERP_LAKE") or str(root / "lake"), Path(scratch).resolve() if scratch else None)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The Parquet store; created on first use."""
+        return Lake(self.lake_url, SCHEMA_VERSION)
+
+    @cached_property
+    def registry(self) -> DictionaryRegistry:
+        """The dictionary records."""
+        return DictionaryRegistry(self.root / "dictionaries")
+
+    @property
+    def replies(self) -> ReplyStore:
+        """Every reply that any language model has given, by content address.
+
+        Always in the home: journals need a file system with locks, and a run that continues on another host must find them.
+        """
+        return ReplyStore(self.root / "replies")
+
+    @property
+    def settings_file(self) -> Path:
+        """The site's settings; may be absent."""
+        return self.root / "settings.yaml"
+
+    @property
+    def settings(self) -> PlatformSettings:
+        """The site's settings, read anew."""
+        return PlatformSettings.read(self.settings_file)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The DuckDB file of this home."""
+        return Warehouse(self.root / "warehouse.duckdb", self.lake, self.registry)
+
+    @property
+    def ratings(self) -> Path:
+        """Folder of the files of human ratings; may be absent."""
+        return self.root / "ratings"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the pages that assets write for people."""
+        return self.root / "reports"
+
+    @property
+    def spill(self) -> Path:
+        """Folder for activations on their way to the lake."""
+        return (self.scratch or self.root) / "spill"
+
+    @property
+    def dagster(self) -> Path:
+        """The Dagster instance: DAGSTER_HOME."""
+        return self.root / "dagster"

@@ -1,0 +1,96 @@
+"""One forward pass over a token sample for all dictionaries that read it, its sparse activations spilled to disk."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import HarvestSettings, UserError
+from interp_assets.reading.token_sample import TokenSample
+from resources.dictionaries import DictionaryError, refuse_bad_dictionary
+from resources.prefetch import looked_ahead
+from resources.progress import Progress
+from resources.store.activation_spill import ActivationSpill
+from resources.subject.hook_points import UnknownFamily, UnknownHook
+
+FLUSH_SECONDS = 20.0
+"""A killed harvest repeats at most this much."""
+
+REPORT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class LoadedDictionary:
+    """A dictionary with its record and what the self-check measured on the first contexts of the sample."""
+
+    record: DictionaryRecord
+    dictionary: Any
+    l0: float
+    fvu: float | None
+
+
+def checked_dictionary(
+    subject: Any, sample: TokenSample, record: DictionaryRecord, models: Any, settings: HarvestSettings
+) -> LoadedDictionary:
+    """A record's dictionary, loaded and checked on real activations before the long pass.
+
+    Raises with the measured numbers when it explains less than nothing or contradicts its record.
+    """
+    import torch
+
+    probe = sample.tokens[: settings.self_check_rows]
+    ordinary = torch.from_numpy(~np.isin(probe, list(subject.special_token_ids)))
+    try:
+        subject.resolve_hook(record.hook)
+        dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
+        values = subject.hook_values(probe, sorted({dictionary.hook, dictionary.output_hook}))
+        x, y = (values[hook][ordinary.to(subject.device)].float() for hook in (dictionary.hook, dictionary.output_hook))
+        check = refuse_bad_dictionary(dictionary, x, y)
+    except (DictionaryError, UnknownHook, UnknownFamily) as error:
+        raise UserError(f"{record.key}: {error}") from None
+    return LoadedDictionary(record, dictionary, check.l0, check.fvu)
+
+
+def spill_activations(
+    subject: Any,
+    sample: TokenSample,
+    loaded: Mapping[str, LoadedDictionary],
+    spill: ActivationSpill,
+    settings: HarvestSettings,
+    say: Callable[[str], None],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Run the subject once over the contexts that `spill` does not have yet and put every dictionary's activations there."""
+    done, (total, context) = spill.rows_done, sample.tokens.shape
+    if done:
+        say(f"continuing at context {done} of {total}")
+    started = reported = flushed = time.monotonic()
+    last_name = list(loaded)[-1]
+    batches = subject.sparse_activations(
+        sample.tokens,
+        {key: item.dictionary for key, item in loaded.items()},
+        {key: item.record.selected_features for key, item in loaded.items()},
+        settings.batch_rows,
+        first_row=done,
+    )
+    if subject.device.type != "cpu":
+        batches = looked_ahead(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare
+    with closing(batches):  # nothing runs on the model any more once this is left, however it is
+        for batch in batches:
+            spill.append(batch.name, batch)
+            if batch.name != last_name:
+                continue
+            now = time.monotonic()
+            if now - flushed > FLUSH_SECONDS:
+                spill.flush()
+                flushed = now
+            if now - reported > REPORT_SECONDS or batch.rows_done == total:
+                reported = now
+                rate = (batch.rows_done - done) * context / max(now - started, 1e-9)
+                left = (total - batch.rows_done) * context / rate
+                on_progress(Progress(batch.rows_done * context, total * context, done * context, rate, left))
+    spill.flush()

@@ -1,0 +1,97 @@
+"""Running the subject model, or a planted rule, on given texts: how strongly a feature fires on each."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from interp_assets.config.records import PLANTED, DictionaryRecord
+from interp_assets.config.settings import UserError
+from interp_assets.measuring.planted import largest_on_texts
+from resources.model_provider import ModelProvider
+from resources.progress import Progress
+
+BATCH_TOKENS = 8_192
+MAX_TEXT_TOKENS = 256
+"""Longer texts are cut: what a generator writes are sentences."""
+
+
+class TextMeasure:
+    """Subject models and dictionaries, loaded for the texts that need them, a dictionary at a time."""
+
+    def __init__(self, models: ModelProvider, on_progress: Callable[[Progress], None]) -> None:
+        self._models, self._on_progress = models, on_progress
+        self._loaded: tuple[tuple[str, str | None, str | None], Any] | None = None
+
+    def largest_activations(self, wanted: Sequence[tuple[DictionaryRecord, int, str]]) -> list[float]:
+        """For each (record, feature, text) the largest activation of the feature on the text, 0.0 where it is silent.
+
+        Activations on special tokens (the BOS that every text begins with) do not count, and neither does anything beyond
+        MAX_TEXT_TOKENS. A text without tokens has 0.0. Raises `UserError` for a dictionary that has no weights here.
+        """
+        largest = [0.0] * len(wanted)
+        by_dictionary: dict[str, list[int]] = defaultdict(list)
+        for place, (record, _, _) in enumerate(wanted):
+            by_dictionary[record.key].append(place)
+        for places in by_dictionary.values():
+            record = wanted[places[0]][0]
+            found = self._of_dictionary(record, [(wanted[place][1], wanted[place][2]) for place in places])
+            for place, value in zip(places, found, strict=True):
+                largest[place] = value
+        return largest
+
+    def close(self) -> None:
+        """Free the subject model."""
+        if self._loaded is not None:
+            self._loaded[1].close()
+        self._loaded = None
+
+    def _of_dictionary(self, record: DictionaryRecord, pairs: Sequence[tuple[int, str]]) -> list[float]:
+        if record.imported is not None:
+            raise UserError(
+                f"dictionary {record.key} ({record.kind}) was imported without weights, so no new text can be run through it. Leave the "
+                "scorers that write texts out of its `stages: {scores: …}`, or register the dictionary itself."
+            )
+        tokenizer = self._models.tokenizer(record.model.source, record.model.revision)
+        if record.kind == PLANTED:
+            return largest_on_texts(record, tokenizer, pairs, MAX_TEXT_TOKENS)
+        subject = self._subject(record)
+        dictionary = self._models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
+        bos = [] if subject.bos_token_id is None else [subject.bos_token_id]
+        rows = [[*bos, *tokenizer.encode(text).tolist()[:MAX_TEXT_TOKENS]] for _, text in pairs]
+        features = np.unique(np.array([feature for feature, _ in pairs], dtype=np.int64))
+        largest = [0.0] * len(pairs)
+        order = sorted((i for i in range(len(rows)) if len(rows[i]) > len(bos)), key=lambda i: -len(rows[i]))
+        first, started = 0, time.monotonic()
+        while first < len(order):
+            chosen = order[first : first + max(1, BATCH_TOKENS // len(rows[order[first]]))]
+            values = _batch(subject, dictionary, features, [rows[i] for i in chosen], [pairs[i][0] for i in chosen])
+            for i, value in zip(chosen, values, strict=True):
+                largest[i] = value
+            first += len(chosen)
+            rate = first / max(time.monotonic() - started, 1e-9)
+            self._on_progress(Progress(first, len(order), 0, rate, (len(order) - first) / rate))
+        return largest
+
+    def _subject(self, record: DictionaryRecord) -> Any:
+        which = (record.model.source, record.model.revision, record.model.dtype)
+        if self._loaded is None or self._loaded[0] != which:
+            self.close()
+            self._loaded = which, self._models.subject(*which)
+        return self._loaded[1]
+
+
+def _batch(subject: Any, dictionary: Any, features: np.ndarray, rows: Sequence[Sequence[int]], wanted: Sequence[int]) -> list[float]:
+    """The largest activation of `wanted[i]` on row i. Rows are filled up on the right, where what stands before does not see it."""
+    lengths = np.array([len(row) for row in rows])
+    tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)
+    for place, row in zip(tokens, rows, strict=True):
+        place[: len(row)] = row
+    largest = np.zeros(len(rows))
+    feature_of = np.asarray(wanted)
+    for found in subject.sparse_activations(tokens, {"texts": dictionary}, {"texts": features}, len(rows)):
+        own = (found.feature == feature_of[found.row]) & (found.position < lengths[found.row])
+        np.maximum.at(largest, found.row[own], found.value[own].astype(np.float64))
+    return largest.tolist()

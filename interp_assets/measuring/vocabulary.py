@@ -1,0 +1,23 @@
+"""The texts of a model's vocabulary, and which of its ids stand for none."""
+
+import numpy as np
+import pyarrow as pa
+
+from resources.subject.tokenizer import Tokenizer
+
+
+class VocabularyTexts:
+    """The texts of a vocabulary and the ids that are left out of projections onto it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._text_ids = tokenizer.text_token_ids
+
+    def left_out(self, vocabulary_size: int) -> list[int]:
+        """Ids below `vocabulary_size` that stand for no text, ascending: special, reserved and unused ones."""
+        return np.setdiff1d(np.arange(vocabulary_size), self._text_ids).tolist()
+
+    def of(self, token_ids: np.ndarray) -> pa.StringArray:
+        """The text of each id of [n], every distinct one looked up once."""
+        distinct, place = np.unique(token_ids, return_inverse=True)
+        return pa.array(self._tokenizer.tokens(distinct), pa.string()).take(pa.array(place.ravel()))

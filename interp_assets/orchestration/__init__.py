@@ -1,0 +1,1 @@
+"""Partitions, range stages, data versions, and runs over partitions."""

@@ -1,0 +1,313 @@
+"""What every partitioned stage does around its work: which cells are to do, under which data version, and what to report."""
+
+import contextlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from interp_assets.config.keys import RangeKey, cell_partition
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings, StageSettings, UserError, fingerprint
+from interp_assets.domain.outcomes import FAILED
+from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
+from interp_assets.orchestration.stage import Stage
+from interp_assets.reporting.materialisation import column_schema
+from interp_assets.tables import LEDGER, Table
+from resources.progress import Progress
+from resources.store.lake import Lake, PartitionWriter
+
+OBSERVE_SECONDS = 30.0
+DATA_VERSION_TAG = "dagster/data_version"
+AssetMaker = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One partition to be made: its record and settings, and the data version that its content will have."""
+
+    key: RangeKey
+    record: DictionaryRecord
+    settings: StageSettings
+    data_version: str
+    inputs: Mapping[str, str]
+
+
+@dataclass
+class CellReport:
+    """Numbers of one finished cell, shown on its materialisation."""
+
+    outcomes: Counter = field(default_factory=Counter)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def range_asset(table: Table, **options: Any) -> AssetMaker:
+    """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns.
+
+    A stage in the subject model's pool has a card of its own where steps are Ray jobs.
+    """
+    return _asset(table, DICTIONARY_BY_RANGE, options)
+
+
+def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
+    """The same for stages that are made a dictionary at a time."""
+    return _asset(table, DICTIONARIES, options)
+
+
+def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str, Any]) -> AssetMaker:
+    on_a_card = {"op_tags": ON_A_CARD} if options.get("pool") == SUBJECT_POOL else {}
+    return dg.asset(
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        owners=["team:interp"],
+        metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
+        **{**on_a_card, **options},
+    )
+
+
+class DictionaryRun:
+    """A materialisation of one per-dictionary asset: gathers data versions, metadata and failures, each dictionary's its own."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self.context = context
+        self.keys = list(context.partition_keys)
+        self.versions: dict[str, str] = {}
+        """Data version of each dictionary that is made."""
+        self.failures: dict[str, str] = {}
+        """What went wrong, by dictionary."""
+        self._metadata: dict[str, dict[str, Any]] = defaultdict(dict)
+
+    @contextlib.contextmanager
+    def alone(self, *keys: str) -> Iterator[None]:
+        """What is raised within is the failure of these dictionaries, and the rest of the run goes on; with no rest, it is raised."""
+        try:
+            yield
+        except Exception as error:
+            if set(self.keys) == set(keys):
+                raise
+            self.context.log.exception(f"{', '.join(keys)}: failed; the other dictionaries of the run go on")
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.failures = dict.fromkeys(keys, reason) | self.failures
+
+    @property
+    def made(self) -> list[str]:
+        """The dictionaries that did not fail, in key order of the run."""
+        return [key for key in self.keys if key not in self.failures]
+
+    def report(self, key: str, numbers: Mapping[str, Any]) -> None:
+        """More metadata for one dictionary's materialisation."""
+        self._metadata[key].update(numbers)
+
+    def result(self, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
+        """The materialisation of all dictionaries of the run.
+
+        Raises `Failure`, naming each, when some failed; the others count as made all the same, so that their next stages can begin, unless
+        one of `checks` finds an error among them.
+        """
+        if not self.failures:
+            for key in self.keys:
+                self.context.add_asset_metadata(self._metadata[key], partition_key=key)
+            distinct = sorted(set(self.versions.values()))
+            version = distinct[0] if len(distinct) == 1 else fingerprint(distinct)
+            return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=list(checks))
+        failed = "; ".join(f"{key} failed: {reason}" for key, reason in self.failures.items())
+        told = f"{len(self.failures)} of {len(self.keys)} dictionaries failed"
+        not_passed = [check for check in checks if not check.passed]
+        for check in not_passed:
+            self.context.log.warning(f"check {check.check_name} did not pass: {check.metadata}")
+        errors = [str(check.check_name) for check in not_passed if check.severity is dg.AssetCheckSeverity.ERROR]
+        if errors:
+            raise dg.Failure(f"{told}, the others do not count as made: {', '.join(errors)} did not pass. {failed}")
+        for key in self.made:
+            tags = {DATA_VERSION_TAG: self.versions[key]}
+            event = dg.AssetMaterialization(self.context.asset_key, partition=key, metadata=self._metadata[key], tags=tags)
+            self.context.log_event(event)
+        raise dg.Failure(f"{told}, the others are made. {failed}")
+
+
+class StageRun:
+    """A materialisation of one per-range asset: plans which of its cells still need work and reports on all of them.
+
+    A cell whose partition is complete under the data version that it would get is skipped, so that a rerun after a crash
+    continues, and an identical rerun does nothing.
+    """
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        lake: Lake,
+        registry: DictionaryRegistry,
+        settings: PlatformSettings,
+        stage: Stage,
+    ) -> None:
+        """Plan the cells of the run. Raises `UserError` for an unregistered dictionary and `LakeError` for a missing input."""
+        self.context, self.lake, self.stage, self.table = context, lake, stage, stage.table
+        self.started = time.monotonic()
+        self.reports: dict[RangeKey, CellReport] = {}
+        self.cells: list[Cell] = []
+        records: dict[str, tuple[DictionaryRecord, StageSettings]] = {}
+        for partition_key in context.partition_keys:
+            key = RangeKey.of(partition_key)
+            if key.dictionary not in records:
+                record = registry.get(key.dictionary)
+                records[key.dictionary] = record, settings.stage_settings(record.stages)
+            record, stages = records[key.dictionary]
+            inputs = stage.inputs(lake, record, key, stages)
+            self.cells.append(Cell(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
+
+    def partition(self, cell: Cell) -> dict[str, str]:
+        """Lake partition of a cell in this stage's own tables."""
+        return self.stage.partition(cell.key)
+
+    def to_do(self) -> list[Cell]:
+        """Cells without a complete partition of their data version, in key order; what is skipped is logged."""
+        todo = [cell for cell in self.cells if not self.lake.is_current(self.table.name, self.partition(cell), cell.data_version)]
+        if len(todo) < len(self.cells):
+            self.context.log.info(f"{len(self.cells) - len(todo)} of {len(self.cells)} ranges are already complete and are kept")
+        return todo
+
+    def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[Cell]:
+        """Cells to do whose settings ask for the stage, in key order.
+
+        The others are complete at once without rows, their preview saying `note`; of `tables`, which are all that the stage writes, those
+        beside its own are emptied where an earlier run left any.
+        """
+        asked = []
+        for cell in self.to_do():
+            if asked_for(cell.settings):
+                asked.append(cell)
+                continue
+            left = [t for t in tables if t is not self.table and self.lake.manifest(t.name, self._partition_of(t, cell)) is not None]
+            empty = [(table, table.schema.empty_table()) for table in (*left, self.table)]
+            self.write(cell, empty, CellReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
+        return asked
+
+    def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]], report: CellReport | None = None) -> None:
+        """Write a cell's tables, whole or part by part. The stage's own must come last: its manifest says that the cell is complete."""
+        with self.writing(cell, [table for table, _ in tables]) as writer:
+            for table, rows in tables:
+                for part in (rows,) if isinstance(rows, pa.Table) else rows:
+                    writer.add(table, part)
+            writer.commit(report or CellReport())
+
+    @contextlib.contextmanager
+    def writing(self, cell: Cell, tables: Sequence[Table]) -> Iterator["CellWriter"]:
+        """A cell's tables in the making, all open side by side; the stage's own, which says that the cell is complete, last."""
+        assert tables[-1] is self.table, f"{self.table.name} must be written last"
+        with contextlib.ExitStack() as stack:
+            writers = {
+                table.name: stack.enter_context(self.lake.writer(table.name, self._partition_of(table, cell), table.schema))
+                for table in tables
+            }
+            yield CellWriter(self, cell, writers)
+
+    def _partition_of(self, table: Table, cell: Cell) -> dict[str, str]:
+        if table.name == LEDGER.name:
+            return {"asset": "/".join(self.context.asset_key.path), **cell_partition(cell.key)}
+        return self.partition(cell)
+
+    def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
+        """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""
+        versions: set[str] = set()
+        for cell in self.cells:
+            manifest = self.lake.require(self.table.name, self.partition(cell))
+            versions.add(manifest.data_version)  # the content's, which is not the planned one where questions went without answer
+            report = self.reports.get(cell.key)
+            own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
+            own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(cell)))
+            own["kept_from_an_earlier_run"] = report is None
+            if report is not None:
+                own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
+                own.update(report.numbers)
+            self.context.add_asset_metadata(own, partition_key=str(cell.key))
+        version = next(iter(versions)) if len(versions) == 1 else fingerprint(sorted(versions))
+        seconds = round(time.monotonic() - self.started, 2)
+        return dg.MaterializeResult(
+            metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)
+        )
+
+
+class CellWriter:
+    """The tables of one cell while they are written; made by `StageRun.writing`."""
+
+    BUFFERED_ROWS = 65_536
+    """Small parts are gathered into row groups of this many rows."""
+    WAITING_PARTS = 512
+    """Small parts that wait as they came; more become one, since a table of one row takes kilobytes."""
+
+    def __init__(self, stage: StageRun, cell: Cell, writers: Mapping[str, PartitionWriter]) -> None:
+        self._stage, self._cell, self._writers = stage, cell, writers
+        self._waiting: dict[str, list[pa.Table]] = {name: [] for name in writers}
+        self._waiting_rows = dict.fromkeys(writers, 0)
+
+    def add(self, table: Table, rows: pa.Table) -> None:
+        """Append rows to one of the tables."""
+        waiting = self._waiting[table.name]
+        waiting.append(rows)
+        self._waiting_rows[table.name] += rows.num_rows
+        if self._waiting_rows[table.name] >= self.BUFFERED_ROWS:
+            self._flush(table.name)
+        elif len(waiting) > self.WAITING_PARTS:
+            self._waiting[table.name] = [pa.concat_tables(waiting).combine_chunks()]
+
+    def commit(self, report: CellReport) -> None:
+        """Put the tables in place.
+
+        A cell with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
+        So does one after features on which the code failed: they are tried again once it is mended.
+        """
+        stage, cell = self._stage, self._cell
+        unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
+        version = f"{cell.data_version}-with-model-errors" if unasked or failed else cell.data_version
+        if unasked:
+            stage.context.log.warning(f"{cell.key}: {unasked} questions ended in model_error; materialise it again to ask them again")
+        if failed:
+            stage.context.log.error(f"{cell.key}: {failed} outcomes are {FAILED!r}, for the errors above; the rest of the range is whole")
+        rows = 0
+        for name, writer in self._writers.items():
+            self._flush(name)
+            rows = writer.commit(version, cell.inputs).rows
+        stage.reports[cell.key] = report
+        stage.context.log.info(f"{cell.key}: {rows} rows, {dict(report.outcomes)}")
+
+    def _flush(self, name: str) -> None:
+        if self._waiting[name]:
+            self._writers[name].add(pa.concat_tables(self._waiting[name]))
+        self._waiting[name], self._waiting_rows[name] = [], 0
+
+
+def features_done(context: dg.AssetExecutionContext, cell: Cell, what: str) -> Callable[[int], None]:
+    """A function that is given how many more features of a cell are done, `what` being done to them, and reports how far the cell is."""
+    report, started, done = progress_of(context, f"{cell.key}: features {what}"), time.monotonic(), 0
+    total = len(cell.record.features_of(cell.key))
+
+    def advance(n_features: int) -> None:
+        nonlocal done
+        done += n_features
+        rate = done / max(time.monotonic() - started, 1e-9)
+        report(Progress(done, total, 0, rate, (total - done) / rate if rate else None))
+
+    return advance
+
+
+def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:
+    """A callback that logs `what` with done, total, rate and ETA, and now and then records them as an observation of the asset, so that
+    the asset's page shows them while it runs."""
+    observed = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal observed
+        context.log.info(f"{what}: {progress}")
+        if time.monotonic() - observed >= OBSERVE_SECONDS:
+            observed = time.monotonic()
+            now = {"done": progress.done, "total": progress.total, "kept": progress.kept, "rate": round(progress.rate, 2)}
+            if progress.eta_seconds is not None:
+                now["eta_seconds"] = round(progress.eta_seconds)
+            context.log_event(dg.AssetObservation(context.asset_key, description=f"{what} so far", metadata=now))
+
+    return report

@@ -1,0 +1,113 @@
+"""Data versions: what the content of a partition depends on, and so when it must be made again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
+from interp_assets.tables import (
+    Table,
+)
+from resources.store.lake import Lake
+
+ABSENT = "absent"
+"""Version of an optional input that is not there."""
+
+
+class Versioned(Protocol):
+    """What is known of a partition."""
+
+    @property
+    def data_version(self) -> str: ...
+
+
+class Versions(Protocol):
+    """Where the data versions of partitions are looked up: the lake, or the lake as it will be after a backfill."""
+
+    def manifest(self, table: str, partition: Mapping[str, str]) -> Versioned | None: ...
+
+    def require(self, table: str, partition: Mapping[str, str]) -> Versioned: ...
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An input: a table, and the partition columns that select its part besides the cell (such as the explanation method).
+
+    A table that is partitioned by dictionary alone is read whole for each cell; `all_ranges` says for which dictionaries one by ranges is
+    too. `needed` says whether the settings ask for it at all; an `optional` one may be absent.
+    """
+
+    table: Table
+    extra: Mapping[str, str] = field(default_factory=dict)
+    needed: Callable[[StageSettings], bool] = lambda stages: True
+    all_ranges: Callable[[DictionaryRecord], bool] = lambda record: False
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name under which the input's version is kept in the manifest."""
+        return "/".join([self.table.name, *self.extra.values()])
+
+    def partitions(self, record: DictionaryRecord, key: RangeKey) -> list[dict[str, str]]:
+        """Lake partitions of the input of a cell."""
+        cells = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges(record) else [key]
+        return [{**self.extra, **{k: v for k, v in cell_partition(cell).items() if k in self.table.partition_columns}} for cell in cells]
+
+    def missing(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> bool:
+        """Whether any of it is not there."""
+        return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(record, key))
+
+    def version(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> str:
+        """Data version of the input of a cell. Raises `LakeError` naming what is not there."""
+        if self.optional and self.missing(lake, record, key):
+            return ABSENT
+        versions = [lake.require(self.table.name, partition).data_version for partition in self.partitions(record, key)]
+        return versions[0] if len(versions) == 1 else fingerprint(versions)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A per-range stage: its main table, those partitioned alike that it writes `beside`, and everything that its content depends on.
+
+    `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content; None or False where they do not ask
+    for the stage, which is then complete without rows.
+    """
+
+    table: Table
+    code_version: str
+    upstream: tuple[Upstream, ...]
+    settings_of: Callable[[StageSettings, PlatformSettings], Any]
+    extra: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[Table, ...] = ()
+
+    @property
+    def asset(self) -> str:
+        """Name of the asset, such as scores/fuzzing."""
+        return "/".join([self.table.name, *self.extra.values()])
+
+    def asked_for(self, stages: StageSettings, platform: PlatformSettings) -> bool:
+        """Whether the settings ask for any rows."""
+        return self.settings_of(stages, platform) not in (None, False)
+
+    def holds_rows(self, lake: Lake, record: DictionaryRecord) -> bool:
+        """Whether the lake has any rows of it of a dictionary, of this or an earlier time, those that a killed run left among them."""
+        return any(lake.holds_rows(table.name, {**self.extra, "dictionary": record.key}) for table in (self.table, *self.beside))
+
+    def concerns(self, lake: Lake, record: DictionaryRecord, platform: PlatformSettings) -> bool:
+        """Whether a dictionary is to have rows of it, or has some that are not asked for any more: otherwise there is nothing to run."""
+        return self.asked_for(platform.stage_settings(record.stages), platform) or self.holds_rows(lake, record)
+
+    def partition(self, key: RangeKey) -> dict[str, str]:
+        """Lake partition of a cell in this stage's own tables."""
+        return {**self.extra, **cell_partition(key)}
+
+    def inputs(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
+        """Data version of every input that a cell needs. Raises `LakeError` naming the input that is not there."""
+        return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)}
+
+    def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:
+        """Data version of a cell: over the code's version, the settings, the seed and the inputs' versions."""
+        settings = self.settings_of(stages, platform)
+        return fingerprint(self.table.name, dict(self.extra), self.code_version, settings, stages.seed, dict(inputs))

@@ -1,0 +1,134 @@
+"""Data versions of the stages that are not range stages."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
+from interp_assets.orchestration.stage import ABSENT, Stage, Upstream, Versions
+from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_EMBEDDINGS,
+    DICTIONARY_SAMPLES,
+    EXPLANATIONS,
+    FEATURE_NEIGHBOURS,
+    FEATURE_STATISTICS,
+)
+from resources.store.lake import Lake
+
+SAMPLE_CODE_VERSION = "1"
+
+
+HARVEST_CODE_VERSION = "1"
+
+
+NEIGHBOURS_CODE_VERSION = "1"
+
+
+EMBEDDINGS_CODE_VERSION = "1"
+
+
+MATCHES_CODE_VERSION = "1"
+
+
+NO_EMBEDDINGS = "not-asked"
+"""Version of a dictionary's embeddings while its settings ask for no similar windows."""
+
+
+NO_MATCHES = "not-asked"
+"""Version of a dictionary's matches while its settings name no other dictionary."""
+
+
+def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
+    """Content address of a token sample: equal for two dictionaries with the same tokenizer, corpus, length and seed."""
+    return fingerprint(SAMPLE_CODE_VERSION, tokenizer_revision, record.token_sample)
+
+
+def activations_version(record: DictionaryRecord, stages: StageSettings, sample: str) -> str:
+    """Data version of a dictionary's activations on a sample, the same for all its ranges."""
+    cap = stages.harvest.max_activations
+    return fingerprint(HARVEST_CODE_VERSION, record.fingerprint, sample, *([] if cap is None else [cap, stages.seed]))
+
+
+def neighbours_version(settings: StageSettings, activations: str) -> str:
+    """Data version of a dictionary's feature neighbours."""
+    return fingerprint(NEIGHBOURS_CODE_VERSION, settings.neighbours, activations)
+
+
+def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample: str, encoder_revision: Callable[[], str]) -> str:
+    """Content address of the window embeddings that a dictionary's examples need; NO_EMBEDDINGS when they need none.
+
+    Equal for two dictionaries on one sample with windows of one length. The encoder is looked up only where it is needed.
+    """
+    if not record.has_activations or not settings.examples.asks_for("similar"):
+        return NO_EMBEDDINGS
+    return fingerprint(EMBEDDINGS_CODE_VERSION, sample, settings.examples.window_tokens, encoder_revision())
+
+
+def matched_explanations(
+    lake: Versions, record: DictionaryRecord, others: Sequence[DictionaryRecord], platform: PlatformSettings
+) -> dict[str, str]:
+    """Versions of all explanations that a dictionary's matches compare, by `<method> <dictionary>`; ABSENT for one that another dictionary
+    does not have yet. Raises `LakeError` naming one that this dictionary does not have."""
+    own, versions = platform.stage_settings(record.stages).explanations, {}
+    for other in others:
+        for method in own:
+            if method in platform.stage_settings(other.stages).explanations:
+                for one in (record, other):
+                    source = Upstream(EXPLANATIONS, {"explanation_method": method}, all_ranges=lambda _: True, optional=one is not record)
+                    versions[f"{method} {one.key}"] = source.version(lake, one, RangeKey(one.key, FEATURE_RANGE_KEYS[0]))
+    return versions
+
+
+def matches_version(
+    record: DictionaryRecord,
+    others: Sequence[DictionaryRecord],
+    settings: StageSettings,
+    explanations: Mapping[str, str],
+    encoder_revision: Callable[[], str],
+) -> str:
+    """Data version of a dictionary's feature matches; NO_MATCHES where its settings ask for none.
+
+    `explanations` are those of `matched_explanations`. The encoder is looked up only where some are compared.
+    """
+    if not others:
+        return NO_MATCHES
+    weights = [record.fingerprint, *(other.fingerprint for other in others)]
+    encoder = encoder_revision() if explanations else ABSENT
+    return fingerprint(MATCHES_CODE_VERSION, settings.matching.n_nearest, settings.seed, weights, dict(explanations), encoder)
+
+
+def stale_partitions(
+    lake: Lake,
+    record: DictionaryRecord,
+    platform: PlatformSettings,
+    stages: tuple[Stage, ...],
+    tokenizer_revision: str,
+    encoder_revision: Callable[[], str],
+) -> Iterator[str]:
+    """Names of the partitions of a dictionary that are missing or out of date, in the order of the graph; stops at the first stage
+    whose inputs are not there. Nothing when all is current. A stage that no settings ask for and that holds no rows need not be there."""
+    sample = sample_version(record, tokenizer_revision)
+    if not lake.is_current(DICTIONARY_SAMPLES.name, {"dictionary": record.key}, sample):
+        yield f"token_sample {record.key}"
+        return
+    settings = platform.stage_settings(record.stages)
+    version = activations_version(record, settings, sample)
+    keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
+    if not all(lake.is_current(table.name, cell_partition(key), version) for key in keys for table in (ACTIVATIONS, FEATURE_STATISTICS)):
+        yield f"activation_shards {record.key}"
+        return
+    for name, table, version_ in (
+        ("feature_neighbours", FEATURE_NEIGHBOURS, neighbours_version(settings, version)),
+        ("window_embeddings", DICTIONARY_EMBEDDINGS, embeddings_version(record, settings, sample, encoder_revision)),
+    ):
+        if not lake.is_current(table.name, {"dictionary": record.key}, version_):
+            yield f"{name} {record.key}"
+            return
+    for stage in stages:
+        for key in keys if stage.concerns(lake, record, platform) else ():
+            needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
+            if any(u.missing(lake, record, key) and not u.optional for u in needed) or not lake.is_current(
+                stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, record, key, settings))
+            ):
+                yield f"{stage.asset} {key}"

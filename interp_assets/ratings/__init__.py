@@ -1,0 +1,1 @@
+"""Files of people's ratings, and rating tasks for people."""

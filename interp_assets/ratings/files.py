@@ -1,0 +1,255 @@
+"""People's ratings of explanations: read from the files of `$INTERP_HOME/ratings` into the lake, row by row.
+
+`interp ratings import` puts files there; one that is dropped in is read just the same. Every row ends as a rating, a rejection that names
+file, line, column and what is allowed, or is not yet rated.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import UserError, fingerprint
+from interp_assets.domain.ratings.ratings import (
+    COLUMNS,
+    Explained,
+    Place,
+    Rateable,
+    Rating,
+    Rejection,
+    checked_rating,
+    is_unrated,
+    without_repeats,
+)
+from interp_assets.reading.explanations import explanations_of_range
+from interp_assets.tables import HUMAN_RATINGS, REJECTED_RATINGS
+from resources.formats.interface import ExchangeError
+from resources.formats.rating_files import SUFFIXES, RatingRow, read_rating_rows
+from resources.store.lake import Lake, Manifest
+
+CODE_VERSION = "1"
+CACHED_RANGES = 64
+
+
+@dataclass
+class ReadRatings:
+    """What the files hold: ratings, everything wrong, and how many rows of each file are not yet rated."""
+
+    ratings: list[Rating] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    unrated: Counter[str] = field(default_factory=Counter)
+    n_rows: Counter[str] = field(default_factory=Counter)
+
+
+def rateable(lake: Lake, registry: DictionaryRegistry) -> Rateable:
+    """What can be rated: features of the registered dictionaries, and their explanations in the lake as they are asked about."""
+    records = registry.read_all()[0]
+
+    @lru_cache(maxsize=CACHED_RANGES)
+    def of_range(key: RangeKey) -> Mapping[int, Sequence[Explained]]:
+        return explanations_of_range(lake, key)
+
+    def explanations(dictionary: str, feature: int) -> Sequence[Explained]:
+        return of_range(range_of(records[dictionary], feature)).get(feature, ())
+
+    return Rateable({key: selected(record) for key, record in records.items()}, explanations)
+
+
+def selected(record: DictionaryRecord) -> Sequence[int]:
+    """The features that a record selects, ascending."""
+    return range(record.width) if record.features is None else record.selected_features.tolist()
+
+
+def range_of(record: DictionaryRecord, feature: int) -> RangeKey:
+    """The cell that one of the record's selected features is in."""
+    place = int(record.selected_features.searchsorted(feature))
+    n = len(record.selected_features)
+    index = next(i for i in range(len(FEATURE_RANGE_KEYS)) if place < (i + 1) * n // len(FEATURE_RANGE_KEYS))
+    return RangeKey(record.key, FEATURE_RANGE_KEYS[index])
+
+
+def rating_files(folder: Path) -> list[Path]:
+    """The rating files of a folder by name; none where it does not exist."""
+    return sorted(path for path in folder.glob("*") if path.is_file() and path.name.endswith(SUFFIXES) and path.name[0] != ".")
+
+
+def read_ratings(files: Iterable[Path], there: Rateable) -> ReadRatings:
+    """Every row of the files; a file that cannot be read at all is one rejection, and hides no other."""
+    read = ReadRatings()
+    for file in files:
+        try:
+            _sort_rows(read, file.name, read_rating_rows(file), there)
+        except ExchangeError as error:
+            read.rejections.append(Rejection(Place(file.name, 0), "file", file.name, str(error)))
+    read.ratings, repeated = without_repeats(read.ratings)
+    read.rejections += repeated
+    return read
+
+
+def _sort_rows(read: ReadRatings, name: str, rows: Iterable[RatingRow], there: Rateable) -> None:
+    """Sort the rows of one file into what they are."""
+    for row in rows:
+        place = Place(name, row.line)
+        read.n_rows[name] += 1
+        if row.problem is not None:
+            read.rejections.append(Rejection(place, "row", row.fields.get("row", ""), row.problem))
+        elif is_unrated(row.fields):
+            read.unrated[name] += 1
+        else:
+            found = checked_rating(row.fields, place, there)
+            if isinstance(found, Rating):
+                read.ratings.append(found)
+            else:
+                read.rejections += found
+
+
+def import_ratings(
+    folder: Path,
+    there: Rateable,
+    path: Path,
+    *,
+    rater: str = "",
+    dictionaries: Mapping[str, str] | None = None,
+    rater_kind: str | None = None,
+    name: str | None = None,
+    max_bad_share: float = 0.0,
+    say: Callable[[str], None] = lambda line: None,
+) -> ReadRatings:
+    """What was read from `path`, after writing its ratings to `folder` as `<name>.csv` of all COLUMNS, all or none of them. By default the
+    name is that of `path`.
+
+    A file of that name is replaced; an equal one stays as it is. `rater`, `dictionaries`: see `read_rating_rows`; `rater_kind` is that of
+    rows which name none. Rejected rows are told to `say`, each of them; one is where a rater has rated the same with another value in
+    another file. Raises `ExchangeError` where their share exceeds `max_bad_share`, nothing is rated, or the file of that name has ratings
+    by a rater of whom the new one has none.
+    """
+    if not path.is_file():
+        raise ExchangeError(f"there is no file {path}. Name a file of ratings ({', '.join(SUFFIXES)}); `interp ratings template` makes one")
+    target = folder / f"{name or _stem(path)}.csv"
+    read = ReadRatings()
+    rows = (_of_kind(row, rater_kind) for row in read_rating_rows(path, rater, dictionaries))
+    _sort_rows(read, path.name, rows, there)
+    others = read_ratings([file for file in rating_files(folder) if file.resolve() not in (target.resolve(), path.resolve())], there)
+    kept, repeated = without_repeats([*others.ratings, *read.ratings])
+    read.rejections += repeated
+    known = {rating.key for rating in others.ratings}
+    read.ratings = [rating for rating in kept if rating.key not in known]
+    for rejection in read.rejections:
+        say(f"rejected {rejection}")
+    n_bad, n_rated = len({rejection.place for rejection in read.rejections}), sum(read.n_rows.values()) - sum(read.unrated.values())
+    if n_bad > max_bad_share * n_rated:
+        raise ExchangeError(
+            f"{path}: {n_bad:,} of {n_rated:,} rated rows are rejected, allowed is a share of {max_bad_share:g}. Nothing was written. "
+            "Correct the rows named above, or leave them out: --max-bad-share 0.05"
+        )
+    if n_rated == 0:
+        raise ExchangeError(f"{path} has no rating yet: the column rating is empty in all of its {sum(read.n_rows.values()):,} rows")
+    if not read.ratings:
+        say(f"all ratings of {path} are in {folder} already, under another name")
+        return read
+    content = ratings_csv(read.ratings)
+    if target.exists():
+        lost = {rating.rater for rating in read_ratings([target], there).ratings} - {rating.rater for rating in read.ratings}
+        if lost:
+            raise ExchangeError(
+                f"{target} has ratings by {', '.join(sorted(lost))}, of whom {path} has none. Nothing was written. Keep both under another "
+                "name (--name), or remove the first"
+            )
+    if not target.exists() or target.read_text() != content:
+        say(f"{'replacing' if target.exists() else 'writing'} {target}")
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.tmp")
+        temporary.write_text(content)
+        temporary.replace(target)
+    else:
+        say(f"{target} holds these ratings already")
+    return read
+
+
+def ratings_csv(ratings: Sequence[Rating]) -> str:
+    """Ratings as a file of all COLUMNS."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for rating in ratings:
+        writer.writerow(
+            {
+                "rater": rating.rater, "rater_kind": rating.rater_kind, "model": rating.dictionary.split("/")[0],
+                "dictionary": rating.dictionary, "feature": rating.feature, "explanation_id": rating.explained.explanation_id,
+                "explanation_method": "", "explanation": rating.explained.text, "context": rating.context or "",
+                "scale_min": f"{rating.scale_min:g}", "scale_max": f"{rating.scale_max:g}", "rating": repr(rating.rating),
+                "seconds": "" if rating.seconds is None else f"{rating.seconds:g}",
+                "source": rating.source or f"{rating.place.file} line {rating.place.line}",
+            }
+        )  # fmt: skip
+    return text.getvalue()
+
+
+def ratings_version(read: ReadRatings) -> str:
+    """Data version of ratings and rejections: of what they say, wherever it stands."""
+    ratings = [[*map(str, rating.key), rating.rater_kind, rating.rating, rating.scale_min, rating.scale_max] for rating in read.ratings]
+    methods = [[rating.explained.explanation_id, *rating.explained.methods] for rating in read.ratings]
+    return fingerprint(CODE_VERSION, ratings, methods, list(map(str, read.rejections)))
+
+
+def write_ratings(lake: Lake, read: ReadRatings) -> Manifest:
+    """Manifest of human_ratings, after writing it and rejected_ratings; both stay as they are where nothing has changed."""
+    version = ratings_version(read)
+    current = lake.manifest(HUMAN_RATINGS.name, {})
+    if current is not None and current.data_version == version:
+        return current
+    lake.write(REJECTED_RATINGS.name, {}, REJECTED_RATINGS.schema, _rejected_rows(read.rejections), version)
+    return lake.write(HUMAN_RATINGS.name, {}, HUMAN_RATINGS.schema, _rating_rows(read.ratings), version)
+
+
+def dictionaries_option(values: Sequence[str], known: Iterable[str]) -> dict[str, str]:
+    """`--dictionary KEY` and `--dictionary SOURCE=KEY` as a mapping from the source, "" for the former. Raises `UserError`."""
+    known = sorted(known)
+    found: dict[str, str] = {}
+    for value in values:
+        source, _, key = value.rpartition("=")
+        if key not in known:
+            raise UserError(f"--dictionary {value}: {key!r} is not registered. Registered: {', '.join(known) or 'none yet'}")
+        found[source] = key
+    return found
+
+
+def _of_kind(row: RatingRow, kind: str | None) -> RatingRow:
+    if kind is None or row.fields.get("rater_kind", "").strip():
+        return row
+    return RatingRow(row.line, {**row.fields, "rater_kind": kind}, row.problem)
+
+
+def _stem(path: Path) -> str:
+    suffixes = sorted(SUFFIXES, key=len, reverse=True)
+    return next((path.name.removesuffix(suffix) for suffix in suffixes if path.name.endswith(suffix)), path.stem)
+
+
+def _rating_rows(ratings: Sequence[Rating]) -> pa.Table:
+    rows = [
+        {
+            "rater": rating.rater, "rater_kind": rating.rater_kind, "dictionary": rating.dictionary, "feature": rating.feature,
+            "explanation_id": rating.explained.explanation_id, "explanation": rating.explained.text,
+            "explanation_methods": list(rating.explained.methods), "context": rating.context, "scale_min": rating.scale_min,
+            "scale_max": rating.scale_max, "rating": rating.rating, "normalised": rating.normalised, "seconds": rating.seconds,
+            "source": f"{rating.place.file} line {rating.place.line}" + (f" ({rating.source})" if rating.source else ""),
+        }
+        for rating in sorted(ratings, key=lambda one: (one.dictionary, one.feature, *map(str, one.key)))
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=HUMAN_RATINGS.schema)
+
+
+def _rejected_rows(rejections: Sequence[Rejection]) -> pa.Table:
+    rows = [
+        {"file": one.place.file, "line": one.place.line, "column": one.column, "value": one.value, "allowed": one.allowed}
+        for one in rejections
+    ]
+    return pa.Table.from_pylist(rows, schema=REJECTED_RATINGS.schema)

@@ -1,0 +1,237 @@
+"""Tasks for raters: which explanations they see, in which windows, written as a page to rate in and as the same in a CSV.
+
+Raters do not see which method wrote an explanation or how it scored; the page does not show the dictionary and feature either.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import UserError, fingerprint
+from interp_assets.domain.explaining import BASELINES, METHODS
+from interp_assets.domain.prompting.rendering import html_highlight, mark_tokens, marked_positions, one_line
+from interp_assets.domain.ratings.rating_tasks import Candidate, by_importance, spread, stratified
+from interp_assets.domain.ratings.ratings import COLUMNS, P1_SCALE
+from interp_assets.domain.scoring import SCORERS
+from interp_assets.ratings.files import range_of
+from interp_assets.reading.explanations import explanations_of_range
+from interp_assets.reporting.pages import page
+from interp_assets.tables import EXAMPLES, FEATURE_STATISTICS, SCORES
+from resources.store.lake import Lake
+
+Selection = Literal["quantiles", "importance"]
+TASK_COLUMNS = ("rating", "explanation", "window", *(name for name in COLUMNS if name not in ("rating", "explanation")))
+"""Columns of the CSV: what a rater looks at first. `window` is the text of a context, with the tokens that fire between << and >>."""
+
+MARK_SHARE = 0.3
+"""Tokens with at least this share of the window's largest activation are marked in the CSV; the page shades all of them."""
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What raters are asked: how many explanations, of which methods (none named: all but the baselines), in how many windows each; or of
+    each as a whole, beside its windows."""
+
+    n: int = 80
+    n_contexts: int = 5
+    methods: tuple[str, ...] = ()
+    selection: Selection = "quantiles"
+    as_a_whole: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A held-out window on which the feature fires."""
+
+    example_id: str
+    stratum: int
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TaskItem:
+    """An explanation to rate, in its windows; `feature_max` is the largest activation among those of the feature that there are."""
+
+    chosen: Candidate
+    windows: tuple[Window, ...]
+    feature_max: float
+
+
+@dataclass(frozen=True)
+class RatingTask:
+    """A task: its items in the order in which raters see them, and a name that changes with its content."""
+
+    name: str
+    items: tuple[TaskItem, ...]
+    settings: TaskSettings
+
+
+def rating_task(lake: Lake, registry: DictionaryRegistry, dictionaries: Sequence[str], settings: TaskSettings) -> RatingTask:
+    """A task over the explanations of dictionaries that have held-out windows. Raises `UserError` where there is nothing to rate, or
+    nothing that the selection could go by."""
+    candidates: list[Candidate] = []
+    for key in dictionaries:
+        candidates += _candidates(lake, registry.get(key), settings)
+    _refuse_nothing(candidates, dictionaries, settings)
+    rng = np.random.default_rng(settings.seed)
+    choose = stratified if settings.selection == "quantiles" else by_importance
+    chosen = choose(candidates, len(candidates), rng)
+    windows = _Windows(lake, {key: registry.get(key) for key in dictionaries})
+    items: list[TaskItem] = []
+    for candidate in chosen:
+        if len(items) == settings.n:
+            break
+        there = windows.of(candidate)
+        if there:
+            own = [there[i] for i in spread([window.stratum for window in there], settings.n_contexts, rng)]
+            items.append(TaskItem(candidate, tuple(own), max(max(window.activations) for window in there)))
+    if not items:
+        raise UserError(f"no explained feature of {', '.join(dictionaries)} has held-out windows to rate in; materialise examples first")
+    shuffled = tuple(items[i] for i in rng.permutation(len(items)))
+    name = fingerprint(settings.as_a_whole, [[item.chosen.explanation_id, *(w.example_id for w in item.windows)] for item in shuffled])
+    return RatingTask(name[:8], shuffled, settings)
+
+
+def _refuse_nothing(candidates: Sequence[Candidate], dictionaries: Sequence[str], settings: TaskSettings) -> None:
+    named = ", ".join(dictionaries)
+    if not candidates:
+        methods = f" by {', '.join(settings.methods)}" if settings.methods else f" by a method other than {' and '.join(BASELINES)}"
+        raise UserError(f"{named} has no explanation{methods} in the lake. Make some first: interp backfill {dictionaries[0]}")
+    if settings.selection == "importance" and not any(candidate.importance for candidate in candidates):
+        raise UserError(f"{named} has no feature statistics, which importance is read from. Leave out --select importance")
+
+
+def _candidates(lake: Lake, record: DictionaryRecord, settings: TaskSettings) -> list[Candidate]:
+    """The explanations of a dictionary by the methods asked for, each text of a feature once."""
+    wanted = settings.methods or tuple(method for method in METHODS if method not in BASELINES)
+    found: list[Candidate] = []
+    for name in FEATURE_RANGE_KEYS:
+        key = RangeKey(record.key, name)
+        explained = explanations_of_range(lake, key)
+        scores, importance = (_scores(lake, key), _importance(lake, key)) if explained else ({}, {})
+        for feature, texts in explained.items():
+            for one in texts:
+                method = next((method for method in one.methods if method in wanted), None)
+                if method is not None:
+                    own = scores.get((feature, method), {})
+                    found.append(Candidate(record.key, feature, one.explanation_id, one.text, method, own, importance.get(feature)))
+    return found
+
+
+def _scores(lake: Lake, key: RangeKey) -> Mapping[tuple[int, str], dict[str, float]]:
+    """Headline scores by scorer of each (feature, method) of a range; empty where nothing was scored."""
+    found: dict[tuple[int, str], dict[str, float]] = defaultdict(dict)
+    for scorer in SCORERS:
+        partition = {"scorer": scorer.NAME, **cell_partition(key)}
+        if lake.manifest(SCORES.name, partition) is None:
+            continue
+        for row in lake.read(SCORES.name, partition, columns=["feature", "explanation_method", "headline", "value"]).to_pylist():
+            if row["headline"] and row["value"] is not None:
+                found[row["feature"], row["explanation_method"]][scorer.NAME] = row["value"]
+    return found
+
+
+def _importance(lake: Lake, key: RangeKey) -> dict[int, float]:
+    """Activation mass of each feature of a range: firings times their mean; empty where there are no statistics."""
+    if lake.manifest(FEATURE_STATISTICS.name, cell_partition(key)) is None:
+        return {}
+    rows = lake.read(FEATURE_STATISTICS.name, cell_partition(key), columns=["feature", "firing_count", "mean_activation"]).to_pylist()
+    return {row["feature"]: row["firing_count"] * (row["mean_activation"] or 0.0) for row in rows}
+
+
+class _Windows:
+    """Held-out activating windows, a range read at a time and kept."""
+
+    def __init__(self, lake: Lake, records: Mapping[str, DictionaryRecord]) -> None:
+        self._lake, self._records = lake, records
+        self._read: dict[RangeKey, dict[int, list[Window]]] = {}
+
+    def of(self, candidate: Candidate) -> list[Window]:
+        """Those of the candidate's feature, as written; none where it has none."""
+        key = range_of(self._records[candidate.dictionary], candidate.feature)
+        if key not in self._read:
+            self._read[key] = self._of_range(key)
+        return self._read[key].get(candidate.feature, [])
+
+    def _of_range(self, key: RangeKey) -> dict[int, list[Window]]:
+        if self._lake.manifest(EXAMPLES.name, cell_partition(key)) is None:
+            return {}
+        found: dict[int, list[Window]] = defaultdict(list)
+        columns = ["feature", "example_id", "role", "kind", "stratum", "tokens", "activations"]
+        for batch in self._lake.batches(EXAMPLES.name, cell_partition(key), columns=columns, batch_rows=4096):
+            for row in batch.to_pylist():
+                if row["role"] == "held_out" and row["kind"] == "activating":
+                    window = Window(row["example_id"], row["stratum"] or 0, tuple(row["tokens"]), tuple(row["activations"]))
+                    found[row["feature"]].append(window)
+        return found
+
+
+def task_rows(task: RatingTask) -> list[dict[str, str]]:
+    """The rows that the task asks to be rated, by column of TASK_COLUMNS, with nothing filled in: one a window, or one an explanation."""
+    rows = []
+    for item in task.items:
+        asked = [None] if task.settings.as_a_whole else item.windows
+        for window in asked:
+            shown = item.windows if window is None else (window,)
+            rows.append(
+                {
+                    **dict.fromkeys(TASK_COLUMNS, ""), "explanation": item.chosen.text, "window": " ⟡ ".join(map(_marked, shown)),
+                    "model": item.chosen.dictionary.split("/")[0], "dictionary": item.chosen.dictionary,
+                    "feature": str(item.chosen.feature), "explanation_id": item.chosen.explanation_id,
+                    "context": "" if window is None else window.example_id, "scale_min": str(min(P1_SCALE)),
+                    "scale_max": str(max(P1_SCALE)), "source": f"task {task.name}",
+                }
+            )  # fmt: skip
+    return rows
+
+
+def task_csv(task: RatingTask) -> str:
+    """The task as a CSV: fill in rater and rating, 1 to 4."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, TASK_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(task_rows(task))
+    return text.getvalue()
+
+
+def task_page(task: RatingTask) -> str:
+    """The task as a page that works without a network: it keeps what was rated in the browser, and saves it as a CSV."""
+    rows = task_rows(task)
+    number, cards = 0, []
+    for item in task.items:
+        windows = [html_highlight(window.tokens, window.activations, item.feature_max) for window in item.windows]
+        asked = [number] if task.settings.as_a_whole else list(range(number, number + len(windows)))
+        cards.append({"explanation": item.chosen.text, "windows": windows, "asked": asked})
+        number += len(asked)
+    # The columns that need no saving: the page has the window's text already.
+    saved = [name for name in COLUMNS if name != "explanation_method"]
+    return page(
+        "rating_task.html", task=task.name, cards=cards, scale=P1_SCALE, as_a_whole=task.settings.as_a_whole, columns=saved,
+        rows=[{name: row[name] for name in saved} for row in rows],
+    )  # fmt: skip
+
+
+def write_task(task: RatingTask, folder: Path) -> tuple[Path, Path]:
+    """(page, CSV) of the task, after writing them into `folder`. Raises `UserError` where a CSV of ratings would be overwritten."""
+    folder.mkdir(parents=True, exist_ok=True)
+    html, table = folder / f"rating-task-{task.name}.html", folder / f"rating-task-{task.name}.csv"
+    if table.exists() and table.read_text() != task_csv(task):
+        raise UserError(f"{table} is there and has been filled in. Import it, or name another folder: --out")
+    html.write_text(task_page(task))
+    table.write_text(task_csv(task))
+    return html, table
+
+
+def _marked(window: Window) -> str:
+    return one_line(mark_tokens(window.tokens, marked_positions(window.activations, MARK_SHARE)))

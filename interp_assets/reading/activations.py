@@ -1,0 +1,65 @@
+"""Reading back the activation store: one feature after the other, or a few features from anywhere in a dictionary."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, cell_partition, range_bounds
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.tables import ACTIVATIONS
+from resources.store.lake import Lake
+
+COLUMNS = ["feature", "position", "value"]
+
+FeatureActivations = tuple[np.ndarray, np.ndarray]
+"""Positions uint32 and values float16 of one feature, both [n], ascending by position."""
+
+
+def activations_in_order(lake: Lake, key: RangeKey, features: Sequence[int] | np.ndarray) -> Iterator[tuple[int, FeatureActivations]]:
+    """Each of `features` (ascending, all that the range holds) with its activations; those of a dead feature are empty.
+
+    Reads the range once, in batches: memory holds a batch and one feature.
+    """
+    batches = lake.batches(ACTIVATIONS.name, cell_partition(key), COLUMNS)
+    waiting = iter(int(feature) for feature in features)
+    current = next(waiting, None)
+    held: list[FeatureActivations] = []
+    for batch in batches:
+        feature, position, value = (batch.column(name).to_numpy(zero_copy_only=False) for name in COLUMNS)
+        starts = np.flatnonzero(np.diff(feature, prepend=np.uint32(0), append=np.uint32(0)).astype(bool))
+        for first, end in pairwise(np.unique([0, *starts.tolist(), len(feature)])):
+            while current is not None and current != feature[first]:
+                yield current, _joined(held)
+                current, held = next(waiting, None), []
+            assert current is not None, f"{key} holds feature {feature[first]}, which is not among those selected"
+            held.append((position[first:end], value[first:end]))
+    while current is not None:
+        yield current, _joined(held)
+        current, held = next(waiting, None), []
+
+
+def activations_of(lake: Lake, record: DictionaryRecord, features: Sequence[int]) -> dict[int, FeatureActivations]:
+    """Activations of some selected features, wherever they are; only the row groups that hold them are read."""
+    selected = record.selected_features
+    ends = [range_bounds(index, len(selected))[1] for index in range(N_FEATURE_RANGES)]
+    by_range: dict[int, list[int]] = defaultdict(list)
+    for feature in sorted(set(features)):
+        by_range[int(np.searchsorted(ends, np.searchsorted(selected, feature), side="right"))].append(feature)
+    found: dict[int, FeatureActivations] = {}
+    for index, members in by_range.items():
+        cell = cell_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[index]))
+        rows = lake.read(ACTIVATIONS.name, cell, columns=COLUMNS, filters=[("feature", "in", members)])
+        feature, position, value = (rows.column(name).to_numpy() for name in COLUMNS)
+        for member in members:
+            part = slice(*np.searchsorted(feature, [member, member + 1]))
+            found[member] = position[part], value[part]
+    return found
+
+
+def _joined(parts: list[FeatureActivations]) -> FeatureActivations:
+    if len(parts) == 1:
+        return parts[0]
+    empty = np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.float16)
+    return np.concatenate([empty[0], *(p for p, _ in parts)]), np.concatenate([empty[1], *(v for _, v in parts)])

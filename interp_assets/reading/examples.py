@@ -1,0 +1,84 @@
+"""Reading back what earlier stages wrote about the features of one range: examples and explanations as the domain's own types."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from interp_assets.config.keys import RangeKey, cell_partition
+from interp_assets.domain.examples.sampling import Example, Kind, Role
+from interp_assets.domain.examples.token_numbers import TokenNumbers
+from interp_assets.tables import EXAMPLES, FEATURE_EXAMPLES
+from resources.store.lake import Lake
+
+BATCH_ROWS = 1024
+"""Examples held at once as they are read: those of a few features."""
+
+
+@dataclass(frozen=True)
+class FeatureEvidence:
+    """One feature's examples as written; `outcome` and `n_windows`, the activating windows found, are those of feature_examples.
+
+    `token_texts` is the text of every token id in the examples. A token that has no id in the subject's vocabulary has a negative
+    number, one for each text; these are of this feature alone.
+    """
+
+    feature: int
+    outcome: str
+    n_windows: int
+    examples: tuple[Example, ...]
+    token_texts: dict[int, str]
+
+    @property
+    def shown(self) -> tuple[Example, ...]:
+        """Activating examples that explainers see, in the order written: strongest first."""
+        return self._of("shown", ("activating",))
+
+    @property
+    def shown_non_activating(self) -> tuple[Example, ...]:
+        """Silent examples that explainers may see, for contrast."""
+        return self._of("shown", ("non_activating",))
+
+    @property
+    def validation(self) -> tuple[Example, ...]:
+        """Examples for choosing among candidate explanations, activating then silent."""
+        return self._of("validation", ("activating", "non_activating"))
+
+    @property
+    def held_out(self) -> tuple[Example, ...]:
+        """Examples that scorers use, activating then silent."""
+        return self._of("held_out", ("activating", "non_activating"))
+
+    def _of(self, role: Role, kinds: tuple[Kind, ...]) -> tuple[Example, ...]:
+        return tuple(example for example in self.examples if example.role == role and example.kind in kinds)
+
+
+def read_evidence(lake: Lake, key: RangeKey) -> Iterator[FeatureEvidence]:
+    """Evidence on every feature of a range, ascending; features without examples have their outcome and no examples.
+
+    Memory holds the examples of a few features. Raises as `Lake.read` does, once the first is asked for.
+    """
+    counted = lake.read(FEATURE_EXAMPLES.name, cell_partition(key), columns=["feature", "outcome", "n_windows"]).to_pylist()
+    batches = lake.batches(EXAMPLES.name, cell_partition(key), batch_rows=BATCH_ROWS)
+    by_feature = groupby((row for batch in batches for row in batch.to_pylist()), key=lambda row: row["feature"])
+    feature, rows = next(by_feature, (None, ()))
+    for found in sorted(counted, key=lambda row: row["feature"]):
+        here = found["feature"] == feature
+        numbers = TokenNumbers()
+        examples = _examples(rows, numbers) if here else ()
+        yield FeatureEvidence(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
+        if here:
+            feature, rows = next(by_feature, (None, ()))
+    assert feature is None, f"{key}: the examples of feature {feature} are out of order, or it has no row in feature_examples"
+
+
+def _examples(rows: Iterable[Mapping[str, Any]], numbers: TokenNumbers) -> tuple[Example, ...]:
+    """Rows of the table examples as records."""
+    return tuple(
+        Example(
+            example_id=row["example_id"], feature=row["feature"], role=row["role"], kind=row["kind"], sampling=row["sampling"],
+            stratum=row["stratum"], row=row["row"], start=row["start"], token_ids=numbers.numbered(row["token_ids"], row["tokens"]),
+            activations=tuple(row["activations"]),
+        )
+        for row in rows
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Metadata, plots and pages that show results."""

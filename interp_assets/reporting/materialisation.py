@@ -1,0 +1,151 @@
+"""What a materialisation shows in the UI: tables, Markdown previews and plots."""
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from interp_assets.domain.prompting.rendering import escape_markdown
+
+PLOT_COLOURS = ("#2f6db3", "#d1822b", "#3d9970", "#a05195")
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Dagster's column schema of an Arrow schema, with the units as descriptions."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=field.name,
+                type=str(field.type.value_type if pa.types.is_dictionary(field.type) else field.type),
+                description=(field.metadata or {}).get(b"unit", b"").decode(),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; a line saying so when there are no rows."""
+    lines = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    if not lines:
+        return "*no rows*"
+    return "\n".join(["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *lines])
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    return re.sub(r"(?<!\\)\|", r"\\|", text).replace("\n", " ")
+
+
+def told(text: str | None, outcome: str) -> str:
+    """An explanation as Markdown shows it word for word, or its outcome in italics when there is none."""
+    return escape_markdown(text) if text else f"*{outcome}*"
+
+
+def distribution_plot(
+    series: Mapping[str, Sequence[float]], xlabel: str, title: str, *, log_x: bool = False, floor: float | None = None
+) -> str:
+    """A Markdown image of one histogram per series (PNG within the text); a sentence when there are no values."""
+    import numpy as np
+
+    values = {name: np.asarray([v for v in numbers if v is not None and (v > 0 or not log_x)]) for name, numbers in series.items()}
+    values = {name: numbers for name, numbers in values.items() if len(numbers)}
+    if not values:
+        return f"*{title}: no values*"
+    everything = np.concatenate(list(values.values()))
+    low, high = float(everything.min()), float(everything.max())
+    if low == high:
+        low, high = low * 0.9 - (not log_x) * 0.05, high * 1.1 + 0.05
+    bins = np.geomspace(low, high, 25) if log_x else np.linspace(low, high, 25)
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(5.2, 2.6), dpi=90)
+    for (name, numbers), colour in zip(sorted(values.items()), PLOT_COLOURS * len(values), strict=False):
+        axes.hist(numbers, bins=bins, alpha=0.6, label=f"{name} (n = {len(numbers)}, median {np.median(numbers):.3g})", color=colour)
+    if floor is not None:
+        axes.axvline(floor, color="black", linestyle="--", linewidth=1, label=f"floor {floor:g}")
+    if log_x:
+        axes.set_xscale("log")
+    axes.set(xlabel=xlabel, ylabel="features", title=title)
+    return _embedded(figure, axes)
+
+
+def scatter_plot(
+    series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, title: str, *, floors: tuple[float, float]
+) -> str:
+    """A Markdown image of points (x, y) by series (PNG within the text), a line at the floor of each axis; a sentence without points."""
+    points = {name: pairs for name, pairs in series.items() if pairs}
+    if not points:
+        return f"*{title}: no values*"
+    figure, axes = _pyplot().subplots(figsize=(5.2, 3.6), dpi=90)
+    for (name, pairs), colour in zip(sorted(points.items()), PLOT_COLOURS * len(points), strict=False):
+        axes.scatter(*zip(*pairs, strict=True), s=12, alpha=0.6, linewidths=0, label=f"{name} (n = {len(pairs)})", color=colour)
+    axes.axvline(floors[0], color="black", linestyle="--", linewidth=1)
+    axes.axhline(floors[1], color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return _embedded(figure, axes)
+
+
+def _pyplot() -> Any:
+    """matplotlib's pyplot, drawing without a screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
+def _embedded(figure: Any, axes: Any) -> str:
+    """The finished figure as a Markdown image, the same bytes each time."""
+    title = axes.get_title()
+    axes.title.set_fontsize(10)
+    axes.legend(fontsize=7)
+    return _image(figure, title)
+
+
+def interval_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabel: str, title: str) -> str:
+    """A Markdown image of values in their intervals, a line at 0, one colour a series (PNG within the text); a sentence without values.
+
+    Each entry of a series is (label, value, low, high); entries with one label stand beside each other.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    labels = list(dict.fromkeys(label for entries in series.values() for label, *_ in entries))
+    if not labels:
+        return f"*{title}: no values*"
+    figure, axes = plt.subplots(figsize=(5.2, 0.9 + 0.45 * len(labels)), dpi=90)
+    for number, (name, entries) in enumerate(series.items()):
+        places = [labels.index(label) + 0.22 * (number - (len(series) - 1) / 2) for label, *_ in entries]
+        values = [value for _, value, _, _ in entries]
+        sides = [[value - low for _, value, low, _ in entries], [high - value for _, value, _, high in entries]]
+        axes.errorbar(values, places, xerr=sides, fmt="o", markersize=3.5, capsize=2, color=PLOT_COLOURS[number], label=name)
+    axes.axvline(0, color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel=xlabel, title=title, yticks=range(len(labels)), yticklabels=labels)
+    axes.invert_yaxis()
+    axes.title.set_fontsize(10)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=7)
+    return _image(figure, title)
+
+
+def _image(figure: Any, title: str) -> str:
+    """The figure, closed, as a Markdown image that holds its PNG."""
+
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    _pyplot().close(figure)
+    return f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+
+
+def markdown(text: str) -> dg.MetadataValue:
+    """A Markdown metadata value."""
+    return dg.MetadataValue.md(text)

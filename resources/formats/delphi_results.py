@@ -1,0 +1,150 @@
+"""A delphi run's results, one file a feature: its explanation, and what a judge made of each window under each scorer.
+
+    explanations/layers.9_latent7.txt        "words for cats"
+    scores/detection/layers.9_latent7.txt    [{"str_tokens": ["The", " cat"], "activations": [0.0, 2.5], "distance": 0, "activating": true,
+                                               "prediction": true, "probability": 0.9, "correct": true}, …]
+    exported/layers.9.json                   what was exported: only in folders written here
+
+A hook point with a slash in its name has `--` there in file names, as in delphi's scores. `distance` is the decile of an activating
+window (0 = strongest) and -1 for one that is not; it is null where the decile is not known, and so are the answers that did not come.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from resources.formats.interface import BadRow, ExchangeError, StatedExplanation, stated_explanation
+
+NOT_ACTIVATING = -1
+NO_EXPLANATION = ("Explanation could not be parsed.", "No explanation found")
+"""What delphi writes, and scores, where there is no explanation."""
+
+_FILE_NAME = re.compile(r"(.+)_latent(0|[1-9]\d*)\.txt")
+
+
+@dataclass(frozen=True)
+class JudgedWindow:
+    """One window under a yes-or-no scorer, in the fields and the order of delphi's own."""
+
+    str_tokens: list[str]
+    activations: list[float]
+    distance: int | None
+    activating: bool
+    prediction: bool | None
+    probability: float | None
+    correct: bool | None
+
+
+def judged_window(
+    tokens: list[str], activations: list[float], stratum: int | None, truth: bool, prediction: bool | None, probability: float | None
+) -> JudgedWindow:
+    """The window of one graded answer; `correct` is null where there was no answer."""
+    distance = stratum if truth else NOT_ACTIVATING
+    return JudgedWindow(tokens, activations, distance, truth, prediction, probability, None if prediction is None else prediction == truth)
+
+
+class ResultsFolder:
+    """The results of one hook point in a folder, which may hold other hook points' too. Every file appears whole or not at all.
+
+    An export that was broken off continues: files that are there are kept, which is safe because `exported/<hook point>.json` says what
+    they come from, and another export is refused.
+    """
+
+    def __init__(self, folder: Path, hookpoint: str, provenance: Mapping[str, Any]) -> None:
+        """Begin or continue an export. Raises `ExchangeError` where the hook point's results are of something else, and where delphi,
+        which looks for a hook point's name anywhere in a file's name, would take results of another for this one's or the reverse."""
+        self.folder, self._module = folder, _file_module(hookpoint)
+        mine = folder / "exported" / f"{self._module}.json"
+        files = (path for pattern in ("explanations/*.txt", "scores/*/*.txt") for path in folder.glob(pattern))
+        others = {name[1] for path in files if (name := _FILE_NAME.fullmatch(path.name))}
+        if mine.exists():
+            if (found := json.loads(mine.read_text(encoding="utf-8"))) != dict(provenance):
+                raise ExchangeError(
+                    f"{folder} has results of {hookpoint} from another export ({found}, this one is {dict(provenance)}). Name another "
+                    "folder, or delete it first."
+                )
+        elif self._module in others:
+            raise ExchangeError(f"{folder} has results of {hookpoint} that were not exported from here. Name another folder.")
+        if mixed := sorted(other for other in others - {self._module} if other in self._module or self._module in other):
+            raise ExchangeError(
+                f"{folder} has results of {mixed[0]}, and delphi reads those of {hookpoint} together with them: one name is part of the "
+                "other. Name another folder, or another hook point: --hookpoint NAME"
+            )
+        _write_whole(mine, json.dumps(dict(provenance), indent=4))
+
+    def write_explanation(self, feature: int, text: str) -> bool:
+        """Whether the file was written; False where it was there."""
+        return self._write("explanations", feature, text)
+
+    def write_scores(self, scorer: str, feature: int, windows: Iterable[JudgedWindow]) -> bool:
+        """The same for the windows of one feature under one of delphi's scorers."""
+        return self._write(f"scores/{scorer}", feature, [asdict(window) for window in windows])
+
+    def _write(self, kind: str, feature: int, content: Any) -> bool:
+        path = self.folder / kind / f"{self._module}_latent{feature}.txt"
+        if path.exists():
+            return False
+        _write_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        return True
+
+
+def has_explanations(folder: Path) -> bool:
+    """Whether a folder is that of a run with explanations, or of the explanations themselves."""
+    return any(_FILE_NAME.fullmatch(path.name) for path in _explanations(folder).glob("*_latent*.txt"))
+
+
+def explanation_files(folder: Path, hookpoint: str | None) -> tuple[Path, ...]:
+    """The explanations of one hook point by feature, in a run's folder or that of its explanations.
+
+    `hookpoint` may be None where there is only one. Raises `ExchangeError` listing those that there are.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    for path in _explanations(folder).glob("*_latent*.txt" if hookpoint is None else f"{escape(_file_module(hookpoint))}_latent*.txt"):
+        if name := _FILE_NAME.fullmatch(path.name):
+            found.setdefault(name[1], {})[int(name[2])] = path
+    if hookpoint is not None:
+        found = {module: files for module, files in found.items() if module == _file_module(hookpoint)}
+    if len(found) != 1:
+        there = ", ".join(sorted({name[1] for path in _explanations(folder).glob("*.txt") if (name := _FILE_NAME.fullmatch(path.name))}))
+        raise ExchangeError(
+            f"{folder} has no single hook point {hookpoint or '(none was named)'} with explanations; it has {there or 'none'}. Name one: "
+            "--hookpoint NAME"
+        )
+    (files,) = found.values()
+    return tuple(files[feature] for feature in sorted(files))
+
+
+def read_explanations(files: Iterable[Path], width: int) -> Iterator[StatedExplanation | BadRow]:
+    """Every explanation in the order of `files`; what is not one JSON text, or says that there is no explanation, is bad."""
+    for path in files:
+        name = _FILE_NAME.fullmatch(path.name)
+        assert name, path
+        try:
+            text = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            yield BadRow(str(path), f"not a text in JSON: {error}")
+            continue
+        if text in NO_EXPLANATION:
+            yield BadRow(str(path), f"feature {name[2]} has none: delphi wrote {text!r}")
+        else:
+            yield stated_explanation(str(path), name[2], text, width)
+
+
+def _explanations(folder: Path) -> Path:
+    return folder / "explanations" if (folder / "explanations").is_dir() else folder
+
+
+def _file_module(hookpoint: str) -> str:
+    return hookpoint.replace("/", "--")
+
+
+def _write_whole(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)

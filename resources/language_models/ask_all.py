@@ -1,0 +1,96 @@
+"""Asks a batch of questions: equal questions once, stored replies from the store, the rest as one flat batch."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from resources.language_models.budget import BudgetExhausted, Spending
+from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
+from resources.language_models.reply_store import ReplyStore
+from resources.progress import Progress
+
+Source = Literal["model", "store", "repeated"]  # asked now, asked earlier, or the same question elsewhere in this batch
+
+
+PROGRESS_SECONDS = 10.0
+
+
+BURST_GAP_SECONDS = 0.2
+
+
+def ask_all(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    store: ReplyStore,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    spending: Spending | None = None,
+) -> Iterator[tuple[int, Reply, Source]]:
+    """(index into requests, reply, where it came from), every index exactly once.
+
+    Stored replies come first. The others are asked in one batch, ordered so that requests with the same leading messages stand
+    together, and kept as they come; an error is a reply that is not kept. Closing the iterator, or an exception in the model, keeps
+    what has come. Raises `UnsupportedRequest` before anything is asked and `BudgetExhausted` with the numbers.
+    """
+    refuse_unsupported(model, requests)
+    spending = spending or Spending()
+    spending.refuse_unpriced(model.identity.model)
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, request in enumerate(requests):
+        places[request_key(model.identity, request)].append(index)
+    stored = store.get_many(places)
+    for key in places:
+        if key in stored:
+            yield from _answers(places[key], stored[key], "store")
+    missing = _prefixes_together([key for key in places if key not in stored], {k: requests[v[0]] for k, v in places.items()})
+    if missing:
+        _refuse_spent(spending, 0, len(missing))
+    started = reported = last = time.monotonic()
+    done = 0
+    try:
+        for number, reply in model.ask([requests[places[key][0]] for key in missing]):
+            key, now = missing[number], time.monotonic()
+            # Local models answer in bursts, one a batch: between two bursts the rate is that of whole batches.
+            if done and now - reported > (PROGRESS_SECONDS if now - last > BURST_GAP_SECONDS else 2 * PROGRESS_SECONDS):
+                reported = now
+                on_progress(_progress(done, len(missing), len(stored), last - started))
+            store.append(key, model.identity, reply)
+            done, last = done + 1, now
+            if done == len(missing):
+                on_progress(_progress(done, len(missing), len(stored), now - started))
+            spending.add(model.identity.model, reply)
+            yield from _answers(places[key], reply, "model")
+            if done < len(missing):
+                _refuse_spent(spending, done, len(missing))
+    finally:
+        store.flush()
+
+
+def _answers(places: Sequence[int], reply: Reply, source: Source) -> Iterator[tuple[int, Reply, Source]]:
+    """One reply for all the places where its question stands."""
+    first, *copies = places
+    yield first, reply, source
+    for index in copies:
+        yield index, reply, "repeated"
+
+
+def _refuse_spent(spending: Spending, done: int, total: int) -> None:
+    if reached := spending.exhausted():
+        raise BudgetExhausted(
+            f"{reached} after {done} of {total} questions; their replies are kept. Raise `budget` in settings.yaml and run again to ask "
+            "the rest."
+        )
+
+
+def _progress(done: int, total: int, from_store: int, seconds: float) -> Progress:
+    rate = done / max(seconds, 1e-9)
+    return Progress(done, total, from_store, rate, (total - done) / rate)
+
+
+def _prefixes_together(keys: list[str], request_of: dict[str, Request]) -> list[str]:
+    """The keys with equal leading messages side by side, groups and members in order of first appearance."""
+    groups: dict[object, list[str]] = defaultdict(list)
+    for key in keys:
+        request = request_of[key]
+        groups[request.messages[: request.shared_messages]].append(key)
+    return [key for group in groups.values() for key in group]

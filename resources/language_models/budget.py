@@ -1,0 +1,47 @@
+"""Asking: equal questions once, stored answers from the store, the rest as one flat batch, every reply kept as it comes."""
+
+from dataclasses import dataclass
+
+from resources.language_models.interface import Reply
+from resources.language_models.ledger import PRICES_FILE, price_usd
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that may be spent: tokens (prompt and completion, cached ones too) and US dollars by `prices.yaml`. None: no bound."""
+
+    tokens: int | None = None
+    usd: float | None = None
+
+
+class BudgetExhausted(RuntimeError):
+    """The budget was reached. What was answered is kept; the same call with a larger budget asks only the rest."""
+
+
+@dataclass
+class Spending:
+    """What has been spent under a budget so far; several calls of `ask_all` may share one."""
+
+    budget: Budget = Budget()
+    tokens: int = 0
+    usd: float = 0.0
+
+    def add(self, model: str, reply: Reply) -> None:
+        """Count one reply of `model`."""
+        self.tokens += reply.prompt_tokens + reply.completion_tokens
+        self.usd += price_usd(model, reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens) or 0.0
+
+    def refuse_unpriced(self, model: str) -> None:
+        """Raise ValueError where dollars are bounded and `model` has no price: the bound would bound nothing."""
+        if self.budget.usd is not None and price_usd(model, 0, 0, 0) is None:
+            raise ValueError(
+                f"a budget of ${self.budget.usd:g} needs a price for {model!r}: add it to {PRICES_FILE}, or give a budget in tokens."
+            )
+
+    def exhausted(self) -> str | None:
+        """Which bound has been reached, in words with the numbers; None while there is something left."""
+        if self.budget.tokens is not None and self.tokens >= self.budget.tokens:
+            return f"the budget of {self.budget.tokens:,} tokens is spent ({self.tokens:,})"
+        if self.budget.usd is not None and self.usd >= self.budget.usd:
+            return f"the budget of ${self.budget.usd:,.2f} is spent (${self.usd:,.4f})"
+        return None

@@ -1,0 +1,111 @@
+"""A suffix's log-probabilities in a server's answer. Pure.
+
+vLLM's server sends, for each token of the prompt, its text and log-probability and those of the likeliest others. The suffix's tokens are
+found from the end; which tokens begin the options of its choices is learnt beforehand from a text that spells them.
+"""
+
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from resources.language_models.interface import Request, SuffixChoices
+from resources.language_models.tokens.suffix_tokens import refuse_alike
+
+# The texts of the tokens that begin the options of a suffix's choices, by the character before the placeholder.
+Beginnings = Mapping[str, tuple[str, ...]]
+Places = Sequence[Mapping[str, Any] | None]
+
+
+class SuffixUnread(ValueError):
+    """The server's answer does not hold the log-probabilities of the request's suffix."""
+
+
+def read_suffix(
+    places: Places | None, request: Request, beginnings: Beginnings
+) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
+    """The suffix's log-probabilities, and the options' probabilities at its placeholders.
+
+    `places` are the prompt's. An option that is not among the tokens that the server lists counts as 0; where none is at some placeholder,
+    the probabilities are None. Raises `SuffixUnread` where the server's tokens do not spell the suffix.
+    """
+    if not request.suffix:
+        return None, None
+    found = _suffix_places(places, request.suffix)
+    logprobs = tuple(place[0][1] for place in found)
+    if request.suffix_choices is None:
+        return logprobs, None
+    choices = []
+    for character in _placeholders(request):
+        listed = dict(found[_token_at(found, character)])
+        options = beginnings[request.suffix[max(character - 1, 0) : character]]
+        weights = [math.exp(listed[token]) if token in listed else 0.0 for token in options]
+        if not sum(weights):
+            return logprobs, None
+        choices.append(tuple(weight / sum(weights) for weight in weights))
+    return logprobs, tuple(choices)
+
+
+def before_placeholders(request: Request) -> dict[str, None]:
+    """The character before each placeholder of the request's suffix ("" at its beginning), each once; empty without choices."""
+    return dict.fromkeys(request.suffix[max(place - 1, 0) : place] for place in _placeholders(request))
+
+
+def spelling_text(choices: SuffixChoices, before: str) -> tuple[str, list[int]]:
+    """A text with every option after the character `before`, and where in it, in characters, each begins."""
+    starts, text = [], "Hello"
+    for option in choices.options:
+        text += f"\na{before}" if before else "\n"
+        starts.append(len(text))
+        text += option
+    return text + ".", starts
+
+
+def spelled_beginnings(places: Places | None, choices: SuffixChoices, before: str) -> tuple[str, ...]:
+    """The texts of the tokens that begin the options, from the places of a prompt that ends with their `spelling_text`.
+
+    Raises `UnsupportedRequest` naming an option that begins like another.
+    """
+    text, starts = spelling_text(choices, before)
+    found = _suffix_places(places, text)
+    tokens = tuple(found[_token_at(found, start)][0][0] for start in starts)
+    refuse_alike(choices, tokens)
+    return tokens
+
+
+def _placeholders(request: Request) -> list[int]:
+    """Where in the suffix, in characters, the placeholders of its choices begin."""
+    choices = request.suffix_choices
+    return [match.start() for match in re.finditer(re.escape(choices.placeholder), request.suffix)] if choices else []
+
+
+def _suffix_places(places: Places | None, suffix: str) -> list[list[tuple[str, float]]]:
+    """The last of a prompt's places, those that spell `suffix`: of each its tokens' texts and log-probabilities, its own token first.
+
+    Raises `SuffixUnread` where tokens cross the suffix's beginning, or the prompt ends otherwise (a chat template may trim).
+    """
+    if not places:
+        raise SuffixUnread("the server sent no log-probabilities of the prompt")
+    found: list[list[tuple[str, float]]] = []
+    length = 0
+    for place in reversed(places):
+        if length >= len(suffix) or not place:
+            break
+        found.append([(one["decoded_token"], float(one["logprob"])) for one in place.values()])
+        length += len(found[-1][0][0])
+    found.reverse()
+    spelled = "".join(place[0][0] for place in found)
+    if spelled != suffix:
+        raise SuffixUnread(
+            f"the server's tokens do not spell the suffix: they end {spelled[-80:]!r}, it ends {suffix[-80:]!r}. A suffix that begins with "
+            "a letter, and ends with neither a space nor a newline, passes most chat templates; or use the transformers or vllm back end"
+        )
+    return found
+
+
+def _token_at(places: Sequence[Sequence[tuple[str, float]]], character: int) -> int:
+    """Number of the place whose own token holds a character of the text that they spell."""
+    ends = list(accumulate(len(place[0][0]) for place in places))
+    return bisect_right(ends, character)

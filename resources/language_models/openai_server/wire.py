@@ -1,0 +1,158 @@
+"""What goes to an OpenAI-compatible server and what comes back, as plain mappings: `payload` and `read_reply`. Pure.
+
+Three ways to ask for a structured reply are spoken: "vllm" (`structured_outputs`, a regular expression or JSON schema), "json_schema"
+(`response_format`, the list wrapped in an object because hosted APIs want an object at the top), and "off" (the prompt alone).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from resources.language_models.interface import ChoiceList, JsonReply, Reply, Request
+from resources.language_models.openai_server.suffixes import Beginnings, read_suffix
+from resources.language_models.tokens.answer_places import answer_probabilities
+
+Structured = Literal["vllm", "json_schema", "off"]
+TOP_LOGPROBS = 20
+COMPLETION_LOGPROBS = 5  # the most that the completions endpoint of hosted APIs gives
+JSON_ANSWER_TOKENS = 5  # of a list's reply, beside the option itself, for each answer
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a server was found to offer. `continues` and `prompt_logprobs` are vLLM's own."""
+
+    structured: Structured = "off"
+    logprobs: bool = False
+    prompt_logprobs: bool = False
+    continues: bool = False
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How to speak to a server: model name, chat or plain completions, and the field that bounds the reply."""
+
+    model: str
+    chat: bool = True
+    max_tokens_field: str = "max_tokens"
+
+
+def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
+    """Body of the request, as JSON will carry it."""
+    body: dict[str, Any] = {"model": dialect.model, "temperature": request.temperature, **_question(request, offer, dialect)}
+    body[dialect.max_tokens_field if dialect.chat else "max_tokens"] = _reply_tokens(request, offer)
+    if request.temperature > 0:
+        body["seed"] = request.seed
+    stop = [*request.stop, "\n"] if request.line_prefix else list(request.stop)
+    if stop:
+        body["stop"] = stop
+    if request.suffix:
+        body["prompt_logprobs"] = TOP_LOGPROBS if request.suffix_choices else 0
+    if isinstance(request.reply_format, ChoiceList) and offer.logprobs:
+        body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if dialect.chat else {"logprobs": COMPLETION_LOGPROBS}
+    return body | _structure(request, offer)
+
+
+def read_reply(content: Mapping[str, Any], request: Request, offer: Offer, dialect: Dialect, beginnings: Beginnings | None = None) -> Reply:
+    """The reply in a server's answer. Its `seconds` are 0: who sent it knows them.
+
+    `beginnings` are those of the request's suffix choices. A reply that a filter cut, or that the model refused, is an error reply that
+    says so. Raises `SuffixUnread` where the server's tokens do not spell the suffix.
+    """
+    choice = content["choices"][0]
+    message = choice.get("message") or {}
+    raw = (message.get("content") if dialect.chat else choice.get("text")) or ""
+    usage = content.get("usage") or {}
+    counts = {
+        "prompt_tokens": usage.get("prompt_tokens") or 0,
+        "cached_tokens": (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        "completion_tokens": usage.get("completion_tokens") or 0,
+        "seconds": 0.0,
+    }
+    refusal = message.get("refusal") or (choice.get("finish_reason") == "content_filter" and "stopped by the server's content filter")
+    if refusal:
+        return Reply(raw, "error", **counts, error=f"the model refused: {refusal}")
+    text = _unwrapped(raw, request) if offer.structured == "json_schema" else raw
+    continued = request.line_prefix if _continued(request, offer, dialect) else ""
+    logprobs, choices = read_suffix(prompt_places(content), request, beginnings or {})
+    return Reply(
+        text=continued + text if request.max_reply_tokens else "",
+        finish_reason="length" if choice.get("finish_reason") == "length" and request.max_reply_tokens else "stop",
+        **counts,
+        answer_probabilities=_probabilities(choice.get("logprobs"), request, dialect),
+        suffix_logprobs=logprobs,
+        suffix_choices=choices,
+    )
+
+
+def prompt_places(content: Mapping[str, Any]) -> list[dict[str, Any] | None] | None:
+    """What the server says of each token of the prompt: at the top of a chat's answer, in the choice of a completion's; None without."""
+    return content.get("prompt_logprobs") or content["choices"][0].get("prompt_logprobs")
+
+
+def _question(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
+    """The messages, or for a base model their text; the beginning of the reply where the server can go on from it."""
+    if not dialect.chat:
+        text = "\n\n".join(message.content for message in request.messages)
+        return {"prompt": text + (request.suffix or "\n\n" + request.line_prefix)}
+    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    if not _continued(request, offer, dialect):
+        return {"messages": messages}
+    begun = {"role": "assistant", "content": request.suffix or request.line_prefix}
+    return {"messages": [*messages, begun], "continue_final_message": True, "add_generation_prompt": False}
+
+
+def _continued(request: Request, offer: Offer, dialect: Dialect) -> bool:
+    return bool(request.suffix) or (bool(request.line_prefix) and (offer.continues or not dialect.chat))
+
+
+def _reply_tokens(request: Request, offer: Offer) -> int:
+    """Bound of the reply, at least 1; a constrained list is never cut short by a bound that was meant for the bare list."""
+    form = request.reply_format
+    if isinstance(form, ChoiceList) and offer.structured != "off" and request.max_reply_tokens:
+        return max(request.max_reply_tokens, (JSON_ANSWER_TOKENS + max(map(len, form.options))) * (form.count + 2))
+    return max(1, request.max_reply_tokens)
+
+
+def _structure(request: Request, offer: Offer) -> dict[str, Any]:
+    """The constraint on the reply in the server's own words; nothing for free text."""
+    form = request.reply_format
+    if offer.structured == "off" or not isinstance(form, ChoiceList | JsonReply):
+        return {}
+    if offer.structured == "vllm":
+        return {"structured_outputs": {"regex": form.regex} if isinstance(form, ChoiceList) else {"json": json.loads(form.schema)}}
+    schema = _choice_schema(form) if isinstance(form, ChoiceList) else json.loads(form.schema)
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": schema}}}
+
+
+def _choice_schema(choices: ChoiceList) -> dict[str, Any]:
+    """JSON schema of {"answers": [option, …]}; options that are whole numbers are numbers, as in the bare list."""
+    whole = all(option.lstrip("-").isdecimal() for option in choices.options)
+    one = {"enum": [int(option) if whole else option for option in choices.options], "type": "integer" if whole else "string"}
+    answers = {"type": "array", "items": one, "minItems": choices.count, "maxItems": choices.count}
+    return {"type": "object", "properties": {"answers": answers}, "required": ["answers"], "additionalProperties": False}
+
+
+def _unwrapped(raw: str, request: Request) -> str:
+    """The bare list `[1, 0]` of a wrapped one; anything else as it came."""
+    if not isinstance(request.reply_format, ChoiceList):
+        return raw
+    try:
+        return "[" + ", ".join(str(answer) for answer in json.loads(raw)["answers"]) + "]"
+    except (ValueError, KeyError, TypeError):
+        return raw
+
+
+def _probabilities(logprobs: Mapping[str, Any] | None, request: Request, dialect: Dialect) -> tuple[tuple[float, ...], ...] | None:
+    """Answer probabilities from the tokens' log-probabilities, where the server sent any."""
+    if not logprobs or not isinstance(request.reply_format, ChoiceList):
+        return None
+    if dialect.chat:
+        places = logprobs.get("content") or []
+        tokens = [place["token"] for place in places]
+        listed = [{one["token"]: one["logprob"] for one in [*(place.get("top_logprobs") or []), place]} for place in places]
+    else:
+        tokens = logprobs.get("tokens") or []
+        listed = [place or {} for place in logprobs.get("top_logprobs") or [{}] * len(tokens)]
+    return answer_probabilities(tokens, listed, request.reply_format)

@@ -1,0 +1,1 @@
+"""The back end that runs a model with transformers in this process."""

@@ -1,0 +1,251 @@
+"""The `transformers` back end: any Hugging Face causal model in process, on the CPU or a GPU. The default.
+
+Requests that share their leading messages share the key-values of that prefix, computed once. A `ChoiceList` is decoded under constraint:
+brackets and commas are forced, so that each answer costs one step (options that begin alike cost one more for each place where they fork),
+and the options' probabilities are read where it is chosen. Suffixes are read in one pass, batched like everything else.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resources.language_models.interface import Capability, ChoiceList, ModelIdentity, Reply, Request, refuse_unsupported, too_long
+from resources.language_models.tokens.choice_tokens import END, ChoiceTokens, Spelling, choice_tokens, forks, option_logprobs
+from resources.language_models.tokens.prefix_batches import PrefixBatch, prefix_batches
+from resources.language_models.tokens.prompt_tokens import prompt_token_ids
+from resources.language_models.tokens.suffix_tokens import SuffixTokens, suffix_tokens
+from resources.language_models.transformers_local.decoder import Decoder, prefilled, read_suffixes
+
+
+class TransformersModel:
+    """A causal language model with its tokenizer. Weights load on construction and are freed by `close`."""
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_tokens: int | None = None,
+    ) -> None:
+        """Load `model` (see `resources.weights.resolve_model_folder`).
+
+        `device` is CUDA where there is one; `dtype` float32 on a CPU and bfloat16 on CUDA; `batch_tokens` bounds the padded tokens
+        of a batch beyond the shared prefix (4,096 on a CPU, 65,536 on CUDA).
+        """
+        from resources.weights import load_causal_model, load_hf_tokenizer, resolve_model_folder
+
+        folder = resolve_model_folder(model, revision)
+        self._model: Any = load_causal_model(folder, device, dtype)
+        self._tokenizer: Any = load_hf_tokenizer(folder)
+        self._batch_tokens = batch_tokens or (65_536 if self._model.device.type == "cuda" else 4_096)
+        self._spellings: dict[ChoiceList, ChoiceTokens] = {}
+        self._identity = ModelIdentity("transformers", model, f"{folder.revision}-{str(self._model.dtype).removeprefix('torch.')}")
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model; its numeric type is part of the revision, since it can change a reply."""
+        return self._identity
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Probabilities and constrained lists of choices, and log-probabilities of the prompt."""
+        return frozenset({"answer_probabilities", "structured_reply", "prompt_logprobs"})
+
+    def close(self) -> None:
+        """Free the weights; the model cannot be used afterwards."""
+        import gc
+
+        import torch
+
+        self._model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Replies batch by batch; a prompt that is too long for the model is an error reply. Raises `UnsupportedRequest` before anything
+        runs."""
+        refuse_unsupported(self, requests)
+        plans = [self._plan(request) for request in requests]
+        lengths = [len(plan.prompt) + request.max_reply_tokens for plan, request in zip(plans, requests, strict=True)]
+        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or max(lengths, default=0)
+        for index, length in enumerate(lengths):
+            if length > longest:
+                yield index, too_long(len(plans[index].prompt), requests[index].max_reply_tokens, longest)
+        fitting = [index for index, length in enumerate(lengths) if length <= longest]
+        for place, reply in self._answered([requests[i] for i in fitting], [plans[i] for i in fitting]):
+            yield fitting[place], reply
+
+    def _answered(self, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
+        """The replies to requests that fit the model, with their places."""
+        groups = [(request.messages[: request.shared_messages], _decoding(request)) for request in requests]
+        own_tokens = [1 + len(plan.suffix.ids) for plan in plans]
+        prefix_cache: Any = None
+        for batch in prefix_batches([plan.prompt for plan in plans], groups, self._batch_tokens, own_tokens):
+            started = time.perf_counter()
+            if batch.first_of_prefix:
+                prefix_cache = prefilled(self._model, batch.prefix)
+            replies = self._run(batch, [requests[i] for i in batch.indices], [plans[i] for i in batch.indices], prefix_cache)
+            seconds = (time.perf_counter() - started) / len(replies)
+            for place, (index, fields) in enumerate(zip(batch.indices, replies, strict=True)):
+                computed_here = batch.first_of_prefix and place == 0
+                cached = 0 if computed_here else len(batch.prefix)
+                yield index, Reply(prompt_tokens=len(plans[index].prompt), cached_tokens=cached, seconds=seconds, **fields)
+
+    def _plan(self, request: Request) -> "_Plan":
+        """The request's tokens; raises `UnsupportedRequest` for options that its tokenizer cannot tell apart."""
+        if isinstance(request.reply_format, ChoiceList):
+            self._spelled(request.reply_format)
+        suffix = suffix_tokens(self._tokenizer, request)
+        return _Plan([*prompt_token_ids(self._tokenizer, request), *suffix.ids], suffix)
+
+    def _run(self, batch: PrefixBatch, requests: list[Request], plans: list["_Plan"], prefix_cache: Any) -> list[dict[str, Any]]:
+        """Fields of the replies of one batch; all its requests decode alike."""
+        import torch
+
+        with torch.inference_mode():
+            reply_format, given = requests[0].reply_format, bool(requests[0].suffix)
+            opening = self._spelled(reply_format).opening if isinstance(reply_format, ChoiceList) and requests[0].max_reply_tokens else ()
+            rests = [[*plan.prompt[len(batch.prefix) :], *opening] for plan in plans]
+            decoder = Decoder(self._model, rests, len(batch.prefix), prefix_cache, self._pad_id, keep_hidden=given)
+            read = read_suffixes(self._model, decoder, [plan.suffix for plan in plans], len(opening)) if given else None
+            if requests[0].max_reply_tokens == 0:
+                replies = [{"text": "", "finish_reason": "stop", "completion_tokens": 0} for _ in requests]
+            elif isinstance(reply_format, ChoiceList):
+                replies = self._choose(decoder, reply_format, requests)
+            else:
+                replies = self._write(decoder, requests)
+        if read is None:
+            return replies
+        return [
+            {**reply, "suffix_logprobs": logprobs, "suffix_choices": shares if request.suffix_choices else None}
+            for reply, (logprobs, shares), request in zip(replies, read, requests, strict=True)
+        ]
+
+    @property
+    def _pad_id(self) -> int:
+        return self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._tokenizer.eos_token_id
+
+    def _spelled(self, choices: ChoiceList) -> ChoiceTokens:
+        """The tokens of a list of choices, worked out once."""
+        if choices not in self._spellings:
+            self._spellings[choices] = choice_tokens(self._tokenizer, choices)
+        return self._spellings[choices]
+
+    def _choose(self, decoder: Decoder, choices: ChoiceList, requests: list[Request]) -> list[dict[str, Any]]:
+        """Constrained lists: at each answer the options' probabilities, the likeliest taken (or drawn, above temperature 0).
+
+        Options of one token each, or that fork at their first, take one step an answer; every further fork takes one more.
+        """
+        import torch
+
+        tokens = self._spelled(choices)
+        generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+        probabilities: list[list[tuple[float, ...]]] = [[] for _ in requests]
+        answers: list[list[int]] = [[] for _ in requests]
+        counts = [len(tokens.opening) + (choices.count - 1) * len(tokens.separator) + len(tokens.closing)] * len(requests)
+        for number in range(choices.count):
+            last = number + 1 == choices.count
+            spellings = tokens.later if number else tokens.first
+            ways = {
+                path: (followers, self._at_fork(decoder, path, [tokens.end(last) if token == END else token for token in followers]))
+                for path, followers in forks(spellings).items()
+            }
+            for row, request in enumerate(requests):
+                here = {path: dict(zip(followers, values[row], strict=True)) for path, (followers, values) in ways.items()}
+                logprobs = torch.tensor(option_logprobs(spellings, here), dtype=torch.float64)
+                probabilities[row].append(tuple(logprobs.exp().tolist()))
+                answers[row].append(_pick(logprobs, request.temperature, generators[row]))
+                counts[row] += len(spellings[answers[row][-1]])
+            if not last:
+                decoder.append([[*spellings[row[-1]], *tokens.separator] for row in answers])
+        texts = ["[" + ", ".join(choices.options[i] for i in row) + "]" for row in answers]
+        return [
+            {"text": text, "finish_reason": "stop", "completion_tokens": n, "answer_probabilities": tuple(row)}
+            for text, n, row in zip(texts, counts, probabilities, strict=True)
+        ]
+
+    def _at_fork(self, decoder: Decoder, path: Spelling, tokens: list[int]) -> list[list[float]]:
+        """[rows][tokens] log-probabilities, up to a constant a row, after the tokens that lead to a fork."""
+        logits = decoder.logits_after(path) if path else decoder.logits
+        return logits[:, tokens].double().tolist()
+
+    def _write(self, decoder: Decoder, requests: list[Request]) -> list[dict[str, Any]]:
+        """Free text: token by token until the end of turn, a stop string or `max_reply_tokens`.
+
+        Finished rows leave the batch as soon as they are half of it, so that one long reply costs little more than it would alone.
+        """
+        import torch
+
+        ends = {self._tokenizer.eos_token_id, *_as_list(self._model.generation_config.eos_token_id)}
+        generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+        written: list[list[int]] = [[] for _ in requests]
+        finish: list[str | None] = [None] * len(requests)
+        texts = [""] * len(requests)
+        rows = list(range(len(requests)))  # those still in the batch
+        while True:
+            logits = decoder.logits.float().cpu()
+            for place, row in enumerate(rows):
+                if finish[row] is None:
+                    request = requests[row]
+                    token = _pick(logits[place], request.temperature, generators[row])
+                    if token in ends:
+                        finish[row] = "stop"
+                        continue
+                    written[row].append(token)
+                    texts[row], stopped = _cut(self._tokenizer.decode(written[row], skip_special_tokens=True), _stops(request))
+                    if stopped:
+                        finish[row] = "stop"
+                    elif len(written[row]) >= request.max_reply_tokens:
+                        finish[row] = "length"
+            unfinished = [place for place, row in enumerate(rows) if finish[row] is None]
+            if not unfinished:
+                break
+            if 2 * len(unfinished) <= len(rows):
+                decoder.keep(unfinished)
+                rows = [rows[place] for place in unfinished]
+            decoder.append([[written[row][-1] if written[row] else self._pad_id] for row in rows])
+        return [
+            {"text": request.line_prefix + text, "finish_reason": reason, "completion_tokens": len(tokens)}
+            for request, text, reason, tokens in zip(requests, texts, finish, written, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The tokens of one request: the whole `prompt`, and the `suffix` with which it ends (empty without one)."""
+
+    prompt: list[int]
+    suffix: SuffixTokens
+
+
+def _decoding(request: Request) -> object:
+    """What requests of one batch must have in common: lists of the same choices, or any text; a suffix to read; nothing to write."""
+    form = request.reply_format if isinstance(request.reply_format, ChoiceList) else "free_text"
+    return (form, bool(request.suffix), request.max_reply_tokens == 0)
+
+
+def _pick(logits: Any, temperature: float, generator: Any) -> int:
+    """Index of the likeliest entry at temperature 0, else one drawn from softmax(logits / temperature)."""
+    import torch
+
+    if temperature == 0:
+        return int(logits.argmax())
+    return int(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator))
+
+
+def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """The text before the first stop string, and whether there was one."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return (text[: min(places)], True) if places else (text, False)
+
+
+def _stops(request: Request) -> tuple[str, ...]:
+    """Stop strings of a request; the end of the line too where its reply is one line already begun."""
+    return (*request.stop, "\n") if request.line_prefix else request.stop
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    return [] if value is None else value if isinstance(value, list) else [value]

@@ -1,0 +1,1 @@
+"""The back end that runs the vLLM engine in this process."""

@@ -1,0 +1,133 @@
+"""What an engine's output leaves open, the further tokens to ask for, and the probabilities read from all of it. Pure but for the outputs.
+
+An engine's output holds, for each token of the reply and each place of the prompt, log-probabilities by token id. Of a list of choices
+whose options fork after their first token, only the way that the reply took is in it; of a suffix, only the likeliest tokens are.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from resources.language_models.interface import ChoiceList, Request
+from resources.language_models.tokens.answer_places import answer_places
+from resources.language_models.tokens.choice_tokens import END, ChoiceTokens, Spelling, forks, option_logprobs
+from resources.language_models.tokens.suffix_tokens import SuffixTokens
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """The log-probabilities of `token_ids` after `prompt`, for the fork or place that `key` names."""
+
+    key: object
+    prompt: tuple[int, ...]
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a list: the reply's token with which it begins, the options' spellings there, and the token that ends it."""
+
+    place: int
+    spellings: tuple[Spelling, ...]
+    end: int
+
+    def token(self, follower: int) -> int:
+        """The token at a fork, where END stands for the one that ends the answer."""
+        return self.end if follower == END else follower
+
+
+@dataclass
+class Asked:
+    """A request under way: its tokens, the engine's output when it has come, and what its follow-ups have found, by key."""
+
+    request: Request
+    prompt: list[int]
+    suffix: SuffixTokens
+    output: Any = None
+    answers: list[Answer] | None = None
+    found: dict[object, dict[int, float]] = field(default_factory=dict)
+    missing: int = 1
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    def count(self, output: Any, seconds: float) -> None:
+        """Add what one of its outputs cost."""
+        self.prompt_tokens += len(output.prompt_token_ids)
+        self.cached_tokens += output.num_cached_tokens or 0
+        self.completion_tokens += len(output.outputs[0].token_ids)
+        self.seconds += seconds
+        self.missing -= 1
+
+
+def answers_of(ids: Spelling, texts: Sequence[str], choices: ChoiceList, tokens: ChoiceTokens) -> list[Answer] | None:
+    """The answers in a reply of these tokens; None where it has no such list, or spells an option in a way of its own."""
+    places = answer_places(texts, choices)
+    if places is None:
+        return None
+    answers = []
+    for number, (place, begin, end) in enumerate(places):
+        known = (tokens.later, tokens.first) if number else (tokens.first, tokens.later)
+        option = choices.options.index("".join(texts[place:])[begin:end])
+        spellings = next((k for k in known if ids[place : place + len(k[option])] == k[option]), None)
+        if spellings is None:
+            return None
+        answers.append(Answer(place, spellings, tokens.end(number + 1 == choices.count)))
+    return answers
+
+
+def unread_forks(asked: Asked) -> list[FollowUp]:
+    """What to ask to know the way at every fork of a list of choices that the reply itself did not pass."""
+    reply = tuple(asked.output.outputs[0].token_ids)
+    return [
+        FollowUp((number, path), (*asked.prompt, *reply[: answer.place], *path), tuple(map(answer.token, followers)))
+        for number, answer in enumerate(asked.answers or [])
+        for path, followers in forks(answer.spellings).items()
+        if reply[answer.place : answer.place + len(path)] != path
+    ]
+
+
+def unread_places(asked: Asked) -> list[FollowUp]:
+    """What to ask to know the options at the places of a suffix where the engine did not list all of them."""
+    before = asked.prompt[: len(asked.prompt) - len(asked.suffix.ids)]
+    return [
+        FollowUp(place, (*before, *asked.suffix.ids[:place]), ids)
+        for place, ids in zip(asked.suffix.places, asked.suffix.option_ids, strict=True)
+        if not set(ids) <= asked.output.prompt_logprobs[len(before) + place].keys()
+    ]
+
+
+def list_probabilities(asked: Asked) -> tuple[tuple[float, ...], ...] | None:
+    """P(option) for each answer, from the reply's own log-probabilities and its follow-ups'; None without answers."""
+    if asked.answers is None:
+        return None
+    listed, probabilities = asked.output.outputs[0].logprobs, []
+    for number, answer in enumerate(asked.answers):
+        here: dict[Spelling, dict[int, float]] = {}
+        for path, followers in forks(answer.spellings).items():
+            found = asked.found.get((number, path)) or place_logprobs(listed[answer.place + len(path)])
+            here[path] = {follower: found[answer.token(follower)] for follower in followers}
+        probabilities.append(tuple(math.exp(value) for value in option_logprobs(answer.spellings, here)))
+    return tuple(probabilities)
+
+
+def suffix_probabilities(asked: Asked) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+    """Log-probabilities of the suffix's tokens, and at its places the options' probabilities, renormalised over the options."""
+    suffix = asked.suffix
+    listed = asked.output.prompt_logprobs[len(asked.prompt) - len(suffix.ids) :]
+    chosen = tuple(float(place[token].logprob) for token, place in zip(suffix.ids, listed, strict=True))
+    found = [asked.found.get(place) or place_logprobs(listed[place]) for place in suffix.places]
+    return chosen, tuple(_renormalised([one[i] for i in ids]) for one, ids in zip(found, suffix.option_ids, strict=True))
+
+
+def place_logprobs(place: Mapping[int, Any]) -> dict[int, float]:
+    """Natural-log probabilities by token id, of one place of the engine's output."""
+    return {token: float(one.logprob) for token, one in place.items()}
+
+
+def _renormalised(logprobs: Sequence[float]) -> tuple[float, ...]:
+    """Probabilities that sum to 1."""
+    weights = [math.exp(value - max(logprobs)) for value in logprobs]
+    return tuple(weight / sum(weights) for weight in weights)

@@ -1,0 +1,355 @@
+"""The lake: Parquet partitions that are there whole or not at all, each vouched for by a manifest, on a local disk or an object store.
+
+Every page carries a checksum and the manifest has one of the file's footer, so that a damaged file is never taken for data: reading one
+withdraws its manifest and says so, and the next run makes the partition again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from glob import escape
+from urllib.parse import quote
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from resources.store.whole_files import NewFile, RenamedFile, Upload, footer_crc32, sync, temporary_name, temporary_prefix
+
+PART = "part-0.parquet"
+MANIFEST = "manifest.json"
+WITHDRAWN = "manifest.withdrawn.json"
+ELSEWHERE = (PermissionError, TimeoutError, ConnectionError)
+
+
+class LakeError(RuntimeError):
+    """The store is of another version, a partition that should be there is not, or there is no room for one."""
+
+
+class CorruptPartition(LakeError):
+    """A partition whose file is not what was written. Its manifest has been withdrawn, so that it counts as missing."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What vouches for a partition: written last, so a partition without one is not complete.
+
+    `data_version` names the content: a hash over the code's version, the settings and the versions of the inputs. `footer_crc32` is
+    of the file's footer, which the page checksums leave out. No clock times are kept, so that identical runs leave identical bytes.
+    """
+
+    table: str
+    partition: dict[str, str]
+    rows: int
+    bytes: int
+    schema_version: int
+    data_version: str
+    inputs: dict[str, str]
+    footer_crc32: int
+
+
+class Lake:
+    """Tables under one root, a local folder or any fsspec URL such as `s3://bucket/lake`."""
+
+    def __init__(self, root: str, schema_version: int) -> None:
+        """Open or create the lake. Raises `LakeError` when it was written under another schema version."""
+        self.fs, self.root = _opened(root)
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+        self.schema_version = schema_version
+        with self._reached():
+            found = self._marked_version()
+        if found != schema_version:
+            raise LakeError(
+                f"the lake at {self.url} has schema version {found}, this code reads and writes version {schema_version}. "
+                "Use the release that wrote it, or point INTERP_HOME at a new folder and materialise again."
+            )
+
+    @property
+    def url(self) -> str:
+        """Where the lake is: a folder, or a URL such as `s3://bucket/lake`."""
+        return self.root if self.is_local else self.fs.unstrip_protocol(self.root)
+
+    def _marked_version(self) -> int:
+        """Schema version that the lake was written under; a lake that is not there yet is made, under this one."""
+        marker = f"{self.root}/lake.json"
+        if self.fs.exists(marker):
+            return json.loads(self.fs.cat_file(marker))["schema_version"]
+        if self.is_local:
+            self.fs.makedirs(self.root, exist_ok=True)
+        self._put(marker, json.dumps({"schema_version": self.schema_version}).encode())
+        return self.schema_version
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Around the first look at an object store: no bucket, no credentials or no answer is a `LakeError` that says what to look at."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_local:
+                raise
+            raise LakeError(
+                f"the lake at {self.url} cannot be reached ({type(error).__name__}: {error}). Does the bucket exist, and are the "
+                "store's credentials and endpoint set (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role, AWS_ENDPOINT_URL)?"
+            ) from error
+
+    def path(self, table: str, partition: Mapping[str, str]) -> str:
+        """Folder of a partition: hive style, values percent-encoded."""
+        return "/".join([self.root, table, *(f"{name}={quote(value, safe='')}" for name, value in partition.items())])
+
+    def location(self, table: str, partition: Mapping[str, str]) -> str:
+        """The same as people write it: a folder, or a URL."""
+        path = self.path(table, partition)
+        return path if self.is_local else self.fs.unstrip_protocol(path)
+
+    def manifest(self, table: str, partition: Mapping[str, str]) -> Manifest | None:
+        """Manifest of a partition, None when the partition is not complete. Raises `LakeError` on another schema version."""
+        try:
+            content = json.loads(self.fs.cat_file(f"{self.path(table, partition)}/{MANIFEST}"))
+        except FileNotFoundError:
+            return None
+        if content["schema_version"] != self.schema_version:
+            raise LakeError(
+                f"{table} {dict(partition)} was written under schema version {content['schema_version']}, this code reads "
+                f"{self.schema_version}: materialise the partition again"
+            )
+        return Manifest(**content)
+
+    def is_current(self, table: str, partition: Mapping[str, str], data_version: str) -> bool:
+        """Whether the partition is complete and of this data version, so that a rerun can skip it."""
+        manifest = self.manifest(table, partition)
+        return manifest is not None and manifest.data_version == data_version
+
+    def write(
+        self,
+        table: str,
+        partition: Mapping[str, str],
+        schema: pa.Schema,
+        batches: pa.Table | Iterable[pa.Table],
+        data_version: str,
+        inputs: Mapping[str, str] | None = None,
+        writer_options: Mapping[str, object] | None = None,
+        row_group_rows: int | None = None,
+    ) -> Manifest:
+        """Manifest of the partition just replaced. Until the new file is whole the old partition stays; of two writers the last wins.
+
+        `batches` may be a generator; each of its tables becomes at least one row group, so memory stays at one batch. Raises
+        `LakeError` when the disk is full.
+        """
+        tables: Iterable[pa.Table] = (batches,) if isinstance(batches, pa.Table) else batches
+        with self.writer(table, partition, schema, writer_options, row_group_rows) as writer:
+            for batch in tables:
+                writer.add(batch)
+            return writer.commit(data_version, inputs)
+
+    @contextlib.contextmanager
+    def writer(
+        self,
+        table: str,
+        partition: Mapping[str, str],
+        schema: pa.Schema,
+        writer_options: Mapping[str, object] | None = None,
+        row_group_rows: int | None = None,
+    ) -> Iterator["PartitionWriter"]:
+        """A partition in the making: add to it and commit it, or leave without committing and the old one stays. See `write`."""
+        folder = self.path(table, partition)
+        with self._room(table, partition):
+            if self.is_local:
+                self.fs.makedirs(folder, exist_ok=True)
+            new: NewFile = (RenamedFile if self.is_local else Upload)(self.fs, f"{folder}/{PART}")
+            options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
+            try:
+                with pq.ParquetWriter(new.file, schema, **options) as parquet:
+                    yield PartitionWriter(self, table, dict(partition), new, parquet, row_group_rows)
+            finally:
+                new.discard()
+
+    @contextlib.contextmanager
+    def _room(self, table: str, partition: Mapping[str, str]) -> Iterator[None]:
+        """Around writing a partition: a full disk is a `LakeError` that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise LakeError(
+                f"no room left while writing {_described(table, partition)} under {self.url} ({error.strerror}). What was complete "
+                "stays. Make room, or move the lake with INTERP_LAKE, and run again: only what is missing is made."
+            ) from error
+
+    def _commit(self, manifest: Manifest, new: NewFile) -> None:
+        """Put a finished file in the partition's place, and vouch for it: the manifest, written last, is what commits."""
+        folder = self.path(manifest.table, manifest.partition)
+        with self._only_writer(folder):
+            self._sweep(folder)
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.rm_file(f"{folder}/{MANIFEST}")
+            new.place()
+            self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1).encode())
+
+    def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
+        """Rows of a complete partition. Raises `LakeError` naming the partition when it is not there, `CorruptPartition` when it is
+        damaged."""
+        path = f"{self.path(table, partition)}/{PART}"
+        with self._withdrawn_if_damaged(self.require(table, partition), path):
+            return pq.read_table(
+                path, filesystem=self.fs, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
+            )
+
+    def discard(self, table: str, partition: Mapping[str, str]) -> None:
+        """Take a partition's manifest away, so that it counts as missing until it is written again; nothing where there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.path(table, partition)}/{MANIFEST}")
+
+    def verify(self, manifest: Manifest) -> None:
+        """Read all of a partition, a row group at a time. Raises `CorruptPartition` when it is damaged."""
+        path = f"{self.path(manifest.table, manifest.partition)}/{PART}"
+        with self._withdrawn_if_damaged(manifest, path), self.fs.open(path, "rb") as file:
+            part = pq.ParquetFile(file, page_checksum_verification=True)
+            for group in range(part.num_row_groups):
+                part.read_row_group(group)
+
+    def batches(
+        self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, batch_rows: int = 1 << 20
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of a complete partition in order, at most `batch_rows` at a time. Raises as `read` does."""
+        path = f"{self.path(table, partition)}/{PART}"
+        with self._withdrawn_if_damaged(self.require(table, partition), path), self.fs.open(path, "rb") as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            yield from parquet.iter_batches(batch_rows, columns=None if columns is None else list(columns))
+
+    def require(self, table: str, partition: Mapping[str, str]) -> Manifest:
+        """Manifest of a partition that must be there; raises `LakeError` naming it otherwise."""
+        manifest = self.manifest(table, partition)
+        if manifest is None:
+            raise LakeError(
+                f"the lake has no complete {_described(table, partition)}: materialise the asset that writes {table} there first"
+            )
+        return manifest
+
+    def manifests(self, table: str) -> Iterator[Manifest]:
+        """Manifests of all complete partitions of a table, in path order; one that another run takes away meanwhile is left out."""
+        return (manifest for _, manifest in self._complete(f"{self.root}/{table}"))
+
+    def holds_rows(self, table: str, partition: Mapping[str, str]) -> bool:
+        """Whether there is anything to read under the first columns of a partition: a complete one with rows, or what a killed run left."""
+        left = set(self._folders_with(PART, self.path(table, partition)))
+        for folder, manifest in self._complete(self.path(table, partition)) if left else ():
+            if manifest.rows:
+                return True
+            left.discard(folder)
+        return bool(left)
+
+    def incomplete(self) -> list[str]:
+        """Folders that hold a part without a manifest: left by a killed run, rewritten by the next one."""
+        return sorted(set(self._folders_with(PART, self.root)) - set(self._folders_with(MANIFEST, self.root)))
+
+    def _complete(self, folder: str) -> Iterator[tuple[str, Manifest]]:
+        """Folder and manifest of the complete partitions under a folder, in path order."""
+        for path in self._folders_with(MANIFEST, folder):
+            with contextlib.suppress(FileNotFoundError):
+                yield path, Manifest(**json.loads(self.fs.cat_file(f"{path}/{MANIFEST}")))
+
+    def _folders_with(self, file: str, folder: str) -> list[str]:
+        """Folders that hold a file of this name, under this one or itself, in path order."""
+        return sorted(path.rsplit("/", 1)[0] for path in self.fs.glob(f"{escape(folder)}/**/{file}"))
+
+    @contextlib.contextmanager
+    def _withdrawn_if_damaged(self, manifest: Manifest, path: str) -> Iterator[None]:
+        """Around reading a partition's file: one that is not what its manifest says loses the manifest. Raises `CorruptPartition`."""
+        try:
+            size = self.fs.size(path)
+            if size != manifest.bytes or footer_crc32(self.fs, path, size) != manifest.footer_crc32:
+                raise OSError(f"{size:,} bytes with another footer than the {manifest.bytes:,} bytes that were written")
+            yield
+        except (pa.ArrowException, OSError) as error:
+            # Arrow's own complaints have no error number; those of the operating system or the network do, or a class of their own, and
+            # say nothing of the file.
+            if isinstance(error, OSError) and (error.errno not in (None, errno.ENOENT) or isinstance(error, ELSEWHERE)):
+                raise
+            where = self.path(manifest.table, manifest.partition)
+            if self.manifest(manifest.table, manifest.partition) == manifest:
+                self.fs.mv(f"{where}/{MANIFEST}", f"{where}/{WITHDRAWN}")
+            raise CorruptPartition(
+                f"{_described(manifest.table, manifest.partition)} is damaged ({str(error).splitlines()[0]}): {path} is not what was "
+                f"written. It counts as missing from now on: materialise the asset that writes {manifest.table} there again, then this one."
+            ) from error
+
+    @contextlib.contextmanager
+    def _only_writer(self, folder: str) -> Iterator[None]:
+        """Keep other writers of a partition out while file and manifest change. On object stores nothing can: there the run queue is what
+        keeps two runs from one partition."""
+        if not self.is_local:
+            yield
+            return
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _sweep(self, folder: str) -> None:
+        """Remove what dead writers of this machine left in a partition's folder, and the manifest of a damaged file."""
+        for path in self.fs.glob(f"{escape(folder)}/{temporary_prefix()}*") if self.is_local else ():
+            if not os.path.exists(f"/proc/{path.rsplit('.', 3)[1]}"):
+                self.fs.rm_file(path)
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{folder}/{WITHDRAWN}")
+
+    def _put(self, path: str, content: bytes) -> None:
+        """A small file, there whole or not at all."""
+        if not self.is_local:
+            self.fs.pipe_file(path, content)
+            return
+        temporary = temporary_name(*path.rsplit("/", 1))
+        with self.fs.open(temporary, "wb") as file:
+            file.write(content)
+            sync(file)
+        self.fs.mv(temporary, path)
+
+
+class PartitionWriter:
+    """The file of a partition while it is written; made by `Lake.writer`."""
+
+    def __init__(
+        self, lake: Lake, table: str, partition: dict[str, str], new: NewFile, parquet: pq.ParquetWriter, row_group_rows: int | None
+    ) -> None:
+        self._lake, self._table, self._partition = lake, table, partition
+        self._new, self._parquet, self._row_group_rows = new, parquet, row_group_rows
+        self._rows = 0
+
+    def add(self, batch: pa.Table) -> None:
+        """Append rows as at least one row group; cast to the table's schema."""
+        self._parquet.write_table(batch.cast(self._parquet.schema), row_group_size=self._row_group_rows)
+        self._rows += batch.num_rows
+
+    def commit(self, data_version: str, inputs: Mapping[str, str] | None = None) -> Manifest:
+        """Manifest of the partition just replaced by what was added. Nothing can be added afterwards."""
+        size, footer = self._new.finish(self._parquet)
+        manifest = Manifest(
+            self._table, self._partition, self._rows, size, self._lake.schema_version, data_version, dict(inputs or {}), footer
+        )
+        self._lake._commit(manifest, self._new)
+        return manifest
+
+
+def _opened(root: str) -> tuple[AbstractFileSystem, str]:
+    """The file system and the path in it. Raises `LakeError` for a protocol that is unknown or whose package is missing."""
+    try:
+        # Other hosts write, so no listing is remembered.
+        return fsspec.core.url_to_fs(str(root), use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise LakeError(
+            f"the lake's address {root} cannot be opened: {error}. For s3:// install the extra: "
+            'pip install -c constraints.txt -e ".[deploy]"; a local folder needs nothing'
+        ) from error
+
+
+def _described(table: str, partition: Mapping[str, str]) -> str:
+    return f"{table} for " + ", ".join(f"{name} {value}" for name, value in partition.items())

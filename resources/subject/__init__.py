@@ -1,0 +1,1 @@
+"""The subject model: hooks, activations, steering, clamping, tokenizer and unembedding."""

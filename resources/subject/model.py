@@ -1,0 +1,301 @@
+"""The subject model: the language model whose features are explained. It runs only as deep as the deepest hook that is asked for."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from resources.language_models.interface import ModelIdentity
+from resources.subject.hook_points import HookPoint, UnknownHook, block_hook_names, family, final_norm_path, resolve_hook, stream_route
+from resources.subject.unembedding import Unembedding, float32_copy, into_stream
+from resources.weights import ModelFolder, load_causal_model, load_hf_tokenizer, resolve_model_folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from resources.dictionaries.interface import Dictionary
+
+__all__ = ["SparseBatch", "SubjectModel", "UnknownHook", "tensor_cores_for"]
+
+
+@dataclass(frozen=True)
+class SparseBatch:
+    """The activations of one dictionary on a run of consecutive rows; a value of zero is not stored.
+
+    All four arrays are [n] and sorted by (row, position): row uint32 counts from the start of the harvest, position uint16 within
+    the row, feature uint32, value float32 > 0. `rows_done` rows are finished for this dictionary once this batch is taken.
+    """
+
+    name: str
+    row: np.ndarray
+    position: np.ndarray
+    feature: np.ndarray
+    value: np.ndarray
+    rows_done: int
+
+
+class _DeepestHookReached(Exception):
+    """Raised inside the forward pass to end it: what lies deeper is not needed."""
+
+
+class SubjectModel:
+    """A causal language model with named hook points, its tokenizer and its identity. Make one with `SubjectModel.load`."""
+
+    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: ModelFolder) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self._modules: dict[str, Any] = {path: module for path, module in model.named_modules() if path}
+
+    @classmethod
+    def load(cls, source: str, revision: str | None = None, device: str | None = None, dtype: str | None = None) -> "SubjectModel":
+        """The model at `source` (see `resolve_model_folder`), in evaluation mode, without gradients.
+
+        `device` is "cuda" where there is one, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU (bfloat16 is slower
+        there). Raises `WeightsError` for a source or revision that is not there.
+        """
+        folder = resolve_model_folder(source, revision)
+        return cls(load_causal_model(folder, device, dtype), load_hf_tokenizer(folder), folder)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which weights these are; the numeric type is part of it since it changes the values."""
+        return ModelIdentity("subject", self.folder.source, f"{self.folder.revision}-{str(self.model.dtype).removeprefix('torch.')}")
+
+    @property
+    def device(self) -> "torch.device":
+        return self.model.device
+
+    @property
+    def n_blocks(self) -> int:
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The token that begins every row; None for a model that has none."""
+        return cast("int | None", self.tokenizer.bos_token_id)
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return cast("int | None", self.tokenizer.eos_token_id)
+
+    @property
+    def special_token_ids(self) -> frozenset[int]:
+        """Tokens whose activations are left out (they stay in the input)."""
+        return frozenset(self.tokenizer.all_special_ids)
+
+    def close(self) -> None:
+        """Free the weights. The model cannot be used afterwards."""
+        import gc
+
+        import torch
+
+        self._modules.clear()
+        del self.model
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def hook_names(self) -> tuple[str, ...]:
+        """All "blocks.N.<hook>" names, shallow to deep; module paths are legal too."""
+        return block_hook_names(family(self.model.config), self.n_blocks)
+
+    def resolve_hook(self, name: str) -> HookPoint:
+        """Where `name` is. Raises `UnknownHook` with the nearest names."""
+        return resolve_hook(name, family(self.model.config), self.n_blocks, self._modules)
+
+    def unembedding(self, final_norm: bool = True) -> Unembedding | None:
+        """The way from the residual stream to the vocabulary, with or without the normalisation before it; None for a family outside
+        `resources.subject.hook_points.BLOCKS`, whose normalisation is not known."""
+        path = final_norm_path(family(self.model.config))
+        layer = self.model.get_output_embeddings()
+        if path is None or layer is None:
+            return None
+        norm = float32_copy(self._modules[path]) if final_norm else None
+        return Unembedding(layer.weight, getattr(layer, "bias", None) if final_norm else None, norm)
+
+    def residual_directions(self, hook: str, rows: "torch.Tensor") -> "torch.Tensor | None":
+        """float32 Tensor[n, d_model]: what rows, Tensor[n, d] of values at `hook`, add to the residual stream.
+
+        The rows themselves at hooks of the stream and at what is added to it; times the down projection at `mlp.hook_post` and times the
+        output projection at `attn.hook_z`, without biases. Gemma 2 and 3 normalise that product before they add it, which is not
+        linear: its gain is applied, and the division by a length that depends on all neurons at once, a positive factor, is left out.
+        None where no such map leads there (`stream_route`), and for rows of another width than the map takes.
+        """
+        route = stream_route(self.resolve_hook(hook), family(self.model.config), self.n_blocks)
+        if route is None:
+            return None
+        layer, norm = (None if path is None else self._modules[path] for path in (route.projection, route.norm))
+        directions = into_stream(rows.to(self.device), layer, norm)
+        d_model = self.model.config.get_text_config().hidden_size
+        return directions if directions is not None and directions.shape[1] == d_model else None
+
+    def hook_values(self, token_ids: np.ndarray, hooks: Sequence[str]) -> dict[str, "torch.Tensor"]:
+        """Hook name -> Tensor[rows, ctx, d] on the model's device, from one forward pass that ends at the deepest hook.
+
+        `token_ids` is an integer array [rows, ctx] without padding. No hooks: an empty dict, and nothing runs.
+        """
+        import torch
+
+        if not hooks:
+            return {}
+        values: dict[str, torch.Tensor] = {}
+        ids = torch.as_tensor(np.asarray(token_ids, dtype=np.int64))
+        if self.device.type == "cuda":
+            ids = ids.pin_memory().to(self.device, non_blocking=True)
+        points = {name: self.resolve_hook(name) for name in hooks}
+        with torch.inference_mode(), self._captured(points, values), suppress(_DeepestHookReached):
+            self.model(input_ids=ids, use_cache=False)
+        assert len(values) == len(set(hooks)), f"hooks {sorted(set(hooks) - set(values))} were never reached"
+        return values
+
+    def sparse_activations(
+        self,
+        rows: np.ndarray,
+        dictionaries: Mapping[str, "Dictionary"],
+        features: Mapping[str, np.ndarray | None] | None = None,
+        batch_rows: int = 16,
+        first_row: int = 0,
+    ) -> Generator[SparseBatch, None, None]:
+        """Activations > 0 of every dictionary on token rows [n, ctx], one `SparseBatch` a dictionary and batch of rows, in row order.
+
+        One forward pass serves all dictionaries and ends at the deepest of their hooks. They are encoded in float32, on a GPU after a model
+        in bfloat16 with products in TF32 (`tensor_cores_for`). `features[name]` keeps only those features (None, or no entry: all).
+        Special tokens stay in the input and are left out of the output. `first_row` skips finished rows; row numbers count from the
+        start of `rows`. Raises `UnknownHook`, and `DictionaryError` when a hook has another dimension.
+        """
+        import torch
+
+        rows = np.asarray(rows)
+        assert rows.ndim == 2 and rows.shape[1] <= 1 << 16, f"rows must be [n, ctx] with ctx up to 65,536, got {rows.shape}"
+        hooks = sorted({dictionary.hook for dictionary in dictionaries.values()})
+        on_device = {name: dictionary.to(self.device) for name, dictionary in dictionaries.items()}
+        kept = {name: self._feature_mask(on_device[name], (features or {}).get(name)) for name in dictionaries}
+        special = np.fromiter(self.special_token_ids, dtype=np.int64)
+        for start in range(first_row, len(rows), batch_rows):
+            batch = rows[start : start + batch_rows]
+            ordinary = np.flatnonzero(~np.isin(batch.reshape(-1), special))
+            index = torch.from_numpy(ordinary).to(self.device)
+            values = self.hook_values(batch, hooks)
+            with torch.inference_mode():
+                inputs = {hook: value.flatten(0, 1)[index] for hook, value in values.items()}
+                # Every dictionary is encoded before the first result is copied, so that the copies overlap the encoding on a GPU.
+                found = {name: _encode_kept(d, inputs[d.hook], kept[name], index) for name, d in on_device.items()}
+                host = {name: [_to_host(tensor) for tensor in tensors] for name, tensors in found.items()}
+            if self.device.type == "cuda":
+                torch.cuda.current_stream(self.device).synchronize()
+            for name, (place, feature, value) in host.items():
+                yield _sparse_batch(name, place.numpy(), feature.numpy(), value.numpy(), rows.shape[1], start, start + len(batch))
+
+    def _feature_mask(self, dictionary: "Dictionary", selected: np.ndarray | None) -> "torch.Tensor | None":
+        """Bool Tensor[width] on the device, or None for all features."""
+        import torch
+
+        if selected is None:
+            return None
+        selected = np.asarray(selected, dtype=np.int64)
+        outside = selected[(selected < 0) | (selected >= dictionary.width)]
+        assert not len(outside), f"features {outside[:5].tolist()} are outside 0..{dictionary.width - 1}"
+        mask = torch.zeros(dictionary.width, dtype=torch.bool)
+        mask[torch.from_numpy(selected)] = True
+        return mask.to(self.device)
+
+    @contextmanager
+    def _captured(self, points: Mapping[str, HookPoint], values: dict[str, "torch.Tensor"]) -> Iterator[None]:
+        """While open, the first tensor at each point goes into `values`; the forward pass ends when all are there."""
+
+        def keep(name: str, value: Any) -> None:
+            values[name] = value[0] if isinstance(value, tuple) else value
+            if len(values) == len(points):
+                raise _DeepestHookReached
+
+        def watch(name: str, point: HookPoint) -> Any:
+            module = self._modules[point.module]
+            if point.side == "output":
+                return module.register_forward_hook(lambda _module, _inputs, output: keep(name, output))
+
+            def keep_input(module: Any, inputs: tuple, named: dict) -> None:
+                value = inputs[0] if inputs else named["hidden_states"]
+                keep(name, normalized(module, value) if point.side == "normalized" else value)
+
+            return module.register_forward_pre_hook(keep_input, with_kwargs=True)
+
+        handles = [watch(name, point) for name, point in points.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
+    """The value as a LayerNorm or RMSNorm makes it before its gain and bias."""
+    import torch
+
+    wide = value.float()
+    if isinstance(module, torch.nn.LayerNorm):
+        return torch.nn.functional.layer_norm(wide, module.normalized_shape, eps=module.eps).to(value.dtype)
+    epsilon = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
+    return (wide * (wide.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()).to(value.dtype)
+
+
+@contextmanager
+def tensor_cores_for(x: "torch.Tensor") -> Iterator[None]:
+    """While open, a GPU takes float32 products in TF32 where `x` is bfloat16; nothing changes on a CPU or for another `x`.
+
+    TF32 keeps 11 significant bits of what it multiplies and sums in float32, at several times the speed. Values that a model has computed
+    in bfloat16 have 8: of the activations that this has added or taken away TF32 does a twentieth, or less (`benchmarks/precision.py`).
+    A float16 model has 11 to lose.
+    """
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    if x.device.type == "cuda" and x.dtype == torch.bfloat16:
+        matmul.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def _encode_kept(
+    dictionary: "Dictionary", x: "torch.Tensor", mask: "torch.Tensor | None", index: "torch.Tensor"
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """(place in the flattened batch, feature, value) of the activations on ordinary tokens, selected features only."""
+    from resources.dictionaries.interface import refuse_wrong_width
+
+    refuse_wrong_width(dictionary, x.shape[1])
+    with tensor_cores_for(x):
+        encoded = dictionary.encode(x)
+    place, feature, value = index[encoded.token], encoded.feature, encoded.value
+    if mask is None:
+        return place, feature, value
+    keep = mask[feature].nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
+    return place[keep], feature[keep], value[keep]
+
+
+def _to_host(tensor: "torch.Tensor") -> "torch.Tensor":
+    """The tensor on the CPU. From a GPU the copy is asynchronous into pinned memory: synchronise before reading it."""
+    import torch
+
+    if tensor.device.type != "cuda":
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _sparse_batch(
+    name: str, place: np.ndarray, feature: np.ndarray, value: np.ndarray, context: int, first_row: int, rows_done: int
+) -> SparseBatch:
+    row, position = np.divmod(place, context)
+    return SparseBatch(
+        name=name,
+        row=(row + first_row).astype(np.uint32),
+        position=position.astype(np.uint16),
+        feature=feature.astype(np.uint32),
+        value=value.astype(np.float32),
+        rows_done=rows_done,
+    )

@@ -1,0 +1,29 @@
+"""What stands between the drawn examples and their tables: the check that no text has two roles."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from interp_assets.assets.examples.asset import _overlaps
+from interp_assets.domain.examples.sampling import ROLES, ExampleColumns
+from interp_assets.domain.examples.windows import Places
+
+
+def two_of_each(equal: tuple[int, ...]) -> ExampleColumns:
+    """Two activating windows of each role, then two silent ones of each, three tokens long, all different but for those in `equal`."""
+    tokens = np.arange(36).reshape(12, 3)
+    tokens[list(equal)] = 99
+    places = Places(np.arange(12), np.zeros(12, dtype=np.int64), np.full(12, 3))
+    return ExampleColumns(7, "ok", 6, 1.0, 0, 2, 2, 2, 2, 2, places, np.zeros(6, dtype=np.int64), ("random",) * 6, token_ids=tokens.ravel())
+
+
+@pytest.mark.parametrize("pair", combinations(range(12), 2), ids=str)
+def test_a_text_in_two_roles_is_found_whatever_the_roles(pair: tuple[int, int]) -> None:
+    columns = two_of_each(pair)
+    assert columns.roles == [role for _ in ("activating", "non_activating") for role in ROLES for _ in range(2)]
+    assert _overlaps(columns) == (pair[0] // 2 % 3 != pair[1] // 2 % 3)
+
+
+def test_texts_that_differ_have_one_role_each() -> None:
+    assert not _overlaps(two_of_each(()))

@@ -1,0 +1,195 @@
+"""Dictionary records: what is accepted, what is refused and how."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from interp_assets.config.example_records import HEADS, example_record
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.records import RECORD_KINDS, DictionaryRecord, FeatureSubset
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.domain.planted.claims import Claim
+from interp_assets.domain.planted.rules import PLANTED_RULES
+
+RECORD = DictionaryRecord(key="m/09/a", hook="blocks.9.hook_resid_post", kind="topk_neurons", width=1000, k=8)
+
+
+def test_ranges_of_a_subset_hold_each_selected_feature_once() -> None:
+    record = RECORD.model_copy(update={"features": FeatureSubset(count=37)})
+    selected = record.selected_features
+    assert len(selected) == 37 and (np.diff(selected.astype(int)) > 0).all() and selected.max() < 1000
+    ranges = [record.features_of(RangeKey(record.key, r)) for r in FEATURE_RANGE_KEYS]
+    assert np.array_equal(np.concatenate(ranges), selected)
+
+
+def test_a_subset_is_spread_one_per_stratum() -> None:
+    selected = RECORD.model_copy(update={"features": FeatureSubset(count=10)}).selected_features
+    assert [int(f) // 100 for f in selected] == list(range(10))  # strata of 100 features each
+
+
+def test_no_subset_selects_everything() -> None:
+    assert len(RECORD.selected_features) == 1000
+
+
+def test_a_feature_beyond_the_width_is_named() -> None:
+    record = RECORD.model_copy(update={"features": (5, 1000)})
+    with pytest.raises(UserError, match=r"selects 1000.*0 to 999"):
+        _ = record.selected_features
+
+
+def test_fingerprint_ignores_what_later_stages_use() -> None:
+    changed = RECORD.model_copy(update={"description": "x", "stages": {"scoring": {"per_prompt": 3}}})
+    assert changed.fingerprint == RECORD.fingerprint
+    assert RECORD.model_copy(update={"k": 9}).fingerprint != RECORD.fingerprint
+
+
+def test_written_records_come_back_equal_and_a_broken_file_hides_no_other(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    path = registry.write(RECORD)
+    assert registry.get("m/09/a") == RECORD
+    (tmp_path / "broken.yaml").write_text("key: m/09/b\nwidht: 3")
+    records, broken = registry.read_all()
+    assert list(records) == ["m/09/a"] and list(broken) == ["broken.yaml"]
+    assert "widht" in broken["broken.yaml"]
+    before = path.stat().st_mtime_ns
+    registry.write(RECORD)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_an_unregistered_dictionary_lists_what_is_registered(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    registry.write(RECORD)
+    with pytest.raises(UserError, match="m/09/a"):
+        registry.get("m/09/typo")
+
+
+def test_a_misnamed_file_says_its_right_name(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    registry.write(RECORD).rename(tmp_path / "other.yaml")
+    assert "m__09__a.yaml" in registry.read_all()[1]["other.yaml"]
+
+
+@pytest.mark.parametrize("kind", RECORD_KINDS)
+def test_the_example_record_of_each_kind_is_valid(kind: str) -> None:
+    text = example_record(kind)
+    record = DictionaryRegistry.parse(text, "example")
+    assert record.kind == kind and record.token_sample.n_tokens == 10_000_000
+    assert ("sae_lens | gemma_scope" in text) == (kind == "sae_lens")
+
+
+def test_every_kind_has_an_example_and_the_default_is_gemma_scope_through_sae_lens() -> None:
+    assert list(HEADS) == list(RECORD_KINDS)
+    assert DictionaryRegistry.parse(example_record("sae_lens"), "example").width == 16384
+
+
+RULE = {
+    "name": "ends", "truth": {"text": "full stops and commas", "pattern": "[.,]"}, "narrowed": {"text": "full stops", "pattern": "[.]"},
+    "broadened": {"text": "punctuation", "pattern": "[.,:;]"},
+}  # fmt: skip
+
+
+def test_a_planted_record_is_as_wide_as_it_has_rules_and_comes_back_equal(tmp_path: Path) -> None:
+    own = DictionaryRegistry.parse(yaml.safe_dump({"key": "m/planted/own", "kind": "planted", "rules": [RULE]}), "x")
+    assert (own.width, own.hook, own.reads_hook) == (1, "text", False) and own.planted_rules[0].narrowed.pattern == "[.]"
+    built_in = DictionaryRecord.model_validate({"key": "m/planted/all", "kind": "planted"})
+    assert (built_in.width, built_in.planted_rules) == (len(PLANTED_RULES), PLANTED_RULES)
+    registry = DictionaryRegistry(tmp_path)
+    for record in (own, built_in):
+        registry.write(record)
+        assert registry.get(record.key) == record
+    assert RECORD.planted_rules == () and RECORD.reads_hook
+
+
+def test_a_changed_rule_changes_the_fingerprint_even_of_a_record_that_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = DictionaryRecord.model_validate({"key": "m/planted/all", "kind": "planted"})
+    before = record.fingerprint
+    changed = (replace(PLANTED_RULES[0], narrowed=Claim("the digit 1", "1")), *PLANTED_RULES[1:])
+    monkeypatch.setattr("interp_assets.config.records.PLANTED_RULES", changed)
+    assert record.fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"source": "x"}, "kind planted has no source: its features are rules"),
+        ({"k": 3, "seed": 1}, "kind planted has no k, seed"),
+        ({"width": 3, "rules": [RULE]}, "width is 3, and there are 1 rules, one a feature: leave width out"),
+        ({"rules": [RULE, RULE]}, "more than one rule is called ends"),
+        ({"rules": []}, "rules: Tuple should have at least 1 item"),
+        (
+            {"rules": [{**RULE, "truth": {"text": "x", "pattern": "("}}]},
+            r"rules.0.truth: Value error, the pattern '\(' of 'x' is no regular",
+        ),
+        ({"rules": [{**RULE, "truth": {"text": " ", "pattern": "x"}}]}, "has no text: say in words"),
+        ({"rules": [{**RULE, "falsehood": 1}]}, "rules.0.falsehood"),
+        ({"kind": "topk_neurons", "hook": "h", "width": 4, "k": 2, "rules": [RULE]}, "kind topk_neurons has no rules"),
+    ],
+)
+def test_what_is_wrong_with_a_planted_record_is_named(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        DictionaryRegistry.parse(yaml.safe_dump({"key": "m/planted/a", "kind": "planted", **fields}), "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "transcoder"}, "known kinds are sae_lens, .*got 'transcoder'"),
+        ({"kind": "sparsify"}, r"a sparsify dictionary needs \['source'\]"),
+        ({"kind": "neurons", "k": 4}, r"a neurons dictionary has no \['k'\]\. It takes \['hook', 'width'\]"),
+        ({"kind": "random_topk", "k": 4, "source": "x"}, r"needs \['d_in'\] and has no \['source'\]"),
+        ({"kind": "callable", "source": "m:f"}, r"needs \['d_in'\]"),
+        ({"kind": "topk_neurons", "k": 4, "output_hook": "h"}, r"has no \['output_hook'\]"),
+    ],
+)
+def test_fields_that_a_kind_lacks_or_does_not_have_are_named(fields: dict[str, object], message: str) -> None:
+    text = yaml.safe_dump({"key": "m/09/a", "hook": "h", "width": 10, **fields})
+    with pytest.raises(UserError, match=message):
+        DictionaryRegistry.parse(text, "x.yaml")
+
+
+def test_not_yaml_is_said() -> None:
+    with pytest.raises(UserError, match="not YAML"):
+        DictionaryRegistry.parse("key: [", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds nothing, not a record: `interp dictionaries --example`"),
+        (b"- a list", "holds list, not a record"),
+        (b"\xff\xfe", "x.yaml is not a text file"),
+        (b"key: m/09/a\nhook: h\nkind: neurons\nwidth: 64\nfeatures: [3, 64]", "m/09/a: features selects 64, .* features 0 to 63"),
+    ],
+)
+def test_a_file_that_is_no_record_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "x.yaml").write_bytes(content)
+    records, broken = DictionaryRegistry(tmp_path).read_all()
+    assert records == {} and re.search(message, broken["x.yaml"])
+
+
+def test_a_record_is_parsed_again_only_when_its_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    registry.write(RECORD)
+    (tmp_path / "broken.yaml").write_text("key: [")
+    first = registry.read_all()
+    parsed: list[str] = []
+    parse = DictionaryRegistry.parse
+    monkeypatch.setattr(registry, "parse", lambda text, where: parsed.append(where) or parse(text, where))
+    assert registry.read_all() == first and parsed == []
+    registry.write(RECORD.model_copy(update={"description": "other"}))
+    assert registry.read_all()[0][RECORD.key].description == "other" and len(parsed) == 1
+    (tmp_path / "broken.yaml").unlink()
+    assert registry.read_all()[1] == {} and len(parsed) == 1
+
+
+def test_stages_that_the_sites_settings_refuse_are_named_by_file(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    wrong = RECORD.model_copy(update={"stages": {"examples": {"n_showed": 3}}})
+    refused = registry.refused({RECORD.key: wrong}, PlatformSettings())
+    assert list(refused) == ["m__09__a.yaml"] and "m/09/a" in refused["m__09__a.yaml"] and "n_showed" in refused["m__09__a.yaml"]
+    assert registry.refused({RECORD.key: RECORD}, PlatformSettings()) == {}

@@ -1,0 +1,254 @@
+"""Silent windows of every kind: hand-made cases, and what must hold whatever the data."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from domain_toys import MIXED, candidates_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interp_assets.domain.examples.negatives import (
+    HARD_KINDS,
+    NEGATIVE_KINDS,
+    TokenIndex,
+    are_silent,
+    first_distinct,
+    mean_embedding,
+    negative_counts,
+    neighbour_places,
+    peak_tokens,
+    similar_places,
+    spread_over_quantiles,
+    token_places,
+)
+from interp_assets.domain.examples.sampling import ExampleSettings, build_examples, draw_activating, with_negatives
+from interp_assets.domain.examples.windows import Places, Windows, WindowShape
+
+CELLS = WindowShape("cells", 4, 16)
+CENTRED = WindowShape("centred", 4, 16)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def places(*triples: tuple[int, int, int]) -> Places:
+    return Places(*(np.array(column, dtype=np.int64) for column in zip(*triples, strict=True)))
+
+
+def triples(found: Places) -> list[tuple[int, int, int]]:
+    return list(zip(found.row.tolist(), found.start.tolist(), found.length.tolist(), strict=True))
+
+
+def windows(*quadruples: tuple[int, int, float]) -> Windows:
+    """Windows of four tokens by (row, start, strength)."""
+    row, start, strength = (np.array(column) for column in zip(*quadruples, strict=True))
+    return Windows(row, start, np.full(len(row), 4), start, strength.astype(float))
+
+
+def test_shares_become_counts_by_largest_remainder() -> None:
+    """0.5, 0.3 and 0.2 of 5 are 2.5, 1.5 and 1.0: 2 + 1 + 1, and the one left over goes to the first of the two halves."""
+    shares = {"similar": 0.5, "neighbour": 0.3, "token": 0.2}
+    assert negative_counts(shares, 5) == {"random": 0, "similar": 3, "neighbour": 1, "token": 1}
+    assert negative_counts("token", 7) == {"random": 0, "similar": 0, "neighbour": 0, "token": 7}
+    assert negative_counts({"random": 1 / 3, "token": 2 / 3}, 3) == {"random": 1, "similar": 0, "neighbour": 0, "token": 2}
+
+
+@pytest.mark.parametrize("shares", [{"random": 0.5}, {"random": 1.5, "token": -0.5}, {}])
+def test_shares_that_are_not_of_one_are_refused(shares: dict) -> None:
+    with pytest.raises(ValueError, match="sum to 1"):
+        ExampleSettings(non_activating=shares)
+
+
+@given(st.lists(st.integers(0, 5), min_size=4, max_size=4).filter(any), st.integers(0, 200))
+def test_counts_sum_to_the_total_and_are_within_one_of_their_share(parts: list[int], total: int) -> None:
+    shares = {kind: part / sum(parts) for kind, part in zip(NEGATIVE_KINDS, parts, strict=True)}
+    counts = negative_counts(shares, total)
+    assert sum(counts.values()) == total
+    assert all(abs(counts[kind] - shares[kind] * total) < 1 for kind in NEGATIVE_KINDS)
+
+
+def test_a_window_is_silent_when_no_activation_is_inside_it() -> None:
+    """Activations at row 0 position 4 and row 1 position 15, in rows of 16."""
+    asked = places((0, 0, 4), (0, 1, 4), (0, 4, 1), (0, 5, 11), (1, 12, 4), (1, 11, 4))
+    assert are_silent(asked, np.array([4, 31]), 16).tolist() == [True, False, False, True, False, True]
+
+
+def test_first_distinct_keeps_the_order_and_drops_repeated_and_taken_text() -> None:
+    rows = np.array([[1, 2, 1, 2, 3, 4, 1, 2]])
+    taken = first_distinct(places((0, 4, 2)), 1, np.empty(0, np.uint64), rows)[1]
+    found, hashes = first_distinct(places((0, 1, 2), (0, 0, 2), (0, 2, 2), (0, 4, 2), (0, 5, 2)), 3, taken, rows)
+    assert triples(found) == [(0, 1, 2), (0, 0, 2), (0, 5, 2)] and len(set(hashes.tolist())) == 3
+
+
+def test_neighbours_take_turns_the_nearest_first() -> None:
+    """The nearest has one silent window, the second two: the third place falls to what is left."""
+    nearest = windows((0, 0, 5.0), (0, 8, 1.0))
+    second = windows((1, 0, 3.0), (1, 4, 2.0))
+    found = neighbour_places([nearest, second], np.array([9]), 2, CELLS, rng())
+    assert triples(found)[:2] == [(0, 0, 4), (1, 0, 4)] or triples(found)[:2] == [(0, 0, 4), (1, 4, 4)]
+    assert sorted(triples(found)) == [(0, 0, 4), (1, 0, 4), (1, 4, 4)]  # (0, 8) holds the activation at 9
+    assert len(neighbour_places([], np.array([9]), 2, CELLS, rng())) == 0
+
+
+def test_a_neighbours_windows_are_spread_over_its_strength() -> None:
+    """Eight strengths in four strata of two: the first round takes one of each stratum, strongest stratum first."""
+    order = spread_over_quantiles(np.array([1.0, 8, 2, 7, 3, 6, 4, 5]), 4, rng())
+    strata = [{1, 3}, {5, 7}, {6, 4}, {2, 0}]
+    assert all(order[i] in strata[i % 4] for i in range(8)) and sorted(order) == list(range(8))
+
+
+def test_the_index_knows_every_occurrence() -> None:
+    rows = np.random.default_rng(1).integers(0, 9, (12, 16)).astype(np.int32)
+    index = TokenIndex.of(rows, 1)
+    flat = rows.ravel()
+    for token in range(11):
+        expected = [p for p in range(flat.size) if flat[p] == token and p % 16 >= 1]
+        assert index.occurrences(token).tolist() == expected
+
+
+def test_peak_tokens_are_those_with_most_activation_mass() -> None:
+    """Token 5 fires twice with 1 + 2, token 7 once with 2.5, token 6 once with 0.5: shares of the two heaviest 3 and 2.5 of 5.5."""
+    rows = np.array([[5, 5, 6, 7]])
+    ids, shares = peak_tokens(np.array([0, 1, 2, 3]), np.array([1.0, 2.0, 0.5, 2.5]), rows, 2)
+    assert ids.tolist() == [5, 7] and shares.tolist() == pytest.approx([3 / 5.5, 2.5 / 5.5])
+
+
+@pytest.mark.parametrize(("shape", "start"), [(CELLS, 8), (CENTRED, 6)])
+def test_token_windows_hold_the_token_where_a_peak_would_stand_and_are_silent(shape: WindowShape, start: int) -> None:
+    """Token 9 fires in row 0; in row 1 it stands silent at position 9, in row 2 a firing follows it by one token."""
+    rows = np.arange(48).reshape(3, 16) + 100
+    rows[0, 3] = rows[1, 9] = rows[2, 8] = 9
+    positions, values = np.array([3, 32 + 9]), np.array([1.0, 0.1])
+    found = token_places(positions, values, rows, TokenIndex.of(rows, 0), 5, 1, shape, rng())
+    expected = {(1, start, 4)}
+    if shape is CENTRED:  # three tokens lead up to the token: positions 5 to 8 of row 2, and the firing at 9 is outside
+        expected.add((2, 5, 4))
+    assert set(triples(found)) == expected
+
+
+def test_token_windows_follow_the_mass_of_their_tokens() -> None:
+    """Token 1 has three quarters of the mass: of the first four windows three are its own."""
+    rows = np.tile(np.arange(10, 26), (40, 1))
+    rows[:20, 5], rows[20:, 5] = 1, 2
+    positions, values = np.array([5, 20 * 16 + 5]), np.array([3.0, 1.0])
+    found = token_places(positions, values, rows, TokenIndex.of(rows, 0), 8, 2, CELLS, rng())
+    assert Counter((found.row[:4] < 20).tolist()) == {True: 3, False: 1}
+
+
+def test_similar_windows_are_the_nearest_silent_cells() -> None:
+    """Cells 0..7 of two rows point ever further from the query; the feature fires in cell 1."""
+    angle = np.linspace(0, 1.4, 8)
+    embeddings = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float16)
+    query = mean_embedding(np.array([0, 0]), embeddings)
+    found = similar_places(query[None], [np.array([1])], embeddings, 1, CELLS)[0]
+    assert triples(found) == [(0, 0, 4), (0, 8, 4), (0, 12, 4), (1, 0, 4)]  # four candidates for a window: cells 0, 2, 3, 4
+
+
+@given(st.integers(0, 100), st.integers(1, 9))
+def test_blocks_of_cells_change_nothing(seed: int, block_cells: int) -> None:
+    source = np.random.default_rng(seed)
+    embeddings = source.integers(-3, 4, (24, 3)).astype(np.float32)
+    queries, active = embeddings[:2], [np.unique(source.integers(0, 24, 5)) for _ in range(2)]
+    shape = WindowShape("centred", 6, 16)  # the last cell of a row has four tokens: no candidate
+    found = similar_places(queries, active, embeddings, 2, shape, block_cells)
+    scores = queries @ embeddings.T
+    for i in range(2):
+        allowed = [c for c in range(24) if c not in active[i] and c % 3 < 2]
+        best = sorted(-float(scores[i, c]) for c in allowed)[:8]
+        cells = (found[i].row * 3 + found[i].start // 6).tolist()
+        assert set(cells) <= set(allowed) and [-float(scores[i, c]) for c in cells] == pytest.approx(best)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 1000), st.integers(5, 120), st.integers(2, 40), st.sampled_from(["centred", "cells"]), st.integers(0, 1),
+    st.sampled_from([MIXED, "similar", "neighbour", "token", "random"]),
+)  # fmt: skip
+def test_negatives_of_every_kind_are_silent_and_repeat_no_text(
+    seed: int, n: int, vocabulary: int, builder: str, first_position: int, non_activating: object
+) -> None:
+    rows = np.random.default_rng(seed).integers(0, vocabulary, (20, 32))
+    positions = np.sort(np.random.default_rng(seed).choice(640, n, replace=False))
+    values = np.random.default_rng(seed + 1).exponential(1, n) + 0.1
+    asked = ExampleSettings(
+        6, 4, 6, 12, 2, "quantiles", builder, 3, non_activating=non_activating, n_validation=3, n_shown_non_activating=2  # type: ignore[arg-type]
+    )  # fmt: skip
+    draw = draw_activating(positions, values, rows, first_position, asked, seed, 1)
+    if draw.outcome != "ok":
+        return
+    candidates = candidates_of(draw, rows, asked, seed)
+    assert asked.negative_counts_of("held_out") == negative_counts(asked.non_activating, 12)
+    found = build_examples(positions, values, rows, first_position, asked, seed, 1, candidates)
+    assert found == build_examples(positions, values, rows, first_position, asked, seed, 1, candidates_of(draw, rows, asked, seed))
+    active = {e.token_ids for e in found.examples if e.kind == "activating"}
+    silent = [e for e in found.examples if e.kind == "non_activating"]
+    assert not active & {e.token_ids for e in silent} and len({e.token_ids for e in silent}) == len(silent)
+    for e in silent:
+        inside = range(e.row * 32 + e.start, e.row * 32 + e.start + len(e.token_ids))
+        assert not set(inside) & set(positions.tolist()) and e.start >= first_position and set(e.activations) == {0.0}
+    counts = Counter(e.sampling for e in silent)
+    assert all(counts[kind] <= asked.negative_counts[kind] for kind in HARD_KINDS)
+    held_out = Counter(e.sampling for e in silent if e.role == "held_out")
+    missing = sum(asked.negative_counts_of("held_out")[kind] - held_out[kind] for kind in HARD_KINDS)
+    assert found.outcome != "ok" or (Counter(e.role for e in silent) == {"shown": 2, "validation": 3, "held_out": 12})
+    assert found.outcome != "ok" or found.n_filled == missing
+
+
+def test_what_a_kind_lacks_is_filled_with_random_windows_and_counted() -> None:
+    rows = np.random.default_rng(0).integers(0, 5000, (60, 64))
+    positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
+    asked = ExampleSettings(8, 5, 10, 10, 10, non_activating={"neighbour": 0.6, "random": 0.4}, n_shown_non_activating=0)
+    draw = draw_activating(positions, values, rows, 0, asked, 0, 1)
+    found = with_negatives(draw, {"neighbour": places((3, 50, 8), (9, 40, 8))}, rows, asked, 0)
+    assert (found.outcome, found.n_filled, Counter(found.negatives)) == ("ok", 4, {"neighbour": 2, "random": 8})
+    assert triples(found.places)[found.n_activating :][:2] == [(3, 50, 8), (9, 40, 8)]
+
+
+@pytest.mark.parametrize(
+    ("non_activating", "asked", "expected"),
+    [
+        ("random", None, "random"),
+        ("token", None, "token"),
+        ({"random": 0.5, "token": 0.3, "neighbour": 0.2}, None, "neighbour"),
+        ({"token": 0.5, "similar": 0.5, "neighbour": 0.0}, None, "similar"),
+        ({"token": 1.0, "neighbour": 0.0}, None, "token"),
+        ("random", "similar", "similar"),
+        ("similar", "random", "random"),
+    ],
+)
+def test_what_is_shown_for_contrast_is_the_hardest_kind_asked_for_or_the_one_named(
+    non_activating: object, asked: object, expected: str
+) -> None:
+    found = ExampleSettings(non_activating=non_activating, shown_non_activating=asked, n_shown_non_activating=4)  # type: ignore[arg-type]
+    assert found.shown_negative_kind == expected
+    assert found.negative_counts_of("shown") == {kind: 4 * (kind == expected) for kind in NEGATIVE_KINDS}
+    assert found.asks_for(expected)  # type: ignore[arg-type]
+    assert not ExampleSettings(shown_non_activating="similar", n_shown_non_activating=0).asks_for("similar")
+
+
+def test_the_best_of_a_kind_are_shown_and_the_next_are_dealt_out() -> None:
+    """Nine candidates, best first, for 2 shown, 2 validation and 4 held out: 1 and 2, then every third of the next six, then the others."""
+    rows = np.random.default_rng(0).integers(0, 5000, (60, 64))
+    positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
+    offered = {"similar": places(*((row, 45, 8) for row in range(9)))}
+    asked = ExampleSettings(8, 5, 10, 4, 10, non_activating="similar", n_validation=2, n_shown_non_activating=2)
+    found = with_negatives(draw_activating(positions, values, rows, 0, asked, 0, 1), offered, rows, asked, 0)
+    assert (found.outcome, found.n_filled, found.negatives) == ("ok", 0, ("similar",) * 8)
+    silent = [row for row, _, _ in triples(found.places)[found.n_activating :]]
+    assert silent == [0, 1, 4, 7, 2, 3, 5, 6]
+    assert [found.roles.count(role) for role in ("shown", "validation", "held_out")] == [5 + 2, 2 + 2, 10 + 4]
+    assert found.negatives_of("validation") == ("similar",) * 2
+
+
+def test_a_kind_that_runs_out_is_shown_first_and_random_windows_stand_in_for_the_rest() -> None:
+    rows = np.random.default_rng(0).integers(0, 5000, (60, 64))
+    positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
+    offered = {"token": places((3, 50, 8), (9, 40, 8), (9, 50, 8))}
+    asked = ExampleSettings(8, 5, 10, 4, 10, non_activating="token", n_validation=2, n_shown_non_activating=2)
+    found = with_negatives(draw_activating(positions, values, rows, 0, asked, 0, 1), offered, rows, asked, 0)
+    assert [found.negatives_of(role) for role in ("shown", "validation", "held_out")] == [
+        ("token",) * 2, ("random",) * 2, ("token", *("random",) * 3),
+    ]  # fmt: skip
+    assert (found.outcome, found.n_filled) == ("ok", 3)

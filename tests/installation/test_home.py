@@ -1,0 +1,46 @@
+"""Where an installation lives, and what runs its steps."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from interp_assets.config.settings import UserError
+from interp_assets.graph.assembly import IN_PROCESS, SHARED_VARIABLES, executor_named
+from interp_assets.installation.home import Home
+from resources.store.lake import LakeError
+
+
+def test_everything_is_in_the_home_unless_it_is_said_to_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("INTERP_LAKE", "INTERP_SCRATCH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("INTERP_HOME", str(tmp_path / "home"))
+    home = Home.from_environment()
+    assert (home.lake.url, home.spill) == (str(tmp_path / "home/lake"), tmp_path / "home/spill")
+    monkeypatch.setenv("INTERP_LAKE", "memory://elsewhere/lake")
+    monkeypatch.setenv("INTERP_SCRATCH", str(tmp_path / "disk"))
+    home = Home.from_environment()
+    assert (home.lake.url, home.spill) == ("memory:///elsewhere/lake", tmp_path / "disk/spill")
+    assert home.replies.folder == tmp_path / "home/replies"
+
+
+def test_a_lake_of_an_unknown_protocol_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match=r"nowhere://bucket/lake cannot be opened.*\[deploy\]"):
+        _ = Home(tmp_path, "nowhere://bucket/lake").lake
+
+
+def test_a_step_on_another_host_knows_what_its_run_knows() -> None:
+    instance = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "dagster.yaml").read_text())
+    assert tuple(instance["run_launcher"]["config"]["ray"]["env_vars"]) == SHARED_VARIABLES
+
+
+def test_steps_run_in_process_unless_ray_is_asked_for() -> None:
+    assert executor_named("in_process") is IN_PROCESS
+    with pytest.raises(UserError, match="'slurm'; it is one of in_process, ray"):
+        executor_named("slurm")
+    if importlib.util.find_spec("dagster_ray"):
+        assert executor_named("ray").name == "ray"
+    else:
+        with pytest.raises(UserError, match=r"needs dagster-ray: pip install .*\[deploy\]"):
+            executor_named("ray")
