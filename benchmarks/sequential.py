@@ -29,20 +29,20 @@ import yaml
 
 from interp_assets.asking.asker import Asker, answered_in_order
 from interp_assets.asking.questions import Question
-from interp_assets.assets.explanations.materials import read_materials
-from interp_assets.assets.scores.answering import Judging, Planned
+from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
+from interp_assets.assets.scores.answerer import Judging, Planned
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.explaining import max_act
-from interp_assets.domain.explaining.shared.material import ExplainerReply
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerReply
 from interp_assets.domain.scoring import detection
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
 from interp_assets.domain.statistics.metrics import Estimate, estimate, spearman
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.partitions import DICTIONARIES
-from interp_assets.orchestration.runs import Cell
+from interp_assets.orchestration.runs import RangePartition
 from resources.language_models.budget import Spending
 from resources.model_provider import RealModels
 
@@ -58,15 +58,15 @@ SIMULATED, EMBEDDED = "simulated judge", "SmolLM2 judge"
 class Judged:
     """A case with the answers to all of its trials; `accuracy` is its judge's, where that is known."""
 
-    case: Case
+    scorer_input: ScorerInput
     answered: tuple[AnsweredTrial, ...]
     accuracy: float | None = None
 
     def headline(self, n_asked: int, settings: StageSettings, n_bootstrap: int) -> ScoreRow:
         """The headline row over the first `n_asked` trials."""
         scoring = settings.scoring
-        verdicts = detection.grade(self.case, self.answered[:n_asked], scoring.detection)
-        rows = detection.summarise(self.case, verdicts, scoring.detection, n_bootstrap, settings.seed)
+        verdicts = detection.grade(self.scorer_input, self.answered[:n_asked], scoring.detection)
+        rows = detection.summarise(self.scorer_input, verdicts, scoring.detection, n_bootstrap, settings.seed)
         (row,) = (row for row in rows if row.metric == detection.HEADLINE)
         return row
 
@@ -115,10 +115,16 @@ def judged_by_embedded_model(folder: Path, n_features: int, n_windows: int, n_to
     settings = home.settings.stage_settings(record.stages)
     asker = Asker(home.settings.scorer, RealModels(), home.replies, Spending(), lambda so_far: print(so_far, file=sys.stderr, flush=True))
     with asker:
-        cell, cases = explained_cases(home, record, settings, asker, n_features)
-        planned = [Planned(cell, case, detection.plan(case, settings.scoring.detection, settings.seed)) for case in cases]
+        partition, scorer_inputs = explained_cases(home, record, settings, asker, n_features)
+        planned = [
+            Planned(partition, scorer_input, detection.plan(scorer_input, settings.scoring.detection, settings.seed))
+            for scorer_input in scorer_inputs
+        ]
         started = time.perf_counter()
-        judged = [Judged(case, found.trials) for case, found in zip(cases, Judging(detection, asker).answer(iter(planned)), strict=True)]
+        judged = [
+            Judged(scorer_input, found.trials)
+            for scorer_input, found in zip(scorer_inputs, Judging(detection, asker).answer(iter(planned)), strict=True)
+        ]
         seconds = time.perf_counter() - started
     return judged, settings, seconds / max(sum(len(one.answered) for one in judged), 1)
 
@@ -141,19 +147,21 @@ def materialise_examples(home: Home, record: DictionaryRecord) -> None:
 
 def explained_cases(
     home: Home, record: DictionaryRecord, settings: StageSettings, asker: Asker, n_features: int
-) -> tuple[Cell, list[Case]]:
-    """(a cell of the record, up to `n_features` cases with their windows and a max_act explanation)."""
-    cells = [Cell(RangeKey(record.key, name), record, settings, "", {}) for name in FEATURE_RANGE_KEYS]
-    found = (pair for cell in cells for pair in read_materials(home.lake, cell, max_act))
+) -> tuple[RangePartition, list[ScorerInput]]:
+    """(a partition of the record, up to `n_features` cases with their windows and a max_act explanation)."""
+    partitions = [RangePartition(RangeKey(record.key, name), record, settings, "", {}) for name in FEATURE_RANGE_KEYS]
+    found = (pair for partition in partitions for pair in read_explainer_inputs(home.lake, partition, max_act))
     usable = list(islice(((evidence, material) for evidence, material in found if evidence.outcome == "ok"), n_features))
     own = settings.explaining.max_act
     groups = [[Question(m.feature, max_act.NAME, max_act.prompt(m, m.shown[: own.n_shown], own))] for _, m in usable]
-    cases = []
+    scorer_inputs = []
     for (evidence, material), answers in zip(usable, answered_in_order(asker, groups), strict=True):
         made = max_act.grade(material, [ExplainerReply(answer.reply.text, answer.reply.error) for answer in answers], own)
         if made.text is not None:
-            cases.append(Case(made.feature, max_act.NAME, made.text, evidence.shown, evidence.held_out, evidence.token_texts))
-    return cells[0], cases
+            scorer_inputs.append(
+                ScorerInput(made.feature, max_act.NAME, made.text, evidence.shown, evidence.held_out, evidence.token_texts)
+            )
+    return partitions[0], scorer_inputs
 
 
 def judged_by_simulated_judge(judged: Sequence[Judged], n_repetitions: int) -> list[Judged]:
@@ -161,7 +169,7 @@ def judged_by_simulated_judge(judged: Sequence[Judged], n_repetitions: int) -> l
     found = []
     for repetition in range(n_repetitions):
         for one in judged:
-            rng = np.random.default_rng([repetition, one.case.feature])
+            rng = np.random.default_rng([repetition, one.scorer_input.feature])
             accuracy = float(rng.uniform(0.5, 1.0))
             replies = [[int(item.truth == (rng.random() < accuracy)) for item in a.trial.items] for a in one.answered]
             answered = tuple(AnsweredTrial(a.trial, str(reply)) for a, reply in zip(one.answered, replies, strict=True))
@@ -276,7 +284,7 @@ def main() -> None:
             f"{len(judged)} of {n_features} features fire on {N_SHOWN + n_windows} windows: give more --tokens, or fewer --windows"
         )
     judges = {EMBEDDED: judged, SIMULATED: judged_by_simulated_judge(judged, given.repetitions)}
-    figures = {name: figures_of(cases, settings, rounds) for name, cases in judges.items()}
+    figures = {name: figures_of(scorer_inputs, settings, rounds) for name, scorer_inputs in judges.items()}
     for name, found in figures.items():
         print_table(name, found)
     print(f"\nThe {EMBEDDED} (135M) is near chance: how well its ranks are kept says little. It takes {seconds_a_trial:.2f} s a trial.")

@@ -42,7 +42,7 @@ FIRST = ("token_sample", "activation_shards", "feature_neighbours", "window_embe
 BY_RANGE = ("examples", "explanations/max_act", "scores/detection")
 TABLES = ("examples", "feature_examples", "explanations", "trials", "verdicts", "scores")
 COUNTS = " UNION ALL ".join(f"SELECT '{table}', feature_range, count(*) FROM {table} GROUP BY 2" for table in TABLES)
-STAGES = {
+RANGE_STAGES = {
     "examples": {"window_tokens": 8, "n_shown": 6, "n_held_out": 10, "n_non_activating": 10, "min_activating": 12, "n_strata": 5},
     "explanations": ["max_act"], "scores": {"fuzzing": []}, "scoring": {"n_bootstrap": 50},
 }  # fmt: skip
@@ -80,7 +80,7 @@ def harvest(folder: Path) -> None:
     write_corpus(folder / "corpus")
     sample = TokenSampleSettings(corpus=(f"text:{folder}/corpus/*.txt",), n_tokens=8192, context_tokens=64)
     fields: dict[str, Any] = {"hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 8, "width": 64, "token_sample": sample}
-    add_record(home, DictionaryRecord(key=KEY, stages=STAGES, **fields))
+    add_record(home, DictionaryRecord(key=KEY, stages=RANGE_STAGES, **fields))
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         materialise(home, instance, FIRST, KEY, KEY)
 

@@ -34,7 +34,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import LanguageModelSettings, ProjectionSettings
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.explaining import Explainer, ExplainingSettings, max_act, token_change, vocab_proj
-from interp_assets.domain.explaining.shared.material import Material, TokenChanges
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, TokenChanges
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.strengths import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
 from interp_assets.domain.steering.token_changes import TokenChangeSettings, clamped_windows
@@ -228,19 +228,21 @@ def costs(bench: Bench, windows: TokenChangeSettings) -> dict[str, dict[str, flo
     clamping, changed = timed(lambda: changed_block(clamper, features, strengths, written, bench.texts, windows.n_tokens))
     tokens = changed.tokens.to_numpy(zero_copy_only=False).reshape(changed.token_ids.shape)
     promoted = projected.tokens.to_numpy(zero_copy_only=False).reshape(projected.token_ids.shape)
-    materials = []
+    explainer_inputs = []
     for place, feature in enumerate(features.tolist()):
         shown = bench.shown(feature)
         ids = sorted({i for example in shown for i in example.token_ids})
         own = [[tuple(zip(side, [0.0] * len(side), strict=True)) for side in sign] for sign in tokens[place].tolist()]
         clamped = tuple(TokenChanges(s, *sides) for s, sides in zip((strengths[place], -strengths[place]), own, strict=True))
         more, less = (tuple((token, 0.0) for token in side) for side in promoted[place].tolist())
-        material = Material(feature, shown, dict(zip(ids, bench.tokenizer.tokens(ids), strict=True)), promoted=more, suppressed=less)
-        materials.append(Material(**{**vars(material), "clamped": clamped}))
+        explainer_input = ExplainerInput(
+            feature, shown, dict(zip(ids, bench.tokenizer.tokens(ids), strict=True)), promoted=more, suppressed=less
+        )
+        explainer_inputs.append(ExplainerInput(**{**vars(explainer_input), "clamped": clamped}))
     bench.subject.close()
     model = LanguageModelSettings()
     explainer = bench.models.language_model(model.backend, model.model, model.revision, model.options)
-    explaining = {one.NAME: explained(explainer, one, materials) / n_tokens for one in (max_act, vocab_proj, token_change)}
+    explaining = {one.NAME: explained(explainer, one, explainer_inputs) / n_tokens for one in (max_act, vocab_proj, token_change)}
     made_from = {
         "max_act": harvest,
         "vocab_proj": projecting / n_tokens,
@@ -249,11 +251,16 @@ def costs(bench: Bench, windows: TokenChangeSettings) -> dict[str, dict[str, flo
     return {name: {"evidence": made_from[name], "explanation": explaining[name]} for name in made_from}
 
 
-def explained(model: Any, explainer: Explainer, materials: Sequence[Material]) -> float:
+def explained(model: Any, explainer: Explainer, explainer_inputs: Sequence[ExplainerInput]) -> float:
     """Seconds of the explainer's questions about all features, asked together."""
     settings = ExplainingSettings().of(explainer)
-    prompts = [prompt for material in materials for prompt in explainer.plan(material, settings, SEED) if not isinstance(prompt, str)]
-    assert len(prompts) == len(materials), explainer.NAME
+    prompts = [
+        prompt
+        for explainer_input in explainer_inputs
+        for prompt in explainer.plan(explainer_input, settings, SEED)
+        if not isinstance(prompt, str)
+    ]
+    assert len(prompts) == len(explainer_inputs), explainer.NAME
     seconds, replies = timed(lambda: list(model.ask([request_of(prompt) for prompt in prompts])))
     assert all(reply.error is None for _, reply in replies), [reply.error for _, reply in replies]
     return seconds

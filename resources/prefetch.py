@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 _END: Any = object()
 
 
-def looked_ahead(items: Iterator[Item], n: int) -> Generator[Item, None, None]:
+def prefetched(items: Iterator[Item], n: int) -> Generator[Item, None, None]:
     """The items in their order, up to `n` of them made in advance by one thread; what making one raises comes in its place.
 
     It pays where making an item waits for something other than the interpreter, such as a GPU. A consumer that stops early closes this, and

@@ -12,7 +12,7 @@ from interp_assets.tables import LEDGER
 from resources.language_models.ledger import price_usd
 
 
-def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], first: int) -> pa.Table:
+def ledger_rows(asset: str, partition: RangeKey, answers: Sequence[Answer], first: int) -> pa.Table:
     """Ledger of some questions of a range, in planned order, numbered from `first`; empty when nothing was asked.
 
     A reply counts with what it cost when it was asked, in this run or an earlier one; a question that stands twice costs once.
@@ -23,7 +23,7 @@ def ledger_rows(asset: str, cell: RangeKey, answers: Sequence[Answer], first: in
         tokens = [count if paid else 0 for count in (reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens)]
         rows.append(
             {
-                "asset": asset, "dictionary": cell.dictionary, "feature_range": cell.feature_range, "question": number,
+                "asset": asset, "dictionary": partition.dictionary, "feature_range": partition.feature_range, "question": number,
                 "feature": answer.question.feature, "explanation_method": answer.question.explanation_method, "model": answer.model,
                 "reply": None if reply.error else answer.key, "source": answer.source,
                 "prompt_tokens": tokens[0], "cached_tokens": tokens[1], "completion_tokens": tokens[2],

@@ -111,7 +111,7 @@ def _asked_model(asset: str, settings: PlatformSettings) -> LanguageModelSetting
     stage, _, name = asset.partition("/")
     if stage == "explanations":
         return settings.explainer if name in [explainer.NAME for explainer in EXPLAINERS] else None
-    found = [settings.answering(scorer.MODEL) for scorer in SCORERS if stage == "scores" and name == scorer.NAME]
+    found = [settings.model_of(scorer.MODEL) for scorer in SCORERS if stage == "scores" and name == scorer.NAME]
     return found[0] if found and isinstance(found[0], LanguageModelSettings) else None
 
 

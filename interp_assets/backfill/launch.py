@@ -56,13 +56,13 @@ def partitions_by_asset(
         selector: dict[str, Any] = {"assetKey": {"path": list(asset.key.path)}}
         if asset.partitions_def is not None:
             if isinstance(asset.partitions_def, dg.MultiPartitionsDefinition):
-                cells = [(RangeKey(d, first), RangeKey(d, last)) for d in dictionaries for first, last in _runs(ranges_of(name, d))]
+                partitions = [(RangeKey(d, first), RangeKey(d, last)) for d in dictionaries for first, last in _runs(ranges_of(name, d))]
             else:
                 assert asset.partitions_def == DICTIONARIES, asset.partitions_def
-                cells = [(key, key) for key in dictionaries]
-            if not cells:
+                partitions = [(key, key) for key in dictionaries]
+            if not partitions:
                 continue
-            selector["partitions"] = {"ranges": [{"start": str(first), "end": str(last)} for first, last in cells]}
+            selector["partitions"] = {"ranges": [{"start": str(first), "end": str(last)} for first, last in partitions]}
         selectors.append(selector)
     return selectors
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from interp_assets.assets.feature_matches.matching import asked_matches
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings, UserError
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.orchestration.stage import Stage, Versioned
+from interp_assets.orchestration.stage import RangeStage, Versioned
 from interp_assets.orchestration.versions import activations_version, embeddings_version, neighbours_version, sample_version
 from interp_assets.tables import (
     ACTIVATIONS,
@@ -98,7 +98,7 @@ class Planner:
     lake: Lake
     registry: DictionaryRegistry
     settings: PlatformSettings
-    stages: tuple[Stage, ...]
+    stages: tuple[RangeStage, ...]
     tokenizer_revision: ModelRevisions
     encoder_revision: Callable[[], str]
 
@@ -133,7 +133,7 @@ class Planner:
             return after.require(DICTIONARY_SAMPLES.name, partition).data_version
 
         def activations() -> str:
-            return after.require(ACTIVATIONS.name, cell_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[0]))).data_version
+            return after.require(ACTIVATIONS.name, lake_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[0]))).data_version
 
         def written() -> Iterator[tuple[Table, Mapping[str, str], str]]:
             if asset == "token_sample":
@@ -142,7 +142,7 @@ class Planner:
                 version = activations_version(record, stages, sample())
                 for name in FEATURE_RANGE_KEYS:
                     for table in (ACTIVATIONS, FEATURE_STATISTICS):
-                        yield table, cell_partition(RangeKey(record.key, name)), version
+                        yield table, lake_partition(RangeKey(record.key, name)), version
             elif asset == "feature_neighbours":
                 yield FEATURE_NEIGHBOURS, partition, neighbours_version(stages, activations())
             elif asset == "window_embeddings":
@@ -160,7 +160,7 @@ class Planner:
         made = [after.expect(*one) for one in tables]
         return PlannedAsset(asset, record.key, ("",) if any(made) else (), int(not any(made)))
 
-    def _by_range(self, after: LakeAfter, stage: Stage, record: DictionaryRecord, ranges: Sequence[str]) -> PlannedAsset:
+    def _by_range(self, after: LakeAfter, stage: RangeStage, record: DictionaryRecord, ranges: Sequence[str]) -> PlannedAsset:
         """The plan of a per-range stage."""
         stages = self.settings.stage_settings(record.stages)
         to_make: list[str] = []
@@ -184,7 +184,7 @@ class Planner:
         )
 
 
-def _methods(stage: Stage, stages: StageSettings) -> Sequence[str]:
+def _methods(stage: RangeStage, stages: StageSettings) -> Sequence[str]:
     """The explanation methods under which a stage's questions stand in the ledger; none for a stage that is not about explanations."""
     if stage.table is EXPLANATIONS:
         return [stage.extra["explanation_method"]]

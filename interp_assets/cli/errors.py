@@ -14,7 +14,7 @@ def fail(message: object) -> NoReturn:
 
 
 @contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
+def errors_as_messages() -> Iterator[None]:
     """A user's mistakes, and an interrupt, end the command with one message instead of a traceback."""
     from interp_assets.config.settings import UserError
     from interp_assets.installation.server import ServerError

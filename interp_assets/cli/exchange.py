@@ -55,14 +55,14 @@ def import_delphi(
     accept_tokens: Annotated[bool, typer.Option("--accept-tokens", help="take tokens that do not read as text of the model")] = False,
 ) -> None:
     """Register a delphi cache: its tokens become the token sample, its activations the shards, and the graph goes on from there."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.records import ModelSource
     from interp_assets.exchange.import_dictionary import delphi_record, parse_features, sample_settings
     from interp_assets.installation.home import Home
     from interp_assets.installation.registration import add_record
     from resources.model_provider import RealModels
 
-    with clear_errors():
+    with errors_as_messages():
         record = delphi_record(
             RealModels(),
             folder,
@@ -92,14 +92,14 @@ def import_neuronpedia(
     min_activating: Annotated[int, typer.Option(min=2, help="fewest windows of a feature to explain; exports have tens of them")] = 10,
 ) -> None:
     """Register a Neuronpedia export: its windows become examples, shown and held out, and the graph goes on from there."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.records import ModelSource
     from interp_assets.exchange.import_dictionary import neuronpedia_record
     from interp_assets.installation.home import Home
     from interp_assets.installation.registration import add_record
     from resources.model_provider import RealModels
 
-    with clear_errors():
+    with errors_as_messages():
         record = neuronpedia_record(
             RealModels(),
             folder,
@@ -129,12 +129,12 @@ def import_explanations(
     append: Annotated[bool, typer.Option("--append", help="keep what was imported before of other features")] = False,
 ) -> None:
     """Read explanations from files; they take the place of those imported before under the same method."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.import_explanations import import_explanations as import_
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with clear_errors():
+    with errors_as_messages():
         record = home.registry.get(_key(dictionary, "--dictionary"))
         options = {"format_": format_.value, "author": author, "hookpoint": hookpoint, "max_bad_share": max_bad_share, "append": append}
         manifest = import_(home.lake, record, path, method.value, **options, say=typer.echo)
@@ -158,12 +158,12 @@ def import_output_centric(
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.0,
 ) -> None:
     """Read which descriptions succeeded in results of arXiv 2501.08319; the view success_by_method sets our own beside them."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.import_successes import import_successes
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with clear_errors():
+    with errors_as_messages():
         record = home.registry.get(_key(dictionary, "--dictionary"))
         manifest = import_successes(home.lake, record, file, layer=layer, max_bad_share=max_bad_share, say=typer.echo)
     typer.echo(f"{dictionary} has {manifest.rows:,} descriptions and their successes (data version {manifest.data_version})")
@@ -179,13 +179,13 @@ def export_delphi(
     n_splits: Annotated[int | None, typer.Option(min=1, help="files; 5, or as many as keep each below 20 million activations")] = None,
 ) -> None:
     """Write a dictionary's activations and tokens as a cache that delphi reads."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_delphi_cache import export_delphi as export
     from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with clear_errors():
+    with errors_as_messages():
         chosen = parse_features(features)
         record, settings = home.registry.get(key), home.settings
         written = export(home.lake, record, settings, folder, hookpoint=hookpoint, features=chosen, n_splits=n_splits, say=typer.echo)
@@ -201,12 +201,12 @@ def export_delphi_results(
     hookpoint: Annotated[str | None, typer.Option(help="name of the hook point in file names; the record's hook by default")] = None,
 ) -> None:
     """Write explanations, and what detection and fuzzing made of each window, as files that delphi reads."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_delphi_results import export_delphi_results as export
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with clear_errors():
+    with errors_as_messages():
         record = home.registry.get(_key(key, "KEY"))
         written = export(home.lake, record, folder, method=explanations, hookpoint=hookpoint, say=typer.echo)
     scored = "".join(f", {n:,} features scored by {scorer}" for scorer, n in written.scores.items())

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from interp_assets.cli.errors import clear_errors, fail
+from interp_assets.cli.errors import errors_as_messages, fail
 from interp_assets.cli.exchange import exporting, importing
 from interp_assets.cli.output import OutputFormat, print_frame
 from interp_assets.cli.ratings import rating
@@ -32,7 +32,7 @@ def register(
 
     if not record.is_file():
         fail(f"there is no file {record}; `interp dictionaries --example` prints a record to start from")
-    with clear_errors():
+    with errors_as_messages():
         result = register_record(Home.from_environment(), record.read_text(), str(record), check=check, say=typer.echo)
     typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
     typer.echo(f"next: interp backfill {result.key}")
@@ -82,7 +82,7 @@ def backfill(
     from interp_assets.installation.server import running_server
 
     home = Home.from_environment()
-    with clear_errors():
+    with errors_as_messages():
         if dry_run:
             frame, lines = costed_plan(home, dictionary, only or (), features)
             print_frame(frame, OutputFormat.table, 0)
@@ -111,7 +111,7 @@ def query(
 
     from interp_assets.installation.home import Home
 
-    with clear_errors():
+    with errors_as_messages():
         warehouse = Home.from_environment().warehouse
         views = warehouse.build()
     if sql == "views":
@@ -171,7 +171,7 @@ def demo(
     from interp_assets.installation.home import Home
 
     started = time.monotonic()
-    with clear_errors():
+    with errors_as_messages():
         frames, message = run_demo(Home.from_environment(), port, typer.echo, full)
     for frame in frames:
         print_frame(frame, OutputFormat.table, 0)

@@ -30,7 +30,7 @@ def template(
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("rating-task"),
 ) -> None:
     """Write a rating task: a page to rate in, which needs no network, and the same as a CSV. Raters see no method and no score."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.settings import UserError
     from interp_assets.domain.explaining import METHODS
     from interp_assets.domain.statistics.power import smallest_detectable_spearman
@@ -39,7 +39,7 @@ def template(
 
     home = Home.from_environment()
     settings = TaskSettings(n, contexts, tuple(method or ()), select.value, whole, seed)
-    with clear_errors():
+    with errors_as_messages():
         for name in settings.methods:
             if name not in METHODS:
                 raise UserError(f"--method {name}: there is no such explanation method; there are {', '.join(METHODS)}")
@@ -72,14 +72,14 @@ def import_(
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be rejected, and are left out")] = 0.0,
 ) -> None:
     """Check every row and keep the ratings in $INTERP_HOME/ratings. The same file again changes nothing."""
-    from interp_assets.cli.errors import clear_errors
+    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.settings import UserError
     from interp_assets.installation.home import Home
     from interp_assets.ratings.files import dictionaries_option, rateable
     from interp_assets.ratings.files import import_ratings as read_in
 
     home = Home.from_environment()
-    with clear_errors():
+    with errors_as_messages():
         if name is not None and (Path(name).name != name or name.startswith(".") or not name):
             raise UserError(f"--name {name!r} is no file name: leave out slashes and a dot at the beginning")
         there = rateable(home.lake, home.registry)

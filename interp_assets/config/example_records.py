@@ -9,7 +9,7 @@ RECORD = """\
   seed: 0
 # features: {{count: 200}}                 # treat a spread subset; leave out to treat all
 {stages}"""
-STAGES = """\
+RANGE_STAGES = """\
 # stages:                                # override any default, see interp_assets/settings.py
 #   examples: {n_shown: 20}
 """
@@ -109,4 +109,4 @@ stages:
 def example_record(kind: str) -> str:
     """A record of this kind, one of those in HEADS, in YAML with comments."""
     head, mark, stages = HEADS[kind].replace("# KINDS", "# " + " | ".join(HEADS)).partition("stages:\n")
-    return RECORD.format(head=head, stages=mark + stages or STAGES)
+    return RECORD.format(head=head, stages=mark + stages or RANGE_STAGES)

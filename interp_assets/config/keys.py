@@ -28,14 +28,14 @@ def check_dictionary_key(key: str) -> str:
 
 @dataclass(frozen=True, order=True)
 class RangeKey:
-    """One cell of the grid: a dictionary and one of its feature ranges."""
+    """One partition of the grid: a dictionary and one of its feature ranges."""
 
     dictionary: str
     feature_range: str
 
     @classmethod
     def of(cls, partition_key: str) -> "RangeKey":
-        """The cell named by a Dagster key such as `smollm2-135m/09/res-2k|03of16`."""
+        """The partition named by a Dagster key such as `smollm2-135m/09/res-2k|03of16`."""
         dictionary, _, feature_range = str(partition_key).partition("|")
         if feature_range not in FEATURE_RANGE_KEYS:
             raise ValueError(
@@ -58,6 +58,6 @@ def range_bounds(range_index: int, n_selected: int) -> tuple[int, int]:
     return range_index * n_selected // N_FEATURE_RANGES, (range_index + 1) * n_selected // N_FEATURE_RANGES
 
 
-def cell_partition(key: RangeKey) -> dict[str, str]:
-    """Lake partition of a cell."""
+def lake_partition(key: RangeKey) -> dict[str, str]:
+    """Lake partition of a partition."""
     return {"dictionary": key.dictionary, "feature_range": key.feature_range}

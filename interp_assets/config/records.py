@@ -51,8 +51,8 @@ class ImportedFiles(Closed):
 
 
 IMPORTED_KINDS = ("delphi", "neuronpedia")
-PLANTED = "planted"
-RECORD_KINDS = (*KINDS, PLANTED)
+PLANTED_KIND = "planted"
+RECORD_KINDS = (*KINDS, PLANTED_KIND)
 """Kinds of which a user writes records."""
 
 ALL_KINDS = (*RECORD_KINDS, *IMPORTED_KINDS)
@@ -98,7 +98,7 @@ class DictionaryRecord(Closed):
     @classmethod
     def _hook_and_width_of_rules(cls, content: Any) -> Any:
         """A planted dictionary reads the text itself and is as wide as it has rules; its record need not say so."""
-        if not isinstance(content, dict) or content.get("kind") != PLANTED:
+        if not isinstance(content, dict) or content.get("kind") != PLANTED_KIND:
             return content
         rules = content.get("rules")
         return {"hook": "text", "width": len(rules if isinstance(rules, list | tuple) else PLANTED_RULES), **content}
@@ -108,15 +108,15 @@ class DictionaryRecord(Closed):
         given = [name for name, value in self.loader_fields.items() if value is not None]
         if self.kind in KINDS:
             refuse_wrong_fields(self.kind, given)
-        if self.kind != PLANTED and self.rules is not None:
-            raise ValueError(f"kind {self.kind} has no rules: leave them out, or choose the kind {PLANTED}")
-        if self.kind == PLANTED:
+        if self.kind != PLANTED_KIND and self.rules is not None:
+            raise ValueError(f"kind {self.kind} has no rules: leave them out, or choose the kind {PLANTED_KIND}")
+        if self.kind == PLANTED_KIND:
             self._refuse_what_rules_have_not(given)
         return self
 
     def _refuse_what_rules_have_not(self, given: list[str]) -> None:
         if wrong := [name for name in given if name not in ("hook", "width")]:
-            raise ValueError(f"kind {PLANTED} has no {', '.join(wrong)}: its features are rules over the text; leave them out")
+            raise ValueError(f"kind {PLANTED_KIND} has no {', '.join(wrong)}: its features are rules over the text; leave them out")
         if self.width != len(self.planted_rules):
             raise ValueError(f"width is {self.width}, and there are {len(self.planted_rules)} rules, one a feature: leave width out")
         names = [rule.name for rule in self.planted_rules]
@@ -141,7 +141,7 @@ class DictionaryRecord(Closed):
     @property
     def planted_rules(self) -> tuple[PlantedRule, ...]:
         """The rule of every feature; none unless the dictionary is planted."""
-        return (self.rules or PLANTED_RULES) if self.kind == PLANTED else ()
+        return (self.rules or PLANTED_RULES) if self.kind == PLANTED_KIND else ()
 
     @property
     def reads_hook(self) -> bool:
@@ -176,9 +176,9 @@ class DictionaryRecord(Closed):
             )
         return chosen.astype(np.uint32)
 
-    def features_of(self, cell: RangeKey) -> np.ndarray:
+    def features_of(self, partition: RangeKey) -> np.ndarray:
         """uint32 [n]: the selected features in one range, ascending; empty where the subset is smaller than the ranges."""
-        first, end = range_bounds(cell.index, len(self.selected_features))
+        first, end = range_bounds(partition.index, len(self.selected_features))
         return self.selected_features[first:end]
 
     @property

@@ -56,7 +56,7 @@ class LanguageModelSettings(Closed):
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property
-    def shaping_replies(self) -> dict[str, Any]:
+    def versioned_settings(self) -> dict[str, Any]:
         """What of this can change a reply, and so makes a partition stale; how fast the model is asked cannot."""
         options = {name: value for name, value in self.options.items() if name not in SPEED_OPTIONS}
         return {"backend": self.backend, "model": self.model, "revision": self.revision, "options": options}
@@ -155,7 +155,7 @@ class SentenceEncoderSettings(Closed):
     revision: str | None = None
 
     @property
-    def shaping_replies(self) -> dict[str, Any]:
+    def versioned_settings(self) -> dict[str, Any]:
         """What of this can change a vector: all of it."""
         return self.model_dump()
 
@@ -288,14 +288,14 @@ class PlatformSettings(Closed):
         settings.stage_settings({})
         return settings
 
-    def answering(self, model: Model) -> LanguageModelSettings | SentenceEncoderSettings:
+    def model_of(self, model: Model) -> LanguageModelSettings | SentenceEncoderSettings:
         """The settings of the model that answers a scorer."""
         if model == "encoder":
             return self.sentence_encoder
         return {"scorer": self.scorer, "generator": self.generator or self.explainer, "base": self.base or self.scorer}[model]
 
     def stage_settings(self, overrides: dict[str, Any]) -> StageSettings:
-        """Stage settings of one dictionary: paper defaults, then the site's, then the record's `overrides`."""
+        """RangeStage settings of one dictionary: paper defaults, then the site's, then the record's `overrides`."""
         return validated(StageSettings, merged(self.stages, overrides), "stages")
 
 

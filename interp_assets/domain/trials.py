@@ -49,7 +49,7 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Case:
+class ScorerInput:
     """What a scorer judges: one feature under one explanation, with all that it may look at.
 
     `explanation` is None where the method has none for the feature, and for scorers that read none, whose `method` is NO_EXPLANATION.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, UserError
 from interp_assets.exchange.import_dictionary import SELECTED
@@ -40,7 +40,7 @@ def export_delphi(
         raise UserError(f"dictionary {record.key} has imported examples and no activations. Export a dictionary that was harvested.")
     sample = read_token_sample(lake, record.key)
     keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
-    manifests = [lake.require(ACTIVATIONS.name, cell_partition(key)) for key in keys]
+    manifests = [lake.require(ACTIVATIONS.name, lake_partition(key)) for key in keys]
     stages = settings.stage_settings(record.stages)
     if any(manifest.data_version != activations_version(record, stages, sample.sample) for manifest in manifests):
         raise UserError(
@@ -102,7 +102,7 @@ def _activations(
         if not len(of_range):
             continue
         bounds = [("feature", ">=", int(of_range[0])), ("feature", "<=", int(of_range[-1]))]
-        table = lake.read(ACTIVATIONS.name, cell_partition(key), columns=["feature", "position", "value"], filters=bounds)
+        table = lake.read(ACTIVATIONS.name, lake_partition(key), columns=["feature", "position", "value"], filters=bounds)
         feature, position, value = (table.column(name).to_numpy() for name in ("feature", "position", "value"))
         kept = np.isin(feature, of_range)
         parts.append((feature[kept], position[kept], value[kept]))

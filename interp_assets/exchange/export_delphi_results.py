@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import UserError, fingerprint
 from interp_assets.exchange.export_delphi_cache import legal_hookpoint
@@ -67,7 +67,7 @@ def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list
     """Data versions of all that a range's results come from. Raises `UserError` where verdicts are on other explanations or examples."""
     inputs = {
         f"{EXPLANATIONS.name}/{method}": lake.require(EXPLANATIONS.name, _explained(key, method)).data_version,
-        EXAMPLES.name: lake.require(EXAMPLES.name, cell_partition(key)).data_version,
+        EXAMPLES.name: lake.require(EXAMPLES.name, lake_partition(key)).data_version,
     }
     verdicts = [lake.require(VERDICTS.name, _scored(key, scorer)) for scorer in scorers]
     for scorer, manifest in zip(scorers, verdicts, strict=True):
@@ -81,11 +81,11 @@ def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list
 
 
 def _explained(key: RangeKey, method: str) -> dict[str, str]:
-    return {"explanation_method": method, **cell_partition(key)}
+    return {"explanation_method": method, **lake_partition(key)}
 
 
 def _scored(key: RangeKey, scorer: str) -> dict[str, str]:
-    return {"scorer": scorer, **cell_partition(key)}
+    return {"scorer": scorer, **lake_partition(key)}
 
 
 def _export_range(lake: Lake, key: RangeKey, method: str, scorers: list[str], results: ResultsFolder, exported: ExportedResults) -> None:
@@ -107,7 +107,7 @@ def _export_range(lake: Lake, key: RangeKey, method: str, scorers: list[str], re
 def _held_out(lake: Lake, key: RangeKey) -> dict[tuple[int, str], tuple[list[str], list[float]]]:
     """Tokens and activations of the held-out windows of a range, by feature and example."""
     columns, held_out = ["feature", "example_id", "tokens", "activations"], [("role", "==", "held_out")]
-    rows = lake.read(EXAMPLES.name, cell_partition(key), columns=columns, filters=held_out).to_pylist()
+    rows = lake.read(EXAMPLES.name, lake_partition(key), columns=columns, filters=held_out).to_pylist()
     return {(row["feature"], row["example_id"]): (row["tokens"], row["activations"]) for row in rows}
 
 

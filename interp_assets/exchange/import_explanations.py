@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import UserError, fingerprint
+from interp_assets.domain.explaining import IMPORTED_METHODS
 from interp_assets.domain.prompting.rendering import encodable
 from interp_assets.reading.explanations import _partition
 from interp_assets.tables import IMPORTED_EXPLANATIONS
@@ -20,7 +21,6 @@ from resources.formats.explanation_files import ExplanationFiles, open_explanati
 from resources.formats.interface import NAMED_BAD_ROWS, BadRow, ExchangeError, StatedExplanation, content_hash
 from resources.store.lake import Lake, Manifest
 
-IMPORTED_METHODS = ("human", "imported")
 NOTHING_IMPORTED = "none"
 
 

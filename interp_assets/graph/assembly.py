@@ -4,23 +4,23 @@ import dagster as dg
 
 from interp_assets.asking.asker import RunSpending
 from interp_assets.assets.activation_shards.asset import activation_shards
-from interp_assets.assets.examples.asset import STAGE as EXAMPLES_STAGE
+from interp_assets.assets.examples.asset import RANGE_STAGE as EXAMPLES_STAGE
 from interp_assets.assets.examples.asset import examples
-from interp_assets.assets.explanations.asset import STAGES as EXPLANATION_STAGES
+from interp_assets.assets.explanations.asset import RANGE_STAGES as EXPLANATION_STAGES
 from interp_assets.assets.explanations.asset import explanation_assets
 from interp_assets.assets.feature_matches.asset import feature_matches
 from interp_assets.assets.feature_neighbours.asset import feature_neighbours
 from interp_assets.assets.human_correlation_report.asset import human_correlation_report
 from interp_assets.assets.human_ratings.asset import human_ratings
 from interp_assets.assets.scorer_validity.asset import scorer_validity
-from interp_assets.assets.scores.asset import STAGES as SCORE_STAGES
+from interp_assets.assets.scores.asset import RANGE_STAGES as SCORE_STAGES
 from interp_assets.assets.scores.asset import score_assets
-from interp_assets.assets.steering.asset import STAGE as STEERING_STAGE
+from interp_assets.assets.steering.asset import RANGE_STAGE as STEERING_STAGE
 from interp_assets.assets.steering.asset import steering
-from interp_assets.assets.token_changes.asset import STAGE as TOKEN_CHANGES_STAGE
+from interp_assets.assets.token_changes.asset import RANGE_STAGE as TOKEN_CHANGES_STAGE
 from interp_assets.assets.token_changes.asset import token_changes
 from interp_assets.assets.token_sample.asset import token_sample
-from interp_assets.assets.vocabulary_projections.asset import STAGE as PROJECTIONS_STAGE
+from interp_assets.assets.vocabulary_projections.asset import RANGE_STAGE as PROJECTIONS_STAGE
 from interp_assets.assets.vocabulary_projections.asset import vocabulary_projections
 from interp_assets.assets.warehouse.asset import warehouse
 from interp_assets.assets.window_embeddings.asset import window_embeddings

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from interp_assets.config.records import PLANTED, DictionaryRecord
+from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
 from interp_assets.config.settings import HarvestSettings, UserError
 from interp_assets.exchange.import_dictionary import check_imported
 from interp_assets.installation.home import Home
@@ -60,7 +60,7 @@ def self_check_line(record: DictionaryRecord) -> str:
     documents = ((str(i), tokenizer.encode(d.text)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
     n_tokens = min(settings.self_check_rows * sample.context_tokens, sample.n_tokens)
     packed = pack_documents(documents, sample.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, n_tokens)
-    if record.kind == PLANTED:
+    if record.kind == PLANTED_KIND:
         return firing_line(record, np.asarray(packed.token_ids), tokenizer)
     subject = models.subject(record.model.source, record.model.revision, record.model.dtype)
     try:

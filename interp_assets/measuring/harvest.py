@@ -12,7 +12,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import HarvestSettings, UserError
 from interp_assets.reading.token_sample import TokenSample
 from resources.dictionaries import DictionaryError, refuse_bad_dictionary
-from resources.prefetch import looked_ahead
+from resources.prefetch import prefetched
 from resources.progress import Progress
 from resources.store.activation_spill import ActivationSpill
 from resources.subject.hook_points import UnknownFamily, UnknownHook
@@ -78,7 +78,7 @@ def spill_activations(
         first_row=done,
     )
     if subject.device.type != "cpu":
-        batches = looked_ahead(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare
+        batches = prefetched(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare
     with closing(batches):  # nothing runs on the model any more once this is left, however it is
         for batch in batches:
             spill.append(batch.name, batch)

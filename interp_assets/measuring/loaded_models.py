@@ -16,7 +16,7 @@ EncoderOnDemand = Callable[[], SentenceEncoder]
 
 
 @contextmanager
-def held_encoder(models: ModelProvider, settings: SentenceEncoderSettings) -> Iterator[EncoderOnDemand]:
+def loaded_encoder(models: ModelProvider, settings: SentenceEncoderSettings) -> Iterator[EncoderOnDemand]:
     """The sentence encoder, loaded at the first call and freed at the end."""
     held: list[SentenceEncoder] = []
 
@@ -32,7 +32,7 @@ def held_encoder(models: ModelProvider, settings: SentenceEncoderSettings) -> It
             one.close()
 
 
-class HeldModels:
+class LoadedModels:
     """Loads what is asked for, unless it is what was asked for last."""
 
     def __init__(self, models: ModelProvider) -> None:

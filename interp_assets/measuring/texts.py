@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from interp_assets.config.records import PLANTED, DictionaryRecord
+from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
 from interp_assets.config.settings import UserError
 from interp_assets.measuring.planted import largest_on_texts
 from resources.model_provider import ModelProvider
@@ -55,7 +55,7 @@ class TextMeasure:
                 "scorers that write texts out of its `stages: {scores: …}`, or register the dictionary itself."
             )
         tokenizer = self._models.tokenizer(record.model.source, record.model.revision)
-        if record.kind == PLANTED:
+        if record.kind == PLANTED_KIND:
             return largest_on_texts(record, tokenizer, pairs, MAX_TEXT_TOKENS)
         subject = self._subject(record)
         dictionary = self._models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))

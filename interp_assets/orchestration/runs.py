@@ -1,4 +1,4 @@
-"""What every partitioned stage does around its work: which cells are to do, under which data version, and what to report."""
+"""What every partitioned stage does around its work: which partitions are to do, under which data version, and what to report."""
 
 import contextlib
 import time
@@ -10,13 +10,13 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from interp_assets.config.keys import RangeKey, cell_partition
+from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings, UserError, fingerprint
 from interp_assets.domain.outcomes import FAILED
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
-from interp_assets.orchestration.stage import Stage
+from interp_assets.orchestration.stage import RangeStage
 from interp_assets.reporting.materialisation import column_schema
 from interp_assets.tables import LEDGER, Table
 from resources.progress import Progress
@@ -28,7 +28,7 @@ AssetMaker = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
 
 @dataclass(frozen=True)
-class Cell:
+class RangePartition:
     """One partition to be made: its record and settings, and the data version that its content will have."""
 
     key: RangeKey
@@ -39,8 +39,8 @@ class Cell:
 
 
 @dataclass
-class CellReport:
-    """Numbers of one finished cell, shown on its materialisation."""
+class PartitionReport:
+    """Numbers of one finished partition, shown on its materialisation."""
 
     outcomes: Counter = field(default_factory=Counter)
     numbers: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class DictionaryRun:
         self._metadata: dict[str, dict[str, Any]] = defaultdict(dict)
 
     @contextlib.contextmanager
-    def alone(self, *keys: str) -> Iterator[None]:
+    def failing_alone(self, *keys: str) -> Iterator[None]:
         """What is raised within is the failure of these dictionaries, and the rest of the run goes on; with no rest, it is raised."""
         try:
             yield
@@ -130,10 +130,10 @@ class DictionaryRun:
         raise dg.Failure(f"{told}, the others are made. {failed}")
 
 
-class StageRun:
-    """A materialisation of one per-range asset: plans which of its cells still need work and reports on all of them.
+class RangeRun:
+    """A materialisation of one per-range asset: plans which of its partitions still need work and reports on all of them.
 
-    A cell whose partition is complete under the data version that it would get is skipped, so that a rerun after a crash
+    A partition whose partition is complete under the data version that it would get is skipped, so that a rerun after a crash
     continues, and an identical rerun does nothing.
     """
 
@@ -143,13 +143,13 @@ class StageRun:
         lake: Lake,
         registry: DictionaryRegistry,
         settings: PlatformSettings,
-        stage: Stage,
+        stage: RangeStage,
     ) -> None:
-        """Plan the cells of the run. Raises `UserError` for an unregistered dictionary and `LakeError` for a missing input."""
+        """Plan the partitions of the run. Raises `UserError` for an unregistered dictionary and `LakeError` for a missing input."""
         self.context, self.lake, self.stage, self.table = context, lake, stage, stage.table
         self.started = time.monotonic()
-        self.reports: dict[RangeKey, CellReport] = {}
-        self.cells: list[Cell] = []
+        self.reports: dict[RangeKey, PartitionReport] = {}
+        self.partitions: list[RangePartition] = []
         records: dict[str, tuple[DictionaryRecord, StageSettings]] = {}
         for partition_key in context.partition_keys:
             key = RangeKey.of(partition_key)
@@ -158,73 +158,82 @@ class StageRun:
                 records[key.dictionary] = record, settings.stage_settings(record.stages)
             record, stages = records[key.dictionary]
             inputs = stage.inputs(lake, record, key, stages)
-            self.cells.append(Cell(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
+            self.partitions.append(RangePartition(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
 
-    def partition(self, cell: Cell) -> dict[str, str]:
-        """Lake partition of a cell in this stage's own tables."""
-        return self.stage.partition(cell.key)
+    def partition(self, partition: RangePartition) -> dict[str, str]:
+        """Lake partition of a partition in this stage's own tables."""
+        return self.stage.partition(partition.key)
 
-    def to_do(self) -> list[Cell]:
-        """Cells without a complete partition of their data version, in key order; what is skipped is logged."""
-        todo = [cell for cell in self.cells if not self.lake.is_current(self.table.name, self.partition(cell), cell.data_version)]
-        if len(todo) < len(self.cells):
-            self.context.log.info(f"{len(self.cells) - len(todo)} of {len(self.cells)} ranges are already complete and are kept")
+    def to_do(self) -> list[RangePartition]:
+        """Partitions without a complete partition of their data version, in key order; what is skipped is logged."""
+        todo = [
+            partition
+            for partition in self.partitions
+            if not self.lake.is_current(self.table.name, self.partition(partition), partition.data_version)
+        ]
+        if len(todo) < len(self.partitions):
+            self.context.log.info(f"{len(self.partitions) - len(todo)} of {len(self.partitions)} ranges are already complete and are kept")
         return todo
 
-    def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[Cell]:
-        """Cells to do whose settings ask for the stage, in key order.
+    def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[RangePartition]:
+        """Partitions to do whose settings ask for the stage, in key order.
 
         The others are complete at once without rows, their preview saying `note`; of `tables`, which are all that the stage writes, those
         beside its own are emptied where an earlier run left any.
         """
         asked = []
-        for cell in self.to_do():
-            if asked_for(cell.settings):
-                asked.append(cell)
+        for partition in self.to_do():
+            if asked_for(partition.settings):
+                asked.append(partition)
                 continue
-            left = [t for t in tables if t is not self.table and self.lake.manifest(t.name, self._partition_of(t, cell)) is not None]
+            left = [t for t in tables if t is not self.table and self.lake.manifest(t.name, self._partition_of(t, partition)) is not None]
             empty = [(table, table.schema.empty_table()) for table in (*left, self.table)]
-            self.write(cell, empty, CellReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
+            self.write(partition, empty, PartitionReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
         return asked
 
-    def write(self, cell: Cell, tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]], report: CellReport | None = None) -> None:
-        """Write a cell's tables, whole or part by part. The stage's own must come last: its manifest says that the cell is complete."""
-        with self.writing(cell, [table for table, _ in tables]) as writer:
+    def write(
+        self,
+        partition: RangePartition,
+        tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]],
+        report: PartitionReport | None = None,
+    ) -> None:
+        """Write a partition's tables, whole or part by part. The stage's own must come last: its manifest says that the partition is complete."""
+        with self.writing(partition, [table for table, _ in tables]) as writer:
             for table, rows in tables:
                 for part in (rows,) if isinstance(rows, pa.Table) else rows:
                     writer.add(table, part)
-            writer.commit(report or CellReport())
+            writer.commit(report or PartitionReport())
 
     @contextlib.contextmanager
-    def writing(self, cell: Cell, tables: Sequence[Table]) -> Iterator["CellWriter"]:
-        """A cell's tables in the making, all open side by side; the stage's own, which says that the cell is complete, last."""
+    def writing(self, partition: RangePartition, tables: Sequence[Table]) -> Iterator["PartitionTables"]:
+        """A partition's tables in the making, all open side by side; the stage's own, which says that the partition is complete, last."""
         assert tables[-1] is self.table, f"{self.table.name} must be written last"
         with contextlib.ExitStack() as stack:
             writers = {
-                table.name: stack.enter_context(self.lake.writer(table.name, self._partition_of(table, cell), table.schema))
+                table.name: stack.enter_context(self.lake.writer(table.name, self._partition_of(table, partition), table.schema))
                 for table in tables
             }
-            yield CellWriter(self, cell, writers)
+            yield PartitionTables(self, partition, writers)
 
-    def _partition_of(self, table: Table, cell: Cell) -> dict[str, str]:
+    def _partition_of(self, table: Table, partition: RangePartition) -> dict[str, str]:
         if table.name == LEDGER.name:
-            return {"asset": "/".join(self.context.asset_key.path), **cell_partition(cell.key)}
-        return self.partition(cell)
+            return {"asset": "/".join(self.context.asset_key.path), **lake_partition(partition.key)}
+        return self.partition(partition)
 
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""
         versions: set[str] = set()
-        for cell in self.cells:
-            manifest = self.lake.require(self.table.name, self.partition(cell))
+        for partition in self.partitions:
+            manifest = self.lake.require(self.table.name, self.partition(partition))
             versions.add(manifest.data_version)  # the content's, which is not the planned one where questions went without answer
-            report = self.reports.get(cell.key)
+            report = self.reports.get(partition.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
-            own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(cell)))
+            own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(partition)))
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
                 own.update(report.numbers)
-            self.context.add_asset_metadata(own, partition_key=str(cell.key))
+            self.context.add_asset_metadata(own, partition_key=str(partition.key))
         version = next(iter(versions)) if len(versions) == 1 else fingerprint(sorted(versions))
         seconds = round(time.monotonic() - self.started, 2)
         return dg.MaterializeResult(
@@ -232,16 +241,16 @@ class StageRun:
         )
 
 
-class CellWriter:
-    """The tables of one cell while they are written; made by `StageRun.writing`."""
+class PartitionTables:
+    """The tables of one partition while they are written; made by `RangeRun.writing`."""
 
     BUFFERED_ROWS = 65_536
     """Small parts are gathered into row groups of this many rows."""
     WAITING_PARTS = 512
     """Small parts that wait as they came; more become one, since a table of one row takes kilobytes."""
 
-    def __init__(self, stage: StageRun, cell: Cell, writers: Mapping[str, PartitionWriter]) -> None:
-        self._stage, self._cell, self._writers = stage, cell, writers
+    def __init__(self, stage: RangeRun, partition: RangePartition, writers: Mapping[str, PartitionWriter]) -> None:
+        self._stage, self._partition, self._writers = stage, partition, writers
         self._waiting: dict[str, list[pa.Table]] = {name: [] for name in writers}
         self._waiting_rows = dict.fromkeys(writers, 0)
 
@@ -255,25 +264,27 @@ class CellWriter:
         elif len(waiting) > self.WAITING_PARTS:
             self._waiting[table.name] = [pa.concat_tables(waiting).combine_chunks()]
 
-    def commit(self, report: CellReport) -> None:
+    def commit(self, report: PartitionReport) -> None:
         """Put the tables in place.
 
-        A cell with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
+        A partition with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
         So does one after features on which the code failed: they are tried again once it is mended.
         """
-        stage, cell = self._stage, self._cell
+        stage, partition = self._stage, self._partition
         unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
-        version = f"{cell.data_version}-with-model-errors" if unasked or failed else cell.data_version
+        version = f"{partition.data_version}-incomplete" if unasked or failed else partition.data_version
         if unasked:
-            stage.context.log.warning(f"{cell.key}: {unasked} questions ended in model_error; materialise it again to ask them again")
+            stage.context.log.warning(f"{partition.key}: {unasked} questions ended in model_error; materialise it again to ask them again")
         if failed:
-            stage.context.log.error(f"{cell.key}: {failed} outcomes are {FAILED!r}, for the errors above; the rest of the range is whole")
+            stage.context.log.error(
+                f"{partition.key}: {failed} outcomes are {FAILED!r}, for the errors above; the rest of the range is whole"
+            )
         rows = 0
         for name, writer in self._writers.items():
             self._flush(name)
-            rows = writer.commit(version, cell.inputs).rows
-        stage.reports[cell.key] = report
-        stage.context.log.info(f"{cell.key}: {rows} rows, {dict(report.outcomes)}")
+            rows = writer.commit(version, partition.inputs).rows
+        stage.reports[partition.key] = report
+        stage.context.log.info(f"{partition.key}: {rows} rows, {dict(report.outcomes)}")
 
     def _flush(self, name: str) -> None:
         if self._waiting[name]:
@@ -281,10 +292,10 @@ class CellWriter:
         self._waiting[name], self._waiting_rows[name] = [], 0
 
 
-def features_done(context: dg.AssetExecutionContext, cell: Cell, what: str) -> Callable[[int], None]:
-    """A function that is given how many more features of a cell are done, `what` being done to them, and reports how far the cell is."""
-    report, started, done = progress_of(context, f"{cell.key}: features {what}"), time.monotonic(), 0
-    total = len(cell.record.features_of(cell.key))
+def features_done(context: dg.AssetExecutionContext, partition: RangePartition, what: str) -> Callable[[int], None]:
+    """A function that is given how many more features of a partition are done, `what` being done to them, and reports how far the partition is."""
+    report, started, done = progress_of(context, f"{partition.key}: features {what}"), time.monotonic(), 0
+    total = len(partition.record.features_of(partition.key))
 
     def advance(n_features: int) -> None:
         nonlocal done

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.tables import (
@@ -33,9 +33,9 @@ class Versions(Protocol):
 
 @dataclass(frozen=True)
 class Upstream:
-    """An input: a table, and the partition columns that select its part besides the cell (such as the explanation method).
+    """An input: a table, and the partition columns that select its part besides the partition (such as the explanation method).
 
-    A table that is partitioned by dictionary alone is read whole for each cell; `all_ranges` says for which dictionaries one by ranges is
+    A table that is partitioned by dictionary alone is read whole for each partition; `all_ranges` says for which dictionaries one by ranges is
     too. `needed` says whether the settings ask for it at all; an `optional` one may be absent.
     """
 
@@ -51,16 +51,19 @@ class Upstream:
         return "/".join([self.table.name, *self.extra.values()])
 
     def partitions(self, record: DictionaryRecord, key: RangeKey) -> list[dict[str, str]]:
-        """Lake partitions of the input of a cell."""
-        cells = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges(record) else [key]
-        return [{**self.extra, **{k: v for k, v in cell_partition(cell).items() if k in self.table.partition_columns}} for cell in cells]
+        """Lake partitions of the input of a partition."""
+        partitions = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges(record) else [key]
+        return [
+            {**self.extra, **{k: v for k, v in lake_partition(partition).items() if k in self.table.partition_columns}}
+            for partition in partitions
+        ]
 
     def missing(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> bool:
         """Whether any of it is not there."""
         return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(record, key))
 
     def version(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> str:
-        """Data version of the input of a cell. Raises `LakeError` naming what is not there."""
+        """Data version of the input of a partition. Raises `LakeError` naming what is not there."""
         if self.optional and self.missing(lake, record, key):
             return ABSENT
         versions = [lake.require(self.table.name, partition).data_version for partition in self.partitions(record, key)]
@@ -68,7 +71,7 @@ class Upstream:
 
 
 @dataclass(frozen=True)
-class Stage:
+class RangeStage:
     """A per-range stage: its main table, those partitioned alike that it writes `beside`, and everything that its content depends on.
 
     `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content; None or False where they do not ask
@@ -80,7 +83,7 @@ class Stage:
     upstream: tuple[Upstream, ...]
     settings_of: Callable[[StageSettings, PlatformSettings], Any]
     extra: Mapping[str, str] = field(default_factory=dict)
-    beside: tuple[Table, ...] = ()
+    side_tables: tuple[Table, ...] = ()
 
     @property
     def asset(self) -> str:
@@ -93,21 +96,21 @@ class Stage:
 
     def holds_rows(self, lake: Lake, record: DictionaryRecord) -> bool:
         """Whether the lake has any rows of it of a dictionary, of this or an earlier time, those that a killed run left among them."""
-        return any(lake.holds_rows(table.name, {**self.extra, "dictionary": record.key}) for table in (self.table, *self.beside))
+        return any(lake.holds_rows(table.name, {**self.extra, "dictionary": record.key}) for table in (self.table, *self.side_tables))
 
-    def concerns(self, lake: Lake, record: DictionaryRecord, platform: PlatformSettings) -> bool:
+    def has_work_for(self, lake: Lake, record: DictionaryRecord, platform: PlatformSettings) -> bool:
         """Whether a dictionary is to have rows of it, or has some that are not asked for any more: otherwise there is nothing to run."""
         return self.asked_for(platform.stage_settings(record.stages), platform) or self.holds_rows(lake, record)
 
     def partition(self, key: RangeKey) -> dict[str, str]:
-        """Lake partition of a cell in this stage's own tables."""
-        return {**self.extra, **cell_partition(key)}
+        """Lake partition of a partition in this stage's own tables."""
+        return {**self.extra, **lake_partition(key)}
 
     def inputs(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
-        """Data version of every input that a cell needs. Raises `LakeError` naming the input that is not there."""
+        """Data version of every input that a partition needs. Raises `LakeError` naming the input that is not there."""
         return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)}
 
     def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:
-        """Data version of a cell: over the code's version, the settings, the seed and the inputs' versions."""
+        """Data version of a partition: over the code's version, the settings, the seed and the inputs' versions."""
         settings = self.settings_of(stages, platform)
         return fingerprint(self.table.name, dict(self.extra), self.code_version, settings, stages.seed, dict(inputs))

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
-from interp_assets.orchestration.stage import ABSENT, Stage, Upstream, Versions
+from interp_assets.orchestration.stage import ABSENT, RangeStage, Upstream, Versions
 from interp_assets.tables import (
     ACTIVATIONS,
     DICTIONARY_EMBEDDINGS,
@@ -102,7 +102,7 @@ def stale_partitions(
     lake: Lake,
     record: DictionaryRecord,
     platform: PlatformSettings,
-    stages: tuple[Stage, ...],
+    stages: tuple[RangeStage, ...],
     tokenizer_revision: str,
     encoder_revision: Callable[[], str],
 ) -> Iterator[str]:
@@ -115,7 +115,7 @@ def stale_partitions(
     settings = platform.stage_settings(record.stages)
     version = activations_version(record, settings, sample)
     keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
-    if not all(lake.is_current(table.name, cell_partition(key), version) for key in keys for table in (ACTIVATIONS, FEATURE_STATISTICS)):
+    if not all(lake.is_current(table.name, lake_partition(key), version) for key in keys for table in (ACTIVATIONS, FEATURE_STATISTICS)):
         yield f"activation_shards {record.key}"
         return
     for name, table, version_ in (
@@ -126,7 +126,7 @@ def stale_partitions(
             yield f"{name} {record.key}"
             return
     for stage in stages:
-        for key in keys if stage.concerns(lake, record, platform) else ():
+        for key in keys if stage.has_work_for(lake, record, platform) else ():
             needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
             if any(u.missing(lake, record, key) and not u.optional for u in needed) or not lake.is_current(
                 stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, record, key, settings))

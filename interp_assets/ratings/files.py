@@ -69,7 +69,7 @@ def selected(record: DictionaryRecord) -> Sequence[int]:
 
 
 def range_of(record: DictionaryRecord, feature: int) -> RangeKey:
-    """The cell that one of the record's selected features is in."""
+    """The partition that one of the record's selected features is in."""
     place = int(record.selected_features.searchsorted(feature))
     n = len(record.selected_features)
     index = next(i for i in range(len(FEATURE_RANGE_KEYS)) if place < (i + 1) * n // len(FEATURE_RANGE_KEYS))

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import UserError, fingerprint
@@ -133,7 +133,7 @@ def _scores(lake: Lake, key: RangeKey) -> Mapping[tuple[int, str], dict[str, flo
     """Headline scores by scorer of each (feature, method) of a range; empty where nothing was scored."""
     found: dict[tuple[int, str], dict[str, float]] = defaultdict(dict)
     for scorer in SCORERS:
-        partition = {"scorer": scorer.NAME, **cell_partition(key)}
+        partition = {"scorer": scorer.NAME, **lake_partition(key)}
         if lake.manifest(SCORES.name, partition) is None:
             continue
         for row in lake.read(SCORES.name, partition, columns=["feature", "explanation_method", "headline", "value"]).to_pylist():
@@ -144,9 +144,9 @@ def _scores(lake: Lake, key: RangeKey) -> Mapping[tuple[int, str], dict[str, flo
 
 def _importance(lake: Lake, key: RangeKey) -> dict[int, float]:
     """Activation mass of each feature of a range: firings times their mean; empty where there are no statistics."""
-    if lake.manifest(FEATURE_STATISTICS.name, cell_partition(key)) is None:
+    if lake.manifest(FEATURE_STATISTICS.name, lake_partition(key)) is None:
         return {}
-    rows = lake.read(FEATURE_STATISTICS.name, cell_partition(key), columns=["feature", "firing_count", "mean_activation"]).to_pylist()
+    rows = lake.read(FEATURE_STATISTICS.name, lake_partition(key), columns=["feature", "firing_count", "mean_activation"]).to_pylist()
     return {row["feature"]: row["firing_count"] * (row["mean_activation"] or 0.0) for row in rows}
 
 
@@ -165,11 +165,11 @@ class _Windows:
         return self._read[key].get(candidate.feature, [])
 
     def _of_range(self, key: RangeKey) -> dict[int, list[Window]]:
-        if self._lake.manifest(EXAMPLES.name, cell_partition(key)) is None:
+        if self._lake.manifest(EXAMPLES.name, lake_partition(key)) is None:
             return {}
         found: dict[int, list[Window]] = defaultdict(list)
         columns = ["feature", "example_id", "role", "kind", "stratum", "tokens", "activations"]
-        for batch in self._lake.batches(EXAMPLES.name, cell_partition(key), columns=columns, batch_rows=4096):
+        for batch in self._lake.batches(EXAMPLES.name, lake_partition(key), columns=columns, batch_rows=4096):
             for row in batch.to_pylist():
                 if row["role"] == "held_out" and row["kind"] == "activating":
                     window = Window(row["example_id"], row["stratum"] or 0, tuple(row["tokens"]), tuple(row["activations"]))

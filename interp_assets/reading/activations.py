@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, cell_partition, range_bounds
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, lake_partition, range_bounds
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.tables import ACTIVATIONS
 from resources.store.lake import Lake
@@ -22,7 +22,7 @@ def activations_in_order(lake: Lake, key: RangeKey, features: Sequence[int] | np
 
     Reads the range once, in batches: memory holds a batch and one feature.
     """
-    batches = lake.batches(ACTIVATIONS.name, cell_partition(key), COLUMNS)
+    batches = lake.batches(ACTIVATIONS.name, lake_partition(key), COLUMNS)
     waiting = iter(int(feature) for feature in features)
     current = next(waiting, None)
     held: list[FeatureActivations] = []
@@ -49,8 +49,8 @@ def activations_of(lake: Lake, record: DictionaryRecord, features: Sequence[int]
         by_range[int(np.searchsorted(ends, np.searchsorted(selected, feature), side="right"))].append(feature)
     found: dict[int, FeatureActivations] = {}
     for index, members in by_range.items():
-        cell = cell_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[index]))
-        rows = lake.read(ACTIVATIONS.name, cell, columns=COLUMNS, filters=[("feature", "in", members)])
+        partition = lake_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[index]))
+        rows = lake.read(ACTIVATIONS.name, partition, columns=COLUMNS, filters=[("feature", "in", members)])
         feature, position, value = (rows.column(name).to_numpy() for name in COLUMNS)
         for member in members:
             part = slice(*np.searchsorted(feature, [member, member + 1]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from interp_assets.config.keys import RangeKey, cell_partition
+from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.domain.examples.sampling import Example, Kind, Role
 from interp_assets.domain.examples.token_numbers import TokenNumbers
 from interp_assets.tables import EXAMPLES, FEATURE_EXAMPLES
@@ -16,7 +16,7 @@ BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True)
-class FeatureEvidence:
+class StoredExamples:
     """One feature's examples as written; `outcome` and `n_windows`, the activating windows found, are those of feature_examples.
 
     `token_texts` is the text of every token id in the examples. A token that has no id in the subject's vocabulary has a negative
@@ -53,20 +53,20 @@ class FeatureEvidence:
         return tuple(example for example in self.examples if example.role == role and example.kind in kinds)
 
 
-def read_evidence(lake: Lake, key: RangeKey) -> Iterator[FeatureEvidence]:
+def read_examples(lake: Lake, key: RangeKey) -> Iterator[StoredExamples]:
     """Evidence on every feature of a range, ascending; features without examples have their outcome and no examples.
 
     Memory holds the examples of a few features. Raises as `Lake.read` does, once the first is asked for.
     """
-    counted = lake.read(FEATURE_EXAMPLES.name, cell_partition(key), columns=["feature", "outcome", "n_windows"]).to_pylist()
-    batches = lake.batches(EXAMPLES.name, cell_partition(key), batch_rows=BATCH_ROWS)
+    counted = lake.read(FEATURE_EXAMPLES.name, lake_partition(key), columns=["feature", "outcome", "n_windows"]).to_pylist()
+    batches = lake.batches(EXAMPLES.name, lake_partition(key), batch_rows=BATCH_ROWS)
     by_feature = groupby((row for batch in batches for row in batch.to_pylist()), key=lambda row: row["feature"])
     feature, rows = next(by_feature, (None, ()))
     for found in sorted(counted, key=lambda row: row["feature"]):
         here = found["feature"] == feature
         numbers = TokenNumbers()
         examples = _examples(rows, numbers) if here else ()
-        yield FeatureEvidence(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
+        yield StoredExamples(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
         if here:
             feature, rows = next(by_feature, (None, ()))
     assert feature is None, f"{key}: the examples of feature {feature} are out of order, or it has no row in feature_examples"

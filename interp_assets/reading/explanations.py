@@ -1,6 +1,6 @@
 """Reads explanations: each method's, of one range or of all, and imported ones."""
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.ratings.ratings import Explained, explanation_id
 from interp_assets.domain.trials import Explanation
@@ -18,7 +18,7 @@ def read_all_explanations(lake: Lake, dictionary: str, method: str) -> dict[int,
 
 def read_explanations(lake: Lake, key: RangeKey, method: str) -> dict[int, Explanation]:
     """Explanations of a range by one method, by feature."""
-    rows = lake.read(EXPLANATIONS.name, {"explanation_method": method, **cell_partition(key)}).to_pylist()
+    rows = lake.read(EXPLANATIONS.name, {"explanation_method": method, **lake_partition(key)}).to_pylist()
     return {
         row["feature"]: Explanation(
             feature=row["feature"], method=method, text=row["explanation"], outcome=row["outcome"], raw_reply=row["raw_reply"] or "",
@@ -32,7 +32,7 @@ def explanations_of_range(lake: Lake, key: RangeKey) -> dict[int, tuple[Explaine
     """The distinct explanations of each feature of a range that any method has written, in the order of METHODS; empty where none has."""
     texts: dict[int, dict[str, list[str]]] = {}
     for method in METHODS:
-        partition = {"explanation_method": method, **cell_partition(key)}
+        partition = {"explanation_method": method, **lake_partition(key)}
         if lake.manifest(EXPLANATIONS.name, partition) is None:
             continue
         for row in lake.read(EXPLANATIONS.name, partition, columns=["feature", "explanation"]).to_pylist():

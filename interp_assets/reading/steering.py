@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.steered_texts import CompletionSet, SteeredRun, SteeredText
-from interp_assets.orchestration.runs import Cell
+from interp_assets.orchestration.runs import RangePartition
 from interp_assets.tables import STEERED_SETS, STEERED_TEXTS, STEERING
 from resources.store.lake import Lake
 
@@ -26,9 +26,9 @@ class SteeredRuns:
     """The runs of the features of a range on their scoring prompts. Memory holds one feature's texts, and the outcomes of all."""
 
     def __init__(self, lake: Lake, key: RangeKey) -> None:
-        outcomes = lake.read(STEERING.name, cell_partition(key), columns=["feature", "intervention", "target_kl", "outcome"]).to_pylist()
+        outcomes = lake.read(STEERING.name, lake_partition(key), columns=["feature", "intervention", "target_kl", "outcome"]).to_pylist()
         self._met = {(row["feature"], row["target_kl"]): row["outcome"] == "ok" for row in outcomes if row["intervention"] is not None}
-        batches = lake.batches(STEERED_TEXTS.name, cell_partition(key), TEXT_COLUMNS)
+        batches = lake.batches(STEERED_TEXTS.name, lake_partition(key), TEXT_COLUMNS)
         self._features = groupby((row for batch in batches for row in batch.to_pylist()), key=lambda row: row["feature"])
         self._next: tuple[int | None, Any] = next(self._features, (None, ()))
 
@@ -49,11 +49,11 @@ class SteeredRuns:
 class CompletionSets:
     """The sets of all features of a dictionary, whatever their range; those of which every target was met may stand as rivals."""
 
-    def __init__(self, lake: Lake, cell: Cell) -> None:
-        self._seed = cell.settings.seed
+    def __init__(self, lake: Lake, partition: RangePartition) -> None:
+        self._seed = partition.settings.seed
         columns = ["feature", "target_kl", "prompt_text", "completion", "outcome"]
-        cells = [cell_partition(RangeKey(cell.key.dictionary, name)) for name in FEATURE_RANGE_KEYS]
-        rows = pa.concat_tables([lake.read(STEERED_SETS.name, partition, columns=columns) for partition in cells])
+        partitions = [lake_partition(RangeKey(partition.key.dictionary, name)) for name in FEATURE_RANGE_KEYS]
+        rows = pa.concat_tables([lake.read(STEERED_SETS.name, partition, columns=columns) for partition in partitions])
         rows = rows.filter(rows.column("completion").is_valid())
         met = pc.equal(rows.column("outcome").cast(pa.string()), "ok")
         self._rows = rows.append_column("met", met).sort_by("feature")

@@ -42,7 +42,7 @@ def _cell(value: Any) -> str:
     return re.sub(r"(?<!\\)\|", r"\\|", text).replace("\n", " ")
 
 
-def told(text: str | None, outcome: str) -> str:
+def text_or_outcome(text: str | None, outcome: str) -> str:
     """An explanation as Markdown shows it word for word, or its outcome in italics when there is none."""
     return escape_markdown(text) if text else f"*{outcome}*"
 

@@ -12,7 +12,7 @@ import pytest
 
 from interp_assets.assets.activation_shards import shards
 from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
@@ -103,7 +103,7 @@ def test_where_a_range_fails_the_rest_is_left_and_a_rerun_completes_it(
     assert set(threading.enumerate()) == before and max(failing.begun) <= FAILING + 1
     lake = Lake(str(tmp_path / "lake"), SCHEMA_VERSION)
     for index, feature_range in enumerate(FEATURE_RANGE_KEYS):
-        partition = cell_partition(RangeKey(RECORD.key, feature_range))
+        partition = lake_partition(RangeKey(RECORD.key, feature_range))
         found = [lake.is_current(table.name, partition, "version") for table in (ACTIVATIONS, FEATURE_STATISTICS)]
         assert found == [index in complete] * 2
     assert not list(tmp_path.glob("**/*.tmp"))

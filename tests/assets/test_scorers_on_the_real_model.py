@@ -12,7 +12,7 @@ from interp_assets.domain.prompting.prompts import Comparison
 from interp_assets.domain.scoring import Scorer, discrimination, embedding, simulation, surprisal
 from interp_assets.domain.scoring.embedding import EmbeddingSettings
 from interp_assets.domain.scoring.simulation import SimulationSettings
-from interp_assets.domain.trials import AnsweredTrial, Case, Rival, ScoreRow, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Rival, ScorerInput, ScoreRow, Verdict
 from resources.language_models.interface import UnsupportedRequest
 from resources.language_models.transformers_local.model import TransformersModel
 from resources.sentence_encoder import SentenceEncoder, load_sentence_encoder
@@ -47,7 +47,7 @@ def model() -> Iterator[TransformersModel]:
 
 
 @pytest.fixture(scope="module")
-def days() -> Case:
+def days() -> ScorerInput:
     """A feature that fires on names of days, truly explained."""
     tokenizer = load_hf_tokenizer(resolve_model_folder(MODEL))
     texts: dict[int, str] = {}
@@ -60,12 +60,14 @@ def days() -> Case:
         kind = "activating" if on else "non_activating"
         examples.append(Example(f"e{number}", 7, "held_out", kind, "random", number if on else None, number, 0, tuple(ids), activations))
     rivals = (Rival(1, "words for food", "neighbour"), Rival(2, "negative numbers", "random"))
-    return Case(7, "max_act", "names of days of the week", (), tuple(examples), texts, rivals=rivals)
+    return ScorerInput(7, "max_act", "names of days of the week", (), tuple(examples), texts, rivals=rivals)
 
 
-def scored(model: TransformersModel, scorer: Scorer, case: Case, settings: object) -> tuple[tuple[Verdict, ...], dict[str, ScoreRow]]:
+def scored(
+    model: TransformersModel, scorer: Scorer, scorer_input: ScorerInput, settings: object
+) -> tuple[tuple[Verdict, ...], dict[str, ScoreRow]]:
     """Verdicts, and rows by metric without those of strata."""
-    trials = scorer.plan(case, settings, 0)
+    trials = scorer.plan(scorer_input, settings, 0)
     answered = [
         AnsweredTrial(
             trials[index], reply.text, reply.answer_probabilities, reply.finish_reason, reply.error,
@@ -73,8 +75,8 @@ def scored(model: TransformersModel, scorer: Scorer, case: Case, settings: objec
         )
         for index, reply in model.ask([request_of(trial.prompt) for trial in trials])
     ]  # fmt: skip
-    verdicts = scorer.grade(case, answered, settings)
-    return verdicts, {row.metric: row for row in scorer.summarise(case, verdicts, settings, 1000, 0) if row.stratum is None}
+    verdicts = scorer.grade(scorer_input, answered, settings)
+    return verdicts, {row.metric: row for row in scorer.summarise(scorer_input, verdicts, settings, 1000, 0) if row.stratum is None}
 
 
 def test_simulated_activations_go_with_true_ones(model, days) -> None:
@@ -118,10 +120,10 @@ def outranks(encoder: SentenceEncoder, puzzle: Puzzle) -> bool:
     examples = puzzle.examples(7, token_texts)
     values = []
     for claim in (puzzle.true, *puzzle.false):
-        case = Case(7, "human", claim.text, (), examples, token_texts)
-        (trial,) = embedding.plan(case, EmbeddingSettings(), 0)
+        scorer_input = ScorerInput(7, "human", claim.text, (), examples, token_texts)
+        (trial,) = embedding.plan(scorer_input, EmbeddingSettings(), 0)
         assert isinstance(trial.question, Comparison)
         (found,) = cosines(encoder.embed, [trial.question])
-        verdicts = embedding.grade(case, [AnsweredTrial(trial, cosines=found)], EmbeddingSettings())
-        values += [r.value for r in embedding.summarise(case, verdicts, EmbeddingSettings(), 2, 0) if r.metric == "auroc"]
+        verdicts = embedding.grade(scorer_input, [AnsweredTrial(trial, cosines=found)], EmbeddingSettings())
+        values += [r.value for r in embedding.summarise(scorer_input, verdicts, EmbeddingSettings(), 2, 0) if r.metric == "auroc"]
     return values[0] > max(values[1:])

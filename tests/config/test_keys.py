@@ -36,7 +36,7 @@ def test_illegal_dictionary_keys_name_a_legal_one(key: str) -> None:
 
 
 def test_range_key_reads_a_partition_key() -> None:
-    cell = RangeKey.of("m/09/a|03of16")
-    assert (cell.dictionary, cell.index, str(cell)) == ("m/09/a", 3, "m/09/a|03of16")
+    partition = RangeKey.of("m/09/a|03of16")
+    assert (partition.dictionary, partition.index, str(partition)) == ("m/09/a", 3, "m/09/a|03of16")
     with pytest.raises(ValueError, match=FEATURE_RANGE_KEYS[-1]):
         RangeKey.of("m/09/a|99of16")

@@ -135,9 +135,9 @@ def test_scores_are_laid_over_the_default() -> None:
 
 def test_the_generator_is_the_explainer_and_the_base_model_the_scorer_unless_named() -> None:
     explainer, scorer, base = (LanguageModelSettings(model=name) for name in ("e", "s", "b"))
-    assert PlatformSettings(explainer=explainer, scorer=scorer).answering("generator") == explainer
-    assert PlatformSettings(explainer=explainer, scorer=scorer).answering("base") == scorer
-    assert PlatformSettings(scorer=scorer, base=base).answering("base") == base
+    assert PlatformSettings(explainer=explainer, scorer=scorer).model_of("generator") == explainer
+    assert PlatformSettings(explainer=explainer, scorer=scorer).model_of("base") == scorer
+    assert PlatformSettings(scorer=scorer, base=base).model_of("base") == base
 
 
 def test_a_site_file_is_read_and_refused_by_name(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from domain_toys import WORDS, make_example
 
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.prompting.prompts import Choices, Prompt
-from interp_assets.domain.trials import Case
+from interp_assets.domain.trials import ScorerInput
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,9 +23,9 @@ def held_out() -> list[Example]:
 
 
 @pytest.fixture
-def case(held_out: list[Example]) -> Case:
+def scorer_input(held_out: list[Example]) -> ScorerInput:
     """Feature 7 under one explanation, with the held-out windows."""
-    return Case(7, "max_act", "words for animals", (), tuple(held_out), WORDS)
+    return ScorerInput(7, "max_act", "words for animals", (), tuple(held_out), WORDS)
 
 
 @pytest.fixture

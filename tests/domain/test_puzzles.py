@@ -26,7 +26,7 @@ from interp_assets.domain.scoring import (
     simulation,
     surprisal,
 )
-from interp_assets.domain.trials import AnsweredTrial, Case, Rival, Trial
+from interp_assets.domain.trials import AnsweredTrial, Rival, ScorerInput, Trial
 
 SETTINGS = ScoringSettings()
 METRICS = {"input_based": "auroc"}  # success is yes or no, and a claim that is half right may succeed
@@ -50,11 +50,11 @@ def test_the_feature_fires_on_some_texts_and_its_false_claims_are_false(puzzle: 
         assert any(any(tokens) for tokens in where), f"{claim.text}: a claim that is true of no text at all is no rival"
 
 
-def case_of(puzzle: Puzzle, claim: Claim) -> Case:
+def case_of(puzzle: Puzzle, claim: Claim) -> ScorerInput:
     token_texts: dict[int, str] = {}
     examples = puzzle.examples(7, token_texts)
     rivals = tuple(Rival(n, other.text, "neighbour") for n, other in enumerate((puzzle.true, *puzzle.false)) if other != claim)
-    return Case(7, "human", claim.text, examples[:1], examples, token_texts, firing_share=0.05, rivals=rivals)
+    return ScorerInput(7, "human", claim.text, examples[:1], examples, token_texts, firing_share=0.05, rivals=rivals)
 
 
 def marked(text: str) -> tuple[str, set[int]]:
@@ -75,10 +75,10 @@ def agreement(claim: Claim, text: str) -> int:
 class Reader:
     """Answers every question as one would who knows what each claim of a puzzle means."""
 
-    def __init__(self, puzzle: Puzzle, case: Case) -> None:
-        self.puzzle, self.case = puzzle, case
+    def __init__(self, puzzle: Puzzle, scorer_input: ScorerInput) -> None:
+        self.puzzle, self.scorer_input = puzzle, scorer_input
         self.claims = {claim.text: claim for claim in (puzzle.true, *puzzle.false)}
-        self.claim = self.claims[case.explanation or ""]
+        self.claim = self.claims[scorer_input.explanation or ""]
 
     def fires(self, text: str) -> bool:
         """Whether the explanation that is judged fits the text."""
@@ -108,8 +108,8 @@ class Reader:
         return AnsweredTrial(trial, f"[{fits.index(max(fits)) + 1}]")
 
     def simulation(self, trial: Trial, prompt: Prompt) -> AnsweredTrial:
-        example = next(e for e in self.case.held_out if e.example_id == trial.items[0].example_id)
-        text = "".join(self.case.token_texts[token] for token in example.token_ids)
+        example = next(e for e in self.scorer_input.held_out if e.example_id == trial.items[0].example_id)
+        text = "".join(self.scorer_input.token_texts[token] for token in example.token_ids)
         top = len(prompt.suffix_choices.options) - 1 if prompt.suffix_choices else 0
         shares = tuple(tuple(float(level == top * on) for level in range(top + 1)) for on in self.claim.fires_on(text))
         return AnsweredTrial(trial, suffix_choices=shares)
@@ -137,13 +137,13 @@ def score(
     scorer: Scorer, puzzle: Puzzle, claim: Claim, change: Callable[[AnsweredTrial], AnsweredTrial] = lambda answered: answered
 ) -> float:
     """The scorer's value for a claim about a puzzle."""
-    case, settings = case_of(puzzle, claim), SETTINGS.of(scorer)
-    reader = Reader(puzzle, case)
-    answered = [change(reader.answer(trial)) for trial in scorer.plan(case, settings, 0)]
+    scorer_input, settings = case_of(puzzle, claim), SETTINGS.of(scorer)
+    reader = Reader(puzzle, scorer_input)
+    answered = [change(reader.answer(trial)) for trial in scorer.plan(scorer_input, settings, 0)]
     assert answered, "nothing was asked"
-    verdicts = scorer.grade(case, answered, settings)
+    verdicts = scorer.grade(scorer_input, answered, settings)
     metric = METRICS.get(scorer.NAME, scorer.HEADLINE)
-    (row,) = (row for row in scorer.summarise(case, verdicts, settings, 20, 0) if row.metric == metric)
+    (row,) = (row for row in scorer.summarise(scorer_input, verdicts, settings, 20, 0) if row.metric == metric)
     return float("-inf") if row.value is None else row.value
 
 

@@ -11,8 +11,8 @@ import dagster as dg
 
 from interp_assets.domain import explaining, scoring
 
-explaining.EXPLAINERS, explaining.DERIVED, explaining.IMPORTED = (explaining.max_act,), (explaining.shuffled,), ()  # type: ignore[assignment]
-explaining.METHODS, explaining.PLANTED = ("max_act", "shuffled"), ()
+explaining.EXPLAINERS, explaining.DERIVED, explaining.IMPORTED_METHODS = (explaining.max_act,), (explaining.shuffled,), ()  # type: ignore[assignment]
+explaining.METHODS, explaining.PLANTED_METHODS = ("max_act", "shuffled"), ()
 scoring.SCORERS = (scoring.detection, scoring.fuzzing)  # type: ignore[assignment]
 
 from interp_assets.graph.assembly import definitions  # noqa: E402

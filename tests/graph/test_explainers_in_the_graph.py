@@ -6,12 +6,12 @@ from pathlib import Path
 
 from installation import KEY, STAGES, Installation
 
-from interp_assets.assets.explanations.materials import read_materials
+from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, Explainer, ensemble_raw, intervention, planted_false
-from interp_assets.domain.explaining.shared.material import Material, SteeredPrompt
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt
 from interp_assets.exchange.import_explanations import import_explanations
-from interp_assets.orchestration.runs import Cell
+from interp_assets.orchestration.runs import RangePartition
 
 STEERING = {
     "enabled": True, "kl_targets": [0.3], "zero_ablation": False, "context_tokens": 16, "n_explainer_prompts": 2, "n_scoring_prompts": 1,
@@ -21,12 +21,15 @@ CLAMPS = {"n_windows": 4, "window_tokens": 8, "of_max": 20}
 MADE = [member.NAME for member in (*EXPLAINERS, *DERIVED) if member is not planted_false]
 
 
-def read_material(installation: Installation, explainer: Explainer, feature: int) -> Material:
+def read_material(installation: Installation, explainer: Explainer, feature: int) -> ExplainerInput:
     """What an explainer is given about one of the 64 features."""
     record = installation.home.registry.get(KEY)
     settings = installation.home.settings.stage_settings(record.stages)
-    cell = Cell(RangeKey(KEY, FEATURE_RANGE_KEYS[feature // 4]), record, settings, "", {})
-    found = {material.feature: material for _, material in read_materials(installation.home.lake, cell, explainer)}
+    partition = RangePartition(RangeKey(KEY, FEATURE_RANGE_KEYS[feature // 4]), record, settings, "", {})
+    found = {
+        explainer_input.feature: explainer_input
+        for _, explainer_input in read_explainer_inputs(installation.home.lake, partition, explainer)
+    }
     return found[feature]
 
 
@@ -54,12 +57,14 @@ def test_all_of_them_explain(installation: Installation) -> None:
         chosen = connection.execute("SELECT explanation, raw_reply FROM explanations WHERE explanation_method = 'candidates'").fetchall()
     asked = {explainer.NAME: 1 for explainer in EXPLAINERS} | {"candidates": 3}
     assert found | {"single_token": None} == {method: [64, 64, asked.get(method, 0)] for method in MADE} | {"single_token": None}
-    material = read_material(installation, intervention, 17)
-    assert material.steered == tuple(
+    explainer_input = read_material(installation, intervention, 17)
+    assert explainer_input.steered == tuple(
         SteeredPrompt(text, tuple((one["token"], exp(one["steered_logprob"]) - exp(one["clean_logprob"])) for one in raised))
         for text, raised in steered
     )
-    assert len(material.steered) == 2 and material.clamped == () and read_material(installation, ensemble_raw, 17).clamped != ()
+    assert (
+        len(explainer_input.steered) == 2 and explainer_input.clamped == () and read_material(installation, ensemble_raw, 17).clamped != ()
+    )
     assert triaged == [("not_single_token", False, False), ("ok", True, True)]
     for explanation, raw in chosen:
         reply = json.loads(raw)

@@ -11,7 +11,7 @@ import pytest
 from installation import Installation
 
 from interp_assets.assets.scorer_validity.comparison import validity_is_current
-from interp_assets.config.records import PLANTED, DictionaryRecord
+from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, UserError
 from interp_assets.domain.planted.claims import Claim, any_of
 from interp_assets.domain.planted.rules import PlantedRule
@@ -70,7 +70,13 @@ class JudgingModels(FakeModels):
 
 
 def planted(installation: Installation, **changes: Any) -> DictionaryRecord:
-    fields = {"key": PLANTED_KEY, "kind": PLANTED, "rules": RULES, "token_sample": installation.record().token_sample, "stages": STAGES}
+    fields = {
+        "key": PLANTED_KEY,
+        "kind": PLANTED_KIND,
+        "rules": RULES,
+        "token_sample": installation.record().token_sample,
+        "stages": STAGES,
+    }
     return DictionaryRecord.model_validate({**fields, **changes})
 
 

@@ -16,7 +16,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import max_act
 from interp_assets.graph.assembly import ASSETS, RANGE_STAGES
-from interp_assets.orchestration.stage import Stage
+from interp_assets.orchestration.stage import RangeStage
 from resources.fakes import scripted_answer
 from resources.language_models.interface import Reply, Request
 
@@ -98,7 +98,7 @@ def new_prompt(site: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert marked(site) == {}
 
 
-def _versioned(one: Stage, changed: Stage) -> Stage:
+def _versioned(one: RangeStage, changed: RangeStage) -> RangeStage:
     return replace(one, code_version="max_act/99") if one is changed else one
 
 

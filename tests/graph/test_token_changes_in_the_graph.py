@@ -7,13 +7,13 @@ import pytest
 import torch
 from installation import KEY, STAGES, Installation
 
-from interp_assets.assets.explanations.materials import read_materials
+from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
 from interp_assets.assets.token_changes.changes import TokenChanger
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import token_change
 from interp_assets.graph.assembly import RANGE_STAGES
-from interp_assets.orchestration.runs import Cell
+from interp_assets.orchestration.runs import RangePartition
 from interp_assets.orchestration.versions import stale_partitions
 from resources.fakes import SPECIAL, FakeTokenizer, HashedWords
 
@@ -102,8 +102,8 @@ def test_explanations_are_made_of_them(changed: Installation) -> None:
     settings = changed.home.settings.stage_settings(record.stages)
     found = {}
     for name in FEATURE_RANGE_KEYS:
-        cell = Cell(RangeKey(KEY, name), record, settings, "", {})
-        found |= {material.feature: material for _, material in read_materials(changed.home.lake, cell, token_change)}
+        partition = RangePartition(RangeKey(KEY, name), record, settings, "", {})
+        found |= {material.feature: material for _, material in read_explainer_inputs(changed.home.lake, partition, token_change)}
     assert tuple(found) == FEATURES
     table = rows(
         changed, "SELECT feature, strength, side, token, change FROM token_changes ORDER BY feature, strength DESC, side DESC, rank"

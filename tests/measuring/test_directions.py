@@ -51,9 +51,9 @@ def store(tmp_path: Path) -> tuple[Lake, dict[int, tuple[np.ndarray, np.ndarray]
             held[feature] = fires, source.random(len(fires)).astype(np.float16)
         columns = [np.concatenate([held[f][i] for f in features.tolist()]) for i in (0, 1)]
         names = np.repeat(features, [len(held[f][0]) for f in features.tolist()])
-        cell = {"dictionary": RECORD.key, "feature_range": feature_range}
+        partition = {"dictionary": RECORD.key, "feature_range": feature_range}
         lake.write(
-            ACTIVATIONS.name, cell, ACTIVATIONS.schema, activation_tables(RECORD.key, (names, *columns)), "v", {}, WRITER_OPTIONS, 50
+            ACTIVATIONS.name, partition, ACTIVATIONS.schema, activation_tables(RECORD.key, (names, *columns)), "v", {}, WRITER_OPTIONS, 50
         )
     return lake, held
 

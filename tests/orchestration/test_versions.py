@@ -9,7 +9,7 @@ from interp_assets.assets.scores import asset as scores
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.explaining import EXPLAINERS
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.orchestration.stage import Stage
+from interp_assets.orchestration.stage import RangeStage
 
 ASKING = tuple(explainer.NAME for explainer in EXPLAINERS)
 NAMES = [scorer.NAME for scorer in SCORERS]
@@ -17,7 +17,7 @@ EVERYTHING: dict[str, Any] = {
     "explanations": [*ASKING, "shuffled", "constant"], "scores": dict.fromkeys(NAMES, "all"), "examples": {"n_validation": 30},
     "steering": {"enabled": True},
 }  # fmt: skip
-STAGES = {"/".join([stage.table.name, *stage.extra.values()]): stage for stage in (*explanations.STAGES, *scores.STAGES)}
+STAGES = {"/".join([stage.table.name, *stage.extra.values()]): stage for stage in (*explanations.RANGE_STAGES, *scores.RANGE_STAGES)}
 SCORER_CHANGES = {
     "detection": {"per_prompt": 4}, "fuzzing": {"threshold": 0.5}, "simulation": {"max_level": 9}, "surprisal": {"few_shot": 1},
     "intruder": {"per_stratum": 1}, "example_embedding": {"n_exemplars": 5}, "discrimination": {"n_trials": 4},
@@ -31,7 +31,7 @@ def versions(stages: dict[str, Any], platform: dict[str, Any]) -> dict[str, str]
     settings = PlatformSettings.model_validate(platform)
     own = settings.stage_settings({**EVERYTHING, **stages})
 
-    def version(stage: Stage) -> str:
+    def version(stage: RangeStage) -> str:
         return stage.data_version(own, settings, {upstream.name: "v" for upstream in stage.upstream if upstream.needed(own)})
 
     return {name: version(stage) for name, stage in STAGES.items()}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.scoring import ScoringSettings, detection, fuzzing
-from interp_assets.domain.trials import Case, ScoreRow, Verdict
+from interp_assets.domain.trials import ScorerInput, ScoreRow, Verdict
 from interp_assets.exchange.export_delphi_results import export_delphi_results
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, SCHEMA_VERSION, SCORES, VERDICTS, Table
 from resources.store.lake import Lake
@@ -112,7 +112,7 @@ def judged_lake(root: Path) -> tuple[Lake, list[ScoreRow]]:
             verdicts = graded[scorer.NAME]
             rows = [asdict(v) | {"trial": v.trial_id, "example_id": f"{scorer.NAME}-{v.example_id}"} for v in verdicts]
             _write(lake, VERDICTS, key, {"scorer": scorer.NAME}, rows)
-            summed = scorer.summarise(Case(index, METHOD, "words", (), (), ()), verdicts, SETTINGS.of(scorer), 10, 0)
+            summed = scorer.summarise(ScorerInput(index, METHOD, "words", (), (), ()), verdicts, SETTINGS.of(scorer), 10, 0)
             _write(
                 lake, SCORES, key, {"scorer": scorer.NAME}, [asdict(row) | {"headline": row.metric == scorer.HEADLINE} for row in summed]
             )
@@ -121,7 +121,7 @@ def judged_lake(root: Path) -> tuple[Lake, list[ScoreRow]]:
 
 
 def _write(lake: Lake, table: Table, key: RangeKey, extra: dict[str, str], rows: list[dict]) -> None:
-    here = cell_partition(key)
+    here = lake_partition(key)
     content = pa.Table.from_pylist([{**here, **row} for row in rows], schema=table.schema)
     lake.write(table.name, {**extra, **here}, table.schema, content, "1")
 

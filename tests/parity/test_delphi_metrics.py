@@ -13,7 +13,7 @@ import pytest
 from judged_run import HOOKPOINT, JUDGINGS, KEY, METHOD, RECORD, UNEXPLAINED, export_judged_run, judged_lake
 from sklearn import metrics as reference
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.settings import UserError
 from interp_assets.exchange.export_delphi_results import DELPHI_SCORERS, export_delphi_results
 from interp_assets.tables import EXPLANATIONS, SCORES, VERDICTS
@@ -48,7 +48,7 @@ def scores(lake: Lake) -> Scores:
     found = {}
     for scorer, name in DELPHI_SCORERS.items():
         for feature_range in FEATURE_RANGE_KEYS:
-            for row in lake.read(SCORES.name, {"scorer": scorer, **cell_partition(RangeKey(KEY, feature_range))}).to_pylist():
+            for row in lake.read(SCORES.name, {"scorer": scorer, **lake_partition(RangeKey(KEY, feature_range))}).to_pylist():
                 found[name, row["feature"], row["metric"]] = row["value"], row["outcome"]
     return found
 
@@ -86,8 +86,8 @@ def test_every_feature_that_was_judged_has_its_file(run: Path) -> None:
 
 
 def test_windows_say_what_the_verdicts_say(run: Path, lake: Lake) -> None:
-    cell = {"scorer": "fuzzing", **cell_partition(RangeKey(KEY, FEATURE_RANGE_KEYS[8]))}  # feature 8, not all answered
-    verdicts = lake.read(VERDICTS.name, cell).to_pylist()
+    partition = {"scorer": "fuzzing", **lake_partition(RangeKey(KEY, FEATURE_RANGE_KEYS[8]))}  # feature 8, not all answered
+    verdicts = lake.read(VERDICTS.name, partition).to_pylist()
     written = windows(run)["fuzz", 8]
     assert len(written) == len(verdicts) == 20
     for window, verdict in zip(written, verdicts, strict=True):
@@ -151,12 +151,12 @@ def test_delphi_pools_the_windows_of_all_features(delphi: dict, run: Path) -> No
 
 def test_an_export_of_part_of_a_dictionary_or_of_what_is_stale_is_refused(tmp_path: Path) -> None:
     lake = judged_lake(tmp_path / "lake")[0]
-    cell = cell_partition(RangeKey(KEY, FEATURE_RANGE_KEYS[3]))
-    rows = lake.read(EXPLANATIONS.name, {"explanation_method": METHOD, **cell})
-    verdicts = {"scorer": "detection", **cell}
+    partition = lake_partition(RangeKey(KEY, FEATURE_RANGE_KEYS[3]))
+    rows = lake.read(EXPLANATIONS.name, {"explanation_method": METHOD, **partition})
+    verdicts = {"scorer": "detection", **partition}
     lake.write(VERDICTS.name, verdicts, VERDICTS.schema, lake.read(VERDICTS.name, verdicts), "1", {f"explanations/{METHOD}": "1"})
     export_delphi_results(lake, RECORD, tmp_path / "current")
-    lake.write(EXPLANATIONS.name, {"explanation_method": METHOD, **cell}, EXPLANATIONS.schema, rows, "2")
+    lake.write(EXPLANATIONS.name, {"explanation_method": METHOD, **partition}, EXPLANATIONS.schema, rows, "2")
     with pytest.raises(
         UserError, match=r"verdicts of detection on .*03of16 are older than its explanations/max_act.*--only scores/detection"
     ):
@@ -165,7 +165,7 @@ def test_an_export_of_part_of_a_dictionary_or_of_what_is_stale_is_refused(tmp_pa
     with pytest.raises(LakeError, match=r"no complete verdicts for scorer detection.*03of16"):
         export_delphi_results(lake, RECORD, tmp_path / "part")
     for feature_range in FEATURE_RANGE_KEYS:
-        lake.discard(VERDICTS.name, {"scorer": "detection", **cell_partition(RangeKey(KEY, feature_range))})
+        lake.discard(VERDICTS.name, {"scorer": "detection", **lake_partition(RangeKey(KEY, feature_range))})
     said: list[str] = []
     exported = export_delphi_results(lake, RECORD, tmp_path / "fuzzing", say=said.append)
     assert dict(exported.scores) == {"fuzzing": len(JUDGINGS)} and exported.unexplained == {"unparsable": 1}

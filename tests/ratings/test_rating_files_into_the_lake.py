@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import UserError
@@ -46,7 +46,7 @@ def lake(tmp_path: Path) -> Lake:
                     }
                 )  # fmt: skip
             table = pa.Table.from_pylist(rows, schema=EXPLANATIONS.schema)
-            lake.write(EXPLANATIONS.name, {"explanation_method": method, **cell_partition(key)}, EXPLANATIONS.schema, table, "1")
+            lake.write(EXPLANATIONS.name, {"explanation_method": method, **lake_partition(key)}, EXPLANATIONS.schema, table, "1")
     return lake
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from interp_assets.config.keys import RangeKey
 from interp_assets.reading import examples as evidence
-from interp_assets.reading.examples import FeatureEvidence, read_evidence
+from interp_assets.reading.examples import StoredExamples, read_examples
 from interp_assets.tables import EXAMPLES, FEATURE_EXAMPLES, SCHEMA_VERSION
 from resources.store.lake import Lake, LakeError
 
@@ -52,7 +52,7 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.mark.parametrize("batch_rows", [1, 4, 6, 1024])
 def test_every_feature_comes_once_with_its_own_examples(lake: Lake, batch_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "BATCH_ROWS", batch_rows)
-    found = list(read_evidence(lake, KEY))
+    found = list(read_examples(lake, KEY))
     assert [(item.feature, item.outcome, item.n_windows, len(item.examples)) for item in found] == [
         (0, "dead", 0, 0), (2, "ok", 20, 6), (3, "dead", 30, 0), (5, "ok", 50, 6), (9, "too_few_windows", 90, 0),
     ]  # fmt: skip
@@ -60,7 +60,7 @@ def test_every_feature_comes_once_with_its_own_examples(lake: Lake, batch_rows: 
 
 
 def test_examples_are_told_apart_by_role_and_kind(lake: Lake) -> None:
-    item = next(item for item in read_evidence(lake, KEY) if item.feature == 2)
+    item = next(item for item in read_examples(lake, KEY) if item.feature == 2)
 
     def rows(name: str) -> list[int]:
         return [e.row for e in getattr(item, name)]
@@ -71,7 +71,7 @@ def test_examples_are_told_apart_by_role_and_kind(lake: Lake) -> None:
 
 
 def test_numbers_of_tokens_without_an_id_are_each_features_own(lake: Lake) -> None:
-    of: dict[int, FeatureEvidence] = {item.feature: item for item in read_evidence(lake, KEY)}
+    of: dict[int, StoredExamples] = {item.feature: item for item in read_examples(lake, KEY)}
     assert [e.token_ids for e in of[5].examples] == [(5, -2), (5, -3)] * 3
     assert of[5].token_texts == {5: " the", -2: "rich5", -3: "Zü5"} and of[2].token_texts == {5: " the", -2: "rich2", -3: "Zü2"}
     assert of[3].token_texts == {}
@@ -88,7 +88,7 @@ def test_no_more_is_read_than_is_asked_for(lake: Lake, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(evidence, "BATCH_ROWS", 3)
     monkeypatch.setattr(lake, "batches", counted)
-    stream = read_evidence(lake, KEY)
+    stream = read_examples(lake, KEY)
     assert read == [] and next(stream).feature == 0 and read == [3]
     assert next(stream).feature == 2 and read == [3, 3, 3]
     assert [item.feature for item in stream] == [3, 5, 9] and read == [3, 3, 3, 3]
@@ -98,9 +98,9 @@ def test_no_more_is_read_than_is_asked_for(lake: Lake, monkeypatch: pytest.Monke
 def test_examples_that_would_be_lost_are_an_error(tmp_path: Path, features: tuple[int, ...], outcomes: dict[int, str]) -> None:
     lake = write(tmp_path, [example(feature, 0, "Zü") for feature in features], outcomes)
     with pytest.raises(AssertionError, match=r"feature [25] are out of order, or it has no row in feature_examples"):
-        list(read_evidence(lake, KEY))
+        list(read_examples(lake, KEY))
 
 
 def test_a_range_without_examples_says_what_to_materialise(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="materialise the asset that writes feature_examples"):
-        next(read_evidence(Lake(str(tmp_path / "lake"), SCHEMA_VERSION), KEY))
+        next(read_examples(Lake(str(tmp_path / "lake"), SCHEMA_VERSION), KEY))

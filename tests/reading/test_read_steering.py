@@ -65,8 +65,8 @@ def sets_of(lake: Lake, features: dict[int, tuple[str, str] | str], seed: int = 
                 rows.append({**here, **text, "target_kl": target, "outcome": outcome})
         partition = {"dictionary": KEY.dictionary, "feature_range": name}
         lake.write(STEERED_SETS.name, partition, STEERED_SETS.schema, pa.Table.from_pylist(rows, schema=STEERED_SETS.schema), "v")
-    cell = SimpleNamespace(key=KEY, settings=SimpleNamespace(seed=seed))
-    return CompletionSets(lake, cell)  # type: ignore[arg-type]
+    partition = SimpleNamespace(key=KEY, settings=SimpleNamespace(seed=seed))
+    return CompletionSets(lake, partition)  # type: ignore[arg-type]
 
 
 def test_sets_hold_the_targets_that_were_met_and_rivals_all_of_them(lake: Lake) -> None:

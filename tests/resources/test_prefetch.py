@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from resources.prefetch import looked_ahead
+from resources.prefetch import prefetched
 
 
 class Made:
@@ -34,7 +34,7 @@ class Made:
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_items_come_in_their_order_and_those_after_are_made_meanwhile(n: int) -> None:
     made = Made(5)
-    for number, item in enumerate(looked_ahead(made.numbers(), n)):
+    for number, item in enumerate(prefetched(made.numbers(), n)):
         assert item == number
         made.wait_for(min(number + 1 + n, 5))
     assert made.begun == 5 and all(name.startswith("looked-ahead") for name in made.threads)
@@ -42,7 +42,7 @@ def test_items_come_in_their_order_and_those_after_are_made_meanwhile(n: int) ->
 
 def test_no_more_are_made_than_asked_for() -> None:
     made = Made(100)
-    items = looked_ahead(made.numbers(), 3)
+    items = prefetched(made.numbers(), 3)
     assert next(items) == 0
     made.wait_for(4)
     items.close()  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def test_no_more_are_made_than_asked_for() -> None:
 
 
 def test_an_error_comes_after_the_items_before_it() -> None:
-    items = looked_ahead(Made(5, broken=2).numbers(), 4)
+    items = prefetched(Made(5, broken=2).numbers(), 4)
     assert [next(items), next(items)] == [0, 1]
     with pytest.raises(OSError, match="number 2 is broken"):
         next(items)
@@ -59,6 +59,6 @@ def test_an_error_comes_after_the_items_before_it() -> None:
 
 
 def test_of_nothing_comes_nothing_and_less_than_one_is_refused() -> None:
-    assert list(looked_ahead(iter([]), 2)) == []
+    assert list(prefetched(iter([]), 2)) == []
     with pytest.raises(ValueError, match="n is 0"):
-        next(looked_ahead(iter([1]), 0))
+        next(prefetched(iter([1]), 0))

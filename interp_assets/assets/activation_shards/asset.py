@@ -58,7 +58,7 @@ def activation_shards(
     run = DictionaryRun(context)
     groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
     for key in run.keys:
-        with run.alone(key):
+        with run.failing_alone(key):
             record = registry.get(key)
             sample_version = lake.require(DICTIONARY_SAMPLES.name, {"dictionary": key}).data_version
             stages = settings.stage_settings(record.stages)
@@ -78,7 +78,7 @@ def activation_shards(
             else:
                 groups[record.model.source, record.model.revision, record.model.dtype, sample_version][key] = record
     for records in groups.values():
-        with run.alone(*records):
+        with run.failing_alone(*records):
             _harvest(run, records, lake, models, settings, spill_folder)
     return run.result(_report(run, lake, registry, settings))
 
@@ -110,7 +110,7 @@ def _harvest(
         tokenizer = models.tokenizer(first.model.source, first.model.revision)
         for key in keys:
             stages = settings.stage_settings(records[key].stages)
-            with run.alone(key):
+            with run.failing_alone(key):
                 cap = stages.harvest.max_activations
                 writer = ShardWriter(lake, records[key], sample, tokenizer, run.versions[key], cap, stages.seed)
                 writer.write(spill, write_threads(), progress_of(run.context, f"{key}: feature ranges written"))
@@ -129,7 +129,7 @@ def _checked(
     """The dictionaries that load and pass their self-check."""
     loaded: dict[str, LoadedDictionary] = {}
     for key, record in records.items():
-        with run.alone(key):
+        with run.failing_alone(key):
             loaded[key] = one = checked_dictionary(subject, sample, record, models, settings)
             run.report(key, {"self_check_l0": one.l0, **({} if one.fvu is None else {"self_check_fvu": one.fvu})})
             run.context.log.info(f"{key}: self-check L0 {one.l0:.1f}, FVU {'none' if one.fvu is None else f'{one.fvu:.3f}'}")

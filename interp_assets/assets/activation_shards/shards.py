@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, cell_partition, range_bounds
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, lake_partition, range_bounds
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.examples.capping import kept_contexts, kept_share
 from interp_assets.domain.features.feature_statistics import FeatureStatistics
@@ -89,7 +89,7 @@ class ShardWriter:
 
     def _write_range(self, activations: SortedActivations, n_tokens: int, stopped: threading.Event, feature_range: str) -> None:
         key = RangeKey(self.record.key, feature_range)
-        partition, inputs = cell_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
+        partition, inputs = lake_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
         self.lake.discard(FEATURE_STATISTICS.name, partition)
         statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
         batches = self._batches(key, activations, n_tokens, statistics, stopped)
@@ -191,8 +191,8 @@ def _as_done(work: Callable[[str], None], ranges: Sequence[str], n_threads: int,
 
 def shards_are_current(lake: Lake, dictionary: str, version: str) -> bool:
     """Whether every range of a dictionary is complete under `version`."""
-    cells = [cell_partition(RangeKey(dictionary, feature_range)) for feature_range in FEATURE_RANGE_KEYS]
-    return all(lake.is_current(table.name, cell, version) for cell in cells for table in (ACTIVATIONS, FEATURE_STATISTICS))
+    partitions = [lake_partition(RangeKey(dictionary, feature_range)) for feature_range in FEATURE_RANGE_KEYS]
+    return all(lake.is_current(table.name, partition, version) for partition in partitions for table in (ACTIVATIONS, FEATURE_STATISTICS))
 
 
 def feature_edges(record: DictionaryRecord) -> np.ndarray:

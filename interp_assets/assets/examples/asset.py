@@ -8,8 +8,8 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.assets.examples.hard_negatives import CandidateSource
-from interp_assets.config.keys import cell_partition
+from interp_assets.assets.examples.hard_negatives import HardNegatives
+from interp_assets.config.keys import lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.examples.capping import blocked_positions, kept_contexts
@@ -19,8 +19,8 @@ from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumn
 from interp_assets.domain.examples.token_numbers import NO_ID
 from interp_assets.domain.prompting import rendering
 from interp_assets.exchange.imported_files import NeuronpediaExamples, import_provenance
-from interp_assets.orchestration.runs import Cell, CellReport, StageRun, range_asset
-from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
+from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reading.activations import activations_in_order
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
@@ -39,7 +39,7 @@ from resources.subject.tokenizer import Tokenizer
 
 TokenTexts = Tokenizer | NeuronpediaExamples
 CODE_VERSION = "3"
-STAGE = Stage(
+RANGE_STAGE = RangeStage(
     EXAMPLES,
     CODE_VERSION,
     (
@@ -86,28 +86,32 @@ def examples(
     window, and no identical token sequence, has two of these roles. A feature with too few windows gets a row saying so. Windows
     of an imported Neuronpedia export are cut and split by the same rules; their strata are the export's activation bins.
     """
-    stage = StageRun(context, lake, registry, settings, STAGE)
-    sources: dict[str, CandidateSource | NeuronpediaExamples] = {}
+    stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
+    sources: dict[str, HardNegatives | NeuronpediaExamples] = {}
     previews: list[str] = []
     overlapping: list[str] = []
-    for cell in stage.to_do():
-        name, record = cell.key.dictionary, cell.record
+    for partition in stage.to_do():
+        name, record = partition.key.dictionary, partition.record
         tokenizer = models.tokenizer(record.model.source, record.model.revision)
         if name not in sources:
             sources.clear()
-            sources[name] = _source(lake, cell, tokenizer)
+            sources[name] = _source(lake, partition, tokenizer)
         source = sources[name]
         texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else tokenizer
-        blocks = _imported(cell, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, cell, source)
-        drawn = DrawnCell(cell, texts)
+        blocks = _imported(partition, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, partition, source)
+        drawn = DrawnPartition(partition, texts)
         drawn.report.numbers.update(import_provenance(record))
-        stage.write(cell, [(EXAMPLES, _tables(lake, drawn, blocks))], drawn.report)
+        stage.write(partition, [(EXAMPLES, _tables(lake, drawn, blocks))], drawn.report)
         overlapping += drawn.overlapping
-        drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, cell.settings.examples, texts))
-        previews.append(_preview(drawn.previewed[:1], cell.settings.examples, texts))
+        drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
+        previews.append(_preview(drawn.previewed[:1], partition.settings.examples, texts))
     counts = _counts(lake, stage)
-    missing = [str(cell.key) for cell in stage.cells if counts[str(cell.key)] != len(cell.record.features_of(cell.key))]
-    windows = {"activating windows": [n for cell in stage.cells for n in _windows(lake, cell)]}
+    missing = [
+        str(partition.key)
+        for partition in stage.partitions
+        if counts[str(partition.key)] != len(partition.record.features_of(partition.key))
+    ]
+    windows = {"activating windows": [n for partition in stage.partitions for n in _windows(lake, partition)]}
     return stage.result(
         {
             "windows_per_feature": markdown(distribution_plot(windows, "activating windows", "Windows found per feature", log_x=True)),
@@ -121,41 +125,41 @@ def examples(
 
 
 @dataclass
-class DrawnCell:
-    """What is kept of a cell while its examples stream to disk: a row per feature, and the first features for the preview."""
+class DrawnPartition:
+    """What is kept of a partition while its examples stream to disk: a row per feature, and the first features for the preview."""
 
-    cell: Cell
+    partition: RangePartition
     texts: TokenTexts
     outcomes: list[dict[str, object]] = field(default_factory=list)
     previewed: list[ExampleColumns] = field(default_factory=list)
     overlapping: list[str] = field(default_factory=list)
-    report: CellReport = field(default_factory=CellReport)
+    report: PartitionReport = field(default_factory=PartitionReport)
 
     def add(self, columns: ExampleColumns) -> None:
         """Take in the examples of the next feature."""
-        self.outcomes.append(_outcome_row(self.cell, columns))
+        self.outcomes.append(_outcome_row(self.partition, columns))
         self.report.outcomes[columns.outcome] += 1
         self.report.numbers["filled_with_random"] = self.report.numbers.get("filled_with_random", 0) + columns.n_filled
         if len(self.previewed) < PREVIEWED:
             self.previewed.append(columns)
         if _overlaps(columns):
-            self.overlapping.append(f"{self.cell.key} feature {columns.feature}")
+            self.overlapping.append(f"{self.partition.key} feature {columns.feature}")
 
 
-def _source(lake: Lake, cell: Cell, tokenizer: Tokenizer) -> CandidateSource | NeuronpediaExamples:
-    """Where the examples of a cell's dictionary come from: its activations, or the files that it was imported from."""
-    if not cell.record.has_activations:
-        return NeuronpediaExamples(cell.record, tokenizer)
-    sample = read_token_sample(lake, cell.key.dictionary)
-    return CandidateSource(lake, cell.record, sample, sample.first_position(tokenizer.bos_token_id), cell.settings)
+def _source(lake: Lake, partition: RangePartition, tokenizer: Tokenizer) -> HardNegatives | NeuronpediaExamples:
+    """Where the examples of a partition's dictionary come from: its activations, or the files that it was imported from."""
+    if not partition.record.has_activations:
+        return NeuronpediaExamples(partition.record, tokenizer)
+    sample = read_token_sample(lake, partition.key.dictionary)
+    return HardNegatives(lake, partition.record, sample, sample.first_position(tokenizer.bos_token_id), partition.settings)
 
 
-def _drawn(lake: Lake, cell: Cell, source: CandidateSource) -> Iterator[list[ExampleColumns]]:
-    """The examples of a cell's features, drawn from its activations, block by block."""
-    tokens, settings, seed = source.sample.tokens, cell.settings.examples, cell.settings.seed
-    counted = lake.read(FEATURE_STATISTICS.name, cell_partition(cell.key), ["feature", "kept_contexts_share"])
+def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iterator[list[ExampleColumns]]:
+    """The examples of a partition's features, drawn from its activations, block by block."""
+    tokens, settings, seed = source.sample.tokens, partition.settings.examples, partition.settings.seed
+    counted = lake.read(FEATURE_STATISTICS.name, lake_partition(partition.key), ["feature", "kept_contexts_share"])
     shares = dict(zip(*(counted.column(name).to_pylist() for name in ("feature", "kept_contexts_share")), strict=True))
-    features = activations_in_order(lake, cell.key, cell.record.features_of(cell.key))
+    features = activations_in_order(lake, partition.key, partition.record.features_of(partition.key))
     while block := list(islice(features, BLOCK_FEATURES)):
         draws = []
         for feature, (positions, values) in block:
@@ -166,41 +170,43 @@ def _drawn(lake: Lake, cell: Cell, source: CandidateSource) -> Iterator[list[Exa
         yield [with_negatives(draw, candidates, tokens, settings, seed) for draw, candidates in zip(draws, source.of(draws), strict=True)]
 
 
-def _imported(cell: Cell, source: NeuronpediaExamples) -> Iterator[list[ExampleColumns]]:
-    """The examples of a cell's features as they were imported."""
-    if found := source.of_range(cell.key, cell.settings.examples, cell.settings.seed):
+def _imported(partition: RangePartition, source: NeuronpediaExamples) -> Iterator[list[ExampleColumns]]:
+    """The examples of a partition's features as they were imported."""
+    if found := source.of_range(partition.key, partition.settings.examples, partition.settings.seed):
         yield [columns_of(item) for item in found]
 
 
-def _tables(lake: Lake, drawn: DrawnCell, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
-    """The examples of a cell, block by block, and then, beside them, the table feature_examples.
+def _tables(lake: Lake, drawn: DrawnPartition, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
+    """The examples of a partition, block by block, and then, beside them, the table feature_examples.
 
-    That table is whole before this one's manifest says that the cell is complete.
+    That table is whole before this one's manifest says that the partition is complete.
     """
-    cell = drawn.cell
+    partition = drawn.partition
     for found in blocks:
         for columns in found:
             drawn.add(columns)
-        yield _example_rows(cell, found, drawn.texts)
+        yield _example_rows(partition, found, drawn.texts)
     rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
-    lake.write(FEATURE_EXAMPLES.name, cell_partition(cell.key), FEATURE_EXAMPLES.schema, rows, cell.data_version, cell.inputs)
+    lake.write(
+        FEATURE_EXAMPLES.name, lake_partition(partition.key), FEATURE_EXAMPLES.schema, rows, partition.data_version, partition.inputs
+    )
 
 
-def _outcome_row(cell: Cell, columns: ExampleColumns) -> dict[str, object]:
+def _outcome_row(partition: RangePartition, columns: ExampleColumns) -> dict[str, object]:
     held_out = columns.negatives_of("held_out")
     kinds = {f"n_{kind}": held_out.count(kind) for kind in NEGATIVE_KINDS}
     return {
-        "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": columns.feature,
-        "outcome": columns.outcome, "n_windows": columns.n_windows, "message": _message(columns, cell),
+        "dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range, "feature": columns.feature,
+        "outcome": columns.outcome, "n_windows": columns.n_windows, "message": _message(columns, partition),
         "n_shown": columns.n_shown, "n_shown_non_activating": columns.n_shown_non_activating, "n_validation": columns.n_validation,
         "n_validation_non_activating": columns.n_validation_non_activating, "n_held_out": columns.n_held_out,
         "n_non_activating": len(held_out), **kinds, "n_filled_with_random": columns.n_filled,
     }  # fmt: skip
 
 
-def _example_rows(cell: Cell, found: Sequence[ExampleColumns], texts: TokenTexts) -> pa.Table:
+def _example_rows(partition: RangePartition, found: Sequence[ExampleColumns], texts: TokenTexts) -> pa.Table:
     """The examples of some features as rows, built column by column."""
-    labels = [label for columns in found for label in columns.labels(cell.settings.examples.sampling)]
+    labels = [label for columns in found for label in columns.labels(partition.settings.examples.sampling)]
     roles, kinds, samplings = zip(*labels, strict=True) if labels else ((), (), ())
     counts = [len(columns.places) for columns in found]
     lengths = np.concatenate([columns.places.length for columns in found])
@@ -210,7 +216,7 @@ def _example_rows(cell: Cell, found: Sequence[ExampleColumns], texts: TokenTexts
     activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
     return pa.table(
         {
-            "dictionary": constant(cell.key.dictionary, len(labels)), "feature_range": constant(cell.key.feature_range, len(labels)),
+            "dictionary": constant(partition.key.dictionary, len(labels)), "feature_range": constant(partition.key.feature_range, len(labels)),
             "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
             "example_id": [name for columns in found for name in columns.example_ids],
             "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),
@@ -238,9 +244,9 @@ def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
     return pa.array(texts, pa.string()).dictionary_encode()
 
 
-def _message(columns: ExampleColumns, cell: Cell) -> str:
+def _message(columns: ExampleColumns, partition: RangePartition) -> str:
     """What was needed and what there was, for a feature that has not all that was asked for; empty otherwise."""
-    settings, imported = cell.settings.examples, not cell.record.has_activations
+    settings, imported = partition.settings.examples, not partition.record.has_activations
     return {
         "ok": "" if imported else _filled(columns, settings),
         "dead": "the import has no activation of the feature" if imported else "the feature never fires on this token sample",
@@ -296,10 +302,10 @@ def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: 
     return markdown_table(["feature", "peak", "window"], rows)
 
 
-def _counts(lake: Lake, stage: StageRun) -> dict[str, int]:
-    """Features with a row in feature_examples, by cell."""
-    return {str(cell.key): lake.require(FEATURE_EXAMPLES.name, cell_partition(cell.key)).rows for cell in stage.cells}
+def _counts(lake: Lake, stage: RangeRun) -> dict[str, int]:
+    """Features with a row in feature_examples, by partition."""
+    return {str(partition.key): lake.require(FEATURE_EXAMPLES.name, lake_partition(partition.key)).rows for partition in stage.partitions}
 
 
-def _windows(lake: Lake, cell: Cell) -> list[int]:
-    return lake.read(FEATURE_EXAMPLES.name, cell_partition(cell.key), columns=["n_windows"]).column(0).to_pylist()
+def _windows(lake: Lake, partition: RangePartition) -> list[int]:
+    return lake.read(FEATURE_EXAMPLES.name, lake_partition(partition.key), columns=["n_windows"]).column(0).to_pylist()

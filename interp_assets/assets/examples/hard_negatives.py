@@ -23,7 +23,7 @@ KEPT_NEIGHBOURS = 2048
 """Features whose windows are kept for the next feature that they are near to."""
 
 
-class CandidateSource:
+class HardNegatives:
     """Candidates for the silent windows of one dictionary's features. Reads only what its settings ask for, once."""
 
     def __init__(self, lake: Lake, record: DictionaryRecord, sample: TokenSample, first_position: int, settings: StageSettings) -> None:

@@ -13,24 +13,24 @@ from interp_assets.asking.asker import Asker, RunSpending, answered_in_order, wa
 from interp_assets.asking.encoder import cosines
 from interp_assets.asking.ledger import LedgerSums, ledger_rows
 from interp_assets.asking.questions import Answer, Question
-from interp_assets.assets.explanations.materials import read_materials
+from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
 from interp_assets.config.keys import N_FEATURE_RANGES
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
-from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED, PLANTED, ChoosingExplainer, Derived, Explainer
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED_METHODS, PLANTED_METHODS, ChoosingExplainer, Derived, Explainer
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads
 from interp_assets.domain.outcomes import FAILED, ExplanationOutcome
-from interp_assets.domain.planted.rules import stated
+from interp_assets.domain.planted.rules import given_claims
 from interp_assets.domain.prompting import rendering
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.trials import Explanation
 from interp_assets.orchestration.partitions import EXPLAINER_POOL
-from interp_assets.orchestration.runs import Cell, CellReport, StageRun, progress_of, range_asset
-from interp_assets.orchestration.stage import Stage, Upstream
-from interp_assets.reading.examples import FeatureEvidence, read_evidence
+from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, progress_of, range_asset
+from interp_assets.orchestration.stage import RangeStage, Upstream
+from interp_assets.reading.examples import StoredExamples, read_examples
 from interp_assets.reading.explanations import read_all_explanations, read_explanations, read_imported
-from interp_assets.reporting.materialisation import markdown, markdown_table, told
+from interp_assets.reporting.materialisation import markdown, markdown_table, text_or_outcome
 from interp_assets.tables import (
     EXAMPLES,
     EXPLANATIONS,
@@ -46,7 +46,7 @@ from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
 
-EVIDENCE: tuple[tuple[Evidence, Table, str], ...] = (
+READABLE: tuple[tuple[Reads, Table, str], ...] = (
     ("feature_statistics", FEATURE_STATISTICS, "activation_shards"),
     ("vocabulary_projections", VOCABULARY_PROJECTIONS, "vocabulary_projections"),
     ("token_changes", TOKEN_CHANGES, "token_changes"),
@@ -75,50 +75,50 @@ def _sources(stages: StageSettings, derived: Derived) -> list[str]:
     return [*derived.SOURCES, *(source for source in derived.OPTIONAL_SOURCES if _chosen(stages, source))]
 
 
-def _asked_for(stage: StageRun, method: str) -> list[Cell]:
-    """Cells to do whose settings ask for the method."""
+def _asked_for(stage: RangeRun, method: str) -> list[RangePartition]:
+    """Partitions to do whose settings ask for the method."""
     note = f"the settings of this dictionary do not ask for {method}: `stages: {{explanations: […]}}`"
     return stage.to_do_where(lambda stages: _chosen(stages, method), [LEDGER, EXPLANATIONS], note)
 
 
-def explainer_stage(explainer: Explainer) -> Stage:
+def explainer_stage(explainer: Explainer) -> RangeStage:
     """What an explainer's explanations depend on: nothing where the settings do not ask for them."""
 
     def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
         if not _chosen(stages, explainer.NAME):
             return None
-        encoder = [platform.sentence_encoder.shaping_replies] if explainer.CHOOSES else []
-        return [stages.explaining.of(explainer), platform.explainer.shaping_replies, *encoder]
+        encoder = [platform.sentence_encoder.versioned_settings] if explainer.CHOOSES else []
+        return [stages.explaining.of(explainer), platform.explainer.versioned_settings, *encoder]
 
-    def read(name: Evidence, table: Table) -> Upstream:
+    def read(name: Reads, table: Table) -> Upstream:
         return Upstream(table, needed=lambda stages: _chosen(stages, explainer.NAME) and name in stages.explaining.reads(explainer))
 
     examples = Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, explainer.NAME))
-    upstream = (examples, *(read(name, table) for name, table, _ in EVIDENCE if name in explainer.READS))
-    return Stage(EXPLANATIONS, explainer.VERSION, upstream, settings_of, {"explanation_method": explainer.NAME})
+    upstream = (examples, *(read(name, table) for name, table, _ in READABLE if name in explainer.READS))
+    return RangeStage(EXPLANATIONS, explainer.VERSION, upstream, settings_of, {"explanation_method": explainer.NAME})
 
 
-def derived_stage(derived: Derived) -> Stage:
+def derived_stage(derived: Derived) -> RangeStage:
     """What explanations depend on that are made out of others; in any case on which features there are, as their examples tell."""
 
     def made_of(source: str) -> Upstream:
         needed = lambda stages: _chosen(stages, derived.NAME) and source in _sources(stages, derived)  # noqa: E731
-        return Upstream(EXPLANATIONS, {"explanation_method": source}, needed, all_ranges=lambda r: derived.DEALS and is_small(r))
+        return Upstream(EXPLANATIONS, {"explanation_method": source}, needed, all_ranges=lambda r: derived.SHUFFLES and is_small(r))
 
     sources = map(made_of, (*derived.SOURCES, *derived.OPTIONAL_SOURCES))
     extra = {"explanation_method": derived.NAME}
     upstream = (Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, derived.NAME)), *sources)
-    return Stage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
+    return RangeStage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
 
 
-def stated_stage(method: str) -> Stage:
+def given_stage(method: str) -> RangeStage:
     """What explanations read from files or rules depend on: the files, and which features there are, as their examples tell. Their version
     changes with the record, and so with its rules."""
     extra = {"explanation_method": method}
     chosen = lambda stages: _chosen(stages, method)  # noqa: E731
-    files = (Upstream(IMPORTED_EXPLANATIONS, extra, chosen, optional=True),) if method in IMPORTED else ()
+    files = (Upstream(IMPORTED_EXPLANATIONS, extra, chosen, optional=True),) if method in IMPORTED_METHODS else ()
     upstream = (Upstream(EXAMPLES, needed=chosen), *files)
-    return Stage(EXPLANATIONS, f"{method}/1", upstream, lambda stages, platform: _chosen(stages, method), extra)
+    return RangeStage(EXPLANATIONS, f"{method}/1", upstream, lambda stages, platform: _chosen(stages, method), extra)
 
 
 def _options(method: str, version: str, description: str | None, deps: Sequence[Any], **options: Any) -> dict[str, Any]:
@@ -135,22 +135,22 @@ def _options(method: str, version: str, description: str | None, deps: Sequence[
 
 @dataclass(frozen=True)
 class _Planned:
-    """A feature with its prompts, or why it has none; without evidence, the end of its cell."""
+    """A feature with its prompts, or why it has none; without evidence, the end of its partition."""
 
-    cell: Cell
-    evidence: FeatureEvidence | None = None
-    material: Material | None = None
+    partition: RangePartition
+    evidence: StoredExamples | None = None
+    explainer_input: ExplainerInput | None = None
     prompts: tuple[Prompt, ...] | ExplanationOutcome = ()
 
     def questions(self, method: str) -> list[Question]:
         """What is asked about the feature."""
-        prompts = () if isinstance(self.prompts, str) or self.material is None else self.prompts
-        return [Question(self.material.feature, method, prompt) for prompt in prompts] if self.material else []
+        prompts = () if isinstance(self.prompts, str) or self.explainer_input is None else self.prompts
+        return [Question(self.explainer_input.feature, method, prompt) for prompt in prompts] if self.explainer_input else []
 
 
 def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     """The asset of one explainer that asks a language model."""
-    deps = ["examples", *(asset for name, _, asset in EVIDENCE if name in explainer.READS)]
+    deps = ["examples", *(asset for name, _, asset in READABLE if name in explainer.READS)]
     kinds = {"python", "llm", "parquet"}
 
     @range_asset(EXPLANATIONS, **_options(explainer.NAME, explainer.VERSION, explainer.__doc__, deps, kinds=kinds, pool=EXPLAINER_POOL))
@@ -163,52 +163,52 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
         replies: dg.ResourceParam[ReplyStore],
         spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
-        stage = StageRun(context, lake, registry, settings, explainer_stage(explainer))
+        stage = RangeRun(context, lake, registry, settings, explainer_stage(explainer))
         asset = "/".join(context.asset_key.path)
         asker = Asker(settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
         with asker:
             works = _planned(lake, explainer, _asked_for(stage, explainer.NAME), context.log)
-            answered = _answered(explainer, asker, works, models, settings, context.log)
+            answered = _with_replies(explainer, asker, works, models, settings, context.log)
             for first in answered:
-                cell, cost, questions = first[0].cell, LedgerSums(), 0
+                partition, cost, questions = first[0].partition, LedgerSums(), 0
                 report = _Report()
-                with stage.writing(cell, [LEDGER, EXPLANATIONS]) as writer:
+                with stage.writing(partition, [LEDGER, EXPLANATIONS]) as writer:
                     work, answers, graded = first
                     while work.evidence is not None:
                         assert graded is not None
-                        ledger = ledger_rows(asset, cell.key, answers, questions)
+                        ledger = ledger_rows(asset, partition.key, answers, questions)
                         questions += ledger.num_rows
                         cost.add(ledger)
                         writer.add(LEDGER, ledger)
-                        writer.add(EXPLANATIONS, _rows(cell, [graded], answers))
+                        writer.add(EXPLANATIONS, _rows(partition, [graded], answers))
                         report.add(graded, work.evidence)
                         work, answers, graded = next(answered)
-                    writer.commit(report.of_cell(cost.numbers))
+                    writer.commit(report.of_partition(cost.numbers))
         return stage.result(*_summary(lake, stage, explainer.NAME))
 
     return explanations
 
 
-def _planned(lake: Lake, explainer: Explainer, cells: Sequence[Cell], log: dg.DagsterLogManager) -> Iterator[_Planned]:
-    """Every feature of every cell, then the end of the cell."""
-    for cell in cells:
-        for evidence, material in read_materials(lake, cell, explainer):
+def _planned(lake: Lake, explainer: Explainer, partitions: Sequence[RangePartition], log: dg.DagsterLogManager) -> Iterator[_Planned]:
+    """Every feature of every partition, then the end of the partition."""
+    for partition in partitions:
+        for evidence, explainer_input in read_explainer_inputs(lake, partition, explainer):
             prompts: tuple[Prompt, ...] | ExplanationOutcome
             try:
-                prompts = explainer.plan(material, cell.settings.explaining.of(explainer), cell.settings.seed)
+                prompts = explainer.plan(explainer_input, partition.settings.explaining.of(explainer), partition.settings.seed)
             except Exception:
-                prompts = _failed(explainer, material, log).outcome
-            yield _Planned(cell, evidence, material, prompts)
-        yield _Planned(cell)
+                prompts = _failed(explainer, explainer_input, log).outcome
+            yield _Planned(partition, evidence, explainer_input, prompts)
+        yield _Planned(partition)
 
 
-def _failed(explainer: Explainer, material: Material, log: dg.DagsterLogManager) -> Explanation:
+def _failed(explainer: Explainer, explainer_input: ExplainerInput, log: dg.DagsterLogManager) -> Explanation:
     """The outcome of a feature on which the explainer's own code fails, which stops no other; the error being handled goes to the log."""
-    log.error(f"{explainer.NAME} failed on feature {material.feature}:\n{traceback.format_exc()}")
-    return Explanation(material.feature, explainer.NAME, None, FAILED, "", explainer.VERSION)
+    log.error(f"{explainer.NAME} failed on feature {explainer_input.feature}:\n{traceback.format_exc()}")
+    return Explanation(explainer_input.feature, explainer.NAME, None, FAILED, "", explainer.VERSION)
 
 
-def _answered(
+def _with_replies(
     explainer: Explainer,
     asker: Asker,
     planned: Iterator[_Planned],
@@ -216,7 +216,7 @@ def _answered(
     settings: PlatformSettings,
     log: dg.DagsterLogManager,
 ) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
-    """Each planned feature with the answers and its explanation, in order; None at the end of a cell."""
+    """Each planned feature with the answers and its explanation, in order; None at the end of a partition."""
     for wave in waves(planned, lambda work: len(work.questions(explainer.NAME))):
         answers = answered_in_order(asker, [work.questions(explainer.NAME) for work in wave])
         if not explainer.CHOOSES:
@@ -227,14 +227,14 @@ def _answered(
 
 
 def _graded(explainer: Explainer, work: _Planned, answers: Sequence[Answer], log: dg.DagsterLogManager) -> Explanation | None:
-    if work.material is None:
+    if work.explainer_input is None:
         return None
     if isinstance(work.prompts, str):
-        return Explanation(work.material.feature, explainer.NAME, None, work.prompts, "", explainer.VERSION)
+        return Explanation(work.explainer_input.feature, explainer.NAME, None, work.prompts, "", explainer.VERSION)
     try:
-        return explainer.grade(work.material, _replies(answers), work.cell.settings.explaining.of(explainer))
+        return explainer.grade(work.explainer_input, _replies(answers), work.partition.settings.explaining.of(explainer))
     except Exception:
-        return _failed(explainer, work.material, log)
+        return _failed(explainer, work.explainer_input, log)
 
 
 def _chosen_by_encoder(
@@ -249,10 +249,10 @@ def _chosen_by_encoder(
     """The same for an explainer that compares its candidates by the sentence encoder, for which the language model makes room."""
     comparisons = []
     for work, given in zip(wave, answers, strict=True):
-        own = work.cell.settings.explaining.of(explainer)
-        asked = work.material is not None and not isinstance(work.prompts, str)
+        own = work.partition.settings.explaining.of(explainer)
+        asked = work.explainer_input is not None and not isinstance(work.prompts, str)
         try:
-            comparisons.append(explainer.compare(work.material, _replies(given), own) if asked and work.material else None)
+            comparisons.append(explainer.compare(work.explainer_input, _replies(given), own) if asked and work.explainer_input else None)
         except Exception:  # grading meets it again, and names it
             comparisons.append(None)
     asked_for = [comparison for comparison in comparisons if comparison is not None]
@@ -266,15 +266,15 @@ def _chosen_by_encoder(
             encoder.close()
     cosine = iter(found)
     for work, given, comparison in zip(wave, answers, comparisons, strict=True):
-        own = work.cell.settings.explaining.of(explainer)
-        if comparison is None or work.material is None:
+        own = work.partition.settings.explaining.of(explainer)
+        if comparison is None or work.explainer_input is None:
             yield work, given, _graded(explainer, work, given, log)
             continue
         here = next(cosine)
         try:
-            chosen = explainer.choose(work.material, _replies(given), own, here)
+            chosen = explainer.choose(work.explainer_input, _replies(given), own, here)
         except Exception:
-            chosen = _failed(explainer, work.material, log)
+            chosen = _failed(explainer, work.explainer_input, log)
         yield work, given, chosen
 
 
@@ -293,28 +293,28 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
         registry: dg.ResourceParam[DictionaryRegistry],
         settings: dg.ResourceParam[PlatformSettings],
     ) -> dg.MaterializeResult:
-        stage = StageRun(context, lake, registry, settings, derived_stage(derived))
-        for cell in _asked_for(stage, derived.NAME):
+        stage = RangeRun(context, lake, registry, settings, derived_stage(derived))
+        for partition in _asked_for(stage, derived.NAME):
             sources: dict[str, Mapping[int, Explanation]] = {}
-            for source in _sources(cell.settings, derived):
-                whole = derived.DEALS and is_small(cell.record)
-                key = cell.key
+            for source in _sources(partition.settings, derived):
+                whole = derived.SHUFFLES and is_small(partition.record)
+                key = partition.key
                 sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
-            made = derived.explain(cell.record.features_of(cell.key).tolist(), sources, cell.settings.seed)
-            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, made))
+            made = derived.explain(partition.record.features_of(partition.key).tolist(), sources, partition.settings.seed)
+            stage.write(partition, [(EXPLANATIONS, _rows(partition, made, ()))], _reported(lake, partition, made))
         return stage.result(*_summary(lake, stage, derived.NAME))
 
     return explanations
 
 
-def _stated_asset(method: str) -> dg.AssetsDefinition:
+def _given_asset(method: str) -> dg.AssetsDefinition:
     """The asset of explanations that were read from files, or that a planted dictionary's rules state."""
     description = (
         f"Explanations read from files with `interp import explanations … --method {method}`."
-        if method in IMPORTED
+        if method in IMPORTED_METHODS
         else f"What the rules of a planted dictionary state as {method.removeprefix('planted_')}: see domain/planted.py."
     )
-    without: ExplanationOutcome = "not_imported" if method in IMPORTED else "not_planted"
+    without: ExplanationOutcome = "not_imported" if method in IMPORTED_METHODS else "not_planted"
 
     @range_asset(EXPLANATIONS, **_options(method, f"{method}/1", description, ["examples"], kinds={"python", "parquet"}))
     def explanations(
@@ -323,28 +323,28 @@ def _stated_asset(method: str) -> dg.AssetsDefinition:
         registry: dg.ResourceParam[DictionaryRegistry],
         settings: dg.ResourceParam[PlatformSettings],
     ) -> dg.MaterializeResult:
-        stage = StageRun(context, lake, registry, settings, stated_stage(method))
+        stage = RangeRun(context, lake, registry, settings, given_stage(method))
         texts: dict[str, Mapping[int, str]] = {}
-        for cell in _asked_for(stage, method):
+        for partition in _asked_for(stage, method):
             made: list[Explanation] = []
-            name, rules = cell.key.dictionary, cell.record.planted_rules
+            name, rules = partition.key.dictionary, partition.record.planted_rules
             if name not in texts:
-                texts[name] = read_imported(lake, name, method) if method in IMPORTED else stated(rules, method)
-            for feature in cell.record.features_of(cell.key).tolist():
+                texts[name] = read_imported(lake, name, method) if method in IMPORTED_METHODS else given_claims(rules, method)
+            for feature in partition.record.features_of(partition.key).tolist():
                 text = texts[name].get(feature)
                 made.append(Explanation(feature, method, text, without if text is None else "ok", "", f"{method}/1"))
-            stage.write(cell, [(EXPLANATIONS, _rows(cell, made, ()))], _reported(lake, cell, made))
+            stage.write(partition, [(EXPLANATIONS, _rows(partition, made, ()))], _reported(lake, partition, made))
         return stage.result(*_summary(lake, stage, method))
 
     return explanations
 
 
-def _rows(cell: Cell, made: Sequence[Explanation], answers: Sequence[Answer]) -> pa.Table:
+def _rows(partition: RangePartition, made: Sequence[Explanation], answers: Sequence[Answer]) -> pa.Table:
     """Rows of explanations; `answers` are those that the only one of them was read out of."""
     failed = any(answer.reply.error for answer in answers)
     rows = [
         {
-            "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": e.feature,
+            "dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range, "feature": e.feature,
             "explanation_method": e.method, "outcome": e.outcome, "explanation": e.text, "raw_reply": e.raw_reply or None,
             "replies": [] if failed else [answer.key for answer in answers], "donor_feature": e.donor_feature,
             "model": answers[0].model if answers else "", "prompt_version": e.prompt_version,
@@ -361,27 +361,27 @@ class _Report:
         self._outcomes: Counter = Counter()
         self._lines: list[tuple] = []
 
-    def add(self, made: Explanation, evidence: FeatureEvidence) -> None:
+    def add(self, made: Explanation, evidence: StoredExamples) -> None:
         """Count one explanation."""
         self._outcomes[made.outcome] += 1
         if len(self._lines) < PREVIEWED:
-            self._lines.append((made.feature, told(made.text, made.outcome), _strongest(evidence)))
+            self._lines.append((made.feature, text_or_outcome(made.text, made.outcome), _strongest(evidence)))
 
-    def of_cell(self, numbers: Mapping[str, Any]) -> CellReport:
-        """The report of the finished cell."""
+    def of_partition(self, numbers: Mapping[str, Any]) -> PartitionReport:
+        """The report of the finished partition."""
         table = markdown_table(["feature", "explanation", "strongest shown window"], self._lines)
-        return CellReport(self._outcomes, {"preview": markdown(table), **numbers})
+        return PartitionReport(self._outcomes, {"preview": markdown(table), **numbers})
 
 
-def _reported(lake: Lake, cell: Cell, made: Sequence[Explanation]) -> CellReport:
+def _reported(lake: Lake, partition: RangePartition, made: Sequence[Explanation]) -> PartitionReport:
     report = _Report()
-    for explanation, evidence in zip(made, read_evidence(lake, cell.key) if made else (), strict=True):
+    for explanation, evidence in zip(made, read_examples(lake, partition.key) if made else (), strict=True):
         assert explanation.feature == evidence.feature, (explanation.feature, evidence.feature)
         report.add(explanation, evidence)
-    return report.of_cell({})
+    return report.of_partition({})
 
 
-def _strongest(item: FeatureEvidence) -> str:
+def _strongest(item: StoredExamples) -> str:
     if not item.shown:
         return ""
     best = max(item.shown, key=lambda example: max(example.activations))
@@ -394,17 +394,17 @@ NEVER_ASKED = (
 )  # fmt: skip
 
 
-def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
+def _summary(lake: Lake, stage: RangeRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
     """Metadata over all ranges of the run, and the two checks."""
     explained, explainable, missing, lines = 0, 0, [], []
-    for cell in stage.cells:
-        rows = lake.read(EXPLANATIONS.name, stage.partition(cell), columns=["feature", "outcome", "explanation"]).to_pylist()
-        expected = set(cell.record.features_of(cell.key).tolist()) if _chosen(cell.settings, method) else set()
+    for partition in stage.partitions:
+        rows = lake.read(EXPLANATIONS.name, stage.partition(partition), columns=["feature", "outcome", "explanation"]).to_pylist()
+        expected = set(partition.record.features_of(partition.key).tolist()) if _chosen(partition.settings, method) else set()
         if {row["feature"] for row in rows} != expected:
-            missing.append(str(cell.key))
+            missing.append(str(partition.key))
         explained += sum(row["outcome"] == "ok" for row in rows)
         explainable += sum(row["outcome"] not in NEVER_ASKED for row in rows)
-        lines += [(row["feature"], told(row["explanation"], row["outcome"])) for row in rows[:2]]
+        lines += [(row["feature"], text_or_outcome(row["explanation"], row["outcome"])) for row in rows[:2]]
     share = explained / explainable if explainable else None
     checks = [
         dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
@@ -416,5 +416,9 @@ def _summary(lake: Lake, stage: StageRun, method: str) -> tuple[dict[str, dg.Met
     return {"explanations": markdown(markdown_table(["feature", method], lines[:40]))}, checks
 
 
-STAGES = (*map(explainer_stage, EXPLAINERS), *map(derived_stage, DERIVED), *map(stated_stage, (*IMPORTED, *PLANTED)))
-explanation_assets = (*map(_explainer_asset, EXPLAINERS), *map(_derived_asset, DERIVED), *map(_stated_asset, (*IMPORTED, *PLANTED)))
+RANGE_STAGES = (*map(explainer_stage, EXPLAINERS), *map(derived_stage, DERIVED), *map(given_stage, (*IMPORTED_METHODS, *PLANTED_METHODS)))
+explanation_assets = (
+    *map(_explainer_asset, EXPLAINERS),
+    *map(_derived_asset, DERIVED),
+    *map(_given_asset, (*IMPORTED_METHODS, *PLANTED_METHODS)),
+)

@@ -24,7 +24,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.prompting.rendering import escape_markdown
-from interp_assets.measuring.loaded_models import EncoderOnDemand, held_encoder
+from interp_assets.measuring.loaded_models import EncoderOnDemand, loaded_encoder
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import MATCHES_CODE_VERSION
@@ -66,9 +66,9 @@ def feature_matches(
     """
     run = DictionaryRun(context)
     faults: dict[str, list[str]] = {"incomplete": [], "unsound": [], "unexplained": []}
-    with held_encoder(models, settings.sentence_encoder) as encoder:
+    with loaded_encoder(models, settings.sentence_encoder) as encoder:
         for key in run.keys:
-            with run.alone(key):
+            with run.failing_alone(key):
                 record = registry.get(key)
                 asked = asked_matches(lake, registry, settings, record, lambda: encoder().revision)
                 others, version = asked.others, asked.data_version

@@ -57,7 +57,7 @@ def feature_neighbours(
     incomplete: list[str] = []
     unsound: list[str] = []
     for key in run.keys:
-        with run.alone(key):
+        with run.failing_alone(key):
             record = registry.get(key)
             stages = settings.stage_settings(record.stages)
             cells = ({"dictionary": key, "feature_range": feature_range} for feature_range in FEATURE_RANGE_KEYS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from interp_assets.config.keys import RangeKey, cell_partition
+from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import fingerprint
 from interp_assets.domain.explaining import BASELINES
@@ -63,7 +63,7 @@ def report_version(lake: Lake, registry: DictionaryRegistry, settings: Correlati
     inputs = {HUMAN_RATINGS.name: lake.require(HUMAN_RATINGS.name, {}).data_version}
     for key in _rated_ranges(registry, stored_ratings(lake)):
         for scorer in SCORERS:
-            manifest = lake.manifest(SCORES.name, {"scorer": scorer.NAME, **cell_partition(key)})
+            manifest = lake.manifest(SCORES.name, {"scorer": scorer.NAME, **lake_partition(key)})
             if manifest is not None and manifest.rows:
                 inputs[f"{SCORES.name}/{scorer.NAME} {key}"] = manifest.data_version
     return fingerprint(CODE_VERSION, settings, inputs), inputs
@@ -101,7 +101,7 @@ def _outcome(one: RatedExplanation, scores: Mapping[str, float]) -> str:
 
 
 def _rated_ranges(registry: DictionaryRegistry, ratings: Iterable[Rating]) -> list[RangeKey]:
-    """The cells that hold rated features of dictionaries that are still registered."""
+    """The partitions that hold rated features of dictionaries that are still registered."""
     records = registry.read_all()[0]
     rated = {(rating.dictionary, rating.feature) for rating in ratings if rating.dictionary in records}
     return sorted({range_of(records[dictionary], feature) for dictionary, feature in rated})
@@ -113,7 +113,7 @@ def _scores(lake: Lake, ranges: Sequence[RangeKey], features: set[tuple[str, int
     columns = ["feature", "explanation_method", "headline", "value"]
     for key in ranges:
         for scorer in SCORERS:
-            partition = {"scorer": scorer.NAME, **cell_partition(key)}
+            partition = {"scorer": scorer.NAME, **lake_partition(key)}
             if lake.manifest(SCORES.name, partition) is None:
                 continue
             for row in lake.read(SCORES.name, partition, columns=columns).to_pylist():

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, cell_partition
-from interp_assets.config.records import PLANTED, DictionaryRecord
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
+from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
 from interp_assets.domain.planted.validity import PERTURBED, TRUE, Finding, Movement, in_words, movement
@@ -23,7 +23,7 @@ ESTIMATED = ("mean_true", "mean_perturbed", "median_true", "median_perturbed", "
 
 def planted_records(registry: DictionaryRegistry) -> list[DictionaryRecord]:
     """The planted dictionaries that are registered, by key."""
-    return [record for _, record in sorted(registry.read_all()[0].items()) if record.kind == PLANTED]
+    return [record for _, record in sorted(registry.read_all()[0].items()) if record.kind == PLANTED_KIND]
 
 
 def validity_version(lake: Lake, record: DictionaryRecord, settings: PlatformSettings) -> str:
@@ -38,7 +38,7 @@ def validity_version(lake: Lake, record: DictionaryRecord, settings: PlatformSet
 
 def validity_is_current(lake: Lake, record: DictionaryRecord, settings: PlatformSettings) -> bool:
     """Whether the scorer validity of a dictionary is that of its scores as they are; True for one that is not planted."""
-    return record.kind != PLANTED or lake.is_current(
+    return record.kind != PLANTED_KIND or lake.is_current(
         SCORER_VALIDITY.name, {"dictionary": record.key}, validity_version(lake, record, settings)
     )
 
@@ -88,7 +88,7 @@ def _finding(row: Mapping[str, Any]) -> Finding:
 
 
 def _partitions(record: DictionaryRecord, scorer: Scorer) -> list[dict[str, str]]:
-    return [{"scorer": scorer.NAME, **cell_partition(RangeKey(record.key, name))} for name in FEATURE_RANGE_KEYS]
+    return [{"scorer": scorer.NAME, **lake_partition(RangeKey(record.key, name))} for name in FEATURE_RANGE_KEYS]
 
 
 def _values(lake: Lake, record: DictionaryRecord, scorer: Scorer) -> dict[str, dict[str, dict[int, float | None]]]:

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from interp_assets.asking.asker import RunSpending
 from interp_assets.asking.ledger import LedgerSums, ledger_rows
-from interp_assets.assets.scores.answering import Answered, answering
-from interp_assets.assets.scores.cases import planned_cases
+from interp_assets.assets.scores.answerer import AnsweredInput, answerer_of
+from interp_assets.assets.scores.scorer_inputs import planned_cases
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.explaining import METHODS
@@ -21,11 +21,11 @@ from interp_assets.domain.outcomes import FAILED
 from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import UNDEFINED
-from interp_assets.domain.trials import Case, ScoreRow, Verdict, verdict_of
+from interp_assets.domain.trials import ScorerInput, ScoreRow, Verdict, verdict_of
 from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
-from interp_assets.orchestration.runs import Cell, CellReport, CellWriter, StageRun, range_asset
-from interp_assets.orchestration.stage import Stage, Upstream
-from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table, told
+from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, range_asset
+from interp_assets.orchestration.stage import RangeStage, Upstream
+from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table, text_or_outcome
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, STEERING, TRIALS, VERDICTS
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
@@ -35,7 +35,7 @@ PREVIEWED = 20
 """Score rows of a range that its preview shows."""
 
 
-def score_stage(scorer: Scorer) -> Stage:
+def score_stage(scorer: Scorer) -> RangeStage:
     """What a scorer's scores depend on: nothing at all where the settings ask for none."""
     reads_rivals, reads_sets = "rivals" in scorer.READS, "steered_sets" in scorer.READS
 
@@ -46,9 +46,9 @@ def score_stage(scorer: Scorer) -> Stage:
     def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
         if not stages.scored(scorer):
             return None
-        scoring, who = stages.scoring, platform.answering(scorer.MODEL)
+        scoring, who = stages.scoring, platform.model_of(scorer.MODEL)
         sequential = scoring.sequential if scorer.MODEL in ("scorer", "base") else None
-        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who.shaping_replies]
+        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who.versioned_settings]
 
     upstream = (
         Upstream(EXAMPLES, needed=lambda stages: bool(stages.scored(scorer))),
@@ -56,7 +56,7 @@ def score_stage(scorer: Scorer) -> Stage:
         *([Upstream(FEATURE_NEIGHBOURS, needed=lambda stages: bool(stages.scored(scorer)))] if reads_rivals else []),
         *([Upstream(STEERING, needed=lambda s: bool(s.scored(scorer)), all_ranges=lambda r: reads_sets)] if reads_steering(scorer) else []),
     )
-    return Stage(SCORES, scorer.VERSION, upstream, settings_of, {"scorer": scorer.NAME}, (TRIALS, VERDICTS))
+    return RangeStage(SCORES, scorer.VERSION, upstream, settings_of, {"scorer": scorer.NAME}, (TRIALS, VERDICTS))
 
 
 def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
@@ -88,17 +88,17 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         replies: dg.ResourceParam[ReplyStore],
         spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
-        stage = StageRun(context, lake, registry, settings, score_stage(scorer))
-        who = answering(scorer, context, settings, models, replies, spending)
+        stage = RangeRun(context, lake, registry, settings, score_stage(scorer))
+        who = answerer_of(scorer, context, settings, models, replies, spending)
         try:
             note = f"the settings of this dictionary ask for no {scorer.NAME} scores: `stages: {{scores: …}}`"
-            cells = stage.to_do_where(lambda stages: bool(stages.scored(scorer)), [LEDGER, TRIALS, VERDICTS, SCORES], note)
-            answered = who.answer(work for cell in cells for work in planned_cases(lake, scorer, cell))
+            partitions = stage.to_do_where(lambda stages: bool(stages.scored(scorer)), [LEDGER, TRIALS, VERDICTS, SCORES], note)
+            answered = who.answer(work for partition in partitions for work in planned_cases(lake, scorer, partition))
             for first in answered:
-                with stage.writing(first.planned.cell, [LEDGER, TRIALS, VERDICTS, SCORES]) as writer:
-                    scored = _ScoredCell(scorer, first.planned.cell, context, writer)
+                with stage.writing(first.planned.partition, [LEDGER, TRIALS, VERDICTS, SCORES]) as writer:
+                    scored = _ScoredCell(scorer, first.planned.partition, context, writer)
                     work = first
-                    while work.planned.case is not None:
+                    while work.planned.scorer_input is not None:
                         scored.add(work)
                         work = next(answered)
                     writer.commit(scored.report())
@@ -110,61 +110,65 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
 
 
 class _ScoredCell:
-    """Grades and sums up the cases of a cell as their answers come, and writes them."""
+    """Grades and sums up the cases of a partition as their answers come, and writes them."""
 
-    def __init__(self, scorer: Scorer, cell: Cell, context: dg.AssetExecutionContext, writer: CellWriter) -> None:
-        self._scorer, self._cell, self._context, self._writer = scorer, cell, context, writer
+    def __init__(self, scorer: Scorer, partition: RangePartition, context: dg.AssetExecutionContext, writer: PartitionTables) -> None:
+        self._scorer, self._partition, self._context, self._writer = scorer, partition, context, writer
         self._asset = "/".join(context.asset_key.path)
-        self._settings = cell.settings.scoring.of(scorer)
+        self._settings = partition.settings.scoring.of(scorer)
         self._outcomes: Counter = Counter()
         self._cost = LedgerSums()
         self._questions = 0
         self._lines: list[tuple] = []
 
-    def add(self, work: Answered) -> None:
+    def add(self, work: AnsweredInput) -> None:
         """Write one case: its ledger, trials, verdicts and scores."""
-        case = work.planned.case
-        assert case is not None
-        verdicts, rows = self._judged(case, work)
-        ledger = ledger_rows(self._asset, self._cell.key, work.answers, self._questions)
+        scorer_input = work.planned.scorer_input
+        assert scorer_input is not None
+        verdicts, rows = self._judged(scorer_input, work)
+        ledger = ledger_rows(self._asset, self._partition.key, work.answers, self._questions)
         self._questions += ledger.num_rows
         self._cost.add(ledger)
         self._outcomes.update([v.outcome for v in verdicts] or [row.outcome for row in rows if row.outcome == FAILED])
         self._writer.add(LEDGER, ledger)
-        self._writer.add(TRIALS, _trial_rows(self._cell, work, self._scorer.VERSION))
-        self._writer.add(VERDICTS, _verdict_rows(self._cell, verdicts))
-        self._writer.add(SCORES, _score_rows(self._cell, rows, self._scorer.HEADLINE))
+        self._writer.add(TRIALS, _trial_rows(self._partition, work, self._scorer.VERSION))
+        self._writer.add(VERDICTS, _verdict_rows(self._partition, verdicts))
+        self._writer.add(SCORES, _score_rows(self._partition, rows, self._scorer.HEADLINE))
         if len(self._lines) < PREVIEWED:
             (headline,) = (row for row in rows if row.metric == self._scorer.HEADLINE)
-            explained = [case.method, told(case.explanation, "no explanation")] if self._reads_explanations else []
-            self._lines.append((case.feature, *explained, _with_interval(headline)))
+            explained = (
+                [scorer_input.method, text_or_outcome(scorer_input.explanation, "no explanation")] if self._reads_explanations else []
+            )
+            self._lines.append((scorer_input.feature, *explained, _with_interval(headline)))
 
     @property
     def _reads_explanations(self) -> bool:
         return "explanation" in self._scorer.READS
 
-    def _judged(self, case: Case, work: Answered) -> tuple[Sequence[Verdict], Sequence[ScoreRow]]:
+    def _judged(self, scorer_input: ScorerInput, work: AnsweredInput) -> tuple[Sequence[Verdict], Sequence[ScoreRow]]:
         """Verdicts and score rows of a case. Where the scorer's own code fails on it they end as "failed", with the error in the log."""
         failure = work.planned.failure
         if not failure:
             try:
-                verdicts = self._scorer.grade(case, work.trials, self._settings)
-                n_bootstrap, seed = self._cell.settings.scoring.n_bootstrap, self._cell.settings.seed
-                return verdicts, self._scorer.summarise(case, verdicts, self._settings, n_bootstrap, seed)
+                verdicts = self._scorer.grade(scorer_input, work.trials, self._settings)
+                n_bootstrap, seed = self._partition.settings.scoring.n_bootstrap, self._partition.settings.seed
+                return verdicts, self._scorer.summarise(scorer_input, verdicts, self._settings, n_bootstrap, seed)
             except Exception:
                 failure = traceback.format_exc()
-        self._context.log.error(f"{self._cell.key}: {self._scorer.NAME} failed on feature {case.feature}, {case.method}:\n{failure}")
+        self._context.log.error(
+            f"{self._partition.key}: {self._scorer.NAME} failed on feature {scorer_input.feature}, {scorer_input.method}:\n{failure}"
+        )
         verdicts = [verdict_of(one.trial, number, FAILED) for one in work.trials for number in range(len(one.trial.items))]
         counts = (0, 0, len(verdicts))
-        return verdicts, [score_row(self._scorer.NAME, case, self._scorer.HEADLINE, UNDEFINED, None, counts, FAILED)]
+        return verdicts, [score_row(self._scorer.NAME, scorer_input, self._scorer.HEADLINE, UNDEFINED, None, counts, FAILED)]
 
-    def report(self) -> CellReport:
+    def report(self) -> PartitionReport:
         """Outcomes of the items, what they cost, and headline scores with their intervals beside the explanations."""
         numbers: dict[str, Any] = dict(self._cost.numbers)
         explained = ["method", "explanation"] if self._reads_explanations else []
         header = ["feature", *explained, self._scorer.HEADLINE.replace("_", " ")]
         numbers["preview"] = markdown(markdown_table(header, self._lines))
-        return CellReport(self._outcomes, numbers)
+        return PartitionReport(self._outcomes, numbers)
 
 
 def _with_interval(row: ScoreRow) -> str:
@@ -174,7 +178,7 @@ def _with_interval(row: ScoreRow) -> str:
     return f"{row.value:.2f}{interval}"
 
 
-def _trial_rows(cell: Cell, work: Answered, version: str) -> pa.Table:
+def _trial_rows(partition: RangePartition, work: AnsweredInput, version: str) -> pa.Table:
     """A row per planned trial; those that were never asked are "stopped_early"."""
     rows = []
     for number, trial in enumerate(work.planned.trials):
@@ -183,7 +187,7 @@ def _trial_rows(cell: Cell, work: Answered, version: str) -> pa.Table:
         reply = work.answers[number] if number < len(work.answers) else None
         rows.append(
             {
-                "dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range, "feature": trial.feature,
+                "dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range, "feature": trial.feature,
                 "explanation_method": trial.explanation_method, "scorer": trial.scorer, "trial": trial.trial_id,
                 "reply": None if reply is None or error else reply.key,
                 "outcome": "stopped_early" if not asked else "model_error" if error else "answered",
@@ -198,37 +202,37 @@ def _trial_rows(cell: Cell, work: Answered, version: str) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRIALS.schema)
 
 
-def _verdict_rows(cell: Cell, verdicts: Iterable[Verdict]) -> pa.Table:
-    here = {"dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range}
+def _verdict_rows(partition: RangePartition, verdicts: Iterable[Verdict]) -> pa.Table:
+    here = {"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range}
     return pa.Table.from_pylist([{**here, **asdict(v), "trial": v.trial_id} for v in verdicts], schema=VERDICTS.schema)
 
 
-def _score_rows(cell: Cell, rows: Sequence[ScoreRow], headline: str) -> pa.Table:
-    here = {"dictionary": cell.key.dictionary, "feature_range": cell.key.feature_range}
+def _score_rows(partition: RangePartition, rows: Sequence[ScoreRow], headline: str) -> pa.Table:
+    here = {"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range}
     return pa.Table.from_pylist([{**here, **asdict(row), "headline": row.metric == headline} for row in rows], schema=SCORES.schema)
 
 
-def _summary(lake: Lake, stage: StageRun, scorer: Scorer) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
+def _summary(lake: Lake, stage: RangeRun, scorer: Scorer) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
     """Score distribution over all ranges of the run, and the two checks."""
     values: dict[str, list[float]] = defaultdict(list)
     floors: list[float] = []
     outcomes: Counter = Counter()
     uneven: list[str] = []
-    for cell in stage.cells:
-        if not cell.settings.scored(scorer):
+    for partition in stage.partitions:
+        if not partition.settings.scored(scorer):
             continue
-        partition = stage.partition(cell)
-        for row in lake.read(SCORES.name, partition, columns=["headline", "explanation_method", "value", "floor"]).to_pylist():
+        in_lake = stage.partition(partition)
+        for row in lake.read(SCORES.name, in_lake, columns=["headline", "explanation_method", "value", "floor"]).to_pylist():
             if row["headline"] and row["value"] is not None:
                 values[row["explanation_method"]].append(row["value"])
                 floors += [] if row["floor"] is None else [row["floor"]]
-        verdicts = lake.read(VERDICTS.name, partition, columns=["outcome"]).column(0).cast(pa.string()).value_counts().to_pylist()
+        verdicts = lake.read(VERDICTS.name, in_lake, columns=["outcome"]).column(0).cast(pa.string()).value_counts().to_pylist()
         outcomes.update({one["values"]: one["counts"] for one in verdicts})
-        trials = lake.read(TRIALS.name, partition, columns=["outcome", "example_ids"])
+        trials = lake.read(TRIALS.name, in_lake, columns=["outcome", "example_ids"])
         asked = trials.filter(pc.not_equal(trials.column("outcome").cast(pa.string()), "stopped_early"))
         n_asked = pc.sum(pc.list_value_length(asked.column("example_ids"))).as_py() or 0
         if n_asked != sum(one["counts"] for one in verdicts):
-            uneven.append(str(cell.key))
+            uneven.append(str(partition.key))
     total = sum(outcomes.values())
     share = outcomes["answered"] / total if total else None
     floor = sorted(floors)[len(floors) // 2] if floors else None
@@ -243,5 +247,5 @@ def _summary(lake: Lake, stage: StageRun, scorer: Scorer) -> tuple[dict[str, dg.
     return {"score_distribution": markdown(plot), "item_outcomes": dg.MetadataValue.json(dict(outcomes))}, checks
 
 
-STAGES = tuple(score_stage(scorer) for scorer in SCORERS)
+RANGE_STAGES = tuple(score_stage(scorer) for scorer in SCORERS)
 score_assets = tuple(_score_asset(scorer) for scorer in SCORERS)

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 
 from interp_assets.assets.steering.features import FeatureSteerer, steering_rows, text_rows
 from interp_assets.assets.steering.sets import set_rows
-from interp_assets.config.keys import cell_partition
+from interp_assets.config.keys import lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.domain.steering.strengths import Tried, is_monotone
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import Cell, CellReport, StageRun, features_done, range_asset
-from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, features_done, range_asset
+from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import ACTIVATIONS, STEERED_SETS, STEERED_TEXTS, STEERING
 from resources.model_provider import ModelProvider
@@ -39,10 +39,10 @@ def _enabled(stages: StageSettings) -> bool:
 
 
 def _settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
-    return [stages.steering.shaping_results, stages.examples.silent_share] if _enabled(stages) else None
+    return [stages.steering.versioned_settings, stages.examples.silent_share] if _enabled(stages) else None
 
 
-STAGE = Stage(STEERING, CODE_VERSION, (Upstream(ACTIVATIONS, needed=_enabled),), _settings_of, beside=TABLES[:-1])
+RANGE_STAGE = RangeStage(STEERING, CODE_VERSION, (Upstream(ACTIVATIONS, needed=_enabled),), _settings_of, side_tables=TABLES[:-1])
 
 
 @range_asset(
@@ -70,36 +70,36 @@ def steering(
     (arXiv 2410.13928). Sets of completions of a few fixed prompts, the same for all features, stand beside them (arXiv 2501.08319). Costs
     nothing unless `steering: {enabled: true}` asks for it. Nothing here depends on an explanation.
     """
-    stage = StageRun(context, lake, registry, settings, STAGE)
+    stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[Sequence[Any]] = []
     with closing(FeatureSteerer(models, lake)) as steerer:
-        for cell in stage.to_do_where(_enabled, TABLES, NOT_ASKED.strip("*")):
-            steered, blocks = SteeredCell(), steerer.blocks(cell.record, cell.key, cell.settings)
-            advance = features_done(context, cell, "steered")
-            with stage.writing(cell, TABLES) as writer:
+        for partition in stage.to_do_where(_enabled, TABLES, NOT_ASKED.strip("*")):
+            steered, blocks = SteeredCell(), steerer.blocks(partition.record, partition.key, partition.settings)
+            advance = features_done(context, partition, "steered")
+            with stage.writing(partition, TABLES) as writer:
                 for block in blocks:
-                    tokenizer = steerer.tokenizer(cell.record)
-                    rows, texts = steering_rows(cell.key, block), text_rows(cell.key, block, tokenizer)
+                    tokenizer = steerer.tokenizer(partition.record)
+                    rows, texts = steering_rows(partition.key, block), text_rows(partition.key, block, tokenizer)
                     sets = [feature.fixed for feature in block if feature.fixed is not None]
                     writer.add(STEERED_TEXTS, texts)
-                    writer.add(STEERED_SETS, set_rows(cell.key, sets, cell.settings.steering.fixed, tokenizer))
+                    writer.add(STEERED_SETS, set_rows(partition.key, sets, partition.settings.steering.fixed, tokenizer))
                     writer.add(STEERING, rows)
                     steered.add(rows, texts)
                     advance(len(block))
                 steered.report.numbers["preview"] = markdown(markdown_table(HEADER, steered.lines))
                 writer.commit(steered.report)
             previews += steered.lines[: PREVIEWED - len(previews)]
-    asked = any(_enabled(cell.settings) for cell in stage.cells)
+    asked = any(_enabled(partition.settings) for partition in stage.partitions)
     preview = markdown_table(HEADER, previews) if previews else "*kept from an earlier run*" if asked else NOT_ASKED
-    return stage.result({"steered": markdown(preview)}, _checks(lake, stage.cells))
+    return stage.result({"steered": markdown(preview)}, _checks(lake, stage.partitions))
 
 
 @dataclass
 class SteeredCell:
-    """What is kept of a cell while its rows stream to disk: counts of outcomes, and the first runs for the preview."""
+    """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first runs for the preview."""
 
     lines: list[Sequence[Any]] = field(default_factory=list)
-    report: CellReport = field(default_factory=CellReport)
+    report: PartitionReport = field(default_factory=PartitionReport)
 
     def add(self, rows: pa.Table, texts: pa.Table) -> None:
         """Take in the rows of a block in both tables."""
@@ -113,17 +113,17 @@ class SteeredCell:
             self.lines.append([*numbers, shown[0][-60:], *shown[1:]])
 
 
-def _checks(lake: Lake, cells: Sequence[Cell]) -> list[dg.AssetCheckResult]:
+def _checks(lake: Lake, partitions: Sequence[RangePartition]) -> list[dg.AssetCheckResult]:
     """The two checks over all ranges of the run."""
     missing: list[str] = []
     outcomes: Counter = Counter()
     rising = 0
-    for cell in cells:
-        rows = lake.read(STEERING.name, cell_partition(cell.key), columns=["feature", "intervention", "outcome", "tried"]).to_pylist()
-        selected = set(cell.record.features_of(cell.key).tolist()) if _enabled(cell.settings) else set()
-        with_sets = set(_features_with_sets(lake, cell) if selected else [])
-        if {row["feature"] for row in rows} != selected or with_sets != (selected if cell.settings.steering.fixed.prompts else set()):
-            missing.append(str(cell.key))
+    for partition in partitions:
+        rows = lake.read(STEERING.name, lake_partition(partition.key), columns=["feature", "intervention", "outcome", "tried"]).to_pylist()
+        selected = set(partition.record.features_of(partition.key).tolist()) if _enabled(partition.settings) else set()
+        with_sets = set(_features_with_sets(lake, partition) if selected else [])
+        if {row["feature"] for row in rows} != selected or with_sets != (selected if partition.settings.steering.fixed.prompts else set()):
+            missing.append(str(partition.key))
         tuned = [row for row in rows if row["intervention"] == "strength"]
         outcomes.update(row["outcome"] for row in tuned)
         rising += sum(is_monotone([Tried(pair["strength"], pair["kl"]) for pair in row["tried"]]) for row in tuned)
@@ -138,6 +138,6 @@ def _checks(lake: Lake, cells: Sequence[Cell]) -> list[dg.AssetCheckResult]:
     ]
 
 
-def _features_with_sets(lake: Lake, cell: Cell) -> list[int]:
-    """Features of a cell that have rows among the sets."""
-    return lake.read(STEERED_SETS.name, cell_partition(cell.key), columns=["feature"]).column(0).to_pylist()
+def _features_with_sets(lake: Lake, partition: RangePartition) -> list[int]:
+    """Features of a partition that have rows among the sets."""
+    return lake.read(STEERED_SETS.name, lake_partition(partition.key), columns=["feature"]).column(0).to_pylist()

@@ -28,7 +28,7 @@ from resources.subject.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
-class SteeredRun:
+class TunedRun:
     """One feature under one intervention. `tuned` is None for zero-ablation; `completions` and `shifts` have an entry for each prompt."""
 
     tuned: Tuned | None
@@ -54,7 +54,7 @@ class SteeredFeature:
     n_contexts: int
     prompts: SteeringPrompts | None = None
     clean: tuple[list[int], ...] = ()
-    runs: tuple[SteeredRun, ...] = ()
+    runs: tuple[TunedRun, ...] = ()
     fixed: SteeredSet | None = None
 
 
@@ -194,11 +194,11 @@ def steered_features(
     clean = steerer.completions(prepared, Interventions.clean(own.ravel()), draws, settings.temperature)
     completions = steerer.completions(prepared, plan, draws[plan.prompt], settings.temperature)
     shifts = steerer.shifts(prepared, plan, settings.n_shift_tokens, texts.left_out(prepared.clean.shape[1]))
-    runs: dict[int, list[SteeredRun]] = {place: [] for place in range(len(wanted))}
+    runs: dict[int, list[TunedRun]] = {place: [] for place in range(len(wanted))}
     kinds: list[tuple[int, Tuned | None]] = [*ends, *((place, None) for place in everyone.tolist())]
     for number, (place, end) in enumerate(kinds):
         part = slice(number * n, (number + 1) * n)
-        runs[place].append(SteeredRun(end, end.realised_kl if end else ablated[place], completions[part], shifts.take(part)))
+        runs[place].append(TunedRun(end, end.realised_kl if end else ablated[place], completions[part], shifts.take(part)))
     for place, (feature, prompts) in enumerate(wanted):
         part = slice(place * n, (place + 1) * n)
         yield SteeredFeature(feature, "ok", prompts.n_contexts, prompts, tuple(clean[part]), tuple(runs[place]))

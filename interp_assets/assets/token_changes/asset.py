@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.token_changes.changes import ChangedBlock, TokenChanger, change_rows
-from interp_assets.config.keys import cell_partition
+from interp_assets.config.keys import lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.explaining import EXPLAINERS
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import Cell, CellReport, StageRun, features_done, range_asset
-from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, features_done, range_asset
+from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import FEATURE_STATISTICS, TOKEN_CHANGES
 from resources.model_provider import ModelProvider
@@ -35,10 +35,10 @@ def _asked(stages: StageSettings) -> bool:
 
 
 def _settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
-    return stages.token_change.shaping_results if _asked(stages) else None
+    return stages.token_change.versioned_settings if _asked(stages) else None
 
 
-STAGE = Stage(TOKEN_CHANGES, CODE_VERSION, (Upstream(FEATURE_STATISTICS, needed=_asked),), _settings_of)
+RANGE_STAGE = RangeStage(TOKEN_CHANGES, CODE_VERSION, (Upstream(FEATURE_STATISTICS, needed=_asked),), _settings_of)
 
 
 @range_asset(
@@ -66,34 +66,38 @@ def token_changes(
     The SAE's error is kept; the windows are the same for all features of a dictionary, and the model runs on them from the hook on. Costs
     nothing unless an explanation asks for it. No language model is asked.
     """
-    stage = StageRun(context, lake, registry, settings, STAGE)
+    stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[Sequence[Any]] = []
     with closing(TokenChanger(models, lake)) as changer:
-        for cell in stage.to_do_where(_asked, [TOKEN_CHANGES], NOT_ASKED.strip("*")):
-            changed = ChangedCell(cell, features_done(context, cell, "clamped"))
-            stage.write(cell, [(TOKEN_CHANGES, changed.tables(changer.blocks(cell.record, cell.key, cell.settings)))], changed.report)
+        for partition in stage.to_do_where(_asked, [TOKEN_CHANGES], NOT_ASKED.strip("*")):
+            changed = ChangedCell(partition, features_done(context, partition, "clamped"))
+            stage.write(
+                partition,
+                [(TOKEN_CHANGES, changed.tables(changer.blocks(partition.record, partition.key, partition.settings)))],
+                changed.report,
+            )
             previews += changed.lines[: PREVIEWED - len(previews)]
-    asked = any(_asked(cell.settings) for cell in stage.cells)
+    asked = any(_asked(partition.settings) for partition in stage.partitions)
     preview = markdown_table(HEADER, previews) if previews else "*kept from an earlier run*" if asked else NOT_ASKED
-    return stage.result({"changes": markdown(preview)}, _checks(lake, stage.cells))
+    return stage.result({"changes": markdown(preview)}, _checks(lake, stage.partitions))
 
 
 @dataclass
 class ChangedCell:
-    """What is kept of a cell while its rows stream to disk: counts of outcomes, and the first features for the preview."""
+    """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first features for the preview."""
 
-    cell: Cell
+    partition: RangePartition
     advance: Callable[[int], None]
     lines: list[Sequence[Any]] = field(default_factory=list)
-    report: CellReport = field(default_factory=CellReport)
+    report: PartitionReport = field(default_factory=PartitionReport)
 
     def tables(self, blocks: Iterable[ChangedBlock]) -> Iterator[pa.Table]:
-        """The rows of the cell, block by block; the preview is there once they are through."""
+        """The rows of the partition, block by block; the preview is there once they are through."""
         for block in blocks:
             self.report.outcomes.update(Counter(block.outcomes.tolist()))
             self.lines += list(_lines(block))[: PREVIEWED - len(self.lines)]
             self.advance(len(block.features))
-            yield change_rows(self.cell.key, block)
+            yield change_rows(self.partition.key, block)
         self.report.numbers["preview"] = markdown(markdown_table(HEADER, self.lines))
 
 
@@ -111,15 +115,15 @@ def _lines(block: ChangedBlock) -> Iterator[Sequence[Any]]:
         place += 1
 
 
-def _checks(lake: Lake, cells: Sequence[Cell]) -> list[dg.AssetCheckResult]:
+def _checks(lake: Lake, partitions: Sequence[RangePartition]) -> list[dg.AssetCheckResult]:
     """The two checks over all ranges of the run."""
     missing: list[str] = []
     outcomes: Counter = Counter()
-    for cell in cells:
-        rows = lake.read(TOKEN_CHANGES.name, cell_partition(cell.key), columns=["feature", "outcome"])
-        expected = cell.record.features_of(cell.key) if _asked(cell.settings) else np.empty(0, dtype=np.uint32)
+    for partition in partitions:
+        rows = lake.read(TOKEN_CHANGES.name, lake_partition(partition.key), columns=["feature", "outcome"])
+        expected = partition.record.features_of(partition.key) if _asked(partition.settings) else np.empty(0, dtype=np.uint32)
         if not np.array_equal(np.unique(rows.column("feature").to_numpy()), expected):
-            missing.append(str(cell.key))
+            missing.append(str(partition.key))
         ends = dict(zip(rows.column("feature").to_pylist(), rows.column("outcome").to_pylist(), strict=True))
         outcomes.update(ends.values())
     checks = [

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.config.keys import RangeKey, cell_partition
+from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.records import IMPORTED_KINDS, DictionaryRecord
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.token_changes import SIDES, SIGNS, clamped_windows
 from interp_assets.measuring.directions import decoder_rows
-from interp_assets.measuring.loaded_models import HeldModels
+from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.measuring.vocabulary import VocabularyTexts
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.tables import FEATURE_STATISTICS, TOKEN_CHANGES, constant
@@ -54,7 +54,7 @@ class TokenChanger:
     """Clamps the features of one range after the other, all of a dictionary on the same windows."""
 
     def __init__(self, models: ModelProvider, lake: Lake) -> None:
-        self._held, self._lake = HeldModels(models), lake
+        self._held, self._lake = LoadedModels(models), lake
         self._clamper: tuple[str, Clamper] | None = None
 
     def blocks(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[ChangedBlock]:
@@ -72,7 +72,7 @@ class TokenChanger:
         if decoder_rows(dictionary, features[:1]) is None:
             yield ChangedBlock.without_tokens(features, "no_decoder")
             return
-        found = self._lake.read(FEATURE_STATISTICS.name, cell_partition(key), columns=["feature", "max_activation"]).to_pylist()
+        found = self._lake.read(FEATURE_STATISTICS.name, lake_partition(key), columns=["feature", "max_activation"]).to_pylist()
         largest = {row["feature"]: row["max_activation"] for row in found}
         strengths = np.array([stages.token_change.strength(largest[feature]) or 0.0 for feature in features.tolist()])
         clamper = self._clamper_of(record, stages)

@@ -44,7 +44,7 @@ def token_sample(
     run = DictionaryRun(context)
     faulty: list[str] = []
     for key in run.keys:
-        with run.alone(key):
+        with run.failing_alone(key):
             if not _sampled(run, registry.get(key), lake, models):
                 faulty.append(run.versions[key])
     found = {"faulty_samples": faulty, "samples": list(run.versions.values())}

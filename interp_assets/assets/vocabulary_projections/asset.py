@@ -11,20 +11,20 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.vocabulary_projections.projections import ProjectedBlock, VocabularyProjector, projection_rows
-from interp_assets.config.keys import cell_partition
+from interp_assets.config.keys import lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import Cell, CellReport, StageRun, range_asset
-from interp_assets.orchestration.stage import Stage, Upstream
+from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
+from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import ACTIVATIONS, VOCABULARY_PROJECTIONS
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
 
 CODE_VERSION = "1"
-STAGE = Stage(
+RANGE_STAGE = RangeStage(
     VOCABULARY_PROJECTIONS,
     CODE_VERSION,
     (Upstream(ACTIVATIONS),),  # not read: their version changes with the record, as the projections must
@@ -56,16 +56,16 @@ def vocabulary_projections(
     Weights only: no forward pass, and no language model is asked. Neurons write by the down projection, attention outputs by the output
     projection. A feature without a decoder, or whose decoder does not reach the residual stream, gets a row saying so.
     """
-    stage = StageRun(context, lake, registry, settings, STAGE)
+    stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[Line] = []
     with closing(VocabularyProjector(models)) as projector:
-        for cell in stage.to_do():
-            projected = ProjectedCell(cell)
-            blocks = projector.blocks(cell.record, cell.record.features_of(cell.key), cell.settings.projection)
-            stage.write(cell, [(VOCABULARY_PROJECTIONS, projected.tables(blocks))], projected.report)
+        for partition in stage.to_do():
+            projected = ProjectedCell(partition)
+            blocks = projector.blocks(partition.record, partition.record.features_of(partition.key), partition.settings.projection)
+            stage.write(partition, [(VOCABULARY_PROJECTIONS, projected.tables(blocks))], projected.report)
             projected.report.numbers["preview"] = markdown(markdown_table(HEADER, projected.lines))
             previews += projected.lines[: PREVIEWED - len(previews)]
-    missing = [str(cell.key) for cell in stage.cells if not _complete(lake, cell)]
+    missing = [str(partition.key) for partition in stage.partitions if not _complete(lake, partition)]
     return stage.result(
         {"projections": markdown(markdown_table(HEADER, previews) if previews else "*kept from an earlier run*")},
         [dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing})],
@@ -74,18 +74,18 @@ def vocabulary_projections(
 
 @dataclass
 class ProjectedCell:
-    """What is kept of a cell while its rows stream to disk: counts of outcomes, and the first features for the preview."""
+    """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first features for the preview."""
 
-    cell: Cell
+    partition: RangePartition
     lines: list[Line] = field(default_factory=list)
-    report: CellReport = field(default_factory=CellReport)
+    report: PartitionReport = field(default_factory=PartitionReport)
 
     def tables(self, blocks: Iterable[ProjectedBlock]) -> Iterator[pa.Table]:
-        """The rows of the cell, block by block."""
+        """The rows of the partition, block by block."""
         for block in blocks:
             self.report.outcomes.update(Counter(block.outcomes.tolist()))
             self.lines += islice(_lines(block), PREVIEWED - len(self.lines))
-            yield projection_rows(self.cell.key, block)
+            yield projection_rows(self.partition.key, block)
 
 
 def _lines(block: ProjectedBlock) -> Iterator[Line]:
@@ -104,7 +104,7 @@ def _lines(block: ProjectedBlock) -> Iterator[Line]:
         yield feature, promoted, suppressed
 
 
-def _complete(lake: Lake, cell: Cell) -> bool:
-    """Whether the features with rows are those of the cell."""
-    found = lake.read(VOCABULARY_PROJECTIONS.name, cell_partition(cell.key), columns=["feature"]).column(0).to_numpy()
-    return np.array_equal(np.unique(found), cell.record.features_of(cell.key))
+def _complete(lake: Lake, partition: RangePartition) -> bool:
+    """Whether the features with rows are those of the partition."""
+    found = lake.read(VOCABULARY_PROJECTIONS.name, lake_partition(partition.key), columns=["feature"]).column(0).to_numpy()
+    return np.array_equal(np.unique(found), partition.record.features_of(partition.key))

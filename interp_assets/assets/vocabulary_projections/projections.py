@@ -11,7 +11,7 @@ from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import ProjectionSettings
 from interp_assets.measuring.directions import decoder_rows
-from interp_assets.measuring.loaded_models import HeldModels
+from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.measuring.vocabulary import VocabularyTexts
 from interp_assets.tables import VOCABULARY_PROJECTIONS, constant
 from resources.dictionaries import Dictionary
@@ -53,7 +53,7 @@ class VocabularyProjector:
     """Projects the features of one dictionary after the other."""
 
     def __init__(self, models: ModelProvider) -> None:
-        self._held = HeldModels(models)
+        self._held = LoadedModels(models)
 
     def blocks(self, record: DictionaryRecord, features: np.ndarray, settings: ProjectionSettings) -> Iterator[ProjectedBlock]:
         """`features`, uint32 [n], of a dictionary, block by block in their order; nothing for none.

@@ -13,7 +13,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.examples.windows import Places, WindowShape
 from interp_assets.domain.prompting.rendering import plain_text
-from interp_assets.measuring.loaded_models import EncoderOnDemand, held_encoder
+from interp_assets.measuring.loaded_models import EncoderOnDemand, loaded_encoder
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import EMBEDDINGS_CODE_VERSION, NO_EMBEDDINGS, embeddings_version
@@ -52,9 +52,9 @@ def window_embeddings(
     """
     run = DictionaryRun(context)
     faulty: list[str] = []
-    with held_encoder(models, settings.sentence_encoder) as encoder:
+    with loaded_encoder(models, settings.sentence_encoder) as encoder:
         for key in run.keys:
-            with run.alone(key):
+            with run.failing_alone(key):
                 if not _made(run, registry.get(key), lake, models, settings, encoder):
                     faulty.append(key)
     check = dg.AssetCheckResult(check_name="every_cell_has_a_vector_of_length_one", passed=not faulty, metadata={"faulty": faulty})

@@ -1,7 +1,7 @@
 """The explainers: one file each. A new one is a file, a name in one of the tuples and, where it has settings, its `ExplainingSettings`.
 
 EXPLAINERS ask a language model about each feature on its own. DERIVED make explanations out of those of other methods, or out of
-nothing. IMPORTED are read from files that people or other tools wrote, PLANTED from the rules of a planted dictionary.
+nothing. IMPORTED_METHODS are read from files that people or other tools wrote, PLANTED_METHODS from the rules of a planted dictionary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,12 +29,12 @@ from interp_assets.domain.explaining.ensemble_raw import EnsembleRawSettings
 from interp_assets.domain.explaining.intervention import InterventionSettings
 from interp_assets.domain.explaining.max_act import MaxActSettings
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
 from interp_assets.domain.explaining.token_change import TokenChangeExplainerSettings
 from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
 from interp_assets.domain.outcomes import ExplanationOutcome
-from interp_assets.domain.planted.rules import METHODS as PLANTED_METHODS
+from interp_assets.domain.planted.rules import PLANTED_CLAIMS
 from interp_assets.domain.prompting.prompts import Comparison, Prompt
 from interp_assets.domain.trials import Explanation
 
@@ -48,14 +48,14 @@ class Explainer(Protocol):
 
     NAME: str
     VERSION: str
-    READS: frozenset[Evidence]
+    READS: frozenset[Reads]
     CHOOSES: bool
 
-    def plan(self, material: Material, settings: Any, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+    def plan(self, explainer_input: ExplainerInput, settings: Any, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
         """What to ask, or the outcome that says why nothing is asked."""
         ...
 
-    def grade(self, material: Material, replies: Sequence[ExplainerReply], settings: Any) -> Explanation:
+    def grade(self, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: Any) -> Explanation:
         """The explanation in the replies to the prompts, in their order, or a named outcome."""
         ...
 
@@ -63,12 +63,12 @@ class Explainer(Protocol):
 class ChoosingExplainer(Explainer, Protocol):
     """An explainer that compares several explanations with the validation examples, by the sentence encoder, and keeps one."""
 
-    def compare(self, material: Material, replies: Sequence[ExplainerReply], settings: Any) -> Comparison | None:
+    def compare(self, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: Any) -> Comparison | None:
         """Explanations as queries and windows as texts; None where there is nothing to choose between."""
         ...
 
     def choose(
-        self, material: Material, replies: Sequence[ExplainerReply], settings: Any, cosines: Sequence[Sequence[float]]
+        self, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: Any, cosines: Sequence[Sequence[float]]
     ) -> Explanation:
         """The explanation kept, given the cosines [queries][texts] of `compare`'s answer."""
         ...
@@ -77,14 +77,14 @@ class ChoosingExplainer(Explainer, Protocol):
 class Derived(Protocol):
     """Makes explanations out of those of the methods in SOURCES, or out of nothing; out of OPTIONAL_SOURCES where they are made too.
 
-    One that DEALS gives features the explanations of others, and may be given those of more features than it is to explain.
+    One that SHUFFLES gives features the explanations of others, and may be given those of more features than it is to explain.
     """
 
     NAME: str
     VERSION: str
     SOURCES: tuple[str, ...]
     OPTIONAL_SOURCES: tuple[str, ...]
-    DEALS: bool
+    SHUFFLES: bool
 
     def explain(self, features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
         """One explanation, or named outcome, for each of `features`, in order; `sources` has each method's by feature."""
@@ -109,7 +109,7 @@ class ExplainingSettings:
         """The explainer's own block."""
         return getattr(self, explainer.NAME)
 
-    def reads(self, explainer: Explainer) -> frozenset[Evidence]:
+    def reads(self, explainer: Explainer) -> frozenset[Reads]:
         """What the explainer reads under its settings: all of its READS but what they leave `unread`."""
         return explainer.READS - getattr(self.of(explainer), "unread", frozenset())
 
@@ -118,18 +118,18 @@ EXPLAINERS: tuple[Explainer, ...] = (
     max_act, max_act_cot, contrastive, single_token, vocab_proj, token_change, intervention, ensemble_raw, candidates,
 )  # fmt: skip
 DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant, planted_false)
-IMPORTED: tuple[str, ...] = ("human", "imported")
+IMPORTED_METHODS: tuple[str, ...] = ("human", "imported")
 BASELINES: tuple[str, ...] = (shuffled.NAME, constant.NAME)
-PLANTED: tuple[str, ...] = tuple(PLANTED_METHODS)
-METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED, *PLANTED)
+PLANTED_METHODS: tuple[str, ...] = tuple(PLANTED_CLAIMS)
+METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED_METHODS, *PLANTED_METHODS)
 
 __all__ = [
     "BASELINES",
     "DERIVED",
     "EXPLAINERS",
-    "IMPORTED",
+    "IMPORTED_METHODS",
     "METHODS",
-    "PLANTED",
+    "PLANTED_METHODS",
     "ChoosingExplainer",
     "Derived",
     "Explainer",

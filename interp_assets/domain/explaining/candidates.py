@@ -14,7 +14,7 @@ import numpy as np
 from interp_assets.domain.bounds import PositiveCount, PositiveShare, Temperature
 from interp_assets.domain.explaining import max_act
 from interp_assets.domain.explaining.max_act import MaxActSettings
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.prompts import Comparison, Prompt
 from interp_assets.domain.prompting.rendering import plain_text, token_strings
@@ -25,7 +25,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "candidates"
 VERSION: str = "candidates/1"
-READS: frozenset[Evidence] = frozenset({"examples"})
+READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = True
 
 
@@ -38,68 +38,68 @@ class CandidatesSettings(MaxActSettings):
     shown_share: PositiveShare = 0.5
 
 
-def plan(material: Material, settings: CandidatesSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: CandidatesSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """A prompt for each candidate; "no_examples" without any, "no_validation" unless there are validation windows of both kinds.
 
     The examples of a candidate, at least one, are drawn without replacement and keep their order. Each prompt has a seed of its own, so
     that two that happen to show the same examples still differ.
     """
-    if not material.shown:
+    if not explainer_input.shown:
         return "no_examples"
-    if len({example.kind for example in material.validation}) < 2:
+    if len({example.kind for example in explainer_input.validation}) < 2:
         return "no_validation"
-    shown = material.shown[: settings.n_shown]
+    shown = explainer_input.shown[: settings.n_shown]
     n = min(len(shown), max(1, round(settings.shown_share * len(shown))))
-    rng = generator(run_seed, material.feature, NAME)
+    rng = generator(run_seed, explainer_input.feature, NAME)
     first_seed = int(rng.integers(2**31 - settings.n_candidates))
     prompts = []
     for number in range(settings.n_candidates):
         drawn = np.sort(rng.choice(len(shown), size=n, replace=False)).tolist()
-        prompts.append(replace(max_act.prompt(material, [shown[i] for i in drawn], settings), seed=first_seed + number))
+        prompts.append(replace(max_act.prompt(explainer_input, [shown[i] for i in drawn], settings), seed=first_seed + number))
     return tuple(prompts)
 
 
-def compare(material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Comparison | None:
+def compare(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Comparison | None:
     """The distinct explanations against the validation windows; None where there are not two of them, or where a reply is missing."""
-    read = _read(material, replies)
+    read = _read(explainer_input, replies)
     texts = _distinct(read)
     if len(texts) < 2 or _is_incomplete(read):
         return None
-    windows = (plain_text(token_strings(example.token_ids, material.token_texts)) for example in material.validation)
+    windows = (plain_text(token_strings(example.token_ids, explainer_input.token_texts)) for example in explainer_input.validation)
     return Comparison(tuple(query(text) for text in texts), tuple(windows))
 
 
 def choose(
-    material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings, cosines: Sequence[Sequence[float]]
+    explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: CandidatesSettings, cosines: Sequence[Sequence[float]]
 ) -> Explanation:
     """The candidate with the best AUROC of its cosines, activating windows against silent ones; of equals the first."""
-    read = _read(material, replies)
-    truth = np.array([example.kind == "activating" for example in material.validation], dtype=bool)
+    read = _read(explainer_input, replies)
+    truth = np.array([example.kind == "activating" for example in explainer_input.validation], dtype=bool)
     rng = np.random.default_rng(0)  # not drawn from: no interval is asked for
     aurocs: dict[str, float] = {}
     for text, row in zip(_distinct(read), cosines, strict=True):
         value = probability_metrics(truth, np.array(row, dtype=np.float64), 0, rng)["auroc"].value
         assert value is not None, "validation windows of both kinds"
         aurocs[text] = value
-    return _kept(material, read, max(aurocs, key=aurocs.__getitem__), aurocs)
+    return _kept(explainer_input, read, max(aurocs, key=aurocs.__getitem__), aurocs)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Explanation:
     """What is kept without a choice: the only explanation among the replies or, without any, the outcome of the first reply.
 
     With a reply missing it is "model_error", so that the choice is made once all have come.
     """
-    read = _read(material, replies)
+    read = _read(explainer_input, replies)
     if _is_incomplete(read):
-        return _kept(material, read, None, {})
+        return _kept(explainer_input, read, None, {})
     texts = _distinct(read)
     assert len(texts) < 2, "there is a choice to be made"
-    return _kept(material, read, texts[0] if texts else None, {})
+    return _kept(explainer_input, read, texts[0] if texts else None, {})
 
 
-def _read(material: Material, replies: Sequence[ExplainerReply]) -> list[Explanation]:
+def _read(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply]) -> list[Explanation]:
     """Each reply on its own."""
-    return [read_explanation(NAME, VERSION, material, [reply]) for reply in replies]
+    return [read_explanation(NAME, VERSION, explainer_input, [reply]) for reply in replies]
 
 
 def _is_incomplete(read: Sequence[Explanation]) -> bool:
@@ -111,7 +111,7 @@ def _distinct(read: Sequence[Explanation]) -> list[str]:
     return list(dict.fromkeys(candidate.text for candidate in read if candidate.text is not None))
 
 
-def _kept(material: Material, read: Sequence[Explanation], text: str | None, aurocs: dict[str, float]) -> Explanation:
+def _kept(explainer_input: ExplainerInput, read: Sequence[Explanation], text: str | None, aurocs: dict[str, float]) -> Explanation:
     """The explanation, with JSON of all candidates as its reply.
 
     {"chosen": number of the candidate kept, counted from 0, or null, "candidates": [{"outcome", "explanation" or null, "auroc" or null,
@@ -129,4 +129,4 @@ def _kept(material: Material, read: Sequence[Explanation], text: str | None, aur
     chosen = None if text is None else [candidate.text for candidate in read].index(text)
     raw = json.dumps({"chosen": chosen, "candidates": candidates}, ensure_ascii=False)
     without = "model_error" if _is_incomplete(read) else read[0].outcome
-    return Explanation(material.feature, NAME, text, without if text is None else "ok", raw, VERSION)
+    return Explanation(explainer_input.feature, NAME, text, without if text is None else "ok", raw, VERSION)

@@ -8,7 +8,7 @@ NAME: str = "constant"
 VERSION: str = "constant/1"
 SOURCES: tuple[str, ...] = ()
 OPTIONAL_SOURCES: tuple[str, ...] = ()
-DEALS: bool = False
+SHUFFLES: bool = False
 
 TEXT = "words and phrases in ordinary text"
 

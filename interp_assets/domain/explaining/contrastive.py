@@ -10,7 +10,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
@@ -20,7 +20,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "contrastive"
 VERSION: str = "contrastive/1"
-READS: frozenset[Evidence] = frozenset({"examples"})
+READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = False
 
 
@@ -56,17 +56,18 @@ _CONTRAST: tuple[tuple[tuple[str, ...], str], ...] = (
 """Silent texts, and the explanation that they narrow, for each of max_act's worked examples."""
 
 
-def plan(material: Material, settings: ContrastiveSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: ContrastiveSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature; "no_examples" when it has none, "no_contrast" when it has no silent ones."""
-    if not material.shown:
+    if not explainer_input.shown:
         return "no_examples"
     silent = tuple(
-        plain_text(token_strings(example.token_ids, material.token_texts)) for example in material.contrast[: settings.n_contrast]
+        plain_text(token_strings(example.token_ids, explainer_input.token_texts))
+        for example in explainer_input.contrast[: settings.n_contrast]
     )
     if not silent:
         return "no_contrast"
-    places = np.linspace(0, len(material.shown) - 1, min(settings.n_shown, len(material.shown))).round().astype(int)
-    texts = marked_texts([material.shown[i] for i in places.tolist()], material, settings.threshold)
+    places = np.linspace(0, len(explainer_input.shown) - 1, min(settings.n_shown, len(explainer_input.shown))).round().astype(int)
+    texts = marked_texts([explainer_input.shown[i] for i in places.tolist()], explainer_input, settings.threshold)
     instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [
         WorkedExample(_question(on, off, settings), tagged(explanation))
@@ -75,9 +76,9 @@ def plan(material: Material, settings: ContrastiveSettings, run_seed: int) -> tu
     return (tagged_prompt(instructions, worked, _question(texts, silent, settings), settings),)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: ContrastiveSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: ContrastiveSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
 def _question(texts: Sequence[tuple[str, str]], silent: Sequence[str], settings: ContrastiveSettings) -> str:

@@ -11,7 +11,7 @@ NAME: str = "ensemble_concat"
 VERSION: str = "ensemble_concat/1"
 SOURCES: tuple[str, ...] = ("max_act", "vocab_proj")
 OPTIONAL_SOURCES: tuple[str, ...] = ("token_change",)
-DEALS: bool = False
+SHUFFLES: bool = False
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:

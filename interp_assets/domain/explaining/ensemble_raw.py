@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.explaining.token_change import Lists, changed_lists, described
 from interp_assets.domain.explaining.vocab_proj import listed, token_lists
@@ -21,7 +21,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "ensemble_raw"
 VERSION: str = "ensemble_raw/1"
-READS: frozenset[Evidence] = frozenset({"examples", "vocabulary_projections", "token_changes"})
+READS: frozenset[Reads] = frozenset({"examples", "vocabulary_projections", "token_changes"})
 CHOOSES: bool = False
 
 
@@ -38,7 +38,7 @@ class EnsembleRawSettings(MaxActSettings):
     n_changed_tokens: PositiveCount = 10
 
     @property
-    def unread(self) -> frozenset[Evidence]:
+    def unread(self) -> frozenset[Reads]:
         """What of READS these settings leave out."""
         return frozenset() if self.with_token_changes else frozenset({"token_changes"})
 
@@ -91,29 +91,29 @@ _WORKED_CHANGES: tuple[tuple[Lists, Lists], ...] = (
 """What clamping does, for each of them."""
 
 
-def input_side(material: Material, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
+def input_side(explainer_input: ExplainerInput, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
     """The marked examples of max_act, or "no_examples"."""
-    texts = marked_texts(material.shown[: settings.n_shown], material, settings.threshold)
+    texts = marked_texts(explainer_input.shown[: settings.n_shown], explainer_input, settings.threshold)
     return Side(_INPUT, numbered_texts(texts, settings.with_activations)) if texts else "no_examples"
 
 
-def output_side(material: Material, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
+def output_side(explainer_input: ExplainerInput, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
     """The tokens of vocab_proj, or "no_projection"."""
-    lists = token_lists(material, settings.n_tokens)
+    lists = token_lists(explainer_input, settings.n_tokens)
     return Side(_OUTPUT, listed(*lists)) if any(lists) else "no_projection"
 
 
-def clamped_side(material: Material, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
+def clamped_side(explainer_input: ExplainerInput, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
     """The tokens of token_change, or "no_changes"."""
-    lists = changed_lists(material, settings.n_changed_tokens)
+    lists = changed_lists(explainer_input, settings.n_changed_tokens)
     return Side(_CLAMPED, described(lists)) if lists else "no_changes"
 
 
-def plan(material: Material, settings: EnsembleRawSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: EnsembleRawSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature, or the outcome of the first side that has nothing to show."""
     sides: list[Side] = []
     for side_of in (input_side, output_side, *([clamped_side] if settings.with_token_changes else [])):
-        side = side_of(material, settings)
+        side = side_of(explainer_input, settings)
         if not isinstance(side, Side):
             return side
         sides.append(side)
@@ -122,9 +122,9 @@ def plan(material: Material, settings: EnsembleRawSettings, run_seed: int) -> tu
     return (tagged_prompt(instructions, _worked(settings), _question(sides), settings),)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: EnsembleRawSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: EnsembleRawSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
 def _worked(settings: EnsembleRawSettings) -> list[WorkedExample]:

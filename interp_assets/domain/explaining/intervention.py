@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, SteeredPrompt, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, SteeredPrompt, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
@@ -22,7 +22,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "intervention"
 VERSION: str = "intervention/1"
-READS: frozenset[Evidence] = frozenset({"steering"})
+READS: frozenset[Reads] = frozenset({"steering"})
 CHOOSES: bool = False
 
 LEAST_RISE = 0.0005
@@ -72,18 +72,18 @@ _WORKED: tuple[tuple[tuple[SteeredPrompt, ...], str], ...] = (
 )
 
 
-def plan(material: Material, settings: InterventionSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: InterventionSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature; "no_steering" when it was not steered, or when that makes no token likelier."""
-    shown = [_first(prompt, settings.n_tokens) for prompt in material.steered[: settings.n_prompts]]
+    shown = [_first(prompt, settings.n_tokens) for prompt in explainer_input.steered[: settings.n_prompts]]
     if not any(prompt.raised for prompt in shown):
         return "no_steering"
     worked = [WorkedExample(_described(prompts), tagged(explanation)) for prompts, explanation in _WORKED]
     return (tagged_prompt(_INSTRUCTIONS, worked, _described(shown), settings),)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: InterventionSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: InterventionSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
 def _first(prompt: SteeredPrompt, n_tokens: int) -> SteeredPrompt:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from interp_assets.domain.bounds import PositiveCount, Share
 from interp_assets.domain.examples.sampling import Example
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
@@ -15,7 +15,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "max_act"
 VERSION: str = "max_act/2"
-READS: frozenset[Evidence] = frozenset({"examples"})
+READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = False
 
 
@@ -66,30 +66,30 @@ WORKED: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
 )
 
 
-def plan(material: Material, settings: MaxActSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: MaxActSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature, or "no_examples" when it has none."""
-    return (prompt(material, material.shown[: settings.n_shown], settings),) if material.shown else "no_examples"
+    return (prompt(explainer_input, explainer_input.shown[: settings.n_shown], settings),) if explainer_input.shown else "no_examples"
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: MaxActSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: MaxActSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
-def prompt(material: Material, examples: Sequence[Example], settings: MaxActSettings) -> Prompt:
+def prompt(explainer_input: ExplainerInput, examples: Sequence[Example], settings: MaxActSettings) -> Prompt:
     """The question about some of a feature's shown examples."""
     instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [WorkedExample(numbered_texts(texts, settings.with_activations), tagged(explanation)) for texts, explanation in WORKED]
-    question = numbered_texts(marked_texts(examples, material, settings.threshold), settings.with_activations)
+    question = numbered_texts(marked_texts(examples, explainer_input, settings.threshold), settings.with_activations)
     return tagged_prompt(instructions, worked, question, settings)
 
 
-def marked_texts(examples: Sequence[Example], material: Material, threshold: float) -> list[tuple[str, str]]:
+def marked_texts(examples: Sequence[Example], explainer_input: ExplainerInput, threshold: float) -> list[tuple[str, str]]:
     """(text with active tokens marked, list of their strengths 0–10 of the feature's largest shown activation) of each example."""
-    feature_max = max((max(example.activations) for example in material.shown), default=0.0)
+    feature_max = max((max(example.activations) for example in explainer_input.shown), default=0.0)
     rendered = []
     for example in examples:
-        tokens = token_strings(example.token_ids, material.token_texts)
+        tokens = token_strings(example.token_ids, explainer_input.token_texts)
         marked = marked_positions(example.activations, threshold)
         rendered.append((mark_tokens(tokens, marked), activation_list(tokens, example.activations, marked, feature_max)))
     return rendered

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
@@ -18,7 +18,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "max_act_cot"
 VERSION: str = "max_act_cot/1"
-READS: frozenset[Evidence] = frozenset({"examples"})
+READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = False
 
 
@@ -57,23 +57,23 @@ _STEPS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def plan(material: Material, settings: MaxActCotSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: MaxActCotSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature, or "no_examples" when it has none."""
-    if not material.shown:
+    if not explainer_input.shown:
         return "no_examples"
     instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [
         WorkedExample(_question(texts, settings), _reasoned(steps, explanation))
         for (texts, explanation), steps in zip(WORKED, _STEPS, strict=True)
     ]
-    texts = marked_texts(material.shown[: settings.n_shown], material, settings.threshold)
+    texts = marked_texts(explainer_input.shown[: settings.n_shown], explainer_input, settings.threshold)
     prompt = tagged_prompt(instructions, worked, _question(texts, settings), settings)
     return (replace(prompt, line_prefix=""),)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: MaxActCotSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: MaxActCotSettings) -> Explanation:
     """The explanation behind the last tag of the reply, or why there is none; "unparsable" where the reasoning came to no end."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
 def _question(texts: Sequence[tuple[str, str]], settings: MaxActCotSettings) -> str:

@@ -9,7 +9,7 @@ NAME: str = "planted_false"
 VERSION: str = "planted_false/1"
 SOURCES: tuple[str, ...] = ("planted_true",)
 OPTIONAL_SOURCES: tuple[str, ...] = ()
-DEALS: bool = True
+SHUFFLES: bool = True
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:

@@ -11,7 +11,7 @@ NAME: str = "shuffled"
 VERSION: str = "shuffled/2"
 SOURCES: tuple[str, ...] = ("max_act",)
 OPTIONAL_SOURCES: tuple[str, ...] = ()
-DEALS: bool = True
+SHUFFLES: bool = True
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from interp_assets.domain.bounds import PositiveCount, Share
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
@@ -20,7 +20,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "single_token"
 VERSION: str = "single_token/1"
-READS: frozenset[Evidence] = frozenset({"examples", "feature_statistics"})
+READS: frozenset[Reads] = frozenset({"examples", "feature_statistics"})
 CHOOSES: bool = False
 
 
@@ -50,36 +50,36 @@ _WORKED: tuple[tuple[tuple[tuple[str, int, int], ...], str], ...] = (
 )
 
 
-def plan(material: Material, settings: SingleTokenSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: SingleTokenSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature; "no_examples" when it has none, "not_single_token" when no token carries enough of its mass."""
-    if not material.shown:
+    if not explainer_input.shown:
         return "no_examples"
-    if material.top_token_share is None or material.top_token_share < settings.min_share:
+    if explainer_input.top_token_share is None or explainer_input.top_token_share < settings.min_share:
         return "not_single_token"
     worked = [WorkedExample(_listed(strings), tagged(explanation)) for strings, explanation in _WORKED]
-    return (tagged_prompt(_INSTRUCTIONS, worked, _listed(_strings(material, settings)), settings),)
+    return (tagged_prompt(_INSTRUCTIONS, worked, _listed(_strings(explainer_input, settings)), settings),)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: SingleTokenSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: SingleTokenSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
-def _strings(material: Material, settings: SingleTokenSettings) -> list[tuple[str, int, int]]:
+def _strings(explainer_input: ExplainerInput, settings: SingleTokenSettings) -> list[tuple[str, int, int]]:
     """(string, how often it is highlighted, its mean strength 1–10 of the largest shown), the most frequent first, then as they come."""
     peaks: dict[str, list[float]] = defaultdict(list)
-    for text, peak in _highlights(material, settings.threshold):
+    for text, peak in _highlights(explainer_input, settings.threshold):
         peaks[text.strip() or text].append(peak)
     largest = max(max(own) for own in peaks.values())
     counted = [(text, len(own), display_activations([sum(own) / len(own)], largest)[0]) for text, own in peaks.items()]
     return sorted(counted, key=lambda string: -string[1])[: settings.n_strings]
 
 
-def _highlights(material: Material, threshold: float) -> Iterator[tuple[str, float]]:
+def _highlights(explainer_input: ExplainerInput, threshold: float) -> Iterator[tuple[str, float]]:
     """(text, largest activation) of each maximal run of marked tokens."""
-    for example in material.shown:
+    for example in explainer_input.shown:
         marked = marked_positions(example.activations, threshold)
-        tokens = zip(token_strings(example.token_ids, material.token_texts), example.activations, marked, strict=True)
+        tokens = zip(token_strings(example.token_ids, explainer_input.token_texts), example.activations, marked, strict=True)
         for on, run in groupby(tokens, key=lambda token: token[2]):
             if on:
                 texts, activations, _ = zip(*run, strict=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.explaining.vocab_proj import listed
 from interp_assets.domain.outcomes import ExplanationOutcome
@@ -19,7 +19,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "token_change"
 VERSION: str = "token_change/1"
-READS: frozenset[Evidence] = frozenset({"token_changes"})
+READS: frozenset[Reads] = frozenset({"token_changes"})
 CHOOSES: bool = False
 
 Lists = tuple[tuple[str, ...], tuple[str, ...]]
@@ -62,25 +62,25 @@ _WORKED: tuple[tuple[Lists, Lists, str], ...] = (
 )
 
 
-def plan(material: Material, settings: TokenChangeExplainerSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: TokenChangeExplainerSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature, or "no_changes" when it was not clamped."""
-    lists = changed_lists(material, settings.n_tokens)
+    lists = changed_lists(explainer_input, settings.n_tokens)
     if not lists:
         return "no_changes"
     worked = [WorkedExample(described((above, below)), tagged(explanation)) for above, below, explanation in _WORKED]
     return (tagged_prompt(_INSTRUCTIONS, worked, described(lists), settings),)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: TokenChangeExplainerSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: TokenChangeExplainerSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
-def changed_lists(material: Material, n_tokens: int) -> tuple[Lists, ...]:
+def changed_lists(explainer_input: ExplainerInput, n_tokens: int) -> tuple[Lists, ...]:
     """The first tokens raised and lowered at the strength above 0, then at the one below; none for a feature that was not clamped."""
     return tuple(
         (tuple(token for token, _ in changes.raised[:n_tokens]), tuple(token for token, _ in changes.lowered[:n_tokens]))
-        for changes in material.clamped
+        for changes in explainer_input.clamped
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
-from interp_assets.domain.explaining.shared.material import Evidence, ExplainerReply, Material, read_explanation
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
@@ -19,7 +19,7 @@ from interp_assets.domain.trials import Explanation
 
 NAME: str = "vocab_proj"
 VERSION: str = "vocab_proj/1"
-READS: frozenset[Evidence] = frozenset({"vocabulary_projections"})
+READS: frozenset[Reads] = frozenset({"vocabulary_projections"})
 CHOOSES: bool = False
 
 
@@ -57,23 +57,23 @@ _WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
 )
 
 
-def plan(material: Material, settings: VocabProjSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
+def plan(explainer_input: ExplainerInput, settings: VocabProjSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
     """The prompt for one feature, or "no_projection" when it has none."""
-    lists = token_lists(material, settings.n_tokens)
+    lists = token_lists(explainer_input, settings.n_tokens)
     if not any(lists):
         return "no_projection"
     worked = [WorkedExample(listed(more, less), tagged(explanation)) for more, less, explanation in _WORKED]
     return (tagged_prompt(_INSTRUCTIONS, worked, listed(*lists), settings),)
 
 
-def grade(material: Material, replies: Sequence[ExplainerReply], settings: VocabProjSettings) -> Explanation:
+def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: VocabProjSettings) -> Explanation:
     """The explanation in the reply, or why there is none."""
-    return read_explanation(NAME, VERSION, material, replies)
+    return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
-def token_lists(material: Material, n_tokens: int) -> tuple[list[str], list[str]]:
+def token_lists(explainer_input: ExplainerInput, n_tokens: int) -> tuple[list[str], list[str]]:
     """The first tokens that the feature promotes, and that it suppresses."""
-    return [token for token, _ in material.promoted[:n_tokens]], [token for token, _ in material.suppressed[:n_tokens]]
+    return [token for token, _ in explainer_input.promoted[:n_tokens]], [token for token, _ in explainer_input.suppressed[:n_tokens]]
 
 
 def listed(more: Sequence[str], less: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ LEVELS = np.array([1.0, 1.25, 1.5, 1.75, 2.0], dtype=np.float16)
 """How strongly a rule fires. The level depends on the place alone, so that nothing explains it; it spreads a feature's windows over strata.
 The weakest counts as active beside the strongest at any threshold up to a half."""
 
-METHODS: dict[str, str] = {"planted_true": "truth", "planted_narrowed": "narrowed", "planted_broadened": "broadened"}
+PLANTED_CLAIMS: dict[str, str] = {"planted_true": "truth", "planted_narrowed": "narrowed", "planted_broadened": "broadened"}
 """The explanation methods that state a rule's claims, and which claim each states."""
 
 
@@ -38,8 +38,8 @@ class PlantedRule:
         return np.where(self.truth.fires_on_tokens(tokens), LEVELS[place * 7 % 11 % len(LEVELS)], np.float16(0))
 
     def explanation(self, method: str) -> str:
-        """The text of the claim that a method of METHODS states."""
-        return getattr(self, METHODS[method]).text
+        """The text of the claim that a method of PLANTED_CLAIMS states."""
+        return getattr(self, PLANTED_CLAIMS[method]).text
 
 
 @dataclass
@@ -258,6 +258,6 @@ PLANTED_RULES: tuple[PlantedRule, ...] = (
 """Rules that fire in English prose, verse and program code, as in the packaged texts; sixteen, one for each feature range."""
 
 
-def stated(rules: Sequence[PlantedRule], method: str) -> Mapping[int, str]:
-    """The explanation of every rule by a method of METHODS, by feature: the place of the rule."""
+def given_claims(rules: Sequence[PlantedRule], method: str) -> Mapping[int, str]:
+    """The explanation of every rule by a method of PLANTED_CLAIMS, by feature: the place of the rule."""
     return {feature: rule.explanation(method) for feature, rule in enumerate(rules)}

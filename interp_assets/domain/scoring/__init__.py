@@ -43,7 +43,7 @@ from interp_assets.domain.scoring.responsiveness import ResponsivenessSettings
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings
 from interp_assets.domain.scoring.simulation import SimulationSettings
 from interp_assets.domain.scoring.surprisal import SurprisalSettings
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 
 class Scorer(Protocol):
@@ -60,15 +60,17 @@ class Scorer(Protocol):
     HEADLINE: str
     READS: frozenset[Reads]
 
-    def plan(self, case: Case, settings: Any, run_seed: int) -> tuple[Trial, ...]:
+    def plan(self, scorer_input: ScorerInput, settings: Any, run_seed: int) -> tuple[Trial, ...]:
         """Questions about the case; none where there is nothing to ask about."""
         ...
 
-    def grade(self, case: Case, answered: Sequence[AnsweredTrial], settings: Any) -> tuple[Verdict, ...]:
+    def grade(self, scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: Any) -> tuple[Verdict, ...]:
         """One verdict for each item of each trial, whatever came back."""
         ...
 
-    def summarise(self, case: Case, verdicts: Sequence[Verdict], settings: Any, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+    def summarise(
+        self, scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: Any, n_bootstrap: int, run_seed: int
+    ) -> tuple[ScoreRow, ...]:
         """Score rows, always with one for HEADLINE; named outcomes where there is no value."""
         ...
 

@@ -4,7 +4,7 @@ A generator writes texts that contain what is described; the subject model is ru
 largest activation is higher on such a text than on a natural one, ties counting half; the score is gini = 2 · AUROC - 1. FADE takes its
 absolute value: here it keeps its sign, so that a feature which is quieter on the texts than elsewhere is below 0. Chance is 0.
 
-Natural texts are the held-out windows. Of these about half are activating, of the corpus a share q (`Case.firing_share`), so each kind
+Natural texts are the held-out windows. Of these about half are activating, of the corpus a share q (`ScorerInput.firing_share`), so each kind
 gets its weight in the corpus: AUROC = (1 - q) · P(text > silent window) + q · P(text > activating window). Where q is unknown, q = 0: the
 silent windows alone are what texts are told from, and the score is a little too high for features that fire often.
 
@@ -26,7 +26,7 @@ from interp_assets.domain.scoring.shared import generated
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mixed_auroc, signed_gini
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, of_kind
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "clarity"
 VERSION: str = "clarity/2"
@@ -78,29 +78,29 @@ _WORKED: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def plan(case: Case, settings: ClaritySettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: ClaritySettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials of at most `per_prompt` texts each; none without an explanation, or where natural texts of a needed kind are missing."""
-    if case.explanation is None or not _comparable(case):
+    if scorer_input.explanation is None or not _comparable(scorer_input):
         return ()
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for explanation, worked in _WORKED[: settings.few_shot]:
         own = worked[: settings.per_prompt]
         head.append(("user", _question(explanation, len(own))))
         head.append(("assistant", generated.written(KIND, own)))
-    rng = generator(run_seed, case.feature, NAME)
+    rng = generator(run_seed, scorer_input.feature, NAME)
     trials = []
     for number, first in enumerate(range(0, settings.n_texts, settings.per_prompt)):
         n = min(settings.per_prompt, settings.n_texts - first)
         prompt = Prompt(
-            messages=(*head, ("user", _question(case.explanation, n))),
+            messages=(*head, ("user", _question(scorer_input.explanation, n))),
             shared_messages=len(head),
             max_reply_tokens=settings.max_reply_tokens,
             json_schema=generated.schema(KIND, n),
             temperature=settings.temperature,
             seed=int(rng.integers(2**31)),
         )
-        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
-        trials.append(Trial(trial_id, case.feature, case.method, NAME, prompt, generated.items_of(KIND, True, first, n)))
+        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
+        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, generated.items_of(KIND, True, first, n)))
     return tuple(trials)
 
 
@@ -109,12 +109,14 @@ def texts(answered: AnsweredTrial) -> tuple[str, ...]:
     return generated.texts(answered)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: ClaritySettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: ClaritySettings) -> tuple[Verdict, ...]:
     """One verdict a text, with the text and its activation: see `generated.grade`."""
     return generated.grade(answered)
 
 
-def summarise(case: Case, verdicts: Sequence[Verdict], settings: ClaritySettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: ClaritySettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
     """A row for gini and one for AUROC, then the AUROC against the activating windows of each stratum: how high the texts reach.
 
     Positives are the distinct texts, negatives the windows that they are compared with. Without verdicts the rows end as "one_class"
@@ -124,18 +126,18 @@ def summarise(case: Case, verdicts: Sequence[Verdict], settings: ClaritySettings
     answered = [verdict for verdict in verdicts if verdict.value is not None]
     values = np.array(list({verdict.text: verdict.value for verdict in answered}.values()), dtype=np.float64)
     unanswered = len(verdicts) - len(answered)
-    incomparable = case.explanation is not None and bool(case.held_out) and not _comparable(case)
-    otherwise: ScoreOutcome = "no_answers" if verdicts else "one_class" if incomparable else case.absent
-    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
-    groups = [(weight, _largest(examples)) for weight, examples in _natural(case)]
+    incomparable = scorer_input.explanation is not None and bool(scorer_input.held_out) and not _comparable(scorer_input)
+    otherwise: ScoreOutcome = "no_answers" if verdicts else "one_class" if incomparable else scorer_input.absent
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
+    groups = [(weight, _largest(examples)) for weight, examples in _natural(scorer_input)]
     auroc = mixed_auroc(values, groups, n_bootstrap, rng) if verdicts else UNDEFINED
     counts = (len(values), sum(len(group) for weight, group in groups if weight > 0), unanswered)
 
     def row(metric: str, found: Estimate, floor: float, counts: tuple[int, int, int], stratum: int | None = None) -> ScoreRow:
-        return score_row(NAME, case, metric, found, floor if verdicts else None, counts, otherwise, stratum)
+        return score_row(NAME, scorer_input, metric, found, floor if verdicts else None, counts, otherwise, stratum)
 
     rows = [row("gini", signed_gini(auroc), 0.0, counts), row("auroc", auroc, 0.5, counts)]
-    activating = of_kind(case.held_out, "activating") if verdicts else ()
+    activating = of_kind(scorer_input.held_out, "activating") if verdicts else ()
     for stratum in sorted({example.stratum for example in activating if example.stratum is not None}):
         own = _largest([example for example in activating if example.stratum == stratum])
         found = mixed_auroc(values, [(1.0, own)], n_bootstrap, rng)
@@ -143,15 +145,15 @@ def summarise(case: Case, verdicts: Sequence[Verdict], settings: ClaritySettings
     return tuple(rows)
 
 
-def _natural(case: Case) -> list[tuple[float, tuple[Example, ...]]]:
+def _natural(scorer_input: ScorerInput) -> list[tuple[float, tuple[Example, ...]]]:
     """(weight, windows) of the silent and of the activating held-out windows."""
-    q = case.firing_share or 0.0
-    return [(1 - q, of_kind(case.held_out, "non_activating")), (q, of_kind(case.held_out, "activating"))]
+    q = scorer_input.firing_share or 0.0
+    return [(1 - q, of_kind(scorer_input.held_out, "non_activating")), (q, of_kind(scorer_input.held_out, "activating"))]
 
 
-def _comparable(case: Case) -> bool:
+def _comparable(scorer_input: ScorerInput) -> bool:
     """Whether there are windows of every kind that has a weight."""
-    return all(windows for weight, windows in _natural(case) if weight > 0)
+    return all(windows for weight, windows in _natural(scorer_input) if weight > 0)
 
 
 def _largest(examples: Sequence[Example]) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from interp_assets.domain.prompting.rendering import plain_text, token_strings
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "detection"
 VERSION: str = "detection/1"
@@ -50,19 +50,21 @@ _WORKED = (
 )
 
 
-def plan(case: Case, settings: ClassifierSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: ClassifierSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out examples, activating ones true; none without an explanation or without examples."""
-    items = [(as_item(example), plain_text(token_strings(example.token_ids, case.token_texts))) for example in case.held_out]
-    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, case, items, settings, run_seed)
+    items = [
+        (as_item(example), plain_text(token_strings(example.token_ids, scorer_input.token_texts))) for example in scorer_input.held_out
+    ]
+    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: ClassifierSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: ClassifierSettings) -> tuple[Verdict, ...]:
     """One verdict per item, whatever the replies: see `classifier.grade`."""
     return classifier.grade(answered)
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: ClassifierSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: ClassifierSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """Score rows of one explanation: see `classifier.summarise`."""
-    return classifier.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
+    return classifier.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)

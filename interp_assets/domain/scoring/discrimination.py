@@ -15,7 +15,7 @@ from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, token_strings
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, of_kind
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "discrimination"
 VERSION: str = "discrimination/1"
@@ -57,24 +57,24 @@ _WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], int], ...] = (
 )
 
 
-def plan(case: Case, settings: DiscriminationSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over groups of activating windows; none without an explanation, rivals or such windows.
 
     Groups, order and the true one's place depend on the run's seed and the feature, not on the explanations.
     """
-    if case.explanation is None or not case.rivals:
+    if scorer_input.explanation is None or not scorer_input.rivals:
         return ()
-    rivals = [(TrialItem(f"feature/{rival.feature}", False, None, rival.variant), rival.text) for rival in case.rivals]
-    own = (TrialItem(f"feature/{case.feature}", True, None, "own"), case.explanation)
+    rivals = [(TrialItem(f"feature/{rival.feature}", False, None, rival.variant), rival.text) for rival in scorer_input.rivals]
+    own = (TrialItem(f"feature/{scorer_input.feature}", True, None, "own"), scorer_input.explanation)
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for texts, explanations, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _question(texts, explanations)))
         head.append(("assistant", f"[{answer}]"))
-    groups = _groups(case, settings, run_seed)
-    places = choice.even_places(len(groups), 1 + len(rivals), generator(run_seed, case.feature, f"{NAME} places"))
+    groups = _groups(scorer_input, settings, run_seed)
+    places = choice.even_places(len(groups), 1 + len(rivals), generator(run_seed, scorer_input.feature, f"{NAME} places"))
     trials = []
     for number, (texts, place) in enumerate(zip(groups, places, strict=True)):
-        order = generator(run_seed, case.feature, f"{NAME} rivals {number}").permutation(len(rivals))
+        order = generator(run_seed, scorer_input.feature, f"{NAME} rivals {number}").permutation(len(rivals))
         options = choice.inserted(own, [rivals[i] for i in order], place)
         prompt = Prompt(
             messages=(*head, ("user", _question(texts, [text for _, text in options]))),
@@ -83,31 +83,42 @@ def plan(case: Case, settings: DiscriminationSettings, run_seed: int) -> tuple[T
             max_reply_tokens=choice.MAX_REPLY_TOKENS,
         )
         items = tuple(item for item, _ in options)
-        trials.append(Trial(f"{NAME}/{case.method}/{case.feature}/{number}", case.feature, case.method, NAME, prompt, items))
+        trials.append(
+            Trial(
+                f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}",
+                scorer_input.feature,
+                scorer_input.method,
+                NAME,
+                prompt,
+                items,
+            )
+        )
     return tuple(trials)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: DiscriminationSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: DiscriminationSettings) -> tuple[Verdict, ...]:
     """One verdict per explanation of every trial, whatever the replies; true is the feature's own: see `choice.grade`."""
     return choice.grade(answered)
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: DiscriminationSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: DiscriminationSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """Accuracy: see `choice.summarise`; "no_rivals" where there are windows and an explanation, but none to tell it from."""
-    alone = case.explanation is not None and not case.rivals and of_kind(case.held_out, "activating")
+    alone = scorer_input.explanation is not None and not scorer_input.rivals and of_kind(scorer_input.held_out, "activating")
     absent: ScoreOutcome | None = "no_rivals" if alone else None
-    return choice.summarise(NAME, case, verdicts, absent)
+    return choice.summarise(NAME, scorer_input, verdicts, absent)
 
 
-def _groups(case: Case, settings: DiscriminationSettings, run_seed: int) -> list[list[str]]:
+def _groups(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: int) -> list[list[str]]:
     """Marked texts of each trial: at most `n_trials` disjoint groups of activating windows; one short group where there is no full one."""
-    windows = of_kind(case.held_out, "activating")
+    windows = of_kind(scorer_input.held_out, "activating")
     size = settings.windows_per_trial
-    order = generator(run_seed, case.feature, f"{NAME} order").permutation(len(windows))
+    order = generator(run_seed, scorer_input.feature, f"{NAME} order").permutation(len(windows))
     texts = [
-        mark_tokens(token_strings(windows[i].token_ids, case.token_texts), marked_positions(windows[i].activations, settings.threshold))
+        mark_tokens(
+            token_strings(windows[i].token_ids, scorer_input.token_texts), marked_positions(windows[i].activations, settings.threshold)
+        )
         for i in order
     ]
     n_groups = min(settings.n_trials, max(len(texts) // size, 1 if texts else 0))

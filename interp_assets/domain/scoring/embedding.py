@@ -11,7 +11,7 @@ from interp_assets.domain.prompting.prompts import Comparison
 from interp_assets.domain.prompting.rendering import plain_text, token_strings
 from interp_assets.domain.prompting.similarity import query
 from interp_assets.domain.scoring.shared import ranking
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "embedding"
 VERSION: str = "embedding/1"
@@ -25,23 +25,25 @@ class EmbeddingSettings:
     """There is nothing to set: the encoder is a setting of the site."""
 
 
-def plan(case: Case, settings: EmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: EmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
     """One trial over all held-out windows in their order; none without an explanation or without windows."""
-    if case.explanation is None or not case.held_out:
+    if scorer_input.explanation is None or not scorer_input.held_out:
         return ()
-    texts = tuple(plain_text(token_strings(example.token_ids, case.token_texts)) for example in case.held_out)
-    items = tuple(as_item(example) for example in case.held_out)
-    question = Comparison((query(case.explanation),), texts)
-    return (Trial(f"{NAME}/{case.method}/{case.feature}/0", case.feature, case.method, NAME, question, items),)
+    texts = tuple(plain_text(token_strings(example.token_ids, scorer_input.token_texts)) for example in scorer_input.held_out)
+    items = tuple(as_item(example) for example in scorer_input.held_out)
+    question = Comparison((query(scorer_input.explanation),), texts)
+    return (
+        Trial(f"{NAME}/{scorer_input.method}/{scorer_input.feature}/0", scorer_input.feature, scorer_input.method, NAME, question, items),
+    )
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: EmbeddingSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: EmbeddingSettings) -> tuple[Verdict, ...]:
     """One verdict a window with the cosine as its value: see `ranking.graded`."""
     return tuple(v for one in answered for v in ranking.graded(one, None if one.cosines is None else one.cosines[0]))
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: EmbeddingSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: EmbeddingSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """AUROC, average precision and the AUROC of each stratum of the cosines: see `ranking.summarise`."""
-    return ranking.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
+    return ranking.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)

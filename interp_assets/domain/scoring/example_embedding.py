@@ -18,7 +18,7 @@ from interp_assets.domain.prompting.prompts import Comparison
 from interp_assets.domain.prompting.rendering import plain_text, token_strings
 from interp_assets.domain.scoring.shared import ranking
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, of_kind
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item, of_kind
 
 NAME: str = "example_embedding"
 VERSION: str = "example_embedding/1"
@@ -34,35 +34,37 @@ class ExampleEmbeddingSettings:
     n_exemplars: PositiveCount = 10
 
 
-def plan(case: Case, settings: ExampleEmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: ExampleEmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
     """One trial over the held-out windows that are no exemplars, in their order.
 
     Its comparison has the queries' texts against the exemplars', positive then negative ones, as many of each. None without an
     activating held-out window, without a shown one, or with fewer than two silent ones.
     """
-    shown, silent = of_kind(case.shown, "activating"), of_kind(case.held_out, "non_activating")
+    shown, silent = of_kind(scorer_input.shown, "activating"), of_kind(scorer_input.held_out, "non_activating")
     n = min(settings.n_exemplars, len(shown), len(silent) // 2)
-    if n < 1 or len(silent) == len(case.held_out):
+    if n < 1 or len(silent) == len(scorer_input.held_out):
         return ()
-    rng = generator(run_seed, case.feature, f"{NAME} exemplars")
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} exemplars")
     positive, negative = (_drawn(group, n, rng.permutation(len(group)).tolist()) for group in (shown, silent))
     taken = {example.example_id for example in negative}
-    queries = [example for example in case.held_out if example.example_id not in taken]
-    question = Comparison(_texts(queries, case), _texts([*positive, *negative], case))
+    queries = [example for example in scorer_input.held_out if example.example_id not in taken]
+    question = Comparison(_texts(queries, scorer_input), _texts([*positive, *negative], scorer_input))
     items = tuple(as_item(example) for example in queries)
-    return (Trial(f"{NAME}/{case.method}/{case.feature}/0", case.feature, case.method, NAME, question, items),)
+    return (
+        Trial(f"{NAME}/{scorer_input.method}/{scorer_input.feature}/0", scorer_input.feature, scorer_input.method, NAME, question, items),
+    )
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: ExampleEmbeddingSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: ExampleEmbeddingSettings) -> tuple[Verdict, ...]:
     """One verdict a query with the difference of its mean cosines as value: see `ranking.graded`."""
     return tuple(v for one in answered for v in ranking.graded(one, None if one.cosines is None else _differences(one.cosines)))
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: ExampleEmbeddingSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: ExampleEmbeddingSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """AUROC, average precision and the AUROC of each stratum of the differences: see `ranking.summarise`."""
-    return ranking.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
+    return ranking.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)
 
 
 def _differences(cosines: Sequence[Sequence[float]]) -> list[float]:
@@ -76,5 +78,5 @@ def _drawn(group: Sequence[Example], n: int, order: Sequence[int]) -> list[Examp
     return [group[i] for i in sorted(order[:n])]
 
 
-def _texts(examples: Sequence[Example], case: Case) -> tuple[str, ...]:
-    return tuple(plain_text(token_strings(example.token_ids, case.token_texts)) for example in examples)
+def _texts(examples: Sequence[Example], scorer_input: ScorerInput) -> tuple[str, ...]:
+    return tuple(plain_text(token_strings(example.token_ids, scorer_input.token_texts)) for example in examples)

@@ -23,7 +23,7 @@ from interp_assets.domain.scoring.shared.rating import RatingSettings
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, estimate
 from interp_assets.domain.steering.steered_texts import SteeredRun
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "faithfulness"
 VERSION: str = "faithfulness/1"
@@ -34,34 +34,36 @@ CLEAN = "clean"
 FaithfulnessSettings = RatingSettings
 
 
-def plan(case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all texts, mixed: the clean one of each prompt once, and one for each intervention that met its target.
 
     None without an explanation, or where the feature was not steered. The order does not depend on the explanation.
     """
-    return rating.plan_texts(NAME, case, list(_texts(case).items()), settings, run_seed)
+    return rating.plan_texts(NAME, scorer_input, list(_texts(scorer_input).items()), settings, run_seed)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
     """One verdict per text, its rating as value, the text beside it: see `rating.grade`. True are those of interventions."""
-    texts = {item.example_id: text for item, text in _texts(case).items()}
+    texts = {item.example_id: text for item, text in _texts(scorer_input).items()}
     return tuple(replace(v, text=texts[v.example_id]) if v.outcome == "answered" else v for v in rating.grade(answered))
 
 
-def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
     """A row for the largest rise, then one an intervention, "rise@0.33" or "rise@zero_ablation".
 
     Positives are rated texts of interventions, negatives rated clean ones. Intervals resample prompts, the texts of each together.
     "not_steered" where steering has no texts of the feature, "kl_not_met" where it met no target, "undefined" where clean texts, or those
     of an intervention, have no ratings.
     """
-    names = [CLEAN, *(run.name for run in _met(case))]
+    names = [CLEAN, *(run.name for run in _met(scorer_input))]
     clear = _clear(verdicts, names)
     n_rated = (~np.isnan(clear)).sum(axis=0)
     n_asked = np.array([sum(verdict.variant == name for verdict in verdicts) for name in names])
     if not verdicts:
-        return (score_row(NAME, case, HEADLINE, UNDEFINED, None, (0, 0, 0), _absent(case)),)
-    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+        return (score_row(NAME, scorer_input, HEADLINE, UNDEFINED, None, (0, 0, 0), _absent(scorer_input)),)
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
     rises = _rises(*_counts(clear[None]))[0]
     drawn = rng.multinomial(len(clear), np.full(len(clear), 1 / len(clear)), size=n_bootstrap)
     replicates = _rises(drawn @ np.nan_to_num(clear), drawn @ ~np.isnan(clear))
@@ -73,7 +75,7 @@ def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings,
         known: Estimate = estimate(value, found)
         otherwise: ScoreOutcome = "undefined" if any(counts[:2]) else "no_answers"
         return score_row(
-            NAME, case, metric, known, float(lucky.mean()) if len(lucky) and known.value is not None else None, counts, otherwise
+            NAME, scorer_input, metric, known, float(lucky.mean()) if len(lucky) and known.value is not None else None, counts, otherwise
         )
 
     everything = [np.fmax.reduce(part, axis=-1) for part in (rises, replicates, dealt)]
@@ -83,23 +85,23 @@ def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings,
     return tuple(rows)
 
 
-def _met(case: Case) -> tuple[SteeredRun, ...]:
+def _met(scorer_input: ScorerInput) -> tuple[SteeredRun, ...]:
     """The interventions that count."""
-    return tuple(run for run in case.steered if run.met)
+    return tuple(run for run in scorer_input.steered if run.met)
 
 
-def _texts(case: Case) -> dict[TrialItem, str]:
+def _texts(scorer_input: ScorerInput) -> dict[TrialItem, str]:
     """What was said, on one line, by item: the clean texts, then those of each intervention."""
-    runs = _met(case)
+    runs = _met(scorer_input)
     found = {TrialItem(f"{text.prompt}/{CLEAN}", False, None, CLEAN): one_line(text.clean) for run in runs[:1] for text in run.texts}
     for run in runs:
         found |= {TrialItem(f"{text.prompt}/{run.name}", True, None, run.name): one_line(text.steered) for text in run.texts}
     return found
 
 
-def _absent(case: Case) -> ScoreOutcome:
+def _absent(scorer_input: ScorerInput) -> ScoreOutcome:
     """Why nothing was asked."""
-    return "no_explanation" if case.explanation is None else "kl_not_met" if case.steered else "not_steered"
+    return "no_explanation" if scorer_input.explanation is None else "kl_not_met" if scorer_input.steered else "not_steered"
 
 
 def _clear(verdicts: Sequence[Verdict], names: Sequence[str]) -> np.ndarray:

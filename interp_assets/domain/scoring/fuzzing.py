@@ -14,7 +14,7 @@ from interp_assets.domain.prompting.rendering import mark_tokens, marked_positio
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, of_kind
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "fuzzing"
 VERSION: str = "fuzzing/1"
@@ -73,21 +73,21 @@ _WORKED = (
 Marks = tuple[bool, ...]
 
 
-def plan(case: Case, settings: FuzzingSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over activating examples with their own marks and negatives with misplaced ones.
 
     None without an explanation or examples. With "active" negatives, windows that have no room for misplaced marks are left out
     of both classes, so that each class keeps the same numbers of marks.
     """
-    activating = of_kind(case.held_out, "activating")
+    activating = of_kind(scorer_input.held_out, "activating")
     marks = [marked_positions(example.activations, settings.threshold) for example in activating]
-    rng = generator(run_seed, case.feature, f"{NAME} marks")
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} marks")
     if settings.negatives == "active":
         moved = [moved_marks(example.activations, own, rng) for example, own in zip(activating, marks, strict=True)]
         negatives = [(example, mask) for example, mask in zip(activating, moved, strict=True) if mask is not None]
         positives = [(example, own) for example, own, mask in zip(activating, marks, moved, strict=True) if mask is not None]
     else:
-        silent = of_kind(case.held_out, "non_activating")
+        silent = of_kind(scorer_input.held_out, "non_activating")
         positives = list(zip(activating, marks, strict=True))
         negatives = list(zip(silent, dealt_marks(marks, [len(example.token_ids) for example in silent], rng), strict=True))
     items = []
@@ -96,8 +96,8 @@ def plan(case: Case, settings: FuzzingSettings, run_seed: int) -> tuple[Trial, .
             variant = "activating" if truth else "active" if example.kind == "activating" else example.sampling
             peak = float(max(example.activations, default=0.0))
             item = TrialItem(example.example_id, truth, example.stratum if truth else None, variant, peak)
-            items.append((item, mark_tokens(token_strings(example.token_ids, case.token_texts), mask)))
-    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, case, items, settings, run_seed)
+            items.append((item, mark_tokens(token_strings(example.token_ids, scorer_input.token_texts), mask)))
+    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
 
 
 def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.Generator) -> list[Marks]:
@@ -138,14 +138,16 @@ def moved_marks(activations: Sequence[float], own: Marks, rng: np.random.Generat
     return tuple(drawn.tolist())
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: FuzzingSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: FuzzingSettings) -> tuple[Verdict, ...]:
     """One verdict per item, whatever the replies: see `classifier.grade`."""
     return classifier.grade(answered)
 
 
-def summarise(case: Case, verdicts: Sequence[Verdict], settings: FuzzingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: FuzzingSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
     """Score rows of one explanation: see `classifier.summarise`."""
-    return classifier.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
+    return classifier.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)
 
 
 def _fitted(mask: Marks, length: int) -> Marks:

@@ -30,7 +30,7 @@ from interp_assets.domain.scoring.shared import generated
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mean_difference, probability_metrics, wilson
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
 VERSION: str = "input_based/2"
@@ -113,11 +113,11 @@ _WORKED: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
 )
 
 
-def plan(case: Case, settings: InputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
     """Two trials, for the sentences that should make the feature fire and for the others; none without an explanation."""
-    if case.explanation is None:
+    if scorer_input.explanation is None:
         return ()
-    n, rng = settings.n_sentences, generator(run_seed, case.feature, NAME)
+    n, rng = settings.n_sentences, generator(run_seed, scorer_input.feature, NAME)
     trials = []
     for number, kind in enumerate(KINDS):
         head: list[Turn] = [("system", _INSTRUCTIONS[kind].format(form=_FORM.format(kind=kind)))]
@@ -126,16 +126,16 @@ def plan(case: Case, settings: InputBasedSettings, run_seed: int) -> tuple[Trial
             head.append(("user", _question(explanation, len(own))))
             head.append(("assistant", generated.written(kind, own)))
         prompt = Prompt(
-            messages=(*head, ("user", _question(case.explanation, n))),
+            messages=(*head, ("user", _question(scorer_input.explanation, n))),
             shared_messages=len(head),
             max_reply_tokens=settings.max_reply_tokens,
             json_schema=generated.schema(kind, n),
             temperature=settings.temperature,
             seed=int(rng.integers(2**31)),
         )
-        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
+        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
         items = generated.items_of(kind, kind == "activating", 0, n)
-        trials.append(Trial(trial_id, case.feature, case.method, NAME, prompt, items))
+        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, items))
     return tuple(trials)
 
 
@@ -144,13 +144,13 @@ def texts(answered: AnsweredTrial) -> tuple[str, ...]:
     return generated.texts(answered)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: InputBasedSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: InputBasedSettings) -> tuple[Verdict, ...]:
     """One verdict a sentence, with the sentence and its activation: see `generated.grade`."""
     return generated.grade(answered)
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: InputBasedSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: InputBasedSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """A row for each of METRICS; positives are the sentences that should make the feature fire.
 
@@ -163,11 +163,11 @@ def summarise(
     if not len(should) or not len(should_not):
         outcome: ScoreOutcome = "no_explanation" if not verdicts else "one_class" if answered else "no_answers"
         floors = FLOORS if answered else dict.fromkeys(METRICS)
-        return tuple(score_row(NAME, case, metric, UNDEFINED, floors[metric], counts, outcome) for metric in METRICS)
+        return tuple(score_row(NAME, scorer_input, metric, UNDEFINED, floors[metric], counts, outcome) for metric in METRICS)
     dead = not should.any() and not should_not.any()
-    largest = max((max(example.activations, default=0.0) for example in case.shown), default=0.0)
+    largest = max((max(example.activations, default=0.0) for example in scorer_input.shown), default=0.0)
     unit = largest if largest > 0 else 1.0 if dead else None  # zeros are zeros in any unit
-    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
     difference, success = mean_difference(should, should_not, n_bootstrap, rng)
     score, truth = np.concatenate([should, should_not]), np.repeat([True, False], counts[:2])
     found = {"success": success, "margin": UNDEFINED, "hit_rate": UNDEFINED}
@@ -175,7 +175,7 @@ def summarise(
     if unit is not None:
         hits = (should > 0) & (should >= settings.hit_share * unit)
         found |= {"margin": _scaled(difference, unit), "hit_rate": wilson(int(hits.sum()), len(hits))}
-    rows = [score_row(NAME, case, metric, found[metric], FLOORS[metric], counts, "undefined") for metric in METRICS]
+    rows = [score_row(NAME, scorer_input, metric, found[metric], FLOORS[metric], counts, "undefined") for metric in METRICS]
     return tuple(replace(row, outcome="dead") for row in rows) if dead else tuple(rows)
 
 

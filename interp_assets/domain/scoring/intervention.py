@@ -25,7 +25,7 @@ from interp_assets.domain.scoring.shared.likelihood import gain
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import mean_with_error
 from interp_assets.domain.steering.steered_texts import SteeredRun
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "intervention"
 VERSION: str = "intervention/1"
@@ -52,14 +52,14 @@ _WORKED = (
 )
 
 
-def plan(case: Case, settings: InterventionSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: InterventionSettings, run_seed: int) -> tuple[Trial, ...]:
     """Two trials for every scoring prompt: none without an explanation, or where the feature was not steered to the target.
 
     First that of the clean text, which has no item of its own, then that of the steered one: so whoever stops between two trials leaves
     no item without its pair. The prompts stand in an order in which the strata of activation take turns.
     """
-    run = _run(case, settings)
-    if case.explanation is None or run is None or not run.met:
+    run = _run(scorer_input, settings)
+    if scorer_input.explanation is None or run is None or not run.met:
         return ()
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for passage, worked in _WORKED[: settings.few_shot]:
@@ -68,19 +68,19 @@ def plan(case: Case, settings: InterventionSettings, run_seed: int) -> tuple[Tri
     trials = []
     for text in run.texts:
         clean, steered = (
-            Prompt((*head, ("user", f"{_question(text.prompt_text + rest)}\n\n")), len(head), 0, suffix=case.explanation)
+            Prompt((*head, ("user", f"{_question(text.prompt_text + rest)}\n\n")), len(head), 0, suffix=scorer_input.explanation)
             for rest in (text.clean, text.steered)
         )
-        trial_id = f"{NAME}/{case.method}/{case.feature}/{text.prompt}"
+        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{text.prompt}"
         item = TrialItem(f"prompt/{text.prompt}", True, None, run.name)
-        trials.append(Trial(_clean_id(trial_id), case.feature, case.method, NAME, clean, ()))
-        trials.append(Trial(trial_id, case.feature, case.method, NAME, steered, (item,)))
+        trials.append(Trial(_clean_id(trial_id), scorer_input.feature, scorer_input.method, NAME, clean, ()))
+        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, steered, (item,)))
     return tuple(trials)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: InterventionSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: InterventionSettings) -> tuple[Verdict, ...]:
     """One verdict per prompt, its gain in nats as value and what the steered model said as text: see `likelihood.gain`."""
-    run = _run(case, settings)
+    run = _run(scorer_input, settings)
     by_id = {one.trial.trial_id: one for one in answered}
     said = {f"prompt/{text.prompt}": text.steered for text in run.texts} if run else {}
     return tuple(
@@ -89,7 +89,7 @@ def grade(case: Case, answered: Sequence[AnsweredTrial], settings: InterventionS
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: InterventionSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: InterventionSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """The mean gain over prompts with its bootstrapped interval, then its standard error; positives are the prompts.
 
@@ -97,22 +97,22 @@ def summarise(
     """
     values = np.array([verdict.value for verdict in verdicts if verdict.value is not None], dtype=np.float64)
     counts = (len(values), 0, len(verdicts) - len(values))
-    mean, error = mean_with_error(values, n_bootstrap, generator(run_seed, case.feature, f"{NAME} bootstrap"))
-    otherwise = "no_answers" if verdicts else _absent(case, settings)
+    mean, error = mean_with_error(values, n_bootstrap, generator(run_seed, scorer_input.feature, f"{NAME} bootstrap"))
+    otherwise = "no_answers" if verdicts else _absent(scorer_input, settings)
     return (
-        score_row(NAME, case, HEADLINE, mean, 0.0 if len(values) else None, counts, otherwise),
-        score_row(NAME, case, STANDARD_ERROR, error, None, counts, "undefined" if len(values) else otherwise),
+        score_row(NAME, scorer_input, HEADLINE, mean, 0.0 if len(values) else None, counts, otherwise),
+        score_row(NAME, scorer_input, STANDARD_ERROR, error, None, counts, "undefined" if len(values) else otherwise),
     )
 
 
-def _run(case: Case, settings: InterventionSettings) -> SteeredRun | None:
+def _run(scorer_input: ScorerInput, settings: InterventionSettings) -> SteeredRun | None:
     """The run of the target, if the feature was steered."""
-    return next((run for run in case.steered if run.target_kl == settings.kl_target), None)
+    return next((run for run in scorer_input.steered if run.target_kl == settings.kl_target), None)
 
 
-def _absent(case: Case, settings: InterventionSettings) -> ScoreOutcome:
+def _absent(scorer_input: ScorerInput, settings: InterventionSettings) -> ScoreOutcome:
     """Why nothing was asked."""
-    return "no_explanation" if case.explanation is None else "not_steered" if _run(case, settings) is None else "kl_not_met"
+    return "no_explanation" if scorer_input.explanation is None else "not_steered" if _run(scorer_input, settings) is None else "kl_not_met"
 
 
 def _clean_id(trial_id: str) -> str:

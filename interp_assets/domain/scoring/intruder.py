@@ -21,7 +21,7 @@ from interp_assets.domain.prompting.rendering import mark_tokens, marked_positio
 from interp_assets.domain.scoring.fuzzing import Marks, dealt_marks
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict, as_item, of_kind
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, as_item, of_kind
 
 NAME: str = "intruder"
 VERSION: str = "intruder/1"
@@ -95,20 +95,22 @@ class _Draw:
     intruder: Example
 
 
-def plan(case: Case, settings: IntruderSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials of all strata in random order; none with fewer than five activating windows, or no silent one."""
-    draws = _drawn(case, settings, run_seed)
+    draws = _drawn(scorer_input, settings, run_seed)
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for texts, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _numbered(texts)))
         head.append(("assistant", f"[{answer}]"))
-    places = choice.even_places(len(draws), N_OPTIONS, generator(run_seed, case.feature, f"{NAME} places"))
+    places = choice.even_places(len(draws), N_OPTIONS, generator(run_seed, scorer_input.feature, f"{NAME} places"))
     trials = []
     for number, (draw, place) in enumerate(zip(draws, places, strict=True)):
-        own = [_asked(case, example, marked_positions(example.activations, settings.threshold), draw.stratum) for example in draw.shown]
+        own = [
+            _asked(scorer_input, example, marked_positions(example.activations, settings.threshold), draw.stratum) for example in draw.shown
+        ]
         lent = marked_positions(draw.lender.activations, settings.threshold)
-        (marks,) = dealt_marks([lent], [len(draw.intruder.token_ids)], generator(run_seed, case.feature, f"{NAME} marks"))
-        options = choice.inserted(_asked(case, draw.intruder, marks, draw.stratum), own, place)
+        (marks,) = dealt_marks([lent], [len(draw.intruder.token_ids)], generator(run_seed, scorer_input.feature, f"{NAME} marks"))
+        options = choice.inserted(_asked(scorer_input, draw.intruder, marks, draw.stratum), own, place)
         prompt = Prompt(
             messages=(*head, ("user", _numbered([text for _, text in options]))),
             shared_messages=len(head),
@@ -116,37 +118,48 @@ def plan(case: Case, settings: IntruderSettings, run_seed: int) -> tuple[Trial, 
             max_reply_tokens=choice.MAX_REPLY_TOKENS,
         )
         items = tuple(item for item, _ in options)
-        trials.append(Trial(f"{NAME}/{case.method}/{case.feature}/{number}", case.feature, case.method, NAME, prompt, items))
+        trials.append(
+            Trial(
+                f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}",
+                scorer_input.feature,
+                scorer_input.method,
+                NAME,
+                prompt,
+                items,
+            )
+        )
     return tuple(trials)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: IntruderSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: IntruderSettings) -> tuple[Verdict, ...]:
     """One verdict per window of every trial, whatever the replies; true is the intruder: see `choice.grade`."""
     return choice.grade(answered)
 
 
-def summarise(case: Case, verdicts: Sequence[Verdict], settings: IntruderSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: IntruderSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
     """Accuracy, and that of each stratum: see `choice.summarise`."""
-    return choice.summarise(NAME, case, verdicts)
+    return choice.summarise(NAME, scorer_input, verdicts)
 
 
-def _asked(case: Case, example: Example, marks: Marks, stratum: int) -> tuple[TrialItem, str]:
+def _asked(scorer_input: ScorerInput, example: Example, marks: Marks, stratum: int) -> tuple[TrialItem, str]:
     """A window as an item with its text. An activating one keeps its own stratum; the intruder, the one to find, gets the trial's."""
     silent = example.kind == "non_activating"
     item = as_item(example, truth=silent)
-    text = mark_tokens(token_strings(example.token_ids, case.token_texts), marks)
+    text = mark_tokens(token_strings(example.token_ids, scorer_input.token_texts), marks)
     return (replace(item, stratum=stratum) if silent else item), text
 
 
-def _drawn(case: Case, settings: IntruderSettings, run_seed: int) -> list[_Draw]:
+def _drawn(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -> list[_Draw]:
     """The windows of every trial, the strata mixed.
 
     A stratum's trials use each of its windows once. One with fewer than five windows uses them all and borrows from the nearest strata
     (of two equally near ones the stronger first). Windows that were used least come first, in random order otherwise; so do silent ones,
     of which those of the lender's length go before longer ones, and shorter ones bear no marks of it.
     """
-    rng = generator(run_seed, case.feature, f"{NAME} windows")
-    activating, silent = (_shuffled(of_kind(case.held_out, kind), rng) for kind in ("activating", "non_activating"))
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} windows")
+    activating, silent = (_shuffled(of_kind(scorer_input.held_out, kind), rng) for kind in ("activating", "non_activating"))
     if len(activating) < N_OPTIONS or not silent:
         return []
     used: Counter[str] = Counter()

@@ -19,7 +19,7 @@ from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, TrialItem, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "output_based"
 VERSION: str = "output_based/1"
@@ -70,14 +70,14 @@ _WORKED: tuple[tuple[tuple[tuple[str, ...], ...], str, int], ...] = (
 )
 
 
-def plan(case: Case, settings: OutputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials with the feature's own set and two others; none without an explanation, a set or two rivals.
 
     Rivals' sets are cut to the targets that the feature's own has. Rivals, their order and the own set's place depend on the run's seed
     and the feature, not on the explanation, which stands last, so that all explanations of a feature share what comes before.
     """
-    own, rivals = case.steered_set, case.rival_sets
-    if case.explanation is None or own is None or not own.texts or len(rivals) < N_SETS - 1:
+    own, rivals = scorer_input.steered_set, scorer_input.rival_sets
+    if scorer_input.explanation is None or own is None or not own.texts or len(rivals) < N_SETS - 1:
         return ()
     targets = {target for target, _ in own.texts}
     sets = {one.feature: [text for target, text in one.texts if target in targets] for one in (own, *rivals)}
@@ -85,44 +85,53 @@ def plan(case: Case, settings: OutputBasedSettings, run_seed: int) -> tuple[Tria
     for worked, explanation, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _question(worked, explanation)))
         head.append(("assistant", f"[{answer}]"))
-    order = generator(run_seed, case.feature, f"{NAME} rivals").permutation(len(rivals)).tolist()
-    places = choice.even_places(settings.n_trials, N_SETS, generator(run_seed, case.feature, f"{NAME} places"))
+    order = generator(run_seed, scorer_input.feature, f"{NAME} rivals").permutation(len(rivals)).tolist()
+    places = choice.even_places(settings.n_trials, N_SETS, generator(run_seed, scorer_input.feature, f"{NAME} places"))
     trials = []
     for number, place in enumerate(places):
         others = [rivals[order[(number * (N_SETS - 1) + i) % len(order)]].feature for i in range(N_SETS - 1)]
         options = choice.inserted(own.feature, others, place)
         prompt = Prompt(
-            messages=(*head, ("user", _question([sets[feature] for feature in options], case.explanation))),
+            messages=(*head, ("user", _question([sets[feature] for feature in options], scorer_input.explanation))),
             shared_messages=len(head),
             choices=choice.one_of(N_SETS),
             max_reply_tokens=choice.MAX_REPLY_TOKENS,
         )
         items = tuple(TrialItem(f"feature/{f}", f == own.feature, None, "own" if f == own.feature else "random") for f in options)
-        trials.append(Trial(f"{NAME}/{case.method}/{case.feature}/{number}", case.feature, case.method, NAME, prompt, items))
+        trials.append(
+            Trial(
+                f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}",
+                scorer_input.feature,
+                scorer_input.method,
+                NAME,
+                prompt,
+                items,
+            )
+        )
     return tuple(trials)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: OutputBasedSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: OutputBasedSettings) -> tuple[Verdict, ...]:
     """One verdict per set of every trial, whatever the replies; true is the feature's own: see `choice.grade`."""
     return choice.grade(answered)
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: OutputBasedSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: OutputBasedSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """Accuracy: see `choice.summarise`.
 
     "not_steered" where steering has no set of the feature, "kl_not_met" where it met none of the targets, "no_rivals" where fewer than
     two others have a set.
     """
-    return choice.summarise(NAME, case, verdicts, _absent(case))
+    return choice.summarise(NAME, scorer_input, verdicts, _absent(scorer_input))
 
 
-def _absent(case: Case) -> ScoreOutcome:
+def _absent(scorer_input: ScorerInput) -> ScoreOutcome:
     """Why nothing was asked."""
-    if case.explanation is None:
+    if scorer_input.explanation is None:
         return "no_explanation"
-    return "not_steered" if case.steered_set is None else "no_rivals" if case.steered_set.texts else "kl_not_met"
+    return "not_steered" if scorer_input.steered_set is None else "no_rivals" if scorer_input.steered_set.texts else "kl_not_met"
 
 
 def _question(sets: Sequence[Sequence[str]], explanation: str) -> str:

@@ -16,7 +16,7 @@ from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.scoring.shared.rating import RatingSettings
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import floors, probability_metrics, wilson
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "purity"
 VERSION: str = "purity/2"
@@ -27,29 +27,31 @@ STRATUM_METRIC = "precision@stratum"
 PuritySettings = RatingSettings
 
 
-def plan(case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out windows: see `rating.plan_trials`."""
-    return rating.plan_trials(NAME, case, settings, run_seed)
+    return rating.plan_trials(NAME, scorer_input, settings, run_seed)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
     """One verdict per window, its rating as value: see `rating.grade`."""
     return rating.grade(answered)
 
 
-def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
     """A row for average precision, then one a stratum: the share of its windows rated 2 or 0 that were rated 2.
 
     Positives are the windows rated 2, negatives those rated 0. "one_class" when the judge gives only one of these ratings, for a stratum
     "undefined" when it gives neither. Intervals are bootstrapped, those of strata Wilson's. Strata have no floor.
     """
     truth, activation, counts = rating.clearly_or_not(verdicts)
-    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
     found = probability_metrics(truth, activation, n_bootstrap, rng)[HEADLINE]
-    rows = [score_row(NAME, case, HEADLINE, found, floors(*counts[:2])[HEADLINE], counts, rating.lacking(case, verdicts))]
+    rows = [score_row(NAME, scorer_input, HEADLINE, found, floors(*counts[:2])[HEADLINE], counts, rating.lacking(scorer_input, verdicts))]
     for stratum in sorted({verdict.stratum for verdict in verdicts if verdict.stratum is not None}):
         asked = [verdict for verdict in verdicts if verdict.stratum == stratum]
         own = rating.clearly_or_not(asked)[2]
         otherwise = "no_answers" if own[2] == len(asked) else "undefined"
-        rows.append(score_row(NAME, case, STRATUM_METRIC, wilson(own[0], own[0] + own[1]), None, own, otherwise, stratum))
+        rows.append(score_row(NAME, scorer_input, STRATUM_METRIC, wilson(own[0], own[0] + own[1]), None, own, otherwise, stratum))
     return tuple(rows)

@@ -16,7 +16,7 @@ from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.scoring.shared.rating import RatingSettings
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import probability_metrics, signed_gini
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "responsiveness"
 VERSION: str = "responsiveness/2"
@@ -26,26 +26,28 @@ READS: frozenset[Reads] = frozenset({"explanation"})
 ResponsivenessSettings = RatingSettings
 
 
-def plan(case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out windows: see `rating.plan_trials`."""
-    return rating.plan_trials(NAME, case, settings, run_seed)
+    return rating.plan_trials(NAME, scorer_input, settings, run_seed)
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
     """One verdict per window, its rating as value: see `rating.grade`."""
     return rating.grade(answered)
 
 
-def summarise(case: Case, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int
+) -> tuple[ScoreRow, ...]:
     """A row for gini and one for AUROC; positives are the windows rated 2, negatives those rated 0.
 
     "one_class" when the judge gives only one of these ratings; intervals are bootstrapped.
     """
     truth, activation, counts = rating.clearly_or_not(verdicts)
-    rng = generator(run_seed, case.feature, f"{NAME} bootstrap")
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
     auroc = probability_metrics(truth, activation, n_bootstrap, rng)["auroc"]
-    otherwise, known = rating.lacking(case, verdicts), sum(counts[:2]) > 0
+    otherwise, known = rating.lacking(scorer_input, verdicts), sum(counts[:2]) > 0
     return (
-        score_row(NAME, case, "gini", signed_gini(auroc), 0.0 if known else None, counts, otherwise),
-        score_row(NAME, case, "auroc", auroc, 0.5 if known else None, counts, otherwise),
+        score_row(NAME, scorer_input, "gini", signed_gini(auroc), 0.0 if known else None, counts, otherwise),
+        score_row(NAME, scorer_input, "auroc", auroc, 0.5 if known else None, counts, otherwise),
     )

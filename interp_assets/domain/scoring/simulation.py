@@ -26,7 +26,18 @@ from interp_assets.domain.prompting.rendering import plain_text, token_strings, 
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import TOKEN_METRICS, token_metrics
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, evenly_mixed, verdict_of
+from interp_assets.domain.trials import (
+    AnsweredTrial,
+    Model,
+    Reads,
+    ScorerInput,
+    ScoreRow,
+    Trial,
+    Verdict,
+    as_item,
+    evenly_mixed,
+    verdict_of,
+)
 
 NAME: str = "simulation"
 VERSION: str = "simulation/1"
@@ -103,22 +114,22 @@ _WORKED = (
 )  # fmt: skip
 
 
-def plan(case: Case, settings: SimulationSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: SimulationSettings, run_seed: int) -> tuple[Trial, ...]:
     """A trial for every held-out window, both kinds evenly mixed; none without an explanation or without examples.
 
     The order depends on the run's seed and the feature, not on the explanation.
     """
-    if case.explanation is None:
+    if scorer_input.explanation is None:
         return ()
     head: list[Turn] = [("system", _INSTRUCTIONS[settings.mode].format(top=settings.max_level))]
     for worked in _WORKED[: settings.few_shot]:
         head += _worked_turns(worked, settings)
     trials = []
-    for number, example in enumerate(evenly_mixed(case.held_out, generator(run_seed, case.feature, f"{NAME} order"))):
-        tokens = token_strings(example.token_ids, case.token_texts)
-        prompt = (_all_at_once if settings.mode == "all_at_once" else _as_json)(head, case.explanation, tokens, settings)
-        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
-        trials.append(Trial(trial_id, case.feature, case.method, NAME, prompt, (as_item(example),)))
+    for number, example in enumerate(evenly_mixed(scorer_input.held_out, generator(run_seed, scorer_input.feature, f"{NAME} order"))):
+        tokens = token_strings(example.token_ids, scorer_input.token_texts)
+        prompt = (_all_at_once if settings.mode == "all_at_once" else _as_json)(head, scorer_input.explanation, tokens, settings)
+        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
+        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, (as_item(example),)))
     return tuple(trials)
 
 
@@ -167,13 +178,13 @@ def _numbered(explanation: str, tokens: Sequence[str]) -> str:
     return "\n".join([f"Description: {explanation}", f"Text: {plain_text(tokens)}", *numbered])
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: SimulationSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: SimulationSettings) -> tuple[Verdict, ...]:
     """One verdict per window, whatever came back: its `values` are the simulated levels, one a token.
 
     Without a level's probabilities at every token it is "no_probabilities"; a list that is too short is "truncated", and one that is too
     long, or holds anything but levels, "unparsable".
     """
-    lengths = {example.example_id: len(example.token_ids) for example in case.held_out}
+    lengths = {example.example_id: len(example.token_ids) for example in scorer_input.held_out}
     return tuple(_graded(one, lengths[one.trial.items[0].example_id], settings) for one in answered)
 
 
@@ -211,7 +222,7 @@ def parse_levels(text: str, n_tokens: int, max_level: int) -> tuple[float, ...] 
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: SimulationSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: SimulationSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """Rows for "pearson" and "r2" over all answered windows, then "pearson@stratum" over those of each stratum and all silent ones.
 
@@ -222,8 +233,8 @@ def summarise(
     where simulated or true activations do not vary as "undefined". The floor is 0.
     """
     own = [verdict for verdict in verdicts if verdict.values is not None]
-    examples = {example.example_id: example for example in case.held_out}
-    unit = max((max(e.activations, default=0.0) for e in (*case.shown, *case.held_out)), default=0.0) / settings.max_level
+    examples = {example.example_id: example for example in scorer_input.held_out}
+    unit = max((max(e.activations, default=0.0) for e in (*scorer_input.shown, *scorer_input.held_out)), default=0.0) / settings.max_level
     rows: list[ScoreRow] = []
     for stratum in (None, *sorted({verdict.stratum for verdict in verdicts if verdict.stratum is not None})):
         part, asked = ([v for v in all_ if stratum is None or v.stratum in (None, stratum)] for all_ in (own, verdicts))
@@ -231,13 +242,13 @@ def summarise(
         found = token_metrics(
             [np.array(verdict.values) * unit for verdict in part],
             [np.array(examples[verdict.example_id].activations) for verdict in part],
-            truth, n_bootstrap, generator(run_seed, case.feature, f"{NAME} bootstrap {'' if stratum is None else stratum}"),
+            truth, n_bootstrap, generator(run_seed, scorer_input.feature, f"{NAME} bootstrap {'' if stratum is None else stratum}"),
         )  # fmt: skip
         counts = (int(truth.sum()), int((~truth).sum()), len(asked) - len(part))
-        otherwise: ScoreOutcome = case.absent if not verdicts else "no_answers" if not part else "undefined"
+        otherwise: ScoreOutcome = scorer_input.absent if not verdicts else "no_answers" if not part else "undefined"
         floor = 0.0 if part else None
         if stratum is not None:
-            rows.append(score_row(NAME, case, STRATUM_METRIC, found["pearson"], floor, counts, otherwise, stratum))
+            rows.append(score_row(NAME, scorer_input, STRATUM_METRIC, found["pearson"], floor, counts, otherwise, stratum))
             continue
-        rows += [score_row(NAME, case, metric, found[metric], floor, counts, otherwise) for metric in TOKEN_METRICS]
+        rows += [score_row(NAME, scorer_input, metric, found[metric], floor, counts, otherwise) for metric in TOKEN_METRICS]
     return tuple(rows)

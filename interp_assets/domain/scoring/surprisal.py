@@ -17,7 +17,7 @@ from interp_assets.domain.prompting.rendering import TokenTexts, plain_text, tok
 from interp_assets.domain.scoring.shared import ranking
 from interp_assets.domain.scoring.shared.likelihood import gain
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import AnsweredTrial, Case, Model, Reads, ScoreRow, Trial, Verdict, as_item, evenly_mixed
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item, evenly_mixed
 
 NAME: str = "surprisal"
 VERSION: str = "surprisal/1"
@@ -44,22 +44,22 @@ _WORKED = (
 )
 
 
-def plan(case: Case, settings: SurprisalSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan(scorer_input: ScorerInput, settings: SurprisalSettings, run_seed: int) -> tuple[Trial, ...]:
     """Two trials for every held-out window, both kinds evenly mixed; none without an explanation or without examples.
 
     First the one under the pseudo-explanation, which has no item of its own, then the one under the explanation: so whoever stops between
     two trials leaves no item without its pair. The order depends on the run's seed and the feature, not on the explanation.
     """
-    if case.explanation is None:
+    if scorer_input.explanation is None:
         return ()
-    messages = [_messages(explanation, settings) for explanation in (PSEUDO_EXPLANATION, case.explanation)]
+    messages = [_messages(explanation, settings) for explanation in (PSEUDO_EXPLANATION, scorer_input.explanation)]
     trials = []
-    for number, example in enumerate(evenly_mixed(case.held_out, generator(run_seed, case.feature, f"{NAME} order"))):
-        text = _text(example, case.token_texts)
+    for number, example in enumerate(evenly_mixed(scorer_input.held_out, generator(run_seed, scorer_input.feature, f"{NAME} order"))):
+        text = _text(example, scorer_input.token_texts)
         pseudo, own = (Prompt(turns, len(turns), 0, suffix=text) for turns in messages)
-        trial_id = f"{NAME}/{case.method}/{case.feature}/{number}"
-        trials.append(Trial(_pseudo_id(trial_id), case.feature, case.method, NAME, pseudo, ()))
-        trials.append(Trial(trial_id, case.feature, case.method, NAME, own, (as_item(example),)))
+        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
+        trials.append(Trial(_pseudo_id(trial_id), scorer_input.feature, scorer_input.method, NAME, pseudo, ()))
+        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, own, (as_item(example),)))
     return tuple(trials)
 
 
@@ -89,14 +89,14 @@ def _text(example: Example, token_texts: TokenTexts) -> str:
     return plain_text(tokens) or "".join(tokens) or " "
 
 
-def grade(case: Case, answered: Sequence[AnsweredTrial], settings: SurprisalSettings) -> tuple[Verdict, ...]:
+def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: SurprisalSettings) -> tuple[Verdict, ...]:
     """One verdict per window: `value` is v in nats. "model_error" or "no_probabilities" if either of its two trials ended so."""
     by_id = {one.trial.trial_id: one for one in answered}
     return tuple(gain(one, by_id[_pseudo_id(one.trial.trial_id)]) for one in answered if one.trial.items)
 
 
 def summarise(
-    case: Case, verdicts: Sequence[Verdict], settings: SurprisalSettings, n_bootstrap: int, run_seed: int
+    scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: SurprisalSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
     """AUROC and average precision of v: see `ranking.summarise`."""
-    return ranking.summarise(NAME, case, verdicts, n_bootstrap, run_seed)
+    return ranking.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)

@@ -32,7 +32,7 @@ class TokenChangeSettings:
     batch_rows: PositiveCount = 128
 
     @property
-    def shaping_results(self) -> dict[str, Any]:
+    def versioned_settings(self) -> dict[str, Any]:
         """What of this can change a result; how many rows go together cannot."""
         return {name: value for name, value in asdict(self).items() if name != "batch_rows"}
 

@@ -184,7 +184,7 @@ class OpenAIModel:
             for before in [before for before in befores if before not in known]:
                 probe = Request(PROBE, 0, suffix=spelling_text(choices, before)[0])
                 async with self._client() as client:
-                    content = await self._answered(client, _Circuit(), payload(probe, Offer(), self._dialect))
+                    content = await self._content(client, _Circuit(), payload(probe, Offer(), self._dialect))
                 try:
                     if isinstance(content, str):
                         raise SuffixUnread(content)
@@ -217,7 +217,7 @@ class OpenAIModel:
 
     async def _reply(self, client: Any, circuit: _Circuit, request: Request, offer: Offer) -> Reply:
         """One reply; an error reply when the server refuses this request, or its answer is none."""
-        content = await self._answered(client, circuit, payload(request, offer, self._dialect))
+        content = await self._content(client, circuit, payload(request, offer, self._dialect))
         if isinstance(content, str):
             return _error_reply(content)
         try:
@@ -227,7 +227,7 @@ class OpenAIModel:
         except (KeyError, IndexError, TypeError, ValueError) as error:
             return _error_reply(self._without_key(f"the server's answer is not a completion ({type(error).__name__}: {error})"))
 
-    async def _answered(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any] | str:
+    async def _content(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any] | str:
         """The server's answer, after as many tries as it takes or is allowed; what is wrong where it refuses."""
         import openai
 

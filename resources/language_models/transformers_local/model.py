@@ -75,10 +75,10 @@ class TransformersModel:
             if length > longest:
                 yield index, too_long(len(plans[index].prompt), requests[index].max_reply_tokens, longest)
         fitting = [index for index, length in enumerate(lengths) if length <= longest]
-        for place, reply in self._answered([requests[i] for i in fitting], [plans[i] for i in fitting]):
+        for place, reply in self._replies([requests[i] for i in fitting], [plans[i] for i in fitting]):
             yield fitting[place], reply
 
-    def _answered(self, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
+    def _replies(self, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
         """The replies to requests that fit the model, with their places."""
         groups = [(request.messages[: request.shared_messages], _decoding(request)) for request in requests]
         own_tokens = [1 + len(plan.suffix.ids) for plan in plans]

@@ -25,7 +25,7 @@ class FollowUp:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ListAnswer:
     """One answer of a list: the reply's token with which it begins, the options' spellings there, and the token that ends it."""
 
     place: int
@@ -38,14 +38,14 @@ class Answer:
 
 
 @dataclass
-class Asked:
+class EngineRequest:
     """A request under way: its tokens, the engine's output when it has come, and what its follow-ups have found, by key."""
 
     request: Request
     prompt: list[int]
     suffix: SuffixTokens
     output: Any = None
-    answers: list[Answer] | None = None
+    answers: list[ListAnswer] | None = None
     found: dict[object, dict[int, float]] = field(default_factory=dict)
     missing: int = 1
     prompt_tokens: int = 0
@@ -62,7 +62,7 @@ class Asked:
         self.missing -= 1
 
 
-def answers_of(ids: Spelling, texts: Sequence[str], choices: ChoiceList, tokens: ChoiceTokens) -> list[Answer] | None:
+def answers_of(ids: Spelling, texts: Sequence[str], choices: ChoiceList, tokens: ChoiceTokens) -> list[ListAnswer] | None:
     """The answers in a reply of these tokens; None where it has no such list, or spells an option in a way of its own."""
     places = answer_places(texts, choices)
     if places is None:
@@ -74,51 +74,51 @@ def answers_of(ids: Spelling, texts: Sequence[str], choices: ChoiceList, tokens:
         spellings = next((k for k in known if ids[place : place + len(k[option])] == k[option]), None)
         if spellings is None:
             return None
-        answers.append(Answer(place, spellings, tokens.end(number + 1 == choices.count)))
+        answers.append(ListAnswer(place, spellings, tokens.end(number + 1 == choices.count)))
     return answers
 
 
-def unread_forks(asked: Asked) -> list[FollowUp]:
+def unread_forks(engine_request: EngineRequest) -> list[FollowUp]:
     """What to ask to know the way at every fork of a list of choices that the reply itself did not pass."""
-    reply = tuple(asked.output.outputs[0].token_ids)
+    reply = tuple(engine_request.output.outputs[0].token_ids)
     return [
-        FollowUp((number, path), (*asked.prompt, *reply[: answer.place], *path), tuple(map(answer.token, followers)))
-        for number, answer in enumerate(asked.answers or [])
+        FollowUp((number, path), (*engine_request.prompt, *reply[: answer.place], *path), tuple(map(answer.token, followers)))
+        for number, answer in enumerate(engine_request.answers or [])
         for path, followers in forks(answer.spellings).items()
         if reply[answer.place : answer.place + len(path)] != path
     ]
 
 
-def unread_places(asked: Asked) -> list[FollowUp]:
+def unread_places(engine_request: EngineRequest) -> list[FollowUp]:
     """What to ask to know the options at the places of a suffix where the engine did not list all of them."""
-    before = asked.prompt[: len(asked.prompt) - len(asked.suffix.ids)]
+    before = engine_request.prompt[: len(engine_request.prompt) - len(engine_request.suffix.ids)]
     return [
-        FollowUp(place, (*before, *asked.suffix.ids[:place]), ids)
-        for place, ids in zip(asked.suffix.places, asked.suffix.option_ids, strict=True)
-        if not set(ids) <= asked.output.prompt_logprobs[len(before) + place].keys()
+        FollowUp(place, (*before, *engine_request.suffix.ids[:place]), ids)
+        for place, ids in zip(engine_request.suffix.places, engine_request.suffix.option_ids, strict=True)
+        if not set(ids) <= engine_request.output.prompt_logprobs[len(before) + place].keys()
     ]
 
 
-def list_probabilities(asked: Asked) -> tuple[tuple[float, ...], ...] | None:
+def list_probabilities(engine_request: EngineRequest) -> tuple[tuple[float, ...], ...] | None:
     """P(option) for each answer, from the reply's own log-probabilities and its follow-ups'; None without answers."""
-    if asked.answers is None:
+    if engine_request.answers is None:
         return None
-    listed, probabilities = asked.output.outputs[0].logprobs, []
-    for number, answer in enumerate(asked.answers):
+    listed, probabilities = engine_request.output.outputs[0].logprobs, []
+    for number, answer in enumerate(engine_request.answers):
         here: dict[Spelling, dict[int, float]] = {}
         for path, followers in forks(answer.spellings).items():
-            found = asked.found.get((number, path)) or place_logprobs(listed[answer.place + len(path)])
+            found = engine_request.found.get((number, path)) or place_logprobs(listed[answer.place + len(path)])
             here[path] = {follower: found[answer.token(follower)] for follower in followers}
         probabilities.append(tuple(math.exp(value) for value in option_logprobs(answer.spellings, here)))
     return tuple(probabilities)
 
 
-def suffix_probabilities(asked: Asked) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+def suffix_probabilities(engine_request: EngineRequest) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
     """Log-probabilities of the suffix's tokens, and at its places the options' probabilities, renormalised over the options."""
-    suffix = asked.suffix
-    listed = asked.output.prompt_logprobs[len(asked.prompt) - len(suffix.ids) :]
+    suffix = engine_request.suffix
+    listed = engine_request.output.prompt_logprobs[len(engine_request.prompt) - len(suffix.ids) :]
     chosen = tuple(float(place[token].logprob) for token, place in zip(suffix.ids, listed, strict=True))
-    found = [asked.found.get(place) or place_logprobs(listed[place]) for place in suffix.places]
+    found = [engine_request.found.get(place) or place_logprobs(listed[place]) for place in suffix.places]
     return chosen, tuple(_renormalised([one[i] for i in ids]) for one, ids in zip(found, suffix.option_ids, strict=True))
 
 

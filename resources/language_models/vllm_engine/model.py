@@ -5,7 +5,7 @@
 Prefix caching is on, and `ask_all` puts requests with the same leading messages side by side. A list of choices is decoded under a regular
 expression, and the engine returns the log-probabilities of just the options, so that the answers' probabilities are exact. Where that
 leaves something open (options that begin alike, of which the reply took another way; an option unlisted at a place of a suffix), one
-more token is asked for after the prompt, the reply up to there and the way in question: a follow-up, which the prefix cache makes cheap.
+more token is engine_request for after the prompt, the reply up to there and the way in question: a follow-up, which the prefix cache makes cheap.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -30,9 +30,9 @@ from resources.language_models.tokens.choice_tokens import ChoiceTokens, choice_
 from resources.language_models.tokens.prompt_tokens import prompt_token_ids
 from resources.language_models.tokens.suffix_tokens import SuffixTokens, suffix_tokens
 from resources.language_models.vllm_engine.follow_ups import (
-    Answer,
-    Asked,
+    EngineRequest,
     FollowUp,
+    ListAnswer,
     answers_of,
     list_probabilities,
     place_logprobs,
@@ -120,7 +120,7 @@ class VLLMModel:
         """Replies as the engine finishes them. `seconds` are shares of the engine's steps in which a reply, or a follow-up, ended.
 
         A prompt that is too long for the model is an error reply. Closing the iterator takes back what is under way. Raises
-        `UnsupportedRequest` before anything is asked.
+        `UnsupportedRequest` before anything is engine_request.
         """
         refuse_unsupported(self, requests)
         suffixes = [self._refuse_undecidable(request) for request in requests]
@@ -129,7 +129,7 @@ class VLLMModel:
         self._batches += 1
         waiting: dict[str, tuple[int, FollowUp | None]] = {}
         engine_ids: dict[str, str] = {}
-        under_way: dict[int, Asked] = {}
+        under_way: dict[int, EngineRequest] = {}
         follow_ups: deque[tuple[int, FollowUp]] = deque()
         todo = iter(enumerate(requests))
         last = time.perf_counter()
@@ -151,7 +151,7 @@ class VLLMModel:
                     if len(prompt) + parameters.max_tokens > longest:
                         yield index, too_long(len(prompt), parameters.max_tokens, longest)
                         continue
-                    under_way[index] = Asked(request, prompt, suffixes[index])
+                    under_way[index] = EngineRequest(request, prompt, suffixes[index])
                     hand_in(index, None, prompt, parameters)
                 if not waiting:
                     return
@@ -160,17 +160,17 @@ class VLLMModel:
                 share, last = ((now - last) / len(finished), now) if finished else (0.0, last)
                 for output in finished:
                     index, follow_up = waiting.pop(output.request_id)
-                    asked = under_way[index]
-                    asked.count(output, share)
+                    engine_request = under_way[index]
+                    engine_request.count(output, share)
                     if follow_up is not None:
-                        asked.found[follow_up.key] = place_logprobs(output.outputs[0].logprobs[0])
+                        engine_request.found[follow_up.key] = place_logprobs(output.outputs[0].logprobs[0])
                     else:
-                        asked.output = output
-                        asked.answers = self._answers(asked)
-                        more = [*unread_forks(asked), *unread_places(asked)]
-                        asked.missing += len(more)
+                        engine_request.output = output
+                        engine_request.answers = self._answers(engine_request)
+                        more = [*unread_forks(engine_request), *unread_places(engine_request)]
+                        engine_request.missing += len(more)
                         follow_ups.extend((index, one) for one in more)
-                    if not asked.missing:
+                    if not engine_request.missing:
                         yield index, self._reply(under_way.pop(index))
         finally:
             if waiting and self._llm is not None:
@@ -229,7 +229,7 @@ class VLLMModel:
         )
 
     def _follow_up_parameters(self, follow_up: FollowUp) -> Any:
-        """One greedy token, and the log-probabilities asked about in its place."""
+        """One greedy token, and the log-probabilities engine_request about in its place."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -241,26 +241,26 @@ class VLLMModel:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _answers(self, asked: Asked) -> list[Answer] | None:
+    def _answers(self, engine_request: EngineRequest) -> list[ListAnswer] | None:
         """Where the reply's answers stand; None where it is not a list of choices, or one with a spelling of its own."""
-        form, completion = asked.request.reply_format, asked.output.outputs[0]
+        form, completion = engine_request.request.reply_format, engine_request.output.outputs[0]
         if not isinstance(form, ChoiceList) or not completion.logprobs:
             return None
         texts = [self._tokenizer.decode([token]) for token in completion.token_ids]
         return answers_of(tuple(completion.token_ids), texts, form, self._spelled(form))
 
-    def _reply(self, asked: Asked) -> Reply:
+    def _reply(self, engine_request: EngineRequest) -> Reply:
         """The reply to a request whose output and follow-ups have come; what the follow-ups cost is part of its counts."""
-        request, completion = asked.request, asked.output.outputs[0]
-        logprobs, choices = suffix_probabilities(asked) if request.suffix else (None, None)
+        request, completion = engine_request.request, engine_request.output.outputs[0]
+        logprobs, choices = suffix_probabilities(engine_request) if request.suffix else (None, None)
         return Reply(
             text=request.line_prefix + completion.text if request.max_reply_tokens else "",
             finish_reason="length" if completion.finish_reason == "length" and request.max_reply_tokens else "stop",
-            prompt_tokens=asked.prompt_tokens,
-            cached_tokens=asked.cached_tokens,
-            completion_tokens=asked.completion_tokens,
-            seconds=asked.seconds,
-            answer_probabilities=list_probabilities(asked),
+            prompt_tokens=engine_request.prompt_tokens,
+            cached_tokens=engine_request.cached_tokens,
+            completion_tokens=engine_request.completion_tokens,
+            seconds=engine_request.seconds,
+            answer_probabilities=list_probabilities(engine_request),
             suffix_logprobs=logprobs,
             suffix_choices=choices if request.suffix_choices else None,
         )

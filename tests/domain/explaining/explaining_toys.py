@@ -1,9 +1,9 @@
-"""Material about a toy feature, and replies as small models write them."""
+"""ExplainerInput about a toy feature, and replies as small models write them."""
 
 import pytest
 from domain_toys import WORDS, make_example
 
-from interp_assets.domain.explaining.shared.material import Material, SteeredPrompt, TokenChanges
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt, TokenChanges
 
 SHOWN = (
     make_example([0, 1, 2, 3, 4, 5, 13], [0, 4.0, 1.3, 0, 0, 0, 0], role="shown", row=0),
@@ -23,7 +23,7 @@ STEERED = (
     SteeredPrompt(" the cat", ((" cat", 0.25), (" sat", 0.125), ("\n", 0.0001))),
     SteeredPrompt(" a mat, and\nthe dog", (("ran", 0.06), ("dog", -0.1))),
 )
-MATERIAL = Material(
+INPUT = ExplainerInput(
     7, SHOWN, WORDS, contrast=CONTRAST, promoted=PROMOTED, suppressed=SUPPRESSED, top_token=" cat", top_token_share=0.95, clamped=CLAMPED,
     steered=STEERED,
 )  # fmt: skip

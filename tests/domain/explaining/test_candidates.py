@@ -3,17 +3,17 @@ from dataclasses import replace
 
 import pytest
 from domain_toys import WORDS, make_example
-from explaining_toys import MATERIAL
+from explaining_toys import INPUT
 
 from interp_assets.domain.explaining import candidates, max_act
 from interp_assets.domain.explaining.candidates import CandidatesSettings
-from interp_assets.domain.explaining.shared.material import ExplainerReply, Material
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply
 from interp_assets.domain.prompting.similarity import query
 
 ACTIVATING = [make_example([0, 1 + i, 13], [0, 1.0, 0], role="validation", row=i) for i in range(2)]
 SILENT = [make_example([0, 10 + i, 13], [0.0] * 3, role="validation", row=2 + i) for i in range(2)]
 SHOWN = tuple(make_example([i], [9.0 - i], role="shown", row=i) for i in range(8))
-READY = replace(MATERIAL, shown=SHOWN, validation=(*ACTIVATING, *SILENT))
+READY = replace(INPUT, shown=SHOWN, validation=(*ACTIVATING, *SILENT))
 SETTINGS = CandidatesSettings()
 
 
@@ -65,7 +65,7 @@ def test_a_choice_needs_both_kinds_of_windows(validation: tuple) -> None:
 
 
 def test_without_examples_nothing_is_asked() -> None:
-    assert candidates.plan(Material(7, (), WORDS, validation=READY.validation), SETTINGS, 0) == "no_examples"
+    assert candidates.plan(ExplainerInput(7, (), WORDS, validation=READY.validation), SETTINGS, 0) == "no_examples"
 
 
 def test_distinct_candidates_are_compared_with_the_validation_windows() -> None:

@@ -1,23 +1,23 @@
 import pytest
 from domain_toys import WORDS
-from explaining_toys import MATERIAL
+from explaining_toys import INPUT
 
 from interp_assets.domain.explaining import max_act, max_act_cot
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
-from interp_assets.domain.explaining.shared.material import ExplainerReply, Material
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply
 
 STEPS = "Step 1: the marked tokens are cat and dog.\nStep 2: the comes before them.\nStep 3: each is an animal."
 
 
 def test_prompt(check_golden) -> None:
-    (prompt,) = max_act_cot.plan(MATERIAL, MaxActCotSettings(), 0)
+    (prompt,) = max_act_cot.plan(INPUT, MaxActCotSettings(), 0)
     assert prompt.line_prefix == ""  # it would leave no room to reason
     check_golden("max_act_cot", prompt)
 
 
 def test_the_question_is_that_of_max_act_and_a_reminder() -> None:
     settings = MaxActCotSettings(few_shot=3, with_activations=True)
-    (prompt,), (plain,) = max_act_cot.plan(MATERIAL, settings, 0), max_act.plan(MATERIAL, settings, 0)
+    (prompt,), (plain,) = max_act_cot.plan(INPUT, settings, 0), max_act.plan(INPUT, settings, 0)
     users, plain_users = ([text for role, text in p.messages if role == "user"] for p in (prompt, plain))
     assert users == [f"{text}\nWrite Step 1, Step 2, Step 3 and the [EXPLANATION]: line." for text in plain_users]
     assert len(users) == 4
@@ -38,9 +38,9 @@ def test_the_question_is_that_of_max_act_and_a_reminder() -> None:
     ],
 )
 def test_the_last_tag_counts(reply: str, outcome: str, text: str | None) -> None:
-    found = max_act_cot.grade(MATERIAL, [ExplainerReply(reply)], MaxActCotSettings())
+    found = max_act_cot.grade(INPUT, [ExplainerReply(reply)], MaxActCotSettings())
     assert (found.outcome, found.text, found.raw_reply) == (outcome, text, reply)
 
 
 def test_without_examples_nothing_is_asked() -> None:
-    assert max_act_cot.plan(Material(7, (), WORDS), MaxActCotSettings(), 0) == "no_examples"
+    assert max_act_cot.plan(ExplainerInput(7, (), WORDS), MaxActCotSettings(), 0) == "no_examples"

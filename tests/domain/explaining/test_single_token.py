@@ -2,20 +2,20 @@ from dataclasses import replace
 
 import pytest
 from domain_toys import WORDS, make_example
-from explaining_toys import MATERIAL
+from explaining_toys import INPUT
 
 from interp_assets.domain.explaining import single_token
-from interp_assets.domain.explaining.shared.material import Material
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
 
 
 def counted(*shown, **settings) -> list[str]:
-    (prompt,) = single_token.plan(Material(7, shown, WORDS, top_token_share=1.0), SingleTokenSettings(few_shot=0, **settings), 0)
+    (prompt,) = single_token.plan(ExplainerInput(7, shown, WORDS, top_token_share=1.0), SingleTokenSettings(few_shot=0, **settings), 0)
     return prompt.messages[-1][1].splitlines()
 
 
 def test_prompt(check_golden) -> None:
-    (prompt,) = single_token.plan(MATERIAL, SingleTokenSettings(few_shot=3), 0)
+    (prompt,) = single_token.plan(INPUT, SingleTokenSettings(few_shot=3), 0)
     check_golden("single_token", prompt)
 
 
@@ -41,14 +41,14 @@ def test_a_line_break_can_be_seen() -> None:
 
 @pytest.mark.parametrize(("share", "asked"), [(0.9, True), (1.0, True), (0.89, False), (0.0, False), (None, False)])
 def test_it_is_asked_exactly_where_one_token_carries_the_mass(share: float | None, asked: bool) -> None:
-    planned = single_token.plan(replace(MATERIAL, top_token_share=share), SingleTokenSettings(), 0)
+    planned = single_token.plan(replace(INPUT, top_token_share=share), SingleTokenSettings(), 0)
     assert len(planned) == 1 if asked else planned == "not_single_token"
 
 
 def test_the_share_can_be_set() -> None:
-    assert single_token.plan(replace(MATERIAL, top_token_share=0.5), SingleTokenSettings(min_share=0.5), 0) != "not_single_token"
-    assert single_token.plan(MATERIAL, SingleTokenSettings(min_share=0.99), 0) == "not_single_token"
+    assert single_token.plan(replace(INPUT, top_token_share=0.5), SingleTokenSettings(min_share=0.5), 0) != "not_single_token"
+    assert single_token.plan(INPUT, SingleTokenSettings(min_share=0.99), 0) == "not_single_token"
 
 
 def test_without_examples_nothing_is_asked() -> None:
-    assert single_token.plan(Material(7, (), WORDS, top_token_share=1.0), SingleTokenSettings(), 0) == "no_examples"
+    assert single_token.plan(ExplainerInput(7, (), WORDS, top_token_share=1.0), SingleTokenSettings(), 0) == "no_examples"

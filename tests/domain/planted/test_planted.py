@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_assets.domain.planted.claims import Claim, any_of, tokens_of
-from interp_assets.domain.planted.rules import LEVELS, METHODS, PLANTED_RULES, ClaimCounts, PlantedRule, readable_tokens, stated
+from interp_assets.domain.planted.rules import (
+    LEVELS,
+    PLANTED_CLAIMS,
+    PLANTED_RULES,
+    ClaimCounts,
+    PlantedRule,
+    given_claims,
+    readable_tokens,
+)
 
 # For each rule a text and, in its order, what the true, the narrowed and the broadened claim speak of there.
 SPOKEN_OF = {
@@ -107,7 +115,7 @@ def test_claims_that_do_not_frame_a_rule_are_named(changes: dict[str, Claim], fa
 
 
 def test_each_method_states_its_claim_by_the_place_of_the_rule() -> None:
-    assert set(METHODS) == {"planted_true", "planted_narrowed", "planted_broadened"}
+    assert set(PLANTED_CLAIMS) == {"planted_true", "planted_narrowed", "planted_broadened"}
     word = PlantedRule("word", Claim("a", any_of("a")), Claim("b", "b"), Claim("c", "c"))
-    assert stated([ENDS, word], "planted_broadened") == {0: "punctuation", 1: "c"}
-    assert stated([ENDS, word], "planted_true")[1] == "a" and stated((), "planted_narrowed") == {}
+    assert given_claims([ENDS, word], "planted_broadened") == {0: "punctuation", 1: "c"}
+    assert given_claims([ENDS, word], "planted_true")[1] == "a" and given_claims((), "planted_narrowed") == {}

@@ -8,9 +8,9 @@ import pytest
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.statistics.metrics import wilson
-from interp_assets.domain.trials import AnsweredTrial, Case, Trial, TrialItem
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, TrialItem
 
-CASE = Case(7, "max_act", "words for animals", (), (), ())
+CASE = ScorerInput(7, "max_act", "words for animals", (), (), ())
 
 
 def trial(place: int, n: int = 3, stratum: int | None = None) -> Trial:

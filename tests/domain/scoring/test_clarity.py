@@ -11,36 +11,36 @@ from sklearn import metrics as reference
 from interp_assets.domain.scoring import clarity
 from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.shared.generated import written
-from interp_assets.domain.trials import AnsweredTrial, Case
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput
 
 SETTINGS = ClaritySettings()
 
 
-def case_of(activating: list[float], silent: int, firing_share: float | None, n_strata: int = 2) -> Case:
+def case_of(activating: list[float], silent: int, firing_share: float | None, n_strata: int = 2) -> ScorerInput:
     """Windows on which the feature's largest activations are these, in strata of equal size, and silent ones."""
     windows = [make_example([0, 1], [0, a], row=i, stratum=i * n_strata // len(activating)) for i, a in enumerate(activating)]
     windows += [make_example([0, 4], [0.0, 0.0], row=100 + i) for i in range(silent)]
-    return Case(7, "max_act", "words for animals", (), tuple(windows), WORDS, firing_share)
+    return ScorerInput(7, "max_act", "words for animals", (), tuple(windows), WORDS, firing_share)
 
 
 CASE = case_of([4.0, 3.0, 2.0, 1.0], 4, 0.25)
 
 
-def rows_of(case: Case, values: list[float], same: bool = False) -> dict:
+def rows_of(scorer_input: ScorerInput, values: list[float], same: bool = False) -> dict:
     """(metric, stratum) → row, for texts with these activations: all distinct, or all the same text."""
-    trials = clarity.plan(case, replace(SETTINGS, n_texts=len(values)), 0)
+    trials = clarity.plan(scorer_input, replace(SETTINGS, n_texts=len(values)), 0)
     answered, rest = [], list(values)
     for trial in trials:
         own, rest = rest[: len(trial.items)], rest[len(trial.items) :]
         reply = written("text", ["same" if same else f"{trial.trial_id} {i}" for i in range(len(own))])
         answered.append(AnsweredTrial(trial, reply, activations=tuple(own)))
-    verdicts = clarity.grade(case, answered, SETTINGS)
-    return {(row.metric, row.stratum): row for row in clarity.summarise(case, verdicts, SETTINGS, 500, 0)}
+    verdicts = clarity.grade(scorer_input, answered, SETTINGS)
+    return {(row.metric, row.stratum): row for row in clarity.summarise(scorer_input, verdicts, SETTINGS, 500, 0)}
 
 
 @pytest.mark.parametrize(("name", "settings"), [("clarity", SETTINGS), ("clarity_bare", replace(SETTINGS, few_shot=0, per_prompt=3))])
-def test_prompts(name: str, settings: ClaritySettings, case, check_golden) -> None:
-    check_golden(name, clarity.plan(case, settings, 0)[0].prompt)
+def test_prompts(name: str, settings: ClaritySettings, scorer_input, check_golden) -> None:
+    check_golden(name, clarity.plan(scorer_input, settings, 0)[0].prompt)
 
 
 def test_questions_differ_by_their_seed_and_the_last_is_short() -> None:
@@ -143,9 +143,9 @@ def test_a_short_reply_leaves_the_rest_truncated() -> None:
         (case_of([1.0], 0, None), "one_class"),
     ],
 )
-def test_nothing_to_ask_says_why(case: Case, outcome: str) -> None:
-    assert clarity.plan(case, SETTINGS, 0) == ()
-    assert {(row.metric, row.outcome, row.floor) for row in clarity.summarise(case, (), SETTINGS, 10, 0)} == {
+def test_nothing_to_ask_says_why(scorer_input: ScorerInput, outcome: str) -> None:
+    assert clarity.plan(scorer_input, SETTINGS, 0) == ()
+    assert {(row.metric, row.outcome, row.floor) for row in clarity.summarise(scorer_input, (), SETTINGS, 10, 0)} == {
         ("gini", outcome, None), ("auroc", outcome, None),
     }  # fmt: skip
 

@@ -8,9 +8,9 @@ import pytest
 from interp_assets.domain.prompting.prompts import Choices, Prompt
 from interp_assets.domain.scoring import detection
 from interp_assets.domain.scoring.shared.classifier import METRICS, STRATUM_METRIC, ClassifierSettings, grade, summarise
-from interp_assets.domain.trials import AnsweredTrial, Case, Trial, TrialItem, Verdict
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, TrialItem, Verdict
 
-CASE = Case(7, "max_act", "words for animals", (), (), ())
+CASE = ScorerInput(7, "max_act", "words for animals", (), (), ())
 ITEMS = (TrialItem("a", True, 0, "activating"), TrialItem("b", False, None, "random"), TrialItem("c", True, 9, "activating"))
 TRIAL = Trial("t", 7, "max_act", "detection", Prompt((("user", "?"),), 0, 20, Choices(3)), ITEMS)
 
@@ -70,12 +70,12 @@ def test_summary_by_hand() -> None:
     assert all(row.outcome == "ok" and row.ci_low <= row.value <= row.ci_high for row in rows if row.value is not None)
 
 
-def outcomes(verdicts: list[Verdict], case: Case = CASE) -> dict[str, str]:
-    return {row.metric: row.outcome for row in summarise("detection", case, verdicts, 1000, 0)}
+def outcomes(verdicts: list[Verdict], scorer_input: ScorerInput = CASE) -> dict[str, str]:
+    return {row.metric: row.outcome for row in summarise("detection", scorer_input, verdicts, 1000, 0)}
 
 
-def test_without_verdicts_every_metric_says_why(case) -> None:
-    assert outcomes([], replace(case, explanation=None)) == dict.fromkeys(METRICS, "no_explanation")
+def test_without_verdicts_every_metric_says_why(scorer_input) -> None:
+    assert outcomes([], replace(scorer_input, explanation=None)) == dict.fromkeys(METRICS, "no_explanation")
     assert outcomes([]) == dict.fromkeys(METRICS, "no_examples")
 
 

@@ -6,7 +6,7 @@ from domain_toys import WORDS, make_example
 
 from interp_assets.domain.scoring import discrimination
 from interp_assets.domain.scoring.discrimination import DiscriminationSettings
-from interp_assets.domain.trials import AnsweredTrial, Case, Rival, Trial
+from interp_assets.domain.trials import AnsweredTrial, Rival, ScorerInput, Trial
 
 SETTINGS = DiscriminationSettings()
 RIVALS = (
@@ -18,15 +18,15 @@ RIVALS = (
 
 
 @pytest.fixture
-def contested(case: Case) -> Case:
+def contested(scorer_input: ScorerInput) -> ScorerInput:
     """The common case, its explanation "words for animals" among those of four rivals."""
-    return replace(case, rivals=RIVALS)
+    return replace(scorer_input, rivals=RIVALS)
 
 
-def many(n: int, **fields) -> Case:
+def many(n: int, **fields) -> ScorerInput:
     """n activating windows, all different."""
     examples = tuple(make_example([1, i % 16, i // 16], [1.0, 0, 0], row=i, stratum=i * 10 // n) for i in range(n))
-    return Case(7, "max_act", "words for animals", (), examples, WORDS, rivals=fields.pop("rivals", RIVALS), **fields)
+    return ScorerInput(7, "max_act", "words for animals", (), examples, WORDS, rivals=fields.pop("rivals", RIVALS), **fields)
 
 
 def explanations_of(trial: Trial) -> list[str]:
@@ -34,11 +34,11 @@ def explanations_of(trial: Trial) -> list[str]:
     return [line.partition(": ")[2] for line in lines if line.startswith("Description ")]
 
 
-def scores(case: Case, judge) -> list:
+def scores(scorer_input: ScorerInput, judge) -> list:
     """Rows of a judge, a function from the explanations of a trial to the place that it names."""
-    trials = discrimination.plan(case, SETTINGS, 0)
+    trials = discrimination.plan(scorer_input, SETTINGS, 0)
     answered = [AnsweredTrial(trial, f"[{judge(explanations_of(trial)) + 1}]") for trial in trials]
-    return list(discrimination.summarise(case, discrimination.grade(case, answered, SETTINGS), SETTINGS, 1000, 0))
+    return list(discrimination.summarise(scorer_input, discrimination.grade(scorer_input, answered, SETTINGS), SETTINGS, 1000, 0))
 
 
 @pytest.mark.parametrize(("name", "few_shot"), [("discrimination", 2), ("discrimination_bare", 0)])
@@ -69,7 +69,7 @@ def test_two_methods_are_judged_on_the_same_windows_with_the_true_one_in_the_sam
     one = many(40)
     rivals = tuple(replace(rival, text=f"something else {rival.feature}") for rival in RIVALS)
     other = replace(one, method="contrastive", explanation="creatures", rivals=rivals)
-    first, second = (discrimination.plan(case, SETTINGS, 0) for case in (one, other))
+    first, second = (discrimination.plan(scorer_input, SETTINGS, 0) for scorer_input in (one, other))
     assert [t.items for t in first] == [t.items for t in second]
     assert [t.prompt.messages[-1][1].split("Description")[0] for t in first] == [
         t.prompt.messages[-1][1].split("Description")[0] for t in second
@@ -87,9 +87,9 @@ def test_the_oracle_and_its_inverse(contested) -> None:
 
 @pytest.mark.parametrize("n_rivals", [4, 1])
 def test_one_who_always_says_the_same_is_at_the_floor_exactly(n_rivals: int) -> None:
-    case = many(30, rivals=RIVALS[:n_rivals])
+    scorer_input = many(30, rivals=RIVALS[:n_rivals])
     for place in range(1 + n_rivals):
-        (row,) = scores(case, lambda texts, place=place: place)
+        (row,) = scores(scorer_input, lambda texts, place=place: place)
         assert row.value == row.floor == 1 / (1 + n_rivals)
 
 
@@ -101,7 +101,7 @@ def test_rivals_stand_in_all_places() -> None:
 
 def test_nothing_to_ask_says_why(contested) -> None:
     silent = replace(contested, held_out=tuple(e for e in contested.held_out if e.kind == "non_activating"))
-    for case, outcome in (
+    for scorer_input, outcome in (
         (replace(contested, rivals=()), "no_rivals"),
         (replace(contested, explanation=None), "no_explanation"),
         (replace(contested, explanation=None, rivals=()), "no_explanation"),
@@ -109,8 +109,8 @@ def test_nothing_to_ask_says_why(contested) -> None:
         (replace(silent, rivals=()), "no_examples"),
         (replace(contested, held_out=()), "no_examples"),
     ):
-        assert discrimination.plan(case, SETTINGS, 0) == ()
-        (row,) = discrimination.summarise(case, (), SETTINGS, 1000, 0)
+        assert discrimination.plan(scorer_input, SETTINGS, 0) == ()
+        (row,) = discrimination.summarise(scorer_input, (), SETTINGS, 1000, 0)
         assert (row.outcome, row.value) == (outcome, None)
 
 

@@ -8,12 +8,12 @@ from domain_toys import WORDS, make_example
 
 from interp_assets.domain.scoring import example_embedding
 from interp_assets.domain.scoring.example_embedding import ExampleEmbeddingSettings
-from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, Case
+from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, ScorerInput
 
 SETTINGS = ExampleEmbeddingSettings()
 
 
-def case_of(n_shown: int, n_activating: int, n_silent: int) -> Case:
+def case_of(n_shown: int, n_activating: int, n_silent: int) -> ScorerInput:
     """Every window has a text of its own; " cat" stands in the activating ones only."""
 
     def windows(n: int, first: int, active: bool) -> list:
@@ -26,17 +26,17 @@ def case_of(n_shown: int, n_activating: int, n_silent: int) -> Case:
         ]
 
     held_out = [*windows(n_activating, 100, True), *windows(n_silent, 1000, False)]
-    return Case(7, NO_EXPLANATION, None, tuple(windows(n_shown, 0, True)), tuple(held_out), WORDS)
+    return ScorerInput(7, NO_EXPLANATION, None, tuple(windows(n_shown, 0, True)), tuple(held_out), WORDS)
 
 
 CASE = case_of(40, 30, 30)
 
 
-def rows_of(case: Case, cosine) -> dict:
-    (trial,) = example_embedding.plan(case, SETTINGS, 0)
+def rows_of(scorer_input: ScorerInput, cosine) -> dict:
+    (trial,) = example_embedding.plan(scorer_input, SETTINGS, 0)
     cosines = tuple(tuple(cosine(query, text) for text in trial.question.texts) for query in trial.question.queries)
-    verdicts = example_embedding.grade(case, [AnsweredTrial(trial, cosines=cosines)], SETTINGS)
-    return {(row.metric, row.stratum): row for row in example_embedding.summarise(case, verdicts, SETTINGS, 200, 0)}
+    verdicts = example_embedding.grade(scorer_input, [AnsweredTrial(trial, cosines=cosines)], SETTINGS)
+    return {(row.metric, row.stratum): row for row in example_embedding.summarise(scorer_input, verdicts, SETTINGS, 200, 0)}
 
 
 def test_exemplars_are_no_queries() -> None:
@@ -80,9 +80,9 @@ def test_small_sets_keep_queries_and_both_kinds_of_exemplars_are_as_many(n_shown
 
 
 @pytest.mark.parametrize("case", [case_of(0, 30, 30), case_of(40, 30, 1), case_of(40, 0, 30), case_of(0, 0, 0)])
-def test_nothing_to_compare_with_says_so(case: Case) -> None:
-    assert example_embedding.plan(case, SETTINGS, 0) == ()
-    assert {row.outcome for row in example_embedding.summarise(case, (), SETTINGS, 10, 0)} == {"no_examples"}
+def test_nothing_to_compare_with_says_so(scorer_input: ScorerInput) -> None:
+    assert example_embedding.plan(scorer_input, SETTINGS, 0) == ()
+    assert {row.outcome for row in example_embedding.summarise(scorer_input, (), SETTINGS, 10, 0)} == {"no_examples"}
 
 
 def test_draws_depend_on_seed_and_feature_alone() -> None:

@@ -10,7 +10,7 @@ from interp_assets.domain.prompting.prompts import Choices
 from interp_assets.domain.scoring import faithfulness
 from interp_assets.domain.scoring.faithfulness import FaithfulnessSettings
 from interp_assets.domain.steering.steered_texts import SteeredRun, SteeredText
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Trial
 
 SETTINGS = FaithfulnessSettings()
 N = 10
@@ -28,9 +28,9 @@ def run_at(target: float | None, met: bool = True) -> SteeredRun:
 
 
 @pytest.fixture
-def steered(case: Case) -> Case:
+def steered(scorer_input: ScorerInput) -> ScorerInput:
     """The common case steered to three targets and ablated."""
-    return replace(case, held_out=(), steered=tuple(run_at(target) for target in SHARES))
+    return replace(scorer_input, held_out=(), steered=tuple(run_at(target) for target in SHARES))
 
 
 def animal(text: str) -> int:
@@ -41,9 +41,9 @@ def ask(trials: tuple[Trial, ...], judge: Callable[[str], int]) -> list[Answered
     return [AnsweredTrial(trial, str([judge(text) for text in split_texts(trial.prompt.messages[-1][1])])) for trial in trials]
 
 
-def rows_of(case: Case, judge: Callable[[str], int], n_bootstrap: int = 500, seed: int = 0) -> dict[str, ScoreRow]:
-    verdicts = faithfulness.grade(case, ask(faithfulness.plan(case, SETTINGS, seed), judge), SETTINGS)
-    return {row.metric: row for row in faithfulness.summarise(case, verdicts, SETTINGS, n_bootstrap, seed)}
+def rows_of(scorer_input: ScorerInput, judge: Callable[[str], int], n_bootstrap: int = 500, seed: int = 0) -> dict[str, ScoreRow]:
+    verdicts = faithfulness.grade(scorer_input, ask(faithfulness.plan(scorer_input, SETTINGS, seed), judge), SETTINGS)
+    return {row.metric: row for row in faithfulness.summarise(scorer_input, verdicts, SETTINGS, n_bootstrap, seed)}
 
 
 @pytest.mark.parametrize(("name", "few_shot"), [("faithfulness", 2)])
@@ -111,7 +111,7 @@ def test_the_floor_is_the_mean_over_all_ways_to_deal_the_ratings_out() -> None:
     a rise of -1, else one of the others, a rise of 1: 1/3. A single intervention rises by 1, falls by 1 or stays, a third each: 0."""
     texts = (SteeredText(0, "", "x", "cat"),)
     runs = (SteeredRun(1.0, True, texts), SteeredRun(3.0, True, (replace(texts[0], steered="y"),)))
-    rows = rows_of(Case(7, "m", "animals", (), (), (), steered=runs), animal, n_bootstrap=4000)
+    rows = rows_of(ScorerInput(7, "m", "animals", (), (), (), steered=runs), animal, n_bootstrap=4000)
     assert rows["rise"].value == 1.0 and rows["rise"].floor == pytest.approx(1 / 3, abs=0.05)
     assert rows["rise@1"].floor == pytest.approx(0.0, abs=0.05)
 

@@ -9,7 +9,7 @@ from domain_toys import ask, split_texts
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.scoring import fuzzing
 from interp_assets.domain.scoring.fuzzing import FuzzingSettings, dealt_marks, moved_marks
-from interp_assets.domain.trials import Case, Trial
+from interp_assets.domain.trials import ScorerInput, Trial
 
 SETTINGS = FuzzingSettings()
 LETTERS = [f" w{i}" for i in range(50)]
@@ -47,29 +47,29 @@ def marks_of(trials: tuple[Trial, ...]) -> dict[bool, list[tuple[int, ...]]]:
     return found
 
 
-def letters(examples: list[Example]) -> Case:
-    return Case(7, "max_act", "some letters", (), tuple(examples), LETTERS)
+def letters(examples: list[Example]) -> ScorerInput:
+    return ScorerInput(7, "max_act", "some letters", (), tuple(examples), LETTERS)
 
 
 def auroc_of_judge(judge, settings: FuzzingSettings) -> float:
     """Mean AUROC of a judge over twenty features, which has a standard error of about 0.009 where the judge knows nothing."""
     values = []
     for seed in range(20):
-        case = letters(many(100, seed))
-        answered = ask(fuzzing.plan(case, settings, seed), judge)
-        rows = fuzzing.summarise(case, fuzzing.grade(case, answered, settings), settings, 2, 0)
+        scorer_input = letters(many(100, seed))
+        answered = ask(fuzzing.plan(scorer_input, settings, seed), judge)
+        rows = fuzzing.summarise(scorer_input, fuzzing.grade(scorer_input, answered, settings), settings, 2, 0)
         values += [row.value for row in rows if row.metric == "auroc"]
     return float(np.mean(values))
 
 
 @pytest.mark.parametrize("negatives", ["random", "active"])
-def test_prompts(negatives: str, case, check_golden) -> None:
-    trials = fuzzing.plan(case, replace(SETTINGS, negatives=negatives), run_seed=0)
+def test_prompts(negatives: str, scorer_input, check_golden) -> None:
+    trials = fuzzing.plan(scorer_input, replace(SETTINGS, negatives=negatives), run_seed=0)
     check_golden(f"fuzzing_{negatives}", trials[0].prompt)
 
 
-def test_positives_mark_the_tokens_at_or_above_the_threshold(case) -> None:
-    trials = fuzzing.plan(case, replace(SETTINGS, per_prompt=12), 0)
+def test_positives_mark_the_tokens_at_or_above_the_threshold(scorer_input) -> None:
+    trials = fuzzing.plan(scorer_input, replace(SETTINGS, per_prompt=12), 0)
     texts = dict(zip((i.example_id for i in trials[0].items), split_texts(trials[0].prompt.messages[-1][1]), strict=True))
     assert texts["7/0/0"] == "the <<cat>> sat on a mat."
     assert texts["7/5/0"] == "the <<dog ran>> in snow, and"  # 1.0 and 0.5 are marked, 0.1 is below 0.3
@@ -129,9 +129,9 @@ def test_the_deck_of_marks_is_dealt_through_before_it_is_dealt_again() -> None:
     assert dealt_marks([(True, True, True)], [2], np.random.default_rng(0)) == [(True, True)]
 
 
-def test_the_oracle_and_its_inverse(case) -> None:
-    trials = fuzzing.plan(case, SETTINGS, 0)
+def test_the_oracle_and_its_inverse(scorer_input) -> None:
+    trials = fuzzing.plan(scorer_input, SETTINGS, 0)
     for right, expected in ((1.0, 1.0), (0.0, 0.0)):
         answered = ask(trials, lambda text, right=right: right if re.search("<<(cat|dog)", text) else 1 - right)
-        rows = fuzzing.summarise(case, fuzzing.grade(case, answered, SETTINGS), SETTINGS, 1000, 0)
+        rows = fuzzing.summarise(scorer_input, fuzzing.grade(scorer_input, answered, SETTINGS), SETTINGS, 1000, 0)
         assert {row.value for row in rows if row.metric in METRICS} == {expected}

@@ -10,11 +10,11 @@ from domain_toys import WORDS, make_example
 from interp_assets.domain.scoring import input_based
 from interp_assets.domain.scoring.input_based import KINDS, METRICS, InputBasedSettings
 from interp_assets.domain.scoring.shared.generated import written
-from interp_assets.domain.trials import AnsweredTrial, Case, Trial
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial
 
 SETTINGS = InputBasedSettings()
 SHOWN = (make_example([0, 1, 2], [0, 8.0, 0.5], "shown"), make_example([0, 9], [0, 2.0], "shown", 1))
-CASE = Case(7, "max_act", "words for animals", SHOWN, (), WORDS)
+CASE = ScorerInput(7, "max_act", "words for animals", SHOWN, (), WORDS)
 
 
 def answers(trials: tuple[Trial, ...], *activations: list[float]) -> list[AnsweredTrial]:
@@ -25,9 +25,9 @@ def answers(trials: tuple[Trial, ...], *activations: list[float]) -> list[Answer
     ]
 
 
-def rows_of(should: list[float], should_not: list[float], case: Case = CASE, settings=SETTINGS) -> dict:
-    verdicts = input_based.grade(case, answers(input_based.plan(case, settings, 0), should, should_not), settings)
-    return {row.metric: row for row in input_based.summarise(case, verdicts, settings, 1000, 0)}
+def rows_of(should: list[float], should_not: list[float], scorer_input: ScorerInput = CASE, settings=SETTINGS) -> dict:
+    verdicts = input_based.grade(scorer_input, answers(input_based.plan(scorer_input, settings, 0), should, should_not), settings)
+    return {row.metric: row for row in input_based.summarise(scorer_input, verdicts, settings, 1000, 0)}
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def rows_of(should: list[float], should_not: list[float], case: Case = CASE, set
         ("input_based_bare", 1, replace(SETTINGS, few_shot=0, n_sentences=3)),
     ],
 )
-def test_prompts(name: str, number: int, settings: InputBasedSettings, case, check_golden) -> None:
-    check_golden(name, input_based.plan(case, settings, 0)[number].prompt)
+def test_prompts(name: str, number: int, settings: InputBasedSettings, scorer_input, check_golden) -> None:
+    check_golden(name, input_based.plan(scorer_input, settings, 0)[number].prompt)
 
 
 def test_worked_replies_have_the_form_and_number_asked_for() -> None:
@@ -97,8 +97,8 @@ def test_the_share_of_a_hit_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("case", [CASE, replace(CASE, shown=())])
-def test_sentences_on_which_nothing_fires_are_a_failure_and_not_a_gap(case: Case) -> None:
-    found = rows_of([0.0] * 5, [0.0] * 5, case)
+def test_sentences_on_which_nothing_fires_are_a_failure_and_not_a_gap(scorer_input: ScorerInput) -> None:
+    found = rows_of([0.0] * 5, [0.0] * 5, scorer_input)
     assert {metric: row.value for metric, row in found.items()} == {"success": 0.0, "margin": 0.0, "hit_rate": 0.0, "auroc": 0.5}
     assert {row.outcome for row in found.values()} == {"dead"}
 
@@ -142,15 +142,15 @@ def test_silent_rambling_and_broken_replies_end_in_named_outcomes(reply: str, er
         assert {(row.n_positive, row.n_negative, row.n_unanswered) for row in rows} == {counts}
 
 
-def test_without_an_explanation_nothing_is_asked(case) -> None:
-    for lacking in (replace(case, explanation=None), replace(CASE, explanation=None)):
+def test_without_an_explanation_nothing_is_asked(scorer_input) -> None:
+    for lacking in (replace(scorer_input, explanation=None), replace(CASE, explanation=None)):
         assert input_based.plan(lacking, SETTINGS, 0) == ()
         assert {row.outcome for row in input_based.summarise(lacking, (), SETTINGS, 10, 0)} == {"no_explanation"}
 
 
 def test_seeds_depend_on_run_and_feature_and_not_on_the_explanation() -> None:
-    def seeds(case: Case, seed: int = 0) -> set[int]:
-        return {trial.prompt.seed for trial in input_based.plan(case, SETTINGS, seed)}
+    def seeds(scorer_input: ScorerInput, seed: int = 0) -> set[int]:
+        return {trial.prompt.seed for trial in input_based.plan(scorer_input, SETTINGS, seed)}
 
     assert seeds(CASE) == seeds(replace(CASE, explanation="x", method="shuffled"))
     assert len(seeds(CASE) | seeds(CASE, 1) | seeds(replace(CASE, feature=8))) == 6

@@ -8,7 +8,7 @@ from interp_assets.domain.scoring import intervention
 from interp_assets.domain.scoring.intervention import InterventionSettings
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings, next_round
 from interp_assets.domain.steering.steered_texts import SteeredRun, SteeredText
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Trial
 
 SETTINGS = InterventionSettings()
 STEERED = " cat and a dog"
@@ -22,22 +22,24 @@ def run_at(target: float | None, met: bool = True) -> SteeredRun:
 
 
 @pytest.fixture
-def steered(case: Case) -> Case:
+def steered(scorer_input: ScorerInput) -> ScorerInput:
     """The common case without windows, steered to two targets and ablated."""
-    return replace(case, held_out=(), steered=(run_at(0.33, met=False), run_at(1.0), run_at(None)))
+    return replace(scorer_input, held_out=(), steered=(run_at(0.33, met=False), run_at(1.0), run_at(None)))
 
 
 def is_clean(trial: Trial) -> bool:
     return not trial.items
 
 
-def rows_of(case: Case, likelihood: Callable[[str, str], float], settings: InterventionSettings = SETTINGS) -> dict[str, ScoreRow]:
+def rows_of(
+    scorer_input: ScorerInput, likelihood: Callable[[str, str], float], settings: InterventionSettings = SETTINGS
+) -> dict[str, ScoreRow]:
     """Rows of a model that gives each of two tokens of the explanation `likelihood(passage, explanation)`."""
     answered = []
-    for trial in intervention.plan(case, settings, 0):
+    for trial in intervention.plan(scorer_input, settings, 0):
         passage = trial.prompt.messages[-1][1].split("\n")[0].removeprefix("Passage: ")
         answered.append(AnsweredTrial(trial, suffix_logprobs=(likelihood(passage, trial.prompt.suffix),) * 2))
-    rows = intervention.summarise(case, intervention.grade(case, answered, settings), settings, 500, 0)
+    rows = intervention.summarise(scorer_input, intervention.grade(scorer_input, answered, settings), settings, 500, 0)
     return {row.metric: row for row in rows}
 
 
@@ -59,7 +61,7 @@ def test_each_prompt_is_asked_about_twice_at_the_one_target_clean_first(steered)
 
 def test_explanations_of_a_feature_are_read_after_the_same_texts(steered) -> None:
     other = replace(steered, method="shuffled", explanation="numbers")
-    one, two = (intervention.plan(case, SETTINGS, 0) for case in (steered, other))
+    one, two = (intervention.plan(scorer_input, SETTINGS, 0) for scorer_input in (steered, other))
     assert [t.prompt.messages for t in one] == [t.prompt.messages for t in two]
     assert not {t.trial_id for t in one} & {t.trial_id for t in two}
 

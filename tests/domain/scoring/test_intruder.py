@@ -11,7 +11,7 @@ from interp_assets.domain.prompting.prompts import Choices
 from interp_assets.domain.prompting.rendering import marked_positions
 from interp_assets.domain.scoring import intruder
 from interp_assets.domain.scoring.intruder import IntruderSettings
-from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, Case, Trial
+from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, ScorerInput, Trial
 
 SETTINGS = IntruderSettings()
 LETTERS = [f" w{i}" for i in range(50)]
@@ -34,14 +34,14 @@ def windows(n_activating: int, n_silent: int, seed: int = 0, length: int = 32, s
     return examples
 
 
-def case_of(examples: list[Example], feature: int = 7) -> Case:
-    return Case(feature, NO_EXPLANATION, None, (), tuple(examples), LETTERS)
+def case_of(examples: list[Example], feature: int = 7) -> ScorerInput:
+    return ScorerInput(feature, NO_EXPLANATION, None, (), tuple(examples), LETTERS)
 
 
 @pytest.fixture
-def unexplained(case: Case) -> Case:
+def unexplained(scorer_input: ScorerInput) -> ScorerInput:
     """The six activating and six silent windows of the common case, as a scorer gets them that reads no explanation."""
-    return replace(case, method=NO_EXPLANATION, explanation=None)
+    return replace(scorer_input, method=NO_EXPLANATION, explanation=None)
 
 
 def texts_of(trial: Trial) -> list[str]:
@@ -58,11 +58,11 @@ def marks_of(text: str) -> tuple[int, ...]:
     return tuple(places)
 
 
-def scores(case: Case, judge, settings: IntruderSettings = SETTINGS, seed: int = 0) -> list:
+def scores(scorer_input: ScorerInput, judge, settings: IntruderSettings = SETTINGS, seed: int = 0) -> list:
     """Rows of a judge, a function from the texts of a trial to the place it names."""
-    trials = intruder.plan(case, settings, seed)
+    trials = intruder.plan(scorer_input, settings, seed)
     answered = [AnsweredTrial(trial, f"[{judge(texts_of(trial)) + 1}]") for trial in trials]
-    return list(intruder.summarise(case, intruder.grade(case, answered, settings), settings, 1000, 0))
+    return list(intruder.summarise(scorer_input, intruder.grade(scorer_input, answered, settings), settings, 1000, 0))
 
 
 @pytest.mark.parametrize(("name", "few_shot"), [("intruder", 2), ("intruder_bare", 0)])
@@ -111,8 +111,8 @@ def test_a_judge_of_marks_alone_is_at_chance(judge, n_activating: int) -> None:
     hits: list[bool] = []
     seeds = range(50 if n_activating == 100 else 100)
     for seed in seeds:
-        case = case_of(windows(n_activating, 100, seed), feature=seed)
-        hits += [judge(texts_of(t)) == [i.truth for i in t.items].index(True) for t in intruder.plan(case, SETTINGS, 0)]
+        scorer_input = case_of(windows(n_activating, 100, seed), feature=seed)
+        hits += [judge(texts_of(t)) == [i.truth for i in t.items].index(True) for t in intruder.plan(scorer_input, SETTINGS, 0)]
     assert len(hits) == 1000
     assert np.mean(hits) == pytest.approx(0.2, abs=0.045)
 
@@ -152,9 +152,9 @@ def test_a_stratum_has_no_more_trials_than_its_windows_fill() -> None:
 
 @pytest.mark.parametrize(("n_activating", "n_silent"), [(0, 0), (4, 10), (10, 0), (0, 10)])
 def test_without_five_windows_and_an_intruder_nothing_is_asked(n_activating: int, n_silent: int) -> None:
-    case = case_of(windows(n_activating, n_silent))
-    assert intruder.plan(case, SETTINGS, 0) == ()
-    (row,) = intruder.summarise(case, (), SETTINGS, 1000, 0)
+    scorer_input = case_of(windows(n_activating, n_silent))
+    assert intruder.plan(scorer_input, SETTINGS, 0) == ()
+    (row,) = intruder.summarise(scorer_input, (), SETTINGS, 1000, 0)
     assert (row.outcome, row.value, row.floor) == ("no_examples", None, None)
 
 
@@ -171,5 +171,5 @@ def test_strata_are_mixed_so_that_the_first_trials_see_several() -> None:
 
 
 def test_equal_seeds_ask_the_same_and_others_do_not() -> None:
-    case = case_of(windows(100, 100))
-    assert intruder.plan(case, SETTINGS, 0) == intruder.plan(case, SETTINGS, 0) != intruder.plan(case, SETTINGS, 1)
+    scorer_input = case_of(windows(100, 100))
+    assert intruder.plan(scorer_input, SETTINGS, 0) == intruder.plan(scorer_input, SETTINGS, 0) != intruder.plan(scorer_input, SETTINGS, 1)

@@ -8,7 +8,7 @@ import pytest
 from interp_assets.domain.scoring import output_based
 from interp_assets.domain.scoring.output_based import OutputBasedSettings
 from interp_assets.domain.steering.steered_texts import CompletionSet
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Trial
 
 SETTINGS = OutputBasedSettings()
 TARGETS = (0.25, 0.5, -0.25, -0.5)
@@ -25,9 +25,9 @@ RIVALS = tuple(completion_set(20 + i, theme) for i, theme in enumerate(THEMES))
 
 
 @pytest.fixture
-def steered(case: Case) -> Case:
+def steered(scorer_input: ScorerInput) -> ScorerInput:
     """The common case, "words for animals", with its own set and those of eight others."""
-    return replace(case, held_out=(), steered_set=completion_set(7, "cats and dogs"), rival_sets=RIVALS)
+    return replace(scorer_input, held_out=(), steered_set=completion_set(7, "cats and dogs"), rival_sets=RIVALS)
 
 
 def sets_of(trial: Trial) -> list[list[str]]:
@@ -36,10 +36,12 @@ def sets_of(trial: Trial) -> list[list[str]]:
     return [re.findall(r"^- (.*)$", part, re.M) for part in re.split(r"^Set \d+:\n", shown, flags=re.M)[1:]]
 
 
-def rows_of(case: Case, judge: Callable[[list[list[str]]], int], settings: OutputBasedSettings = SETTINGS, seed: int = 0) -> list[ScoreRow]:
+def rows_of(
+    scorer_input: ScorerInput, judge: Callable[[list[list[str]]], int], settings: OutputBasedSettings = SETTINGS, seed: int = 0
+) -> list[ScoreRow]:
     """Rows of a judge, a function from the sets to the place that it names."""
-    answered = [AnsweredTrial(trial, f"[{judge(sets_of(trial)) + 1}]") for trial in output_based.plan(case, settings, seed)]
-    return list(output_based.summarise(case, output_based.grade(case, answered, settings), settings, 100, seed))
+    answered = [AnsweredTrial(trial, f"[{judge(sets_of(trial)) + 1}]") for trial in output_based.plan(scorer_input, settings, seed)]
+    return list(output_based.summarise(scorer_input, output_based.grade(scorer_input, answered, settings), settings, 100, seed))
 
 
 def about(word: str) -> Callable[[list[list[str]]], int]:
@@ -68,7 +70,7 @@ def test_a_trial_shows_the_own_set_and_two_others_each_time_new_ones(steered) ->
 
 def test_explanations_of_a_feature_are_judged_on_the_same_questions_but_for_the_last_line(steered) -> None:
     other = replace(steered, method="shuffled", explanation="numbers")
-    one, two = (output_based.plan(case, SETTINGS, 0) for case in (steered, other))
+    one, two = (output_based.plan(scorer_input, SETTINGS, 0) for scorer_input in (steered, other))
     assert [t.items for t in one] == [t.items for t in two] and [sets_of(t) for t in one] == [sets_of(t) for t in two]
     assert [t.prompt.messages[-1][1].rpartition("\n")[2] for t in two] == ["Description: numbers"] * 3
     assert output_based.plan(steered, SETTINGS, 0) == one != output_based.plan(steered, SETTINGS, 1)
@@ -106,8 +108,8 @@ def test_another_features_explanation_is_at_the_floor() -> None:
         draw = np.random.default_rng(seed)
         themes = draw.permutation(THEMES)[:6].tolist()
         own, *others = (completion_set(20 + i, theme) for i, theme in enumerate(themes))
-        case = Case(own.feature, "shuffled", "boats", (), (), (), steered_set=own, rival_sets=tuple(others))
-        hits.append(rows_of(case, about("boats"), seed=seed)[0].value)
+        scorer_input = ScorerInput(own.feature, "shuffled", "boats", (), (), (), steered_set=own, rival_sets=tuple(others))
+        hits.append(rows_of(scorer_input, about("boats"), seed=seed)[0].value)
     assert np.mean(hits) == pytest.approx(1 / 3, abs=0.08)  # 450 trials: a standard error of 0.022, more where they go together
 
 

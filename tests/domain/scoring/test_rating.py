@@ -12,7 +12,7 @@ from interp_assets.domain.prompting.parsing import ParseFailure
 from interp_assets.domain.prompting.prompts import Choices
 from interp_assets.domain.scoring import purity, responsiveness
 from interp_assets.domain.scoring.shared.rating import RatingSettings, grade, parse_ratings
-from interp_assets.domain.trials import AnsweredTrial, Case, Trial, Verdict
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, Verdict
 
 SETTINGS = RatingSettings()
 BOTH = pytest.mark.parametrize("scorer", [responsiveness, purity])
@@ -26,9 +26,9 @@ def ask(trials: tuple[Trial, ...], judge: Callable[[str], int]) -> list[Answered
     return [AnsweredTrial(trial, str([judge(text) for text in split_texts(trial.prompt.messages[-1][1])])) for trial in trials]
 
 
-def rows_of(scorer, case: Case, judge: Callable[[str], int]) -> dict:
-    verdicts = scorer.grade(case, ask(scorer.plan(case, SETTINGS, 0), judge), SETTINGS)
-    return {(row.metric, row.stratum): row for row in scorer.summarise(case, verdicts, SETTINGS, 500, 0)}
+def rows_of(scorer, scorer_input: ScorerInput, judge: Callable[[str], int]) -> dict:
+    verdicts = scorer.grade(scorer_input, ask(scorer.plan(scorer_input, SETTINGS, 0), judge), SETTINGS)
+    return {(row.metric, row.stratum): row for row in scorer.summarise(scorer_input, verdicts, SETTINGS, 500, 0)}
 
 
 def rated(rating: float | None, activation: float, stratum: int | None = None) -> Verdict:
@@ -37,12 +37,12 @@ def rated(rating: float | None, activation: float, stratum: int | None = None) -
 
 
 @pytest.mark.parametrize(("name", "few_shot"), [("rating", 2), ("rating_bare", 0)])
-def test_prompts(name: str, few_shot: int, case, check_golden) -> None:
-    check_golden(name, responsiveness.plan(case, replace(SETTINGS, few_shot=few_shot), 0)[0].prompt)
+def test_prompts(name: str, few_shot: int, scorer_input, check_golden) -> None:
+    check_golden(name, responsiveness.plan(scorer_input, replace(SETTINGS, few_shot=few_shot), 0)[0].prompt)
 
 
-def test_both_scorers_ask_the_same_questions_under_their_own_names(case) -> None:
-    one, two = (scorer.plan(case, SETTINGS, 0) for scorer in (responsiveness, purity))
+def test_both_scorers_ask_the_same_questions_under_their_own_names(scorer_input) -> None:
+    one, two = (scorer.plan(scorer_input, SETTINGS, 0) for scorer in (responsiveness, purity))
     assert [trial.question for trial in one] == [trial.question for trial in two]
     assert [trial.items for trial in one] == [trial.items for trial in two]
     assert not {trial.trial_id for trial in one} & {trial.trial_id for trial in two}
@@ -55,11 +55,11 @@ def test_ratings_within_reasoning_are_passed_over() -> None:
 
 
 @BOTH
-def test_two_explanations_are_rated_on_the_same_groups_in_the_order_of_the_seed(scorer, case) -> None:
-    other = replace(case, method="shuffled", explanation="something else")
-    one, two = (scorer.plan(c, SETTINGS, 0) for c in (case, other))
+def test_two_explanations_are_rated_on_the_same_groups_in_the_order_of_the_seed(scorer, scorer_input) -> None:
+    other = replace(scorer_input, method="shuffled", explanation="something else")
+    one, two = (scorer.plan(c, SETTINGS, 0) for c in (scorer_input, other))
     assert [trial.items for trial in one] == [trial.items for trial in two]
-    assert [trial.items for trial in one] != [trial.items for trial in scorer.plan(case, SETTINGS, 1)]
+    assert [trial.items for trial in one] != [trial.items for trial in scorer.plan(scorer_input, SETTINGS, 1)]
 
 
 @pytest.mark.parametrize(
@@ -106,26 +106,26 @@ def test_a_rambling_reply_is_read_in_linear_time(reply: str) -> None:
         ("[2, 0, 1, 0, 0]", "timeout", ["model_error"] * 5),
     ],
 )
-def test_every_item_gets_a_verdict(case, text: str, error: str | None, outcomes: list[str]) -> None:
-    trial = responsiveness.plan(case, SETTINGS, 0)[0]
+def test_every_item_gets_a_verdict(scorer_input, text: str, error: str | None, outcomes: list[str]) -> None:
+    trial = responsiveness.plan(scorer_input, SETTINGS, 0)[0]
     verdicts = grade([AnsweredTrial(trial, text, error=error)])
     assert [v.outcome for v in verdicts] == outcomes
     assert [v.value for v in verdicts] == [2.0, 0.0, None, None, None] if text == "[2, 0]" else [None] * 5
     assert [v.truth for v in verdicts] == [item.truth for item in trial.items]
 
 
-def test_the_activation_is_the_largest_of_the_window(case, held_out) -> None:
-    verdicts = responsiveness.grade(case, ask(responsiveness.plan(case, SETTINGS, 0), animal), SETTINGS)
+def test_the_activation_is_the_largest_of_the_window(scorer_input, held_out) -> None:
+    verdicts = responsiveness.grade(scorer_input, ask(responsiveness.plan(scorer_input, SETTINGS, 0), animal), SETTINGS)
     assert {v.example_id: v.activation for v in verdicts} == {e.example_id: max(e.activations) for e in held_out}
 
 
-def test_the_oracle_and_its_inverse(case) -> None:
+def test_the_oracle_and_its_inverse(scorer_input) -> None:
     """Turned round, the silent windows are what is to be found and all share the last rank: precision 6 of 12."""
-    right, wrong = (rows_of(responsiveness, case, judge) for judge in (animal, lambda text: 2 - animal(text)))
+    right, wrong = (rows_of(responsiveness, scorer_input, judge) for judge in (animal, lambda text: 2 - animal(text)))
     assert (right["gini", None].value, right["auroc", None].value) == (1.0, 1.0)
     assert (wrong["gini", None].value, wrong["auroc", None].value) == (-1.0, 0.0)
     assert (right["gini", None].floor, right["auroc", None].floor) == (0.0, 0.5)
-    right, wrong = (rows_of(purity, case, judge) for judge in (animal, lambda text: 2 - animal(text)))
+    right, wrong = (rows_of(purity, scorer_input, judge) for judge in (animal, lambda text: 2 - animal(text)))
     assert (right["average_precision", None].value, wrong["average_precision", None].value) == (1.0, 0.5)
     assert {right["precision@stratum", stratum].value for stratum in (0, 1, 2, 3, 4, 9)} == {1.0}
     assert {wrong["precision@stratum", stratum].value for stratum in (0, 1, 2, 3, 4, 9)} == {0.0}
@@ -134,13 +134,13 @@ def test_the_oracle_and_its_inverse(case) -> None:
 HAND = [rated(2, 4.0, 0), rated(0, 3.0, 0), rated(1, 3.5, 0), rated(2, 1.0, 9), rated(None, 2.0, 9), rated(0, 0.0), rated(0, 0.0)]
 
 
-def test_scores_by_hand(case) -> None:
+def test_scores_by_hand(scorer_input) -> None:
     """Rated 2: 4, 1. Rated 0: 3, 0, 0. The 4 beats three, the 1 beats two: 5 of 6. Precision at the two: 1 and 2/3."""
-    gini, auroc = responsiveness.summarise(case, HAND, SETTINGS, 500, 0)
+    gini, auroc = responsiveness.summarise(scorer_input, HAND, SETTINGS, 500, 0)
     assert (gini.value, auroc.value) == (pytest.approx(2 / 3), pytest.approx(5 / 6))
     assert (gini.n_positive, gini.n_negative, gini.n_unanswered) == (2, 3, 1)
     assert gini.ci_low == pytest.approx(2 * auroc.ci_low - 1) and gini.ci_low <= gini.value <= gini.ci_high
-    precision, strong, weak = purity.summarise(case, HAND, SETTINGS, 500, 0)
+    precision, strong, weak = purity.summarise(scorer_input, HAND, SETTINGS, 500, 0)
     assert (precision.value, precision.floor) == (pytest.approx((1 + 2 / 3) / 2), pytest.approx(2 / 5))
     assert (strong.value, strong.n_positive, strong.n_negative, strong.n_unanswered) == (0.5, 1, 1, 0)
     assert (weak.value, weak.n_positive, weak.n_negative, weak.n_unanswered) == (1.0, 1, 0, 1)
@@ -152,18 +152,23 @@ def test_scores_equal_scikit_learn() -> None:
     verdicts = [rated(float(r), float(a)) for r, a in zip(draw.integers(0, 3, 100), draw.integers(0, 6, 100), strict=True)]
     kept = [(v.value == 2, v.activation) for v in verdicts if v.value != 1]
     truth, activation = ([one[i] for one in kept] for i in (0, 1))
-    case = Case(7, "max_act", "x", (), (), ())
-    gini = responsiveness.summarise(case, verdicts, SETTINGS, 10, 0)[0].value
+    scorer_input = ScorerInput(7, "max_act", "x", (), (), ())
+    gini = responsiveness.summarise(scorer_input, verdicts, SETTINGS, 10, 0)[0].value
     assert gini == pytest.approx(2 * reference.roc_auc_score(truth, activation) - 1)
-    assert purity.summarise(case, verdicts, SETTINGS, 10, 0)[0].value == pytest.approx(reference.average_precision_score(truth, activation))
+    assert purity.summarise(scorer_input, verdicts, SETTINGS, 10, 0)[0].value == pytest.approx(
+        reference.average_precision_score(truth, activation)
+    )
 
 
 def test_a_judge_that_knows_nothing_sits_at_the_floors() -> None:
-    draw, case = np.random.default_rng(0), Case(7, "max_act", "x", (), (), ())
+    draw, scorer_input = np.random.default_rng(0), ScorerInput(7, "max_act", "x", (), (), ())
     found = {"gini": [], "auroc": [], "average_precision": []}
     for _ in range(30):
         verdicts = [rated(float(draw.integers(3)), max(0.0, i - 100.0)) for i in range(200)]
-        rows = [*responsiveness.summarise(case, verdicts, SETTINGS, 2, 0), purity.summarise(case, verdicts, SETTINGS, 2, 0)[0]]
+        rows = [
+            *responsiveness.summarise(scorer_input, verdicts, SETTINGS, 2, 0),
+            purity.summarise(scorer_input, verdicts, SETTINGS, 2, 0)[0],
+        ]
         for row in rows:
             found[row.metric].append(row.value - row.floor)
     assert all(np.mean(differences) == pytest.approx(0.0, abs=0.03) for differences in found.values())
@@ -178,24 +183,27 @@ def test_a_judge_that_knows_nothing_sits_at_the_floors() -> None:
         ([rated(None, 1.0, 0), rated(None, 0.0)], "no_answers", (0, 0, 2)),
     ],
 )
-def test_ratings_of_one_kind_and_no_answers_are_named(scorer, case, verdicts, outcome, counts) -> None:
-    row = scorer.summarise(case, verdicts, SETTINGS, 10, 0)[0]
+def test_ratings_of_one_kind_and_no_answers_are_named(scorer, scorer_input, verdicts, outcome, counts) -> None:
+    row = scorer.summarise(scorer_input, verdicts, SETTINGS, 10, 0)[0]
     assert (row.metric, row.outcome, row.value) == (scorer.HEADLINE, outcome, None)
     assert (row.n_positive, row.n_negative, row.n_unanswered) == counts
 
 
-def test_a_stratum_that_is_only_rated_in_between_is_undefined(case) -> None:
-    rows = purity.summarise(case, [rated(1, 2.0, 0), rated(None, 1.0, 9)], SETTINGS, 10, 0)
+def test_a_stratum_that_is_only_rated_in_between_is_undefined(scorer_input) -> None:
+    rows = purity.summarise(scorer_input, [rated(1, 2.0, 0), rated(None, 1.0, 9)], SETTINGS, 10, 0)
     assert [(row.stratum, row.outcome) for row in rows[1:]] == [(0, "undefined"), (9, "no_answers")]
 
 
 @BOTH
-def test_nothing_to_ask_says_why(scorer, case) -> None:
-    for lacking, outcome in ((replace(case, explanation=None), "no_explanation"), (replace(case, held_out=()), "no_examples")):
+def test_nothing_to_ask_says_why(scorer, scorer_input) -> None:
+    for lacking, outcome in (
+        (replace(scorer_input, explanation=None), "no_explanation"),
+        (replace(scorer_input, held_out=()), "no_examples"),
+    ):
         assert scorer.plan(lacking, SETTINGS, 0) == ()
         assert {(row.outcome, row.value, row.floor) for row in scorer.summarise(lacking, (), SETTINGS, 10, 0)} == {(outcome, None, None)}
 
 
 @BOTH
-def test_equal_seeds_give_equal_rows(scorer, case) -> None:
-    assert scorer.summarise(case, HAND, SETTINGS, 100, 0) == scorer.summarise(case, HAND, SETTINGS, 100, 0)
+def test_equal_seeds_give_equal_rows(scorer, scorer_input) -> None:
+    assert scorer.summarise(scorer_input, HAND, SETTINGS, 100, 0) == scorer.summarise(scorer_input, HAND, SETTINGS, 100, 0)

@@ -12,12 +12,12 @@ from interp_assets.domain.scoring import Scorer, detection, fuzzing, intruder, s
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, score_row
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
 from interp_assets.domain.statistics.metrics import Estimate, wilson
-from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, Case, ScoreRow, evenly_mixed
+from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, ScorerInput, ScoreRow, evenly_mixed
 
 SETTINGS = SequentialSettings(ci_width=0.2)
 OWN = ClassifierSettings()
 WORDS = [f" w{i}" for i in range(50)]
-CASE = Case(7, "m", "x", (), (), ())
+CASE = ScorerInput(7, "m", "x", (), (), ())
 
 
 def windows(n: int = 100) -> tuple[Example, ...]:
@@ -39,17 +39,19 @@ def row(low: float | None, high: float | None, counts: tuple[int, int]) -> list[
             score_row("s", CASE, "m", found, 0.5, (*counts, 0), "undefined")]  # fmt: skip
 
 
-def asked_in_rounds(judge, case: Case, settings: SequentialSettings, scorer: Scorer = detection) -> tuple[int, list[int], list[ScoreRow]]:
+def asked_in_rounds(
+    judge, scorer_input: ScorerInput, settings: SequentialSettings, scorer: Scorer = detection
+) -> tuple[int, list[int], list[ScoreRow]]:
     """Trials planned, how many had been asked after each round, and the last rows; `judge` answers trials."""
-    trials = scorer.plan(case, OWN, 0)
+    trials = scorer.plan(scorer_input, OWN, 0)
     given: list[AnsweredTrial] = []
     ends, rows = [], []
     while chosen := next_round(len(trials), len(given), settings):
         given += judge([trials[i] for i in chosen])
         ends.append(len(given))
-        verdicts = scorer.grade(case, given, OWN)
+        verdicts = scorer.grade(scorer_input, given, OWN)
         assert Counter(v.trial_id for v in verdicts) == {t.trial_id: len(t.items) for t in trials[: len(given)]}
-        rows = list(scorer.summarise(case, verdicts, OWN, 300, 0))
+        rows = list(scorer.summarise(scorer_input, verdicts, OWN, 300, 0))
         if is_known(rows, scorer.HEADLINE, settings):
             break
     return len(trials), ends, rows
@@ -93,40 +95,40 @@ def test_nobody_answered_nothing_is_known() -> None:
     assert not is_known(row(None, None, (0, 0)), "m", SETTINGS)
 
 
-def test_a_feature_on_which_the_judge_is_sure_is_done_soon_and_a_hard_one_is_not(case) -> None:
-    case = replace(case, held_out=windows(), token_texts=WORDS)
-    planned, easy, _ = asked_in_rounds(noisy(0.02), case, SETTINGS)
-    _, hard, _ = asked_in_rounds(noisy(0.4), case, SETTINGS)
+def test_a_feature_on_which_the_judge_is_sure_is_done_soon_and_a_hard_one_is_not(scorer_input) -> None:
+    scorer_input = replace(scorer_input, held_out=windows(), token_texts=WORDS)
+    planned, easy, _ = asked_in_rounds(noisy(0.02), scorer_input, SETTINGS)
+    _, hard, _ = asked_in_rounds(noisy(0.4), scorer_input, SETTINGS)
     assert planned == 40 and easy[-1] <= 12 < 16 <= hard[-1] < 40
 
 
 @pytest.mark.parametrize("error", [0.0, 0.1, 0.25, 0.5])
 @pytest.mark.parametrize("ci_width", [0.4, 0.2, 0.1])
-def test_no_more_is_asked_than_needed(error: float, ci_width: float, case) -> None:
+def test_no_more_is_asked_than_needed(error: float, ci_width: float, scorer_input) -> None:
     """It stops at the first round after which all that was asked, summed up at once, is known; and at none before."""
-    case = replace(case, held_out=windows(), token_texts=WORDS)
+    scorer_input = replace(scorer_input, held_out=windows(), token_texts=WORDS)
     settings = replace(SETTINGS, ci_width=ci_width)
-    planned, ends, rows = asked_in_rounds(noisy(error), case, settings)
-    every = noisy(error)(detection.plan(case, OWN, 0))
+    planned, ends, rows = asked_in_rounds(noisy(error), scorer_input, settings)
+    every = noisy(error)(detection.plan(scorer_input, OWN, 0))
     known = []
     for end in (8, 12, 16, 20, 25, 31, 38, 40):  # by 4 at first, then by a quarter of what was asked
-        found = detection.summarise(case, detection.grade(case, every[:end], OWN), OWN, 300, 0)
+        found = detection.summarise(scorer_input, detection.grade(scorer_input, every[:end], OWN), OWN, 300, 0)
         known.append((end, is_known(found, "balanced_accuracy", settings), found))
     needed = next((end for end, enough, _ in known if enough), planned)
     assert ends == [end for end, *_ in known if end <= needed]
     assert rows == list(dict((end, found) for end, _, found in known)[ends[-1]])
-    assert (ends, rows) == asked_in_rounds(noisy(error), case, settings)[1:]
+    assert (ends, rows) == asked_in_rounds(noisy(error), scorer_input, settings)[1:]
 
 
-def test_a_judge_that_never_answers_is_asked_everything_and_knows_nothing(case) -> None:
-    case = replace(case, held_out=windows(), token_texts=WORDS)
-    planned, ends, rows = asked_in_rounds(lambda trials: [AnsweredTrial(t, "hm") for t in trials], case, SETTINGS)
+def test_a_judge_that_never_answers_is_asked_everything_and_knows_nothing(scorer_input) -> None:
+    scorer_input = replace(scorer_input, held_out=windows(), token_texts=WORDS)
+    planned, ends, rows = asked_in_rounds(lambda trials: [AnsweredTrial(t, "hm") for t in trials], scorer_input, SETTINGS)
     assert ends[-1] == planned == 40
     assert {r.outcome for r in rows} == {"no_answers"}
 
 
-def test_the_first_trials_of_every_scorer_hold_both_classes_and_several_strata(case) -> None:
-    explained = replace(case, held_out=windows(), token_texts=WORDS)
+def test_the_first_trials_of_every_scorer_hold_both_classes_and_several_strata(scorer_input) -> None:
+    explained = replace(scorer_input, held_out=windows(), token_texts=WORDS)
     bare = replace(explained, method=NO_EXPLANATION, explanation=None)
     for scorer, own in ((detection, OWN), (fuzzing, fuzzing.FuzzingSettings()), (simulation, simulation.SimulationSettings()),
                         (surprisal, surprisal.SurprisalSettings()), (intruder, intruder.IntruderSettings())):  # fmt: skip

@@ -8,7 +8,7 @@ from domain_toys import WORDS, make_example
 
 from interp_assets.domain.scoring import simulation
 from interp_assets.domain.scoring.simulation import PLACEHOLDER, SimulationSettings, expected_levels, parse_levels
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Trial
 
 SETTINGS = SimulationSettings()
 JSON = SimulationSettings(mode="json")
@@ -20,25 +20,25 @@ def shares(level: float, max_level: int = 10) -> tuple[float, ...]:
     return tuple(1 - (level - low) if i == low else level - low if i == low + 1 else 0.0 for i in range(max_level + 1))
 
 
-def rows_of(case: Case, levels, settings: SimulationSettings = SETTINGS) -> list[ScoreRow]:
+def rows_of(scorer_input: ScorerInput, levels, settings: SimulationSettings = SETTINGS) -> list[ScoreRow]:
     """Rows of a judge, a function from an example to the levels of its tokens."""
-    examples = {example.example_id: example for example in case.held_out}
+    examples = {example.example_id: example for example in scorer_input.held_out}
     answered = []
-    for trial in simulation.plan(case, settings, 0):
+    for trial in simulation.plan(scorer_input, settings, 0):
         said = levels(examples[trial.items[0].example_id])
         if settings.mode == "json":
             answered.append(AnsweredTrial(trial, str([round(level) for level in said])))
         else:
             answered.append(AnsweredTrial(trial, suffix_choices=tuple(shares(level, settings.max_level) for level in said)))
-    return list(simulation.summarise(case, simulation.grade(case, answered, settings), settings, 1000, 0))
+    return list(simulation.summarise(scorer_input, simulation.grade(scorer_input, answered, settings), settings, 1000, 0))
 
 
 def by_metric(rows: list[ScoreRow]) -> dict[tuple[str, int | None], ScoreRow]:
     return {(row.metric, row.stratum): row for row in rows}
 
 
-def trial_of(case: Case, example_id: str, settings: SimulationSettings = SETTINGS) -> Trial:
-    return next(trial for trial in simulation.plan(case, settings, 0) if trial.items[0].example_id == example_id)
+def trial_of(scorer_input: ScorerInput, example_id: str, settings: SimulationSettings = SETTINGS) -> Trial:
+    return next(trial for trial in simulation.plan(scorer_input, settings, 0) if trial.items[0].example_id == example_id)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def trial_of(case: Case, example_id: str, settings: SimulationSettings = SETTING
         ("simulation_json", SimulationSettings(mode="json", max_level=5, few_shot=1)),
     ],
 )
-def test_prompts(name: str, settings: SimulationSettings, case, check_golden) -> None:
-    check_golden(name, trial_of(case, "7/5/0", settings).prompt)
+def test_prompts(name: str, settings: SimulationSettings, scorer_input, check_golden) -> None:
+    check_golden(name, trial_of(scorer_input, "7/5/0", settings).prompt)
 
 
-def test_every_held_out_window_is_asked_once_with_the_same_messages_before_it(case, held_out) -> None:
-    trials = simulation.plan(case, SETTINGS, 0)
+def test_every_held_out_window_is_asked_once_with_the_same_messages_before_it(scorer_input, held_out) -> None:
+    trials = simulation.plan(scorer_input, SETTINGS, 0)
     assert sorted(trial.items[0].example_id for trial in trials) == sorted(e.example_id for e in held_out)
     assert len({trial.prompt.messages for trial in trials}) == 1
     assert {trial.prompt.shared_messages for trial in trials} == {len(trials[0].prompt.messages)}
@@ -62,8 +62,8 @@ def test_every_held_out_window_is_asked_once_with_the_same_messages_before_it(ca
 
 
 def test_levels_follow_the_scale() -> None:
-    case = Case(7, "m", "x", (), (make_example([1], [1.0]),), WORDS)
-    (trial,) = simulation.plan(case, SimulationSettings(max_level=9, few_shot=3), 0)
+    scorer_input = ScorerInput(7, "m", "x", (), (make_example([1], [1.0]),), WORDS)
+    (trial,) = simulation.plan(scorer_input, SimulationSettings(max_level=9, few_shot=3), 0)
     assert trial.prompt.suffix_choices.options == tuple("0123456789")
     said = {line.rpartition("\t")[2] for role, text in trial.prompt.messages if role == "assistant" for line in text.split("\n")}
     assert said <= {*"0123456789", PLACEHOLDER} and {"9", PLACEHOLDER} <= said
@@ -74,8 +74,8 @@ def test_levels_follow_the_scale() -> None:
 
 def test_every_token_has_one_line_and_one_placeholder_whatever_it_is() -> None:
     words = (" unknown", "unknowns", "\t", "\n\n", "", "a\tb", "\x07", " ship")
-    case = Case(7, "m", "x", (), (make_example(range(8), [1.0] * 8),), words)
-    (trial,) = simulation.plan(case, SETTINGS, 0)
+    scorer_input = ScorerInput(7, "m", "x", (), (make_example(range(8), [1.0] * 8),), words)
+    (trial,) = simulation.plan(scorer_input, SETTINGS, 0)
     lines = trial.prompt.suffix.split("\n")
     assert [line.split("\t") for line in lines] == [
         [text, PLACEHOLDER] for text in (" Unknown", "Unknowns", "⇥", "↵↵", "", "a⇥b", "\ufffd", " ship")
@@ -83,17 +83,17 @@ def test_every_token_has_one_line_and_one_placeholder_whatever_it_is() -> None:
     assert trial.prompt.suffix.count(PLACEHOLDER) == 8
 
 
-def test_two_explanations_are_judged_on_the_same_windows_in_the_same_order(case) -> None:
-    other = replace(case, method="shuffled", explanation="something else")
-    one, two = (simulation.plan(c, SETTINGS, 0) for c in (case, other))
+def test_two_explanations_are_judged_on_the_same_windows_in_the_same_order(scorer_input) -> None:
+    other = replace(scorer_input, method="shuffled", explanation="something else")
+    one, two = (simulation.plan(c, SETTINGS, 0) for c in (scorer_input, other))
     assert [(t.items, t.prompt.suffix) for t in one] == [(t.items, t.prompt.suffix) for t in two]
     assert not {t.trial_id for t in one} & {t.trial_id for t in two}
-    assert one == simulation.plan(case, SETTINGS, 0) != simulation.plan(case, SETTINGS, 1)
+    assert one == simulation.plan(scorer_input, SETTINGS, 0) != simulation.plan(scorer_input, SETTINGS, 1)
 
 
-def test_the_first_trials_hold_both_kinds(case) -> None:
+def test_the_first_trials_hold_both_kinds(scorer_input) -> None:
     for seed in range(10):
-        assert {trial.items[0].truth for trial in simulation.plan(case, SETTINGS, seed)[:8]} == {True, False}
+        assert {trial.items[0].truth for trial in simulation.plan(scorer_input, SETTINGS, seed)[:8]} == {True, False}
 
 
 def test_expected_levels_by_hand() -> None:
@@ -131,14 +131,16 @@ def test_lists_of_levels_are_read_token_by_token(text: str, read) -> None:
     assert parse_levels(text, 3, 10) == read
 
 
-def test_the_schema_asks_for_one_level_a_token(case) -> None:
-    schema = json.loads(trial_of(case, "7/0/0", replace(JSON, max_level=9)).prompt.json_schema)["properties"]["levels"]
+def test_the_schema_asks_for_one_level_a_token(scorer_input) -> None:
+    schema = json.loads(trial_of(scorer_input, "7/0/0", replace(JSON, max_level=9)).prompt.json_schema)["properties"]["levels"]
     assert (schema["minItems"], schema["maxItems"], schema["items"]["minimum"], schema["items"]["maximum"]) == (7, 7, 0, 9)
 
 
-def test_a_verdict_holds_the_levels_of_a_window(case) -> None:
-    trial = trial_of(case, "7/5/0")
-    (verdict,) = simulation.grade(case, [AnsweredTrial(trial, suffix_choices=tuple(shares(x) for x in (0, 9.5, 4, 0, 1, 0, 0)))], SETTINGS)
+def test_a_verdict_holds_the_levels_of_a_window(scorer_input) -> None:
+    trial = trial_of(scorer_input, "7/5/0")
+    (verdict,) = simulation.grade(
+        scorer_input, [AnsweredTrial(trial, suffix_choices=tuple(shares(x) for x in (0, 9.5, 4, 0, 1, 0, 0)))], SETTINGS
+    )
     assert verdict.values == pytest.approx((0, 9.5, 4, 0, 1, 0, 0))
     assert (verdict.truth, verdict.stratum, verdict.outcome, verdict.activation) == (True, 9, "answered", 1.0)
     assert (verdict.prediction, verdict.probability, verdict.value) == (None, None, None)
@@ -156,17 +158,20 @@ def test_a_verdict_holds_the_levels_of_a_window(case) -> None:
         (JSON, {"error": "timeout"}, "model_error"),
     ],
 )
-def test_silent_rambling_short_and_broken_judges_end_in_named_outcomes(case, settings, answer, outcome) -> None:
-    trials = simulation.plan(case, settings, 0)
-    verdicts = simulation.grade(case, [AnsweredTrial(trial, **answer) for trial in trials], settings)
+def test_silent_rambling_short_and_broken_judges_end_in_named_outcomes(scorer_input, settings, answer, outcome) -> None:
+    trials = simulation.plan(scorer_input, settings, 0)
+    verdicts = simulation.grade(scorer_input, [AnsweredTrial(trial, **answer) for trial in trials], settings)
     assert [(v.outcome, v.values) for v in verdicts] == [(outcome, None)] * 12
-    rows = simulation.summarise(case, verdicts, settings, 1000, 0)
+    rows = simulation.summarise(scorer_input, verdicts, settings, 1000, 0)
     assert {(row.outcome, row.value, row.floor) for row in rows} == {("no_answers", None, None)}
     assert by_metric(rows)["pearson", None].n_unanswered == 12
 
 
-def test_without_trials_the_rows_say_why(case) -> None:
-    for nothing, outcome in ((replace(case, explanation=None), "no_explanation"), (replace(case, held_out=()), "no_examples")):
+def test_without_trials_the_rows_say_why(scorer_input) -> None:
+    for nothing, outcome in (
+        (replace(scorer_input, explanation=None), "no_explanation"),
+        (replace(scorer_input, held_out=()), "no_examples"),
+    ):
         assert simulation.plan(nothing, SETTINGS, 0) == ()
         rows = simulation.summarise(nothing, (), SETTINGS, 1000, 0)
         assert [(row.metric, row.outcome, row.value) for row in rows] == [("pearson", outcome, None), ("r2", outcome, None)]
@@ -178,8 +183,10 @@ def test_summary_by_hand() -> None:
     True minus its mean 1: (-1, 3, -1, -1), Σ² = 12; said minus its mean 2.5: ±2.5, Σ² = 25; Σ of products 2.5 · (1 + 3 + 1 - 1) = 10.
     Errors (0, 2 | 0, -2), Σ² = 8.
     """
-    case = Case(7, "m", "x", (), (make_example([0, 1], [0, 4.0], row=1, stratum=3), make_example([2, 3], [0, 0], row=2)), WORDS)
-    rows = by_metric(rows_of(case, lambda example: (0.0, 5.0)))
+    scorer_input = ScorerInput(
+        7, "m", "x", (), (make_example([0, 1], [0, 4.0], row=1, stratum=3), make_example([2, 3], [0, 0], row=2)), WORDS
+    )
+    rows = by_metric(rows_of(scorer_input, lambda example: (0.0, 5.0)))
     assert rows["pearson", None].value == pytest.approx(10 / math.sqrt(12 * 25)) == pytest.approx(1 / math.sqrt(3))
     assert rows["r2", None].value == pytest.approx(1 - 8 / 12)
     assert rows["pearson@stratum", 3].value == rows["pearson", None].value
@@ -191,8 +198,8 @@ def test_correlation_is_over_all_tokens_and_a_stratum_has_all_silent_windows() -
     held_out = [make_example([1] * 9, np.maximum(draw.normal(0, 2, 9), 0).tolist(), row=i, stratum=i % 2) for i in range(8)]
     held_out += [make_example([1] * 9, [0.0] * 9, row=i) for i in range(8, 14)]
     said = {e.example_id: np.clip(np.array(e.activations) + draw.normal(1, 2, 9), 0, 10) for e in held_out}
-    case = Case(7, "m", "x", (), tuple(held_out), WORDS)
-    rows = by_metric(rows_of(case, lambda example: said[example.example_id]))
+    scorer_input = ScorerInput(7, "m", "x", (), tuple(held_out), WORDS)
+    rows = by_metric(rows_of(scorer_input, lambda example: said[example.example_id]))
 
     def reference(examples: list) -> float:
         return np.corrcoef(np.concatenate([e.activations for e in examples]), np.concatenate([said[e.example_id] for e in examples]))[0, 1]
@@ -205,41 +212,41 @@ def test_correlation_is_over_all_tokens_and_a_stratum_has_all_silent_windows() -
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, SimulationSettings(max_level=9)])
-def test_the_oracle_and_its_inverse(settings: SimulationSettings, case) -> None:
+def test_the_oracle_and_its_inverse(settings: SimulationSettings, scorer_input) -> None:
     top = settings.max_level
-    rows = by_metric(rows_of(case, lambda example: [top * a / 4 for a in example.activations], settings))
+    rows = by_metric(rows_of(scorer_input, lambda example: [top * a / 4 for a in example.activations], settings))
     assert [row.value for row in rows.values()] == pytest.approx([1.0] * 8)
     assert {row.outcome for row in rows.values()} == {"ok"}
-    inverse = by_metric(rows_of(case, lambda example: [top - top * a / 4 for a in example.activations], settings))
+    inverse = by_metric(rows_of(scorer_input, lambda example: [top - top * a / 4 for a in example.activations], settings))
     assert inverse["pearson", None].value == pytest.approx(-1.0) and inverse["r2", None].value < -1
 
 
-def test_an_oracle_of_whole_numbers_is_nearly_perfect(case) -> None:
-    rows = by_metric(rows_of(case, lambda example: [10 * a / 4 for a in example.activations], JSON))
+def test_an_oracle_of_whole_numbers_is_nearly_perfect(scorer_input) -> None:
+    rows = by_metric(rows_of(scorer_input, lambda example: [10 * a / 4 for a in example.activations], JSON))
     assert 0.99 < rows["pearson", None].value <= 1.0
 
 
-def test_the_largest_activation_counts_that_was_shown(case) -> None:
+def test_the_largest_activation_counts_that_was_shown(scorer_input) -> None:
     """Shown up to 8 = level 10, the window's 4 is level 5."""
-    louder = replace(case, shown=(make_example([1], [8.0], role="shown"),))
+    louder = replace(scorer_input, shown=(make_example([1], [8.0], role="shown"),))
     rows = by_metric(rows_of(louder, lambda example: [10 * a / 8 for a in example.activations]))
     assert rows["r2", None].value == pytest.approx(1.0)
 
 
-def test_one_who_always_says_the_same_has_no_correlation_and_explains_nothing(case) -> None:
-    mean = np.mean([a for e in case.held_out for a in e.activations])
-    rows = by_metric(rows_of(case, lambda example: [10 * mean / 4] * 7))
+def test_one_who_always_says_the_same_has_no_correlation_and_explains_nothing(scorer_input) -> None:
+    mean = np.mean([a for e in scorer_input.held_out for a in e.activations])
+    rows = by_metric(rows_of(scorer_input, lambda example: [10 * mean / 4] * 7))
     assert (rows["pearson", None].outcome, rows["pearson", None].value) == ("undefined", None)
     assert {row.outcome for (metric, _), row in rows.items() if metric == "pearson@stratum"} == {"undefined"}
     assert rows["r2", None].value == pytest.approx(0.0)
-    silence = by_metric(rows_of(replace(case, held_out=case.held_out[6:]), lambda example: [0, 1, 2, 3, 4, 5, 6]))
+    silence = by_metric(rows_of(replace(scorer_input, held_out=scorer_input.held_out[6:]), lambda example: [0, 1, 2, 3, 4, 5, 6]))
     assert {row.outcome for row in silence.values()} == {"undefined"}
 
 
-def test_a_judge_that_knows_nothing_is_at_the_floor(case) -> None:
+def test_a_judge_that_knows_nothing_is_at_the_floor(scorer_input) -> None:
     """84 tokens a case: a standard error of 0.11 each, of 0.011 over a hundred."""
     draw = np.random.default_rng(0)
-    found = [by_metric(rows_of(case, lambda example: draw.uniform(0, 10, 7)))["pearson", None] for _ in range(100)]
+    found = [by_metric(rows_of(scorer_input, lambda example: draw.uniform(0, 10, 7)))["pearson", None] for _ in range(100)]
     assert np.mean([row.value for row in found]) == pytest.approx(found[0].floor, abs=0.04)
 
 

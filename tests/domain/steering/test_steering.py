@@ -188,5 +188,5 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, object], mes
 
 
 def test_how_many_rows_go_together_shapes_no_result() -> None:
-    assert SteeringSettings(batch_rows=7).shaping_results == SETTINGS.shaping_results
-    assert SteeringSettings(temperature=0.5).shaping_results != SETTINGS.shaping_results
+    assert SteeringSettings(batch_rows=7).versioned_settings == SETTINGS.versioned_settings
+    assert SteeringSettings(temperature=0.5).versioned_settings != SETTINGS.versioned_settings

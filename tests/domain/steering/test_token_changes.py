@@ -52,5 +52,5 @@ def test_values_out_of_range_are_refused(wrong: dict) -> None:
 
 
 def test_how_many_rows_go_together_shapes_no_result() -> None:
-    assert TokenChangeSettings(batch_rows=1).shaping_results == TokenChangeSettings().shaping_results
-    assert TokenChangeSettings(clamp_bos=True).shaping_results != TokenChangeSettings().shaping_results
+    assert TokenChangeSettings(batch_rows=1).versioned_settings == TokenChangeSettings().versioned_settings
+    assert TokenChangeSettings(clamp_bos=True).versioned_settings != TokenChangeSettings().versioned_settings

@@ -14,7 +14,7 @@ from interp_assets.domain.prompting.parsing import without_reasoning
 from interp_assets.domain.prompting.prompts import Choices
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import wilson
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Verdict, verdict_of
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Verdict, verdict_of
 
 METRIC = "accuracy"
 STRATUM_METRIC = "accuracy@stratum"
@@ -69,7 +69,9 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
     return [verdict_of(trial, i, "answered", prediction=i == chosen, probability=shares[i]) for i in range(n)]
 
 
-def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], absent: ScoreOutcome | None = None) -> tuple[ScoreRow, ...]:
+def summarise(
+    scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], absent: ScoreOutcome | None = None
+) -> tuple[ScoreRow, ...]:
     """Accuracy over trials, then over the trials of each stratum (that of the true option), with Wilson's intervals.
 
     The floor is one over the number of options. `n_positive` counts answered trials, `n_unanswered` the others. Without verdicts the row
@@ -77,16 +79,16 @@ def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], absent: Scor
     """
     truths = [verdict for verdict in verdicts if verdict.truth]
     floor = len(truths) / len(verdicts) if verdicts else None
-    rows = [_accuracy_row(scorer, case, METRIC, truths, floor, "no_answers" if verdicts else absent or case.absent)]
+    rows = [_accuracy_row(scorer, scorer_input, METRIC, truths, floor, "no_answers" if verdicts else absent or scorer_input.absent)]
     for stratum in sorted({verdict.stratum for verdict in truths if verdict.stratum is not None}):
         own = [verdict for verdict in truths if verdict.stratum == stratum]
-        rows.append(_accuracy_row(scorer, case, STRATUM_METRIC, own, floor, "no_answers", stratum))
+        rows.append(_accuracy_row(scorer, scorer_input, STRATUM_METRIC, own, floor, "no_answers", stratum))
     return tuple(rows)
 
 
 def _accuracy_row(
     scorer: str,
-    case: Case,
+    scorer_input: ScorerInput,
     metric: str,
     truths: Sequence[Verdict],
     floor: float | None,
@@ -96,4 +98,4 @@ def _accuracy_row(
     """Share of the trials whose true option was chosen."""
     hits = [verdict.prediction for verdict in truths if verdict.prediction is not None]
     counts = (len(hits), 0, len(truths) - len(hits))
-    return score_row(scorer, case, metric, wilson(sum(hits), len(hits)), floor, counts, otherwise, stratum)
+    return score_row(scorer, scorer_input, metric, wilson(sum(hits), len(hits)), floor, counts, otherwise, stratum)

@@ -20,7 +20,7 @@ from interp_assets.domain.statistics.metrics import (
     probability_metrics,
     wilson,
 )
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Trial, TrialItem, Verdict, verdict_of
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, verdict_of
 
 METRICS = (*PREDICTION_METRICS, *PROBABILITY_METRICS)
 STRATUM_METRIC = "recall@stratum"
@@ -50,7 +50,7 @@ def plan_trials(
     scorer: str,
     instructions: str,
     worked: Sequence[WorkedExample],
-    case: Case,
+    scorer_input: ScorerInput,
     items: Sequence[tuple[TrialItem, str]],
     settings: ClassifierSettings,
     run_seed: int,
@@ -63,24 +63,24 @@ def plan_trials(
     judged on the same groups, and scorers that give one name as `order_of` on those of each other. `options` are the answers
     an item may have. No items, or no explanation: no trials.
     """
-    if case.explanation is None:
+    if scorer_input.explanation is None:
         return ()
     head: list[Turn] = [("system", instructions)]
     for example in worked[: settings.few_shot]:
         head.append(("user", _question(example.explanation, example.texts)))
         head.append(("assistant", str(list(example.answers))))
-    order = generator(run_seed, case.feature, f"{order_of or scorer} order").permutation(len(items))
+    order = generator(run_seed, scorer_input.feature, f"{order_of or scorer} order").permutation(len(items))
     trials = []
     for number, first in enumerate(range(0, len(items), settings.per_prompt)):
         group = [items[i] for i in order[first : first + settings.per_prompt]]
         prompt = Prompt(
-            messages=(*head, ("user", _question(case.explanation, [text for _, text in group]))),
+            messages=(*head, ("user", _question(scorer_input.explanation, [text for _, text in group]))),
             shared_messages=len(head),
             choices=Choices(len(group), options),
             max_reply_tokens=4 * len(group) + 8,
         )
-        trial_id = f"{scorer}/{case.method}/{case.feature}/{number}"
-        trials.append(Trial(trial_id, case.feature, case.method, scorer, prompt, tuple(item for item, _ in group)))
+        trial_id = f"{scorer}/{scorer_input.method}/{scorer_input.feature}/{number}"
+        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, scorer, prompt, tuple(item for item, _ in group)))
     return tuple(trials)
 
 
@@ -113,7 +113,7 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
     return verdicts
 
 
-def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
     """One row per metric of METRICS, then one "recall@stratum" row per stratum asked about.
 
     Metrics are over answered items; unanswered ones are counted. Without verdicts every row ends as `case.absent`; with none answered
@@ -123,7 +123,7 @@ def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap:
     own = [verdict for verdict in verdicts if verdict.prediction is not None]
     truth = np.array([verdict.truth for verdict in own], dtype=bool)
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
-    rng = generator(run_seed, case.feature, f"{scorer} bootstrap")
+    rng = generator(run_seed, scorer_input.feature, f"{scorer} bootstrap")
     estimates: dict[str, Estimate] = {}
     if own:
         prediction = np.array([verdict.prediction for verdict in own], dtype=bool)
@@ -135,19 +135,20 @@ def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap:
     def outcome_of(metric: str) -> ScoreOutcome:
         needs_both = metric not in ("precision", "recall", "f1")
         one_class = (needs_both and n_negative == 0) or (metric != "precision" and n_positive == 0)
-        return case.absent if not verdicts else "no_answers" if not own else "one_class" if one_class else "undefined"
+        return scorer_input.absent if not verdicts else "no_answers" if not own else "one_class" if one_class else "undefined"
 
     floor = floors(n_positive, n_negative)
     counts = (n_positive, n_negative, len(verdicts) - len(own))
     rows = [
-        score_row(scorer, case, metric, estimates.get(metric, UNDEFINED), floor[metric], counts, outcome_of(metric)) for metric in METRICS
+        score_row(scorer, scorer_input, metric, estimates.get(metric, UNDEFINED), floor[metric], counts, outcome_of(metric))
+        for metric in METRICS
     ]
-    return (*rows, *_stratum_rows(scorer, case, verdicts))
+    return (*rows, *_stratum_rows(scorer, scorer_input, verdicts))
 
 
 def score_row(
     scorer: str,
-    case: Case,
+    scorer_input: ScorerInput,
     metric: str,
     found: Estimate,
     floor: float | None,
@@ -160,12 +161,12 @@ def score_row(
     `counts` are answered positives, answered negatives and unanswered items.
     """
     return ScoreRow(
-        case.feature, case.method, scorer, metric, found.value, found.ci_low, found.ci_high, floor, *counts,
+        scorer_input.feature, scorer_input.method, scorer, metric, found.value, found.ci_low, found.ci_high, floor, *counts,
         outcome="ok" if found.value is not None else otherwise, stratum=stratum,
     )  # fmt: skip
 
 
-def _stratum_rows(scorer: str, case: Case, verdicts: Sequence[Verdict]) -> list[ScoreRow]:
+def _stratum_rows(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict]) -> list[ScoreRow]:
     """Recall among the activating windows of each stratum, with Wilson's interval."""
     rows = []
     for stratum in sorted({verdict.stratum for verdict in verdicts if verdict.truth and verdict.stratum is not None}):
@@ -173,7 +174,7 @@ def _stratum_rows(scorer: str, case: Case, verdicts: Sequence[Verdict]) -> list[
         predictions = [verdict.prediction for verdict in asked if verdict.prediction is not None]
         counts = (len(predictions), 0, len(asked) - len(predictions))
         recall = wilson(sum(predictions), len(predictions))
-        rows.append(score_row(scorer, case, STRATUM_METRIC, recall, None, counts, "no_answers", stratum))
+        rows.append(score_row(scorer, scorer_input, STRATUM_METRIC, recall, None, counts, "no_answers", stratum))
     return rows
 
 

@@ -9,7 +9,7 @@ from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import PROBABILITY_METRICS, UNDEFINED, floors, probability_metrics
-from interp_assets.domain.trials import AnsweredTrial, Case, ScoreRow, Verdict, verdict_of
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Verdict, verdict_of
 
 STRATUM_METRIC = "auroc@stratum"
 
@@ -27,7 +27,7 @@ def graded(answered: AnsweredTrial, values: Sequence[float] | None) -> tuple[Ver
     )
 
 
-def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
+def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
     """A row for AUROC and one for average precision of the verdicts' values against their truth, then the AUROC of each stratum.
 
     The AUROC of a stratum ranks its activating windows against all silent ones. Values are over answered items. Without verdicts the rows
@@ -41,13 +41,13 @@ def summarise(scorer: str, case: Case, verdicts: Sequence[Verdict], n_bootstrap:
         asked = [verdict for verdict in verdicts if stratum is None or not verdict.truth or verdict.stratum == stratum]
         truth = np.array([verdict.truth for verdict in part], dtype=bool)
         counts = (int(truth.sum()), int((~truth).sum()), len(asked) - len(part))
-        rng = generator(run_seed, case.feature, f"{scorer} bootstrap {'' if stratum is None else stratum}")
+        rng = generator(run_seed, scorer_input.feature, f"{scorer} bootstrap {'' if stratum is None else stratum}")
         found = probability_metrics(truth, np.array([verdict.value for verdict in part], dtype=np.float64), n_bootstrap, rng)
         floor = floors(*counts[:2])
-        otherwise: ScoreOutcome = case.absent if not verdicts else "no_answers" if not part else "one_class"
+        otherwise: ScoreOutcome = scorer_input.absent if not verdicts else "no_answers" if not part else "one_class"
         if stratum is not None:
-            rows.append(score_row(scorer, case, STRATUM_METRIC, found["auroc"], floor["auroc"], counts, otherwise, stratum))
+            rows.append(score_row(scorer, scorer_input, STRATUM_METRIC, found["auroc"], floor["auroc"], counts, otherwise, stratum))
             continue
         for metric in PROBABILITY_METRICS:
-            rows.append(score_row(scorer, case, metric, found.get(metric, UNDEFINED), floor[metric], counts, otherwise))
+            rows.append(score_row(scorer, scorer_input, metric, found.get(metric, UNDEFINED), floor[metric], counts, otherwise))
     return tuple(rows)

@@ -17,7 +17,7 @@ from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoni
 from interp_assets.domain.prompting.rendering import plain_text, token_strings
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
-from interp_assets.domain.trials import AnsweredTrial, Case, Trial, TrialItem, Verdict, as_item, verdict_of
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, TrialItem, Verdict, as_item, verdict_of
 
 LEVELS = ("0", "1", "2")
 
@@ -68,17 +68,19 @@ class RatingSettings(ClassifierSettings):
     """How ratings are asked for: `per_prompt` texts a question, `few_shot` worked examples (0 to 3) before it."""
 
 
-def plan_trials(scorer: str, case: Case, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
+def plan_trials(scorer: str, scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out windows, the same for every scorer but for its name; none without an explanation or windows."""
-    items = [(as_item(example), plain_text(token_strings(example.token_ids, case.token_texts))) for example in case.held_out]
-    return plan_texts(scorer, case, items, settings, run_seed)
+    items = [
+        (as_item(example), plain_text(token_strings(example.token_ids, scorer_input.token_texts))) for example in scorer_input.held_out
+    ]
+    return plan_texts(scorer, scorer_input, items, settings, run_seed)
 
 
 def plan_texts(
-    scorer: str, case: Case, items: Sequence[tuple[TrialItem, str]], settings: RatingSettings, run_seed: int
+    scorer: str, scorer_input: ScorerInput, items: Sequence[tuple[TrialItem, str]], settings: RatingSettings, run_seed: int
 ) -> tuple[Trial, ...]:
     """Trials over any texts, each with its item, in random order; none without an explanation or texts."""
-    return classifier.plan_trials(scorer, _INSTRUCTIONS, _WORKED, case, items, settings, run_seed, LEVELS, "rating")
+    return classifier.plan_trials(scorer, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed, LEVELS, "rating")
 
 
 def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
@@ -128,9 +130,9 @@ def clearly_or_not(verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray,
     return truth, activation, (int(truth.sum()), int((~truth).sum()), unanswered)
 
 
-def lacking(case: Case, verdicts: Sequence[Verdict]) -> ScoreOutcome:
+def lacking(scorer_input: ScorerInput, verdicts: Sequence[Verdict]) -> ScoreOutcome:
     """Why there is no metric where there is none: nothing to ask about, no answer, or ratings of one kind alone."""
-    return case.absent if not verdicts else "no_answers" if all(verdict.value is None for verdict in verdicts) else "one_class"
+    return scorer_input.absent if not verdicts else "no_answers" if all(verdict.value is None for verdict in verdicts) else "one_class"
 
 
 def _graded(answered: AnsweredTrial) -> list[Verdict]:

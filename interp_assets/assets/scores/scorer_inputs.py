@@ -1,4 +1,4 @@
-"""What there is to score: the cases of a cell, one a feature and explanation method, read feature by feature."""
+"""What there is to score: the cases of a partition, one a feature and explanation method, read feature by feature."""
 
 import traceback
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from interp_assets.assets.scores.answering import Planned
+from interp_assets.assets.scores.answerer import Planned
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import NO_EXPLANATION, Case, Rival
-from interp_assets.orchestration.runs import Cell
-from interp_assets.reading.examples import read_evidence
+from interp_assets.domain.trials import NO_EXPLANATION, Rival, ScorerInput
+from interp_assets.orchestration.runs import RangePartition
+from interp_assets.reading.examples import read_examples
 from interp_assets.reading.explanations import read_all_explanations, read_explanations
 from interp_assets.reading.neighbours import read_neighbours
 from interp_assets.reading.steering import CompletionSets, SteeredRuns
@@ -26,24 +26,24 @@ RANDOM_TRIED = 64
 """Random features looked at where the nearest do not suffice; more would cost the whole dictionary for each of its features."""
 
 
-def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
-    """Every feature and explanation method of a cell that the scorer is to judge, with its trials, then the end of the cell.
+def planned_cases(lake: Lake, scorer: Scorer, partition: RangePartition) -> Iterator[Planned]:
+    """Every feature and explanation method of a partition that the scorer is to judge, with its trials, then the end of the partition.
 
     Feature by feature, so that trials on the same windows stand together.
     """
-    methods = cell.settings.scored(scorer)
-    settings = cell.settings.scoring.of(scorer)
-    explained = {m: {} if m == NO_EXPLANATION else read_explanations(lake, cell.key, m) for m in methods}
-    rivals = {m: Rivals(lake, cell, m) for m in methods} if "rivals" in scorer.READS else {}
-    runs = SteeredRuns(lake, cell.key) if "steered" in scorer.READS else None
-    sets = CompletionSets(lake, cell) if "steered_sets" in scorer.READS else None
-    n_windows = windows_in_sample(lake, cell)
-    for item in read_evidence(lake, cell.key):
+    methods = partition.settings.scored(scorer)
+    settings = partition.settings.scoring.of(scorer)
+    explained = {m: {} if m == NO_EXPLANATION else read_explanations(lake, partition.key, m) for m in methods}
+    rivals = {m: Rivals(lake, partition, m) for m in methods} if "rivals" in scorer.READS else {}
+    runs = SteeredRuns(lake, partition.key) if "steered" in scorer.READS else None
+    sets = CompletionSets(lake, partition) if "steered_sets" in scorer.READS else None
+    n_windows = windows_in_sample(lake, partition)
+    for item in read_examples(lake, partition.key):
         steered = runs.of(item.feature) if runs else ()
         steered_set, rival_sets = (sets.of(item.feature), sets.rivals(item.feature)) if sets else (None, ())
         for method in methods:
             text = None if method == NO_EXPLANATION else explained[method][item.feature].text
-            case = Case(
+            scorer_input = ScorerInput(
                 feature=item.feature,
                 method=method,
                 explanation=None if text is None else one_line(text),  # people and other tools write paragraphs
@@ -56,33 +56,33 @@ def planned_cases(lake: Lake, scorer: Scorer, cell: Cell) -> Iterator[Planned]:
                 steered_set=steered_set,
                 rival_sets=rival_sets,
             )
-            yield _planned(scorer, cell, case, settings)
-    yield Planned(cell, None)
+            yield _planned(scorer, partition, scorer_input, settings)
+    yield Planned(partition, None)
 
 
-def _planned(scorer: Scorer, cell: Cell, case: Case, settings: Any) -> Planned:
+def _planned(scorer: Scorer, partition: RangePartition, scorer_input: ScorerInput, settings: Any) -> Planned:
     """The case with its trials, or with what went wrong: a case on which the scorer's own code fails stops no other."""
     try:
-        return Planned(cell, case, scorer.plan(case, settings, cell.settings.seed))
+        return Planned(partition, scorer_input, scorer.plan(scorer_input, settings, partition.settings.seed))
     except Exception:
-        return Planned(cell, case, failure=traceback.format_exc())
+        return Planned(partition, scorer_input, failure=traceback.format_exc())
 
 
-def windows_in_sample(lake: Lake, cell: Cell) -> int:
+def windows_in_sample(lake: Lake, partition: RangePartition) -> int:
     """How many windows the dictionary's token sample would be cut into side by side; 0 for imported examples."""
-    sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": cell.key.dictionary}, columns=["n_rows", "context_tokens"]).to_pylist()
-    return sum(row["n_rows"] * row["context_tokens"] // cell.settings.examples.window_tokens for row in sample)
+    sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": partition.key.dictionary}, columns=["n_rows", "context_tokens"]).to_pylist()
+    return sum(row["n_rows"] * row["context_tokens"] // partition.settings.examples.window_tokens for row in sample)
 
 
 class Rivals:
-    """Explanations by one method of the features nearest to those of a cell, whatever their range, filled up with random ones."""
+    """Explanations by one method of the features nearest to those of a partition, whatever their range, filled up with random ones."""
 
-    def __init__(self, lake: Lake, cell: Cell, method: str) -> None:
-        self._cell = cell
-        found = read_all_explanations(lake, cell.key.dictionary, method)
+    def __init__(self, lake: Lake, partition: RangePartition, method: str) -> None:
+        self._partition = partition
+        found = read_all_explanations(lake, partition.key.dictionary, method)
         self._texts = {feature: one_line(explanation.text) for feature, explanation in found.items() if explanation.text is not None}
         self._features = np.array(sorted(self._texts), dtype=np.int64)
-        self._nearest = read_neighbours(lake, cell.key.dictionary, cell.record.features_of(cell.key).tolist())
+        self._nearest = read_neighbours(lake, partition.key.dictionary, partition.record.features_of(partition.key).tolist())
 
     def of(self, feature: int) -> tuple[Rival, ...]:
         """Up to N_RIVALS explained features other than this one, whose explanations differ from its own and from one another."""
@@ -102,6 +102,6 @@ class Rivals:
         for other in self._nearest.get(feature, []):
             yield "neighbour", other
         n = len(self._features)
-        drawn = generator(self._cell.settings.seed, feature, "rivals").choice(n, min(RANDOM_TRIED, n), replace=False)
+        drawn = generator(self._partition.settings.seed, feature, "rivals").choice(n, min(RANDOM_TRIED, n), replace=False)
         for other in self._features[drawn].tolist():
             yield "random", other

@@ -9,7 +9,7 @@ from interp_assets.domain.prompting.parsing import ParseFailure, parse_tagged_ex
 from interp_assets.domain.prompting.rendering import TokenTexts
 from interp_assets.domain.trials import Explanation
 
-Evidence = Literal["examples", "feature_statistics", "vocabulary_projections", "token_changes", "steering"]
+Reads = Literal["examples", "feature_statistics", "vocabulary_projections", "token_changes", "steering"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SteeredPrompt:
 
 
 @dataclass(frozen=True)
-class Material:
+class ExplainerInput:
     """Everything an explainer may look at about one feature; what it does not ask for in READS is left empty.
 
     `shown` are its activating examples, strongest first, and `contrast` silent ones; `validation` both kinds, for choosing between
@@ -60,13 +60,13 @@ class ExplainerReply:
     error: str | None = None
 
 
-def read_explanation(method: str, version: str, material: Material, replies: Sequence[ExplainerReply]) -> Explanation:
+def read_explanation(method: str, version: str, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply]) -> Explanation:
     """The explanation in the only reply: the tagged line, or "model_error", "unparsable" (no tag) or "empty" (nothing behind it)."""
     (reply,) = replies
     if reply.error is not None:
-        return Explanation(material.feature, method, None, "model_error", reply.text, version)
+        return Explanation(explainer_input.feature, method, None, "model_error", reply.text, version)
     read = parse_tagged_explanation(reply.text)
     if isinstance(read, ParseFailure):
         outcome = "unparsable" if read.reason == "no_tag" else "empty"
-        return Explanation(material.feature, method, None, outcome, reply.text, version)
-    return Explanation(material.feature, method, read, "ok", reply.text, version)
+        return Explanation(explainer_input.feature, method, None, outcome, reply.text, version)
+    return Explanation(explainer_input.feature, method, read, "ok", reply.text, version)

@@ -7,15 +7,15 @@ import pytest
 
 from interp_assets.asking import asker as asking
 from interp_assets.asking.questions import Answer, Question
-from interp_assets.assets.scores.answering import Generating, Judging, Planned
+from interp_assets.assets.scores.answerer import Generating, Judging, Planned
 from interp_assets.config.keys import RangeKey
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.scoring import clarity, detection
 from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
-from interp_assets.domain.trials import AnsweredTrial, Case
-from interp_assets.orchestration.runs import Cell
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput
+from interp_assets.orchestration.runs import RangePartition
 from resources.language_models.interface import Reply
 
 WORDS = [" cat", *(f" w{i}" for i in range(1, 30))]
@@ -47,18 +47,18 @@ def replied(feature: int, question: str) -> str:
     return str([int("cat" in text if feature % 2 == 0 else sum(map(ord, text)) % 2) for text in texts])
 
 
-def cell(sequential: dict | None) -> Cell:
+def partition(sequential: dict | None) -> RangePartition:
     settings = StageSettings.model_validate({"scoring": {"sequential": sequential, "n_bootstrap": 200}})
-    return Cell(RangeKey("fake/00/neurons", "00of16"), None, settings, "v", {})  # type: ignore[arg-type]
+    return RangePartition(RangeKey("fake/00/neurons", "00of16"), None, settings, "v", {})  # type: ignore[arg-type]
 
 
 def planned(n_features: int, sequential: dict | None, n_windows: int = 60) -> list[Planned]:
-    """Cases of that many features, one of them without examples, and the end of the cell."""
-    here, works = cell(sequential), []
+    """Cases of that many features, one of them without examples, and the end of the partition."""
+    here, works = partition(sequential), []
     for feature in range(n_features):
         examples = [] if feature == 2 else [window(feature, i, n_windows) for i in range(2 * n_windows)]
-        case = Case(feature, "max_act", "cats", (), tuple(examples), WORDS)
-        works.append(Planned(here, case, detection.plan(case, here.settings.scoring.detection, 0)))
+        scorer_input = ScorerInput(feature, "max_act", "cats", (), tuple(examples), WORDS)
+        works.append(Planned(here, scorer_input, detection.plan(scorer_input, here.settings.scoring.detection, 0)))
     return [*works, Planned(here, None)]
 
 
@@ -85,20 +85,24 @@ def test_cases_come_back_in_order_each_with_its_first_trials(sequential: dict | 
 
 def test_each_case_is_asked_until_it_is_known_and_no_further() -> None:
     works, asker = planned(5, {"ci_width": 0.25, "first_trials": 6, "step_trials": 3}), Backwards()
-    answered = {one.planned.case.feature: one for one in Judging(detection, asker).answer(iter(works)) if one.planned.case}  # type: ignore[arg-type]
-    settings = works[0].cell.settings.scoring
+    answered = {one.planned.scorer_input.feature: one for one in Judging(detection, asker).answer(iter(works)) if one.planned.scorer_input}  # type: ignore[arg-type]
+    settings = works[0].partition.settings.scoring
     for feature, one in answered.items():
         trials = one.planned.trials
         given: list[AnsweredTrial] = []
         while chosen := next_round(len(trials), len(given), settings.sequential):
             given += [AnsweredTrial(trials[i], replied(feature, trials[i].prompt.messages[-1][1])) for i in chosen]
-            verdicts = detection.grade(one.planned.case, given, settings.detection)
+            verdicts = detection.grade(one.planned.scorer_input, given, settings.detection)
             if is_known(
-                detection.summarise(one.planned.case, verdicts, settings.detection, 200, 0), "balanced_accuracy", settings.sequential
+                detection.summarise(one.planned.scorer_input, verdicts, settings.detection, 200, 0),
+                "balanced_accuracy",
+                settings.sequential,
             ):
                 break
         assert [t.trial.trial_id for t in one.trials] == [t.trial.trial_id for t in given]
-        assert len({verdict.trial_id for verdict in detection.grade(one.planned.case, one.trials, settings.detection)}) == len(given)
+        assert len({verdict.trial_id for verdict in detection.grade(one.planned.scorer_input, one.trials, settings.detection)}) == len(
+            given
+        )
     asked = {feature: len(one.trials) for feature, one in answered.items()}
     assert asked[2] == 0 and asked[0] == asked[4] == 6 < asked[1] and asked[3] > 6 and max(asked.values()) <= 24
     assert sum(asked.values()) == len(asker.prompts) == len(set(asker.prompts))
@@ -149,21 +153,21 @@ def test_of_generator_and_subject_one_is_loaded_at_a_time(monkeypatch) -> None:
         def close(self) -> None:
             loaded.discard("subject")
 
-    here = cell(None)
+    here = partition(None)
     works = []
     for feature in range(5):
-        case = Case(feature, "max_act", "cats", (), tuple(window(feature, i, 4) for i in range(8)), WORDS)
-        works.append(Planned(here, case, clarity.plan(case, ClaritySettings(n_texts=2), 0)))
+        scorer_input = ScorerInput(feature, "max_act", "cats", (), tuple(window(feature, i, 4) for i in range(8)), WORDS)
+        works.append(Planned(here, scorer_input, clarity.plan(scorer_input, ClaritySettings(n_texts=2), 0)))
     answered = list(Generating(clarity, Generator(), Measure()).answer(iter(works)))  # type: ignore[arg-type]
     assert [[t.activations for t in one.trials] for one in answered] == [[(0.0, 1.0)], [(2.0, 3.0)]] * 2 + [[(0.0, 1.0)]]
     assert loaded == {"subject"}
 
 
 def test_a_case_on_which_grading_fails_is_asked_no_further_and_stops_no_other(monkeypatch) -> None:
-    def grade(case: Case, *arguments: object) -> tuple:
-        if case.feature == 1:
+    def grade(scorer_input: ScorerInput, *arguments: object) -> tuple:
+        if scorer_input.feature == 1:
             raise ZeroDivisionError
-        return whole(case, *arguments)  # type: ignore[arg-type]
+        return whole(scorer_input, *arguments)  # type: ignore[arg-type]
 
     whole = detection.grade
     monkeypatch.setattr(detection, "grade", grade)

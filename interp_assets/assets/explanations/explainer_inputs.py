@@ -1,4 +1,4 @@
-"""What explainers are given about the features of a cell, read feature by feature."""
+"""What explainers are given about the features of a partition, read feature by feature."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,28 +7,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from interp_assets.config.keys import cell_partition
+from interp_assets.config.keys import lake_partition
 from interp_assets.domain.explaining import Explainer
-from interp_assets.domain.explaining.shared.material import Material, SteeredPrompt, TokenChanges
+from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt, TokenChanges
 from interp_assets.domain.steering.token_changes import SIDES, SIGNS
-from interp_assets.orchestration.runs import Cell
-from interp_assets.reading.examples import FeatureEvidence, read_evidence
+from interp_assets.orchestration.runs import RangePartition
+from interp_assets.reading.examples import StoredExamples, read_examples
 from interp_assets.tables import FEATURE_STATISTICS, STEERED_TEXTS, TOKEN_CHANGES, VOCABULARY_PROJECTIONS, Table
 from resources.store.lake import Lake
 
 
-def read_materials(lake: Lake, cell: Cell, explainer: Explainer) -> Iterator[tuple[FeatureEvidence, Material]]:
-    """Evidence and material on every feature of a cell, ascending; what the explainer does not read is left empty."""
-    reads = cell.settings.explaining.reads(explainer)
-    statistics = _top_tokens(lake, cell) if "feature_statistics" in reads else {}
-    projections = _Projections(lake, cell) if "vocabulary_projections" in reads else None
-    changes = _Changes(lake, cell) if "token_changes" in reads else None
-    steered = _Steered(lake, cell, cell.settings.explaining.of(explainer).target_kl) if "steering" in reads else None
-    for item in read_evidence(lake, cell.key):
+def read_explainer_inputs(lake: Lake, partition: RangePartition, explainer: Explainer) -> Iterator[tuple[StoredExamples, ExplainerInput]]:
+    """Evidence and material on every feature of a partition, ascending; what the explainer does not read is left empty."""
+    reads = partition.settings.explaining.reads(explainer)
+    statistics = _top_tokens(lake, partition) if "feature_statistics" in reads else {}
+    projections = _Projections(lake, partition) if "vocabulary_projections" in reads else None
+    changes = _Changes(lake, partition) if "token_changes" in reads else None
+    steered = _Steered(lake, partition, partition.settings.explaining.of(explainer).target_kl) if "steering" in reads else None
+    for item in read_examples(lake, partition.key):
         token, share = statistics.get(item.feature, (None, None))
         yield (
             item,
-            Material(
+            ExplainerInput(
                 feature=item.feature,
                 shown=item.shown,
                 token_texts=item.token_texts,
@@ -44,10 +44,10 @@ def read_materials(lake: Lake, cell: Cell, explainer: Explainer) -> Iterator[tup
         )
 
 
-def _top_tokens(lake: Lake, cell: Cell) -> dict[int, tuple[str | None, float | None]]:
+def _top_tokens(lake: Lake, partition: RangePartition) -> dict[int, tuple[str | None, float | None]]:
     """Each feature's heaviest token and its share of the activation mass."""
     columns = ["feature", "top_tokens", "top_token_share"]
-    rows = lake.read(FEATURE_STATISTICS.name, cell_partition(cell.key), columns=columns).to_pylist()
+    rows = lake.read(FEATURE_STATISTICS.name, lake_partition(partition.key), columns=columns).to_pylist()
     return {row["feature"]: (row["top_tokens"][0]["token"] if row["top_tokens"] else None, row["top_token_share"]) for row in rows}
 
 
@@ -65,10 +65,10 @@ class _Lists:
 
 
 class _Projections:
-    """The vocabulary projections of a cell."""
+    """The vocabulary projections of a partition."""
 
-    def __init__(self, lake: Lake, cell: Cell) -> None:
-        rows = _ranked(lake, cell, VOCABULARY_PROJECTIONS, ["side"], "logit")
+    def __init__(self, lake: Lake, partition: RangePartition) -> None:
+        rows = _ranked(lake, partition, VOCABULARY_PROJECTIONS, ["side"], "logit")
         self._sides = {side: _Lists(_where(rows, side=side), "logit") for side in ("promoted", "suppressed")}
 
     def of(self, feature: int, side: str) -> tuple[tuple[str, float], ...]:
@@ -77,10 +77,10 @@ class _Projections:
 
 
 class _Changes:
-    """The token changes of a cell."""
+    """The token changes of a partition."""
 
-    def __init__(self, lake: Lake, cell: Cell) -> None:
-        rows = _ranked(lake, cell, TOKEN_CHANGES, ["sign", "side"], "change", "strength")
+    def __init__(self, lake: Lake, partition: RangePartition) -> None:
+        rows = _ranked(lake, partition, TOKEN_CHANGES, ["sign", "side"], "change", "strength")
         of_sign = {sign: _where(rows, sign=sign) for sign in SIGNS}
         self._sides = {(sign, side): _Lists(_where(of_sign[sign], side=side), "change") for sign in SIGNS for side in SIDES}
         self._strengths = {sign: _Lists(_where(of_sign[sign], side="raised"), "strength") for sign in SIGNS}
@@ -93,12 +93,12 @@ class _Changes:
 
 
 class _Steered:
-    """The prompts of a cell that are for explainers, steered to one target divergence."""
+    """The prompts of a partition that are for explainers, steered to one target divergence."""
 
-    def __init__(self, lake: Lake, cell: Cell, target_kl: float) -> None:
+    def __init__(self, lake: Lake, partition: RangePartition, target_kl: float) -> None:
         columns = ["feature", "prompt", "prompt_text", "raised_tokens"]
         filters = [("role", "=", "explainer"), ("intervention", "=", "strength"), ("target_kl", "=", target_kl)]
-        rows = lake.read(STEERED_TEXTS.name, cell_partition(cell.key), columns=columns, filters=filters)
+        rows = lake.read(STEERED_TEXTS.name, lake_partition(partition.key), columns=columns, filters=filters)
         self._rows = rows.sort_by([("feature", "ascending"), ("prompt", "ascending")])
         self._feature = self._rows.column("feature").to_numpy()
 
@@ -112,9 +112,9 @@ class _Steered:
         return tuple(prompts)
 
 
-def _ranked(lake: Lake, cell: Cell, table: Table, kinds: Sequence[str], *numbers: str) -> pa.Table:
-    """A cell's rows that name a token, by feature and rank; `kinds` are the columns that tell a feature's lists apart."""
-    rows = lake.read(table.name, cell_partition(cell.key), columns=["feature", *kinds, "rank", "token", *numbers])
+def _ranked(lake: Lake, partition: RangePartition, table: Table, kinds: Sequence[str], *numbers: str) -> pa.Table:
+    """A partition's rows that name a token, by feature and rank; `kinds` are the columns that tell a feature's lists apart."""
+    rows = lake.read(table.name, lake_partition(partition.key), columns=["feature", *kinds, "rank", "token", *numbers])
     for kind in kinds:
         rows = rows.set_column(rows.column_names.index(kind), kind, rows.column(kind).cast(pa.string()))
     return rows.filter(pc.is_valid(rows.column("token"))).sort_by([("feature", "ascending"), ("rank", "ascending")])

@@ -13,25 +13,25 @@ from interp_assets.config.settings import LanguageModelSettings, PlatformSetting
 from interp_assets.domain.prompting.prompts import Comparison
 from interp_assets.domain.scoring import GeneratorScorer, Scorer
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
-from interp_assets.domain.trials import AnsweredTrial, Case, Trial
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial
 from interp_assets.measuring.texts import TextMeasure
-from interp_assets.orchestration.runs import Cell, progress_of
+from interp_assets.orchestration.runs import RangePartition, progress_of
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A case with its trials; without a case, the end of its cell. `failure` is the traceback where planning failed on the case."""
+    """A case with its trials; without a case, the end of its partition. `failure` is the traceback where planning failed on the case."""
 
-    cell: Cell
-    case: Case | None
+    partition: RangePartition
+    scorer_input: ScorerInput | None
     trials: tuple[Trial, ...] = ()
     failure: str = ""
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredInput:
     """A planned case with the answers to those of its trials that were asked, in order; from language models the replies as they came."""
 
     planned: Planned
@@ -40,24 +40,24 @@ class Answered:
     model: str
 
 
-class Answering(Protocol):
+class Answerer(Protocol):
     """Answers planned cases, in their order, holding a wave of them at a time."""
 
-    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]: ...
+    def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]: ...
 
     def close(self) -> None: ...
 
 
-def answering(
+def answerer_of(
     scorer: Scorer,
     context: dg.AssetExecutionContext,
     settings: PlatformSettings,
     models: ModelProvider,
     replies: ReplyStore,
     spending: RunSpending,
-) -> Answering:
+) -> Answerer:
     """Whoever answers the scorer, by its MODEL. Nothing is loaded before there is something to answer."""
-    who = settings.answering(scorer.MODEL)
+    who = settings.model_of(scorer.MODEL)
     if isinstance(who, SentenceEncoderSettings):
         return Encoding(who, models)
     asker = Asker(cast(LanguageModelSettings, who), models, replies, spending.of_run(context), progress_of(context, "questions"))
@@ -72,7 +72,7 @@ class Judging:
     def __init__(self, scorer: Scorer, asker: Asker) -> None:
         self._scorer, self._asker = scorer, asker
 
-    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]:
+    def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]:
         """Answers in planned order, each case as soon as it and all before it are whole."""
         for wave in waves(planned, lambda work: len(work.trials)):
             answers: list[list[Answer]] = [[] for _ in wave]
@@ -84,7 +84,7 @@ class Judging:
                     answers[i] += found
                     done[i] = done[i] or self._is_done(wave[i], answers[i])
                     while head < len(wave) and done[head]:
-                        yield self._answered(wave[head], answers[head])
+                        yield self._with_replies(wave[head], answers[head])
                         answers[head] = []
                         head += 1
 
@@ -94,7 +94,7 @@ class Judging:
 
     def _next(self, work: Planned, given: Sequence[Answer]) -> list[Question]:
         """The questions of a case's next round: all of them, unless it may be stopped early."""
-        chosen = next_round(len(work.trials), len(given), work.cell.settings.scoring.sequential)
+        chosen = next_round(len(work.trials), len(given), work.partition.settings.scoring.sequential)
         return [Question(t.feature, t.explanation_method, t.prompt) for t in (work.trials[i] for i in chosen)]
 
     def _is_done(self, work: Planned, given: Sequence[Answer]) -> bool:
@@ -102,20 +102,20 @@ class Judging:
 
         Where the scorer's own code fails on the answers no more are worth asking for: whoever sums the case up meets the failure again.
         """
-        settings = work.cell.settings.scoring
-        if len(given) == len(work.trials) or settings.sequential is None or work.case is None:
+        settings = work.partition.settings.scoring
+        if len(given) == len(work.trials) or settings.sequential is None or work.scorer_input is None:
             return True
-        own, seed = settings.of(self._scorer), work.cell.settings.seed
+        own, seed = settings.of(self._scorer), work.partition.settings.seed
         try:
-            verdicts = self._scorer.grade(work.case, self._answered(work, given).trials, own)
-            rows = self._scorer.summarise(work.case, verdicts, own, settings.n_bootstrap, seed)
+            verdicts = self._scorer.grade(work.scorer_input, self._with_replies(work, given).trials, own)
+            rows = self._scorer.summarise(work.scorer_input, verdicts, own, settings.n_bootstrap, seed)
         except Exception:
             return True
         return is_known(rows, self._scorer.HEADLINE, settings.sequential)
 
-    def _answered(self, work: Planned, answers: Sequence[Answer]) -> Answered:
+    def _with_replies(self, work: Planned, answers: Sequence[Answer]) -> AnsweredInput:
         trials = tuple(_trial_with_reply(trial, answer) for trial, answer in zip(work.trials, answers, strict=False))
-        return Answered(work, trials, tuple(answers), answers[0].model if answers else "")
+        return AnsweredInput(work, trials, tuple(answers), answers[0].model if answers else "")
 
 
 class Generating:
@@ -124,7 +124,7 @@ class Generating:
     def __init__(self, scorer: GeneratorScorer, asker: Asker, measure: TextMeasure) -> None:
         self._scorer, self._asker, self._measure = scorer, asker, measure
 
-    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]:
+    def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]:
         """Answers in planned order, wave by wave. Of the two models one is loaded at a time."""
         for wave in waves(planned, lambda work: len(work.trials)):
             self._measure.close()
@@ -137,7 +137,7 @@ class Generating:
             ]
             texts = [[self._texts(trial) for trial in trials] for trials in replied]
             wanted = [
-                (work.cell.record, trial.trial.feature, text)
+                (work.partition.record, trial.trial.feature, text)
                 for work, trials, own in zip(wave, replied, texts, strict=True)
                 for trial, written in zip(trials, own, strict=True)
                 for text in written
@@ -145,7 +145,7 @@ class Generating:
             found = iter(self._measure.largest_activations(wanted))
             for work, trials, own, given in zip(wave, replied, texts, answers, strict=True):
                 measured = tuple(replace(t, activations=tuple(next(found) for _ in w)) for t, w in zip(trials, own, strict=True))
-                yield Answered(work, measured, tuple(given), given[0].model if given else "")
+                yield AnsweredInput(work, measured, tuple(given), given[0].model if given else "")
 
     def _texts(self, trial: AnsweredTrial) -> tuple[str, ...]:
         """The texts in a reply; none where the scorer's own code fails on it, as it then does again when it grades."""
@@ -167,13 +167,13 @@ class Encoding:
         self._encoder = models.sentence_encoder(settings.source, settings.revision)
         self._name = settings.source
 
-    def answer(self, planned: Iterator[Planned]) -> Iterator[Answered]:
+    def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]:
         """Answers in planned order, wave by wave."""
         for wave in waves(planned, lambda work: sum(len(_comparison(t).texts) for t in work.trials)):
             cosine = cosines(self._encoder.embed, [_comparison(trial) for work in wave for trial in work.trials])
             for work in wave:
                 trials = tuple(AnsweredTrial(trial, cosines=next(cosine)) for trial in work.trials)
-                yield Answered(work, trials, (), self._name if trials else "")
+                yield AnsweredInput(work, trials, (), self._name if trials else "")
 
     def close(self) -> None:
         """Free the encoder."""

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from interp_assets.assets.scores import cases
-from interp_assets.assets.scores.cases import N_RIVALS, RANDOM_TRIED, Rivals
+from interp_assets.assets.scores import scorer_inputs
+from interp_assets.assets.scores.scorer_inputs import N_RIVALS, RANDOM_TRIED, Rivals
 from interp_assets.domain.trials import Explanation
 
 
 def rivals(monkeypatch: pytest.MonkeyPatch, texts: dict[int, str | None], nearest: dict[int, list[int]], seed: int = 0) -> Rivals:
     found = {f: Explanation(f, "m", text, "ok" if text is not None else "unparsable", "", "m/1") for f, text in texts.items()}
-    monkeypatch.setattr(cases, "read_all_explanations", lambda *_: found)
-    monkeypatch.setattr(cases, "read_neighbours", lambda *_: nearest)
+    monkeypatch.setattr(scorer_inputs, "read_all_explanations", lambda *_: found)
+    monkeypatch.setattr(scorer_inputs, "read_neighbours", lambda *_: nearest)
     record = SimpleNamespace(features_of=lambda key: np.array(sorted(texts)))
     cell = SimpleNamespace(key=SimpleNamespace(dictionary="d"), record=record, settings=SimpleNamespace(seed=seed))
     return Rivals(None, cell, "m")  # type: ignore[arg-type]
