@@ -28,7 +28,7 @@ def check_dictionary_key(key: str) -> str:
 
 @dataclass(frozen=True, order=True)
 class RangeKey:
-    """One partition of the grid: a dictionary and one of its feature ranges."""
+    """A dictionary and one of its feature ranges: the key of a partition."""
 
     dictionary: str
     feature_range: str
@@ -59,5 +59,5 @@ def range_bounds(range_index: int, n_selected: int) -> tuple[int, int]:
 
 
 def lake_partition(key: RangeKey) -> dict[str, str]:
-    """Lake partition of a partition."""
+    """Partition columns of a range in the lake."""
     return {"dictionary": key.dictionary, "feature_range": key.feature_range}

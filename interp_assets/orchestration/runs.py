@@ -1,4 +1,4 @@
-"""What every partitioned stage does around its work: which partitions are to do, under which data version, and what to report."""
+"""Runs over partitions: which partitions still need work, under which data version each is written, and what a run reports."""
 
 import contextlib
 import time
@@ -133,8 +133,8 @@ class DictionaryRun:
 class RangeRun:
     """A materialisation of one per-range asset: plans which of its partitions still need work and reports on all of them.
 
-    A partition whose partition is complete under the data version that it would get is skipped, so that a rerun after a crash
-    continues, and an identical rerun does nothing.
+    A partition that is complete in the lake under the data version that it would get is skipped. So a rerun after a crash continues, and an
+    identical rerun does nothing.
     """
 
     def __init__(
@@ -161,11 +161,11 @@ class RangeRun:
             self.partitions.append(RangePartition(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
 
     def partition(self, partition: RangePartition) -> dict[str, str]:
-        """Lake partition of a partition in this stage's own tables."""
+        """Where a partition is in this stage's own tables in the lake."""
         return self.stage.partition(partition.key)
 
     def to_do(self) -> list[RangePartition]:
-        """Partitions without a complete partition of their data version, in key order; what is skipped is logged."""
+        """Partitions that are not complete in the lake under their data version, in key order; the number of skipped ones is logged."""
         todo = [
             partition
             for partition in self.partitions
@@ -197,7 +197,10 @@ class RangeRun:
         tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]],
         report: PartitionReport | None = None,
     ) -> None:
-        """Write a partition's tables, whole or part by part. The stage's own must come last: its manifest says that the partition is complete."""
+        """Write a partition's tables, each whole or part by part.
+
+        The stage's own table must come last: the manifest of that table says that the partition is complete.
+        """
         with self.writing(partition, [table for table, _ in tables]) as writer:
             for table, rows in tables:
                 for part in (rows,) if isinstance(rows, pa.Table) else rows:
@@ -206,7 +209,7 @@ class RangeRun:
 
     @contextlib.contextmanager
     def writing(self, partition: RangePartition, tables: Sequence[Table]) -> Iterator["PartitionTables"]:
-        """A partition's tables in the making, all open side by side; the stage's own, which says that the partition is complete, last."""
+        """A partition's tables, all open for writing side by side. The stage's own table must come last, as in `write`."""
         assert tables[-1] is self.table, f"{self.table.name} must be written last"
         with contextlib.ExitStack() as stack:
             writers = {
@@ -267,8 +270,8 @@ class PartitionTables:
     def commit(self, report: PartitionReport) -> None:
         """Put the tables in place.
 
-        A partition with model errors is written, but not under the version that counts as complete: the next run asks those questions again.
-        So does one after features on which the code failed: they are tried again once it is mended.
+        A partition with model errors is written, but not under the version that counts as complete: the next run asks the failed questions
+        again. The same holds for a partition with features on which the code failed: the next run tries these features again.
         """
         stage, partition = self._stage, self._partition
         unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
@@ -293,7 +296,10 @@ class PartitionTables:
 
 
 def features_done(context: dg.AssetExecutionContext, partition: RangePartition, what: str) -> Callable[[int], None]:
-    """A function that is given how many more features of a partition are done, `what` being done to them, and reports how far the partition is."""
+    """A function to call with the number of features that have just been done; it reports the progress of the partition.
+
+    `what` says in the report what is done to a feature, such as "explained".
+    """
     report, started, done = progress_of(context, f"{partition.key}: features {what}"), time.monotonic(), 0
     total = len(partition.record.features_of(partition.key))
 

@@ -1,4 +1,4 @@
-"""Data versions: what the content of a partition depends on, and so when it must be made again."""
+"""A range stage: its tables, its inputs, and the data version of each of its partitions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,10 +33,10 @@ class Versions(Protocol):
 
 @dataclass(frozen=True)
 class Upstream:
-    """An input: a table, and the partition columns that select its part besides the partition (such as the explanation method).
+    """An input of a range stage: a table, and `extra`, its partition columns beside dictionary and range (such as the explanation method).
 
-    A table that is partitioned by dictionary alone is read whole for each partition; `all_ranges` says for which dictionaries one by ranges is
-    too. `needed` says whether the settings ask for it at all; an `optional` one may be absent.
+    A table that is partitioned by dictionary alone is read whole for each partition. A table by ranges is read whole for the dictionaries
+    that `all_ranges` names. `needed` says whether the settings ask for the input at all; an `optional` input may be absent.
     """
 
     table: Table
@@ -51,7 +51,7 @@ class Upstream:
         return "/".join([self.table.name, *self.extra.values()])
 
     def partitions(self, record: DictionaryRecord, key: RangeKey) -> list[dict[str, str]]:
-        """Lake partitions of the input of a partition."""
+        """Partitions of the input's table that a partition of the stage reads."""
         partitions = [RangeKey(key.dictionary, name) for name in FEATURE_RANGE_KEYS] if self.all_ranges(record) else [key]
         return [
             {**self.extra, **{k: v for k, v in lake_partition(partition).items() if k in self.table.partition_columns}}
@@ -72,7 +72,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class RangeStage:
-    """A per-range stage: its main table, those partitioned alike that it writes `beside`, and everything that its content depends on.
+    """A stage by feature range: its main table, its `side_tables` (partitioned alike), and everything that their content depends on.
 
     `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content; None or False where they do not ask
     for the stage, which is then complete without rows.
@@ -103,7 +103,7 @@ class RangeStage:
         return self.asked_for(platform.stage_settings(record.stages), platform) or self.holds_rows(lake, record)
 
     def partition(self, key: RangeKey) -> dict[str, str]:
-        """Lake partition of a partition in this stage's own tables."""
+        """Where a partition is in this stage's own tables in the lake."""
         return {**self.extra, **lake_partition(key)}
 
     def inputs(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:

@@ -183,7 +183,8 @@ def test_a_store_that_refuses_or_is_gone_damages_nothing(url: str, monkeypatch: 
 def test_a_bucket_that_is_not_there_and_a_server_that_does_not_answer_are_named(s3: dict[str, str]) -> None:
     with pytest.raises(LakeError, match=r"s3://no-such-bucket/lake cannot be reached .*Does the bucket exist"):
         Lake("s3://no-such-bucket/lake", 1)
-    code = "import sys; from resources.store.lake import Lake\ntry: Lake('s3://interp/lake', 1)\nexcept Exception as e: print(type(e).__name__, e)"
+    opening = "try: Lake('s3://interp/lake', 1)\nexcept Exception as e: print(type(e).__name__, e)"
+    code = f"from resources.store.lake import Lake\n{opening}"
     environment = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     command = [sys.executable, "-c", code]
     said = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True).stdout

@@ -216,7 +216,8 @@ def _example_rows(partition: RangePartition, found: Sequence[ExampleColumns], te
     activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
     return pa.table(
         {
-            "dictionary": constant(partition.key.dictionary, len(labels)), "feature_range": constant(partition.key.feature_range, len(labels)),
+            "dictionary": constant(partition.key.dictionary, len(labels)),
+            "feature_range": constant(partition.key.feature_range, len(labels)),
             "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
             "example_id": [name for columns in found for name in columns.example_ids],
             "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),

@@ -4,9 +4,10 @@ A generator writes texts that contain what is described; the subject model is ru
 largest activation is higher on such a text than on a natural one, ties counting half; the score is gini = 2 · AUROC - 1. FADE takes its
 absolute value: here it keeps its sign, so that a feature which is quieter on the texts than elsewhere is below 0. Chance is 0.
 
-Natural texts are the held-out windows. Of these about half are activating, of the corpus a share q (`ScorerInput.firing_share`), so each kind
-gets its weight in the corpus: AUROC = (1 - q) · P(text > silent window) + q · P(text > activating window). Where q is unknown, q = 0: the
-silent windows alone are what texts are told from, and the score is a little too high for features that fire often.
+Natural texts are the held-out windows. About half of the held-out windows are activating, but only a share q of the corpus's windows
+(`ScorerInput.firing_share`), so each kind gets its weight in the corpus:
+AUROC = (1 - q) · P(text > silent window) + q · P(text > activating window). Where q is unknown, q = 0: the texts are compared with silent
+windows alone, and the score is a little too high for features that fire often.
 
 A text that is written twice counts once, as in FADE. A feature's largest activation grows with the length of a text: the texts that are
 asked for are about as short as a window. FADE leaves the temperature to the server; here it is 0.7, so that the questions, which differ

@@ -5,7 +5,7 @@
 Prefix caching is on, and `ask_all` puts requests with the same leading messages side by side. A list of choices is decoded under a regular
 expression, and the engine returns the log-probabilities of just the options, so that the answers' probabilities are exact. Where that
 leaves something open (options that begin alike, of which the reply took another way; an option unlisted at a place of a suffix), one
-more token is engine_request for after the prompt, the reply up to there and the way in question: a follow-up, which the prefix cache makes cheap.
+more token is asked for after the prompt, the reply up to there and the way in question: a follow-up, which the prefix cache makes cheap.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -120,7 +120,7 @@ class VLLMModel:
         """Replies as the engine finishes them. `seconds` are shares of the engine's steps in which a reply, or a follow-up, ended.
 
         A prompt that is too long for the model is an error reply. Closing the iterator takes back what is under way. Raises
-        `UnsupportedRequest` before anything is engine_request.
+        `UnsupportedRequest` before anything is asked.
         """
         refuse_unsupported(self, requests)
         suffixes = [self._refuse_undecidable(request) for request in requests]
@@ -229,7 +229,7 @@ class VLLMModel:
         )
 
     def _follow_up_parameters(self, follow_up: FollowUp) -> Any:
-        """One greedy token, and the log-probabilities engine_request about in its place."""
+        """One greedy token, and the log-probabilities asked for in its place."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
