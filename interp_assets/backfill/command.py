@@ -11,9 +11,10 @@ from interp_assets.assets.feature_matches.matching import asks_for_matches, hold
 from interp_assets.backfill.cost import Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
 from interp_assets.backfill.plan import PlannedAsset, Planner, ranges_holding, unblocked
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import StageSettings, UserError
+from interp_assets.config.settings import StageSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, reads_steering
 from interp_assets.exchange.import_dictionary import parse_features

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from interp_assets.assets.feature_matches.matching import asked_matches
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import PlatformSettings, StageSettings, UserError
+from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.orchestration.stage import RangeStage, Versioned
 from interp_assets.orchestration.versions import activations_version, embeddings_version, neighbours_version, sample_version

@@ -16,7 +16,7 @@ def fail(message: object) -> NoReturn:
 @contextlib.contextmanager
 def errors_as_messages() -> Iterator[None]:
     """A user's mistakes, and an interrupt, end the command with one message instead of a traceback."""
-    from interp_assets.config.settings import UserError
+    from interp_assets.config.base import UserError
     from interp_assets.installation.server import ServerError
     from resources.formats.interface import ExchangeError
     from resources.store.lake import LakeError

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interp_assets.config.settings import UserError
+from interp_assets.config.base import UserError
 
 importing = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register a dictionary from files of another tool.")
 exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a dictionary in the format of another tool.")

@@ -31,7 +31,7 @@ def template(
 ) -> None:
     """Write a rating task: a page to rate in, which needs no network, and the same as a CSV. Raters see no method and no score."""
     from interp_assets.cli.errors import errors_as_messages
-    from interp_assets.config.settings import UserError
+    from interp_assets.config.base import UserError
     from interp_assets.domain.explaining import METHODS
     from interp_assets.domain.statistics.power import smallest_detectable_spearman
     from interp_assets.installation.home import Home
@@ -73,7 +73,7 @@ def import_(
 ) -> None:
     """Check every row and keep the ratings in $INTERP_HOME/ratings. The same file again changes nothing."""
     from interp_assets.cli.errors import errors_as_messages
-    from interp_assets.config.settings import UserError
+    from interp_assets.config.base import UserError
     from interp_assets.installation.home import Home
     from interp_assets.ratings.files import dictionaries_option, rateable
     from interp_assets.ratings.files import import_ratings as read_in

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from interp_assets.config.base import Closed, UserError, fingerprint
 from interp_assets.config.keys import RangeKey, check_dictionary_key, range_bounds
-from interp_assets.config.settings import Closed, UserError, fingerprint
 from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from resources.dictionaries import KINDS, refuse_wrong_fields

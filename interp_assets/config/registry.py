@@ -5,9 +5,10 @@ from pathlib import Path
 
 import yaml
 
+from interp_assets.config.base import UserError, validated
 from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import PlatformSettings, UserError, validated
+from interp_assets.config.settings import PlatformSettings
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -4,19 +4,16 @@ The defaults are those of the papers (methods named in each domain module). A si
 `$INTERP_HOME/settings.yaml`; a dictionary's own record overrides them under `stages:`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from interp_assets.config.base import Closed, UserError, merged, validated
 from interp_assets.config.keys import check_dictionary_key
-from interp_assets.domain.bounds import ADDED_LATER
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.ratings.human_correlation import CorrelationSettings
@@ -30,16 +27,6 @@ SPEED_OPTIONS = frozenset({
     "concurrency", "timeout_seconds", "max_retries", "max_connection_failures", "backoff_seconds", "api_key_env", "batch_tokens", "device",
     "tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs",
 })  # fmt: skip
-
-
-class Closed(BaseModel):
-    """A settings class: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class UserError(ValueError):
-    """A mistake in what the user wrote. The message names the thing, its value, what was allowed and the next step."""
 
 
 class LanguageModelSettings(Closed):
@@ -304,55 +291,3 @@ def _refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> No
     for name in names:
         if name not in known:
             raise ValueError(f"there is no {what} named {name!r}; there are {', '.join(known)}")
-
-
-def validated(cls: type, content: Any, where: str) -> Any:
-    """`content` as an instance of `cls`; every violation becomes one line of a `UserError`."""
-    try:
-        return TypeAdapter(cls).validate_python(content)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top)'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise UserError(f"{where} is not valid:\n" + "\n".join(lines)) from None
-
-
-def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `overrides` laid over it, nested mappings merged key by key."""
-    result = dict(base)
-    for key, value in overrides.items():
-        known = result.get(key)
-        result[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
-    return result
-
-
-def fingerprint(*parts: Any) -> str:
-    """16 hex digits that change when any of `parts` (settings, strings, numbers, lists) changes.
-
-    A settings field marked ADDED_LATER is left out while it has its default, so that a new field makes nothing stale.
-    """
-    content = json.dumps([_versioned_content(part) for part in parts], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _versioned_content(part: Any) -> Any:
-    """`part` as JSON values, without the fields that are marked ADDED_LATER and have their default."""
-    return _without_neutral_fields(part, TypeAdapter(type(part)).dump_python(part, mode="json"))
-
-
-def _without_neutral_fields(value: Any, dumped: Any) -> Any:
-    """`dumped`, the JSON values of `value`, without the neutral fields of the settings classes in it."""
-    if isinstance(value, BaseModel):
-        defaults = {
-            name: f.get_default(call_default_factory=True) for name, f in type(value).model_fields.items() if ADDED_LATER in f.metadata
-        }
-    elif is_dataclass(value):
-        hints = get_type_hints(type(value), include_extras=True)
-        defaults = {f.name: f.default for f in fields(value) if ADDED_LATER in getattr(hints[f.name], "__metadata__", ())}
-    elif isinstance(value, dict) and isinstance(dumped, dict):
-        return {key: _without_neutral_fields(one, content) for (key, content), one in zip(dumped.items(), value.values(), strict=True)}
-    elif isinstance(value, list | tuple) and isinstance(dumped, list):
-        return [_without_neutral_fields(one, content) for one, content in zip(value, dumped, strict=True)]
-    else:
-        return dumped
-    named = {name: getattr(value, name) for name in dumped}
-    neutral = {name for name, default in defaults.items() if named.get(name, default) == default}
-    return {name: _without_neutral_fields(named[name], content) for name, content in dumped.items() if name not in neutral}

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.exchange.import_dictionary import SELECTED
 from interp_assets.orchestration.versions import activations_version
 from interp_assets.reading.token_sample import read_token_sample

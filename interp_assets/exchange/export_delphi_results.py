@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import UserError, fingerprint
 from interp_assets.exchange.export_delphi_cache import legal_hookpoint
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, VERDICTS
 from resources.formats.delphi_results import JudgedWindow, ResultsFolder, judged_window

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from interp_assets.config.base import UserError, validated
 from interp_assets.config.records import DictionaryRecord, ModelSource, TokenSampleSettings
-from interp_assets.config.settings import UserError, validated
 from interp_assets.exchange.imported_files import open_delphi, require_unchanged
 from resources.formats import delphi, neuronpedia
 from resources.formats.interface import content_hash

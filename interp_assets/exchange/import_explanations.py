@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import UserError, fingerprint
 from interp_assets.domain.explaining import IMPORTED_METHODS
 from interp_assets.domain.prompting.rendering import encodable
 from interp_assets.reading.explanations import _partition

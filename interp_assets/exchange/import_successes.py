@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.config.base import fingerprint
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import fingerprint
 from interp_assets.domain.prompting.rendering import encodable
 from interp_assets.tables import IMPORTED_SUCCESSES
 from resources.formats.interface import NAMED_BAD_ROWS, BadRow, ExchangeError, content_hash

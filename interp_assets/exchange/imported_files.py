@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import UserError
 from interp_assets.domain.examples.imported_examples import ImportedWindow, imported_examples
 from interp_assets.domain.examples.sampling import ExampleSettings, FeatureExamples
 from interp_assets.domain.examples.token_numbers import TokenNumbers

@@ -24,7 +24,7 @@ from interp_assets.assets.vocabulary_projections.asset import RANGE_STAGE as PRO
 from interp_assets.assets.vocabulary_projections.asset import vocabulary_projections
 from interp_assets.assets.warehouse.asset import warehouse
 from interp_assets.assets.window_embeddings.asset import window_embeddings
-from interp_assets.config.settings import UserError
+from interp_assets.config.base import UserError
 from interp_assets.graph.automation import TICK_SECONDS, automated, automation_sensors
 from interp_assets.graph.jobs import task_jobs
 from interp_assets.installation.home import Home

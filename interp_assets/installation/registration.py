@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
-from interp_assets.config.settings import HarvestSettings, UserError
+from interp_assets.config.settings import HarvestSettings
 from interp_assets.exchange.import_dictionary import check_imported
 from interp_assets.installation.home import Home
 from interp_assets.installation.server import prepare_instance, set_pool_limits

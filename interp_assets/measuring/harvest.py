@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import HarvestSettings, UserError
+from interp_assets.config.settings import HarvestSettings
 from interp_assets.reading.token_sample import TokenSample
 from resources.dictionaries import DictionaryError, refuse_bad_dictionary
 from resources.prefetch import prefetched

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import UserError
 from interp_assets.domain.planted.rules import ClaimCounts, readable_tokens
 from interp_assets.reading.token_sample import TokenSample
 from resources.store.activation_spill import SortedGroup

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
-from interp_assets.config.settings import UserError
 from interp_assets.measuring.planted import largest_on_texts
 from resources.model_provider import ModelProvider
 from resources.progress import Progress

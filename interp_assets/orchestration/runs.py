@@ -10,10 +10,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import PlatformSettings, StageSettings, UserError, fingerprint
+from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.outcomes import FAILED
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
 from interp_assets.orchestration.stage import RangeStage

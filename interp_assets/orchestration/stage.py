@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
+from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.tables import (
     Table,
 )

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
+from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.orchestration.stage import ABSENT, RangeStage, Upstream, Versions
 from interp_assets.tables import (
     ACTIVATIONS,

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import UserError, fingerprint
 from interp_assets.domain.ratings.ratings import (
     COLUMNS,
     Explained,

@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import UserError, fingerprint
 from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.domain.prompting.rendering import html_highlight, mark_tokens, marked_positions, one_line
 from interp_assets.domain.ratings.rating_tasks import Candidate, by_importance, spread, stratified

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from interp_assets.config.settings import UserError
+from interp_assets.config.base import UserError
 from interp_assets.tables import DICTIONARY_EMBEDDINGS, WINDOW_EMBEDDINGS
 from resources.store.lake import Lake
 

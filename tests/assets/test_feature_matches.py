@@ -8,8 +8,8 @@ import torch
 
 from interp_assets.assets.feature_matches.matching import ComparedExplanations, ExplainedFeatures, _compared, match_pair, match_rows
 from interp_assets.assets.feature_neighbours import nearest as neighbours
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord, ModelSource
-from interp_assets.config.settings import UserError
 from interp_assets.measuring.directions import nearest_both_ways
 from interp_assets.tables import FEATURE_MATCHES
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
+from interp_assets.config.base import UserError
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import RECORD_KINDS, DictionaryRecord, FeatureSubset
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.planted.claims import Claim
 from interp_assets.domain.planted.rules import PLANTED_RULES
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from interp_assets.config.settings import LanguageModelSettings, PlatformSettings, StageSettings, UserError, fingerprint, merged
+from interp_assets.config.base import UserError, fingerprint, merged
+from interp_assets.config.settings import LanguageModelSettings, PlatformSettings, StageSettings
 from interp_assets.domain.explaining import EXPLAINERS
 from interp_assets.domain.scoring import detection, fuzzing
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import ModelSource
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import UserError
 from interp_assets.exchange.import_dictionary import (
     LEAST_RETOKENISED_SHARE,
     delphi_record,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import UserError
 from interp_assets.exchange.import_explanations import import_explanations, imported_version
 from interp_assets.reading.explanations import read_imported
 from interp_assets.tables import IMPORTED_EXPLANATIONS, SCHEMA_VERSION

@@ -11,8 +11,9 @@ from installation import KEY, STAGES, Installation
 from interp_assets.backfill.command import ChosenAssets, _plan, chosen_assets, chosen_ranges, costed_plan, how_to_ask, selected_partitions
 from interp_assets.backfill.cost import demo_rates, measured_rates
 from interp_assets.backfill.plan import PlannedAsset
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
-from interp_assets.config.settings import PlatformSettings, StageSettings, UserError
+from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.graph.assembly import ASSETS, RANGE_STAGES
 from interp_assets.orchestration.versions import stale_partitions
 from interp_assets.tables import EXAMPLES, SCORES, TRIALS

@@ -13,8 +13,9 @@ import pytest
 from installation import KEY, STAGES, Installation
 from safetensors.numpy import load_file, save_file
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord, ModelSource, TokenSampleSettings
-from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.exchange import imported_files as imports
 from interp_assets.exchange.export_delphi_cache import export_delphi
 from interp_assets.exchange.import_dictionary import delphi_record, neuronpedia_record

@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 import pytest
 from installation import KEY, STAGES, Installation
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
-from interp_assets.config.settings import UserError
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, SCORES, STEERED_SETS, STEERED_TEXTS, TABLES, VERDICTS
 from resources.fakes import scripted_answer
 from resources.language_models.interface import Reply, Request

@@ -5,8 +5,8 @@ import pytest
 import yaml
 from installation import Installation
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import UserError
 from interp_assets.demo.run import RECORDS
 from resources.model_provider import RealModels
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from installation import KEY, Installation
 
-from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.config.base import UserError
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.scoring import detection, fuzzing
 from interp_assets.domain.trials import Verdict
 from interp_assets.orchestration import runs as cells

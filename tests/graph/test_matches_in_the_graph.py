@@ -7,8 +7,8 @@ import pytest
 from installation import STAGES, Installation
 
 from interp_assets.assets.feature_matches.matching import asked_matches
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
-from interp_assets.config.settings import UserError
 from interp_assets.tables import EXPLANATIONS, FEATURE_MATCHES
 from resources.fakes import HashedWords
 from resources.store.lake import LakeError

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from installation import KEY, STAGES, Installation
 
-from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.config.base import UserError
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.examples.windows import WindowShape
 from interp_assets.graph.assembly import RANGE_STAGES
 from interp_assets.orchestration.versions import NO_EMBEDDINGS, stale_partitions

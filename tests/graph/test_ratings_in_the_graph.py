@@ -14,7 +14,8 @@ from installation import KEY, STAGES, Installation
 from typer.testing import CliRunner, Result
 
 from interp_assets.cli.main import app
-from interp_assets.config.settings import AutomationSettings, UserError
+from interp_assets.config.base import UserError
+from interp_assets.config.settings import AutomationSettings
 from interp_assets.domain.ratings.ratings import COLUMNS
 from interp_assets.graph.automation import automation_sensors
 from interp_assets.ratings.tasks import TASK_COLUMNS, RatingTask, TaskSettings, rating_task, task_csv, task_page, task_rows

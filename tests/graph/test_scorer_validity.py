@@ -11,8 +11,9 @@ import pytest
 from installation import Installation
 
 from interp_assets.assets.scorer_validity.comparison import validity_is_current
+from interp_assets.config.base import UserError
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
-from interp_assets.config.settings import PlatformSettings, UserError
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.planted.claims import Claim, any_of
 from interp_assets.domain.planted.rules import PlantedRule
 from resources.fakes import SPECIAL, WORDS, FakeModels

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from interp_assets.config.settings import UserError
+from interp_assets.config.base import UserError
 from interp_assets.graph.assembly import IN_PROCESS, SHARED_VARIABLES, executor_named
 from interp_assets.installation.home import Home
 from resources.store.lake import LakeError

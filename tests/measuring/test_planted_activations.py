@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import N_FEATURE_RANGES
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import UserError
 from interp_assets.domain.planted.rules import LEVELS
 from interp_assets.measuring.planted import PlantedActivations, firing_line, largest_on_texts
 from interp_assets.reading.token_sample import TokenSample

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import IMPORTED_KINDS, DictionaryRecord, ImportedFiles
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import UserError
 from interp_assets.demo.run import RECORDS
 from interp_assets.measuring import texts as measuring
 from interp_assets.measuring.texts import MAX_TEXT_TOKENS, TextMeasure

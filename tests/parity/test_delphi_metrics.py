@@ -13,8 +13,8 @@ import pytest
 from judged_run import HOOKPOINT, JUDGINGS, KEY, METHOD, RECORD, UNEXPLAINED, export_judged_run, judged_lake
 from sklearn import metrics as reference
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
-from interp_assets.config.settings import UserError
 from interp_assets.exchange.export_delphi_results import DELPHI_SCORERS, export_delphi_results
 from interp_assets.tables import EXPLANATIONS, SCORES, VERDICTS
 from resources.formats.delphi_results import explanation_files, read_explanations

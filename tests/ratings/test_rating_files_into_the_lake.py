@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import UserError
 from interp_assets.domain.ratings.ratings import COLUMNS, Rateable
 from interp_assets.ratings.files import dictionaries_option, import_ratings, range_of, rateable, rating_files, read_ratings, write_ratings
 from interp_assets.reading.ratings import stored_ratings

@@ -7,10 +7,11 @@ from pathlib import Path
 import dagster as dg
 
 from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges, shards_are_current, write_threads
+from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import HarvestSettings, PlatformSettings, fingerprint
+from interp_assets.config.settings import HarvestSettings, PlatformSettings
 from interp_assets.exchange.imported_files import DelphiActivations
 from interp_assets.measuring.harvest import LoadedDictionary, checked_dictionary, spill_activations
 from interp_assets.measuring.planted import PlantedActivations

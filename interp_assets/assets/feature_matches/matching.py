@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import IMPORTED_KINDS, DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import PlatformSettings, StageSettings, UserError
+from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.features.co_occurrence import Nearest
 from interp_assets.domain.features.matching import controls, one_to_one
 from interp_assets.domain.seeds import generator

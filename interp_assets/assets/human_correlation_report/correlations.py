@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import fingerprint
 from interp_assets.domain.explaining import BASELINES
 from interp_assets.domain.ratings.human_correlation import AgreementRow, CorrelationReport, CorrelationRow, CorrelationSettings, RatedItem
 from interp_assets.domain.ratings.ratings import RatedExplanation, Rating, rated_explanations

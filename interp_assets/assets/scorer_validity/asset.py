@@ -6,8 +6,9 @@ from typing import Any
 import dagster as dg
 
 from interp_assets.assets.scorer_validity.comparison import CODE_VERSION, planted_records, validity_rows, validity_version, words_of
+from interp_assets.config.base import fingerprint
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import PlatformSettings, fingerprint
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.planted.validity import PERTURBED, Perturbation, with_interval
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.statistics.metrics import Estimate

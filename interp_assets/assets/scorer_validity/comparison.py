@@ -6,10 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import PlatformSettings, StageSettings, fingerprint
+from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.planted.validity import PERTURBED, TRUE, Finding, Movement, in_words, movement
 from interp_assets.domain.scoring import SCORERS, Scorer
 from interp_assets.domain.seeds import generator

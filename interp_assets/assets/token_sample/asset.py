@@ -6,9 +6,9 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import UserError
 from interp_assets.domain.features.packing import CorpusTooSmall, PackedRows, pack_documents
 from interp_assets.exchange.imported_files import import_provenance, open_delphi
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset

@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import HarvestSettings, UserError
+from interp_assets.config.settings import HarvestSettings
 from interp_assets.measuring.harvest import checked_dictionary
 from interp_assets.reading.token_sample import TokenSample
 from resources.dictionaries import DictionaryError, load_dictionary, refuse_bad_dictionary, self_check

@@ -1,0 +1,72 @@
+"""Closed settings classes, their validation with clear errors, and the fingerprint of their values."""
+
+import hashlib
+import json
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from interp_assets.domain.bounds import ADDED_LATER
+
+
+class Closed(BaseModel):
+    """A settings class: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UserError(ValueError):
+    """A mistake in what the user wrote. The message names the thing, its value, what was allowed and the next step."""
+
+
+def validated(cls: type, content: Any, where: str) -> Any:
+    """`content` as an instance of `cls`; every violation becomes one line of a `UserError`."""
+    try:
+        return TypeAdapter(cls).validate_python(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top)'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise UserError(f"{where} is not valid:\n" + "\n".join(lines)) from None
+
+
+def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `overrides` laid over it, nested mappings merged key by key."""
+    result = dict(base)
+    for key, value in overrides.items():
+        known = result.get(key)
+        result[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return result
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hex digits that change when any of `parts` (settings, strings, numbers, lists) changes.
+
+    A settings field marked ADDED_LATER is left out while it has its default, so that a new field makes nothing stale.
+    """
+    content = json.dumps([_versioned_content(part) for part in parts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _versioned_content(part: Any) -> Any:
+    """`part` as JSON values, without the fields that are marked ADDED_LATER and have their default."""
+    return _without_neutral_fields(part, TypeAdapter(type(part)).dump_python(part, mode="json"))
+
+
+def _without_neutral_fields(value: Any, dumped: Any) -> Any:
+    """`dumped`, the JSON values of `value`, without the neutral fields of the settings classes in it."""
+    if isinstance(value, BaseModel):
+        defaults = {
+            name: f.get_default(call_default_factory=True) for name, f in type(value).model_fields.items() if ADDED_LATER in f.metadata
+        }
+    elif is_dataclass(value):
+        hints = get_type_hints(type(value), include_extras=True)
+        defaults = {f.name: f.default for f in fields(value) if ADDED_LATER in getattr(hints[f.name], "__metadata__", ())}
+    elif isinstance(value, dict) and isinstance(dumped, dict):
+        return {key: _without_neutral_fields(one, content) for (key, content), one in zip(dumped.items(), value.values(), strict=True)}
+    elif isinstance(value, list | tuple) and isinstance(dumped, list):
+        return [_without_neutral_fields(one, content) for one, content in zip(value, dumped, strict=True)]
+    else:
+        return dumped
+    named = {name: getattr(value, name) for name in dumped}
+    neutral = {name for name, default in defaults.items() if named.get(name, default) == default}
+    return {name: _without_neutral_fields(named[name], content) for name, content in dumped.items() if name not in neutral}
