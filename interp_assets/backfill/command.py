@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from interp_assets.assets.feature_matches.matching import asks_for_matches, holds_matches
+from interp_assets.assets.scorer_validity.comparison import validity_is_current
 from interp_assets.backfill.cost import Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
 from interp_assets.backfill.plan import PlannedAsset, Planner, ranges_holding, unblocked
@@ -65,6 +66,17 @@ def selected_partitions(
     if not selectors:
         raise UserError("nothing can be made of these features alone; leave --features out, or make what is named above first")
     return selectors
+
+
+def left_to_make(home: Home, dictionaries: Sequence[str], models: ModelProvider | None = None) -> list[str]:
+    """Names of the assets that a backfill of the dictionaries would make, or could not make, in the order of the graph; empty when all that
+    the settings ask for is complete and current."""
+    ranges = chosen_ranges(home, dictionaries, None)
+    planned = _plan(home, chosen_assets(home, dictionaries, ()).assets, dictionaries, ranges, models or RealModels())
+    left = [f"{one.asset} of {one.dictionary}" for one in planned if one.dictionary and one.certain and (one.to_make or one.blocked)]
+    records = [home.registry.get(key) for key in dictionaries]
+    left += [f"scorer_validity of {one.key}" for one in records if not validity_is_current(home.lake, one, home.settings)]
+    return left + ([] if home.warehouse.path.exists() else ["warehouse"])
 
 
 MATCHES = "feature_matches"

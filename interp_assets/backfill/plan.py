@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
+import numpy as np
 
 from interp_assets.assets.feature_matches.matching import asked_matches
 from interp_assets.config.base import UserError
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
@@ -81,10 +82,10 @@ class LakeAfter:
 
 def ranges_holding(record: DictionaryRecord, features: Sequence[int]) -> tuple[str, ...]:
     """The feature ranges that hold any of `features`, in order. Raises `UserError` where the record selects none of them."""
-    wanted = set(features)
-    found = tuple(name for name in FEATURE_RANGE_KEYS if not wanted.isdisjoint(record.features_of(RangeKey(record.key, name)).tolist()))
+    selected = record.selected_features
+    places = np.flatnonzero(np.isin(selected, np.asarray(features)))
+    found = tuple(FEATURE_RANGE_KEYS[index] for index in sorted({range_holding(place, len(selected)) for place in places.tolist()}))
     if not found:
-        selected = record.selected_features
         raise UserError(
             f"--features: dictionary {record.key} selects none of them; it selects {len(selected):,} features"
             + (f" between {selected[0]} and {selected[-1]}" if len(selected) else "")

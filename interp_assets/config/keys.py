@@ -61,3 +61,9 @@ def range_bounds(range_index: int, n_selected: int) -> tuple[int, int]:
 def lake_partition(key: RangeKey) -> dict[str, str]:
     """Partition columns of a range in the lake."""
     return {"dictionary": key.dictionary, "feature_range": key.feature_range}
+
+
+def range_holding(place: int, n_selected: int) -> int:
+    """Number of the range that covers entry `place` of the selected features: the inverse of `range_bounds`."""
+    assert 0 <= place < n_selected, (place, n_selected)
+    return ((place + 1) * N_FEATURE_RANGES - 1) // n_selected

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from interp_assets.config.base import Closed, UserError, fingerprint
-from interp_assets.config.keys import RangeKey, check_dictionary_key, range_bounds
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, check_dictionary_key, range_bounds, range_holding
 from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from resources.dictionaries import KINDS, refuse_wrong_fields
@@ -180,6 +180,16 @@ class DictionaryRecord(Closed):
         """uint32 [n]: the selected features in one range, ascending; empty where the subset is smaller than the ranges."""
         first, end = range_bounds(partition.index, len(self.selected_features))
         return self.selected_features[first:end]
+
+    def range_of(self, feature: int) -> RangeKey:
+        """The feature range that holds a selected feature. Raises `UserError` for a feature that the record does not select."""
+        selected = self.selected_features
+        place = int(np.searchsorted(selected, feature))
+        if place == len(selected) or selected[place] != feature:
+            raise UserError(
+                f"dictionary {self.key} does not select feature {feature}; it selects {len(selected):,} of {self.width:,} features"
+            )
+        return RangeKey(self.key, FEATURE_RANGE_KEYS[range_holding(place, len(selected))])
 
     @property
     def fingerprint(self) -> str:

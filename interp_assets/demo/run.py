@@ -51,7 +51,7 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
     """
     import polars as pl
 
-    from interp_assets.backfill.command import selected_partitions
+    from interp_assets.backfill.command import left_to_make, selected_partitions
     from interp_assets.backfill.launch import follow_backfill, launch_backfill
     from interp_assets.installation.registration import register_record
     from interp_assets.installation.server import ServerError, running_server
@@ -64,7 +64,7 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
         if record.key not in home.registry.read_all()[0] or home.registry.get(record.key) != record:
             register_record(home, text, str(path), check=False, say=say)
             say(f"registered {record.key}: {len(record.selected_features)} of {record.width:,} features")
-    if not everything_is_current(home, keys):
+    if left_to_make(home, keys):
         say("starting Dagster and launching a backfill of all that the records ask for")
         with running_server(home, port) as server:
             backfill_id = launch_backfill(server, selected_partitions(home, keys, (), None, say), "interp demo")
@@ -89,32 +89,3 @@ NEXT_STEPS = """\
   same windows
   open the UI:      make ui, then http://127.0.0.1:3000
   ask a question:   .venv/bin/interp query scores_by_method"""
-
-
-def everything_is_current(home: Home, keys: list[str]) -> bool:
-    """Whether every partition of what the records ask for is complete under the data version that a run would give it now."""
-    from interp_assets.assets.feature_matches.matching import asked_matches, asks_for_matches, holds_matches
-    from interp_assets.assets.scorer_validity.comparison import validity_is_current
-    from interp_assets.graph.assembly import RANGE_STAGES
-    from interp_assets.orchestration.versions import stale_partitions
-    from interp_assets.tables import FEATURE_MATCHES
-    from resources.model_provider import RealModels
-    from resources.weights import resolve_model_folder
-
-    encoder = home.settings.sentence_encoder
-
-    def encoder_revision() -> str:
-        return RealModels().sentence_encoder(encoder.source, encoder.revision).revision
-
-    for key in keys:
-        record = home.registry.get(key)
-        revision = resolve_model_folder(record.model.source, record.model.revision).revision
-        if any(stale_partitions(home.lake, record, home.settings, RANGE_STAGES, revision, encoder_revision)):
-            return False
-        if asks_for_matches(record, home.settings.stage_settings(record.stages)) or holds_matches(home.lake, record):
-            matches = asked_matches(home.lake, home.registry, home.settings, record, encoder_revision)
-            if not home.lake.is_current(FEATURE_MATCHES.name, {"dictionary": key}, matches.data_version):
-                return False
-        if not validity_is_current(home.lake, record, home.settings):
-            return False
-    return home.warehouse.path.exists()

@@ -1,21 +1,15 @@
 """Data versions of the stages that are not range stages."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from interp_assets.config.base import fingerprint
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, StageSettings
-from interp_assets.orchestration.stage import ABSENT, RangeStage, Upstream, Versions
+from interp_assets.orchestration.stage import ABSENT, Upstream, Versions
 from interp_assets.tables import (
-    ACTIVATIONS,
-    DICTIONARY_EMBEDDINGS,
-    DICTIONARY_SAMPLES,
     EXPLANATIONS,
-    FEATURE_NEIGHBOURS,
-    FEATURE_STATISTICS,
 )
-from resources.store.lake import Lake
 
 SAMPLE_CODE_VERSION = "1"
 
@@ -97,39 +91,3 @@ def matches_version(
     weights = [record.fingerprint, *(other.fingerprint for other in others)]
     encoder = encoder_revision() if explanations else ABSENT
     return fingerprint(MATCHES_CODE_VERSION, settings.matching.n_nearest, settings.seed, weights, dict(explanations), encoder)
-
-
-def stale_partitions(
-    lake: Lake,
-    record: DictionaryRecord,
-    platform: PlatformSettings,
-    stages: tuple[RangeStage, ...],
-    tokenizer_revision: str,
-    encoder_revision: Callable[[], str],
-) -> Iterator[str]:
-    """Names of the partitions of a dictionary that are missing or out of date, in the order of the graph; stops at the first stage
-    whose inputs are not there. Nothing when all is current. A stage that no settings ask for and that holds no rows need not be there."""
-    sample = sample_version(record, tokenizer_revision)
-    if not lake.is_current(DICTIONARY_SAMPLES.name, {"dictionary": record.key}, sample):
-        yield f"token_sample {record.key}"
-        return
-    settings = platform.stage_settings(record.stages)
-    version = activations_version(record, settings, sample)
-    keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
-    if not all(lake.is_current(table.name, lake_partition(key), version) for key in keys for table in (ACTIVATIONS, FEATURE_STATISTICS)):
-        yield f"activation_shards {record.key}"
-        return
-    for name, table, version_ in (
-        ("feature_neighbours", FEATURE_NEIGHBOURS, neighbours_version(settings, version)),
-        ("window_embeddings", DICTIONARY_EMBEDDINGS, embeddings_version(record, settings, sample, encoder_revision)),
-    ):
-        if not lake.is_current(table.name, {"dictionary": record.key}, version_):
-            yield f"{name} {record.key}"
-            return
-    for stage in stages:
-        for key in keys if stage.has_work_for(lake, record, platform) else ():
-            needed = [upstream for upstream in stage.upstream if upstream.needed(settings)]
-            if any(u.missing(lake, record, key) and not u.optional for u in needed) or not lake.is_current(
-                stage.table.name, stage.partition(key), stage.data_version(settings, platform, stage.inputs(lake, record, key, settings))
-            ):
-                yield f"{stage.asset} {key}"

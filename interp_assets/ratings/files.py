@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from interp_assets.config.base import UserError, fingerprint
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.ratings.ratings import (
@@ -58,7 +58,7 @@ def rateable(lake: Lake, registry: DictionaryRegistry) -> Rateable:
         return explanations_of_range(lake, key)
 
     def explanations(dictionary: str, feature: int) -> Sequence[Explained]:
-        return of_range(range_of(records[dictionary], feature)).get(feature, ())
+        return of_range(records[dictionary].range_of(feature)).get(feature, ())
 
     return Rateable({key: selected(record) for key, record in records.items()}, explanations)
 
@@ -66,14 +66,6 @@ def rateable(lake: Lake, registry: DictionaryRegistry) -> Rateable:
 def selected(record: DictionaryRecord) -> Sequence[int]:
     """The features that a record selects, ascending."""
     return range(record.width) if record.features is None else record.selected_features.tolist()
-
-
-def range_of(record: DictionaryRecord, feature: int) -> RangeKey:
-    """The partition that one of the record's selected features is in."""
-    place = int(record.selected_features.searchsorted(feature))
-    n = len(record.selected_features)
-    index = next(i for i in range(len(FEATURE_RANGE_KEYS)) if place < (i + 1) * n // len(FEATURE_RANGE_KEYS))
-    return RangeKey(record.key, FEATURE_RANGE_KEYS[index])
 
 
 def rating_files(folder: Path) -> list[Path]:

@@ -22,7 +22,6 @@ from interp_assets.domain.prompting.rendering import html_highlight, mark_tokens
 from interp_assets.domain.ratings.rating_tasks import Candidate, by_importance, spread, stratified
 from interp_assets.domain.ratings.ratings import COLUMNS, P1_SCALE
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.ratings.files import range_of
 from interp_assets.reading.explanations import explanations_of_range
 from interp_assets.reporting.pages import page
 from interp_assets.tables import EXAMPLES, FEATURE_STATISTICS, SCORES
@@ -159,7 +158,7 @@ class _Windows:
 
     def of(self, candidate: Candidate) -> list[Window]:
         """Those of the candidate's feature, as written; none where it has none."""
-        key = range_of(self._records[candidate.dictionary], candidate.feature)
+        key = self._records[candidate.dictionary].range_of(candidate.feature)
         if key not in self._read:
             self._read[key] = self._of_range(key)
         return self._read[key].get(candidate.feature, [])

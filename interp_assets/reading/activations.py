@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, lake_partition, range_bounds
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.tables import ACTIVATIONS
 from resources.store.lake import Lake
@@ -43,10 +43,9 @@ def activations_in_order(lake: Lake, key: RangeKey, features: Sequence[int] | np
 def activations_of(lake: Lake, record: DictionaryRecord, features: Sequence[int]) -> dict[int, FeatureActivations]:
     """Activations of some selected features, wherever they are; only the row groups that hold them are read."""
     selected = record.selected_features
-    ends = [range_bounds(index, len(selected))[1] for index in range(N_FEATURE_RANGES)]
     by_range: dict[int, list[int]] = defaultdict(list)
-    for feature in sorted(set(features)):
-        by_range[int(np.searchsorted(ends, np.searchsorted(selected, feature), side="right"))].append(feature)
+    for feature, place in zip(wanted := sorted(set(features)), np.searchsorted(selected, wanted).tolist(), strict=True):
+        by_range[range_holding(place, len(selected))].append(feature)
     found: dict[int, FeatureActivations] = {}
     for index, members in by_range.items():
         partition = lake_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[index]))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from interp_assets.assets.feature_matches.matching import ComparedExplanations, ExplainedFeatures, _compared, match_pair, match_rows
-from interp_assets.assets.feature_neighbours import nearest as neighbours
 from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord, ModelSource
+from interp_assets.measuring import directions as directions_module
 from interp_assets.measuring.directions import nearest_both_ways
 from interp_assets.tables import FEATURE_MATCHES
 
@@ -49,8 +49,8 @@ def unit(*shape: int) -> torch.Tensor:
 def test_the_nearest_of_either_side_in_blocks_are_those_of_all_pairs(
     row_block: int, column_block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbours, "ROW_BLOCK", row_block)
-    monkeypatch.setattr(neighbours, "COLUMN_BLOCK", column_block)
+    monkeypatch.setattr(directions_module, "ROW_BLOCK", row_block)
+    monkeypatch.setattr(directions_module, "COLUMN_BLOCK", column_block)
     ours, theirs = unit(40, 6).half(), unit(33, 6).half()
     cosines = ours.float() @ theirs.float().T
     for found, all_pairs in zip(nearest_both_ways(ours, theirs, 5), (cosines, cosines.T), strict=True):

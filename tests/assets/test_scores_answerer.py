@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from interp_assets.asking import asker as asking
+from interp_assets.asking import asker
 from interp_assets.asking.questions import Answer, Question
 from interp_assets.assets.scores.answerer import Generating, Judging, Planned
 from interp_assets.config.keys import RangeKey
@@ -116,7 +116,7 @@ def test_waves_do_not_change_what_is_asked(monkeypatch) -> None:
         return [[t.text for t in one.trials] for one in Judging(detection, Backwards()).answer(iter(works))]  # type: ignore[arg-type]
 
     at_once = given()
-    monkeypatch.setattr(asking, "WAVE_QUESTIONS", 30)
+    monkeypatch.setattr(asker, "WAVE_QUESTIONS", 30)
     assert given() == at_once == given()
 
 
@@ -131,7 +131,7 @@ def test_without_sequential_settings_a_wave_is_one_batch() -> None:
 
 def test_of_generator_and_subject_one_is_loaded_at_a_time(monkeypatch) -> None:
     """In every wave: the subject goes before the generator is asked, and the generator before the subject is run."""
-    monkeypatch.setattr(asking, "WAVE_QUESTIONS", 2)
+    monkeypatch.setattr(asker, "WAVE_QUESTIONS", 2)
     loaded: set[str] = set()
 
     class Generator:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, check_dictionary_key, range_bounds
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey, check_dictionary_key, range_bounds, range_holding
 
 
 @given(st.integers(0, 300_000))
@@ -16,6 +16,13 @@ def test_ranges_cover_every_selected_feature_once(n_selected: int) -> None:
     assert all(end == start for (_, end), (start, _) in pairwise(bounds))
     sizes = [end - start for start, end in bounds]
     assert max(sizes) - min(sizes) <= 1
+
+
+@given(st.integers(1, 300_000), st.data())
+def test_the_range_that_holds_an_entry_is_the_one_whose_bounds_do(n_selected: int, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, n_selected - 1))
+    first, end = range_bounds(range_holding(place, n_selected), n_selected)
+    assert first <= place < end
 
 
 def test_bounds_by_hand() -> None:

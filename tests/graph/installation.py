@@ -6,12 +6,15 @@ from typing import Any
 
 import dagster as dg
 
+from interp_assets.backfill.plan import Planner
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import DictionaryRecord, TokenSampleSettings
-from interp_assets.graph.assembly import ASSETS, definitions
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.graph.assembly import ASSETS, RANGE_STAGES, definitions
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.partitions import DICTIONARIES
-from resources.fakes import FakeModels
+from interp_assets.orchestration.stage import RangeStage
+from resources.fakes import FakeModels, FakeTokenizer, HashedWords
 from resources.language_models.interface import LanguageModel
 from resources.model_provider import RealModels
 
@@ -28,6 +31,18 @@ class ServedModels(FakeModels):
     def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
         """The client of the tests' server."""
         return RealModels().language_model(backend, model, revision, options)
+
+
+class OneRecord(DictionaryRegistry):
+    """A registry in which one record is another than on disk."""
+
+    def __init__(self, record: DictionaryRecord, registry: DictionaryRegistry) -> None:
+        super().__init__(registry.folder)
+        self._record = record
+
+    def get(self, key: str) -> DictionaryRecord:
+        """The record of a key."""
+        return self._record if key == self._record.key else super().get(key)
 
 
 class Installation:
@@ -88,6 +103,19 @@ class Installation:
         self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
         self.run("feature_matches", key=key)
         self.run("scorer_validity", "human_ratings", "human_correlation_report", "warehouse")
+
+    def stale(self, record: DictionaryRecord, stages: Sequence[RangeStage] = RANGE_STAGES) -> list[str]:
+        """Names of the stages and partitions that a backfill of `record` would make again, in the order of the graph."""
+        home, encoder = self.home, HashedWords.revision
+        planner = Planner(
+            home.lake, OneRecord(record, home.registry), home.settings, tuple(stages), lambda _: FakeTokenizer.revision, lambda: encoder
+        )
+        by_range = {stage.asset: stage for stage in stages}
+        by_dictionary = ("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
+        known = {"/".join(asset.key.path): asset for asset in ASSETS}
+        planned = planner.plan({n: known[n] for n in (*by_dictionary, *by_range)}, [record.key], {record.key: FEATURE_RANGE_KEYS})
+        found = [one for one in planned if one.asset not in by_range or by_range[one.asset].has_work_for(home.lake, record, home.settings)]
+        return [f"{one.asset} {record.key}{f'|{name}' if name else ''}" for one in found for name in (*one.to_make, *one.blocked)]
 
     def lake_bytes(self) -> dict[str, bytes]:
         """Every file of the lake."""

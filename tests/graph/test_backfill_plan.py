@@ -15,9 +15,7 @@ from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.graph.assembly import ASSETS, RANGE_STAGES
-from interp_assets.orchestration.versions import stale_partitions
 from interp_assets.tables import EXAMPLES, SCORES, TRIALS
-from resources.fakes import FakeTokenizer, HashedWords
 
 ASKED = {"explanations/max_act", "explanations/shuffled", "scores/detection", "scores/fuzzing"}
 STAGE_NAMES = {"examples", "vocabulary_projections", *ASKED}
@@ -191,10 +189,7 @@ def test_a_backfill_of_some_features_that_all_have_inputs_leaves_out_nothing(fin
 
 def stale(installation: Installation) -> set[str]:
     """Stages of the dictionary of which a partition is missing or out of date."""
-    home = installation.home
-    revisions = FakeTokenizer.revision, lambda: HashedWords.revision
-    found = stale_partitions(home.lake, home.registry.get(KEY), home.settings, RANGE_STAGES, *revisions)
-    return {name.split()[0] for name in found}
+    return {name.split()[0] for name in installation.stale(installation.home.registry.get(KEY))}
 
 
 def test_of_much_that_is_emptied_the_first_are_named() -> None:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord, ModelSource, TokenSampleSettings
 from interp_assets.config.settings import PlatformSettings
-from interp_assets.exchange import imported_files as imports
+from interp_assets.exchange import imported_files
 from interp_assets.exchange.export_delphi_cache import export_delphi
 from interp_assets.exchange.import_dictionary import delphi_record, neuronpedia_record
 from resources.fakes import SPECIAL, WORDS, FakeModels
@@ -98,7 +98,7 @@ def test_a_cache_goes_through_the_graph_as_its_own_harvest_does(exported: Export
 def test_the_groups_that_are_sorted_at_once_change_nothing(
     exported: Exported, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "GROUP_ACTIVATIONS", 300)
+    monkeypatch.setattr(imported_files, "GROUP_ACTIVATIONS", 300)
     installation.register(exported.record())
     installation.run("token_sample", "activation_shards", key=IMPORTED)
     for sql in (

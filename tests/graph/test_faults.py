@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from installation import KEY, Installation
 
-from resources.store import whole_files as new_files
+from resources.store import whole_files
 from resources.store.activation_spill import ActivationSpill
 from resources.store.lake import CorruptPartition
 
@@ -106,14 +106,14 @@ def test_a_full_disk_names_the_stage_and_the_next_run_completes_it(
         patch.setattr(ActivationSpill, "_path", lambda spill, *place: full if place[1] == 7 else path(spill, *place))
         with pytest.raises(Exception, match="no room left for activations under"):
             installation.run("activation_shards")
-    temporary = new_files.temporary_name
+    temporary = whole_files.temporary_name
 
     def on_the_full_device(folder: str, name: str) -> str:
         Path(temporary(folder, name)).symlink_to("/dev/full")
         return temporary(folder, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(new_files, "temporary_name", on_the_full_device)
+        patch.setattr(whole_files, "temporary_name", on_the_full_device)
         with pytest.raises(Exception, match=r"no room left while writing activations for dictionary fake/00/neurons"):
             installation.run("activation_shards")
     installation.run("activation_shards")

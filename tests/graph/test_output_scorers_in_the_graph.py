@@ -9,9 +9,7 @@ from installation import STAGES, Installation
 
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.exchange.import_explanations import import_explanations
-from interp_assets.graph.assembly import RANGE_STAGES
-from interp_assets.orchestration.versions import stale_partitions
-from resources.fakes import FakeModels, FakeTokenizer, HashedWords
+from resources.fakes import FakeModels
 
 KEY = "fake/01/planted"
 WORDS = ("ship", "bread", "stone", "river", "night", "winter", "summer", "red", "blue", "green", "war", "king")
@@ -177,9 +175,11 @@ def test_a_second_run_asks_nothing_and_other_batches_make_the_same_sets(
 
 def test_steering_makes_stale_those_who_read_it_and_only_where_they_are_asked_for(scored: Installation, tmp_path: Path) -> None:
     def stale(record: DictionaryRecord) -> set[str]:
-        home = scored.home
-        found = stale_partitions(home.lake, record, home.settings, RANGE_STAGES, FakeTokenizer.revision, lambda: HashedWords.revision)
-        return {name.split()[0] for name in found if name.split()[0] in (*(f"scores/{n}" for n in NAMES), "scores/fuzzing", "steering")}
+        return {
+            name.split()[0]
+            for name in scored.stale(record)
+            if name.split()[0] in (*(f"scores/{n}" for n in NAMES), "scores/fuzzing", "steering")
+        }
 
     record: Callable[..., DictionaryRecord] = lambda **stages: scored.home.registry.get(KEY).model_copy(  # noqa: E731
         update={"stages": {**STAGES_HERE, **stages}}

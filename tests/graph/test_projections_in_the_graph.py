@@ -7,8 +7,7 @@ from installation import KEY, STAGES, Installation
 
 from interp_assets.assets.vocabulary_projections.projections import projection_rows
 from interp_assets.graph.assembly import RANGE_STAGES
-from interp_assets.orchestration.versions import stale_partitions
-from resources.fakes import SPECIAL, WORDS, FakeTokenizer, HashedWords
+from resources.fakes import SPECIAL, WORDS, FakeTokenizer
 
 UPSTREAM = ("token_sample", "activation_shards")
 PLANTED = """
@@ -71,11 +70,7 @@ def test_a_second_run_loads_nothing_and_the_first_loads_once(projected: Installa
 
 def test_a_changed_record_or_setting_makes_them_stale(projected: Installation) -> None:
     def stale(**changes: object) -> list[str]:
-        record = projected.record(**changes)
-        home = projected.home
-        return list(
-            stale_partitions(home.lake, record, home.settings, RANGE_STAGES[:1], FakeTokenizer.revision, lambda: HashedWords.revision)
-        )
+        return projected.stale(projected.record(**changes), RANGE_STAGES[:1])
 
     projected.run("feature_neighbours", "window_embeddings")
     assert stale() == []

@@ -8,8 +8,7 @@ from installation import KEY, STAGES, Installation
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.graph.assembly import RANGE_STAGES
-from interp_assets.orchestration.versions import stale_partitions
-from resources.fakes import FakeTokenizer, HashedWords
+from resources.fakes import FakeTokenizer
 
 UPSTREAM = ("token_sample", "activation_shards")
 STEERING = {
@@ -155,8 +154,7 @@ def test_nothing_is_loaded_or_written_unless_it_is_asked_for(installation: Insta
 
     assert version(enabled=False) == version(enabled=False, temperature=0.5) != version(enabled=True)
     record = installation.record(stages={**STAGES, "steering": {**STEERING, "enabled": True}})
-    revisions = FakeTokenizer.revision, lambda: HashedWords.revision
-    assert len(list(stale_partitions(home.lake, record, home.settings, (stage,), *revisions))) == 16
+    assert len(installation.stale(record, (stage,))) == 16
 
 
 def test_features_that_cannot_be_steered_say_why(installation: Installation, tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import token_change
 from interp_assets.graph.assembly import RANGE_STAGES
 from interp_assets.orchestration.runs import RangePartition
-from interp_assets.orchestration.versions import stale_partitions
-from resources.fakes import SPECIAL, FakeTokenizer, HashedWords
+from resources.fakes import SPECIAL
 
 UPSTREAM = ("token_sample", "activation_shards")
 CLAMPS = {"n_windows": 5, "window_tokens": 8, "n_tokens": 4, "batch_rows": 7}
@@ -186,8 +185,7 @@ def test_nothing_is_loaded_or_written_unless_an_explanation_asks_for_it(installa
         return stage.data_version(stages, home.settings, stage.inputs(home.lake, record, key, stages))
 
     def stale(**changes: object) -> int:
-        revisions = FakeTokenizer.revision, lambda: HashedWords.revision
-        return len(list(stale_partitions(home.lake, changed(changes), home.settings, (stage,), *revisions)))
+        return len(installation.stale(changed(changes), (stage,)))
 
     assert version() == version(token_change={"n_windows": 3}) == version(steering={"enabled": True}) != version(seed=1)
     assert stale(explanations=["token_change"]) == stale(explaining={"ensemble_raw": {"with_token_changes": True}}) == 16

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from interp_assets.assets.activation_shards.shards import WRITER_OPTIONS, activation_tables
-from interp_assets.assets.feature_neighbours import nearest as neighbours
 from interp_assets.assets.feature_neighbours.nearest import nearest_in_store
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
+from interp_assets.measuring import directions as directions_module
 from interp_assets.measuring.directions import decoder_directions, nearest_by_decoder
 from interp_assets.reading.activations import activations_in_order, activations_of
 from interp_assets.reading.neighbours import read_neighbours
@@ -59,8 +59,8 @@ def store(tmp_path: Path) -> tuple[Lake, dict[int, tuple[np.ndarray, np.ndarray]
 
 
 def test_the_nearest_by_cosine_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "ROW_BLOCK", 7)
-    monkeypatch.setattr(neighbours, "COLUMN_BLOCK", 11)
+    monkeypatch.setattr(directions_module, "ROW_BLOCK", 7)
+    monkeypatch.setattr(directions_module, "COLUMN_BLOCK", 11)
     rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * torch.rand(50, 1)
     features = np.arange(0, 50, 1, dtype=np.uint32)
     directions = decoder_directions(Decoder(rows), features)
@@ -76,7 +76,7 @@ def test_the_nearest_by_cosine_are_those_of_all_pairs(monkeypatch: pytest.Monkey
 
 
 def test_equal_cosines_go_to_the_smaller_index_and_a_row_of_zeros_is_near_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "COLUMN_BLOCK", 2)
+    monkeypatch.setattr(directions_module, "COLUMN_BLOCK", 2)
     rows = torch.tensor([[1.0, 0], [2.0, 0], [3.0, 0], [0, 0], [5.0, 0]])
     directions = decoder_directions(Decoder(rows), np.arange(5))
     assert directions is not None

@@ -9,7 +9,7 @@ from interp_assets.config.base import UserError
 from interp_assets.config.records import IMPORTED_KINDS, DictionaryRecord, ImportedFiles
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.demo.run import RECORDS
-from interp_assets.measuring import texts as measuring
+from interp_assets.measuring import texts
 from interp_assets.measuring.texts import MAX_TEXT_TOKENS, TextMeasure
 from resources.fakes import WORDS, FakeModels
 from resources.model_provider import ModelProvider, RealModels
@@ -19,7 +19,7 @@ NEURONS = DictionaryRecord(key="fake/00/neurons", hook="blocks.0.mlp.hook_post",
 TOP = DictionaryRecord(key="fake/01/top", hook="blocks.1.mlp.hook_post", kind="topk_neurons", width=64, k=8)
 
 
-def texts(n: int, seed: int = 0) -> list[str]:
+def some_texts(n: int, seed: int = 0) -> list[str]:
     """Texts of 1 to 40 words."""
     draw = np.random.default_rng(seed)
     return [" ".join(draw.choice(WORDS, draw.integers(1, 41))) for _ in range(n)]
@@ -48,7 +48,7 @@ def one_at_a_time(models: Any, record: DictionaryRecord, pairs: list[tuple[int, 
 
 @pytest.mark.parametrize("record", [NEURONS, TOP])
 def test_largest_activations_equal_those_of_one_text_at_a_time(record: DictionaryRecord) -> None:
-    pairs = [(i * 7 % 64, text) for i, text in enumerate(texts(60))]
+    pairs = [(i * 7 % 64, text) for i, text in enumerate(some_texts(60))]
     found = measured([(record, feature, text) for feature, text in pairs])
     assert found == pytest.approx(one_at_a_time(FakeModels(), record, pairs), abs=1e-5)
     assert len({round(value, 4) for value in found}) > (40 if record is NEURONS else 5)
@@ -58,24 +58,24 @@ def test_largest_activations_equal_those_of_one_text_at_a_time(record: Dictionar
 
 def test_padding_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same in one padded batch, in batches of one row, and beside a text that is far longer."""
-    wanted = [(NEURONS, i % 64, text) for i, text in enumerate(texts(20))]
+    wanted = [(NEURONS, i % 64, text) for i, text in enumerate(some_texts(20))]
     together = measured(wanted)
     beside = measured([*wanted, (NEURONS, 0, " ".join(WORDS * 2))])[:-1]
-    monkeypatch.setattr(measuring, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(texts, "BATCH_TOKENS", 1)
     assert together == pytest.approx(measured(wanted), abs=1e-5)
     assert together == pytest.approx(beside, abs=1e-5)
 
 
 def test_batches_hold_at_most_so_many_tokens_or_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "BATCH_TOKENS", 50)
-    shapes, batch = [], measuring._batch
+    monkeypatch.setattr(texts, "BATCH_TOKENS", 50)
+    shapes, batch = [], texts._batch
 
     def watched(subject: Any, dictionary: Any, features: np.ndarray, rows: Any, wanted: Any) -> list[float]:
         shapes.append((len(rows), max(len(row) for row in rows)))
         return batch(subject, dictionary, features, rows, wanted)
 
-    monkeypatch.setattr(measuring, "_batch", watched)
-    measured([(NEURONS, 3, text) for text in [*texts(30), " ".join(WORDS)]])
+    monkeypatch.setattr(texts, "_batch", watched)
+    measured([(NEURONS, 3, text) for text in [*some_texts(30), " ".join(WORDS)]])
     assert sum(rows for rows, _ in shapes) == 31 and len(shapes) > 5
     assert all(rows * longest <= 50 or rows == 1 for rows, longest in shapes)
     assert [longest for _, longest in shapes] == sorted((longest for _, longest in shapes), reverse=True)
@@ -95,7 +95,7 @@ def test_what_lies_beyond_the_longest_text_does_not_count() -> None:
 
 
 def test_several_dictionaries_and_equal_texts_keep_their_places() -> None:
-    pairs = [(i % 5, text) for i, text in enumerate([*texts(6), *texts(6)])]
+    pairs = [(i % 5, text) for i, text in enumerate([*some_texts(6), *some_texts(6)])]
     wanted = [(record, feature, text) for feature, text in pairs for record in (NEURONS, TOP)]
     apart = [measured([(record, feature, text) for feature, text in pairs]) for record in (NEURONS, TOP)]
     assert measured(wanted) == pytest.approx([value for both in zip(*apart, strict=True) for value in both], abs=1e-5)

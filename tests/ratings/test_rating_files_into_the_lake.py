@@ -12,7 +12,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.ratings.ratings import COLUMNS, Rateable
-from interp_assets.ratings.files import dictionaries_option, import_ratings, range_of, rateable, rating_files, read_ratings, write_ratings
+from interp_assets.ratings.files import dictionaries_option, import_ratings, rateable, rating_files, read_ratings, write_ratings
 from interp_assets.reading.ratings import stored_ratings
 from interp_assets.tables import EXPLANATIONS, HUMAN_RATINGS, REJECTED_RATINGS, SCHEMA_VERSION
 from resources.formats.interface import ExchangeError
@@ -72,7 +72,7 @@ def test_explanations_that_can_be_rated_are_those_in_the_lake(there: Rateable) -
 @pytest.mark.parametrize("features", [None, (3, 7, 9), tuple(range(0, 64, 3))])
 def test_the_range_of_a_feature_is_the_one_that_holds_it(features: tuple[int, ...] | None) -> None:
     some = record(features=features)
-    assert all(feature in some.features_of(range_of(some, feature)) for feature in some.selected_features.tolist())
+    assert all(feature in some.features_of(some.range_of(feature)) for feature in some.selected_features.tolist())
 
 
 def test_files_in_the_folder_are_read_row_by_row(lake: Lake, there: Rateable, tmp_path: Path) -> None:

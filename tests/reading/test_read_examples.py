@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from interp_assets.config.keys import RangeKey
-from interp_assets.reading import examples as evidence
+from interp_assets.reading import examples
 from interp_assets.reading.examples import StoredExamples, read_examples
 from interp_assets.tables import EXAMPLES, FEATURE_EXAMPLES, SCHEMA_VERSION
 from resources.store.lake import Lake, LakeError
@@ -51,7 +51,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.mark.parametrize("batch_rows", [1, 4, 6, 1024])
 def test_every_feature_comes_once_with_its_own_examples(lake: Lake, batch_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(examples, "BATCH_ROWS", batch_rows)
     found = list(read_examples(lake, KEY))
     assert [(item.feature, item.outcome, item.n_windows, len(item.examples)) for item in found] == [
         (0, "dead", 0, 0), (2, "ok", 20, 6), (3, "dead", 30, 0), (5, "ok", 50, 6), (9, "too_few_windows", 90, 0),
@@ -86,7 +86,7 @@ def test_no_more_is_read_than_is_asked_for(lake: Lake, monkeypatch: pytest.Monke
             read.append(batch.num_rows)
             yield batch
 
-    monkeypatch.setattr(evidence, "BATCH_ROWS", 3)
+    monkeypatch.setattr(examples, "BATCH_ROWS", 3)
     monkeypatch.setattr(lake, "batches", counted)
     stream = read_examples(lake, KEY)
     assert read == [] and next(stream).feature == 0 and read == [3]

@@ -16,7 +16,6 @@ from interp_assets.domain.ratings.ratings import RatedExplanation, Rating, rated
 from interp_assets.domain.ratings.scorer_pairs import PairRow
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.trials import NO_EXPLANATION
-from interp_assets.ratings.files import range_of
 from interp_assets.reading.ratings import stored_ratings
 from interp_assets.tables import HUMAN_CORRELATIONS, HUMAN_RATINGS, RATED_EXPLANATIONS, RATER_AGREEMENT, SCORER_PAIRS, SCORES, Table
 from resources.store.lake import Lake
@@ -104,7 +103,7 @@ def _rated_ranges(registry: DictionaryRegistry, ratings: Iterable[Rating]) -> li
     """The partitions that hold rated features of dictionaries that are still registered."""
     records = registry.read_all()[0]
     rated = {(rating.dictionary, rating.feature) for rating in ratings if rating.dictionary in records}
-    return sorted({range_of(records[dictionary], feature) for dictionary, feature in rated})
+    return sorted({records[dictionary].range_of(feature) for dictionary, feature in rated})
 
 
 def _scores(lake: Lake, ranges: Sequence[RangeKey], features: set[tuple[str, int]]) -> dict[tuple[str, int, str], dict[str, float]]:

@@ -135,7 +135,7 @@ def test_a_short_reply_leaves_the_rest_truncated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "outcome"),
+    ("scorer_input", "outcome"),
     [
         (replace(CASE, explanation=None), "no_explanation"),
         (replace(CASE, held_out=()), "no_examples"),

@@ -79,7 +79,7 @@ def test_small_sets_keep_queries_and_both_kinds_of_exemplars_are_as_many(n_shown
     assert (len(trial.question.texts), len(trial.items)) == (2 * n_exemplars, n_queries)
 
 
-@pytest.mark.parametrize("case", [case_of(0, 30, 30), case_of(40, 30, 1), case_of(40, 0, 30), case_of(0, 0, 0)])
+@pytest.mark.parametrize("scorer_input", [case_of(0, 30, 30), case_of(40, 30, 1), case_of(40, 0, 30), case_of(0, 0, 0)])
 def test_nothing_to_compare_with_says_so(scorer_input: ScorerInput) -> None:
     assert example_embedding.plan(scorer_input, SETTINGS, 0) == ()
     assert {row.outcome for row in example_embedding.summarise(scorer_input, (), SETTINGS, 10, 0)} == {"no_examples"}

@@ -96,7 +96,7 @@ def test_the_share_of_a_hit_is_a_setting() -> None:
     assert rows_of([1.0, 0.0, 0, 0, 0], [0.0] * 5, settings=replace(SETTINGS, hit_share=0.0))["hit_rate"].value == pytest.approx(1 / 5)
 
 
-@pytest.mark.parametrize("case", [CASE, replace(CASE, shown=())])
+@pytest.mark.parametrize("scorer_input", [CASE, replace(CASE, shown=())])
 def test_sentences_on_which_nothing_fires_are_a_failure_and_not_a_gap(scorer_input: ScorerInput) -> None:
     found = rows_of([0.0] * 5, [0.0] * 5, scorer_input)
     assert {metric: row.value for metric, row in found.items()} == {"success": 0.0, "margin": 0.0, "hit_rate": 0.0, "auroc": 0.5}

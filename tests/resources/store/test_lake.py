@@ -93,7 +93,7 @@ def test_a_writer_that_fails_in_the_middle_leaves_the_old_partition(tmp_path: Pa
 KILLED = """
 import os, signal, sys
 import pyarrow as pa
-from resources import lake as lake_module, new_files
+from resources.store import lake as lake_module, whole_files
 from resources.lake import Lake
 
 step = int(sys.argv[2])
@@ -113,7 +113,7 @@ class Dying:
         return counted(getattr(real, name)) if name in ("mv", "rm_file") else getattr(real, name)
 
 lake = Lake(sys.argv[1], 1)
-lake_module.sync = new_files.sync = counted(new_files.sync)
+lake_module.sync = whole_files.sync = counted(whole_files.sync)
 lake.fs = Dying()
 real = Lake(sys.argv[1], 1).fs
 schema = pa.schema([pa.field("feature", pa.uint32()), pa.field("value", pa.float32())])

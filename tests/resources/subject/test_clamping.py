@@ -11,7 +11,7 @@ from resources.dictionaries import DictionaryError, load_dictionary
 from resources.dictionaries.encoding import Threshold, TopK
 from resources.dictionaries.interface import Encoded
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder
-from resources.subject import clamper as clamping
+from resources.subject import clamper
 from resources.subject.clamper import Clamper
 from resources.subject.model import SubjectModel
 
@@ -109,7 +109,7 @@ def test_blocks_that_are_not_run_again_change_nothing(family: str, hook: str, ou
     assert set(ran) == {1}, "the first block was run in advance"
     for handle in handles:
         handle.remove()
-    monkeypatch.setattr(clamping, "blocks_before", lambda *arguments: ())
+    monkeypatch.setattr(clamper, "blocks_before", lambda *arguments: ())
     torch.testing.assert_close(found, Clamper(subject, sae, WINDOWS, 1).mean_changes(features, values), atol=1e-5, rtol=1e-5)
     assert found.abs().max() > 1e-3
     assert all("forward" not in module.__dict__ for module in subject.model.modules()), "the model is left as it was"
@@ -120,7 +120,7 @@ def test_a_model_that_caps_its_logits_has_them_averaged(monkeypatch: pytest.Monk
     model = tiny_model("gemma2")
     model.config.final_logit_softcapping = 1.0
     subject, sae = subject_of(model), autoencoder("blocks.0.hook_resid_post")
-    monkeypatch.setattr(clamping, "LOGIT_BYTES", 4 * 7 * 50 * 2)
+    monkeypatch.setattr(clamper, "LOGIT_BYTES", 4 * 7 * 50 * 2)
     capped = Clamper(subject, sae, WINDOWS, 1)
     assert capped._unembedding is None and capped._rows_at_once == 2
     (found,) = capped.mean_changes(np.array([3]), np.array([4.0]))
