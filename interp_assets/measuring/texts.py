@@ -3,15 +3,17 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from interp_assets.config.base import UserError
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
+from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.measuring.planted import largest_on_texts
+from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
+from resources.subject.model import SubjectModel
 
 BATCH_TOKENS = 8_192
 MAX_TEXT_TOKENS = 256
@@ -22,8 +24,7 @@ class TextMeasure:
     """Subject models and dictionaries, loaded for the texts that need them, a dictionary at a time."""
 
     def __init__(self, models: ModelProvider, on_progress: Callable[[Progress], None]) -> None:
-        self._models, self._on_progress = models, on_progress
-        self._loaded: tuple[tuple[str, str | None, str | None], Any] | None = None
+        self._loaded, self._on_progress = LoadedModels(models), on_progress
 
     def largest_activations(self, wanted: Sequence[tuple[DictionaryRecord, int, str]]) -> list[float]:
         """For each (record, feature, text) the largest activation of the feature on the text, 0.0 where it is silent.
@@ -44,9 +45,7 @@ class TextMeasure:
 
     def close(self) -> None:
         """Free the subject model."""
-        if self._loaded is not None:
-            self._loaded[1].close()
-        self._loaded = None
+        self._loaded.close()
 
     def _of_dictionary(self, record: DictionaryRecord, pairs: Sequence[tuple[int, str]]) -> list[float]:
         if record.imported is not None:
@@ -54,11 +53,10 @@ class TextMeasure:
                 f"dictionary {record.key} ({record.kind}) was imported without weights, so no new text can be run through it. Leave the "
                 "scorers that write texts out of its `stages: {scores: …}`, or register the dictionary itself."
             )
-        tokenizer = self._models.tokenizer(record.model.source, record.model.revision)
+        tokenizer = self._loaded.tokenizer(record.model)
         if record.kind == PLANTED_KIND:
             return largest_on_texts(record, tokenizer, pairs, MAX_TEXT_TOKENS)
-        subject = self._subject(record)
-        dictionary = self._models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
+        subject, dictionary = self._loaded.subject(record.model), self._loaded.dictionary(record)
         bos = [] if subject.bos_token_id is None else [subject.bos_token_id]
         rows = [[*bos, *tokenizer.encode(text).tolist()[:MAX_TEXT_TOKENS]] for _, text in pairs]
         features = np.unique(np.array([feature for feature, _ in pairs], dtype=np.int64))
@@ -75,15 +73,10 @@ class TextMeasure:
             self._on_progress(Progress(first, len(order), 0, rate, (len(order) - first) / rate))
         return largest
 
-    def _subject(self, record: DictionaryRecord) -> Any:
-        which = (record.model.source, record.model.revision, record.model.dtype)
-        if self._loaded is None or self._loaded[0] != which:
-            self.close()
-            self._loaded = which, self._models.subject(*which)
-        return self._loaded[1]
 
-
-def _batch(subject: Any, dictionary: Any, features: np.ndarray, rows: Sequence[Sequence[int]], wanted: Sequence[int]) -> list[float]:
+def _batch(
+    subject: SubjectModel, dictionary: Dictionary, features: np.ndarray, rows: Sequence[Sequence[int]], wanted: Sequence[int]
+) -> list[float]:
     """The largest activation of `wanted[i]` on row i. Rows are filled up on the right, where what stands before does not see it."""
     lengths = np.array([len(row) for row in rows])
     tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)

@@ -19,6 +19,7 @@ from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumn
 from interp_assets.domain.examples.token_numbers import NO_ID
 from interp_assets.domain.prompting import rendering
 from interp_assets.exchange.imported_files import NeuronpediaExamples, import_provenance
+from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reading.activations import activations_in_order
@@ -70,7 +71,7 @@ PREVIEWED = 10
         dg.AssetCheckSpec(
             "roles_are_disjoint", asset="examples", blocking=True, description="no text is in two of shown, validation and held out"
         ),
-        dg.AssetCheckSpec("every_feature_has_an_outcome", asset="examples", blocking=True),
+        outcome_check_spec("examples"),
     ],
 )
 def examples(
@@ -105,12 +106,6 @@ def examples(
         overlapping += drawn.overlapping
         drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
         previews.append(_preview(drawn.previewed[:1], partition.settings.examples, texts))
-    counts = _counts(lake, stage)
-    missing = [
-        str(partition.key)
-        for partition in stage.partitions
-        if counts[str(partition.key)] != len(partition.record.features_of(partition.key))
-    ]
     windows = {"activating windows": [n for partition in stage.partitions for n in _windows(lake, partition)]}
     return stage.result(
         {
@@ -119,7 +114,7 @@ def examples(
         },
         [
             dg.AssetCheckResult(check_name="roles_are_disjoint", passed=not overlapping, metadata={"overlapping": overlapping[:20]}),
-            dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+            outcome_check(stage, {FEATURE_EXAMPLES: lambda stages: True}),
         ],
     )
 

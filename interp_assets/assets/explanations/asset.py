@@ -25,6 +25,7 @@ from interp_assets.domain.planted.rules import given_claims
 from interp_assets.domain.prompting import rendering
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.trials import Explanation
+from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.partitions import EXPLAINER_POOL
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, progress_of, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
@@ -124,7 +125,7 @@ def given_stage(method: str) -> RangeStage:
 def _options(method: str, version: str, description: str | None, deps: Sequence[Any], **options: Any) -> dict[str, Any]:
     """What all assets of explanations have in common."""
     checks = [
-        dg.AssetCheckSpec("every_feature_has_an_outcome", asset=["explanations", method], blocking=True),
+        outcome_check_spec(["explanations", method]),
         dg.AssetCheckSpec(
             "explained_share", asset=["explanations", method], description="at least half of the features that were asked about"
         ),
@@ -396,18 +397,15 @@ NEVER_ASKED = (
 
 def _summary(lake: Lake, stage: RangeRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
     """Metadata over all ranges of the run, and the two checks."""
-    explained, explainable, missing, lines = 0, 0, [], []
+    explained, explainable, lines = 0, 0, []
     for partition in stage.partitions:
         rows = lake.read(EXPLANATIONS.name, stage.partition(partition), columns=["feature", "outcome", "explanation"]).to_pylist()
-        expected = set(partition.record.features_of(partition.key).tolist()) if _chosen(partition.settings, method) else set()
-        if {row["feature"] for row in rows} != expected:
-            missing.append(str(partition.key))
         explained += sum(row["outcome"] == "ok" for row in rows)
         explainable += sum(row["outcome"] not in NEVER_ASKED for row in rows)
         lines += [(row["feature"], text_or_outcome(row["explanation"], row["outcome"])) for row in rows[:2]]
     share = explained / explainable if explainable else None
     checks = [
-        dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+        outcome_check(stage, {EXPLANATIONS: lambda stages: _chosen(stages, method)}),
         dg.AssetCheckResult(
             check_name="explained_share", passed=share is None or share >= 0.5, severity=dg.AssetCheckSeverity.WARN,
             metadata={"explained": explained, "asked_about": explainable},

@@ -18,8 +18,9 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.domain.steering.strengths import Tried, is_monotone
+from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, features_done, range_asset
+from interp_assets.orchestration.runs import PartitionReport, RangeRun, features_done, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import ACTIVATIONS, STEERED_SETS, STEERED_TEXTS, STEERING
@@ -53,7 +54,7 @@ RANGE_STAGE = RangeStage(STEERING, CODE_VERSION, (Upstream(ACTIVATIONS, needed=_
     pool=SUBJECT_POOL,
     code_version=CODE_VERSION,
     check_specs=[
-        dg.AssetCheckSpec("every_feature_has_an_outcome", asset="steering", blocking=True),
+        outcome_check_spec("steering"),
         dg.AssetCheckSpec("kl_targets_met", asset="steering", description="at least half of the targets that were searched for"),
     ],
 )
@@ -74,7 +75,7 @@ def steering(
     previews: list[Sequence[Any]] = []
     with closing(FeatureSteerer(models, lake)) as steerer:
         for partition in stage.to_do_where(_enabled, TABLES, NOT_ASKED.strip("*")):
-            steered, blocks = SteeredCell(), steerer.blocks(partition.record, partition.key, partition.settings)
+            steered, blocks = SteeredPartition(), steerer.blocks(partition.record, partition.key, partition.settings)
             advance = features_done(context, partition, "steered")
             with stage.writing(partition, TABLES) as writer:
                 for block in blocks:
@@ -91,11 +92,11 @@ def steering(
             previews += steered.lines[: PREVIEWED - len(previews)]
     asked = any(_enabled(partition.settings) for partition in stage.partitions)
     preview = markdown_table(HEADER, previews) if previews else "*kept from an earlier run*" if asked else NOT_ASKED
-    return stage.result({"steered": markdown(preview)}, _checks(lake, stage.partitions))
+    return stage.result({"steered": markdown(preview)}, _checks(stage))
 
 
 @dataclass
-class SteeredCell:
+class SteeredPartition:
     """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first runs for the preview."""
 
     lines: list[Sequence[Any]] = field(default_factory=list)
@@ -113,17 +114,12 @@ class SteeredCell:
             self.lines.append([*numbers, shown[0][-60:], *shown[1:]])
 
 
-def _checks(lake: Lake, partitions: Sequence[RangePartition]) -> list[dg.AssetCheckResult]:
+def _checks(stage: RangeRun) -> list[dg.AssetCheckResult]:
     """The two checks over all ranges of the run."""
-    missing: list[str] = []
     outcomes: Counter = Counter()
     rising = 0
-    for partition in partitions:
-        rows = lake.read(STEERING.name, lake_partition(partition.key), columns=["feature", "intervention", "outcome", "tried"]).to_pylist()
-        selected = set(partition.record.features_of(partition.key).tolist()) if _enabled(partition.settings) else set()
-        with_sets = set(_features_with_sets(lake, partition) if selected else [])
-        if {row["feature"] for row in rows} != selected or with_sets != (selected if partition.settings.steering.fixed.prompts else set()):
-            missing.append(str(partition.key))
+    for partition in stage.partitions:
+        rows = stage.lake.read(STEERING.name, lake_partition(partition.key), columns=["intervention", "outcome", "tried"]).to_pylist()
         tuned = [row for row in rows if row["intervention"] == "strength"]
         outcomes.update(row["outcome"] for row in tuned)
         rising += sum(is_monotone([Tried(pair["strength"], pair["kl"]) for pair in row["tried"]]) for row in tuned)
@@ -131,13 +127,12 @@ def _checks(lake: Lake, partitions: Sequence[RangePartition]) -> list[dg.AssetCh
     share = outcomes["ok"] / searched if searched else None
     numbers = {"targets": searched, "kl_rises_with_strength": rising, **{name: outcomes[name] for name in SEARCHED if outcomes[name]}}
     return [
-        dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+        outcome_check(stage, {STEERING: _enabled, STEERED_SETS: _with_sets}),
         dg.AssetCheckResult(
             check_name="kl_targets_met", passed=share is None or share >= 0.5, severity=dg.AssetCheckSeverity.WARN, metadata=numbers
         ),
     ]
 
 
-def _features_with_sets(lake: Lake, partition: RangePartition) -> list[int]:
-    """Features of a partition that have rows among the sets."""
-    return lake.read(STEERED_SETS.name, lake_partition(partition.key), columns=["feature"]).column(0).to_pylist()
+def _with_sets(stages: StageSettings) -> bool:
+    return _enabled(stages) and bool(stages.steering.fixed.prompts)

@@ -11,18 +11,17 @@ import pyarrow as pa
 from interp_assets.assets.steering.sets import SteeredSet, fixed_prompt_ids, steered_sets
 from interp_assets.assets.vocabulary_projections.projections import VocabularyTexts
 from interp_assets.config.keys import RangeKey
-from interp_assets.config.records import DictionaryRecord, ModelSource
+from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.strengths import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
 from interp_assets.measuring.directions import decoder_rows
+from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.reading.activations import activations_in_order
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.tables import STEERED_TEXTS, STEERING
-from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
-from resources.subject.model import SubjectModel
 from resources.subject.steerer import Interventions, Steerer, TokenShifts
 from resources.subject.tokenizer import Tokenizer
 
@@ -59,12 +58,10 @@ class SteeredFeature:
 
 
 class FeatureSteerer:
-    """Steers the features of one range after the other. Holds one subject and one dictionary, those last asked for."""
+    """Steers the features of one range after the other."""
 
     def __init__(self, models: ModelProvider, lake: Lake) -> None:
-        self._models, self._lake = models, lake
-        self._subject: tuple[ModelSource, SubjectModel] | None = None
-        self._dictionary: tuple[str, Dictionary] | None = None
+        self._loaded, self._lake = LoadedModels(models), lake
         self._sample: tuple[str, TokenSample] | None = None
 
     def blocks(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[list[SteeredFeature]]:
@@ -90,14 +87,11 @@ class FeatureSteerer:
 
     def tokenizer(self, record: DictionaryRecord) -> Tokenizer:
         """The tokenizer of a dictionary's model."""
-        return self._models.tokenizer(record.model.source, record.model.revision)
+        return self._loaded.tokenizer(record.model)
 
     def close(self) -> None:
         """Free the models."""
-        self._dictionary = None
-        if self._subject is not None:
-            self._subject[1].close()
-        self._subject = None
+        self._loaded.close()
 
     def _prompts(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[tuple[int, SteeringPrompts]]:
         """Every feature of a range with its prompts."""
@@ -116,8 +110,7 @@ class FeatureSteerer:
         found: dict[int, SteeredFeature] = {}
         sets: dict[int, SteeredSet] = {}
         if wanted:
-            subject = self._subject_of(record.model)
-            dictionary = self._dictionary_of(record, str(subject.device))
+            subject, dictionary = self._loaded.subject(record.model), self._loaded.dictionary(record)
             rows = decoder_rows(dictionary, np.array([feature for feature, _ in wanted]))
             written = [False] * len(wanted) if rows is None else rows.any(dim=1).tolist()
             lacking = "no_decoder" if rows is None else "zero_decoder"
@@ -132,7 +125,7 @@ class FeatureSteerer:
                     made = steered_sets(steerer, [feature for feature, _ in steerable], ids, stages.steering, stages.seed)
                     sets |= {one.feature: one for one in made}
                 if in_context := [item for item in steerable if item[1].outcome == "ok"]:
-                    texts = VocabularyTexts(self.tokenizer(record))
+                    texts = self._loaded.texts(record.model)
                     found = {one.feature: one for one in steered_features(steerer, in_context, stages.steering, stages.seed, texts)}
         return [
             replace(
@@ -150,18 +143,6 @@ class FeatureSteerer:
         if self._sample is None or self._sample[0] != record.key:
             self._sample = record.key, read_token_sample(self._lake, record.key)
         return self._sample[1], self._sample[1].first_position(self.tokenizer(record).bos_token_id)
-
-    def _subject_of(self, model: ModelSource) -> SubjectModel:
-        if self._subject is None or self._subject[0] != model:
-            self.close()
-            self._subject = model, self._models.subject(model.source, model.revision, model.dtype)
-        return self._subject[1]
-
-    def _dictionary_of(self, record: DictionaryRecord, device: str) -> Dictionary:
-        if self._dictionary is None or self._dictionary[0] != record.key:
-            self._dictionary = None  # freed before the next is loaded
-            self._dictionary = record.key, self._models.dictionary(kind=record.kind, **record.loader_fields, device=device)
-        return self._dictionary[1]
 
 
 def steered_features(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.token_changes.changes import ChangedBlock, TokenChanger, change_rows
@@ -16,6 +15,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.explaining import EXPLAINERS
 from interp_assets.domain.prompting.rendering import escape_markdown
+from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, features_done, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
@@ -49,7 +49,7 @@ RANGE_STAGE = RangeStage(TOKEN_CHANGES, CODE_VERSION, (Upstream(FEATURE_STATISTI
     pool=SUBJECT_POOL,
     code_version=CODE_VERSION,
     check_specs=[
-        dg.AssetCheckSpec("every_feature_has_an_outcome", asset="token_changes", blocking=True),
+        outcome_check_spec("token_changes"),
         dg.AssetCheckSpec("logits_stay_finite", asset="token_changes", description="no clamp makes the model overflow"),
     ],
 )
@@ -70,7 +70,7 @@ def token_changes(
     previews: list[Sequence[Any]] = []
     with closing(TokenChanger(models, lake)) as changer:
         for partition in stage.to_do_where(_asked, [TOKEN_CHANGES], NOT_ASKED.strip("*")):
-            changed = ChangedCell(partition, features_done(context, partition, "clamped"))
+            changed = ChangedPartition(partition, features_done(context, partition, "clamped"))
             stage.write(
                 partition,
                 [(TOKEN_CHANGES, changed.tables(changer.blocks(partition.record, partition.key, partition.settings)))],
@@ -79,11 +79,11 @@ def token_changes(
             previews += changed.lines[: PREVIEWED - len(previews)]
     asked = any(_asked(partition.settings) for partition in stage.partitions)
     preview = markdown_table(HEADER, previews) if previews else "*kept from an earlier run*" if asked else NOT_ASKED
-    return stage.result({"changes": markdown(preview)}, _checks(lake, stage.partitions))
+    return stage.result({"changes": markdown(preview)}, _checks(stage))
 
 
 @dataclass
-class ChangedCell:
+class ChangedPartition:
     """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first features for the preview."""
 
     partition: RangePartition
@@ -115,19 +115,15 @@ def _lines(block: ChangedBlock) -> Iterator[Sequence[Any]]:
         place += 1
 
 
-def _checks(lake: Lake, partitions: Sequence[RangePartition]) -> list[dg.AssetCheckResult]:
+def _checks(stage: RangeRun) -> list[dg.AssetCheckResult]:
     """The two checks over all ranges of the run."""
-    missing: list[str] = []
     outcomes: Counter = Counter()
-    for partition in partitions:
-        rows = lake.read(TOKEN_CHANGES.name, lake_partition(partition.key), columns=["feature", "outcome"])
-        expected = partition.record.features_of(partition.key) if _asked(partition.settings) else np.empty(0, dtype=np.uint32)
-        if not np.array_equal(np.unique(rows.column("feature").to_numpy()), expected):
-            missing.append(str(partition.key))
+    for partition in stage.partitions:
+        rows = stage.lake.read(TOKEN_CHANGES.name, lake_partition(partition.key), columns=["feature", "outcome"])
         ends = dict(zip(rows.column("feature").to_pylist(), rows.column("outcome").to_pylist(), strict=True))
         outcomes.update(ends.values())
     checks = [
-        dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing}),
+        outcome_check(stage, {TOKEN_CHANGES: _asked}),
         dg.AssetCheckResult(
             check_name="logits_stay_finite", passed=not outcomes["overflow"], severity=dg.AssetCheckSeverity.WARN,
             metadata={"outcomes": dict(outcomes)},

@@ -14,8 +14,9 @@ from interp_assets.domain.steering.token_changes import SIDES, SIGNS, clamped_wi
 from interp_assets.measuring.directions import decoder_rows
 from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.measuring.vocabulary import VocabularyTexts
+from interp_assets.orchestration.rows import names_at, ranked_token_rows
 from interp_assets.reading.token_sample import read_token_sample
-from interp_assets.tables import FEATURE_STATISTICS, TOKEN_CHANGES, constant
+from interp_assets.tables import FEATURE_STATISTICS, TOKEN_CHANGES
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
 from resources.subject.clamper import Clamper
@@ -119,31 +120,14 @@ def changed_block(
 
 
 def change_rows(key: RangeKey, block: ChangedBlock) -> pa.Table:
-    """Rows of the table of a block: for an `ok` feature one a token, by sign, side and rank, for any other one with its outcome."""
-    ok = block.outcomes == "ok"
-    n_ok, n_tokens = int(ok.sum()), block.token_ids.shape[3]
-    counts = np.where(ok, 4 * n_tokens, 1)
-    named = np.repeat(ok, counts)
+    """Rows of the table for a block: one a token of an "ok" feature, by sign, side and rank; one with its outcome for any other feature."""
+    n_ok, n_tokens = int((block.outcomes == "ok").sum()), block.token_ids.shape[3]
     signs, sides = np.repeat([0, 1], 2 * n_tokens), np.tile(np.repeat([0, 1], n_tokens), 2)
-    values = {
-        "sign": _keys(np.tile(signs, n_ok), SIGNS), "side": _keys(np.tile(sides, n_ok), SIDES),
+    columns = {
+        "sign": names_at(np.tile(signs, n_ok), SIGNS), "side": names_at(np.tile(sides, n_ok), SIDES),
         "rank": pa.array(np.tile(np.arange(n_tokens, dtype=np.uint16), 4 * n_ok)),
         "token_id": pa.array(block.token_ids.ravel().astype(np.int32)), "token": block.tokens, "change": pa.array(block.changes.ravel()),
         "strength": pa.array(np.repeat(block.strengths, 4 * n_tokens) * np.tile(1.0 - 2.0 * signs, n_ok)),
         "n_positions": pa.array(np.full(4 * n_tokens * n_ok, block.n_positions, dtype=np.uint32)),
     }  # fmt: skip
-    # Row i takes the value of its own place among the rows that have one; a null index takes null.
-    index = pa.array(np.cumsum(named) - 1, mask=~named)
-    return pa.table(
-        {
-            "dictionary": constant(key.dictionary, len(named)), "feature_range": constant(key.feature_range, len(named)),
-            "feature": np.repeat(block.features.astype(np.uint32), counts),
-            **{name: value.take(index) for name, value in values.items()},
-            "outcome": pa.array(np.repeat(block.outcomes, counts).tolist(), pa.string()).dictionary_encode(),
-        },
-        schema=TOKEN_CHANGES.schema,
-    )  # fmt: skip
-
-
-def _keys(places: np.ndarray, names: tuple[str, ...]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), pa.array(names))
+    return ranked_token_rows(key, TOKEN_CHANGES, block.features, block.outcomes, 4 * n_tokens, columns)

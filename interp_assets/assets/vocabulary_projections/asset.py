@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.vocabulary_projections.projections import ProjectedBlock, VocabularyProjector, projection_rows
-from interp_assets.config.keys import lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.prompting.rendering import escape_markdown
+from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
@@ -42,7 +41,7 @@ Line = tuple[int, str, str]
     kinds={"python", "pytorch", "parquet"},
     pool=SUBJECT_POOL,
     code_version=CODE_VERSION,
-    check_specs=[dg.AssetCheckSpec("every_feature_has_an_outcome", asset="vocabulary_projections", blocking=True)],
+    check_specs=[outcome_check_spec("vocabulary_projections")],
 )
 def vocabulary_projections(
     context: dg.AssetExecutionContext,
@@ -60,20 +59,19 @@ def vocabulary_projections(
     previews: list[Line] = []
     with closing(VocabularyProjector(models)) as projector:
         for partition in stage.to_do():
-            projected = ProjectedCell(partition)
+            projected = ProjectedPartition(partition)
             blocks = projector.blocks(partition.record, partition.record.features_of(partition.key), partition.settings.projection)
             stage.write(partition, [(VOCABULARY_PROJECTIONS, projected.tables(blocks))], projected.report)
             projected.report.numbers["preview"] = markdown(markdown_table(HEADER, projected.lines))
             previews += projected.lines[: PREVIEWED - len(previews)]
-    missing = [str(partition.key) for partition in stage.partitions if not _complete(lake, partition)]
     return stage.result(
         {"projections": markdown(markdown_table(HEADER, previews) if previews else "*kept from an earlier run*")},
-        [dg.AssetCheckResult(check_name="every_feature_has_an_outcome", passed=not missing, metadata={"incomplete_ranges": missing})],
+        [outcome_check(stage, {VOCABULARY_PROJECTIONS: lambda stages: True})],
     )
 
 
 @dataclass
-class ProjectedCell:
+class ProjectedPartition:
     """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first features for the preview."""
 
     partition: RangePartition
@@ -102,9 +100,3 @@ def _lines(block: ProjectedBlock) -> Iterator[Line]:
         )
         place += 2 * n_tokens
         yield feature, promoted, suppressed
-
-
-def _complete(lake: Lake, partition: RangePartition) -> bool:
-    """Whether the features with rows are those of the partition."""
-    found = lake.read(VOCABULARY_PROJECTIONS.name, lake_partition(partition.key), columns=["feature"]).column(0).to_numpy()
-    return np.array_equal(np.unique(found), partition.record.features_of(partition.key))

@@ -13,7 +13,8 @@ from interp_assets.config.settings import ProjectionSettings
 from interp_assets.measuring.directions import decoder_rows
 from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.measuring.vocabulary import VocabularyTexts
-from interp_assets.tables import VOCABULARY_PROJECTIONS, constant
+from interp_assets.orchestration.rows import names_at, ranked_token_rows
+from interp_assets.tables import VOCABULARY_PROJECTIONS
 from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider
 from resources.subject.model import SubjectModel
@@ -102,25 +103,11 @@ def projected_blocks(
 
 
 def projection_rows(key: RangeKey, block: ProjectedBlock) -> pa.Table:
-    """Rows of the table of a block: for an `ok` feature one a token, by side and rank, for any other one with its outcome."""
-    ok = block.outcomes == "ok"
-    n_tokens = block.token_ids.shape[2]
-    counts = np.where(ok, 2 * n_tokens, 1)
-    named = np.repeat(ok, counts)
-    sides = pa.DictionaryArray.from_arrays(pa.array(np.tile(np.repeat([0, 1], n_tokens), ok.sum()).astype(np.int32)), pa.array(SIDES))
-    ranks = np.tile(np.arange(n_tokens, dtype=np.uint16), 2 * ok.sum())
-    values = {
-        "side": sides, "rank": pa.array(ranks), "token_id": pa.array(block.token_ids.ravel().astype(np.int32)), "token": block.tokens,
-        "logit": pa.array(block.logits.ravel()),
+    """Rows of the table for a block: one a token of an "ok" feature, by side and rank; one with its outcome for any other feature."""
+    n_ok, n_tokens = int((block.outcomes == "ok").sum()), block.token_ids.shape[2]
+    columns = {
+        "side": names_at(np.tile(np.repeat([0, 1], n_tokens), n_ok), SIDES),
+        "rank": pa.array(np.tile(np.arange(n_tokens, dtype=np.uint16), 2 * n_ok)),
+        "token_id": pa.array(block.token_ids.ravel().astype(np.int32)), "token": block.tokens, "logit": pa.array(block.logits.ravel()),
     }  # fmt: skip
-    # Row i takes the value of its own place among the rows that have one; a null index takes null.
-    index = pa.array(np.cumsum(named) - 1, mask=~named)
-    return pa.table(
-        {
-            "dictionary": constant(key.dictionary, len(named)), "feature_range": constant(key.feature_range, len(named)),
-            "feature": np.repeat(block.features.astype(np.uint32), counts),
-            **{name: value.take(index) for name, value in values.items()},
-            "outcome": pa.array(np.repeat(block.outcomes, counts)).dictionary_encode(),
-        },
-        schema=VOCABULARY_PROJECTIONS.schema,
-    )  # fmt: skip
+    return ranked_token_rows(key, VOCABULARY_PROJECTIONS, block.features, block.outcomes, 2 * n_tokens, columns)

@@ -1,0 +1,38 @@
+"""The check that no feature disappears: every feature of a run has rows where the settings ask for rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import dagster as dg
+import numpy as np
+
+from interp_assets.config.keys import lake_partition
+from interp_assets.config.settings import StageSettings
+from interp_assets.orchestration.runs import RangePartition, RangeRun
+from interp_assets.tables import Table
+
+NAME = "every_feature_has_an_outcome"
+Asked = Callable[[StageSettings], bool]
+
+
+def outcome_check_spec(asset: str | Sequence[str]) -> dg.AssetCheckSpec:
+    """The blocking check of an asset."""
+    return dg.AssetCheckSpec(NAME, asset=dg.AssetKey(asset), blocking=True)
+
+
+def outcome_check(run: RangeRun, tables: Mapping[Table, Asked]) -> dg.AssetCheckResult:
+    """The result of the check over all partitions of a run.
+
+    In each of `tables` the features with rows must be all features of the partition where the settings ask for rows, and none elsewhere.
+    The names of the partitions for which this does not hold are the check's metadata.
+    """
+
+    def is_whole(partition: RangePartition, table: Table, asked: Asked) -> bool:
+        columns = {**run.stage.extra, **lake_partition(partition.key)}
+        found = run.lake.read(table.name, columns, columns=["feature"]).column(0).to_numpy()
+        expected = partition.record.features_of(partition.key) if asked(partition.settings) else np.empty(0, dtype=np.uint32)
+        return np.array_equal(np.unique(found), expected)
+
+    incomplete = [
+        str(partition.key) for partition in run.partitions if not all(is_whole(partition, table, asked) for table, asked in tables.items())
+    ]
+    return dg.AssetCheckResult(check_name=NAME, passed=not incomplete, metadata={"incomplete_ranges": incomplete})
