@@ -4,18 +4,21 @@ Where a line of the table changes, every site makes that stage of every dictiona
 ADDED_LATER instead; a method whose results change on purpose gets a new VERSION, which is not part of this table.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from typing import Annotated, Any
 
 import pytest
-from pydantic import Field
+from pydantic import Field, create_model
 
+from interp_assets.config.base import Closed, fingerprint
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import Closed, PlatformSettings, fingerprint
-from interp_assets.domain.bounds import ADDED_LATER
+from interp_assets.config.settings import PlatformSettings, SentenceEncoderSettings
+from interp_assets.domain.bounds import ADDED_LATER, versioned_fields
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.domain.steering.strengths import SteeringSettings
+from interp_assets.domain.steering.token_changes import TokenChangeSettings
 from interp_assets.graph.assembly import RANGE_STAGES
 from interp_assets.orchestration.versions import (
     activations_version,
@@ -140,6 +143,7 @@ class PlainLater:
     share: float = 0.5
     inner: Inner | InnerLater = field(default_factory=InnerLater)
     kind: Annotated[str | None, ADDED_LATER] = None
+    names: Annotated[list[str], ADDED_LATER] = field(default_factory=list)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +152,7 @@ class PlainLater:
         (Inner(), InnerLater()),
         (Inner(n=3), InnerLater(n=3, n_draws=1)),
         (Plain(), PlainLater()),
+        (versioned_fields(Plain(), {"share"}), versioned_fields(PlainLater(), {"share"})),
         ([Plain(0.25), {"a": Inner()}, (Inner(),)], [PlainLater(0.25), {"a": InnerLater()}, (InnerLater(),)]),
     ],
 )
@@ -158,8 +163,20 @@ def test_a_field_that_comes_later_changes_nothing_while_it_has_its_default(befor
 @pytest.mark.parametrize(
     "changed",
     [InnerLater(n_draws=2), InnerLater(names=["a"]), InnerLater(n=2), PlainLater(kind="a"), PlainLater(inner=InnerLater(n_draws=3)),
+     PlainLater(names=["a"]),
      [InnerLater(n_draws=2)], {"a": (InnerLater(names=["b"]),)}],
 )  # fmt: skip
 def test_a_field_that_comes_later_counts_once_it_is_set(changed: Any) -> None:
     neutral = {InnerLater: InnerLater(), PlainLater: PlainLater(), list: [InnerLater()], dict: {"a": (InnerLater(),)}}[type(changed)]
     assert fingerprint(changed) != fingerprint(neutral)
+
+
+@pytest.mark.parametrize("settings", [SteeringSettings, TokenChangeSettings, SentenceEncoderSettings])
+def test_settings_that_leave_out_what_changes_no_result_keep_the_marks(settings: type) -> None:
+    """The same class with a field added later, in a subclass of it."""
+    if issubclass(settings, Closed):
+        later = create_model("Later", __base__=settings, extra=(Annotated[int, ADDED_LATER], 1))
+    else:
+        later = make_dataclass("Later", [("extra", Annotated[int, ADDED_LATER], 1)], bases=(settings,), frozen=True)
+    assert fingerprint(later().versioned_settings) == fingerprint(settings().versioned_settings)
+    assert fingerprint(later(extra=2).versioned_settings) != fingerprint(settings().versioned_settings)
