@@ -19,9 +19,9 @@ ui: install
 	@$(BIN)/python -c "from interp_assets.installation.home import Home; from interp_assets.installation.server import prepare_instance; prepare_instance(Home.from_environment())"
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
-# Two files at a time, a core each.
+# Two files at a time, a core each, the slowest first.
 test: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -4,11 +4,20 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 
 os.environ["INTERP_HOME"] = tempfile.mkdtemp(prefix="interp-tests-")
 os.environ.pop("INTERP_LAKE", None)
 
 import pytest
+
+SLOWEST_FILES_FIRST = (
+    "test_scorers_in_the_graph.py", "test_graph_on_fakes.py", "test_exchange_in_the_graph.py", "test_ratings_in_the_graph.py",
+    "test_scorer_validity.py", "test_backfill_plan.py", "test_soak.py", "test_new_dictionaries.py", "test_recovery.py", "test_daemon.py",
+    "test_output_scorers_in_the_graph.py", "test_negatives_in_the_graph.py", "test_matches_in_the_graph.py", "test_graph_on_a_gpu.py",
+    "test_token_changes_in_the_graph.py", "test_steering_in_the_graph.py", "test_scorers_on_the_real_model.py", "test_steerer.py",
+)  # fmt: skip
+"""A worker that takes one of these last would run alone while all others are done. `make test` keeps the order of collection."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +31,32 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda _number, _frame: None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first, the tests of each file in their order."""
+    place = {name: number for number, name in enumerate(SLOWEST_FILES_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """No test takes the power away, so none waits until the disk has what is written: a run of the whole graph asks for that 1,500 times.
+
+    That it is asked for at all is tested with `synced`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are flushed to the disk, as it happens."""
+    names: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: names.append(os.readlink(f"/proc/self/fd/{file}")))
+    return names
 
 
 def pytest_unconfigure() -> None:

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import is_dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from interp_assets.domain.bounds import ADDED_LATER
+from interp_assets.domain.bounds import ADDED_LATER, later_defaults
 
 
 class Closed(BaseModel):
@@ -59,8 +59,7 @@ def _without_neutral_fields(value: Any, dumped: Any) -> Any:
             name: f.get_default(call_default_factory=True) for name, f in type(value).model_fields.items() if ADDED_LATER in f.metadata
         }
     elif is_dataclass(value):
-        hints = get_type_hints(type(value), include_extras=True)
-        defaults = {f.name: f.default for f in fields(value) if ADDED_LATER in getattr(hints[f.name], "__metadata__", ())}
+        defaults = later_defaults(type(value))
     elif isinstance(value, dict) and isinstance(dumped, dict):
         return {key: _without_neutral_fields(one, content) for (key, content), one in zip(dumped.items(), value.values(), strict=True)}
     elif isinstance(value, list | tuple) and isinstance(dumped, list):

@@ -142,9 +142,9 @@ class SentenceEncoderSettings(Closed):
     revision: str | None = None
 
     @property
-    def versioned_settings(self) -> dict[str, Any]:
+    def versioned_settings(self) -> "SentenceEncoderSettings":
         """What of this can change a vector: all of it."""
-        return self.model_dump()
+        return self
 
 
 DEFAULT_SCORES: dict[str, Any] = {"detection": "all", "fuzzing": "all"}

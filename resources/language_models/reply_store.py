@@ -7,7 +7,6 @@ Parts of like size are joined, so that each reply is rewritten a few times at mo
 
 import fcntl
 import json
-import math
 import os
 import time
 import uuid
@@ -35,7 +34,7 @@ SCHEMA = pa.schema(
 )
 PART_REPLIES = 2_048
 ROW_GROUP_REPLIES = 16_384
-JOIN_PARTS = 8  # so many parts of one size class are joined; a class spans a factor of as many
+JOIN_PARTS = 8  # so many parts of one class are joined; a class spans a factor of as many in rows
 JOIN_BELOW_BYTES = 64 << 20  # larger parts stay as they are, so that joining stays within memory
 
 
@@ -126,12 +125,15 @@ class ReplyStore:
         return table.num_rows - kept.num_rows
 
     def _join(self) -> None:
-        """Join JOIN_PARTS or more parts of one size class into one, for every class below JOIN_BELOW_BYTES that has so many."""
+        """Join JOIN_PARTS or more parts of one row class into one, for every class of parts below JOIN_BELOW_BYTES that has so many.
+
+        Classes go by rows and not by bytes: a part's bytes hang on the compressor's version, its rows on nothing.
+        """
         classes: dict[int, list[Path]] = {}
         try:
             for path in self._parts():
-                if 0 < (size := path.stat().st_size) < JOIN_BELOW_BYTES:
-                    classes.setdefault(int(math.log(size, JOIN_PARTS)), []).append(path)
+                if 0 < path.stat().st_size < JOIN_BELOW_BYTES:
+                    classes.setdefault(_row_class(pq.read_metadata(path).num_rows), []).append(path)
             for paths in classes.values():
                 if len(paths) >= JOIN_PARTS:
                     self._replace(paths, self._distinct(paths, SCHEMA.names))
@@ -186,6 +188,14 @@ class ReplyStore:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self.folder / name)
+
+
+def _row_class(n_rows: int) -> int:
+    """The k with JOIN_PARTS ** k <= n_rows < JOIN_PARTS ** (k + 1); 0 for no rows. In integers, since a float logarithm may round."""
+    row_class = 0
+    while n_rows >= JOIN_PARTS ** (row_class + 1):
+        row_class += 1
+    return row_class
 
 
 def _reply(text: str) -> Reply:

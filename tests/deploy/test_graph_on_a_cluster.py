@@ -38,9 +38,10 @@ STAGES = {
 ON_ONE_MACHINE = """
 import sys
 import dagster as dg
-from interp_assets.definitions import ASSETS, IN_PROCESS, definitions
-from interp_assets.home import Home
-from interp_assets.partitions import DICTIONARIES, FEATURE_RANGE_KEYS
+from interp_assets.graph.assembly import ASSETS, IN_PROCESS, definitions
+from interp_assets.installation.home import Home
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.orchestration.partitions import DICTIONARIES
 from resources.fakes import FakeModels
 
 home, key, names = Home.from_environment(), sys.argv[1], sys.argv[2:]

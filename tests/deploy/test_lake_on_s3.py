@@ -82,8 +82,8 @@ def test_until_it_is_committed_nobody_sees_it_and_a_failure_leaves_the_old(url: 
 KILLED = """
 import os, signal, sys
 import pyarrow as pa
-from resources.lake import Lake
-from resources.new_files import Upload
+from resources.store.lake import Lake
+from resources.store.whole_files import Upload
 
 step, calls = int(sys.argv[2]), 0
 lake = Lake(sys.argv[1], 1)

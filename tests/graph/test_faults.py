@@ -19,10 +19,9 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from installation import Installation
-from resources import activation_spill, lake
-from resources import lake
-from resources.activation_spill import ActivationSpill
-from resources.lake import Lake
+from resources.store import activation_spill, lake
+from resources.store.activation_spill import ActivationSpill
+from resources.store.lake import Lake
 
 where, count = sys.argv[3].split(":")
 calls = 0
@@ -37,7 +36,7 @@ def deadly(owner, name):
         return work(*arguments, **options)
     setattr(owner, name, call)
 
-from interp_assets import harvest
+from interp_assets.measuring import harvest
 harvest.FLUSH_SECONDS = 0.0
 deadly(*{"spill": (ActivationSpill, "_write_marker"), "sort": (activation_spill, "_sorted"), "rename": (Lake, "_put")}[where])
 installation = Installation(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,68 +1,116 @@
 """Writing a partition: many small parts are gathered, in order, and what failed does not count as complete."""
 
 from collections import Counter
-from types import SimpleNamespace
+from collections.abc import Callable
+from pathlib import Path
 
+import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from interp_assets.orchestration.runs import PartitionReport, PartitionTables
-from interp_assets.tables import FEATURE_NEIGHBOURS, FEATURE_STATISTICS
+from interp_assets.config.keys import RangeKey, lake_partition
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings
+from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
+from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangeRun
+from interp_assets.orchestration.stage import RangeStage
+from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION, VOCABULARY_PROJECTIONS
+from resources.store.lake import Lake
 
-SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string())])
-
-
-class Recorder:
-    """A partition's writer that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.parts: list[pa.Table] = []
-        self.version = ""
-
-    def add(self, part: pa.Table) -> None:
-        self.parts.append(part)
-
-    def commit(self, version: str, inputs: dict) -> SimpleNamespace:
-        self.version = version
-        return SimpleNamespace(rows=sum(part.num_rows for part in self.parts))
-
-
-def writer_of(recorders: dict[str, Recorder]) -> tuple[PartitionTables, SimpleNamespace]:
-    said: list[str] = []
-    log = SimpleNamespace(info=said.append, warning=said.append, error=said.append)
-    stage = SimpleNamespace(context=SimpleNamespace(log=log), reports={}, said=said)
-    partition = SimpleNamespace(key="cell", data_version="v", inputs={})
-    return PartitionTables(stage, partition, recorders), stage  # type: ignore[arg-type]
+KEY = RangeKey("fake/00/neurons", "00of16")
+RECORD = DictionaryRecord(key=KEY.dictionary, hook="blocks.0.mlp.hook_post", kind="neurons", width=80)
+OWN, BESIDE = VOCABULARY_PROJECTIONS, ACTIVATIONS
+STAGE = RangeStage(OWN, "1", (), lambda stages, platform: True)
 
 
 def row(n: int) -> pa.Table:
-    return pa.Table.from_pylist([{"n": n, "text": f"t{n}"}], schema=SCHEMA)
+    """One row of the table beside the stage's own."""
+    content = {"dictionary": KEY.dictionary, "feature": 0, "position": n, "value": 1.0}
+    return pa.Table.from_pylist([{name: content[name] for name in BESIDE.schema.names}], schema=BESIDE.schema)
 
 
-def test_many_small_parts_become_few_row_groups_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"), SCHEMA_VERSION)
+
+
+@pytest.fixture
+def written(tmp_path: Path, lake: Lake) -> Callable[[Callable[[PartitionTables], None]], list[str]]:
+    """Runs a stage of one partition whose writing is a function; gives what it logged."""
+    registry = DictionaryRegistry(tmp_path / "dictionaries")
+    registry.write(RECORD)
+
+    def run(write: Callable[[PartitionTables], None]) -> list[str]:
+        @dg.asset(partitions_def=DICTIONARY_BY_RANGE)
+        def made(context: dg.AssetExecutionContext) -> None:
+            work = RangeRun(context, lake, registry, PlatformSettings(), STAGE)
+            for partition in work.to_do():
+                with work.writing(partition, (BESIDE, OWN)) as tables:
+                    write(tables)
+
+        instance = dg.DagsterInstance.ephemeral()
+        instance.add_dynamic_partitions(DICTIONARIES.name or "", [KEY.dictionary])
+        result = dg.materialize([made], partition_key=str(KEY), instance=instance)
+        return [entry.user_message for entry in instance.all_logs(result.run_id)]
+
+    return run
+
+
+def parts(lake: Lake, name: str) -> pq.ParquetFile:
+    return pq.ParquetFile(f"{lake.location(name, lake_partition(KEY))}/part-0.parquet")
+
+
+def test_many_small_parts_become_few_row_groups_in_order(
+    lake: Lake, written: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(PartitionTables, "BUFFERED_ROWS", 100)
     monkeypatch.setattr(PartitionTables, "WAITING_PARTS", 7)
-    one, other = Recorder(), Recorder()
-    writer, _ = writer_of({FEATURE_STATISTICS.name: one, FEATURE_NEIGHBOURS.name: other})
-    for n in range(250):
-        writer.add(FEATURE_STATISTICS, row(n))
-        if n % 50 == 0:
-            writer.add(FEATURE_NEIGHBOURS, row(n))
-        assert max(map(len, writer._waiting.values())) <= 8
-    writer.commit(PartitionReport())
-    assert [part.num_rows for part in one.parts] == [100, 100, 50] and [part.num_rows for part in other.parts] == [5]
-    assert pa.concat_tables(one.parts).column("text").to_pylist() == [f"t{n}" for n in range(250)]
+
+    def write(tables: PartitionTables) -> None:
+        for n in range(250):
+            tables.add(BESIDE, row(n))
+            if n % 50 == 0:
+                tables.add(OWN, OWN.schema.empty_table())
+        tables.commit(PartitionReport())
+
+    written(write)
+    found = parts(lake, BESIDE.name)
+    assert [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)] == [100, 100, 50]
+    assert found.read().column("position").to_pylist() == list(range(250))
+    assert parts(lake, OWN.name).metadata.num_rows == 0
+
+
+def test_parts_that_wait_are_few_tables(written: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of one row takes kilobytes: 50 of them joined at every eighth never hold more than 8."""
+    monkeypatch.setattr(PartitionTables, "WAITING_PARTS", 7)
+    joined: list[int] = []
+    together = pa.concat_tables
+    monkeypatch.setattr(pa, "concat_tables", lambda tables: joined.append(len(tables)) or together(tables))
+
+    def write(tables: PartitionTables) -> None:
+        for n in range(50):
+            tables.add(BESIDE, row(n))
+        tables.commit(PartitionReport())
+
+    written(write)
+    assert max(joined) == 8 and len(joined) >= 50 // 8
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "version", "told"),
+    ("outcomes", "complete", "told"),
     [
-        ({"ok": 3}, "v", ""), ({"ok": 3, "model_error": 2}, "v-incomplete", "2 questions ended in model_error"),
-        ({"failed": 1}, "v-incomplete", "1 outcomes are 'failed'"),
+        ({"ok": 3}, True, ""), ({"ok": 3, "model_error": 2}, False, "2 questions ended in model_error"),
+        ({"failed": 1}, False, "1 outcomes are 'failed'"),
     ],
 )  # fmt: skip
-def test_a_cell_with_errors_does_not_count_as_complete(outcomes: dict[str, int], version: str, told: str) -> None:
-    recorder = Recorder()
-    writer, stage = writer_of({FEATURE_STATISTICS.name: recorder})
-    writer.commit(PartitionReport(Counter(outcomes)))
-    assert recorder.version == version and told in " ".join(stage.said)
+def test_a_partition_with_errors_does_not_count_as_complete(
+    lake: Lake, written: Callable[..., list[str]], outcomes: dict[str, int], complete: bool, told: str
+) -> None:
+    counted = PartitionReport(Counter(outcomes))
+    said = written(lambda tables: tables.commit(counted))
+    assert told in " ".join(said) and f"{KEY}: 0 rows, {outcomes}" in said
+    version = STAGE.data_version(PlatformSettings().stage_settings({}), PlatformSettings(), {})
+    assert lake.require(OWN.name, lake_partition(KEY)).data_version == (version if complete else f"{version}-incomplete")
+    assert lake.is_current(OWN.name, lake_partition(KEY), version) == complete

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ class ShardWriter:
                 on_progress(Progress(done, N_FEATURE_RANGES, 0, rate, (N_FEATURE_RANGES - done) / rate))
 
     def _write_range(self, activations: SortedActivations, n_tokens: int, stopped: threading.Event, feature_range: str) -> None:
+        if stopped.is_set():
+            raise CancelledError(f"{feature_range} is not begun, since the work was stopped")
         key = RangeKey(self.record.key, feature_range)
         partition, inputs = lake_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
         self.lake.discard(FEATURE_STATISTICS.name, partition)
@@ -173,13 +176,15 @@ class ShardWriter:
 
 
 def _as_done(work: Callable[[str], None], ranges: Sequence[str], n_threads: int, stopped: threading.Event) -> Iterator[None]:
-    """Work on each range, `n_threads` at a time, and come back after each. `stopped` is set once this is left, however it is."""
+    """Work on each range, `n_threads` at a time, and come back after each. `stopped` is set once this is left, however it is, and no thread
+    goes on: not even a thread that an interrupt hit while the pool was starting it, which the pool does not know."""
     if n_threads == 1:
         yield from map(work, ranges)
         return
-    with ThreadPoolExecutor(n_threads) as pool:
-        under_way = {pool.submit(work, feature_range) for feature_range in ranges}
+    name = f"writing-{uuid.uuid4().hex}"
+    with ThreadPoolExecutor(n_threads, name) as pool:
         try:
+            under_way = {pool.submit(work, feature_range) for feature_range in ranges}
             while under_way:
                 done, under_way = wait(under_way, INTERRUPTIBLE_SECONDS, FIRST_COMPLETED)
                 for future in done:
@@ -187,6 +192,9 @@ def _as_done(work: Callable[[str], None], ranges: Sequence[str], n_threads: int,
         finally:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            for thread in threading.enumerate():
+                if thread.name.startswith(name):
+                    thread.join()
 
 
 def shards_are_current(lake: Lake, dictionary: str, version: str) -> bool:

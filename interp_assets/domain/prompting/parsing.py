@@ -9,9 +9,10 @@ _WORDS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0, "yes": 1, "
 _WORD = r"(?:1\.0|0\.0|[01]|true|false|yes|no)"
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 _UNCLOSED = re.compile(r"\[([^\[\]]*)$")
-_NUMBERED = re.compile(rf"^\W*(?:window|text|example|item|answer)?\s*#?\(?(\d{{1,4}})\s*[:.)=\-]+\s*\W*({_WORD})\b", re.I)
-_EDGE = r"[\s*_`\"'().]*"
-_BARE = re.compile(rf"^{_EDGE}{_WORD}(?:[,;\s]+{_WORD})*{_EDGE}[,;]?\s*$", re.I)
+# Repetitions of which one may take up where another ends are possessive (*+): given back bit by bit, they make a match quadratic.
+_NUMBERED = re.compile(rf"^\W*+(?:window|text|example|item|answer)?\s*+#?\(?(\d{{1,4}})\s*+[:.)=\-]\W*+({_WORD})\b", re.I)
+_EDGE = r"[\s*_`\"'().]*+"
+_BARE = re.compile(rf"^{_EDGE}{_WORD}(?:[,;\s]++{_WORD})*{_EDGE}[,;]?\s*+$", re.I)
 _DIGIT_RUN = re.compile(rf"^{_EDGE}([01]{{2,}}){_EDGE}$")
 # Every repetition before the word is bounded: an unbounded one makes the search quadratic in replies of nothing but asterisks.
 _TAG = re.compile(r"\[\s{0,3}explanation\s{0,3}\][*_` ]{0,8}:?|^[*_#` \t]{0,8}explanation[*_` ]{0,8}:", re.I | re.M)

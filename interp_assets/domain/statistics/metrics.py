@@ -1,7 +1,8 @@
 """Classification and correlation metrics with bootstrap intervals and floors, and the correlations of score reports.
 
 Undefined values are None, never NaN. Bootstraps resample items (or whole windows of tokens) within each class, so the numbers of
-positives and negatives stay fixed.
+positives and negatives stay fixed. Values and replicates come out of the same counts: 200 items with 1,000 replicates take 0.4 ms
+(predictions) and 5.1 ms (probabilities), and scikit-learn's values without replicates 3.4 ms and 2.9 ms (`benchmarks/metrics.py`).
 """
 
 import math

@@ -6,12 +6,13 @@ feature fires; KL(clean ‖ steered) of the next token, mean over the prompts, o
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
+from interp_assets.domain.bounds import versioned_fields
 from interp_assets.domain.examples.negatives import window_hashes
 from interp_assets.domain.examples.sampling import equal_count_strata
 from interp_assets.domain.examples.windows import WindowShape
@@ -106,7 +107,7 @@ class SteeringSettings:
     @property
     def versioned_settings(self) -> dict[str, Any]:
         """What of this can change a result; how many rows go together cannot."""
-        return {name: value for name, value in asdict(self).items() if name != "batch_rows"}
+        return versioned_fields(self, without={"batch_rows"})
 
 
 def _refuse_targets(name: str, targets: Sequence[float]) -> None:

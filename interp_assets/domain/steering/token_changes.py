@@ -4,12 +4,12 @@ There a feature is clamped to 10 and to -10 on 32 windows of 32 tokens each. Fea
 that 10 overwhelms one and is nothing to another; here the values are the feature's own largest activation and its negative, times a factor.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from interp_assets.domain.bounds import PositiveCount, PositiveNumber
+from interp_assets.domain.bounds import PositiveCount, PositiveNumber, versioned_fields
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TokenChangeSettings:
     @property
     def versioned_settings(self) -> dict[str, Any]:
         """What of this can change a result; how many rows go together cannot."""
-        return {name: value for name, value in asdict(self).items() if name != "batch_rows"}
+        return versioned_fields(self, without={"batch_rows"})
 
     def strength(self, max_activation: float | None) -> float | None:
         """The value above 0 that a feature is clamped to, and below 0 as far; None for one that never fires, unless `absolute` is given."""

@@ -25,6 +25,7 @@ def trial(place: int, n: int = 3, stratum: int | None = None) -> Trial:
         ("[2]", 1), ("2", 1), ("Text 3.", 2), ("[ 1 ]", 0), ("It is 2, yes: 2", 1), ("[2], unlike the other 4", 1), ("[2] or [2]", 1),
         ("", None), ("none of them", None), ("1 or 2", None), ("[1] or [2]", None), ("[4]", None), ("[0]", None), ("[1, 2]", None),
         ("<think>[1]? No, 3.\n</think>\n[2]", 1), ("<think>perhaps [1]", None),
+        ("1" * 5000, None), ("[" + "9" * 5000 + "]", None), ("007", None), ("002", 1),
     ],
 )  # fmt: skip
 def test_a_reply_names_one_option_or_none(reply: str, named: int | None) -> None:

@@ -1,9 +1,9 @@
 """Grading and summing up, on verdicts written by hand."""
 
-import time
 from dataclasses import replace
 
 import pytest
+from growth import fastest
 
 from interp_assets.domain.prompting.prompts import Choices, Prompt
 from interp_assets.domain.scoring import detection
@@ -115,9 +115,4 @@ def test_equal_seeds_give_equal_rows_whatever_else_was_summed_up() -> None:
 
 def test_a_feature_is_summed_up_in_milliseconds() -> None:
     verdicts = [verdict(i % 2 == 0, i % 3 == 0, (i * 37 % 199) / 200) for i in range(200)]
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        summarise("detection", CASE, verdicts, 1000, 0)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.05  # about 4 ms on a quiet core
+    assert fastest(lambda: summarise("detection", CASE, verdicts, 1000, 0)) < 0.05  # about 4 ms on a quiet core

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from growth import assert_linear
 
 from interp_assets.domain.prompting.parsing import ParseFailure
 from interp_assets.domain.prompting.prompts import Prompt
@@ -89,14 +90,28 @@ def test_what_holds_no_texts_is_named(reply: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply",
+    ("head", "unit", "tail"),
     [
-        *("{" * 50_000, '{"a":' * 20_000, "[" * 99_999, '"' * 50_000, "silent: " * 9_000, "'a" * 50_000, "- " * 50_000),
-        *('"silent 1": ' * 9_000, ', "' * 50_000, " " * 50_000 + "x", "\n" * 50_000 + "x", "a" * 50_000, '"silent 1": "' + '" ' * 30_000),
+        *[("", unit, "") for unit in ("{", '{"a":', "[", '"', "silent: ", "'a", "- ", '"silent 1": ', ', "', "a")],
+        *[("", " ", "x"), ("", "\n", "x"), ('"silent 1": "', '" ', ""), ("[", ",'a", ""), ("[", "'a ", ""), ("[", "'a\\' ", "\n']")],
+        *[("[", '"\\', ""), ("[", '\\"', "x"), ("", '{"silent 1": "', "x"), ('"silent 1": "', "a\n", "")],
     ],
 )
-def test_a_rambling_reply_is_read_in_reasonable_time(reply: str) -> None:
-    parse_texts(reply, "silent")
+def test_a_rambling_reply_is_read_in_linear_time(head: str, unit: str, tail: str) -> None:
+    assert_linear(lambda n: parse_texts(head + unit * (n // len(unit)) + tail, "silent"), 10_000)
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        ("['one', 'it's two', 'a 'b' c', 'four\\'s']", ("one", "it's two", "four\\'s")),
+        ("['cut' 'two', 'three", ("two",)),
+        ('["one", "a \\"b\\" c", "cut', ("one", 'a "b" c')),
+        ('["cut \\" here', ()),
+    ],
+)
+def test_a_quote_that_does_not_end_takes_nothing_along(reply: str, found: tuple[str, ...]) -> None:
+    assert parse_texts(reply, "silent") == (found or ParseFailure("no_list"))
 
 
 def test_the_schema_has_a_member_for_each_text_in_the_order_written() -> None:

@@ -14,9 +14,9 @@ CONCURRENCY = 16
 RUN = f"""
 import sys
 from pathlib import Path
-from resources.language_models.asking import ask_all
+from resources.language_models.ask_all import ask_all
 from resources.language_models.interface import Message, Request
-from resources.language_models.openai import OpenAIModel
+from resources.language_models.openai_server.model import OpenAIModel
 from resources.language_models.reply_store import ReplyStore
 
 model = OpenAIModel("stub", base_url=f"http://127.0.0.1:{{sys.argv[1]}}/v1", concurrency={CONCURRENCY})

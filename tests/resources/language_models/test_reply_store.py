@@ -101,8 +101,14 @@ def test_joining_keeps_every_reply(tmp_path: Path) -> None:
     assert store.get_many([f"k{n}" for n in range(24)]) == {f"k{n}": WHOLE for n in range(24)}
 
 
-def test_joining_rewrites_a_reply_as_often_as_the_logarithm_of_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_joining_rewrites_a_reply_as_often_as_the_logarithm_of_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    """However many bytes the compressor makes of a part."""
     written: list[int] = []
+    plain = reply_store.pq.write_table
+    monkeypatch.setattr(reply_store.pq, "write_table", lambda *parts, **options: plain(*parts, **options | {"compression": compression}))
     write = ReplyStore._write
     monkeypatch.setattr(reply_store, "PART_REPLIES", 8)
     monkeypatch.setattr(ReplyStore, "_write", lambda store, table: (written.append(table.num_rows), write(store, table)))
@@ -110,9 +116,15 @@ def test_joining_rewrites_a_reply_as_often_as_the_logarithm_of_their_number(tmp_
     for number in range(2048):
         store.append(f"{number:064d}", ONE, WHOLE)
     store.flush()
-    # 256 parts of 8 replies: at most log8(256) + 1 < 4 writes of each, where joining all at every step would make 16.
-    assert 2048 <= sum(written) <= 4 * 2048
+    # 256 parts of 8 replies become 32 of 64, and these 4 of 512, the last of which waits for the next flush: at most three writes of each
+    # reply, where joining all at every step would make 16.
+    assert [written.count(rows) for rows in (8, 64, 512)] == [256, 32, 3] and sum(written) == 3 * 2048 - 512
     assert store.size().n_replies == 2048
+
+
+@pytest.mark.parametrize(("rows", "row_class"), [(0, 0), (1, 0), (7, 0), (8, 1), (63, 1), (64, 2), (512, 3), (8**7 - 1, 6), (8**7, 7)])
+def test_a_class_spans_a_factor_of_eight_in_rows(rows: int, row_class: int) -> None:
+    assert reply_store._row_class(rows) == row_class
 
 
 def test_large_parts_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ KILLED = """
 import os, signal, sys
 import pyarrow as pa
 from resources.store import lake as lake_module, whole_files
-from resources.lake import Lake
+from resources.store.lake import Lake
 
 step = int(sys.argv[2])
 calls = 0

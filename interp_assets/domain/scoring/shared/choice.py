@@ -49,7 +49,8 @@ def parse_choice(text: str, n: int) -> int | None:
     Numbers in brackets of their own, as asked for, go before all others in the reply. Reasoning is passed over.
     """
     text = without_reasoning(text)
-    named = {int(number) for number in _BRACKETED.findall(text) or _NUMBER.findall(text)}
+    # No option is 0, and int() raises where there are thousands of digits.
+    named = {int(number) if len(number) < 10 else 0 for number in _BRACKETED.findall(text) or _NUMBER.findall(text)}
     return named.pop() - 1 if len(named) == 1 and next(iter(named)) in range(1, n + 1) else None
 
 

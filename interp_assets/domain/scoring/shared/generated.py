@@ -23,8 +23,9 @@ MAX_OBJECTS = 20
 
 _MEMBER = re.compile(r"(?:^|(?<=[{,\"']))\s{0,8}[\"'*_#\- ]{0,8}([a-z]{1,20})[ _#-]{0,3}(\d{1,3})[\"'*_ ]{0,8}:", re.I | re.M)
 _LISTED = re.compile(r"^[ \t]{0,8}(?:[-*•]|\(?\d{1,3}[.):])[ \t]+(\S.*)$", re.M)
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
-_SINGLE_QUOTED = re.compile(r"(?<=[\[,\s])'((?:[^'\\\n]|\\.|'(?=\w))+)'(?=\s*[,\]])")
+# A match without the quote at its end does not count; were that quote demanded, a search would begin again at every quote on the way.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)("?)', re.S)
+_SINGLE_QUOTED = re.compile(r"(?<=[\[,\s])'((?:[^'\\\n]|\\.|'(?=\w))+)('(?=\s*[,\]]))?")
 
 
 def items_of(kind: str, truth: bool, first: int, n: int) -> tuple[TrialItem, ...]:
@@ -146,7 +147,12 @@ def _from_section(text: str, kind: str) -> tuple[str, ...]:
     if lines := _LISTED.findall(section):
         return _worded(_cleaned([line.strip().rstrip(",").strip("\"'“”*_ ") for line in lines]))
     listed = section if head else section[section.find("[") :] if "[" in section else ""
-    return _worded(_cleaned([_unescaped(body) for body in _QUOTED.findall(listed) or _SINGLE_QUOTED.findall(listed)]))
+    return _worded(_cleaned([_unescaped(body) for body in _closed(_QUOTED, listed) or _closed(_SINGLE_QUOTED, listed)]))
+
+
+def _closed(quoted: re.Pattern[str], text: str) -> list[str]:
+    """What stands between quotes of a kind, where the quote at the end is there."""
+    return [body for body, end in quoted.findall(text) if end]
 
 
 def _unescaped(body: str) -> str:
