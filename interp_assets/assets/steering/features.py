@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.steering.sets import SteeredSet, fixed_prompt_ids, steered_sets
-from interp_assets.assets.vocabulary_projections.projections import VocabularyTexts
 from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
@@ -17,6 +16,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.strengths import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
 from interp_assets.measuring.directions import decoder_rows
 from interp_assets.measuring.loaded_models import LoadedModels
+from interp_assets.measuring.vocabulary import VocabularyTexts
 from interp_assets.reading.activations import activations_in_order
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.tables import STEERED_TEXTS, STEERING
