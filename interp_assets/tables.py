@@ -4,9 +4,30 @@ A table's folder in the lake is `<name>/<partition column>=<value>/…/part-0.pa
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
+
+from interp_assets.domain.outcomes import (
+    AgreementOutcome,
+    CorrelationOutcome,
+    EmbeddingsOutcome,
+    ExamplesOutcome,
+    ExplanationOutcome,
+    MatchOutcome,
+    NeighbourOutcome,
+    PairOutcome,
+    ProjectionOutcome,
+    RatedOutcome,
+    ScoreOutcome,
+    SteeredSetOutcome,
+    SteeringOutcome,
+    TokenChangeOutcome,
+    TrialOutcome,
+    ValidityOutcome,
+    VerdictOutcome,
+)
 
 SCHEMA_VERSION = 8
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
@@ -21,13 +42,19 @@ def column(name: str, type_: pa.DataType, unit: str, nullable: bool = False) -> 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the lake: `grain` says what one row is; `partition_columns` name its folders; `keys` identify a row."""
+    """A table of the lake: `grain` says what one row is; `partition_columns` name its folders; `keys` identify a row.
+
+    `written_by` names the asset that writes it, or assets between commas, or a command where no asset does. `outcomes` are the values that
+    its column `outcome` may have; none where it has no such column.
+    """
 
     name: str
     grain: str
     partition_columns: tuple[str, ...]
     keys: tuple[str, ...]
     schema: pa.Schema
+    written_by: str
+    outcomes: tuple[str, ...] = ()
 
 
 KEY = pa.dictionary(pa.int32(), pa.string())
@@ -65,6 +92,7 @@ TOKEN_SAMPLES = Table(
         column("document_ids", pa.list_(pa.uint32()), "documents in this context, in order"),
         column("document_starts", pa.list_(pa.uint32()), "first position of each of these documents in this context"),
     ]),
+    written_by="token_sample",
 )  # fmt: skip
 DOCUMENTS = Table(
     "documents", "one document read into a token sample", ("sample",), ("sample", "document_id"),
@@ -75,6 +103,7 @@ DOCUMENTS = Table(
         column("title", pa.string(), "title or file"),
         column("characters", pa.uint32(), "characters"),
     ]),
+    written_by="token_sample",
 )  # fmt: skip
 DICTIONARY_SAMPLES = Table(
     "dictionary_samples", "one dictionary: which token sample it is harvested on", ("dictionary",), ("dictionary",),
@@ -84,6 +113,7 @@ DICTIONARY_SAMPLES = Table(
         column("n_rows", pa.uint32(), "contexts"),
         column("context_tokens", pa.uint32(), "tokens per context"),
     ]),
+    written_by="token_sample",
 )  # fmt: skip
 ACTIVATIONS = Table(
     "activations", "one non-zero activation", BY_RANGE, ("dictionary", "feature", "position"),
@@ -92,6 +122,7 @@ ACTIVATIONS = Table(
         column("position", pa.uint32(), "token of the sample: row * context_tokens + position in the row"),
         column("value", pa.float16(), "activation, units of the dictionary"),
     ]),
+    written_by="activation_shards",
 )  # fmt: skip
 FEATURE_STATISTICS = Table(
     "feature_statistics", "one feature: exact statistics over the whole token sample", BY_RANGE, ("dictionary", "feature"),
@@ -110,6 +141,7 @@ FEATURE_STATISTICS = Table(
         column("top_token_share", pa.float64(), "share of the activation mass on the first of them; null when it never fires", True),
         column("kept_contexts_share", pa.float64(), "share of contexts whose activations are kept, 1 unless capped: see domain/capping.py"),
     ]),
+    written_by="activation_shards",
 )  # fmt: skip
 FEATURE_NEIGHBOURS = Table(
     "feature_neighbours", "one of a feature's nearest features by one measure, or why it has none", ("dictionary",),
@@ -123,6 +155,8 @@ FEATURE_NEIGHBOURS = Table(
         column("n_positions", pa.uint64(), "token positions that were compared; null for decoder_cosine", True),
         OUTCOME,
     ]),
+    written_by="feature_neighbours",
+    outcomes=get_args(NeighbourOutcome),
 )  # fmt: skip
 WINDOW_EMBEDDINGS = Table(
     "window_embeddings", "one cell of a context as a vector", ("embeddings",), ("embeddings", "cell"),
@@ -131,6 +165,7 @@ WINDOW_EMBEDDINGS = Table(
         column("cell", pa.uint32(), "row * cells per row + cell of the row, cut every window_tokens from the first token after BOS"),
         column("vector", pa.list_(pa.float16()), "sentence embedding of the cell's text, of length 1"),
     ]),
+    written_by="window_embeddings",
 )  # fmt: skip
 DICTIONARY_EMBEDDINGS = Table(
     "dictionary_embeddings", "one dictionary: which window embeddings its examples use, or why none", ("dictionary",), ("dictionary",),
@@ -143,6 +178,8 @@ DICTIONARY_EMBEDDINGS = Table(
         column("n_cells", pa.uint32(), "cells embedded"),
         OUTCOME,
     ]),
+    written_by="window_embeddings",
+    outcomes=get_args(EmbeddingsOutcome),
 )  # fmt: skip
 VOCABULARY_PROJECTIONS = Table(
     "vocabulary_projections", "one token that a feature's output direction promotes or suppresses, or why there is none", BY_RANGE,
@@ -156,6 +193,8 @@ VOCABULARY_PROJECTIONS = Table(
         column("logit", pa.float32(), "of the decoder row, normalised as the settings say, times the unembedding; not softcapped", True),
         column("outcome", KEY, "ok | no_decoder | no_logits (no linear map leads from the decoder to the residual stream) | zero_decoder"),
     ]),
+    written_by="vocabulary_projections",
+    outcomes=get_args(ProjectionOutcome),
 )  # fmt: skip
 TOKEN_CHANGES = Table(
     "token_changes", "one token whose logit a feature raises or lowers while it is clamped, or why there is none", BY_RANGE,
@@ -172,6 +211,8 @@ TOKEN_CHANGES = Table(
         column("n_positions", pa.uint32(), "token positions, BOS not counted", True),
         column("outcome", KEY, "ok | dead (no activation to take the strength from) | no_decoder | zero_decoder | overflow"),
     ]),
+    written_by="token_changes",
+    outcomes=get_args(TokenChangeOutcome),
 )  # fmt: skip
 STEERING = Table(
     "steering", "one feature at one target KL divergence, or ablated, or why it was not steered", BY_RANGE,
@@ -186,6 +227,8 @@ STEERING = Table(
         column("n_prompts", pa.uint32(), "prompts that the KL is a mean over; 0 where the feature was not steered"),
         column("outcome", KEY, "ok | not_reached | not_monotone | not_converged | dead | too_few_contexts | no_decoder | zero_decoder"),
     ]),
+    written_by="steering",
+    outcomes=get_args(SteeringOutcome),
 )  # fmt: skip
 STEERED_TEXTS = Table(
     "steered_texts", "one prompt of one feature and intervention, and how it goes on, clean and steered", BY_RANGE,
@@ -203,6 +246,7 @@ STEERED_TEXTS = Table(
         column("raised_tokens", pa.list_(SHIFTED_TOKEN), "next tokens whose probability rose most, most first; log-probabilities in nats"),
         column("lowered_tokens", pa.list_(SHIFTED_TOKEN), "next tokens whose probability fell most, most first"),
     ]),
+    written_by="steering",
 )  # fmt: skip
 STEERED_SETS = Table(
     "steered_sets", "one completion of a fixed prompt by one feature at one target KL divergence, or why there is none", BY_RANGE,
@@ -218,6 +262,8 @@ STEERED_SETS = Table(
         column("completion", pa.string(), "what the model said steered from the last prompt token on, sampled", True),
         column("outcome", KEY, "ok | not_reached | not_monotone | not_converged | no_decoder | zero_decoder"),
     ]),
+    written_by="steering",
+    outcomes=get_args(SteeredSetOutcome),
 )  # fmt: skip
 FEATURE_EXAMPLES = Table(
     "feature_examples", "one feature: how its examples were drawn, or why there are none", BY_RANGE, ("dictionary", "feature"),
@@ -237,6 +283,8 @@ FEATURE_EXAMPLES = Table(
         column("n_filled_with_random", pa.uint32(), "of n_random, those that stand in for another kind that was asked for"),
         column("message", pa.string(), "what was needed and what there was; empty when nothing is missing"),
     ]),
+    written_by="examples",
+    outcomes=get_args(ExamplesOutcome),
 )  # fmt: skip
 EXAMPLES = Table(
     "examples", "one window of a context with a feature's activations on it", BY_RANGE, ("dictionary", "feature", "example_id"),
@@ -254,6 +302,7 @@ EXAMPLES = Table(
         column("activations", pa.list_(pa.float32()), "activation of the feature on each token"),
         column("max_activation", pa.float32(), "largest of them"),
     ]),
+    written_by="examples",
 )  # fmt: skip
 IMPORTED_EXPLANATIONS = Table(
     "imported_explanations", "one feature's explanation as a file states it", ("explanation_method", "dictionary"),
@@ -266,6 +315,7 @@ IMPORTED_EXPLANATIONS = Table(
         column("author", pa.string(), "who wrote it, person or method and model; null where the file does not say", True),
         column("source", pa.string(), "file and line; in brackets, what the row itself names as its source"),
     ]),
+    written_by="interp import explanations",
 )  # fmt: skip
 IMPORTED_SUCCESSES = Table(
     "imported_successes", "one method's description of a feature in another tool's results, and whether it succeeded", ("dictionary",),
@@ -279,6 +329,7 @@ IMPORTED_SUCCESSES = Table(
         column("output_success", pa.bool_(), "is its effect on the model's outputs told by it; null where they do not say", True),
         column("source", pa.string(), "file and line"),
     ]),
+    written_by="interp import output-centric",
 )  # fmt: skip
 EXPLANATIONS = Table(
     "explanations", "one feature's explanation by one method", ("explanation_method", *BY_RANGE),
@@ -292,6 +343,8 @@ EXPLANATIONS = Table(
         column("model", KEY, "explainer; empty when none was asked"),
         column("prompt_version", KEY, "version of the method's prompt"),
     ]),
+    written_by="explanations/<method>",
+    outcomes=get_args(ExplanationOutcome),
 )  # fmt: skip
 FEATURE_MATCHES = Table(
     "feature_matches", "one feature and the one of another dictionary that writes most alike, or why there is none", ("dictionary",),
@@ -310,6 +363,8 @@ FEATURE_MATCHES = Table(
         ),
         column("outcome", KEY, "ok | unmatched | zero_decoder | no_decoder | other_has_no_decoder"),
     ]),
+    written_by="feature_matches",
+    outcomes=get_args(MatchOutcome),
 )  # fmt: skip
 TRIALS = Table(
     "trials", "one question put to a scorer model", ("scorer", *BY_RANGE), ("dictionary", "trial"),
@@ -328,6 +383,8 @@ TRIALS = Table(
         column("model", KEY, "who answered; empty when nobody was asked"),
         column("prompt_version", KEY, "version of the scorer's prompt"),
     ]),
+    written_by="scores/<scorer>",
+    outcomes=get_args(TrialOutcome),
 )  # fmt: skip
 VERDICTS = Table(
     "verdicts", "one graded answer: one window of one trial", ("scorer", *BY_RANGE), ("dictionary", "trial", "item"),
@@ -347,6 +404,8 @@ VERDICTS = Table(
         column("activation", pa.float64(), "largest activation of the feature on the item; null where unknown", True),
         column("text", pa.string(), "the item itself, where it is no window of the examples; null elsewhere", True),
     ]),
+    written_by="scores/<scorer>",
+    outcomes=get_args(VerdictOutcome),
 )  # fmt: skip
 SCORES = Table(
     "scores", "one metric of one scorer for one feature's explanation", ("scorer", *BY_RANGE),
@@ -365,6 +424,8 @@ SCORES = Table(
         column("n_unanswered", pa.uint32(), "windows asked about and not answered"),
         OUTCOME,
     ]),
+    written_by="scores/<scorer>",
+    outcomes=get_args(ScoreOutcome),
 )  # fmt: skip
 LEDGER = Table(
     "ledger", "one question that a stage put to a model, and what its reply cost", ("asset", *BY_RANGE),
@@ -383,6 +444,7 @@ LEDGER = Table(
         column("seconds", pa.float64(), "wall seconds attributed"),
         column("price_usd", pa.float64(), "by the price table; null for a model without a price", True),
     ]),
+    written_by="explanations/<method>, scores/<scorer>",
 )  # fmt: skip
 SCORER_VALIDITY = Table(
     "scorer_validity", "how one metric of a scorer moves from the true explanations of planted features to perturbed ones", ("dictionary",),
@@ -405,6 +467,8 @@ SCORER_VALIDITY = Table(
         column("share_right", pa.float64(), "share of features whose score falls", True),
         column("outcome", KEY, "passes | fails | cannot_tell: see domain/validity.py"),
     ]),
+    written_by="scorer_validity",
+    outcomes=get_args(ValidityOutcome),
 )  # fmt: skip
 
 EXPLANATION_ID = column("explanation_id", pa.string(), "content address of dictionary, feature and text; says nothing of the method")
@@ -426,6 +490,7 @@ HUMAN_RATINGS = Table(
         column("seconds", pa.float64(), "seconds it took; null where the file does not say", True),
         column("source", pa.string(), "file and line; in brackets, what the row itself names as its source"),
     ]),
+    written_by="human_ratings",
 )  # fmt: skip
 REJECTED_RATINGS = Table(
     "rejected_ratings", "one thing wrong with a row of a rating file", (), ("file", "line", "column"),
@@ -436,6 +501,7 @@ REJECTED_RATINGS = Table(
         column("value", pa.string(), "what stands there"),
         column("allowed", pa.string(), "what may stand there"),
     ]),
+    written_by="human_ratings",
 )  # fmt: skip
 RATED_EXPLANATIONS = Table(
     "rated_explanations", "one rated explanation with the mean of its ratings", (), ("dictionary", "feature", "explanation_id"),
@@ -449,6 +515,8 @@ RATED_EXPLANATIONS = Table(
         column("n_contexts", pa.uint32(), "contexts; 0 where the explanation was rated as a whole"),
         column("outcome", KEY, "ok | too_few_contexts | baseline (shuffled or constant: left out of correlations) | not_scored"),
     ]),
+    written_by="human_correlation_report",
+    outcomes=get_args(RatedOutcome),
 )  # fmt: skip
 HUMAN_CORRELATIONS = Table(
     "human_correlations", "one correlation of one scorer with the mean ratings", (), ("scope", "scope_value", "scorer", "statistic"),
@@ -468,6 +536,8 @@ HUMAN_CORRELATIONS = Table(
         column("place_high", pa.uint16(), "worst such place", True),
         column("outcome", KEY, "ok | too_few_features | constant | one_group | one_rater | no_reliability"),
     ]),
+    written_by="human_correlation_report",
+    outcomes=get_args(CorrelationOutcome),
 )  # fmt: skip
 SCORER_PAIRS = Table(
     "scorer_pairs", "two scorers on the rated explanations that both scored", (), ("scorer", "other"),
@@ -488,6 +558,8 @@ SCORER_PAIRS = Table(
         N_FEATURES,
         column("outcome", KEY, "ok | too_few_features | constant"),
     ]),
+    written_by="human_correlation_report",
+    outcomes=get_args(PairOutcome),
 )  # fmt: skip
 RATER_AGREEMENT = Table(
     "rater_agreement", "one measure of how far raters agree", (), ("measure", "rater"),
@@ -503,6 +575,8 @@ RATER_AGREEMENT = Table(
         column("n_values", pa.uint32(), "raters' means of these explanations"),
         column("outcome", KEY, "ok | one_rater | constant | too_few_features"),
     ]),
+    written_by="human_correlation_report",
+    outcomes=get_args(AgreementOutcome),
 )  # fmt: skip
 
 TABLES = (

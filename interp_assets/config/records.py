@@ -17,37 +17,45 @@ DEMO_FOLDER = Path(__file__).parents[1] / "demo"
 
 
 class ModelSource(Closed):
-    """Where the subject model comes from: `embedded:<name>`, a local folder, or a hub id with a revision."""
+    """Where the subject model comes from."""
 
     source: str = "embedded:smollm2-135m-instruct"
+    """`embedded:<name>`, a local folder, or a hub id."""
     revision: str | None = None
+    """Commit of the hub repository; without it the newest commit is taken and recorded."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Numeric type of the weights; without it float32 on a CPU and bfloat16 on CUDA."""
 
 
 class TokenSampleSettings(Closed):
-    """What is read, into how many tokens. Two dictionaries with equal settings and tokenizer share one sample."""
+    """Which texts are read, into how many tokens. Two dictionaries with equal settings and tokenizer share one sample."""
 
     corpus: Annotated[tuple[str, ...], Field(min_length=1)] = EMBEDDED_CORPUS
+    """Sources of text, mixed: see data-in-and-out.md."""
     n_tokens: Annotated[int, Field(ge=1)] = 10_000_000
+    """Tokens of the sample. Unit: tokens."""
     context_tokens: Annotated[int, Field(ge=8, le=65_536)] = 256
+    """Tokens of a context, the row that the model sees at once. Unit: tokens."""
     seed: int = 0
+    """Seed of the shuffling of documents. Unit: any whole number."""
 
 
 class FeatureSubset(Closed):
-    """`count` features spread evenly over the dictionary: one drawn by `seed` from each of `count` equal strata."""
+    """Features spread evenly over the dictionary: one is drawn from each of `count` equal strata."""
 
     count: Annotated[int, Field(ge=1)]
+    """How many features. Unit: features."""
     seed: int = 0
+    """Seed of the draw. Unit: any whole number."""
 
 
 class ImportedFiles(Closed):
-    """What `interp import` found: the content address of the source's files, which must not change afterwards.
-
-    `unverified_tokens` is set where the files hold no tokens, and the token sample is one of which the user says that it is theirs.
-    """
+    """The finding of `interp import`, which writes this block."""
 
     content: str
+    """Content address of the source's files, which must not change afterwards."""
     unverified_tokens: bool = False
+    """Set where the files hold no tokens and the user vouches that the token sample is theirs."""
 
 
 IMPORTED_KINDS = ("delphi", "neuronpedia")
@@ -66,21 +74,38 @@ class DictionaryRecord(Closed):
     """
 
     key: str
+    """Name of the dictionary: `<model>/<layer>/<name>`."""
     model: ModelSource = ModelSource()
+    """The subject model."""
     hook: str
+    """Where the dictionary reads: a TransformerLens name, or a module path. See dictionaries.md."""
     output_hook: str | None = None
+    """Where a transcoder writes, if its own files do not say."""
     kind: str
+    """Kind of dictionary. See dictionaries.md."""
     source: str | None = None
+    """Where the dictionary's files are; its form depends on the kind."""
     width: Annotated[int, Field(ge=1)]
+    """Features of the dictionary. Unit: features."""
     d_in: Annotated[int, Field(ge=1)] | None = None
+    """Dimensions that the dictionary reads, where its files do not say. Unit: dimensions."""
     k: Annotated[int, Field(ge=1)] | None = None
+    """Features that a top-k kind keeps of each token. Unit: features."""
     seed: Annotated[int, Field(ge=0)] | None = None
+    """Seed of a random kind. Unit: any whole number."""
     token_sample: TokenSampleSettings = TokenSampleSettings()
+    """Which text the dictionary is harvested on."""
     features: FeatureSubset | tuple[int, ...] | None = None
+    """Which features are treated: `{count: 200}` for an even spread, a list of feature numbers, or nothing for all. Unit: feature
+    numbers."""
     imported: ImportedFiles | None = None
+    """Content address of imported files; written by `interp import` alone."""
     rules: Annotated[tuple[PlantedRule, ...], Field(min_length=1)] | None = None
+    """Rules of a planted dictionary, one a feature; without them the packaged sixteen."""
     stages: dict[str, Any] = Field(default_factory=dict)
+    """Stage settings of this dictionary, laid over the site's, key by key."""
     description: str = ""
+    """Free text for people. Changes no result."""
 
     @field_validator("key")
     @classmethod

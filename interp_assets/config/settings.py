@@ -30,17 +30,19 @@ SPEED_OPTIONS = frozenset({
 
 
 class LanguageModelSettings(Closed):
-    """Which model answers, and how it is reached. `options` go to the back end (dtype, base_url, concurrency, …).
-
-    `require` names what the back end must offer, and ends a stage before its first question where it does not: scores that come out of
-    answers alone have no AUROC, and a site may not want to pay for those.
-    """
+    """Which model answers, and how it is reached."""
 
     backend: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
+    """How the model is reached: see the back ends in language-models.md."""
     model: str = "embedded:smollm2-135m-instruct"
+    """The model's name: a hub id, a local folder, `embedded:<name>` for a packaged model, or the name that a server gives it."""
     revision: str | None = None
+    """Commit of the hub repository, or a name for a server's present weights; without it the newest commit is taken and recorded."""
     require: tuple[Capability, ...] = ()
+    """Abilities that the back end must have; a stage stops before its first question where one is missing. Scores without
+    `answer_probabilities` have no AUROC, and a site may not want to pay for them."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the back end: see language-models.md."""
 
     @property
     def versioned_settings(self) -> dict[str, Any]:
@@ -50,22 +52,24 @@ class LanguageModelSettings(Closed):
 
 
 class BudgetSettings(Closed):
-    """The most that one run may spend on language models: tokens (prompt and completion) and US dollars. None: no bound."""
+    """The most that one run may spend on language models."""
 
     tokens: Annotated[int, Field(gt=0)] | None = None
+    """Most tokens of prompts and replies together; none means no bound. Unit: tokens."""
     usd: Annotated[float, Field(gt=0)] | None = None
+    """Most dollars by the price table; none means no bound. Unit: US dollars."""
 
 
 class AutomationSettings(Closed):
-    """When what is missing is made without being asked for.
-
-    "on_missing": as soon as a dictionary is registered, stage by stage; each partition once, so that a failure waits for a person.
-    "nightly": from the `cron` tick in `timezone` on, each missing partition once a night. "never": by hand alone.
-    """
+    """When missing partitions are made without a person who asks for them."""
 
     when: Literal["on_missing", "nightly", "never"] = "on_missing"
+    """`on_missing`: as soon as a dictionary is registered, stage by stage, and each partition once. `nightly`: from the tick of `cron`
+    on, each missing partition once a night. `never`: by hand alone."""
     cron: str = "0 2 * * *"
+    """When a night begins: five fields of cron. Read by `nightly` alone."""
     timezone: str = "UTC"
+    """Time zone of `cron`, such as Europe/Berlin."""
 
     @field_validator("timezone")
     @classmethod
@@ -89,35 +93,34 @@ class AutomationSettings(Closed):
 
 
 class HarvestSettings(Closed):
-    """How the subject model is run, and how much is kept.
-
-    A feature with more than `max_activations` (None: no bound) keeps those of a seeded share of the contexts; its statistics stay exact.
-    """
+    """How the subject model is run, and how much is kept."""
 
     batch_rows: Annotated[int, Field(ge=1)] = 32
+    """Contexts that go through the subject model together. Changes speed and memory, and no result. Unit: contexts."""
     self_check_rows: Annotated[int, Field(ge=1)] = 16
+    """Contexts on which a dictionary is checked before it is harvested. Unit: contexts."""
     max_activations: Annotated[int, Field(ge=1000)] | None = None
+    """A feature with more activations keeps those of a seeded share of the contexts, and its statistics stay exact; none means no bound.
+    Unit: activations of a feature."""
 
 
 class NeighbourSettings(Closed):
-    """How the nearest features are found.
-
-    Co-occurrence compares at most about `max_pairs` pairs of firings (two billion take minutes on one core), on a uniform sample of the
-    token positions where all have more.
-    """
+    """How the nearest features are found."""
 
     n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Nearest features that are kept of each feature, by each measure. Unit: features."""
     max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
+    """About the most pairs of firings that co-occurrence compares; two billion take minutes on one core. Where there are more, a uniform
+    sample of the token positions is compared. Unit: pairs."""
 
 
 class MatchingSettings(Closed):
-    """`with`: the dictionaries, of the same model, among whose features each feature's match is sought; none by default, itself left out.
-
-    The `n_nearest` nearest on either side are kept, and are the candidates for one-to-one matches.
-    """
+    """Among which dictionaries each feature's match is sought."""
 
     others: tuple[str, ...] = Field(default=(), alias="with")
+    """Keys of dictionaries of the same model; the dictionary itself is left out. Empty: no matches are sought."""
     n_nearest: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Nearest features that are kept on either side; they are the candidates for one-to-one matches. Unit: features."""
 
     @field_validator("others")
     @classmethod
@@ -128,18 +131,21 @@ class MatchingSettings(Closed):
 
 
 class ProjectionSettings(Closed):
-    """How many tokens are kept at each end of a feature's projection onto the vocabulary, and whether its direction goes through the
-    model's final norm first, as in VocabProj (arXiv 2501.08319)."""
+    """How a feature's output direction is projected onto the vocabulary (VocabProj, arXiv 2501.08319)."""
 
     n_tokens: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Tokens that are kept at each end of the projection. Unit: tokens."""
     final_norm: bool = True
+    """Whether the direction goes through the model's final norm before the unembedding."""
 
 
 class SentenceEncoderSettings(Closed):
-    """The model that turns texts into vectors: `embedded:all-minilm-l6-v2`, or a folder or hub id in sentence-transformers format."""
+    """The model that turns texts into vectors."""
 
     source: str = "embedded:all-minilm-l6-v2"
+    """`embedded:all-minilm-l6-v2`, or a folder or hub id in the format of sentence-transformers."""
     revision: str | None = None
+    """Commit of the hub repository; without it the newest commit is taken and recorded."""
 
     @property
     def versioned_settings(self) -> "SentenceEncoderSettings":
@@ -153,22 +159,34 @@ DEFAULT_SCORES: dict[str, Any] = {"detection": "all", "fuzzing": "all"}
 class StageSettings(Closed):
     """One block per stage of the graph, and which explanations and scores are made at all.
 
-    `explanations` names the methods. `scores` says for each scorer which of them it judges: "all", some of them by name, or none (`[]`); it
-    is laid over the default, detection and fuzzing of all. For a scorer that reads no explanation anything but none means yes.
+    For a scorer that reads no explanation anything but `[]` under `scores` means yes.
     """
 
     harvest: HarvestSettings = HarvestSettings()
+    """How the subject model is run (asset `activation_shards`)."""
     neighbours: NeighbourSettings = NeighbourSettings()
+    """How the nearest features are found (asset `feature_neighbours`)."""
     examples: ExampleSettings = ExampleSettings()
+    """How windows are drawn (asset `examples`)."""
     projection: ProjectionSettings = ProjectionSettings()
+    """How features are projected onto the vocabulary (asset `vocabulary_projections`)."""
     matching: MatchingSettings = MatchingSettings()
+    """Which dictionaries features are matched with (asset `feature_matches`)."""
     token_change: TokenChangeSettings = TokenChangeSettings()
+    """How features are clamped (asset `token_changes`)."""
     steering: SteeringSettings = SteeringSettings()
+    """How features are steered (asset `steering`)."""
     explanations: tuple[str, ...] = ("max_act", "shuffled")
+    """The explanation methods that are made."""
     explaining: ExplainingSettings = ExplainingSettings()
+    """A block of settings for each explanation method."""
     scores: dict[str, Literal["all"] | tuple[str, ...]] = Field(default_factory=lambda: dict(DEFAULT_SCORES))
+    """For each scorer the explanation methods that it judges: `all`, a list of methods, or `[]` for none. Laid over the default, key by
+    key."""
     scoring: ScoringSettings = ScoringSettings()
+    """A block of settings for each scorer."""
     seed: int = 0
+    """Seed of every draw after the token sample. Unit: any whole number."""
 
     @field_validator("explanations")
     @classmethod
@@ -248,21 +266,26 @@ class StageSettings(Closed):
 
 
 class PlatformSettings(Closed):
-    """What `$INTERP_HOME/settings.yaml` may hold. An absent file means these defaults: the embedded model on this machine.
-
-    `generator` writes texts that an explanation says should make a feature fire (None: the explainer does); `base` says how likely texts
-    are (None: the scorer does; a base model, not an instruct one, does it better).
-    """
+    """The content of `$INTERP_HOME/settings.yaml`. An absent file means these defaults: the embedded model on this machine."""
 
     explainer: LanguageModelSettings = LanguageModelSettings()
+    """The model that writes explanations."""
     scorer: LanguageModelSettings = LanguageModelSettings()
+    """The model that judges explanations."""
     generator: LanguageModelSettings | None = None
+    """The model that writes texts which an explanation says should make a feature fire; without it the explainer writes them."""
     base: LanguageModelSettings | None = None
+    """The model that says how likely texts are; without it the scorer does. A base model does this better than an instruct model."""
     sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
+    """The model that turns texts into vectors."""
     human_correlations: CorrelationSettings = CorrelationSettings()
+    """How the report on human ratings is computed."""
     budget: BudgetSettings = BudgetSettings()
+    """The most that one run may spend on language models."""
     automation: AutomationSettings = AutomationSettings()
+    """When missing partitions are made without a person who asks for them."""
     stages: dict[str, Any] = Field(default_factory=dict)
+    """Stage settings of all dictionaries of this site; a record's own `stages:` are laid over them, key by key."""
 
     @classmethod
     def read(cls, path: Path) -> "PlatformSettings":

@@ -1,21 +1,35 @@
-"""The named outcomes of explanations, verdicts and scores."""
+"""The named outcomes: how each feature, question or score ended. Causes and cures of all of them are in docs/tables.md.
+
+A table's outcomes are `outcomes` of its entry in interp_assets/tables.py.
+"""
 
 from typing import Final, Literal
 
+NeighbourOutcome = Literal["ok", "no_decoder", "alone", "silent"]
+EmbeddingsOutcome = Literal["ok", "not_asked"]
+ProjectionOutcome = Literal["ok", "no_decoder", "no_logits", "zero_decoder"]
+TokenChangeOutcome = Literal["ok", "dead", "no_decoder", "zero_decoder", "overflow"]
+PromptsOutcome = Literal["ok", "dead", "too_few_contexts"]
+SearchOutcome = Literal["ok", "not_reached", "not_monotone", "not_converged"]
+SteeredSetOutcome = Literal[SearchOutcome, "no_decoder", "zero_decoder"]
+SteeringOutcome = Literal[SearchOutcome, PromptsOutcome, "no_decoder", "zero_decoder"]
+ExamplesOutcome = Literal["ok", "dead", "too_few_windows", "too_few_silent_windows"]
+MatchOutcome = Literal["ok", "unmatched", "zero_decoder", "no_decoder", "other_has_no_decoder"]
 ExplanationOutcome = Literal[
     "ok", "no_examples", "no_contrast", "no_projection", "no_changes", "no_steering", "not_single_token", "no_validation", "no_parts",
     "no_donor", "not_imported", "not_planted", "unparsable", "empty", "model_error", "failed",
 ]  # fmt: skip
-
-
+TrialOutcome = Literal["answered", "model_error", "stopped_early"]
 VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
-
-
 ScoreOutcome = Literal[
     "ok", "no_explanation", "no_examples", "no_rivals", "not_steered", "kl_not_met", "no_answers", "one_class", "undefined", "dead",
     "failed",
 ]  # fmt: skip
-
+ValidityOutcome = Literal["passes", "fails", "cannot_tell"]
+RatedOutcome = Literal["ok", "too_few_contexts", "baseline", "not_scored"]
+CorrelationOutcome = Literal["ok", "too_few_features", "constant", "one_group", "one_rater", "no_reliability"]
+PairOutcome = Literal["ok", "too_few_features", "constant"]
+AgreementOutcome = Literal["ok", "one_rater", "constant", "too_few_features"]
 
 FAILED: Final = "failed"
 """Outcome of what a method's own code could not cope with, anywhere: a defect, told in the log; everything else goes on."""

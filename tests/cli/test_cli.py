@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from documentation import names_behind, page
 from typer.testing import CliRunner, Result
 
 from interp_assets.cli.main import app
@@ -14,7 +15,6 @@ COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
     "export delphi-results", "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "demo",
 )  # fmt: skip
-README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -42,14 +42,13 @@ def test_every_command_has_help_with_an_example(run, command: str) -> None:
     assert f"Example: interp {command}" in " ".join(ok(run(*command.split(), "--help")).split())
 
 
-def test_the_readme_names_every_command() -> None:
-    text = README.read_text()
-    assert all(f"| `interp {command}" in text for command in COMMANDS)
+def test_the_page_names_every_command() -> None:
+    rows = names_behind(page("cli"), "cli")
+    assert all(any(row.startswith(f"interp {command}") for row in rows) for command in COMMANDS)
 
 
-def test_the_readme_has_a_row_for_each_kind_of_dictionary() -> None:
-    rows = README.read_text().split("<!-- kinds -->")[1].split("\n\n")[0].splitlines()[3:]
-    assert [row.split("`")[1] for row in rows] == list(RECORD_KINDS)
+def test_the_page_has_a_row_for_each_kind_of_dictionary() -> None:
+    assert names_behind(page("dictionaries"), "kinds") == list(RECORD_KINDS)
 
 
 def test_an_example_of_each_kind_can_be_registered_as_it_is(run, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""What the UI shows before anything runs: assets, groups, descriptions, schemas, the README's table."""
+"""What the UI shows before anything runs: assets, groups, descriptions, schemas, the tables of the pages."""
 
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import dagster as dg
+from documentation import names_behind, page, rows_behind
 
 from interp_assets.definitions import defs
 from interp_assets.domain.explaining import METHODS
@@ -15,14 +15,7 @@ from interp_assets.graph.jobs import TASKS
 from interp_assets.tables import TABLES
 from resources.store.duckdb_views import view_files
 
-README = Path(__file__).parents[2] / "README.md"
 NAMES = {"/".join(asset.key.path): asset for asset in ASSETS}
-
-
-def table_rows(after: str) -> list[str]:
-    """First cells of the Markdown table that follows a marker in the README."""
-    text = README.read_text().split(after, 1)[1]
-    return re.findall(r"^\| `([^`]+)`", text.split("\n## ", 1)[0].split("\n<!--", 1)[0], re.M)
 
 
 def test_definitions_load_and_validate() -> None:
@@ -82,10 +75,19 @@ def test_what_runs_the_subject_model_asks_for_a_card_where_steps_are_ray_jobs() 
     assert all(NAMES[name].op.tags["dagster-ray/config"] == '{"num_gpus": 1}' for name in with_a_card)
 
 
-def test_the_readme_lists_the_assets_tables_and_views_that_there_are() -> None:
-    assert table_rows("<!-- assets -->") == list(NAMES)
-    assert table_rows("<!-- tables -->") == [table.name for table in TABLES]
-    assert table_rows("<!-- views -->") == list(view_files())
+def test_the_page_lists_the_assets_tables_and_views_that_there_are() -> None:
+    text = page("tables")
+    assert names_behind(text, "assets") == list(NAMES)
+    assert names_behind(text, "tables") == [table.name for table in TABLES]
+    assert names_behind(text, "views") == list(view_files())
+
+
+def test_the_page_says_of_each_table_the_asset_that_writes_it() -> None:
+    by_asset = {row[0].strip("`"): row[2].split(", ") for row in rows_behind(page("tables"), "assets")}
+    for table in TABLES:
+        writers = {re.sub("<.*>", "", writer) for writer in table.written_by.split(", ") if not writer.startswith("interp ")}
+        found = {re.sub("/.*", "/", name) for name, written in by_asset.items() if table.name in written}
+        assert found == writers, table.name
 
 
 def test_loading_the_definitions_loads_no_model_library() -> None:

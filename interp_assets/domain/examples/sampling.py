@@ -22,12 +22,12 @@ from interp_assets.domain.examples.negatives import (
     window_hashes,
 )
 from interp_assets.domain.examples.windows import Builder, Places, Windows, WindowShape
+from interp_assets.domain.outcomes import ExamplesOutcome
 from interp_assets.domain.seeds import generator
 
 Sampling = Literal["quantiles", "top", "random", "mix"]
 Role = Literal["shown", "validation", "held_out"]
 Kind = Literal["activating", "non_activating"]
-ExamplesOutcome = Literal["ok", "dead", "too_few_windows", "too_few_silent_windows"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 HELD_OUT_SAMPLING: Sampling = "quantiles"
@@ -36,37 +36,44 @@ HELD_OUT_SAMPLING: Sampling = "quantiles"
 
 @dataclass(frozen=True)
 class ExampleSettings:
-    """How examples are made; defaults of arXiv 2410.13928.
-
-    `sampling` draws the shown examples; the others are always drawn by quantiles. `mix_top_share` is the share of "mix" that comes
-    from the top. Activations below `silent_share` of the feature's own maximum count as silence: raw neurons are never
-    exactly silent, so a dictionary of them needs a value such as 0.1 for non-activating windows to exist.
-
-    `non_activating` is one kind of silent window, or shares of several that sum to 1: "random" (anywhere), "similar" (nearest in
-    meaning to the shown examples), "neighbour" (where the `n_neighbours` nearest features fire), "token" (around the feature's own
-    `n_peak_tokens` heaviest tokens). What a kind lacks is made up for by random ones.
-
-    `n_validation` activating windows, and as many silent ones of the same shares, are set apart for choosing among candidate
-    explanations. `n_shown_non_activating` silent windows are shown for contrast, all of the kind `shown_non_activating` (None: the
-    hardest of those that `non_activating` asks for, in the order similar, neighbour, token, random).
-    """
+    """How examples are made; the defaults are the defaults of arXiv 2410.13928."""
 
     window_tokens: int = 32
+    """Tokens of a window. Unit: tokens."""
     n_shown: int = 40
+    """Activating windows that explainers see. Unit: windows of a feature."""
     n_held_out: int = 100
+    """Activating windows that scorers see. Unit: windows of a feature."""
     n_non_activating: int = 100
+    """Silent windows that scorers see. Unit: windows of a feature."""
     min_activating: int = 200
+    """A feature with fewer activating windows ends as `too_few_windows`. Unit: windows of a feature."""
     sampling: Sampling = "quantiles"
+    """How shown windows are drawn; validation and held-out windows are always drawn by quantiles."""
     builder: Builder = "centred"
+    """`centred`: the peak stands at three quarters of the window. `cells`: the context is cut into fixed windows."""
     n_strata: int = 10
+    """Strata of equal count, by peak activation, that windows are drawn evenly from. Unit: strata."""
     mix_top_share: float = 0.2
+    """Share of the shown windows that `sampling: mix` takes from the strongest. Unit: share."""
     silent_share: float = 0.0
+    """Activations below this share of the feature's own maximum count as silence. Raw neurons are never exactly silent and need a value
+    such as 0.1. Unit: share of the feature's maximum."""
     non_activating: NegativeKind | dict[NegativeKind, float] = "random"
+    """One kind of silent window, or shares of several kinds that sum to 1. `random`: from anywhere. `similar`: nearest in meaning to the
+    shown windows. `neighbour`: the nearest features fire there. `token`: around the feature's heaviest tokens. Random windows make up
+    for what a kind lacks."""
     n_neighbours: int = 5
+    """Nearest features whose windows are `neighbour` windows. Unit: features."""
     n_peak_tokens: int = 5
+    """Heaviest tokens of a feature whose windows are `token` windows. Unit: tokens."""
     n_validation: int = 0
+    """Activating windows, and as many silent windows, for choosing among candidate explanations. Unit: windows of a feature."""
     n_shown_non_activating: int = 5
+    """Silent windows that explainers may see for contrast. Unit: windows of a feature."""
     shown_non_activating: NegativeKind | None = None
+    """Kind of these silent windows; without it the hardest kind that `non_activating` asks for, in the order similar, neighbour, token,
+    random."""
 
     def __post_init__(self) -> None:
         negative_counts(self.non_activating, self.n_non_activating)

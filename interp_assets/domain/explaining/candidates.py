@@ -31,11 +31,14 @@ CHOOSES: bool = True
 
 @dataclass(frozen=True)
 class CandidatesSettings(MaxActSettings):
-    """The settings of max_act, at a temperature; `n_candidates` explanations, each from `shown_share` of the examples."""
+    """The settings of max_act, at a temperature, for several explanations of which one is kept."""
 
     temperature: Temperature = 0.7
+    """Temperature of the replies. Unit: temperature."""
     n_candidates: PositiveCount = 5
+    """Explanations that are asked for. Unit: explanations of a feature."""
     shown_share: PositiveShare = 0.5
+    """Share of the shown examples that each of them is made from. Unit: share."""
 
 
 def plan(explainer_input: ExplainerInput, settings: CandidatesSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:

@@ -26,13 +26,12 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class ContrastiveSettings(MaxActSettings):
-    """The settings of max_act with fewer examples, and up to `n_contrast` silent ones.
-
-    The `n_shown` are taken at even steps from all that are shown, strongest to weakest, so that they keep the spread that was sampled.
-    """
+    """The settings of max_act with fewer examples, and silent ones beside them."""
 
     n_shown: PositiveCount = 15
+    """Most activating examples shown. They are taken at even steps from strongest to weakest. Unit: windows."""
     n_contrast: PositiveCount = 5
+    """Most silent examples shown. Unit: windows."""
 
 
 _ON, _SILENT = "Switched on by:", "Not switched on by:"

@@ -27,15 +27,16 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class EnsembleRawSettings(MaxActSettings):
-    """The settings of max_act for the input side, `n_tokens` of each list for the output side; three worked examples, as in the paper.
-
-    `with_token_changes` adds what clamping does, `n_changed_tokens` of each list; it asks for the asset `token_changes`.
-    """
+    """The settings of max_act for the input side, and the output side beside it."""
 
     few_shot: Count = 3
+    """Worked examples before the question; 3 in the paper. Unit: examples, 0 to 3."""
     n_tokens: PositiveCount = 50
+    """Most tokens of each list of the vocabulary projection. Unit: tokens."""
     with_token_changes: bool = False
+    """Whether the effects of clamping are shown too; asks for the asset `token_changes`."""
     n_changed_tokens: PositiveCount = 10
+    """Most tokens of each list of the effects of clamping. Unit: tokens."""
 
     @property
     def unread(self) -> frozenset[Reads]:

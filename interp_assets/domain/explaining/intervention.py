@@ -31,12 +31,16 @@ LEAST_RISE = 0.0005
 
 @dataclass(frozen=True)
 class InterventionSettings(TaggedSettings):
-    """At which of `steering.kl_targets` (nats, with the sign of the strength), and how many tokens of each of how many texts."""
+    """Which effects of steering are shown."""
 
     few_shot: Count = 3
+    """Worked examples before the question. Unit: examples, 0 to 3."""
     target_kl: float = 1.0
+    """Which of `steering.kl_targets` is shown, with the sign of the strength. Unit: nats."""
     n_prompts: PositiveCount = 10
+    """Most texts shown. Unit: prompts."""
     n_tokens: PositiveCount = 5
+    """Most tokens shown of each text. Unit: tokens."""
 
 
 _INSTRUCTIONS = (

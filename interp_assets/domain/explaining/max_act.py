@@ -21,15 +21,14 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class MaxActSettings(TaggedSettings):
-    """What the explainer is shown and may answer.
-
-    Up to `n_shown` examples, strongest first as given; tokens at or above `threshold` of the example's maximum are marked;
-    `with_activations` adds their strengths 0–10.
-    """
+    """What the explainer is shown and may answer."""
 
     n_shown: PositiveCount = 40
+    """Most examples shown. Unit: windows."""
     with_activations: bool = False
+    """Whether the strengths of marked tokens, 0 to 10, are listed too."""
     threshold: Share = 0.3
+    """Tokens at or above this share of the example's maximum are marked. Unit: share."""
 
 
 _INSTRUCTIONS = (

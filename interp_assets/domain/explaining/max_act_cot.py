@@ -27,6 +27,7 @@ class MaxActCotSettings(MaxActSettings):
     """The settings of max_act, with room for the reasoning."""
 
     max_reply_tokens: PositiveCount = 400
+    """Most tokens of a reply, with room for the reasoning. Unit: tokens."""
 
 
 _INSTRUCTIONS = (

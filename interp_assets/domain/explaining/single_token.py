@@ -26,15 +26,14 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class SingleTokenSettings(TaggedSettings):
-    """When a feature counts as one of a single token, and what is shown of it.
-
-    Its heaviest token must carry at least `min_share` of its activation mass over the whole sample. Strings are the runs of tokens at or
-    above `threshold` of an example's maximum; the `n_strings` most frequent are shown.
-    """
+    """When a feature counts as a feature of one token, and which strings are shown of it."""
 
     min_share: Share = 0.9
+    """Share of the feature's activation mass, over the whole sample, that its heaviest token must carry. Unit: share."""
     threshold: Share = 0.3
+    """A string is a run of tokens at or above this share of the example's maximum. Unit: share."""
     n_strings: PositiveCount = 20
+    """Most frequent strings that are shown. Unit: strings."""
 
 
 _INSTRUCTIONS = (

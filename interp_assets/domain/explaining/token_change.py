@@ -28,10 +28,12 @@ Lists = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class TokenChangeExplainerSettings(TaggedSettings):
-    """Up to `n_tokens` of each of the four lists, most changed first; three worked examples, as in the paper."""
+    """How the four lists of tokens are shown."""
 
     few_shot: Count = 3
+    """Worked examples before the question; 3 in the paper. Unit: examples, 0 to 3."""
     n_tokens: PositiveCount = 10
+    """Most tokens of each list, most changed first. Unit: tokens."""
 
 
 _INSTRUCTIONS = (

@@ -25,10 +25,12 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class VocabProjSettings(TaggedSettings):
-    """Up to `n_tokens` of each list, strongest first; three worked examples, as in the paper."""
+    """How the two lists of tokens are shown."""
 
     few_shot: Count = 3
+    """Worked examples before the question; 3 in the paper. Unit: examples, 0 to 3."""
     n_tokens: PositiveCount = 50
+    """Most tokens of each list, strongest first. Unit: tokens."""
 
 
 _INSTRUCTIONS = (

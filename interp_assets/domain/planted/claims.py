@@ -17,7 +17,9 @@ class Claim:
     """
 
     text: str
+    """The explanation in words."""
     pattern: str
+    """Regular expression of Python's `re`; the feature fires on the characters that it matches."""
 
     def __post_init__(self) -> None:
         if not self.text.strip():

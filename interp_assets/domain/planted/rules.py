@@ -28,9 +28,13 @@ class PlantedRule:
     """A feature that does what `truth` says, a claim that leaves out a part of it, and one that says more than it."""
 
     name: str
+    """Name of the rule, distinct among the dictionary's rules."""
     truth: Claim
+    """The claim that is true of the feature: it fires where this claim's pattern matches."""
     narrowed: Claim
+    """A claim that leaves out a part of the truth."""
     broadened: Claim
+    """A claim that says more than the truth."""
 
     def activations(self, tokens: Sequence[str]) -> np.ndarray:
         """float16 [tokens]: one of LEVELS where its truth speaks of the token, 0 elsewhere."""

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from interp_assets.domain.outcomes import ValidityOutcome
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, paired_difference
 
 Perturbation = Literal["false", "narrowed", "broadened"]
-Outcome = Literal["passes", "fails", "cannot_tell"]
 
 TRUE = "planted_true"
 PERTURBED: dict[Perturbation, str] = {"false": "planted_false", "narrowed": "planted_narrowed", "broadened": "planted_broadened"}
@@ -44,7 +44,7 @@ class Movement:
     share_right: float | None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ValidityOutcome:
         """Whether the metric passes: see `judged`."""
         return judged(self.difference, self.n_features)
 
@@ -65,7 +65,7 @@ def movement(
     )  # fmt: skip
 
 
-def judged(difference: Estimate, n_features: int) -> Outcome:
+def judged(difference: Estimate, n_features: int) -> ValidityOutcome:
     """Whether a score falls that should.
 
     It "passes" when it falls by NEGLIGIBLE at least and its interval is above 0, "fails" when the interval says that it falls by less than

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from interp_assets.domain.bounds import PositiveCount
+from interp_assets.domain.outcomes import CorrelationOutcome
 from interp_assets.domain.ratings.scorer_pairs import PairRow, compared, place
 from interp_assets.domain.statistics.agreement import alpha_replicates, krippendorff_alpha, rated_twice, reliability_of_mean
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate
@@ -37,17 +38,19 @@ HEADLINE = "spearman"
 STATISTICS = (
     "spearman", "pearson", "kendall_tau_b", "spearman_corrected_for_attenuation", "spearman_partial_layer", "spearman_partial_dictionary",
 )  # fmt: skip
-Outcome = Literal["ok", "too_few_features", "constant", "one_group", "one_rater", "no_reliability"]
 ScopeKind = Literal["all", "layer", "dictionary"]
 
 
 @dataclass(frozen=True)
 class CorrelationSettings:
-    """How the report is computed: bootstrap replicates, their seed, and the rated contexts that an explanation needs at least (P1: 5)."""
+    """How the report on human ratings is computed."""
 
     n_bootstrap: PositiveCount = 10_000
+    """Bootstrap replicates of every interval. Unit: replicates."""
     seed: int = 0
+    """Seed of the bootstrap. Unit: any whole number."""
     min_contexts: PositiveCount = 5
+    """Rated contexts that an explanation needs to count (5 in arXiv 2410.13928). Unit: contexts."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class CorrelationRow:
     n_items: int
     n_features: int
     smallest_detectable: float | None
-    outcome: Outcome
+    outcome: CorrelationOutcome
     place_low: int | None = None
     place_high: int | None = None
 
@@ -90,7 +93,7 @@ class AgreementRow:
     n_raters: int
     n_units: int
     n_ratings: int
-    outcome: Outcome
+    outcome: CorrelationOutcome
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _correlations(
     rows = []
     for statistic in STATISTICS:
         group = statistic.removeprefix("spearman_partial_")
-        outcome: Outcome = "ok"
+        outcome: CorrelationOutcome = "ok"
         found = UNDEFINED
         if group in groups and kind != "all":
             continue
@@ -175,7 +178,9 @@ def _estimated(correlation: Correlation, x: np.ndarray, y: np.ndarray, draws: np
     return interval(value_of(correlation, x, y), replicates(correlation, x, y, draws))
 
 
-def _corrected(items: Sequence[RatedItem], scores: np.ndarray, ratings: np.ndarray, draws: np.ndarray) -> tuple[Estimate, Outcome]:
+def _corrected(
+    items: Sequence[RatedItem], scores: np.ndarray, ratings: np.ndarray, draws: np.ndarray
+) -> tuple[Estimate, CorrelationOutcome]:
     """Spearman's ρ divided by the square root of the reliability of the mean rating (Spearman, 1904): what it would be, were there enough
     raters. May exceed 1. The scorer's own noise is not corrected for.
 
@@ -211,7 +216,7 @@ def _agreement(items: Sequence[RatedItem], features: np.ndarray, draws: np.ndarr
     names = np.array([rater for item in items for rater in item.raters])
     paired = rated_twice(units)
     counts = len(set(names[paired].tolist())), len(set(units[paired].tolist())), int(paired.sum())
-    outcome: Callable[[Estimate], Outcome] = lambda found: "ok" if found.value is not None else "constant"  # noqa: E731
+    outcome: Callable[[Estimate], CorrelationOutcome] = lambda found: "ok" if found.value is not None else "constant"  # noqa: E731
     if not paired.any():
         measures = ("krippendorff_alpha_ordinal", "krippendorff_alpha_interval")
         return [AgreementRow(measure, None, UNDEFINED, *counts, "one_rater") for measure in measures]

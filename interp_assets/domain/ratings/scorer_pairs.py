@@ -7,15 +7,13 @@ scorers are put in an order only where this tells them apart.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
+from interp_assets.domain.outcomes import PairOutcome
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate
 from interp_assets.domain.statistics.power import smallest_detectable_difference
 from interp_assets.domain.statistics.rank_correlation import LEAST_FEATURES, interval, spearman_matrices
-
-PairOutcome = Literal["ok", "too_few_features", "constant"]
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,12 @@ class GeneratorScorer(Scorer, Protocol):
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """A block for each scorer, named after it, and what all share: bootstrap replicates, and stopping early (None: every trial)."""
+    """A block for each scorer, named after it, and the settings that all scorers share."""
 
     n_bootstrap: PositiveCount = 1000
+    """Bootstrap replicates of every interval. Unit: replicates."""
     sequential: SequentialSettings | None = None
+    """When to stop asking about a feature; without it every question is asked."""
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     fuzzing: FuzzingSettings = field(default_factory=FuzzingSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)

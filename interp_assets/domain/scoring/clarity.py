@@ -40,13 +40,18 @@ KIND = "text"
 
 @dataclass(frozen=True)
 class ClaritySettings:
-    """How many texts are written, in questions of up to `per_prompt`, after `few_shot` worked examples (0 to 2)."""
+    """How texts are asked for."""
 
     n_texts: PositiveCount = 10
+    """Texts that are written. Unit: texts."""
     per_prompt: PositiveCount = 5
+    """Most texts that one question asks for. Unit: texts."""
     few_shot: Count = 1
+    """Worked examples before the question. Unit: examples, 0 to 2."""
     temperature: Temperature = 0.7
+    """Temperature of the reply. Unit: temperature."""
     max_reply_tokens: PositiveCount = 400
+    """Most tokens of a reply. Unit: tokens."""
 
 
 _INSTRUCTIONS = (

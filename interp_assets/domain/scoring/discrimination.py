@@ -26,16 +26,16 @@ READS: frozenset[Reads] = frozenset({"explanation", "rivals"})
 
 @dataclass(frozen=True)
 class DiscriminationSettings:
-    """How explanations are told apart.
-
-    `n_trials` groups of `windows_per_trial` held-out activating windows, fewer groups where the windows do not suffice: none is used
-    twice. Tokens at or above `threshold` of the example's maximum are marked; `few_shot` worked examples (0 to 2) go before.
-    """
+    """How explanations are told apart."""
 
     windows_per_trial: PositiveCount = 3
+    """Held-out activating windows of a question. Unit: windows."""
     n_trials: PositiveCount = 10
+    """Most questions of a feature; no window is used twice. Unit: questions."""
     threshold: Share = 0.3
+    """Tokens at or above this share of the example's maximum are marked. Unit: share."""
     few_shot: Count = 2
+    """Worked examples before the question. Unit: examples, 0 to 2."""
 
 
 _INSTRUCTIONS = (

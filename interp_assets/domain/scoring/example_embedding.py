@@ -29,9 +29,10 @@ READS: frozenset[Reads] = frozenset()
 
 @dataclass(frozen=True)
 class ExampleEmbeddingSettings:
-    """Up to `n_exemplars` positive and as many negative windows that every query is compared with."""
+    """How many windows every query is compared with."""
 
     n_exemplars: PositiveCount = 10
+    """Most positive windows, and as many negative windows, that every query is compared with. Unit: windows."""
 
 
 def plan(scorer_input: ScorerInput, settings: ExampleEmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:

@@ -25,14 +25,12 @@ READS: frozenset[Reads] = frozenset({"explanation"})
 
 @dataclass(frozen=True)
 class FuzzingSettings(ClassifierSettings):
-    """How fuzzing marks and asks.
-
-    Tokens at or above `threshold` of the example's maximum are marked; negatives are marks on silent windows ("random"), of whatever
-    kinds the examples hold, or on silent tokens of activating ones ("active").
-    """
+    """How fuzzing marks and asks."""
 
     threshold: Share = 0.3
+    """Tokens at or above this share of the example's maximum are marked. Unit: share."""
     negatives: Literal["random", "active"] = "random"
+    """`random`: negatives are marks on silent windows. `active`: negatives are marks on silent tokens of activating windows."""
 
 
 _INSTRUCTIONS = (

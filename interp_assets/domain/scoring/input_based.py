@@ -44,16 +44,18 @@ KINDS = ("activating", "silent")
 
 @dataclass(frozen=True)
 class InputBasedSettings:
-    """How many sentences of each kind are written, how they are asked for, and when one counts as a hit.
-
-    `few_shot` worked examples (0 to 2) go before. `hit_share` is of the largest activation on the shown windows.
-    """
+    """How sentences are asked for, and when one counts as a hit."""
 
     n_sentences: PositiveCount = 5
+    """Sentences of each kind that are written. Unit: sentences."""
     few_shot: Count = 1
+    """Worked examples before the question. Unit: examples, 0 to 2."""
     hit_share: Share = 0.3
+    """A sentence is a hit from this share of the largest activation on the shown windows up. Unit: share."""
     temperature: Temperature = 0.7
+    """Temperature of the reply. Unit: temperature."""
     max_reply_tokens: PositiveCount = 300
+    """Most tokens of a reply. Unit: tokens."""
 
 
 _INSTRUCTIONS = {

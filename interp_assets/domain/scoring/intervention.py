@@ -37,10 +37,12 @@ STANDARD_ERROR = "gain_standard_error"
 
 @dataclass(frozen=True)
 class InterventionSettings:
-    """At which of the steering's `kl_targets` (nats) texts are read, and how: after `few_shot` worked examples (0 to 3)."""
+    """At which divergence steered texts are read, and how."""
 
     kl_target: float = 1.0
+    """Which of `steering.kl_targets` is read. Unit: nats."""
     few_shot: Count = 3
+    """Worked examples before the text. Unit: examples, 0 to 3."""
 
 
 _INSTRUCTIONS = "A collection of passages. After each of them stands what it holds an unusual amount of."

@@ -34,15 +34,14 @@ N_OPTIONS = 5
 
 @dataclass(frozen=True)
 class IntruderSettings:
-    """How intruders are asked for.
-
-    At most `per_stratum` trials of each stratum, fewer where it has not five windows for each, but one at least. Tokens at or above
-    `threshold` of the example's maximum are marked; `few_shot` worked examples (0 to 3) go before.
-    """
+    """How intruders are asked for."""
 
     per_stratum: PositiveCount = 2
+    """Most questions of each stratum; fewer where the stratum has not five windows for each, and one at least. Unit: questions."""
     threshold: Share = 0.3
+    """Tokens at or above this share of the example's maximum are marked. Unit: share."""
     few_shot: Count = 2
+    """Worked examples before the question. Unit: examples, 0 to 3."""
 
 
 _INSTRUCTIONS = (

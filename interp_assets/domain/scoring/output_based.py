@@ -32,14 +32,13 @@ N_SETS = 3
 
 @dataclass(frozen=True)
 class OutputBasedSettings:
-    """How sets are told apart: `n_trials` questions (1 to 16; 1 in the paper), each with other rivals as long as there are any, after
-    `few_shot` worked examples (0 to 2).
-
-    A judge that always names the same place is at chance exactly where `n_trials` is a multiple of 3.
-    """
+    """How sets of steered texts are told apart."""
 
     n_trials: Annotated[int, Ge(1), Le(16)] = 3
+    """Questions of a feature (1 in the paper), each with other rivals as long as there are any. A judge that always names the same place
+    is at chance exactly where this is a multiple of 3. Unit: questions."""
     few_shot: Count = 1
+    """Worked examples before the question. Unit: examples, 0 to 2."""
 
 
 _INSTRUCTIONS = (

@@ -52,15 +52,15 @@ _LIST = re.compile(r"\[([^\[\]]*)(\]|$)")
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """How activations are simulated.
-
-    Levels go from 0 to `max_level`: 10 as published, or 9 for a tokenizer that spells 10 in two tokens, which mode "all_at_once" cannot
-    read. `few_shot` worked examples (0 to 3) go before.
-    """
+    """How activations are simulated."""
 
     mode: Literal["all_at_once", "json"] = "all_at_once"
+    """`all_at_once`: levels are read from the log-probabilities of the prompt. `json`: the model writes the levels."""
     max_level: int = 10
+    """Strongest level: 10 as published, or 9 for a tokenizer that spells 10 in two tokens, which `all_at_once` cannot read. Unit: level,
+    1 to 10."""
     few_shot: Count = 2
+    """Worked examples before the question. Unit: examples, 0 to 3."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_level <= 10:

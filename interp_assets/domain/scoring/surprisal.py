@@ -30,9 +30,10 @@ PSEUDO_EXPLANATION = "texts of all kinds, with nothing in common"
 
 @dataclass(frozen=True)
 class SurprisalSettings:
-    """How likelihoods are asked for: after `few_shot` worked examples (0 to 3)."""
+    """How likelihoods are asked for."""
 
     few_shot: Count = 3
+    """Worked examples before the text. Unit: examples, 0 to 3."""
 
 
 _INSTRUCTIONS = "A collection of text fragments. Before each of them stands a description that it fits."

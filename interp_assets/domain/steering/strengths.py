@@ -16,9 +16,8 @@ from interp_assets.domain.bounds import versioned_fields
 from interp_assets.domain.examples.negatives import window_hashes
 from interp_assets.domain.examples.sampling import equal_count_strata
 from interp_assets.domain.examples.windows import WindowShape
+from interp_assets.domain.outcomes import PromptsOutcome, SearchOutcome
 
-PromptsOutcome = Literal["ok", "dead", "too_few_contexts"]
-SearchOutcome = Literal["ok", "not_reached", "not_monotone", "not_converged"]
 PromptRole = Literal["explainer", "scoring"]
 
 NOISE_KL = 1e-6
@@ -30,16 +29,17 @@ FIRST_LOG10_STRENGTH = 0.5
 
 @dataclass(frozen=True)
 class FixedPromptSettings:
-    """Prompts that every feature is steered on, whatever it fires on, and so dead ones too; none are where `prompts` is empty.
-
-    The defaults are those of arXiv 2501.08319. `kl_targets` are nats with the sign of the strength; the completions of all prompts at all
-    targets are one set. They end after `max_new_tokens`, or at the end of the text.
-    """
+    """Prompts that every feature is steered on, whatever it fires on, and so dead features too. The defaults are the defaults of arXiv
+    2501.08319."""
 
     prompts: tuple[str, ...] = ("The explanation is simple:", "I think", "We")
+    """The prompts; `[]` for none."""
     kl_targets: tuple[float, ...] = (0.25, 0.5, -0.25, -0.5)
+    """KL divergences, with the sign of the strength; the completions of all prompts at all targets are one set. Unit: nats."""
     max_new_tokens: int = 25
+    """Most tokens of a completion; the end of the text ends it earlier. Unit: tokens."""
     temperature: float = 0.75
+    """Temperature of the completions. Unit: temperature, above 0."""
 
     def __post_init__(self) -> None:
         if not all(prompt.strip() for prompt in self.prompts) or len(set(self.prompts)) < len(self.prompts):
@@ -54,30 +54,41 @@ class FixedPromptSettings:
 
 @dataclass(frozen=True)
 class SteeringSettings:
-    """How features are steered; nothing is unless `enabled`.
-
-    `kl_targets` are nats; the sign is that of the strength, so that -0.5 asks for a negative strength that moves the next token by 0.5
-    nats. A target is met within `tolerance`, relative. Contexts are stratified into `n_strata` by their largest activation. Completions
-    end after `max_new_tokens`, or at the end of the text. `batch_rows` bounds the sequences that go through the model together. `fixed`
-    are prompts beside the feature's own contexts, tuned for by themselves.
-    """
+    """How features are steered; no feature is steered unless `enabled`."""
 
     enabled: bool = False
+    """Whether features are steered."""
     kl_targets: tuple[float, ...] = (0.1, 0.33, 1.0, 3.0)
+    """KL divergences of the next token to steer to. The sign is the sign of the strength: -0.5 asks for a negative strength that moves
+    the next token by 0.5 nats. Unit: nats."""
     tolerance: float = 0.1
+    """A target counts as met within this share of it. Unit: share of the target."""
     max_steps: int = 10
+    """Most strengths that are tried for a target. Unit: strengths."""
     min_log10_strength: float = -3.0
+    """Smallest strength of the search, as a power of ten. Unit: log10 of units of the dictionary."""
     max_log10_strength: float = 4.0
+    """Largest strength of the search, as a power of ten. Unit: log10 of units of the dictionary."""
     zero_ablation: bool = True
+    """Whether each feature is also clamped to 0 once."""
     context_tokens: int = 64
+    """Tokens of the contexts that prompts are cut from. Unit: tokens."""
     n_strata: int = 5
+    """Strata, by largest activation, that contexts are drawn evenly from. Unit: strata."""
     n_explainer_prompts: int = 10
+    """Prompts for the explainer. Unit: prompts of a feature."""
     n_scoring_prompts: int = 30
+    """Prompts for scorers. Unit: prompts of a feature."""
     max_new_tokens: int = 8
+    """Most tokens of a completion; the end of the text ends it earlier. Unit: tokens."""
     temperature: float = 1.0
+    """Temperature of the completions. Unit: temperature, above 0."""
     n_shift_tokens: int = 10
+    """Next tokens that are kept whose probability rose most, and fell most. Unit: tokens."""
     batch_rows: int = 128
+    """Most sequences that go through the model together. Changes speed and memory, and no result. Unit: sequences."""
     fixed: FixedPromptSettings = field(default_factory=FixedPromptSettings)
+    """Prompts beside the feature's own contexts."""
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "context_tokens", "n_strata", "n_prompts", "max_new_tokens", "n_shift_tokens", "batch_rows"):

@@ -14,22 +14,24 @@ from interp_assets.domain.bounds import PositiveCount, PositiveNumber, versioned
 
 @dataclass(frozen=True)
 class TokenChangeSettings:
-    """How features are clamped, and how many tokens are kept.
-
-    A feature is clamped to `of_max` times its largest activation and to the negative of it, or to ±`absolute` where that is given, as the
-    paper does with 10: then features that never fire are clamped too. Everywhere on `n_windows` windows of `window_tokens` tokens, the same
-    for all features of a dictionary. BOS before a window is in no mean, and left as it is unless `clamp_bos`: features have no activation
-    there, and models keep values on it that no others come near. `n_tokens` are kept at each end. `batch_rows` bounds the windows that go
-    through the model together.
-    """
+    """How features are clamped, on windows that are the same for all features of a dictionary, and how many tokens are kept."""
 
     of_max: PositiveNumber = 1.0
+    """A feature is clamped to this many times its largest activation, and to the negative of it. Unit: largest activations of the
+    feature."""
     absolute: PositiveNumber | None = None
+    """Where given, every feature is clamped to plus and minus this value instead, as in the paper with 10; then features that never fire
+    are clamped too. Unit: units of the dictionary."""
     n_windows: PositiveCount = 32
+    """Random windows that the change of the logits is a mean over. Unit: windows."""
     window_tokens: PositiveCount = 32
+    """Tokens of such a window. Unit: tokens."""
     clamp_bos: bool = False
+    """Whether BOS before a window is clamped too. BOS is in no mean, and models keep values on it that no other token has."""
     n_tokens: PositiveCount = 10
+    """Tokens that are kept at each end. Unit: tokens."""
     batch_rows: PositiveCount = 128
+    """Most windows that go through the model together. Changes speed and memory, and no result. Unit: windows."""
 
     @property
     def versioned_settings(self) -> dict[str, Any]:

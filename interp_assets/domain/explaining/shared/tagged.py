@@ -14,11 +14,14 @@ from interp_assets.domain.prompting.prompts import Prompt, Turn
 
 @dataclass(frozen=True)
 class TaggedSettings:
-    """How a tagged line is asked for: `few_shot` worked examples (0 to 3) before, how long the reply may be, and how random."""
+    """How a tagged line is asked for."""
 
     few_shot: Count = 2
+    """Worked examples before the question. Unit: examples, 0 to 3."""
     max_reply_tokens: PositiveCount = 100
+    """Most tokens of a reply. Unit: tokens."""
     temperature: Temperature = 0.0
+    """Temperature of the reply. Unit: temperature."""
 
 
 @dataclass(frozen=True)

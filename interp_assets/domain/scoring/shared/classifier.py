@@ -28,10 +28,12 @@ STRATUM_METRIC = "recall@stratum"
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """How the yes-or-no scorers ask: `per_prompt` windows a question, `few_shot` worked examples (0 to 3) before it."""
+    """How the yes-or-no scorers ask."""
 
     per_prompt: PositiveCount = 5
+    """Windows of a question. Unit: windows."""
     few_shot: Count = 2
+    """Worked examples before the question. Unit: examples, 0 to 3."""
 
 
 @dataclass(frozen=True)

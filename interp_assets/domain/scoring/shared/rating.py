@@ -65,7 +65,7 @@ _DIGIT_RUN = re.compile(r"^\s*([012]{2,})\s*$")
 
 @dataclass(frozen=True)
 class RatingSettings(ClassifierSettings):
-    """How ratings are asked for: `per_prompt` texts a question, `few_shot` worked examples (0 to 3) before it."""
+    """How ratings are asked for; the windows are called texts here."""
 
 
 def plan_trials(scorer: str, scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:

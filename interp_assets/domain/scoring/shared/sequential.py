@@ -11,19 +11,22 @@ from interp_assets.domain.trials import ScoreRow
 class SequentialSettings:
     """Stop asking about a case when its score is known well enough.
 
-    After `first_trials` trials, and again after every further `step_trials` or quarter of what was asked, whichever is more, a case whose
-    headline interval is at most `ci_width` wide is done (see `is_known`). Trials that were never asked are kept as "stopped_early".
+    A case whose headline interval is at most `ci_width` wide is done (see `is_known`). Between two looks lie `step_trials` trials, or a
+    quarter of the trials asked so far, whichever is more. Trials that were never asked are kept as "stopped_early".
 
-    A trial is 5 windows to detection and fuzzing, 1 to simulation, and two trials are a window to surprisal. What it buys is a width that
-    is promised for every feature, not better ranks: as many trials dealt evenly over features rank them as well. It costs some honesty:
-    what stops is luckily extreme a little more often, so that over simulated judges balanced accuracies stopped at a width of 0.2 lie
-    0.01 too far from 1/2 on average, and their intervals cover the truth 87 times in 100 where those of all trials do 93 times. Two
-    explanations of a feature are no longer judged on the same number of windows. See `benchmarks/sequential.py`.
+    A trial is 5 windows to detection and fuzzing, 1 to simulation, and two trials are a window to surprisal. Stopping early promises a
+    width for every feature, and no better ranks: as many trials dealt evenly over features rank the features as well. It costs some
+    honesty: luckily extreme cases stop a little more often, so that over simulated judges balanced accuracies stopped at a width of 0.2
+    lie 0.01 too far from 1/2 on average, and their intervals cover the truth 87 times in 100, against 93 times for all trials. Two
+    explanations of a feature are judged on different numbers of windows. See `benchmarks/sequential.py`.
     """
 
     ci_width: float
+    """A feature is done once the interval of its headline score is at most this wide. Unit: units of the score."""
     first_trials: int = 8
+    """Questions before the first look at the interval. Unit: questions."""
     step_trials: int = 4
+    """Fewest questions between two looks. Unit: questions."""
 
     def __post_init__(self) -> None:
         if not self.ci_width > 0:
