@@ -8,6 +8,7 @@ from typing import Any
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.domain.examples.sampling import Example, Kind, Role
 from interp_assets.domain.examples.token_numbers import TokenNumbers
+from interp_assets.domain.outcomes import ExamplesOutcome
 from interp_assets.tables import EXAMPLES, FEATURE_EXAMPLES
 from resources.store.lake import Lake
 
@@ -24,7 +25,7 @@ class StoredExamples:
     """
 
     feature: int
-    outcome: str
+    outcome: ExamplesOutcome
     n_windows: int
     examples: tuple[Example, ...]
     token_texts: dict[int, str]

@@ -1,5 +1,6 @@
 """A newcomer finds the one file or folder of every table, command and view: the rules of "Where is it?" in docs/architecture.md."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,21 @@ def places_of(table: Table) -> list[Path]:
     return [PACKAGE / "assets" / writers[0].partition("/")[0] / "asset.py"]
 
 
+def imported(file: Path) -> list[Path]:
+    """The modules of the platform that a file imports, tables.py aside."""
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.module]
+    paths = [ROOT / f"{str(node.module).replace('.', '/')}.py" for node in nodes]
+    return [path for path in paths if path.exists() and path.name != "tables.py"]
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_a_table_is_made_in_one_file(table: Table) -> None:
     places = places_of(table)
     assert len(places) == 1 and places[0].is_file(), places
     folder = sorted(places[0].parent.glob("*.py")) if places[0].name == "asset.py" else places
-    assert any(re.search(rf"\b{table.name.upper()}\b", path.read_text()) for path in folder), f"{places[0]} knows nothing of {table.name}"
+    written_with = [*folder, *(path for file in folder for path in imported(file))]
+    named = [path for path in written_with if re.search(rf"\b{table.name.upper()}\b", path.read_text())]
+    assert named, f"{places[0]} and what it imports know nothing of {table.name}"
 
 
 @pytest.mark.parametrize("command", commands(typer.main.get_command(app)))

@@ -41,6 +41,13 @@ def test_every_feature_ends_in_a_named_outcome_in_every_stage(finished: Installa
     assert rows(finished, "SELECT count(*) FROM verdicts WHERE outcome IS NULL") == [(0,)]
 
 
+def test_every_outcome_is_among_those_that_the_table_names(finished: Installation) -> None:
+    tables = [table for table in TABLES if table.outcomes]
+    found = {table.name: {one for (one,) in rows(finished, f"SELECT DISTINCT outcome FROM {table.name}")} for table in tables}
+    assert all(found[name] for name in ("feature_examples", "explanations", "trials", "verdicts", "scores"))
+    assert [(table.name, found[table.name] - set(table.outcomes)) for table in tables if found[table.name] - set(table.outcomes)] == []
+
+
 def test_the_graph_really_explains_and_scores(finished: Installation) -> None:
     assert rows(finished, "SELECT count(*) > 20 FROM explanations WHERE explanation_method = 'max_act' AND outcome = 'ok'") == [(True,)]
     medians = dict(

@@ -11,6 +11,7 @@ from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.explaining import BASELINES
+from interp_assets.domain.outcomes import RatedOutcome
 from interp_assets.domain.ratings.human_correlation import AgreementRow, CorrelationReport, CorrelationRow, CorrelationSettings, RatedItem
 from interp_assets.domain.ratings.ratings import RatedExplanation, Rating, rated_explanations
 from interp_assets.domain.ratings.scorer_pairs import PairRow
@@ -35,7 +36,7 @@ class RatedScores:
     rater_kind: str
     ratings: tuple[Rating, ...]
     explanations: tuple[RatedExplanation, ...]
-    outcomes: tuple[str, ...]
+    outcomes: tuple[RatedOutcome, ...]
     scores: tuple[Mapping[str, float], ...]
     n_of_other_kinds: int
 
@@ -87,11 +88,11 @@ def rated_scores(lake: Lake, registry: DictionaryRegistry, settings: Correlation
             for scorer, value in found.get((one.dictionary, one.feature, method), {}).items():
                 by_scorer[scorer].append(value)
         scores.append({scorer: sum(values) / len(values) for scorer, values in sorted(by_scorer.items())})
-    outcomes = tuple(_outcome(one, own) for one, own in zip(explanations, scores, strict=True))
+    outcomes: tuple[RatedOutcome, ...] = tuple(_outcome(one, own) for one, own in zip(explanations, scores, strict=True))
     return RatedScores(kind, chosen, tuple(explanations), outcomes, tuple(scores), len(ratings) - len(chosen))
 
 
-def _outcome(one: RatedExplanation, scores: Mapping[str, float]) -> str:
+def _outcome(one: RatedExplanation, scores: Mapping[str, float]) -> RatedOutcome:
     if one.score is None:
         return "too_few_contexts"
     if set(one.explained.methods) <= set(BASELINES):
@@ -134,7 +135,7 @@ def write_report(lake: Lake, rated: RatedScores, report: CorrelationReport, vers
         lake.write(table.name, {}, table.schema, pa.Table.from_pylist(rows[table], schema=table.schema), version, inputs)
 
 
-def _rated_row(one: RatedExplanation, outcome: str) -> dict[str, Any]:
+def _rated_row(one: RatedExplanation, outcome: RatedOutcome) -> dict[str, Any]:
     return {
         "dictionary": one.dictionary, "feature": one.feature, "explanation_id": one.explained.explanation_id,
         "explanation": one.explained.text, "explanation_methods": list(one.explained.methods), "rating": one.score,

@@ -12,6 +12,7 @@ from interp_assets.assets.steering.sets import SteeredSet, fixed_prompt_ids, ste
 from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
+from interp_assets.domain.outcomes import SteeredSetOutcome, SteeringOutcome
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.strengths import SteeringPrompts, SteeringSettings, Tuned, steering_prompts, tune
 from interp_assets.measuring.directions import decoder_rows
@@ -49,7 +50,7 @@ class SteeredFeature:
     """
 
     feature: int
-    outcome: str
+    outcome: SteeringOutcome
     n_contexts: int
     prompts: SteeringPrompts | None = None
     clean: tuple[list[int], ...] = ()
@@ -113,8 +114,10 @@ class FeatureSteerer:
             subject, dictionary = self._loaded.subject(record.model), self._loaded.dictionary(record)
             rows = decoder_rows(dictionary, np.array([feature for feature, _ in wanted]))
             written = [False] * len(wanted) if rows is None else rows.any(dim=1).tolist()
-            lacking = "no_decoder" if rows is None else "zero_decoder"
-            unwritten = {feature: lacking for (feature, _), writes in zip(wanted, written, strict=True) if not writes}
+            lacking: SteeredSetOutcome = "no_decoder" if rows is None else "zero_decoder"
+            unwritten: dict[int, SteeredSetOutcome] = {
+                feature: lacking for (feature, _), writes in zip(wanted, written, strict=True) if not writes
+            }
             steerable = [item for item in wanted if item[0] not in unwritten]
             if fixed.prompts:
                 sets = {feature: SteeredSet(feature, outcome) for feature, outcome in unwritten.items()}

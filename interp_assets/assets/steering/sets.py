@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.config.keys import RangeKey
+from interp_assets.domain.outcomes import SteeredSetOutcome
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.strengths import FixedPromptSettings, SteeringSettings, Tuned, tune
 from interp_assets.tables import STEERED_SETS
@@ -20,7 +21,7 @@ class SteeredSet:
     """One feature's set: token ids `completions[t][p]` at target t after prompt p; none unless the outcome is "ok"."""
 
     feature: int
-    outcome: str
+    outcome: SteeredSetOutcome
     tuned: tuple[Tuned, ...] = ()
     completions: tuple[tuple[list[int], ...], ...] = ()
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.records import IMPORTED_KINDS, DictionaryRecord
 from interp_assets.config.settings import StageSettings
+from interp_assets.domain.outcomes import TokenChangeOutcome
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.token_changes import SIDES, SIGNS, clamped_windows
 from interp_assets.measuring.directions import decoder_rows
@@ -44,7 +45,7 @@ class ChangedBlock:
     n_positions: int
 
     @classmethod
-    def without_tokens(cls, features: np.ndarray, outcomes: str | np.ndarray) -> "ChangedBlock":
+    def without_tokens(cls, features: np.ndarray, outcomes: TokenChangeOutcome | np.ndarray) -> "ChangedBlock":
         """Features that all end in outcomes other than `ok`."""
         ids, changes = np.empty((0, 2, 2, 0), dtype=np.int64), np.empty((0, 2, 2, 0), dtype=np.float32)
         named = np.full(len(features), outcomes) if isinstance(outcomes, str) else outcomes

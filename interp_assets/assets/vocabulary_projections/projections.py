@@ -10,6 +10,7 @@ import pyarrow as pa
 from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import ProjectionSettings
+from interp_assets.domain.outcomes import ProjectionOutcome
 from interp_assets.measuring.directions import decoder_rows
 from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.measuring.vocabulary import VocabularyTexts
@@ -44,7 +45,7 @@ class ProjectedBlock:
     tokens: pa.StringArray
 
     @classmethod
-    def without_tokens(cls, features: np.ndarray, outcome: str) -> "ProjectedBlock":
+    def without_tokens(cls, features: np.ndarray, outcome: ProjectionOutcome) -> "ProjectedBlock":
         """Features that all end in one outcome other than `ok`."""
         ids, logits = np.empty((0, 2, 0), dtype=np.int64), np.empty((0, 2, 0), dtype=np.float32)
         return cls(features, np.full(len(features), outcome), ids, logits, pa.array([], pa.string()))
