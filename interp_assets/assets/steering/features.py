@@ -107,7 +107,7 @@ class FeatureSteerer:
     ) -> list[SteeredFeature]:
         fixed = stages.steering.fixed
         wanted = [item for item in block if fixed.prompts or item[1].outcome == "ok"]
-        unwritten: dict[int, str] = {}
+        unwritten: dict[int, SteeredSetOutcome] = {}
         found: dict[int, SteeredFeature] = {}
         sets: dict[int, SteeredSet] = {}
         if wanted:
@@ -115,9 +115,7 @@ class FeatureSteerer:
             rows = decoder_rows(dictionary, np.array([feature for feature, _ in wanted]))
             written = [False] * len(wanted) if rows is None else rows.any(dim=1).tolist()
             lacking: SteeredSetOutcome = "no_decoder" if rows is None else "zero_decoder"
-            unwritten: dict[int, SteeredSetOutcome] = {
-                feature: lacking for (feature, _), writes in zip(wanted, written, strict=True) if not writes
-            }
+            unwritten = {feature: lacking for (feature, _), writes in zip(wanted, written, strict=True) if not writes}
             steerable = [item for item in wanted if item[0] not in unwritten]
             if fixed.prompts:
                 sets = {feature: SteeredSet(feature, outcome) for feature, outcome in unwritten.items()}
