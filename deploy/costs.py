@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 HOUR = 3600.0
 N_FEATURE_RANGES = 16
-"""Written side by side, as `interp_assets.orchestration.partitions` has it; this script needs nothing but Python."""
+"""Written side by side, as `interp_assets.config.keys` has it; this script needs nothing but Python."""
 PROMPT_TOKENS = {"fuzzing": 19_600, "detection": 17_000}
 """Of one explanation of one feature over 100 windows, as published (arXiv 2410.13928); of these CACHED_TOKENS are a shared prefix."""
 CACHED_TOKENS = {"fuzzing": 14_200, "detection": 11_900}

@@ -181,7 +181,8 @@ def refuse_missing(model: LanguageModel, needed: Iterable[Capability], why: str)
     if missing := sorted(set(needed) - model.capabilities):
         raise UnsupportedRequest(
             f"{model.identity.backend} model {model.identity.model} does not offer {', '.join(missing)}, which {why} asks for; it offers "
-            f"{', '.join(sorted(model.capabilities)) or 'plain text only'}. Use another back end or model (see docs/language-models.md), or do without."
+            f"{', '.join(sorted(model.capabilities)) or 'plain text only'}. Use another back end or model "
+            "(see docs/language-models.md), or do without."
         )
 
 

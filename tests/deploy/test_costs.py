@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interp_assets.orchestration import partitions
+from interp_assets.config import keys
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 sys.path.insert(0, str(DEPLOY))
@@ -29,7 +29,7 @@ def test_a_forward_pass_and_an_encoder_worked_out_by_hand() -> None:
 
 def test_the_store_takes_a_cards_share_of_the_cores_and_one_at_least() -> None:
     site = Site(tokens=1e6, l0=10, store_core_seconds_per_activation=1e-6, store_share=0.5, cards_per_host=8, cores_per_host=96)
-    assert N_FEATURE_RANGES == partitions.N_FEATURE_RANGES
+    assert N_FEATURE_RANGES == keys.N_FEATURE_RANGES
     assert store_seconds(site) == pytest.approx(10 / 6)
     assert store_seconds(dataclasses.replace(site, cards_per_host=1)) == pytest.approx(10 / 8)
     assert store_seconds(dataclasses.replace(site, cores_per_host=4)) == pytest.approx(10)
