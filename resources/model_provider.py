@@ -1,19 +1,24 @@
 """Where the graph gets its models: the real ones here, deterministic stand-ins in `resources.fakes`."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.language_models.interface import LanguageModel
 from resources.sentence_encoder import SentenceEncoder
+
+if TYPE_CHECKING:
+    from resources.dictionaries import Dictionary
+    from resources.subject.model import SubjectModel
+    from resources.subject.tokenizer import Tokenizer
 
 
 class ModelProvider(Protocol):
     """Loads models when a stage asks for them. Nothing is loaded, or imported, before."""
 
-    def tokenizer(self, source: str, revision: str | None) -> Any: ...
+    def tokenizer(self, source: str, revision: str | None) -> "Tokenizer": ...
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any: ...
+    def subject(self, source: str, revision: str | None, dtype: str | None) -> "SubjectModel": ...
 
-    def dictionary(self, **record: Any) -> Any: ...
+    def dictionary(self, **record: Any) -> "Dictionary": ...
 
     def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel: ...
 
@@ -23,19 +28,19 @@ class ModelProvider(Protocol):
 class RealModels:
     """transformers subjects, dictionaries from their own formats, and the language model back ends."""
 
-    def tokenizer(self, source: str, revision: str | None) -> Any:
+    def tokenizer(self, source: str, revision: str | None) -> "Tokenizer":
         """The subject's tokenizer, without its weights."""
         from resources.subject.tokenizer import load_tokenizer
 
         return load_tokenizer(source, revision)
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
+    def subject(self, source: str, revision: str | None, dtype: str | None) -> "SubjectModel":
         """The subject model, on CUDA when there is one."""
         from resources.subject.model import SubjectModel
 
         return SubjectModel.load(source, revision=revision, dtype=dtype)
 
-    def dictionary(self, **record: Any) -> Any:
+    def dictionary(self, **record: Any) -> "Dictionary":
         """A dictionary by its kind and the fields of its record."""
         from resources.dictionaries import load_dictionary
 

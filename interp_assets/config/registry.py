@@ -9,6 +9,7 @@ from interp_assets.config.base import UserError, validated
 from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings
+from resources.store.whole_files import write_whole
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -86,13 +87,10 @@ class DictionaryRegistry:
 
     def write(self, record: DictionaryRecord) -> Path:
         """File of the record, written whole (temporary name, then renamed). Writing an equal record changes nothing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path_of(record.key)
         content = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
         if not path.exists() or path.read_text() != content:
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(content)
-            temporary.replace(path)
+            write_whole(path, content)
         return path
 
     @staticmethod

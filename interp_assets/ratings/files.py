@@ -34,6 +34,7 @@ from interp_assets.tables import HUMAN_RATINGS, REJECTED_RATINGS
 from resources.formats.interface import ExchangeError
 from resources.formats.rating_files import SUFFIXES, RatingRow, read_rating_rows
 from resources.store.lake import Lake, Manifest
+from resources.store.whole_files import write_whole
 
 CODE_VERSION = "1"
 CACHED_RANGES = 64
@@ -157,10 +158,7 @@ def import_ratings(
             )
     if not target.exists() or target.read_text() != content:
         say(f"{'replacing' if target.exists() else 'writing'} {target}")
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_text(content)
-        temporary.replace(target)
+        write_whole(target, content)
     else:
         say(f"{target} holds these ratings already")
     return read

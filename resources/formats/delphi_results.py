@@ -10,7 +10,6 @@ window (0 = strongest) and -1 for one that is not; it is null where the decile i
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.formats.interface import BadRow, ExchangeError, StatedExplanation, stated_explanation
+from resources.store.whole_files import write_whole
 
 NOT_ACTIVATING = -1
 NO_EXPLANATION = ("Explanation could not be parsed.", "No explanation found")
@@ -75,7 +75,7 @@ class ResultsFolder:
                 f"{folder} has results of {mixed[0]}, and delphi reads those of {hookpoint} together with them: one name is part of the "
                 "other. Name another folder, or another hook point: --hookpoint NAME"
             )
-        _write_whole(mine, json.dumps(dict(provenance), indent=4))
+        write_whole(mine, json.dumps(dict(provenance), indent=4))
 
     def write_explanation(self, feature: int, text: str) -> bool:
         """Whether the file was written; False where it was there."""
@@ -89,7 +89,7 @@ class ResultsFolder:
         path = self.folder / kind / f"{self._module}_latent{feature}.txt"
         if path.exists():
             return False
-        _write_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        write_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
         return True
 
 
@@ -141,10 +141,3 @@ def _explanations(folder: Path) -> Path:
 
 def _file_module(hookpoint: str) -> str:
     return hookpoint.replace("/", "--")
-
-
-def _write_whole(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)

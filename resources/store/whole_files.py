@@ -1,4 +1,4 @@
-"""Parquet files on their way to a place in a store, which takes each whole or not at all.
+"""Files that appear in their place whole or not at all: Parquet files in a store, and small text files.
 
 On a local disk a file is written under a temporary name and renamed. On an object store it is an upload that is completed: nothing is
 copied or renamed, and until then nobody sees it.
@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import zlib
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
@@ -130,6 +131,22 @@ def footer_crc32(fs: AbstractFileSystem, path: str, size: int) -> int:
 
 def _footer_bytes(end: bytes) -> int:
     return int.from_bytes(end[-8:-4], "little") + 8
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a small text file in UTF-8 under a temporary name, sync it and rename it to `path`; makes the folder where it is missing.
+
+    Two processes may write the same path: the last rename stays, and no reader sees half a file. Raises OSError, and then leaves nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(temporary_name(str(path.parent), path.name))
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(content)
+            sync(file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def temporary_name(folder: str, name: str) -> str:

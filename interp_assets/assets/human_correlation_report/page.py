@@ -20,6 +20,7 @@ from interp_assets.domain.statistics.power import FORMULA, items_needed, smalles
 from interp_assets.domain.statistics.rank_correlation import LEAST_FEATURES
 from interp_assets.reporting.materialisation import markdown_table
 from interp_assets.reporting.pages import page
+from resources.store.whole_files import write_whole
 
 NEXT_STEPS = (
     "interp ratings template --dictionary KEY --n 80 --out rating-task   # a page to rate in, and the same as a CSV",
@@ -231,9 +232,7 @@ def write_page(text: ReportText, figures: Sequence[Figure], folder: Path, data_v
     for figure in figures:
         (folder / f"{figure.name}.pdf").write_bytes(figure.pdf)
     path = folder / "index.html"
-    temporary = folder / ".index.html.tmp"
-    temporary.write_text(page("human_correlations.html", text=text, figures=figures, data_version=data_version))
-    temporary.replace(path)
+    write_whole(path, page("human_correlations.html", text=text, figures=figures, data_version=data_version))
     return path
 
 

@@ -32,7 +32,7 @@ class PackedRows:
 
 
 def pack_documents(
-    documents: Iterable[tuple[str, Sequence[int]]],
+    documents: Iterable[tuple[str, Sequence[int] | np.ndarray]],
     context_tokens: int,
     bos_id: int | None,
     eos_id: int | None,
