@@ -11,8 +11,6 @@ last line is one JSON object, in milliseconds but for what says otherwise.
 import argparse
 import json
 import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -36,7 +34,8 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.graph.assembly import ASSETS
 from interp_assets.installation.home import Home
-from interp_assets.installation.server import PROJECT, prepare_instance
+from interp_assets.installation.process_group import started_group
+from interp_assets.installation.server import free_port, prepare_instance
 from interp_assets.orchestration.partitions import DICTIONARIES
 
 TARGET_MS = 2000
@@ -72,17 +71,8 @@ SENSORS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repository
 @contextmanager
 def process(environment: dict[str, str], log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process of Dagster's for as long as the block runs, with all that it starts."""
-    with log.open("ab") as file:
-        command = [sys.executable, *words]
-        started = subprocess.Popen(command, env=environment, cwd=PROJECT, stdout=file, stderr=file, start_new_session=True)
-    try:
+    with log.open("ab") as file, started_group([sys.executable, *words], environment, file) as started:
         yield started
-    finally:
-        os.killpg(started.pid, signal.SIGINT)
-        try:
-            started.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
 
 
 class Timed:
@@ -190,13 +180,11 @@ def main() -> None:
         keys = register(home, n)
         per_event = materialise(home, keys[: max(1, n // 50)])
         load = [sys.executable, "-c", "import interp_assets.definitions"]
-        timed.time("load the definitions", lambda: subprocess.run(load, env=environment, cwd=PROJECT, check=True), repeats=2)
+        timed.time("load the definitions", lambda: subprocess.run(load, env=environment, check=True), repeats=2)
         timed.time("read all records", lambda: DictionaryRegistry(home.registry.folder).read_all())
         timed.time("read all records again", home.registry.read_all)
         timed.time("rebuild the warehouse", home.warehouse.build, repeats=2)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         client = httpx.Client(timeout=300)
 
         def query(text: str, **variables: Any) -> dict[str, Any]:
@@ -204,7 +192,7 @@ def main() -> None:
             assert not content.get("errors"), content["errors"][0]["message"]
             return content["data"]
 
-        log, workspace = home.root / "server.log", str(PROJECT / "workspace.yaml")
+        log, workspace = home.root / "server.log", str(home.workspace_file)
         with process(environment, log, "-m", "dagster_webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)):
             deadline = time.monotonic() + 120
             while True:

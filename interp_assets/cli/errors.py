@@ -16,15 +16,17 @@ def fail(message: object) -> NoReturn:
 @contextlib.contextmanager
 def errors_as_messages() -> Iterator[None]:
     """A user's mistakes, and an interrupt, end the command with one message instead of a traceback."""
-    from interp_assets.config.base import UserError
-    from interp_assets.installation.server import ServerError
-    from resources.formats.interface import ExchangeError
-    from resources.store.lake import LakeError
-
     try:
         yield
-    except (UserError, ServerError, LakeError, ExchangeError) as error:
-        fail(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(getattr(interrupt, "exit_status", 130)) from None
+    except (RuntimeError, ValueError) as error:
+        from interp_assets.config.base import UserError
+        from interp_assets.installation.server import ServerError
+        from resources.formats.interface import ExchangeError
+        from resources.store.lake import LakeError
+
+        if isinstance(error, UserError | ServerError | LakeError | ExchangeError):
+            fail(error)
+        raise

@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
-from interp_assets.config.base import UserError
+from interp_assets.cli_help import CommandGroup
 
-importing = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register a dictionary from files of another tool.")
-exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a dictionary in the format of another tool.")
+importing = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Register a dictionary from files of another tool."
+)
+exporting = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Write a dictionary in the format of another tool."
+)
 
 
 class ImportedMethod(StrEnum):
@@ -218,6 +222,7 @@ def export_delphi_results(
 
 def _key(key: str, option: str = "--key") -> str:
     from interp_assets.config.keys import check_dictionary_key
+    from interp_assets.config.base import UserError
 
     try:
         return check_dictionary_key(key)

@@ -13,12 +13,29 @@ from interp_assets.cli.errors import errors_as_messages, fail
 from interp_assets.cli.exchange import exporting, importing
 from interp_assets.cli.output import OutputFormat, print_frame
 from interp_assets.cli.ratings import rating
+from interp_assets.cli_help import CommandGroup
 from interp_assets.config.example_records import HEADS, example_record
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(importing, name="import")
 app.add_typer(exporting, name="export")
 app.add_typer(rating, name="ratings")
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and leave, where it is asked for."""
+    if asked:
+        import importlib.metadata
+
+        typer.echo(f"interp-assets {importlib.metadata.version('interp-assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def interp(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="print the version and leave")] = False,
+) -> None:
+    """Register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
 
 
 @app.command(epilog="Example: interp register my-sae.yaml")
@@ -73,7 +90,7 @@ def backfill(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")
     ] = False,
-    port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
+    port: Annotated[int, typer.Option(help="port of a running `interp ui`; one is started otherwise")] = 3000,
 ) -> None:
     """Make all that the settings ask for of the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
     from interp_assets.backfill.command import costed_plan, selected_partitions
@@ -159,15 +176,34 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: interp ui --port 3001")
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to answer on")] = 3000,
+    host: Annotated[
+        str, typer.Option(help="address to answer on; 0.0.0.0 lets every machine of the network start runs, so let none reach it unasked")
+    ] = "127.0.0.1",
+) -> None:
+    """Start Dagster's webserver and daemon for this home, and end both at Ctrl-C."""
+    from interp_assets.installation.home import Home
+    from interp_assets.installation.process_group import Interrupted
+    from interp_assets.installation.server import serve_ui
+
+    with errors_as_messages():
+        try:
+            serve_ui(Home.from_environment(), host, port, typer.echo)
+        except Interrupted:
+            typer.echo("the UI and all that it started have ended")
+
+
 @app.command(epilog="Example: interp demo")
 def demo(
-    port: Annotated[int, typer.Option(help="port of a running `make ui`; one is started otherwise")] = 3000,
+    port: Annotated[int, typer.Option(help="port of a running `interp ui`; one is started otherwise")] = 3000,
     full: Annotated[
         bool, typer.Option("--full", help="a dozen features of three dictionaries by every method, and of two controls")
     ] = False,
 ) -> None:
     """Register the demo's dictionaries, make everything for them through Dagster, and print explanations with their scores."""
-    from interp_assets.demo.run import NEXT_STEPS, run_demo
+    from interp_assets.demo.run import next_steps, run_demo
     from interp_assets.installation.home import Home
 
     started = time.monotonic()
@@ -175,7 +211,7 @@ def demo(
         frames, message = run_demo(Home.from_environment(), port, typer.echo, full)
     for frame in frames:
         print_frame(frame, OutputFormat.table, 0)
-    typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{NEXT_STEPS}")
+    typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{next_steps()}")
 
 
 def main() -> NoReturn:

@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
-rating = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Have people rate explanations, and read what they said.")
+from interp_assets.cli_help import CommandGroup
+
+rating = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Have people rate explanations, and read what they said."
+)
 
 
 class Selection(StrEnum):

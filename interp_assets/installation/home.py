@@ -85,3 +85,8 @@ class Home:
     def dagster(self) -> Path:
         """The Dagster instance: DAGSTER_HOME."""
         return self.root / "dagster"
+
+    @property
+    def workspace_file(self) -> Path:
+        """Says which code Dagster loads; written when the instance is prepared."""
+        return self.dagster / "workspace.yaml"

@@ -1,27 +1,29 @@
-"""Talking to Dagster's webserver: finding the one of this home or starting one, and asking it over GraphQL."""
+"""Dagster on this machine: started for one home and ended whole, and its webserver, which answers over GraphQL."""
 
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
-import dagster as dg
-import httpx
+import yaml
 
 from interp_assets.installation.home import Home
-from interp_assets.orchestration.partitions import POOLS
+from interp_assets.installation.process_group import started_group
 
-PROJECT = Path(__file__).resolve().parents[2]
-DEFAULT_PORT = 3000
+if TYPE_CHECKING:
+    import dagster as dg
+    import httpx
+
+INSTANCE = Path(__file__).parent / "installation" / "dagster.yaml"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
 START_SECONDS = 120
 
 
@@ -36,17 +38,27 @@ class DagsterServer:
     url: str
 
     @cached_property
-    def _client(self) -> httpx.Client:
-        return httpx.Client(timeout=60)  # one for all requests: making one reads every certificate of the machine
+    def _client(self) -> "httpx.Client":
+        """One client for all requests, since making one reads every certificate of the machine. A proxy of the environment is for other
+        hosts."""
+        import httpx
+
+        return httpx.Client(timeout=60, trust_env=False)
 
     def query(self, query: str, **variables: Any) -> dict[str, Any]:
         """Data of a GraphQL request. Raises `ServerError` with the server's own message."""
+        import httpx
+
         try:
             response = self._client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
             response.raise_for_status()
+            content = response.json()
         except httpx.HTTPError as error:
-            raise ServerError(f"Dagster at {self.url} does not answer: {error}. Is `make ui` still running?") from None
-        content = response.json()
+            raise ServerError(f"Dagster at {self.url} does not answer: {error}. Is `interp ui` still running?") from None
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) or not (content.get("data") or content.get("errors")):
+            raise ServerError(f"{self.url} answers, but is no Dagster webserver: choose another --port")
         if content.get("errors"):
             raise ServerError(f"Dagster refused a request: {content['errors'][0]['message']}")
         return content["data"]
@@ -57,66 +69,137 @@ class DagsterServer:
             data = self.query("{ instance { info } repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
         except ServerError:
             return False
-        return str(home.dagster) in (data["instance"]["info"] or "") and bool(data["repositoriesOrError"].get("nodes"))
+        described = yaml.safe_load(data["instance"]["info"] or "")
+        return any(Path(path).is_relative_to(home.dagster) for path in _strings(described)) and bool(
+            data["repositoriesOrError"].get("nodes")
+        )
+
+
+def _strings(described: Any) -> Iterator[str]:
+    """Every string in nested dicts and lists."""
+    if isinstance(described, str):
+        yield described
+    elif isinstance(described, dict | list):
+        for value in described.values() if isinstance(described, dict) else described:
+            yield from _strings(value)
 
 
 def prepare_instance(home: Home) -> dict[str, str]:
-    """Environment for Dagster's processes, after placing the project's dagster.yaml in the instance's folder."""
+    """Environment for Dagster's processes, after placing the package's dagster.yaml and a workspace.yaml in the instance's folder."""
     home.dagster.mkdir(parents=True, exist_ok=True)
+    _write_workspace(home)
     target = home.dagster / "dagster.yaml"
     if not target.exists():
-        shutil.copy(PROJECT / "dagster.yaml", target)
+        shutil.copyfile(INSTANCE, target)
+        import dagster as dg
+
         with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
             set_pool_limits(instance)
-    return {**os.environ, "INTERP_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster), "PYTHONUNBUFFERED": "1"}
+    own = {"INTERP_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster), "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    return {**os.environ, **own}
 
 
-def set_pool_limits(instance: dg.DagsterInstance) -> None:
+def _write_workspace(home: Home) -> None:
+    """Say in a file which code Dagster loads.
+
+    Its working folder is the instance's, since Dagster imports from there first: by itself it takes the current folder, and a folder
+    `resources` there would be taken for ours. Python's safe path does the same for the processes that Dagster starts.
+    """
+    module = {"module_name": "interp_assets.definitions", "location_name": "interp_assets", "working_directory": str(home.dagster)}
+    content = yaml.safe_dump({"load_from": [{"python_module": module}]})
+    if not home.workspace_file.exists() or home.workspace_file.read_text() != content:
+        temporary = home.workspace_file.with_name(f".workspace-{os.getpid()}.yaml")
+        temporary.write_text(content)
+        temporary.replace(home.workspace_file)
+
+
+def set_pool_limits(instance: "dg.DagsterInstance") -> None:
     """Give each pool that has no limit yet the default of dagster.yaml, which Dagster applies only from the second time that it meets a
     pool."""
+    from interp_assets.orchestration.partitions import POOLS
+
     for pool in POOLS:
         instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
 
 
 @contextlib.contextmanager
 def running_server(home: Home, port: int = DEFAULT_PORT) -> Iterator[DagsterServer]:
-    """The webserver of this home on `port`, or one with its daemon started for as long as the block runs."""
-    existing = DagsterServer(f"http://127.0.0.1:{port}")
+    """The webserver of this home on `port`, or one with its daemon started for as long as the block runs.
+
+    Raises `Interrupted` in the block when a signal comes while one that was started runs.
+    """
+    existing = DagsterServer(url_of(DEFAULT_HOST, port))
     if existing.serves(home):
         yield existing
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free_port = probe.getsockname()[1]
     log_path = home.dagster / "server.log"
-    environment = prepare_instance(home)
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-w",
-        str(PROJECT / "workspace.yaml"),
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(free_port),
-    ]
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=PROJECT, start_new_session=True)
-    server = DagsterServer(f"http://127.0.0.1:{free_port}")
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not server.serves(home):
-            if process.poll() is not None or time.monotonic() > deadline:
-                tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
-                raise ServerError(f"Dagster did not start within {START_SECONDS} s; the end of {log_path}:\n{tail}")
-            time.sleep(0.5)
+    home.dagster.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log, started_dagster(home, DEFAULT_HOST, free_port(), log) as (server, process):
+        if not wait_until_it_serves(server, home, process):
+            tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
+            raise ServerError(f"Dagster did not start within {START_SECONDS} s; the end of {log_path}:\n{tail}")
         yield server
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+
+
+def serve_ui(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Run Dagster's webserver and daemon of this home until a signal ends them; at once where they run on this port already.
+
+    Raises `Interrupted` at the signal, and `ServerError` when another program holds the port, or Dagster ends by itself.
+    """
+    server = DagsterServer(url_of(host, port))
+    if server.serves(home):
+        say(f"the UI of {home.root} is already at {server.url}")
+        return
+    refuse_taken_port(host, port)
+    with started_dagster(home, host, port, None) as (server, process):
+        if wait_until_it_serves(server, home, process):
+            say(f"the UI of {home.root} is at {server.url}; Ctrl-C ends it, and all runs that it has started")
+            process.wait()
+            raise ServerError(f"Dagster ended by itself with status {process.returncode}; its last lines above say why")
+    raise ServerError(f"Dagster did not start within {START_SECONDS} s; its lines above say why")
+
+
+@contextlib.contextmanager
+def started_dagster(home: Home, host: str, port: int, log: IO[bytes] | None) -> Iterator[tuple[DagsterServer, subprocess.Popen[bytes]]]:
+    """Dagster's webserver, daemon and code server of this home, and the process over them; they print to `log`, or where we print.
+
+    All of them have ended after the block, and a signal raises `Interrupted` in it: see `started_group`. They keep our working folder,
+    so that a relative path of a record means what it meant when the record was tried.
+    """
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(home.workspace_file), "-h", host, "-p", str(port)]
+    with started_group(command, prepare_instance(home), log) as process:
+        yield DagsterServer(url_of(host, port)), process
+
+
+def wait_until_it_serves(server: DagsterServer, home: Home, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the server answers for this home before `START_SECONDS` are over and before its process ends."""
+    deadline = time.monotonic() + START_SECONDS
+    while not server.serves(home):
+        if process.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds what listens at host and port."""
+    reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def free_port(host: str = DEFAULT_HOST) -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raise `ServerError` where nothing can listen at host and port."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        raise ServerError(f"nothing can listen at {host}, port {port}: {error}. Choose another --port, or --host.") from None

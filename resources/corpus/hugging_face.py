@@ -20,7 +20,7 @@ def read_dataset(argument: str) -> Iterator[Document]:
         from datasets import load_dataset
     except ImportError as error:
         raise CorpusError(
-            f"corpus source 'hf:{argument}' needs the package datasets. Run: pip install -c constraints.txt -e \".[huggingface]\""
+            f"corpus source 'hf:{argument}' needs the package datasets. Run: pip install \"interp-assets[huggingface]\""
         ) from error
     split = split or "train"
     try:

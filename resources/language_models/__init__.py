@@ -25,7 +25,7 @@ def load_language_model(backend: str, *, model: str, revision: str | None = None
             from resources.language_models.openai_server.model import OpenAIModel as Model
         return Model(model=model, revision=revision, **options)
     except ImportError as error:
-        extra = {"vllm": 'pip install -c constraints.txt -e ".[gpu]"'}.get(backend, "pip install -c constraints.txt -e .")
+        extra = {"vllm": 'pip install "interp-assets[gpu]"'}.get(backend, "pip install interp-assets")
         raise ImportError(f"the {backend} back end is not installed ({error}). Install it: {extra}") from error
     except TypeError as error:
         raise ValueError(f"options of the {backend} back end: {error}. Correct `options` in settings.yaml.") from error

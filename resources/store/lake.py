@@ -347,7 +347,7 @@ def _opened(root: str) -> tuple[AbstractFileSystem, str]:
     except (ImportError, ValueError) as error:
         raise LakeError(
             f"the lake's address {root} cannot be opened: {error}. For s3:// install the extra: "
-            'pip install -c constraints.txt -e ".[deploy]"; a local folder needs nothing'
+            'pip install "interp-assets[deploy]"; a local folder needs nothing'
         ) from error
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 import yaml
 
 from interp_assets.installation.home import Home
-from interp_assets.installation.server import DagsterServer, ServerError, prepare_instance
+from interp_assets.installation.server import INSTANCE, DagsterServer, ServerError, prepare_instance
 from resources.run_launcher import worker_process
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ class RunningDagster:
         self.home = home
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {**prepare_instance(home), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        configured = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+        configured = yaml.safe_load(INSTANCE.read_text())
         configured["run_monitoring"] |= {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 2}
         (home.dagster / "dagster.yaml").write_text(yaml.safe_dump(configured))
         self._location = location

@@ -1,0 +1,116 @@
+"""A program in a process group of its own: a signal, an error or the end of the work ends the program and all that it has started."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
+
+END_SECONDS = 20
+"""How long the processes of a group may take to end by themselves before they are killed."""
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks the command to end; `exit_status` is 128 and the signal's number, as shells count."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_status = 128 + number
+
+
+@contextlib.contextmanager
+def started_group(
+    command: Sequence[str], environment: Mapping[str, str], log: IO[bytes] | None = None, end_seconds: float = END_SECONDS
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The started program, in our working folder; it prints to `log`, or where we print.
+
+    However the block is left, the program and all that it has started have ended after it: they are interrupted, and killed where they
+    take more than `end_seconds`. SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the block; one that comes while the group ends kills
+    the group at once.
+    """
+    with _ending_signals() as signals:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            signals.raise_from_now_on()
+            yield process
+        finally:
+            try:
+                signals.only_count()
+            finally:
+                _end(process, signals, end_seconds)
+
+
+class _Signals:
+    """Handler of the ending signals: it counts them and, where it is told so, raises `Interrupted` at the first."""
+
+    def __init__(self) -> None:
+        self.count, self._first, self._raises = 0, 0, False
+
+    def __call__(self, number: int, _frame: object) -> None:
+        self.count += 1
+        self._first = self._first or number
+        if self._raises:
+            self._raises = False
+            raise Interrupted(number)
+
+    def raise_from_now_on(self) -> None:
+        """Raise at the next signal, and for one that has come already."""
+        self._raises = True
+        if self.count:
+            self._raises = False
+            raise Interrupted(self._first)
+
+    def only_count(self) -> None:
+        """Raise no more."""
+        self._raises = False
+
+
+@contextlib.contextmanager
+def _ending_signals() -> Iterator[_Signals]:
+    """A handler of the ending signals for as long as the block runs; outside the main thread, where none can be set, one that hears none.
+
+    A signal that this process ignores, as under nohup, stays without effect. It too gets a handler, since a program that we start
+    inherits what is ignored, but no handler: Dagster would hear no interrupt.
+    """
+    signals = _Signals()
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number, handler in before.items():
+        signal.signal(number, (lambda _number, _frame: None) if handler is signal.SIG_IGN else signals)
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _end(process: subprocess.Popen[bytes], signals: _Signals, end_seconds: float) -> None:
+    """Interrupt every process of the group that `process` leads, and kill what is left of it after `end_seconds`, or at a signal."""
+    heard = signals.count
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + end_seconds
+        while process.poll() is None or _lives(process.pid):
+            if time.monotonic() > deadline or (number == signal.SIGINT and signals.count > heard):
+                break
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of this group still runs. A process that has ended, and that nobody has asked after, does not."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
