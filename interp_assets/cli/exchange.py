@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interp_assets.cli_help import CommandGroup
+from interp_assets.cli.help import CommandGroup
 
 importing = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Register a dictionary from files of another tool."

@@ -11,9 +11,9 @@ import typer
 
 from interp_assets.cli.errors import errors_as_messages, fail
 from interp_assets.cli.exchange import exporting, importing
+from interp_assets.cli.help import CommandGroup
 from interp_assets.cli.output import OutputFormat, print_frame
 from interp_assets.cli.ratings import rating
-from interp_assets.cli_help import CommandGroup
 from interp_assets.config.example_records import HEADS, example_record
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

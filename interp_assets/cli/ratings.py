@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interp_assets.cli_help import CommandGroup
+from interp_assets.cli.help import CommandGroup
 
 rating = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Have people rate explanations, and read what they said."

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import dagster as dg
     import httpx
 
-INSTANCE = Path(__file__).parent / "installation" / "dagster.yaml"
+INSTANCE = Path(__file__).with_name("dagster.yaml")
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
 START_SECONDS = 120
 

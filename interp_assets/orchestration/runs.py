@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,13 +63,15 @@ def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
 
 def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str, Any]) -> AssetMaker:
     on_a_card = {"op_tags": ON_A_CARD} if options.get("pool") == SUBJECT_POOL else {}
-    return dg.asset(
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        owners=["team:interp"],
-        metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
-        **{**on_a_card, **options},
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster calls backfill_policy a beta
+        return dg.asset(
+            partitions_def=partitions,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            owners=["team:interp"],
+            metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
+            **{**on_a_card, **options},
+        )
 
 
 class DictionaryRun:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from resources.store.lake import Lake
 
-SQL_FOLDER = Path(__file__).resolve().parents[2] / "sql"
+SQL_FOLDER = Path(__file__).resolve().parents[2] / "interp_assets" / "assets" / "warehouse" / "sql"
 
 
 def view_files(folder: Path = SQL_FOLDER) -> dict[str, Path]:

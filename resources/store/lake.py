@@ -58,7 +58,8 @@ class Lake:
     """Tables under one root, a local folder or any fsspec URL such as `s3://bucket/lake`."""
 
     def __init__(self, root: str, schema_version: int) -> None:
-        """Open or create the lake. Raises `LakeError` when it was written under another schema version."""
+        """Open the lake; what is not there yet is made at the first write. Raises `LakeError` when it was written under another schema
+        version."""
         self.fs, self.root = _opened(root)
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.schema_version = schema_version
@@ -76,14 +77,21 @@ class Lake:
         return self.root if self.is_local else self.fs.unstrip_protocol(self.root)
 
     def _marked_version(self) -> int:
-        """Schema version that the lake was written under; a lake that is not there yet is made, under this one."""
-        marker = f"{self.root}/lake.json"
-        if self.fs.exists(marker):
-            return json.loads(self.fs.cat_file(marker))["schema_version"]
-        if self.is_local:
-            self.fs.makedirs(self.root, exist_ok=True)
-        self._put(marker, json.dumps({"schema_version": self.schema_version}).encode())
+        """Schema version that the lake was written under; this code's for a lake that is not there yet."""
+        if self.fs.exists(self._marker):
+            return json.loads(self.fs.cat_file(self._marker))["schema_version"]
         return self.schema_version
+
+    @property
+    def _marker(self) -> str:
+        return f"{self.root}/lake.json"
+
+    def _mark(self) -> None:
+        """Make the lake where it is not there yet, under this code's schema version."""
+        if not self.fs.exists(self._marker):
+            if self.is_local:
+                self.fs.makedirs(self.root, exist_ok=True)
+            self._put(self._marker, json.dumps({"schema_version": self.schema_version}).encode())
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
@@ -159,6 +167,7 @@ class Lake:
         """A partition in the making: add to it and commit it, or leave without committing and the old one stays. See `write`."""
         folder = self.path(table, partition)
         with self._room(table, partition):
+            self._mark()
             if self.is_local:
                 self.fs.makedirs(folder, exist_ok=True)
             new: NewFile = (RenamedFile if self.is_local else Upload)(self.fs, f"{folder}/{PART}")

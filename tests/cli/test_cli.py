@@ -37,7 +37,7 @@ def refused(result: Result) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "ui"])
 def test_every_command_has_help_with_an_example(run, command: str) -> None:
     assert f"Example: interp {command}" in " ".join(ok(run(*command.split(), "--help")).split())
 
@@ -130,6 +130,7 @@ def test_doctor_finds_a_broken_record_and_a_store_of_another_version(run, tmp_pa
     (folder / "broken.yaml").write_text("nonsense: 1")
     result = run("doctor")
     assert result.exit_code == 1 and "broken.yaml" in result.output and "torch" in result.output
+    (tmp_path / "home" / "lake").mkdir()
     (tmp_path / "home" / "lake" / "lake.json").write_text('{"schema_version": 0}')
     assert "schema version 0" in run("doctor").output
 

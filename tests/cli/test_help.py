@@ -12,7 +12,7 @@ from interp_assets.cli.main import app
 HEAVY = ("dagster", "torch", "polars", "numpy", "pandas", "pyarrow", "duckdb", "transformers", "httpx", "rich", "yaml")
 HELP = """
 import sys
-from interp_assets.cli import app
+from interp_assets.cli.main import app
 try:
     app(sys.argv[1:])
 except SystemExit as leave:

@@ -129,7 +129,7 @@ def write_killed_at(root: Path, step: int) -> subprocess.CompletedProcess[str]:
 
 
 def test_killed_at_any_step_a_partition_is_the_old_the_new_or_missing_and_the_next_write_mends_it(tmp_path: Path) -> None:
-    Lake(str(tmp_path / "whole"), 1)
+    Lake(str(tmp_path / "whole"), 1).write("t", CELL, SCHEMA, rows(1), "v1")
     whole = write_killed_at(tmp_path / "whole", 0)
     n_steps = int(whole.stdout)
     assert n_steps >= 5, whole.stderr
@@ -224,7 +224,7 @@ def test_identical_writes_leave_identical_bytes(tmp_path: Path) -> None:
 
 
 def test_a_store_of_another_schema_version_is_refused_with_both_versions(tmp_path: Path) -> None:
-    Lake(str(tmp_path), 1)
+    Lake(str(tmp_path), 1).write("t", CELL, SCHEMA, rows(1), "v1")
     with pytest.raises(LakeError, match=r"version 1.*version 2.*INTERP_HOME"):
         Lake(str(tmp_path), 2)
 
@@ -243,3 +243,11 @@ def test_the_same_code_writes_to_an_object_store(tmp_path: Path) -> None:
     lake.write("t", CELL, SCHEMA, rows(4), "v1")
     assert Lake("memory://lake-test", 1).read("t", CELL).column("feature").to_pylist() == [4]
     assert len(list(lake.manifests("t"))) == 1
+
+
+def test_a_lake_is_made_at_the_first_write_and_not_before(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "home" / "lake"), 1)
+    assert lake.manifest("t", CELL) is None and list(lake.manifests("t")) == [] and lake.incomplete() == []
+    assert not (tmp_path / "home").exists()
+    lake.write("t", CELL, SCHEMA, rows(1), "v1")
+    assert Lake(str(tmp_path / "home" / "lake"), 1).read("t", CELL).num_rows == 1
