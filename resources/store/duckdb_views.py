@@ -64,6 +64,6 @@ def _select(connection: duckdb.DuckDBPyConnection, lake_url: str, name: str, sch
     if connection.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchall() != [(0,)]:
         return f"SELECT * FROM read_parquet('{pattern}', hive_partitioning = false)"
     with tempfile.NamedTemporaryFile(suffix=".parquet") as empty:
-        pq.write_table(schema.empty_table(), empty.name)
+        pq.write_table(pa.Table.from_batches([], schema), empty.name)  # `empty_table` would import pandas
         connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM read_parquet('{empty.name}')")
     return f"SELECT * FROM _empty_{name}"

@@ -12,7 +12,8 @@ import os, sys
 
 def watch(event, arguments):
     made = event in ("os.mkdir", "os.rename", "os.link", "os.symlink")
-    if made or event == "open" and arguments[0] != os.devnull and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+    flags = arguments[2] if event == "open" and arguments[0] != os.devnull and isinstance(arguments[2], int) else 0
+    if made or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         print("effect:", event, arguments[0])
 
 sys.addaudithook(watch)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 
 from interp_assets.config.registry import DictionaryRegistry
@@ -47,7 +48,8 @@ class Warehouse:
                     "n_tokens": record.token_sample.n_tokens,
                 }
             )  # fmt: skip
-        dictionaries = pa.Table.from_pylist(rows, schema=DICTIONARIES_SCHEMA)
+        # `pa.Table.from_pylist` would import pandas where it is installed.
+        dictionaries = pl.DataFrame(rows, pl.Schema(DICTIONARIES_SCHEMA)).to_arrow().cast(DICTIONARIES_SCHEMA)
         return build_warehouse(self.path, self.lake, {table.name: table.schema for table in TABLES}, dictionaries)
 
     def open(self) -> duckdb.DuckDBPyConnection:

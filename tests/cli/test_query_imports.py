@@ -1,0 +1,23 @@
+"""`interp query` loads what an answer needs, and nothing else."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+UNNEEDED = ("dagster", "torch", "transformers", "pandas", "httpx", "matplotlib", "scipy", "rich")
+QUERY = """
+import sys
+from interp_assets.cli.main import app
+try:
+    app(["query", "SELECT count(*) AS n FROM dictionaries", "--format", "csv"])
+except SystemExit as leave:
+    assert leave.code == 0, leave.code
+print("loaded", sorted(name for name in {unneeded} if name in sys.modules))
+"""
+
+
+def test_a_query_loads_no_dagster_no_pandas_and_no_torch(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("INTERP_HOME", str(tmp_path / "home"))
+    done = subprocess.run([sys.executable, "-c", QUERY.format(unneeded=UNNEEDED)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["n", "0", "loaded []"]
