@@ -221,8 +221,8 @@ def export_delphi_results(
 
 
 def _key(key: str, option: str = "--key") -> str:
-    from interp_assets.config.keys import check_dictionary_key
     from interp_assets.config.base import UserError
+    from interp_assets.config.keys import check_dictionary_key
 
     try:
         return check_dictionary_key(key)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interp_assets.config.settings import UserError
+from interp_assets.config.base import UserError
 from interp_assets.installation.home import Home
 
 RECORDS = Path(__file__).parent / "records"
