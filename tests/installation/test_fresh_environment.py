@@ -73,6 +73,15 @@ class Command:
             time.sleep(0.2)
         self.below = psutil.Process(self.process.pid).children(recursive=True)
 
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the command where the test has failed before it did."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(90)
+
     def end(self, number: signal.Signals) -> int:
         """Status after a signal, once nothing that ran under the command is left."""
         self.process.send_signal(number)
@@ -87,24 +96,24 @@ def test_the_ui_answers_on_its_port_and_ends_with_all_that_it_started(interp: Pa
         port = probe.getsockname()[1]
     (tmp_path / "resources").mkdir()
     (tmp_path / "resources" / "__init__.py").write_text("raise RuntimeError('the folder of the user was imported')")
-    command = Command(interp, tmp_path, "ui", "--port", str(port))
-    command.wait_for(lambda: f"http://127.0.0.1:{port}" in command.output and "Ctrl-C ends it" in command.output)
-    page = httpx.get(f"http://127.0.0.1:{port}/", timeout=60, trust_env=False)
-    assert page.status_code == 200 and "<html" in page.text
-    second = ended(interp, tmp_path, "ui", "--port", str(port))
-    assert second.returncode == 0 and "is already at" in second.stdout
-    (tmp_path / "elsewhere").mkdir()
-    other = ended(interp, tmp_path / "elsewhere", "ui", "--port", str(port))
-    assert other.returncode == 1 and f"nothing can listen at 127.0.0.1, port {port}" in other.stderr
-    assert command.end(signal.SIGTERM) == 0
-    assert "have ended" in command.output
-    assert (tmp_path / ".interp" / "dagster" / "dagster.yaml").exists()
+    with Command(interp, tmp_path, "ui", "--port", str(port)) as command:
+        command.wait_for(lambda: f"http://127.0.0.1:{port}" in command.output and "Ctrl-C ends it" in command.output)
+        page = httpx.get(f"http://127.0.0.1:{port}/", timeout=60, trust_env=False)
+        assert page.status_code == 200 and "<html" in page.text
+        second = ended(interp, tmp_path, "ui", "--port", str(port))
+        assert second.returncode == 0 and "is already at" in second.stdout
+        (tmp_path / "elsewhere").mkdir()
+        other = ended(interp, tmp_path / "elsewhere", "ui", "--port", str(port))
+        assert other.returncode == 1 and f"nothing can listen at 127.0.0.1, port {port}" in other.stderr
+        assert command.end(signal.SIGTERM) == 0
+        assert "have ended" in command.output
+        assert (tmp_path / ".interp" / "dagster" / "dagster.yaml").exists()
 
 
 @pytest.mark.real_model
 def test_the_demo_begins_its_work(interp: Path, tmp_path: Path) -> None:
-    command = Command(interp, tmp_path, "demo", "--port", "0")
-    command.wait_for(lambda: "activation_shards started" in command.output)
-    assert "registered smollm2-135m/09/res-2k: 24 of" in command.output
-    assert command.end(signal.SIGINT) == 130
-    assert "the same command continues" in command.output
+    with Command(interp, tmp_path, "demo", "--port", "0") as command:
+        command.wait_for(lambda: "activation_shards started" in command.output)
+        assert "registered smollm2-135m/09/res-2k: 24 of" in command.output
+        assert command.end(signal.SIGINT) == 130
+        assert "the same command continues" in command.output
