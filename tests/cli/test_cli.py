@@ -13,7 +13,7 @@ from interp_assets.config.records import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
-    "export delphi-results", "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "demo",
+    "export delphi-results", "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "ui", "demo",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def refused(result: Result) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "ui"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(run, command: str) -> None:
     assert f"Example: interp {command}" in " ".join(ok(run(*command.split(), "--help")).split())
 

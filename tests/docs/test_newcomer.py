@@ -74,4 +74,4 @@ def test_the_page_names_no_command_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("view", view_files())
 def test_a_view_has_one_file(view: str) -> None:
-    assert len([path for path in (ROOT / "sql").rglob("*.sql") if path.stem.partition("_")[2] == view]) == 1
+    assert len([path for path in (PACKAGE / "assets" / "warehouse" / "sql").rglob("*.sql") if path.stem.partition("_")[2] == view]) == 1
