@@ -4,6 +4,9 @@
 
 By itself Dagster learns of a dead run from the code server that started it. Where that died too (a kill, a reboot, no memory left) the
 run would count as running for ever: its backfill would never end, and its pool would never be free.
+
+A process is known by its number, the machine's boot and the kernel's ticks from the boot to its start. All three stay as they are when the
+clock is set, so that a clock that jumps lets no living run be taken for dead.
 """
 
 import json
@@ -20,6 +23,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 CLOCK_SLACK_SECONDS = 5.0
 FIRST_EVENTS = 20
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+BIRTH_TAG = "interp/process"
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
@@ -34,10 +38,18 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """FAILED where the run's process is no longer there; RUNNING otherwise, also where its process is not known."""
+        """FAILED where the run's process is no longer there; RUNNING otherwise, also where its process is not known.
+
+        The process is noted in a tag of the run at the first look that finds it alive, and compared with that from then on.
+        """
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
         found = worker_process(self._instance, run.run_id) if server.get("host") in LOCAL_HOSTS else None
-        if found is None or is_alive(*found):
+        if found is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        noted, birth = run.tags.get(BIRTH_TAG), birth_of(found[0])
+        if birth == noted if noted else is_alive(*found):
+            if birth and not noted:
+                self._instance.add_run_tags(run.run_id, {BIRTH_TAG: birth})
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"its process {found[0]} is gone")
 
@@ -50,6 +62,15 @@ def worker_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] 
         pid = event.engine_event_data.metadata.get("pid")
         if pid is not None:
             return int(str(pid.value)), record.event_log_entry.timestamp
+    return None
+
+
+def birth_of(pid: int) -> str | None:
+    """What names a running process for good: boot, process id and ticks from boot to start; None for a dead one and without /proc."""
+    with suppress(OSError, IndexError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return None if state == "Z" else f"{boot}:{pid}:{fields[18]}"
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.installation.server import DagsterServer, ServerError
+from interp_assets.installation.server import DagsterServer, ServerError, ServerSilent
 from interp_assets.orchestration.partitions import DICTIONARIES
 
 LAUNCH = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename
@@ -25,6 +25,13 @@ RUN_FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 FINISHED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
 
 
+HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
+OUTAGE_SECONDS = 30.0
+"""How long the webserver may not answer before a backfill is no longer followed."""
+DAEMON_SECONDS = 180.0
+"""How long no daemon may work on backfills before waiting for one is given up."""
+
+
 @dataclass(frozen=True)
 class BackfillResult:
     """How a backfill ended: its id, whether everything was made, and the errors of what was not."""
@@ -32,6 +39,12 @@ class BackfillResult:
     backfill_id: str
     succeeded: bool
     errors: tuple[str, ...]
+
+    @property
+    def failure(self) -> str:
+        """The errors and the next step."""
+        errors = "\n".join(self.errors) or f"backfill {self.backfill_id} did not complete"
+        return f"{errors}\nwhat is finished is kept, and so is every reply: the same command again makes only what is missing"
 
 
 def known_assets(assets: Sequence[dg.AssetsDefinition], only: Sequence[str] = ()) -> dict[str, dg.AssetsDefinition]:
@@ -89,22 +102,67 @@ def launch_backfill(server: DagsterServer, selectors: list[dict[str, Any]], titl
 
 
 def follow_backfill(server: DagsterServer, backfill_id: str, say: Callable[[str], None], poll_seconds: float = 2.0) -> BackfillResult:
-    """The backfill's end, after passing every log line of its runs to `say` as it comes."""
-    cursors: dict[str, str | None] = {}
-    ended: set[str] = set()
-    errors: list[str] = []
+    """The backfill's end, after passing every log line of its runs to `say` as it comes.
+
+    A run that was tried again and then succeeded is no failure, whatever was said of its first try. Raises `ServerError` where Dagster
+    stays silent, and where no daemon works on backfills.
+    """
+    following = _Following(server, backfill_id, say)
+    heard = worked = time.monotonic()
     while True:
-        answer = server.query(STATUS, id=backfill_id)["partitionBackfillOrError"]
-        for run in reversed(server.query(RUNS, id=backfill_id)["runsOrError"]["results"]):
-            if run["runId"] not in ended:
-                cursors[run["runId"]] = _new_events(server, run["runId"], cursors.get(run["runId"]), say, errors)
-            if run["status"] in RUN_FINISHED:
-                ended.add(run["runId"])
-        if answer["status"] in FINISHED:
-            if answer.get("error"):
-                errors.append(answer["error"]["message"])
-            return BackfillResult(backfill_id, answer["status"] in ("COMPLETED", "COMPLETED_SUCCESS") and not errors, tuple(errors))
+        try:
+            if (result := following.look()) is not None:
+                return result
+            heard = time.monotonic()
+            if not following.waits_for_a_daemon():
+                worked = heard
+        except ServerSilent as silent:
+            if time.monotonic() - heard > OUTAGE_SECONDS:
+                raise ServerError(f"{silent}\nBackfill {backfill_id} is not lost: the same command again follows it to its end") from None
+        if time.monotonic() - worked > DAEMON_SECONDS:
+            raise ServerError(
+                f"no daemon has worked on the backfills of {server.url} for {DAEMON_SECONDS:.0f} seconds: it was started without one, or "
+                "its daemon has died. End it and start it again with `interp ui`, or run the same command again without it"
+            )
         time.sleep(poll_seconds)
+
+
+class _Following:
+    """What is known of a backfill that is followed."""
+
+    def __init__(self, server: DagsterServer, backfill_id: str, say: Callable[[str], None]) -> None:
+        self._server, self._id, self._say = server, backfill_id, say
+        self._cursors: dict[str, str | None] = {}
+        self._ended: set[str] = set()
+        self._errors: list[str] = []
+        self._looks = 0
+        self._unhealthy = False
+
+    def look(self) -> BackfillResult | None:
+        """Pass on what is new; the result once there is one."""
+        answer = self._server.query(STATUS, id=self._id)["partitionBackfillOrError"]
+        if "status" not in answer:
+            raise ServerError(f"Dagster knows no backfill {self._id} any more; run the same command again")
+        for run in reversed(self._server.query(RUNS, id=self._id)["runsOrError"]["results"]):
+            if run["runId"] not in self._ended:
+                cursor = self._cursors.get(run["runId"])
+                self._cursors[run["runId"]] = _new_events(self._server, run["runId"], cursor, self._say, self._errors)
+            if run["status"] in RUN_FINISHED:
+                self._ended.add(run["runId"])
+        if answer["status"] not in FINISHED:
+            return None
+        if answer.get("error"):
+            self._errors.append(answer["error"]["message"])
+        succeeded = answer["status"] == "COMPLETED_SUCCESS" or (answer["status"] == "COMPLETED" and not self._errors)
+        return BackfillResult(self._id, succeeded, tuple(self._errors))
+
+    def waits_for_a_daemon(self) -> bool:
+        """Whether no daemon works on backfills; asked at every tenth look."""
+        if self._looks % 10 == 0:
+            found = self._server.query(HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+            self._unhealthy = any(one["daemonType"] == "BACKFILL" and one["healthy"] is False for one in found)
+        self._looks += 1
+        return self._unhealthy
 
 
 def _new_events(server: DagsterServer, run: str, cursor: str | None, say: Callable[[str], None], errors: list[str]) -> str | None:
@@ -120,6 +178,9 @@ def _new_events(server: DagsterServer, run: str, cursor: str | None, say: Callab
             elif event["__typename"] == "ExecutionStepFailureEvent":
                 cause = (event.get("error") or {}).get("cause") or event.get("error") or {}
                 errors.append(f"{step} failed: {cause.get('message', event['message']).strip()}")
+                say(errors[-1])
+            elif event["__typename"] == "RunFailureEvent" and not errors:
+                errors.append(f"run {run} ended: {event['message'].strip()}")
                 say(errors[-1])
         cursor = page.get("cursor", cursor)
         if not page.get("hasMore"):

@@ -1,6 +1,7 @@
 """A user's mistakes end a command with one message instead of a traceback."""
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -11,6 +12,19 @@ def fail(message: object) -> NoReturn:
     """Print one error and leave with status 1."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(1)
+
+
+_OWNER = "it belongs to another user: change its owner or mode, or name another home in INTERP_HOME"
+_ROOM = "make room there; what is finished is kept, and the same command continues"
+SYSTEM_REMEDIES = {
+    errno.EACCES: _OWNER,
+    errno.EPERM: _OWNER,
+    errno.EROFS: "it is mounted read-only: mount it writable, or name another home in INTERP_HOME",
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`); what is finished is kept, and the same command continues",
+}
+"""What a refusal of the system asks for, where it is known."""
 
 
 @contextlib.contextmanager
@@ -30,3 +44,7 @@ def errors_as_messages() -> Iterator[None]:
         if isinstance(error, UserError | ServerError | LakeError | ExchangeError):
             fail(error)
         raise
+    except OSError as error:
+        if error.errno not in SYSTEM_REMEDIES:
+            raise
+        fail(f"{error.filename or 'the system'}: {error.strerror}; {SYSTEM_REMEDIES[error.errno]}")

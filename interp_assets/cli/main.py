@@ -112,7 +112,7 @@ def backfill(
             typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
             result = follow_backfill(server, backfill_id, typer.echo)
     if not result.succeeded:
-        fail("\n".join(result.errors) or f"backfill {backfill_id} did not complete")
+        fail(result.failure)
     typer.echo(f"backfill {backfill_id} is complete")
 
 

@@ -4,11 +4,14 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
+LIFELINE = Path(__file__).with_name("lifeline.py")
 END_SECONDS = 20
 """How long the processes of a group may take to end by themselves before they are killed."""
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,11 +32,12 @@ def started_group(
     """The started program, in our working folder; it prints to `log`, or where we print.
 
     However the block is left, the program and all that it has started have ended after it: they are interrupted, and killed where they
-    take more than `end_seconds`. SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the block; one that comes while the group ends kills
-    the group at once.
+    take more than `end_seconds`. They end so too where this process is killed: see lifeline.py. SIGINT, SIGTERM and SIGHUP raise
+    `Interrupted` in the block; one that comes while the group ends kills the group at once.
     """
     with _ending_signals() as signals:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        lifeline = [sys.executable, "-I", "-S", str(LIFELINE), str(end_seconds), *command]
+        process = subprocess.Popen(lifeline, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
         try:
             signals.raise_from_now_on()
             yield process
@@ -42,6 +46,8 @@ def started_group(
                 signals.only_count()
             finally:
                 _end(process, signals, end_seconds)
+                with contextlib.suppress(OSError):
+                    process.stdin.close()  # type: ignore[union-attr]
 
 
 class _Signals:

@@ -15,7 +15,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
+from interp_assets.installation.dagster_files import unusable_home
 from interp_assets.installation.home import Home
+from interp_assets.installation.one_dagster import AlreadyClaimed, claim_on, claimed, using, wait_for_users
 from interp_assets.installation.process_group import started_group
 
 if TYPE_CHECKING:
@@ -25,10 +27,16 @@ if TYPE_CHECKING:
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
 START_SECONDS = 120
+QUERY_SECONDS, PROBE_SECONDS = 60.0, 10.0
+SERVED = "{ instance { info } repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
 
 
 class ServerError(RuntimeError):
     """Dagster did not start, went away, or refused a request."""
+
+
+class ServerSilent(ServerError):
+    """Dagster does not answer, which may pass."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +51,21 @@ class DagsterServer:
         hosts."""
         import httpx
 
-        return httpx.Client(timeout=60, trust_env=False)
+        return httpx.Client(trust_env=False)
 
     def query(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Data of a GraphQL request. Raises `ServerError` with the server's own message."""
+        """Data of a GraphQL request. Raises `ServerError` with the server's own message, and `ServerSilent` where none comes."""
+        return self._answered(query, variables, QUERY_SECONDS)
+
+    def _answered(self, query: str, variables: dict[str, Any], seconds: float) -> dict[str, Any]:
         import httpx
 
         try:
-            response = self._client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
+            response = self._client.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=seconds)
             response.raise_for_status()
             content = response.json()
         except httpx.HTTPError as error:
-            raise ServerError(f"Dagster at {self.url} does not answer: {error}. Is `interp ui` still running?") from None
+            raise ServerSilent(f"Dagster at {self.url} does not answer: {error}. Is `interp ui` still running?") from None
         except ValueError:
             content = None
         if not isinstance(content, dict) or not (content.get("data") or content.get("errors")):
@@ -66,7 +77,7 @@ class DagsterServer:
     def serves(self, home: Home) -> bool:
         """Whether it is up, holds the instance of `home`, and has loaded our code."""
         try:
-            data = self.query("{ instance { info } repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+            data = self._answered(SERVED, {}, PROBE_SECONDS)
         except ServerError:
             return False
         described = yaml.safe_load(data["instance"]["info"] or "")
@@ -85,16 +96,25 @@ def _strings(described: Any) -> Iterator[str]:
 
 
 def prepare_instance(home: Home) -> dict[str, str]:
-    """Environment for Dagster's processes, after placing the package's dagster.yaml and a workspace.yaml in the instance's folder."""
+    """Environment for Dagster's processes, after placing the package's dagster.yaml and a workspace.yaml in the instance's folder.
+
+    A new instance, or one whose databases were moved away, gets the pools' limits and the partitions of all registered dictionaries.
+    """
     home.dagster.mkdir(parents=True, exist_ok=True)
     _write_workspace(home)
     target = home.dagster / "dagster.yaml"
-    if not target.exists():
-        shutil.copyfile(INSTANCE, target)
+    if not target.exists() or not target.stat().st_size:
+        aside = home.dagster / f".dagster-{os.getpid()}.yaml"
+        shutil.copyfile(INSTANCE, aside)
+        aside.replace(target)
+    if not any(home.dagster.rglob("*.db")):
         import dagster as dg
+
+        from interp_assets.orchestration.partitions import DICTIONARIES
 
         with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
             set_pool_limits(instance)
+            instance.add_dynamic_partitions(DICTIONARIES.name or "", list(home.registry.read_all()[0]))
     own = {"INTERP_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster), "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
     return {**os.environ, **own}
 
@@ -123,22 +143,52 @@ def set_pool_limits(instance: "dg.DagsterInstance") -> None:
 
 
 @contextlib.contextmanager
-def running_server(home: Home, port: int = DEFAULT_PORT) -> Iterator[DagsterServer]:
-    """The webserver of this home on `port`, or one with its daemon started for as long as the block runs.
+def running_server(home: Home, port: int = DEFAULT_PORT, say: Callable[[str], None] = print) -> Iterator[DagsterServer]:
+    """The webserver of this home: on `port`, or the one that another command has started, or one with its daemon started here.
 
-    Raises `Interrupted` in the block when a signal comes while one that was started runs.
+    One that is started here runs as long as the block, and then until no other command uses it. Raises `Interrupted` in the block when a
+    signal comes meanwhile.
     """
     existing = DagsterServer(url_of(DEFAULT_HOST, port))
     if existing.serves(home):
-        yield existing
+        with using(home.dagster):
+            yield existing
         return
     log_path = home.dagster / "server.log"
-    home.dagster.mkdir(parents=True, exist_ok=True)
-    with log_path.open("ab") as log, started_dagster(home, DEFAULT_HOST, free_port(), log) as (server, process):
-        if not wait_until_it_serves(server, home, process):
-            tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
-            raise ServerError(f"Dagster did not start within {START_SECONDS} s; the end of {log_path}:\n{tail}")
-        yield server
+    refuse_unusable(home)
+    try:
+        with log_path.open("ab") as log, started_dagster(home, DEFAULT_HOST, free_port(), log) as (server, process):
+            if not wait_until_it_serves(server, home, process):
+                tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
+                raise ServerError(f"Dagster did not start within {START_SECONDS} s; the end of {log_path}:\n{tail}")
+            yield server
+            wait_for_users(home.dagster, say)
+        return
+    except AlreadyClaimed as claimed_already:
+        say(f"{claimed_already}: it is used")
+    with using(home.dagster):
+        yield _other_commands_server(home)
+
+
+def _other_commands_server(home: Home) -> DagsterServer:
+    """The webserver that another command is starting or has started. Raises `ServerError` where it does not come to answer."""
+    deadline = time.monotonic() + START_SECONDS
+    while (claim := claim_on(home.dagster)) is not None and time.monotonic() < deadline:
+        server = DagsterServer(claim.url)
+        if claim.url and server.serves(home):
+            return server
+        time.sleep(0.5)
+    raise ServerError(
+        "the Dagster that another command of this home was starting "
+        + (f"does not answer at {claim.url} (process {claim.pid})" if claim else "has ended")
+        + "; end that command, and run this one again"
+    )
+
+
+def refuse_unusable(home: Home) -> None:
+    """Raise `ServerError` where Dagster cannot work in this home: it cannot be written, or a database is damaged."""
+    if why := unusable_home(home.dagster):
+        raise ServerError(why)
 
 
 def serve_ui(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
@@ -150,6 +200,9 @@ def serve_ui(home: Home, host: str, port: int, say: Callable[[str], None]) -> No
     if server.serves(home):
         say(f"the UI of {home.root} is already at {server.url}")
         return
+    refuse_unusable(home)
+    if (claim := claim_on(home.dagster)) is not None:
+        raise ServerError(f"{AlreadyClaimed(claim)}: open that address, or end that command first")
     refuse_taken_port(host, port)
     with started_dagster(home, host, port, None) as (server, process):
         if wait_until_it_serves(server, home, process):
@@ -164,11 +217,13 @@ def started_dagster(home: Home, host: str, port: int, log: IO[bytes] | None) -> 
     """Dagster's webserver, daemon and code server of this home, and the process over them; they print to `log`, or where we print.
 
     All of them have ended after the block, and a signal raises `Interrupted` in it: see `started_group`. They keep our working folder,
-    so that a relative path of a record means what it meant when the record was tried.
+    so that a relative path of a record means what it meant when the record was tried. Raises `AlreadyClaimed` where another process has
+    started Dagster for this home.
     """
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(home.workspace_file), "-h", host, "-p", str(port)]
-    with started_group(command, prepare_instance(home), log) as process:
-        yield DagsterServer(url_of(host, port)), process
+    server = DagsterServer(url_of(host, port))
+    with claimed(home.dagster, server.url), started_group(command, prepare_instance(home), log) as process:
+        yield server, process
 
 
 def wait_until_it_serves(server: DagsterServer, home: Home, process: subprocess.Popen[bytes]) -> bool:

@@ -79,7 +79,19 @@ def load_dictionary(
     record = {"source": source, "hook": hook, "output_hook": output_hook, "width": width, "d_in": d_in, "k": k, "seed": seed}
     given = {name: value for name, value in record.items() if value is not None}
     refuse_wrong_fields(kind, given)
-    return KINDS[kind].load(**given).to(device)
+    try:
+        loaded = KINDS[kind].load(**given)
+    except DictionaryError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        if kind == "callable":
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise DictionaryError(
+            f"dictionary {source or hook} of kind {kind} cannot be made of its files: {type(error).__name__}: {reason}. Compare its "
+            "configuration and the shapes of its weights with the format of that kind."
+        ) from error
+    return loaded.to(device)
 
 
 def refuse_wrong_fields(kind: str, given: Collection[str]) -> None:

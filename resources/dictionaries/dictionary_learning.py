@@ -8,14 +8,13 @@ BatchTopKSAE, MatryoshkaBatchTopKSAE  relu((x - b_dec) W + b) above the threshol
 JumpReluAutoEncoder    x W + b above the threshold of the latent
 """
 
-import json
-import pickle
 from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
+from resources.dictionaries.weight_files import read_config, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -86,12 +85,8 @@ def _scale_decoder_rows(weights: dict[str, "torch.Tensor"]) -> None:
 
 
 def _read(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
-    import torch
-
     folder = source_folder(source, FILES, "dictionary_learning")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        state = torch.load(folder / "ae.pt", map_location="cpu", weights_only=True)
-    except (json.JSONDecodeError, pickle.UnpicklingError, RuntimeError) as error:
-        raise DictionaryError(f"dictionary folder {folder} cannot be read: {error}. It must hold plain weights.") from error
-    return config.get("trainer") or {}, state
+    trainer = read_config(folder / "config.json").get("trainer") or {}
+    if not isinstance(trainer, dict):
+        raise DictionaryError(f"{folder / 'config.json'} names no trainer: `trainer` is a {type(trainer).__name__}. Copy it again.")
+    return trainer, read_tensors(folder / "ae.pt")

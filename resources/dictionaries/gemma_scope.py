@@ -12,6 +12,7 @@ from resources.dictionaries.encoding import Threshold
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
+from resources.dictionaries.weight_files import read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -60,16 +61,4 @@ def _params_file(source: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, "torch.Tensor"]:
-    import numpy as np
-    import torch
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            arrays = load_file(path)
-        else:
-            with np.load(path) as file:
-                arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-    except (ValueError, OSError) as error:
-        raise DictionaryError(f"{path} cannot be read: {error}. Copy or download it again.") from error
-    return {"W_" + name[2:] if name.startswith("w_") else name: array.float() for name, array in arrays.items()}
+    return {"W_" + name[2:] if name.startswith("w_") else name: array for name, array in read_tensors(path).items()}

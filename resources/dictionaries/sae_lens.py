@@ -12,7 +12,6 @@ Architectures, with h the encoder's pre-activations:
 A model processed by TransformerLens is marked `model_from_pretrained_kwargs: {center_writing_weights: true}` in the metadata.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import is_local, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
+from resources.dictionaries.weight_files import read_config, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -95,16 +95,10 @@ def _activation(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> A
 
 
 def _read_folder(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = source_folder(source, ("cfg.json", WEIGHTS_FILE), "SAELens")
-    try:
-        config = _current(json.loads((folder / "cfg.json").read_text(encoding="utf-8")))
-        weights = {name: weight.float() for name, weight in load_file(folder / WEIGHTS_FILE).items()}
-        scaler = json.loads((folder / SCALER_FILE).read_text()) if (folder / SCALER_FILE).is_file() else {}
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise DictionaryError(f"SAE folder {folder} cannot be read: {error}. Copy or download it again.") from error
+    config = _current(read_config(folder / "cfg.json"))
+    weights = read_tensors(folder / WEIGHTS_FILE)
+    scaler = read_config(folder / SCALER_FILE) if (folder / SCALER_FILE).is_file() else {}
     if config["normalize_activations"] == "expected_average_only_in" and scaler.get("scaling_factor"):
         _fold_scaling_factor(config, weights, float(scaler["scaling_factor"]))
     if "topk_threshold" in weights and "threshold" not in weights and "b_enc" in weights:

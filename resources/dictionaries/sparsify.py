@@ -6,13 +6,13 @@ paths: record layers.5.mlp as hook model.layers.5.mlp:input and output_hook mode
 A source on the hub reads EleutherAI/sae-llama-3-8b-32x/layers.10.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.encoding import Activation, GroupMax, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
+from resources.dictionaries.weight_files import read_config, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -66,12 +66,5 @@ def _activation(source: str, config: dict[str, Any], width: int) -> Activation:
 
 
 def _read(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = source_folder(source, FILES, "sparsify")
-    try:
-        config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
-        return config, {name: weight.float() for name, weight in load_file(folder / FILES[1]).items()}
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise DictionaryError(f"sparse coder folder {folder} cannot be read: {error}. Copy or download it again.") from error
+    return read_config(folder / FILES[0]), read_tensors(folder / FILES[1])

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "error"]
@@ -124,7 +124,8 @@ class Reply:
     `suffix_choices[i][j]` the probability of option j at occurrence i of the placeholder, renormalised over the options, everything
     before it as written, the placeholders too (None where not asked for). Counts are tokens, the suffix's among the prompt's; `seconds` is
     the wall time attributed to this request (a batch's time divided among its requests). `error` is set exactly when `finish_reason`
-    is "error".
+    is "error". `tokens_are_estimated` says that the server's counts were absent or impossible; `other_model` is the name of the model
+    that answered where that is none of the asked one's.
     """
 
     text: str
@@ -137,6 +138,13 @@ class Reply:
     suffix_logprobs: tuple[float, ...] | None = None
     suffix_choices: tuple[tuple[float, ...], ...] | None = None
     error: str | None = None
+    tokens_are_estimated: bool = False
+    other_model: str | None = None
+
+    def content(self) -> dict[str, Any]:
+        """The fields by name, as the reply store keeps them: without those that hardly any reply has."""
+        rare = {"tokens_are_estimated": False, "other_model": None}
+        return {name: value for name, value in asdict(self).items() if name not in rare or value != rare[name]}
 
 
 @dataclass(frozen=True)

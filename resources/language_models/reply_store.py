@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,7 +81,7 @@ class ReplyStore:
         """Keep one reply. A reply that is an error is not kept: it will be asked again."""
         if reply.error is None:
             row = {"backend": identity.backend, "model": identity.model, "revision": identity.revision}
-            self._pending.append({"key": key, **row, "time": time.time(), "reply": json.dumps(asdict(reply))})
+            self._pending.append({"key": key, **row, "time": time.time(), "reply": json.dumps(reply.content())})
             self._journal = self._journal or self._open_journal()
             self._journal.write(json.dumps(self._pending[-1]).encode() + b"\n")
             if len(self._pending) >= PART_REPLIES:

@@ -134,3 +134,22 @@ def test_a_signal_while_the_program_starts_is_heard(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Interrupted, match="SIGTERM"), started_group([sys.executable, "-c", PROGRAM], os.environ, None):
         raise AssertionError("the block ran")
     assert begun[0].poll() is not None
+
+
+def test_all_ends_where_the_command_itself_is_killed(tmp_path: Path) -> None:
+    for stubborn in ((), ("stubborn",)):
+        log = tmp_path / f"log{len(stubborn)}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND.replace("end_seconds=30", "end_seconds=1"), PROGRAM, str(log), "", *stubborn]
+        )
+        pids = started(log)
+        process.kill()
+        process.wait()
+        eventually(lambda: not any(lives(pid) for pid in pids))  # noqa: B023
+
+
+def test_the_programs_own_end_and_status_are_seen(tmp_path: Path) -> None:
+    with started_group([sys.executable, "-c", "import sys; sys.exit(7)"], os.environ) as process:
+        assert process.wait(20) == 7
+    with started_group([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], os.environ) as process:
+        assert process.wait(20) == 128 + signal.SIGKILL

@@ -12,7 +12,7 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
 
-from resources.run_launcher import WatchedRunLauncher, is_alive
+from resources.run_launcher import WatchedRunLauncher, birth_of, is_alive
 
 
 def test_a_process_is_alive_until_it_dies_and_a_zombie_is_dead() -> None:
@@ -56,3 +56,27 @@ def test_only_a_run_of_this_machine_whose_process_is_gone_has_failed(host: str |
         instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
         found = launcher.check_run_worker_health(run)
     assert found.status == expected and (not found.msg or str(gone.pid) in found.msg)
+
+
+def test_a_clock_that_jumps_lets_no_living_run_be_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        launcher = WatchedRunLauncher()
+        launcher.register_instance(instance)
+        run = create_run_for_test(instance, tags={GRPC_INFO_TAG: '{"host": "localhost", "port": 4000}'})
+        instance.report_engine_event("Started process for run", run, EngineEventData.in_process(process.pid))
+
+        def status() -> WorkerStatus:
+            return launcher.check_run_worker_health(instance.get_run_by_id(run.run_id)).status  # type: ignore[arg-type]
+
+        try:
+            assert status() == WorkerStatus.RUNNING
+            now = time.time
+            for jump in (86_400, -86_400, 10 * 365 * 86_400):
+                monkeypatch.setattr(time, "time", lambda: now() + jump)  # noqa: B023
+                assert status() == WorkerStatus.RUNNING
+        finally:
+            process.kill()
+            process.wait()
+        assert status() == WorkerStatus.FAILED
+        assert birth_of(process.pid) is None and birth_of(os.getpid()) == birth_of(os.getpid()) is not None

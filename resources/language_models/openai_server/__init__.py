@@ -1,1 +1,1 @@
-"""The back end for any OpenAI-compatible server."""
+"""The `openai` back end: a client of servers that speak the OpenAI chat or completions API."""

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -30,31 +29,42 @@ from resources.language_models.interface import (
     Reply,
     Request,
     SuffixChoices,
+    UnsupportedRequest,
     refuse_unsupported,
 )
 from resources.language_models.openai_server.background import Background
+from resources.language_models.openai_server.connection import (
+    BoundedClient,
+    ConnectionLost,
+    OddReply,
+    ServerGone,
+    ServerRefused,
+    checked_url,
+    quoted,
+    read_json,
+    why_unreached,
+)
+from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
+from resources.language_models.openai_server.shape import checked_completion
 from resources.language_models.openai_server.suffixes import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
+from resources.language_models.openai_server.usage import bytes_estimate, estimated_usage, tokenizer_counter
 from resources.language_models.openai_server.wire import Dialect, Offer, Structured, payload, prompt_places, read_reply
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
-RETRIED_STATUS = frozenset({408, 409, 425, 429})
+MIN_UNANSWERED = 8  # so many questions in a row, or all that are under way at once, are given up before the batch is
 PROBE = (Message("user", "Say hello."),)
-
-
-class ServerGone(ConnectionError):
-    """The server stopped answering. Replies that came before are kept; the same call asks only the rest."""
-
-
-class ServerRefused(RuntimeError):
-    """The server answers, but not to us: a wrong key or an unknown model."""
 
 
 @dataclass
 class _Circuit:
-    """Consecutive connection failures of a batch. While there are any, one request at a time tries, with growing pauses."""
+    """Consecutive connection failures of a batch. While there are any, one request at a time tries, with growing pauses.
+
+    `unanswered` counts the requests in a row that were given up after all their tries.
+    """
 
     failures: int = 0
+    unanswered: int = 0
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -75,13 +85,17 @@ class OpenAIModel:
         max_connection_failures: int = 6,
         backoff_seconds: float = 0.5,
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
+        tokenizer: str | None = None,
+        refuse_other_models: bool = False,
     ) -> None:
         """`chat` False speaks to a base model through the completions endpoint. A request is sent at most 1 + `max_retries` times.
 
         After `max_connection_failures` connections in a row have failed, `ServerGone` ends the batch. `revision` is part of the reply
-        store's addresses: give one where the server's weights can change under one name.
+        store's addresses: give one where the server's weights can change under one name. `timeout_seconds` is for a whole reply, from the
+        question to its last byte. `tokenizer` (an embedded model, a folder or a hub id) estimates what a server does not count.
+        `refuse_other_models` ends the batch at the first answer under another model's name, which is otherwise noted and kept.
         """
-        self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        self.base_url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
         where = urlsplit(self.base_url)
         self._host = where.hostname or self.base_url
         self._shown_url = where._replace(netloc=where.netloc.rpartition("@")[2]).geturl()
@@ -90,6 +104,7 @@ class OpenAIModel:
         self._dialect = Dialect(model, chat, max_tokens_field)
         self._api_key_env, self._concurrency, self._timeout_seconds = api_key_env, concurrency, timeout_seconds
         self._max_retries, self._max_connection_failures, self._backoff_seconds = max_retries, max_connection_failures, backoff_seconds
+        self._tokenizer, self._refuse_other_models, self._counter = tokenizer, refuse_other_models, bytes_estimate
         self._structured: Structured | Literal["auto"] = structured
         self._offer: Offer | None = None
         self._beginnings: dict[SuffixChoices | None, dict[str, tuple[str, ...]]] = {}
@@ -125,6 +140,8 @@ class OpenAIModel:
             return
         offer = self._offered()
         refuse_unsupported(self, requests)
+        if self._tokenizer and self._counter is bytes_estimate:
+            self._counter = tokenizer_counter(self._tokenizer)
         Background(self._learn_beginnings(requests)).result()
         replies: queue.SimpleQueue[tuple[int, Reply] | None] = queue.SimpleQueue()
         batch = Background(self._answer_all(requests, offer, replies), on_end=lambda: replies.put(None))
@@ -151,7 +168,7 @@ class OpenAIModel:
             question = Request(PROBE, max_reply_tokens=16, reply_format=ChoiceList(2, ("7", "3")))
 
             async def shown(request: Request, offer: Offer) -> Reply:
-                return await self._reply(client, circuit, request, offer)
+                return await self._reply(client, circuit, request, offer, counted=False)
 
             plain = await shown(Request(PROBE, max_reply_tokens=1, reply_format=FreeText()), Offer())
             if plain.error:
@@ -183,13 +200,16 @@ class OpenAIModel:
             known = self._beginnings.setdefault(choices, {})
             for before in [before for before in befores if before not in known]:
                 probe = Request(PROBE, 0, suffix=spelling_text(choices, before)[0])
-                async with self._client() as client:
-                    content = await self._content(client, _Circuit(), payload(probe, Offer(), self._dialect))
                 try:
-                    if isinstance(content, str):
-                        raise SuffixUnread(content)
-                    known[before] = spelled_beginnings(prompt_places(content), choices, before)
-                except SuffixUnread as error:
+                    async with self._client() as client:
+                        content = await self._content(client, _Circuit(), payload(probe, Offer(), self._dialect))
+                    if isinstance(content, Refused):
+                        raise SuffixUnread(content.problem)
+                    places = prompt_places(checked_completion(content, self._dialect.chat))
+                    known[before] = spelled_beginnings(places, choices, before)
+                except UnsupportedRequest:
+                    raise
+                except (SuffixUnread, OddReply, LookupError, TypeError, ValueError, AttributeError) as error:
                     told = f"{self._shown_url} does not tell how it spells the options {choices.options}: {error}"
                     raise ServerRefused(self._without_key(told)) from None
 
@@ -197,7 +217,7 @@ class OpenAIModel:
         """Whether the server sends log-probabilities of a reply's tokens when asked for them."""
         import openai
 
-        with suppress(openai.APIStatusError, openai.APITimeoutError, KeyError, IndexError, TypeError):
+        with suppress(openai.APIStatusError, openai.APITimeoutError, TimeoutError, OddReply, LookupError, TypeError, AttributeError):
             content = await self._reached(client, circuit, payload(question, Offer(logprobs=True), self._dialect))
             return bool(content["choices"][0]["logprobs"])
         return False
@@ -215,39 +235,75 @@ class OpenAIModel:
             for _ in range(min(self._concurrency, len(requests))):
                 group.create_task(work())
 
-    async def _reply(self, client: Any, circuit: _Circuit, request: Request, offer: Offer) -> Reply:
-        """One reply; an error reply when the server refuses this request, or its answer is none."""
-        content = await self._content(client, circuit, payload(request, offer, self._dialect))
-        if isinstance(content, str):
-            return _error_reply(content)
-        try:
-            return read_reply(content, request, offer, self._dialect, self._beginnings.get(request.suffix_choices))
-        except SuffixUnread as error:
-            return _error_reply(self._without_key(str(error)))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            return _error_reply(self._without_key(f"the server's answer is not a completion ({type(error).__name__}: {error})"))
+    async def _reply(self, client: Any, circuit: _Circuit, request: Request, offer: Offer, counted: bool = True) -> Reply:
+        """One reply; an error reply when the server refuses this request, or its answer is none.
 
-    async def _content(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any] | str:
-        """The server's answer, after as many tries as it takes or is allowed; what is wrong where it refuses."""
+        What a server has answered is paid for, readable or not: an error reply counts its tokens too. Without `counted` the server's own
+        counts are not looked at.
+        """
+        try:
+            content = await self._content(client, circuit, payload(request, offer, self._dialect))
+            if isinstance(content, Refused):
+                return _error_reply(content.problem)
+            if not counted and isinstance(content, dict):
+                content = {**content, "usage": None}
+            reply = read_reply(content, request, offer, self._dialect, self._beginnings.get(request.suffix_choices), self._counter)
+        except OddReply as error:
+            return self._unreadable(request, str(error))
+        except SuffixUnread as error:
+            return self._unreadable(request, str(error))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            return self._unreadable(request, f"the server's answer is not a completion ({type(error).__name__}: {error})")
+        if reply.other_model and self._refuse_other_models:
+            raise ServerRefused(
+                f"{self._shown_url} answers as {quoted(reply.other_model)!r} for model {self._identity.model!r}, and `refuse_other_models` "
+                "is set. Correct the model's name, or leave that option out."
+            )
+        return reply
+
+    def _unreadable(self, request: Request, problem: str) -> Reply:
+        used = estimated_usage(request, "", self._counter)
+        error = self._without_key(problem)
+        return replace(_error_reply(error), prompt_tokens=used.prompt_tokens, completion_tokens=1, tokens_are_estimated=True)
+
+    async def _content(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> "Any | Refused":
+        """The server's answer, after as many tries as it takes or is allowed; `Refused` with what is wrong where it refuses this question.
+
+        Raises `ServerRefused` where it refuses all that could be asked, and `ServerGone` where many questions in a row were given up.
+        """
         import openai
 
         problem = ""
         for attempt in range(1 + self._max_retries):
+            pause = self._backoff(attempt)
             try:
-                return await self._reached(client, circuit, body)
-            except openai.APITimeoutError:
-                problem, pause = f"no reply within {self._timeout_seconds:g} seconds", self._backoff(attempt)
+                content = await self._reached(client, circuit, body)
+                circuit.unanswered = 0
+                return content
+            except (openai.APITimeoutError, TimeoutError):
+                problem = f"no reply within {self._timeout_seconds:g} seconds"
             except openai.APIStatusError as error:
                 problem = f"HTTP {error.status_code}: {_server_text(error)}"
-                if error.status_code not in RETRIED_STATUS and error.status_code < 500:
-                    return self._without_key(problem)
-                asked = _retry_after(error.response.headers)
-                pause = self._backoff(attempt) if asked is None else asked + random.uniform(0, self._backoff_seconds)
-            except ValueError as error:
-                return self._without_key(f"the server's answer is not a completion ({type(error).__name__}: {error})")
+                refusal = refusal_of(error.status_code, error.body)
+                if refusal == "all":
+                    self._refuse_all(error.status_code, problem)
+                if refusal == "question":
+                    return Refused(self._without_key(problem))
+                asked = retry_after_seconds(error.response.headers)
+                if asked is not None and asked > MAX_WAIT_SECONDS:
+                    problem += f" (it asks to wait {asked:,.0f} seconds)"
+                elif asked is not None:
+                    pause = asked + random.uniform(0, self._backoff_seconds)
             if attempt < self._max_retries:
-                await asyncio.sleep(pause)
-        return self._without_key(f"{problem} (tried {1 + self._max_retries} times)")
+                await asyncio.sleep(min(pause, MAX_WAIT_SECONDS + self._backoff_seconds))
+        circuit.unanswered += 1
+        problem = self._without_key(f"{problem} (tried {1 + self._max_retries} times)")
+        if circuit.unanswered >= max(MIN_UNANSWERED, self._concurrency):
+            raise ServerGone(
+                f"the server at {self._shown_url} has not answered the last {circuit.unanswered} questions, each given up after all its "
+                f"tries: {problem}. Replies that came are kept. Run again when it answers: only the rest is asked."
+            )
+        return Refused(problem)
 
     async def _reached(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
         """The server's answer, however long the connection takes to come back. Raises `ServerGone` when it does not."""
@@ -256,42 +312,58 @@ class OpenAIModel:
                 async with circuit.gate:
                     if circuit.failures:
                         await asyncio.sleep(self._backoff(circuit.failures - 1))
-                        with suppress(_ConnectionLost):
+                        try:
                             return await self._send(client, circuit, body)
-                        circuit.failures += 1
-                        self._refuse_gone(circuit)
+                        except ConnectionLost as lost:
+                            circuit.failures += 1
+                            self._refuse_gone(circuit, lost)
                 continue
             try:
                 return await self._send(client, circuit, body)
-            except _ConnectionLost:
+            except ConnectionLost as lost:
                 circuit.failures = max(circuit.failures, 1)
-                self._refuse_gone(circuit)
+                self._refuse_gone(circuit, lost)
 
-    async def _send(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
-        """The server's answer to one try. Any answer, an error too, closes the circuit."""
+    async def _send(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> Any:
+        """The server's answer to one try, as JSON. Any answer, an error too, closes the circuit.
+
+        Raises `TimeoutError` where the whole of it is not there in time, and `OddReply` where it is no JSON.
+        """
+        import httpx
         import openai
 
         path = "/chat/completions" if self._dialect.chat else "/completions"
         try:
-            content = await client.post(path, body=body, cast_to=object)
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await client.post(path, body=body, cast_to=httpx.Response)
         except openai.APITimeoutError as error:
             if "Connect" in type(error.__cause__).__name__:
-                raise _ConnectionLost from None
+                raise why_unreached(error, self.base_url) from None
             raise
-        except openai.APIConnectionError:
-            raise _ConnectionLost from None
+        except openai.APIConnectionError as error:
+            raise why_unreached(error, self.base_url) from None
         except openai.APIStatusError:
             circuit.failures = 0
             raise
         circuit.failures = 0
-        return content
+        return read_json(response)
 
-    def _refuse_gone(self, circuit: _Circuit) -> None:
+    def _refuse_gone(self, circuit: _Circuit, lost: ConnectionLost) -> None:
+        if lost.lasting:
+            raise ServerRefused(self._without_key(f"{self._shown_url} cannot be asked: {lost}. {self._remedy()}"))
         if circuit.failures >= self._max_connection_failures:
             raise ServerGone(
-                f"the server at {self._shown_url} is gone: {circuit.failures} connections in a row failed. Replies that came are kept. "
-                "Start it again (or correct base_url) and run again: only the rest is asked."
+                f"the server at {self._shown_url} is gone: {circuit.failures} connections in a row failed, the last since {lost}. Replies "
+                "that came are kept. Start it again (or correct base_url) and run again: only the rest is asked."
             )
+
+    def _refuse_all(self, status: int, problem: str) -> None:
+        raise ServerRefused(
+            self._without_key(
+                f"{self._shown_url} refuses to go on: {REMEDIES.get(status, 'it refuses every question')} ({problem}). Replies that came "
+                f"are kept. {self._remedy()} Then run again: only the rest is asked."
+            )
+        )
 
     def _backoff(self, attempt: int) -> float:
         """Seconds to wait before the next try: doubling, jittered between half and all of it."""
@@ -302,7 +374,8 @@ class OpenAIModel:
         from openai import AsyncOpenAI, Timeout
 
         timeout = Timeout(self._timeout_seconds, connect=min(10.0, self._timeout_seconds))
-        return AsyncOpenAI(api_key=self._key(), base_url=self.base_url, timeout=timeout, max_retries=0)
+        client = BoundedClient(timeout)
+        return AsyncOpenAI(api_key=self._key(), base_url=self.base_url, timeout=timeout, max_retries=0, http_client=client)
 
     def _key(self) -> str:
         """The key from the environment; a dummy for a server on this machine. Raises `ServerRefused` naming the variable."""
@@ -321,8 +394,11 @@ class OpenAIModel:
         return f"Check the model's name, base_url and the key in {self._api_key_env}."
 
 
-class _ConnectionLost(Exception):
-    """No connection, or one that broke."""
+@dataclass(frozen=True)
+class Refused:
+    """A question that the server refuses by itself, and why."""
+
+    problem: str
 
 
 def _error_reply(error: str) -> Reply:
@@ -332,16 +408,4 @@ def _error_reply(error: str) -> Reply:
 def _server_text(error: Any) -> str:
     """The server's own message, shortened."""
     body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or error.response.text or "no message")[:500]
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Seconds that the server asks to wait (Retry-After in seconds or as a date, or retry-after-ms); None when it does not."""
-    with suppress(TypeError, ValueError):
-        return float(headers.get("retry-after-ms")) / 1000
-    value = headers.get("retry-after")
-    with suppress(TypeError, ValueError):
-        return max(0.0, float(value))
-    with suppress(TypeError, ValueError):
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    return None
+    return quoted(body.get("message") or error.response.text or "no message", 500)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from resources.language_models.interface import ChoiceList, JsonReply, Reply, Request
+from resources.language_models.openai_server.shape import checked_completion, other_model
 from resources.language_models.openai_server.suffixes import Beginnings, read_suffix
+from resources.language_models.openai_server.usage import TokenCounter, bytes_estimate, read_usage
 from resources.language_models.tokens.answer_places import answer_probabilities
 
 Structured = Literal["vllm", "json_schema", "off"]
@@ -54,22 +56,29 @@ def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
     return body | _structure(request, offer)
 
 
-def read_reply(content: Mapping[str, Any], request: Request, offer: Offer, dialect: Dialect, beginnings: Beginnings | None = None) -> Reply:
+def read_reply(
+    content: Any,
+    request: Request,
+    offer: Offer,
+    dialect: Dialect,
+    beginnings: Beginnings | None = None,
+    count: TokenCounter = bytes_estimate,
+) -> Reply:
     """The reply in a server's answer. Its `seconds` are 0: who sent it knows them.
 
-    `beginnings` are those of the request's suffix choices. A reply that a filter cut, or that the model refused, is an error reply that
-    says so. Raises `SuffixUnread` where the server's tokens do not spell the suffix.
+    `beginnings` are those of the request's suffix choices; `count` estimates tokens where the server does not count them. A reply that a
+    filter cut, or that the model refused, is an error reply that says so. Raises `SuffixUnread` where the server's tokens do not spell the
+    suffix, and `OddReply` for an answer that is no completion.
     """
+    content = checked_completion(content, dialect.chat)
     choice = content["choices"][0]
     message = choice.get("message") or {}
     raw = (message.get("content") if dialect.chat else choice.get("text")) or ""
-    usage = content.get("usage") or {}
-    counts = {
-        "prompt_tokens": usage.get("prompt_tokens") or 0,
-        "cached_tokens": (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        "completion_tokens": usage.get("completion_tokens") or 0,
-        "seconds": 0.0,
-    }
+    used = read_usage(content, request, raw, count)
+    counts: dict[str, Any] = {
+        "prompt_tokens": used.prompt_tokens, "cached_tokens": used.cached_tokens, "completion_tokens": used.completion_tokens,
+        "seconds": 0.0, "tokens_are_estimated": used.is_estimate, "other_model": other_model(content, dialect.model),
+    }  # fmt: skip
     refusal = message.get("refusal") or (choice.get("finish_reason") == "content_filter" and "stopped by the server's content filter")
     if refusal:
         return Reply(raw, "error", **counts, error=f"the model refused: {refusal}")

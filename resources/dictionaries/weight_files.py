@@ -1,0 +1,83 @@
+"""Reading the files of a dictionary: its tensors from safetensors, ae.pt or npz, and its configuration from JSON.
+
+Files come from anywhere. No code in them is run, and whatever is wrong with one ends as a `DictionaryError` of one sentence: cut short,
+a header that lies, another format under this name, objects instead of numbers.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resources.dictionaries.interface import DictionaryError
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_REASON = 160
+CONFIG_BYTES = 16 << 20
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises `DictionaryError`."""
+    try:
+        size = path.stat().st_size
+        if size > CONFIG_BYTES:
+            raise DictionaryError(f"{path} has {size:,} bytes, which is no configuration. Copy or download it again.")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        if isinstance(error, DictionaryError):
+            raise
+        raise DictionaryError(f"{path} cannot be read: {_reason(error, path)}. Copy or download it again.") from error
+    if not isinstance(content, dict):
+        raise DictionaryError(f"{path} holds a JSON {type(content).__name__} instead of an object. Copy or download it again.")
+    return content
+
+
+def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
+    """The tensors in a file by name, on the CPU, numbers of any type as float32. Raises `DictionaryError`."""
+    import torch
+
+    try:
+        content = _content(path)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__} instead of tensors by name")
+        tensors = {str(name): value.float() for name, value in content.items() if isinstance(value, torch.Tensor)}
+        if content and not tensors:
+            raise TypeError("it holds no tensors")
+    except Exception as error:  # loaders of foreign bytes raise anything: EOFError, KeyError, MemoryError, BadZipFile, …
+        why = _reason(error, path)
+        raise DictionaryError(f"{path} cannot be read: {why}. Copy or download it again; it must hold plain weights.") from error
+    return tensors
+
+
+def _content(path: Path) -> Any:
+    """What a file holds, by the format that its name says."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if path.suffix == ".npz":
+        import numpy as np
+        import torch
+
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise TypeError("it is no npz archive")
+            return {name: torch.from_numpy(file[name]) for name in file.files}
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    """What went wrong as one short phrase; torch's advice to load unsafely is left out."""
+    text = str(error)
+    if "weights_only" in text or "Unpickler" in type(error).__name__ or "Unsupported global" in text or "Unsupported operand" in text:
+        if "GLOBAL" in text or "global" in text:
+            return "it holds code or objects, which are not run"
+        return "it is no file of weights, or is cut short"
+    if isinstance(error, EOFError):
+        return "it is cut short"
+    line = " ".join(text.replace(str(path), "it").split()) or type(error).__name__
+    line = line if len(line) <= MAX_REASON else line[: MAX_REASON - 1] + "…"
+    return line.rstrip(".")

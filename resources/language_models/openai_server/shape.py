@@ -1,0 +1,55 @@
+"""Whether an answer is a completion, part by part, and who gave it. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from resources.language_models.openai_server.connection import OddReply, quoted
+
+
+def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
+    """The answer itself. Raises `OddReply` naming the first part that is not as in a completion, and quoting it."""
+    answer = _part(content, Mapping, "it")
+    choices = _part(answer.get("choices"), list, "choices", answer)
+    if not choices:
+        raise _odd("choices is empty", answer)
+    choice = _part(choices[0], Mapping, "choices[0]")
+    message = _part(choice.get("message") or {}, Mapping, "message")
+    text = message.get("content") if chat else choice.get("text")
+    if text is not None:
+        _part(text, str, "content" if chat else "text")
+    for name, value in (("finish_reason", choice.get("finish_reason")), ("refusal", message.get("refusal"))):
+        if value is not None:
+            _part(value, str, name)
+    return answer
+
+
+def other_model(content: Mapping[str, Any], asked: str) -> str | None:
+    """The name under which the answer was given, where that is another model than `asked`; None where it is the same or not told.
+
+    A dated or longer spelling of the same name is the same model: gpt-x and gpt-x-2024-08-06, owner/model and model, model:tag.
+    """
+    said = content.get("model")
+    if not isinstance(said, str) or not said:
+        return None
+    mine, theirs = asked.lower(), said.lower()
+    spelled = {theirs, theirs.rpartition("/")[2], theirs.rpartition("\\")[2]}
+    if mine in spelled or mine.rstrip("/").rpartition("/")[2] in spelled:
+        return None
+    short = mine.rstrip("/").rpartition("/")[2]
+    longer = (name[len(short) :] for name in spelled if name.startswith(short))
+    return None if any(rest[0] in "-:@" and _is_version(rest[1:]) for rest in longer if rest) else said
+
+
+def _is_version(text: str) -> bool:
+    """Whether it is a date, a revision or a tag rather than the name of a sibling (mini, 70b-instruct)."""
+    return text.replace("-", "").replace(".", "").removeprefix("v").isdecimal() or text in ("latest", "free", "beta", "default")
+
+
+def _part(value: Any, kind: type, name: str, whole: Any = None) -> Any:
+    if not isinstance(value, kind):
+        raise _odd(f"{name} is {'absent' if value is None else 'a ' + type(value).__name__}", value if whole is None else whole)
+    return value
+
+
+def _odd(what: str, content: Any) -> OddReply:
+    return OddReply(f"the server's answer is not a completion: {what}: {quoted(content)}")
