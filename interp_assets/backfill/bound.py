@@ -61,6 +61,7 @@ class Bounds:
         count_of: Callable[[LanguageModelSettings], TokenCounter | None],
     ) -> None:
         self._lake, self._record, self._stages, self._texts_of, self._count_of = lake, record, stages, texts_of, count_of
+        self._counters: dict[str, tuple[TokenCounter, str]] = {}
 
     def of(self, asset: str, method: str, model: LanguageModelSettings) -> Bound | None:
         """The bound of an asset that asks `model` about explanations by `method`; None where no prompt can be made up for it."""
@@ -68,15 +69,24 @@ class Bounds:
             prompts = list(self._prompts(asset, method))
         except Exception:  # a method that needs what a made-up feature lacks: its rate is told instead
             return None
-        count = self._count_of(model) or bytes_estimate
+        count, counted = self._counter(model)
         asked = [request_of(prompt) for prompt in prompts]
         prompt_tokens = sum(
             sum(count(message.content) + MESSAGE_TOKENS for message in one.messages) + count(one.suffix + one.line_prefix) + TEMPLATE_TOKENS
             for one in asked
         )
         whose = "its own windows" if self._sampled else "made-up windows"
-        counted = "tokenizer" if self._count_of(model) else "bytes"
         return Bound(len(asked), prompt_tokens, sum(most_reply_tokens(one) for one in asked), f"{whose}, counted by {counted}")
+
+    def _counter(self, model: LanguageModelSettings) -> tuple[TokenCounter, str]:
+        """What counts a model's tokens, and its name: its tokenizer where that is here, else bytes."""
+        if model.model not in self._counters:
+            try:
+                count = self._count_of(model)
+            except (ValueError, OSError, ImportError):
+                count = None
+            self._counters[model.model] = (bytes_estimate, "bytes") if count is None else (count, "its tokenizer")
+        return self._counters[model.model]
 
     def _prompts(self, asset: str, method: str) -> Iterator[Prompt]:
         """The prompts about a feature that has everything."""
@@ -170,7 +180,12 @@ class Bounds:
     def _completion(self) -> str:
         """A text of steering: as many tokens as it writes at most, and a prompt's."""
         windows, texts = self._windows
-        n_tokens = 2 * max(64, getattr(self._stages.steering, "n_new_tokens", 0), len(windows[0]))
+        n_tokens = 2 * max(
+            self._stages.steering.max_new_tokens,
+            self._stages.steering.fixed.max_new_tokens,
+            self._stages.steering.context_tokens,
+            len(windows[0]),
+        )
         return "".join(texts[windows[0][place % len(windows[0])]] for place in range(n_tokens))
 
     def _explanation(self, method: str, number: int) -> str:

@@ -9,17 +9,19 @@ import polars as pl
 
 from interp_assets.assets.feature_matches.matching import asks_for_matches, holds_matches
 from interp_assets.assets.scorer_validity.comparison import validity_is_current
-from interp_assets.backfill.cost import Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
+from interp_assets.backfill.bound import Bounds
+from interp_assets.backfill.cost import Estimate, Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
 from interp_assets.backfill.plan import PlannedAsset, Planner, ranges_holding, unblocked
 from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.config.settings import StageSettings
+from interp_assets.config.settings import LanguageModelSettings, StageSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, reads_steering
 from interp_assets.exchange.import_dictionary import parse_features
 from interp_assets.installation.home import Home
+from resources.language_models.openai_server.usage import TokenCounter
 from resources.model_provider import ModelProvider, RealModels
 from resources.weights import WeightsError
 
@@ -31,12 +33,33 @@ def costed_plan(
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
     planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
+    costs = costs_of(home, planned, dictionaries, models or RealModels())
+    notes = [_range_note(home, key, ranges[key]) for key in dictionaries if features]
+    return plan_frame(planned, costs), [*notes, *chosen.notes(bool(only)), *plan_summary(planned, costs, home.settings)]
+
+
+def costs_of(home: Home, planned: Sequence[PlannedAsset], dictionaries: Sequence[str], models: ModelProvider) -> list[Estimate]:
+    """What a plan will cost at most, and by what features have cost so far."""
     home.warehouse.build()
     with home.warehouse.open() as connection:
         rates = Rates(measured_rates(connection), demo_rates())
-    costs = estimates(planned, home.settings, rates)
-    notes = [_range_note(home, key, ranges[key]) for key in dictionaries if features]
-    return plan_frame(planned, costs), [*notes, *chosen.notes(bool(only)), *plan_summary(planned, costs, home.settings)]
+    return estimates(planned, home.settings, rates, {key: _bounds(home, home.registry.get(key), models) for key in dictionaries})
+
+
+def _bounds(home: Home, record: DictionaryRecord, models: ModelProvider) -> Bounds:
+    """The bounds of a dictionary, whose sample and models' tokenizers are looked up when they are first wanted."""
+
+    def texts_of(token_ids: Sequence[int]) -> Sequence[str]:
+        return models.tokenizer(record.model.source, record.model.revision).tokens(token_ids)
+
+    def count_of(model: LanguageModelSettings) -> TokenCounter | None:
+        source = model.options.get("tokenizer") if model.backend == "openai" else model.model if model.backend != "replay" else None
+        if source is None:
+            return None
+        tokenizer = models.tokenizer(source, model.revision if model.backend != "openai" else None)
+        return lambda text: len(tokenizer.encode(text))
+
+    return Bounds(home.lake, record, home.settings.stage_settings(record.stages), texts_of, count_of)
 
 
 def selected_partitions(

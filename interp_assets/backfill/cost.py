@@ -8,15 +8,18 @@ import duckdb
 import polars as pl
 import yaml
 
+from interp_assets.backfill.bound import Bound, Bounds
 from interp_assets.backfill.plan import PlannedAsset, count_of
 from interp_assets.config.settings import LanguageModelSettings, PlatformSettings
 from interp_assets.domain.explaining import EXPLAINERS
 from interp_assets.domain.scoring import SCORERS
+from resources.language_models.ledger import price_usd
 
 DEMO_RATES = Path(__file__).parents[1] / "demo" / "rates.yaml"
 MEASURED = """SELECT asset::VARCHAR, explanation_method::VARCHAR, model::VARCHAR, n_features, prompt_tokens_per_1000 / 1000,
   completion_tokens_per_1000 / 1000, hours_per_1000 / 1000, usd_per_1000 / 1000 FROM cost_by_method WHERE n_features > 0"""
 UNKNOWN = "never measured"
+NO_BOUND = "by the rate, no bound"
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,42 @@ class Rate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one asset's questions about one method's explanations of a dictionary will cost at most; `rate` is None where none is known."""
+    """What one asset's questions about one method's explanations of a dictionary will cost at most.
+
+    Tokens are bounded by `bound`, counted on the prompts themselves; where no prompt can be made up beforehand (None) they are those of
+    `rate`, which is what features have cost so far, and no bound. `rate` is None where none is known; hours are always by it.
+    """
 
     asset: str
     dictionary: str
     method: str
+    model: str
     n_features: int
     rate: Rate | None
+    bound: Bound | None = None
+
+    @property
+    def prompt_tokens(self) -> float | None:
+        """Tokens of the questions."""
+        per_feature = self.bound or self.rate
+        return None if per_feature is None else self.n_features * per_feature.prompt_tokens
+
+    @property
+    def completion_tokens(self) -> float | None:
+        """Tokens of the replies."""
+        per_feature = self.bound or self.rate
+        return None if per_feature is None else self.n_features * per_feature.completion_tokens
 
     @property
     def tokens(self) -> float | None:
         """Prompt and completion tokens."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def usual_tokens(self) -> float | None:
+        """Prompt and completion tokens as features have cost so far; None without a rate."""
         return None if self.rate is None else self.n_features * (self.rate.prompt_tokens + self.rate.completion_tokens)
 
     @property
@@ -53,8 +81,11 @@ class Estimate:
 
     @property
     def usd(self) -> float | None:
-        """US dollars; None for a model without a price."""
-        return None if self.rate is None or self.rate.usd is None else self.n_features * self.rate.usd
+        """US dollars by the price table, nothing cached; None for a model without a price."""
+        if self.bound is None:
+            return None if self.rate is None or self.rate.usd is None else self.n_features * self.rate.usd
+        per_feature = price_usd(self.model, self.bound.prompt_tokens, 0, self.bound.completion_tokens)
+        return None if per_feature is None else self.n_features * per_feature
 
 
 class Rates:
@@ -96,14 +127,22 @@ def demo_rates(path: Path = DEMO_RATES) -> dict[str, Rate]:
     return {asset: Rate(usd=None, source=content["source"], **numbers) for asset, numbers in content["rates"].items()}
 
 
-def estimates(planned: Sequence[PlannedAsset], settings: PlatformSettings, rates: Rates) -> list[Estimate]:
-    """What each planned asset will cost by method, where it asks a language model; at most, since replies that are kept cost nothing."""
-    return [
-        Estimate(one.asset, one.dictionary or "", method, n_features, rates.of(one.asset, method, model.model))
-        for one in planned
-        if (model := _asked_model(one.asset, settings)) is not None
-        for method, n_features in one.features.items()
-    ]
+def estimates(
+    planned: Sequence[PlannedAsset], settings: PlatformSettings, rates: Rates, bounds: Mapping[str, Bounds] | None = None
+) -> list[Estimate]:
+    """What each planned asset will cost by method, where it asks a language model; at most, since replies that are kept cost nothing.
+
+    `bounds` are those of each dictionary by its key.
+    """
+    found = []
+    for one in planned:
+        model, dictionary = _asked_model(one.asset, settings), one.dictionary or ""
+        if model is not None:
+            for method, n_features in one.features.items():
+                rate = rates.of(one.asset, method, model.model)
+                bound = bounds[dictionary].of(one.asset, method, model) if bounds and dictionary in bounds else None
+                found.append(Estimate(one.asset, dictionary, method, model.model, n_features, rate, bound))
+    return found
 
 
 def _asked_model(asset: str, settings: PlatformSettings) -> LanguageModelSettings | None:
@@ -117,7 +156,8 @@ def _asked_model(asset: str, settings: PlatformSettings) -> LanguageModelSetting
 
 COLUMNS = {
     "dictionary": pl.String, "asset": pl.String, "partitions": pl.Int64, "features": pl.Int64, "explanations": pl.String,
-    "prompt_tokens": pl.Int64, "completion_tokens": pl.Int64, "hours": pl.Float64, "usd": pl.Float64, "rate": pl.String,
+    "questions": pl.Int64, "prompt_tokens": pl.Int64, "completion_tokens": pl.Int64, "usd": pl.Float64, "tokens": pl.String,
+    "usual_tokens": pl.Int64, "hours": pl.Float64, "rate": pl.String,
 }  # fmt: skip
 
 
@@ -137,13 +177,19 @@ def plan_frame(planned: Sequence[PlannedAsset], costs: Sequence[Estimate]) -> pl
 
 
 def _told(cost: Estimate) -> dict[str, object]:
-    """An estimate as columns."""
+    """An estimate as columns: what it is at most, then what features have cost so far."""
     told: dict[str, object] = {"features": cost.n_features, "explanations": cost.method, "rate": UNKNOWN}
+    if cost.prompt_tokens is not None and cost.completion_tokens is not None:
+        told |= {
+            "prompt_tokens": round(cost.prompt_tokens), "completion_tokens": round(cost.completion_tokens),
+            "usd": None if cost.usd is None else round(cost.usd, 4),
+            "tokens": NO_BOUND if cost.bound is None else f"at most: {cost.bound.windows}",
+        }  # fmt: skip
+    if cost.bound is not None:
+        told |= {"questions": cost.n_features * cost.bound.questions}
     if cost.rate is not None:
         told |= {
-            "prompt_tokens": round(cost.n_features * cost.rate.prompt_tokens),
-            "completion_tokens": round(cost.n_features * cost.rate.completion_tokens),
-            "hours": round(cost.n_features * cost.rate.hours, 3), "usd": None if cost.usd is None else round(cost.usd, 4),
+            "usual_tokens": round(cost.usual_tokens or 0), "hours": round(cost.n_features * cost.rate.hours, 3),
             "rate": f"{cost.rate.source} ({cost.rate.n_features:,} features)",
         }  # fmt: skip
     return told
@@ -158,17 +204,24 @@ def plan_summary(planned: Sequence[PlannedAsset], costs: Sequence[Estimate], set
         + f"{count['kept']:,} complete and kept"
         + (f", {count['unsure']:,} whose assets decide when they run" if count["unsure"] else "")
     ]
-    known = [cost for cost in costs if cost.rate is not None]
+    known = [cost for cost in costs if cost.tokens is not None]
     if known:
         priced = [cost.usd for cost in known if cost.usd is not None]
-        tokens, hours = sum(cost.tokens or 0 for cost in known), sum(cost.hours or 0 for cost in known)
+        tokens = sum(cost.tokens or 0 for cost in known)
         money = f"{sum(priced):,.2f} USD" if len(priced) == len(known) else f"{sum(priced):,.2f} USD for those with a price"
-        lines.append(f"language models: at most {tokens:,.0f} tokens, {hours:,.2f} hours, {money if priced else 'no price known'}")
+        lines.append(f"language models: at most {tokens:,.0f} tokens, {money if priced else 'no price known'}")
+        rated = [cost for cost in costs if cost.rate is not None]
+        if rated:
+            usual, hours = sum(cost.usual_tokens or 0 for cost in rated), sum(cost.hours or 0 for cost in rated)
+            lines.append(f"as features have cost so far (see rate): {usual:,.0f} tokens, {hours:,.2f} hours")
+        unbound = sorted({cost.asset for cost in known if cost.bound is None})
+        if unbound:
+            lines.append(f"no bound but a rate, since what they ask depends on what is made before: {', '.join(unbound)}")
         limits = (("tokens", settings.budget.tokens, tokens), ("usd", settings.budget.usd, sum(priced)))
         over = [f"{name} {limit:,}" for name, limit, spent in limits if limit is not None and spent > limit]
         if over:
             lines.append(f"that is over the budget of a run ({', '.join(over)} in settings.yaml): runs stop there, and the next goes on")
-    unknown = sorted({cost.asset for cost in costs if cost.rate is None})
+    unknown = sorted({cost.asset for cost in costs if cost.tokens is None})
     if unknown:
         lines.append(
             f"not in these sums, since never measured: {', '.join(unknown)}; a backfill of some features (--features) measures them"

@@ -65,10 +65,11 @@ def test_before_anything_ran_all_is_to_make_and_the_rates_are_the_demos_by_name(
     rows = {(row["asset"], row["explanations"]): row for row in frame.to_dicts()}
     rate = demo_rates()["scores/fuzzing"]
     fuzzing = rows["scores/fuzzing", "shuffled"]
-    assert fuzzing["prompt_tokens"] == 20 * rate.prompt_tokens and fuzzing["rate"].startswith("demo: 135M model")
-    assert fuzzing["usd"] is None and rows["scores/input_based", "max_act"]["rate"] == "never measured"
+    assert fuzzing["usual_tokens"] == 20 * (rate.prompt_tokens + rate.completion_tokens) and fuzzing["rate"].startswith("demo: 135M model")
+    # 10 + 10 windows, five in a question; the embedded model has a price of 0.
+    assert fuzzing["questions"] == 20 * 4 and fuzzing["usd"] == 0 and rows["scores/input_based", "max_act"]["rate"] == "never measured"
     text = "\n".join(lines)
-    assert "not in these sums, since never measured: scores/input_based" in text and "rates called demo are none of yours" in text
+    assert "language models: at most" in text and "rates called demo are none of yours" in text
     n_left_out = len(ASSET_NAMES) - len(planned)
     assert f"left out, since the settings of no dictionary here ask for it: {n_left_out} stages" in lines and n_left_out > 20
 
@@ -148,7 +149,7 @@ def test_rates_are_the_ledgers(finished: Installation) -> None:
         frame, lines = costed_plan(finished.home, [KEY], (), None, finished.models)
         rows = {(row["asset"], row["explanations"]): row for row in frame.to_dicts()}
         n = rates["scores/fuzzing", "shuffled", model].n_features
-        assert rows["scores/fuzzing", "shuffled"]["prompt_tokens"] == pytest.approx(20 * per_feature, abs=1)
+        assert 20 * per_feature < rows["scores/fuzzing", "shuffled"]["usual_tokens"] < rows["scores/fuzzing", "shuffled"]["prompt_tokens"]
         assert rows["scores/fuzzing", "shuffled"]["rate"] == f"measured ({n} features)"
         assert any("over the budget of a run (tokens 10 in settings.yaml)" in line for line in lines)
         finished.home.settings_file.write_text("scorer: {model: another}")
@@ -301,3 +302,44 @@ def test_nothing_that_can_be_made_of_some_features_is_an_error(installation: Ins
     installation.register(installation.record())
     with pytest.raises(UserError, match="nothing can be made of these features alone"):
         selected_partitions(installation.home, [KEY], ("scores/fuzzing",), "0", lambda line: None, installation.models)
+
+
+EVERY_JUDGE = ("detection", "fuzzing", "simulation", "surprisal", "intruder", "discrimination", "clarity", "input_based")
+
+
+def test_no_feature_costs_more_than_was_said_and_the_bound_knows_the_records_counts(installation: Installation) -> None:
+    counts = {"window_tokens": 8, "n_shown": 8, "n_held_out": 14, "n_non_activating": 12, "min_activating": 12, "n_validation": 4}
+    explanations = ["max_act", "max_act_cot", "contrastive", "candidates", "shuffled"]
+    stages = {
+        **STAGES,
+        "examples": {**STAGES["examples"], **counts},
+        "explanations": explanations,
+        "scores": dict.fromkeys(EVERY_JUDGE, "all"),
+    }
+    model = {"backend": "openai", "model": "served", "options": {"base_url": "http://127.0.0.1:1/v1"}}  # its tokens are counted by bytes
+    installation.home.root.mkdir(parents=True, exist_ok=True)
+    installation.home.settings_file.write_text(yaml.safe_dump({"explainer": model, "scorer": model}))
+    installation.register(installation.record(features=tuple(range(20)), stages=stages))
+    said, lines = costed_plan(installation.home, [KEY], (), None, installation.models)
+    assert any("at most" in line for line in lines) and not any("no bound but a rate" in line for line in lines)
+    of = {(row["asset"], row["explanations"]): row for row in said.to_dicts() if row["prompt_tokens"] is not None}
+    assert {asset for asset, _ in of} == {f"scores/{name}" for name in EVERY_JUDGE} | {f"explanations/{name}" for name in explanations[:4]}
+    assert all(row["tokens"] == "at most: made-up windows, counted by bytes" for row in of.values())
+
+    installation.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
+    later, _ = costed_plan(installation.home, [KEY], (), None, installation.models)
+    assert {row["tokens"] for row in later.to_dicts() if row["prompt_tokens"]} == {"at most: its own windows, counted by bytes"}
+    own = {(row["asset"], row["explanations"]): row for row in later.to_dicts() if row["prompt_tokens"] is not None}
+    ranged = ["examples", *(f"explanations/{name}" for name in explanations), *(f"scores/{name}" for name in EVERY_JUDGE)]
+    installation.run(*ranged)
+    installation.home.warehouse.build()
+    with installation.home.warehouse.open() as connection:
+        asked = connection.execute(
+            "SELECT asset::VARCHAR, explanation_method::VARCHAR, count(*), sum(prompt_tokens), sum(completion_tokens) "
+            "FROM ledger GROUP BY 1, 2"
+        ).fetchall()
+    assert {(asset, method) for asset, method, *_ in asked} == set(of)
+    for asset, method, questions, prompt_tokens, completion_tokens in asked:
+        for row in (of[asset, method], own[asset, method]):
+            assert questions <= row["questions"] and prompt_tokens <= row["prompt_tokens"], (asset, method)
+            assert completion_tokens <= row["completion_tokens"], (asset, method)

@@ -116,6 +116,11 @@ def _continued(request: Request, offer: Offer, dialect: Dialect) -> bool:
     return bool(request.suffix) or (bool(request.line_prefix) and (offer.continues or not dialect.chat))
 
 
+def most_reply_tokens(request: Request) -> int:
+    """The most tokens that any server is allowed for the reply, whatever it offers."""
+    return _reply_tokens(request, Offer(structured="json_schema"))
+
+
 def _reply_tokens(request: Request, offer: Offer) -> int:
     """Bound of the reply, at least 1; a constrained list is never cut short by a bound that was meant for the bare list."""
     form = request.reply_format
