@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from interp_assets.asking.estimates import KeptEstimate, keep_estimates
 from interp_assets.assets.feature_matches.matching import asks_for_matches, holds_matches
 from interp_assets.assets.scorer_validity.comparison import validity_is_current
 from interp_assets.backfill.bound import Bounds
@@ -46,6 +47,25 @@ def costs_of(home: Home, planned: Sequence[PlannedAsset], dictionaries: Sequence
     return estimates(planned, home.settings, rates, {key: _bounds(home, home.registry.get(key), models) for key in dictionaries})
 
 
+def _keep_costs(
+    home: Home, chosen: "ChosenAssets", dictionaries: Sequence[str], ranges: dict[str, tuple[str, ...]], models: ModelProvider
+) -> None:
+    """Keep what the backfill will cost at most, for the view cost_by_method; a plan that cannot be made stops no backfill."""
+    try:
+        costs = costs_of(home, _plan(home, chosen.assets, dictionaries, ranges, models), dictionaries, models)
+    except UserError:
+        return
+    for key in dictionaries:
+        mine = [(cost, cost.bound) for cost in costs if cost.dictionary == key and cost.bound is not None]
+        keep_estimates(home.estimates, key, [
+            KeptEstimate(
+                cost.asset, cost.method, cost.model, cost.n_features, cost.n_features * bound.questions,
+                cost.n_features * bound.prompt_tokens, cost.n_features * bound.completion_tokens,
+            )
+            for cost, bound in mine
+        ])  # fmt: skip
+
+
 def _bounds(home: Home, record: DictionaryRecord, models: ModelProvider) -> Bounds:
     """The bounds of a dictionary, whose sample and models' tokenizers are looked up when they are first wanted."""
 
@@ -79,6 +99,7 @@ def selected_partitions(
     chosen = chosen_assets(home, dictionaries, only)
     for line in [*(_range_note(home, key, ranges[key]) for key in dictionaries if features), *chosen.notes(bool(only))]:
         say(line)
+    _keep_costs(home, chosen, dictionaries, ranges, models or RealModels())
     if features is None:
         return partitions_by_asset(chosen.assets, dictionaries)
     planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())

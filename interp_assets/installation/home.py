@@ -77,6 +77,11 @@ class Home:
         return self.root / "reports"
 
     @property
+    def estimates(self) -> Path:
+        """Folder of what backfills were said to cost at most."""
+        return self.root / "estimates"
+
+    @property
     def spill(self) -> Path:
         """Folder for activations on their way to the lake."""
         return (self.scratch or self.root) / "spill"

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from installation import KEY, STAGES, Installation
 
+from interp_assets.asking.estimates import keep_estimates, read_estimates
 from interp_assets.backfill.command import ChosenAssets, _plan, chosen_assets, chosen_ranges, costed_plan, how_to_ask, selected_partitions
 from interp_assets.backfill.cost import demo_rates, measured_rates
 from interp_assets.backfill.plan import PlannedAsset
@@ -330,6 +332,7 @@ def test_no_feature_costs_more_than_was_said_and_the_bound_knows_the_records_cou
     later, _ = costed_plan(installation.home, [KEY], (), None, installation.models)
     assert {row["tokens"] for row in later.to_dicts() if row["prompt_tokens"]} == {"at most: its own windows, counted by bytes"}
     own = {(row["asset"], row["explanations"]): row for row in later.to_dicts() if row["prompt_tokens"] is not None}
+    selected_partitions(installation.home, [KEY], (), None, lambda line: None, installation.models)
     ranged = ["examples", *(f"explanations/{name}" for name in explanations), *(f"scores/{name}" for name in EVERY_JUDGE)]
     installation.run(*ranged)
     installation.home.warehouse.build()
@@ -338,8 +341,27 @@ def test_no_feature_costs_more_than_was_said_and_the_bound_knows_the_records_cou
             "SELECT asset::VARCHAR, explanation_method::VARCHAR, count(*), sum(prompt_tokens), sum(completion_tokens) "
             "FROM ledger GROUP BY 1, 2"
         ).fetchall()
+        compared = connection.execute("SELECT prompt_tokens_per_1000, at_most_prompt_tokens_per_1000 FROM cost_by_method").fetchall()
     assert {(asset, method) for asset, method, *_ in asked} == set(of)
     for asset, method, questions, prompt_tokens, completion_tokens in asked:
         for row in (of[asset, method], own[asset, method]):
             assert questions <= row["questions"] and prompt_tokens <= row["prompt_tokens"], (asset, method)
             assert completion_tokens <= row["completion_tokens"], (asset, method)
+    # The stand-in answers under another name than the settings', so the view compares nothing; under its own name it does.
+    assert len(compared) == len(asked) and {at_most for _, at_most in compared} == {None}
+    kept = read_estimates(installation.home.estimates, KEY)
+    assert {(one.asset, one.explanation_method): one.prompt_tokens for one in kept} == {
+        key: row["prompt_tokens"] for key, row in own.items()
+    }
+    (name,) = {row["model"] for row in ledger_models(installation)}
+    keep_estimates(installation.home.estimates, KEY, [replace(one, model=name) for one in kept])
+    installation.home.warehouse.build()
+    with installation.home.warehouse.open() as connection:
+        compared = connection.execute("SELECT prompt_tokens_per_1000, at_most_prompt_tokens_per_1000 FROM cost_by_method").fetchall()
+    assert [(spent, at_most) for spent, at_most in compared if at_most is None or not 0 <= spent <= at_most] == []
+
+
+def ledger_models(installation: Installation) -> list[dict[str, str]]:
+    """The models that the ledger names."""
+    with installation.home.warehouse.open() as connection:
+        return [{"model": name} for (name,) in connection.execute("SELECT DISTINCT model::VARCHAR FROM ledger").fetchall()]

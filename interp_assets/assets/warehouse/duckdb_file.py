@@ -1,12 +1,13 @@
 """The platform's warehouse: which tables and dictionaries the DuckDB file shows."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
+from interp_assets.asking.estimates import ESTIMATE, read_estimates
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES
 from resources.store.duckdb_views import build_warehouse, open_warehouse
@@ -24,6 +25,7 @@ DICTIONARIES_SCHEMA = pa.schema(
         pa.field("width", pa.int64()),
         pa.field("n_selected", pa.int64()),
         pa.field("n_tokens", pa.int64()),
+        pa.field("cost_estimates", pa.list_(ESTIMATE)),
     ]
 )
 
@@ -46,6 +48,7 @@ class Warehouse:
                     "dictionary": key, "model": model, "layer": layer, "name": name, "kind": record.kind, "hook": record.hook,
                     "source": record.source, "width": record.width, "n_selected": len(record.selected_features),
                     "n_tokens": record.token_sample.n_tokens,
+                    "cost_estimates": [asdict(one) for one in read_estimates(self.path.parent / "estimates", key)],
                 }
             )  # fmt: skip
         # `pa.Table.from_pylist` would import pandas where it is installed.

@@ -1,0 +1,63 @@
+"""What was said before a backfill that its questions would take at most, kept to be compared with the ledger afterwards.
+
+A small JSON file a dictionary in the home's folder `estimates`; of one asset and explanation method the latest estimate stays.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pyarrow as pa
+
+ESTIMATE = pa.struct(
+    [
+        ("asset", pa.string()), ("explanation_method", pa.string()), ("model", pa.string()), ("n_features", pa.int64()),
+        ("questions", pa.int64()), ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64()),
+    ]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KeptEstimate:
+    """The most that `n_features` features of one dictionary were said to take, all together."""
+
+    asset: str
+    explanation_method: str
+    model: str
+    n_features: int
+    questions: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def keep_estimates(folder: Path, dictionary: str, estimates: Iterable[KeptEstimate]) -> None:
+    """Keep what was said of a dictionary, over what was said earlier of the same assets and methods."""
+    kept = {(one.asset, one.explanation_method): one for one in (*read_estimates(folder, dictionary), *estimates)}
+    if kept:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _file(folder, dictionary)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text(json.dumps([asdict(one) for one in kept.values()], indent=1), encoding="utf-8")
+        aside.replace(path)
+
+
+def read_estimates(folder: Path, dictionary: str) -> list[KeptEstimate]:
+    """What was said of a dictionary; nothing where nothing was said, or where the file is damaged: the next backfill says it again."""
+    try:
+        rows = json.loads(_file(folder, dictionary).read_text(encoding="utf-8"))
+        return [
+            KeptEstimate(
+                str(row["asset"]), str(row["explanation_method"]), str(row["model"]), int(row["n_features"]), int(row["questions"]),
+                int(row["prompt_tokens"]), int(row["completion_tokens"]),
+            )
+            for row in rows
+        ]  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _file(folder: Path, dictionary: str) -> Path:
+    return folder / f"{quote(dictionary, safe='')}.json"
