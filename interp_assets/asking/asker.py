@@ -1,5 +1,6 @@
 """Plan, ask, grade: turns planned questions into requests, asks them in flat batches, and hands the answers back in planned order."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -12,11 +13,7 @@ from interp_assets.config.settings import BudgetSettings, LanguageModelSettings
 from interp_assets.domain.prompting.rendering import encodable
 from resources.language_models.ask_all import ask_all
 from resources.language_models.budget import Budget, BudgetExhausted, Spending
-from resources.language_models.interface import (
-    LanguageModel,
-    refuse_missing,
-    request_key,
-)
+from resources.language_models.interface import LanguageModel, Reply, refuse_missing, request_key
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
@@ -52,6 +49,7 @@ class Asker:
     ) -> None:
         self._settings, self._models, self._store, self._spending, self._on_progress = settings, models, store, spending, on_progress
         self._model: LanguageModel | None = None
+        self._noticed: set[str] = set()
 
     def __enter__(self) -> "Asker":
         return self
@@ -72,10 +70,21 @@ class Asker:
         try:
             for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending):
                 reply = replace(reply, text=encodable(reply.text), error=encodable(reply.error) if reply.error else reply.error)
+                self._notice(reply, name)
                 yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name)
         except BudgetExhausted as error:
             spent = {"tokens": self._spending.tokens, "price_usd": round(self._spending.usd, 4)}
             raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None
+
+    def _notice(self, reply: Reply, name: str) -> None:
+        """Say once that the server does not count tokens, and once that another model answers; how often stands in the materialisation."""
+        oddities = {
+            f"the server of {name} sends no counts of tokens that can be true; they are estimated": reply.tokens_are_estimated,
+            f"the server of {name} answers as {reply.other_model}; `refuse_other_models` ends a batch there": bool(reply.other_model),
+        }
+        for oddity in [text for text, here in oddities.items() if here and text not in self._noticed]:
+            self._noticed.add(oddity)
+            logging.getLogger(__name__).warning(oddity)
 
     def close(self) -> None:
         """Free the model; it is loaded again for the next question."""

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,16 +42,27 @@ class LedgerSums:
     def __init__(self) -> None:
         self._sources: Counter = Counter()
         self._sums: dict[str, float] = defaultdict(float)
+        self._estimated = 0
+        self._other_models: Counter = Counter()
 
-    def add(self, ledger: pa.Table) -> None:
-        """Count more rows of the ledger."""
+    def add(self, ledger: pa.Table, answers: Sequence[Answer] = ()) -> None:
+        """Count more rows of the ledger, and the answers that they are of."""
+        replies = [answer.reply for answer in answers if answer.source != "repeated"]
+        self._estimated += sum(reply.tokens_are_estimated for reply in replies)
+        self._other_models.update(reply.other_model for reply in replies if reply.other_model)
         self._sources.update(ledger.column("source").to_pylist())
         for name in self.SUMMED:
             self._sums[name] += float(pc.sum(ledger.column(name)).as_py() or 0)
 
     @property
-    def numbers(self) -> dict[str, float]:
-        """Questions, those that cost nothing, and sums; zeros when nothing was asked."""
+    def numbers(self) -> dict[str, Any]:
+        """Questions, those that cost nothing, and sums; zeros when nothing was asked.
+
+        Where there are any: questions whose tokens are estimates, since the server did not count them, and the other models that answered.
+        """
         sources = self._sources
         counts = {"questions": sources.total(), "from_store": sources["store"], "repeated": sources["repeated"]}
-        return {**counts, **{name: round(self._sums[name], 4) for name in self.SUMMED}}
+        odd: dict[str, Any] = {"questions_with_estimated_tokens": self._estimated} if self._estimated else {}
+        if self._other_models:
+            odd["answered_by_other_models"] = ", ".join(f"{name} ({n:,} questions)" for name, n in self._other_models.most_common(5))
+        return {**counts, **{name: round(self._sums[name], 4) for name in self.SUMMED}, **odd}

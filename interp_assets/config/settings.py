@@ -25,7 +25,7 @@ from resources.language_models.interface import Capability
 
 SPEED_OPTIONS = frozenset({
     "concurrency", "timeout_seconds", "max_retries", "max_connection_failures", "backoff_seconds", "api_key_env", "batch_tokens", "device",
-    "tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs",
+    "tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs", "tokenizer", "refuse_other_models",
 })  # fmt: skip
 
 

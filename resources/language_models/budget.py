@@ -27,9 +27,10 @@ class Spending:
     usd: float = 0.0
 
     def add(self, model: str, reply: Reply) -> None:
-        """Count one reply of `model`."""
-        self.tokens += reply.prompt_tokens + reply.completion_tokens
-        self.usd += price_usd(model, reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens) or 0.0
+        """Count one reply of `model`. No reply gives anything back: a count below 0 is none."""
+        prompt, completion = max(0, reply.prompt_tokens), max(0, reply.completion_tokens)
+        self.tokens += prompt + completion
+        self.usd += price_usd(model, prompt, min(max(0, reply.cached_tokens), prompt), completion) or 0.0
 
     def refuse_unpriced(self, model: str) -> None:
         """Raise ValueError where dollars are bounded and `model` has no price: the bound would bound nothing."""

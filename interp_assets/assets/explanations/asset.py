@@ -179,7 +179,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
                         assert graded is not None
                         ledger = ledger_rows(asset, partition.key, answers, questions)
                         questions += ledger.num_rows
-                        cost.add(ledger)
+                        cost.add(ledger, answers)
                         writer.add(LEDGER, ledger)
                         writer.add(EXPLANATIONS, _rows(partition, [graded], answers))
                         report.add(graded, work.evidence)

@@ -128,7 +128,7 @@ class _ScoredCell:
         verdicts, rows = self._judged(scorer_input, work)
         ledger = ledger_rows(self._asset, self._partition.key, work.answers, self._questions)
         self._questions += ledger.num_rows
-        self._cost.add(ledger)
+        self._cost.add(ledger, work.answers)
         self._outcomes.update([v.outcome for v in verdicts] or [row.outcome for row in rows if row.outcome == FAILED])
         self._writer.add(LEDGER, ledger)
         self._writer.add(TRIALS, _trial_rows(self._partition, work, self._scorer.VERSION))
