@@ -216,11 +216,14 @@ def demo(
 
 def main() -> NoReturn:
     """Run a command and leave without taking the interpreter down: beside torch, DuckDB's binding then lists all its types as leaked."""
+    status: object = 0
     try:
-        app()
-        status: object = 0
+        with errors_as_messages():
+            app()
     except SystemExit as leave:
         status = leave.code
+    except typer.Exit as leave:
+        status = leave.exit_code
     except BaseException:
         traceback.print_exc()
         status = 1

@@ -28,8 +28,12 @@ class Home:
     @classmethod
     def from_environment(cls) -> "Home":
         """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) and the scratch folder named by INTERP_SCRATCH, or
-        both in the home itself."""
+        both in the home itself. Raises `UserError` where the home is no folder."""
         root = Path(os.environ.get("INTERP_HOME") or ".interp").resolve()
+        if root.exists() and not root.is_dir():
+            from interp_assets.config.settings import UserError
+
+            raise UserError(f"INTERP_HOME is {root}, which is a file: name a folder, which may still be missing")
         scratch = os.environ.get("INTERP_SCRATCH")
         return cls(root, os.environ.get("INTERP_LAKE") or str(root / "lake"), Path(scratch).resolve() if scratch else None)
 

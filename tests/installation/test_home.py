@@ -9,6 +9,7 @@ import yaml
 from interp_assets.config.base import UserError
 from interp_assets.graph.assembly import IN_PROCESS, SHARED_VARIABLES, executor_named
 from interp_assets.installation.home import Home
+from interp_assets.installation.server import prepare_instance
 from resources.store.lake import LakeError
 
 
@@ -44,3 +45,23 @@ def test_steps_run_in_process_unless_ray_is_asked_for() -> None:
     else:
         with pytest.raises(UserError, match=r"needs dagster-ray: pip install .*\[deploy\]"):
             executor_named("ray")
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("INTERP_HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match="home, which is a file"):
+        Home.from_environment()
+
+
+def test_an_instance_file_that_a_kill_left_empty_is_written_and_a_new_history_knows_the_dictionaries(tmp_path: Path) -> None:
+    import dagster as dg
+
+    home = Home(tmp_path, str(tmp_path / "lake"))
+    home.registry.write(home.registry.parse("{key: m/00/n, hook: h, kind: topk_neurons, k: 4, width: 64}", "mine"))
+    home.dagster.mkdir()
+    (home.dagster / "dagster.yaml").write_text("")
+    prepare_instance(home)
+    assert "run_monitoring" in (home.dagster / "dagster.yaml").read_text()
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        assert instance.get_dynamic_partitions("dictionary") == ["m/00/n"]

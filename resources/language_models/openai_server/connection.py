@@ -29,6 +29,10 @@ class ConnectionLost(Exception):
         self.lasting = lasting
 
 
+class BrokenOff(Exception):
+    """The server began to answer and hung up before the end."""
+
+
 class OddReply(ValueError):
     """The server's answer is no completion."""
 

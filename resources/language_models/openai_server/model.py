@@ -35,6 +35,7 @@ from resources.language_models.interface import (
 from resources.language_models.openai_server.background import Background
 from resources.language_models.openai_server.connection import (
     BoundedClient,
+    BrokenOff,
     ConnectionLost,
     OddReply,
     ServerGone,
@@ -217,7 +218,9 @@ class OpenAIModel:
         """Whether the server sends log-probabilities of a reply's tokens when asked for them."""
         import openai
 
-        with suppress(openai.APIStatusError, openai.APITimeoutError, TimeoutError, OddReply, LookupError, TypeError, AttributeError):
+        with suppress(
+            openai.APIStatusError, openai.APITimeoutError, TimeoutError, BrokenOff, OddReply, LookupError, TypeError, AttributeError
+        ):
             content = await self._reached(client, circuit, payload(question, Offer(logprobs=True), self._dialect))
             return bool(content["choices"][0]["logprobs"])
         return False
@@ -282,6 +285,8 @@ class OpenAIModel:
                 return content
             except (openai.APITimeoutError, TimeoutError):
                 problem = f"no reply within {self._timeout_seconds:g} seconds"
+            except BrokenOff as broken:
+                problem = str(broken)
             except openai.APIStatusError as error:
                 problem = f"HTTP {error.status_code}: {_server_text(error)}"
                 refusal = refusal_of(error.status_code, error.body)

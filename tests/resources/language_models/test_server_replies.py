@@ -94,6 +94,13 @@ def test_a_huge_reply_is_an_error_of_itself(packed: bool, monkeypatch: pytest.Mo
     assert "larger than 100,000 bytes" in (replies[ODD].error or "") and [replies[i].error for i in range(ODD)] == [None] * ODD
 
 
+def test_a_reply_that_breaks_off_is_an_error_of_itself_and_one_that_cannot_be_unpacked() -> None:
+    replies = one_odd(Answer(completion(), announced=10_000))
+    assert "broke off after" in (replies[ODD].error or "") and [replies[i].error for i in range(8) if i != ODD] == [None] * 7
+    replies = one_odd(Answer(b"no gzip", headers={"Content-Encoding": "gzip"}))
+    assert "cannot be read" in (replies[ODD].error or "") and [replies[i].error for i in range(8) if i != ODD] == [None] * 7
+
+
 def test_a_reply_that_drips_ends_with_its_time() -> None:
     dripping = Answer(completion(), piece_seconds=0.1)
     with OddServer(lambda question, seen: dripping if question == "trial 3" else Answer(completion())) as server:
