@@ -1,5 +1,7 @@
 """`interp`: register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
 
+import codecs
+import locale
 import os
 import sys
 import time
@@ -214,8 +216,15 @@ def demo(
     typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{next_steps()}")
 
 
+def in_utf8() -> None:
+    """Start the command again in Python's UTF-8 mode where the locale's encoding is another: records and texts are UTF-8 everywhere."""
+    if not sys.flags.utf8_mode and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def main() -> NoReturn:
     """Run a command and leave without taking the interpreter down: beside torch, DuckDB's binding then lists all its types as leaked."""
+    in_utf8()
     status: object = 0
     try:
         with errors_as_messages():

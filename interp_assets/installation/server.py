@@ -115,7 +115,13 @@ def prepare_instance(home: Home) -> dict[str, str]:
         with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
             set_pool_limits(instance)
             instance.add_dynamic_partitions(DICTIONARIES.name or "", list(home.registry.read_all()[0]))
-    own = {"INTERP_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster), "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    own = {
+        "INTERP_HOME": str(home.root),
+        "DAGSTER_HOME": str(home.dagster),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUTF8": "1",
+    }
     return {**os.environ, **own}
 
 

@@ -79,9 +79,12 @@ class BoundedClient(httpx.AsyncClient):
             async for piece in response.aiter_bytes():
                 content += piece
                 if len(content) > self._max_bytes:
-                    raise OddReply(
-                        f"the server's answer is larger than {self._max_bytes:,} bytes; it begins {quoted(bytes(content[:400]))}"
-                    )
+                    begins = quoted(bytes(content[:MAX_QUOTED]))
+                    raise OddReply(f"the server's answer is larger than {self._max_bytes:,} bytes; it begins {begins}")
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            raise BrokenOff(f"the server's answer broke off after {len(content):,} bytes") from None
+        except httpx.DecodingError as error:
+            raise OddReply(f"the server's answer is packed in a way that cannot be read: {quoted(str(error))}") from None
         finally:
             await response.aclose()
         headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_THE_TRANSPORT]

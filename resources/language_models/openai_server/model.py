@@ -54,6 +54,7 @@ from resources.language_models.openai_server.wire import Dialect, Offer, Structu
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
 MIN_UNANSWERED = 8  # so many questions in a row, or all that are under way at once, are given up before the batch is
+UNTAKEN_PAUSE_SECONDS = 0.005
 PROBE = (Message("user", "Say hello."),)
 
 
@@ -226,13 +227,18 @@ class OpenAIModel:
         return False
 
     async def _answer_all(self, requests: Sequence[Request], offer: Offer, replies: "queue.SimpleQueue[Any]") -> None:
-        """Put (index, reply) of every request, `concurrency` at a time, in order of starting."""
+        """Put (index, reply) of every request, `concurrency` at a time, in order of starting.
+
+        No more than `concurrency` replies wait to be taken, so that little is asked beyond the moment at which whoever takes them stops.
+        """
         todo = iter(enumerate(requests))
         circuit = _Circuit()
         async with self._client() as client, asyncio.TaskGroup() as group:
 
             async def work() -> None:
                 for index, request in todo:
+                    while replies.qsize() >= self._concurrency:
+                        await asyncio.sleep(UNTAKEN_PAUSE_SECONDS)
                     replies.put((index, await self._reply(client, circuit, request, offer)))
 
             for _ in range(min(self._concurrency, len(requests))):

@@ -176,6 +176,15 @@ def test_a_budget_holds_whatever_the_server_counts(name: str, tmp_path: Path) ->
         assert len(set(server.asked)) < 15
 
 
+def test_no_more_is_asked_than_is_taken() -> None:
+    with OddServer(lambda question, seen: Answer(completion())) as server:
+        replies = model_at(server.url, concurrency=3).ask(trials(200))
+        next(replies)
+        time.sleep(0.3)  # whoever takes them is slow: 3 wait, 3 are under way, 1 was taken
+        assert len({question for question in server.asked if "trial" in question}) <= 7
+        replies.close()
+
+
 def test_counts_that_can_be_true_are_the_servers() -> None:
     request = Request((Message("user", "a question"),), 20)
     used = read_usage(
