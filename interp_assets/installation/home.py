@@ -31,7 +31,7 @@ class Home:
         both in the home itself. Raises `UserError` where the home is no folder."""
         root = Path(os.environ.get("INTERP_HOME") or ".interp").resolve()
         if root.exists() and not root.is_dir():
-            from interp_assets.config.settings import UserError
+            from interp_assets.config.base import UserError
 
             raise UserError(f"INTERP_HOME is {root}, which is a file: name a folder, which may still be missing")
         scratch = os.environ.get("INTERP_SCRATCH")

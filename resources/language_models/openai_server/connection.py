@@ -74,8 +74,8 @@ class BoundedClient(httpx.AsyncClient):
         """The response, read whole."""
         request.extensions = {**request.extensions, "asked_url": request.url}
         response = await super().send(request, **{**options, "stream": True})
+        content = bytearray()
         try:
-            content = bytearray()
             async for piece in response.aiter_bytes():
                 content += piece
                 if len(content) > self._max_bytes:
