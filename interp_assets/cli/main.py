@@ -3,6 +3,7 @@
 import codecs
 import locale
 import os
+import re
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ from interp_assets.cli.help import CommandGroup
 from interp_assets.cli.output import OutputFormat, print_frame
 from interp_assets.cli.ratings import rating
 from interp_assets.config.example_records import HEADS, example_record
+from interp_assets.config.nearest import nearest_hint
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(importing, name="import")
@@ -46,13 +48,14 @@ def register(
     check: Annotated[bool, typer.Option(help="load the model and dictionary and run the self-check first")] = True,
 ) -> None:
     """Validate a dictionary record, check that it loads and explains its hook, and register it as a partition of the graph."""
+    from interp_assets.config.registry import record_text
     from interp_assets.installation.home import Home
     from interp_assets.installation.registration import register_record
 
     if not record.is_file():
         fail(f"there is no file {record}; `interp dictionaries --example` prints a record to start from")
     with errors_as_messages():
-        result = register_record(Home.from_environment(), record.read_text(), str(record), check=check, say=typer.echo)
+        result = register_record(Home.from_environment(), record_text(record), str(record), check=check, say=typer.echo)
     typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
     typer.echo(f"next: interp backfill {result.key}")
 
@@ -66,7 +69,7 @@ def dictionaries(
     from interp_assets.installation.home import Home
 
     if kind is not None and kind not in HEADS:
-        fail(f"there is no kind {kind!r} of dictionary; known: {', '.join(HEADS)}")
+        fail(f"there is no kind {kind!r} of dictionary{nearest_hint(kind, HEADS)}; known: {', '.join(HEADS)}")
     if example:
         typer.echo(example_record(kind or "sae_lens"))
         return
@@ -138,12 +141,14 @@ def query(
         return
     statement = f"SELECT * FROM {sql}" if sql in ("dictionaries", *views) else sql
     if " " not in sql.strip() and statement == sql:
-        fail(f"no view is called {sql!r}; views are dictionaries, {', '.join(views)}")
+        fail(f"no view is called {sql!r}{nearest_hint(sql, ['dictionaries', *views])}; views are dictionaries, {', '.join(views)}")
     with warehouse.open() as connection:
         try:
             frame = pl.from_arrow(connection.sql(statement).to_arrow_table())
         except duckdb.Error as error:
-            fail(f"{error}\nviews are dictionaries, {', '.join(views)}")
+            unknown = re.search(r"Table with name (\S+) does not exist", str(error))
+            hint = nearest_hint(unknown[1], ["dictionaries", *views]) if unknown else ""
+            fail(f"{error}\n{f'no view is called {unknown[1]!r}{hint}; ' if unknown else ''}views are dictionaries, {', '.join(views)}")
     print_frame(frame, output, limit)
 
 

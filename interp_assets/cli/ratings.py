@@ -36,6 +36,7 @@ def template(
     """Write a rating task: a page to rate in, which needs no network, and the same as a CSV. Raters see no method and no score."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.base import UserError
+    from interp_assets.config.nearest import nearest_hint
     from interp_assets.domain.explaining import METHODS
     from interp_assets.domain.statistics.power import smallest_detectable_spearman
     from interp_assets.installation.home import Home
@@ -46,7 +47,8 @@ def template(
     with errors_as_messages():
         for name in settings.methods:
             if name not in METHODS:
-                raise UserError(f"--method {name}: there is no such explanation method; there are {', '.join(METHODS)}")
+                hint = nearest_hint(name, METHODS)
+                raise UserError(f"--method {name}: there is no such explanation method{hint}; there are {', '.join(METHODS)}")
         task = rating_task(home.lake, home.registry, list(dict.fromkeys(dictionary)), settings)
         page, table = write_task(task, out)
     features = len({(item.chosen.dictionary, item.chosen.feature) for item in task.items})

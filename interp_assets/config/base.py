@@ -5,8 +5,9 @@ import json
 from dataclasses import is_dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from interp_assets.config.validation import violations
 from interp_assets.domain.bounds import ADDED_LATER, later_defaults
 
 
@@ -22,11 +23,10 @@ class UserError(ValueError):
 
 def validated(cls: type, content: Any, where: str) -> Any:
     """`content` as an instance of `cls`; every violation becomes one line of a `UserError`."""
-    try:
-        return TypeAdapter(cls).validate_python(content)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top)'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise UserError(f"{where} is not valid:\n" + "\n".join(lines)) from None
+    found, lines = violations(cls, content)
+    if lines:
+        raise UserError(f"{where} is not valid:\n" + "\n".join(lines))
+    return found
 
 
 def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from interp_assets.config.base import Closed, UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, check_dictionary_key, range_bounds, range_holding
+from interp_assets.config.nearest import nearest_hint
 from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from resources.dictionaries import KINDS, refuse_wrong_fields
@@ -32,7 +33,7 @@ class TokenSampleSettings(Closed):
 
     corpus: Annotated[tuple[str, ...], Field(min_length=1)] = EMBEDDED_CORPUS
     """Sources of text, mixed: see data-in-and-out.md."""
-    n_tokens: Annotated[int, Field(ge=1)] = 10_000_000
+    n_tokens: Annotated[int, Field(ge=1, le=4_000_000_000)] = 10_000_000
     """Tokens of the sample. Unit: tokens."""
     context_tokens: Annotated[int, Field(ge=8, le=65_536)] = 256
     """Tokens of a context, the row that the model sees at once. Unit: tokens."""
@@ -57,6 +58,9 @@ class ImportedFiles(Closed):
     unverified_tokens: bool = False
     """Set where the files hold no tokens and the user vouches that the token sample is theirs."""
 
+
+MOST_FEATURES = 100_000_000
+"""More than any dictionary has; what is larger is a slip."""
 
 IMPORTED_KINDS = ("delphi", "neuronpedia")
 PLANTED_KIND = "planted"
@@ -85,13 +89,13 @@ class DictionaryRecord(Closed):
     """Kind of dictionary. See dictionaries.md."""
     source: str | None = None
     """Where the dictionary's files are; its form depends on the kind."""
-    width: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1, le=MOST_FEATURES)]
     """Features of the dictionary. Unit: features."""
-    d_in: Annotated[int, Field(ge=1)] | None = None
+    d_in: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
     """Dimensions that the dictionary reads, where its files do not say. Unit: dimensions."""
-    k: Annotated[int, Field(ge=1)] | None = None
+    k: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
     """Features that a top-k kind keeps of each token. Unit: features."""
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, le=10**18)] | None = None
     """Seed of a random kind. Unit: any whole number."""
     token_sample: TokenSampleSettings = TokenSampleSettings()
     """Which text the dictionary is harvested on."""
@@ -116,7 +120,7 @@ class DictionaryRecord(Closed):
     @classmethod
     def _known_kind(cls, kind: str) -> str:
         if kind not in ALL_KINDS:
-            raise ValueError(f"known kinds are {', '.join(ALL_KINDS)}")
+            raise ValueError(f"known kinds are {', '.join(ALL_KINDS)}{nearest_hint(kind, ALL_KINDS)}")
         return kind
 
     @model_validator(mode="before")
@@ -193,12 +197,13 @@ class DictionaryRecord(Closed):
             edges = np.arange(count + 1) * self.width // count
             draws = generator(self.features.seed, 0, "feature_subset").random(count)
             return (edges[:-1] + np.floor(draws * np.diff(edges))).astype(np.uint32)
-        chosen = np.unique(np.asarray(self.features, dtype=np.int64))
-        if len(chosen) and (chosen[0] < 0 or chosen[-1] >= self.width):
+        largest, smallest = max(self.features, default=0), min(self.features, default=0)
+        if smallest < 0 or largest >= self.width:
             raise UserError(
-                f"dictionary {self.key}: features selects {chosen[-1] if chosen[-1] >= self.width else chosen[0]}, "
+                f"dictionary {self.key}: features selects {largest if largest >= self.width else smallest}, "
                 f"but a dictionary of width {self.width} has features 0 to {self.width - 1}"
             )
+        chosen = np.unique(np.asarray(self.features, dtype=np.int64))
         return chosen.astype(np.uint32)
 
     def features_of(self, partition: RangeKey) -> np.ndarray:

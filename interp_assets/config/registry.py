@@ -7,9 +7,13 @@ import yaml
 
 from interp_assets.config.base import UserError, validated
 from interp_assets.config.keys import check_dictionary_key
+from interp_assets.config.nearest import nearest_hint
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings
 from resources.store.whole_files import write_whole
+
+MOST_BYTES = 4 << 20
+"""Of a record, which may list a million features."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -51,11 +55,9 @@ class DictionaryRegistry:
         if path not in self._read or self._read[path][0] != stamp:
             found: DictionaryRecord | UserError
             try:
-                found = self.parse(path.read_text(), str(path))
+                found = self.parse(record_text(path), str(path))
                 if path != self.path_of(found.key):
                     found = UserError(f"{path} holds the record of {found.key}: name it {self.path_of(found.key).name}")
-            except UnicodeDecodeError as error:
-                found = UserError(f"{path} is not a text file: {error}")
             except UserError as error:
                 found = error
             self._read[path] = stamp, found
@@ -78,12 +80,12 @@ class DictionaryRegistry:
         """Record of `key`. Raises `UserError` that lists what is registered."""
         path = self.path_of(key)
         if not path.exists():
-            known = ", ".join(self.keys()) or "none yet"
+            keys = self.keys()
             raise UserError(
-                f"dictionary {key!r} is not registered in {self.folder}. Registered: {known}. "
-                "Register it first: interp register <record.yaml>"
+                f"dictionary {key!r} is not registered in {self.folder}{nearest_hint(key, keys)}. Registered: "
+                f"{', '.join(keys) or 'none yet'}. Register it first: interp register <record.yaml>"
             )
-        return self.parse(path.read_text(), str(path))
+        return self.parse(record_text(path), str(path))
 
     def write(self, record: DictionaryRecord) -> Path:
         """File of the record, written whole (temporary name, then renamed). Writing an equal record changes nothing."""
@@ -98,7 +100,7 @@ class DictionaryRegistry:
         """The record in a YAML text. Raises `UserError` with every wrong key and value."""
         try:
             content = yaml.load(text, Loader=_LOADER)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # dates and numbers that there are not, too
             raise UserError(f"{where} is not YAML: {error}") from None
         if not isinstance(content, dict):
             raise UserError(
@@ -109,3 +111,16 @@ class DictionaryRegistry:
         if isinstance(record.features, tuple):
             _ = record.selected_features
         return record
+
+
+def record_text(path: Path) -> str:
+    """The text of a record's file. Raises `UserError` for a file that cannot be read, is no text, or is too large to be a record."""
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise UserError(f"{path} has {size:,} bytes; a record has at most {MOST_BYTES:,}. `interp dictionaries --example` prints one")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}. Check its name and permissions") from None

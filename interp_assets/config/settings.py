@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from interp_assets.config.base import Closed, UserError, merged, validated
 from interp_assets.config.keys import check_dictionary_key
+from interp_assets.config.nearest import nearest_hint
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.ratings.human_correlation import CorrelationSettings
@@ -313,4 +314,4 @@ def _refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> No
     """Raise ValueError naming the first name that is not known, and what is."""
     for name in names:
         if name not in known:
-            raise ValueError(f"there is no {what} named {name!r}; there are {', '.join(known)}")
+            raise ValueError(f"there is no {what} named {name!r}; there are {', '.join(known)}{nearest_hint(name, known)}")

@@ -20,6 +20,7 @@ from interp_assets.reading.token_sample import TokenSample
 from resources.formats import delphi, neuronpedia
 from resources.formats.interface import BadRow, content_hash
 from resources.store.activation_spill import Activations, SortedGroup
+from resources.store.stored_values import fits_float16
 from resources.subject.tokenizer import Tokenizer
 
 GROUP_ACTIVATIONS = 8 << 20
@@ -49,7 +50,8 @@ def open_delphi(record: DictionaryRecord) -> delphi.DelphiCache:
 class DelphiActivations:
     """The activations of a cache on the tokens of `sample`, by feature range as the harvest has them.
 
-    Activations on special tokens are left out, as in a harvest. Values become float16, clipped so that what fired is never zero. Opening
+    Activations on special tokens are left out, as in a harvest. Values become float16, so that what fired is never zero, and stay
+    float32 where float16 does not hold them. Opening
     reads the whole cache through once, and raises `ExchangeError` where it is not sound.
     """
 
@@ -77,7 +79,8 @@ class DelphiActivations:
         position = row.astype(np.int64) * self._context + place
         ordinary = ~self._special[position]
         self._n_special += len(ordinary) - int(ordinary.sum())
-        stored = np.clip(value, FLOAT16.smallest_subnormal, FLOAT16.max).astype(np.float16)
+        stored = np.maximum(value, FLOAT16.smallest_subnormal)
+        stored = stored.astype(np.float16) if fits_float16(stored) else stored.astype(np.float32)
         return feature[ordinary], position[ordinary].astype(np.uint32), stored[ordinary]
 
     @property

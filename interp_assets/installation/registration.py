@@ -1,6 +1,9 @@
 """Registering a dictionary: its record is validated, its model and weights are tried, and it becomes a partition of the graph."""
 
+import traceback
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 
@@ -13,6 +16,9 @@ from interp_assets.installation.server import prepare_instance, set_pool_limits
 from interp_assets.measuring.planted import firing_line
 from interp_assets.orchestration.partitions import DICTIONARIES
 
+EXPECTED = (ValueError, OSError, RuntimeError)
+"""What the loaders raise with a message of their own."""
+
 
 def register_record(home: Home, text: str, where: str, *, check: bool, say: Callable[[str], None]) -> DictionaryRecord:
     """The record in `text`, registered. With `check` the model, hook, width and self-check are tried first.
@@ -22,17 +28,30 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
     record = home.registry.parse(text, where)
     for refused in home.registry.refused({record.key: record}, home.settings).values():
         raise UserError(f"{where}: {refused}")
-    if record.imported and check:
-        say(check_imported(record))
-    elif check:
-        say(f"loading {record.model.source} and {record.source or record.kind} for the self-check")
-        try:
-            say(self_check_line(record))
-        except (ValueError, OSError, RuntimeError) as error:
-            reason = str(error).removeprefix(f"{record.key}: ")
-            raise UserError(f"dictionary {record.key} does not load: {reason}") from error
+    if check:
+        _check(home, record, say)
     add_record(home, record)
     return record
+
+
+def _check(home: Home, record: DictionaryRecord, say: Callable[[str], None]) -> None:
+    """Try what the record names. Raises `UserError` whatever goes wrong: the model, the files and the code are the user's own."""
+    try:
+        if record.imported:
+            say(check_imported(record))
+        else:
+            say(f"loading {record.model.source} and {record.source or record.kind} for the self-check")
+            say(self_check_line(record))
+    except KeyboardInterrupt:
+        raise
+    except EXPECTED as error:
+        raise UserError(f"dictionary {record.key} does not load: {str(error).removeprefix(f'{record.key}: ')}") from error
+    except BaseException as error:  # code of libraries, and the user's own in a callable dictionary, which may call sys.exit
+        place = home.root / "logs" / "register.log"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+        told = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise UserError(f"dictionary {record.key} does not load: {told}. The whole traceback is in {place}") from error
 
 
 def add_record(home: Home, record: DictionaryRecord) -> None:
@@ -42,6 +61,35 @@ def add_record(home: Home, record: DictionaryRecord) -> None:
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         set_pool_limits(instance)
         instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
+
+
+def refuse_misfit(record: DictionaryRecord) -> Any:
+    """The record's dictionary on the CPU, once hook, widths and context fit the model's configuration; no weights of the model are read.
+
+    Raises `WeightsError`, `UnknownHook`, `UnknownFamily`, `DictionaryError` or `UserError` for the first misfit.
+    """
+    from resources.dictionaries import load_dictionary, refuse_wrong_fields
+    from resources.subject.outline import model_outline
+
+    given = {name: value for name, value in record.loader_fields.items() if value is not None}
+    refuse_wrong_fields(record.kind, given)
+    outline = model_outline(record.model.source, record.model.revision)
+    for hook in filter(None, (record.hook, record.output_hook)):
+        outline.refuse_unknown_hook(hook)
+    context, longest = record.token_sample.context_tokens, outline.longest_context
+    if longest is not None and context > longest:
+        raise UserError(
+            f"token_sample.context_tokens is {context:,}, and {record.model.source} has positions for {longest:,} tokens at most. Set it "
+            f"to {longest:,} or less."
+        )
+    dictionary = load_dictionary(record.kind, **record.loader_fields)
+    found = outline.width_at(dictionary.hook)
+    if found is not None and found != dictionary.d_in:
+        raise UserError(
+            f"the dictionary reads {dictionary.d_in:,} dimensions, and {dictionary.hook} of {record.model.source} has {found:,}. Correct "
+            "the record's model, hook or width."
+        )
+    return dictionary
 
 
 def self_check_line(record: DictionaryRecord) -> str:
@@ -55,18 +103,25 @@ def self_check_line(record: DictionaryRecord) -> str:
     from resources.model_provider import RealModels
 
     models = RealModels()
+    dictionary = refuse_misfit(record) if record.reads_hook else None
     tokenizer = models.tokenizer(record.model.source, record.model.revision)
     sample = record.token_sample
     settings = HarvestSettings()
     documents = ((str(i), tokenizer.encode(d.text)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
     n_tokens = min(settings.self_check_rows * sample.context_tokens, sample.n_tokens)
     packed = pack_documents(documents, sample.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, n_tokens)
+    if packed.token_ids.size < 2:
+        raise UserError(
+            f"token_sample.corpus {', '.join(sample.corpus)} gives fewer than {sample.context_tokens} tokens: name more texts, or set "
+            "token_sample.context_tokens lower"
+        )
     if record.kind == PLANTED_KIND:
         return firing_line(record, np.asarray(packed.token_ids), tokenizer)
     subject = models.subject(record.model.source, record.model.revision, record.model.dtype)
     try:
         probe = TokenSample("probe", np.asarray(packed.token_ids))
-        loaded = checked_dictionary(subject, probe, record, models, settings)
+        already = SimpleNamespace(dictionary=lambda device, **_: dictionary.to(device))
+        loaded = checked_dictionary(subject, probe, record, already, settings)
     finally:
         subject.close()
     fvu = "" if loaded.fvu is None else f", fraction of variance unexplained {loaded.fvu:.3f}"

@@ -74,6 +74,11 @@ class TextMeasure:
         return largest
 
 
+def heard(activation: float, level: float) -> float:
+    """The activation, or 0.0 for one below the level from which on the feature counts as active."""
+    return activation if activation >= level else 0.0
+
+
 def _batch(
     subject: SubjectModel, dictionary: Dictionary, features: np.ndarray, rows: Sequence[Sequence[int]], wanted: Sequence[int]
 ) -> list[float]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import RangeKey
+from interp_assets.config.nearest import nearest_hint
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.ratings.ratings import (
@@ -207,7 +208,8 @@ def dictionaries_option(values: Sequence[str], known: Iterable[str]) -> dict[str
     for value in values:
         source, _, key = value.rpartition("=")
         if key not in known:
-            raise UserError(f"--dictionary {value}: {key!r} is not registered. Registered: {', '.join(known) or 'none yet'}")
+            registered = ", ".join(known) or "none yet"
+            raise UserError(f"--dictionary {value}: {key!r} is not registered{nearest_hint(key, known)}. Registered: {registered}")
         found[source] = key
     return found
 

@@ -1,7 +1,7 @@
 """Reading back the activation store: one feature after the other, or a few features from anywhere in a dictionary."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -55,6 +55,12 @@ def activations_of(lake: Lake, record: DictionaryRecord, features: Sequence[int]
             part = slice(*np.searchsorted(feature, [member, member + 1]))
             found[member] = position[part], value[part]
     return found
+
+
+def silence_levels(lake: Lake, record: DictionaryRecord, features: Collection[int], silent_share: float) -> dict[int, float]:
+    """`silent_share` of the largest stored activation of each feature: weaker activations count as silence. 0.0 for a dead feature."""
+    found = activations_of(lake, record, sorted(features))
+    return {feature: silent_share * float(values.max(initial=0)) for feature, (_, values) in found.items()}
 
 
 def _joined(parts: list[FeatureActivations]) -> FeatureActivations:

@@ -73,25 +73,21 @@ def load_dictionary(
 ) -> Dictionary:
     """The dictionary of this kind on `device`, from the fields of its record; None is a field that is not given.
 
-    Raises `DictionaryError` for an unknown kind, a field that is missing or that the kind does not have, and a width or d_in that
-    contradicts the source.
+    Raises `DictionaryError` for an unknown kind, a field that is missing or that the kind does not have, a width or d_in that contradicts
+    the source, and for files that are not what the kind's files are.
     """
     record = {"source": source, "hook": hook, "output_hook": output_hook, "width": width, "d_in": d_in, "k": k, "seed": seed}
     given = {name: value for name, value in record.items() if value is not None}
     refuse_wrong_fields(kind, given)
     try:
-        loaded = KINDS[kind].load(**given)
+        return KINDS[kind].load(**given).to(device)
     except DictionaryError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        if kind == "callable":
-            raise
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:  # whatever a library raises for truncated files, and Python for content of another shape than a loader reads
         raise DictionaryError(
-            f"dictionary {source or hook} of kind {kind} cannot be made of its files: {type(error).__name__}: {reason}. Compare its "
-            "configuration and the shapes of its weights with the format of that kind."
+            f"{kind} dictionary {source or hook} cannot be loaded: {type(error).__name__}: {error}. Check that its files are whole and are "
+            f"those of the kind {kind}."
         ) from error
-    return loaded.to(device)
 
 
 def refuse_wrong_fields(kind: str, given: Collection[str]) -> None:

@@ -74,7 +74,7 @@ class CallableDictionary:
 
     def _sorted(self, found: Any, n_tokens: int) -> Encoded:
         """The positive activations by token. Raises `DictionaryError` for a token or feature out of range."""
-        keep = found.value > 0
+        keep = ~(found.value <= 0)  # a NaN is kept, for whoever takes the activations to refuse
         token, feature, value = found.token[keep].long(), found.feature[keep].long(), found.value[keep].float()
         for name, index, end in (("token", token, n_tokens), ("feature", feature, self.width)):
             if len(index) and not 0 <= int(index.min()) <= int(index.max()) < end:
@@ -108,7 +108,7 @@ def _module(source: str, place: str) -> ModuleType:
         assert spec is not None and spec.loader is not None, path
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DictionaryError(f"callable source {source!r} cannot be imported: {type(error).__name__}: {error}") from error
     return module
 

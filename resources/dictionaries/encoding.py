@@ -6,6 +6,8 @@ An activation reads the blocks of an encoder from the first latent to the last a
     TopK        the k largest h of a token, where > 0
     GroupMax    the largest h of each run of `group` latents, where > 0
     Gate        relu(gain h + offset) where h > 0
+
+A NaN is kept as an activation, for whoever takes the activations to see and refuse: dropped, it would look like silence.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,10 +39,11 @@ class Block:
     mask: "torch.Tensor"
 
     def above(self, limit: "torch.Tensor | float") -> "tuple[torch.Tensor, torch.Tensor]":
-        """(token, place in the block) of the pre-activations above `limit`, a number or Tensor[n]; by token and then place."""
+        """(token, place in the block) of the pre-activations above `limit`, a number or Tensor[n], and of any NaN; by token and then
+        place."""
         import torch
 
-        token, place = torch.gt(self.hidden, limit, out=self.mask).nonzero(as_tuple=True)
+        token, place = torch.le(self.hidden, limit, out=self.mask).logical_not_().nonzero(as_tuple=True)
         return token, place
 
 
@@ -97,7 +100,7 @@ class TopK:
                     index = index.gather(-1, place)
             values, features = best, index
         assert values is not None and features is not None, "a dictionary has one latent at least"
-        token, place = (values > 0).nonzero(as_tuple=True)
+        token, place = (values <= 0).logical_not_().nonzero(as_tuple=True)
         return Encoded(token, features[token, place], values[token, place])
 
 
@@ -113,7 +116,7 @@ class GroupMax:
 
     def _block(self, block: Block) -> Encoded:
         best, index = block.hidden.unflatten(-1, (-1, self.group)).max(dim=-1)
-        token, group = (best > 0).nonzero(as_tuple=True)
+        token, group = (best <= 0).logical_not_().nonzero(as_tuple=True)
         return Encoded(token, block.first + group * self.group + index[token, group], best[token, group])
 
 
@@ -133,7 +136,7 @@ class Gate:
         token, place = block.above(0.0)
         feature = place + block.first
         magnitude = block.hidden[token, place] * self.gain[feature] + self.offset[feature]
-        keep = (magnitude > 0).nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
+        keep = (magnitude <= 0).logical_not_().nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
         return Encoded(token[keep], feature[keep], magnitude[keep])
 
 

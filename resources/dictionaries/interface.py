@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     import torch
 
 L0_CONTRADICTION_FACTOR = 2.0
+SMALLEST_STORED, SMALLEST_SCALE = 2.0**-22, 2.0**-10
+UNSOUND = "Check the dictionary's weights or code, and the scale of the values that it reads"
 
 
 class DictionaryError(ValueError):
@@ -88,8 +90,19 @@ def self_check(dictionary: Dictionary, x: "torch.Tensor", y: "torch.Tensor | Non
     refuse_wrong_width(dictionary, x.shape[1])
     assert y is not None or dictionary.output_hook == dictionary.hook, f"self_check needs the values at {dictionary.output_hook} too"
     target = (x if y is None else y).float()
+    for hook, values in ((dictionary.hook, x), (dictionary.output_hook, target)):
+        refuse_not_finite(values, f"the model's values at {hook}", "Load the model in another dtype (`model: {dtype: …}` in the record)")
     encoded = dictionary.encode(x)
+    refuse_not_finite(encoded.value, f"activations of the dictionary {dictionary.kind} at {dictionary.hook}", UNSOUND)
+    if len(encoded.value) and float(encoded.value.max()) < SMALLEST_SCALE:
+        raise DictionaryError(
+            f"the largest activation of the dictionary {dictionary.kind} on {len(x)} probe tokens is {float(encoded.value.max()):.1e}; "
+            f"activations are stored to {SMALLEST_STORED:.1e}, so {SMALLEST_SCALE:.0e} is the least that keeps their proportions. Multiply "
+            "the encoder (and its bias and thresholds) by a constant, and divide the decoder by it."
+        )
     decoded = dictionary.reconstruct(x, encoded)
+    if decoded is not None:
+        refuse_not_finite(decoded, f"values that the dictionary {dictionary.kind} reconstructs at {dictionary.output_hook}", UNSOUND)
     l0 = len(encoded.token) / len(x)
     if decoded is None:
         return SelfCheck(l0, None)
@@ -100,6 +113,16 @@ def self_check(dictionary: Dictionary, x: "torch.Tensor", y: "torch.Tensor | Non
         )
     variance = (target - target.mean(0)).double().pow(2).sum()
     return SelfCheck(l0, float((target - decoded).double().pow(2).sum() / variance))
+
+
+def refuse_not_finite(values: "torch.Tensor", of_what: str, remedy: str) -> None:
+    """Raise `DictionaryError` with how many of `values` are NaN and infinite, unless all are finite."""
+    import torch
+
+    if not len(values) or bool(torch.isfinite(values).all()):
+        return
+    n_nan, n_infinite = int(torch.isnan(values).sum()), int(torch.isinf(values).sum())
+    raise DictionaryError(f"{n_nan:,} NaN and {n_infinite:,} infinite among {values.numel():,} {of_what}; all must be finite. {remedy}.")
 
 
 def refuse_wrong_width(dictionary: Dictionary, d: int) -> None:

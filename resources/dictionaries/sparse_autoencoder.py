@@ -110,11 +110,30 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
             raise DictionaryError(
                 f"SAE {source} has {name} of shape {tuple(weight.shape)}; beside W_enc {tuple(autoencoder.W_enc.shape)} it must be {shape}."
             )
+    for owner in (autoencoder, autoencoder.activation):
+        for item in fields(owner):  # type: ignore[arg-type]
+            _refuse_unsound(source, item.name, getattr(owner, item.name))
     if autoencoder.output_hook == autoencoder.hook and d_out != autoencoder.d_in:
         raise DictionaryError(
             f"SAE {source} reads {autoencoder.d_in} dimensions and writes {d_out}: it is a transcoder. Name its output_hook in the record."
         )
     return replace(autoencoder, revision=_revision(autoencoder))
+
+
+def _refuse_unsound(source: str, name: str, value: Any) -> None:
+    """Raise `DictionaryError` for a weight with NaN, or with infinities but for a threshold's: a latent above whose threshold nothing is
+    never fires."""
+    import torch
+
+    value = torch.tensor(value) if isinstance(value, float) else value
+    if not isinstance(value, torch.Tensor):
+        return
+    unsound = torch.isnan(value) | (torch.isneginf(value) if name == "threshold" else torch.isinf(value))
+    if bool(unsound.any()):
+        raise DictionaryError(
+            f"SAE {source} has {int(unsound.sum()):,} of {value.numel():,} numbers in {name} that are NaN or infinite: its training "
+            "diverged, or its file is damaged. Save it again, or download it again."
+        )
 
 
 def _revision(autoencoder: SparseAutoencoder) -> str:

@@ -71,9 +71,9 @@ def write_cache(
 
 
 def _entries(feature: np.ndarray, position: np.ndarray, value: np.ndarray, first: int, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """(locations [n, 3], activations float16 [n]) by row, position and feature; 16-bit locations where all fit."""
+    """(locations [n, 3], activations [n], of the type of `value`) by row, position and feature; 16-bit locations where all fit."""
     order = np.lexsort((feature, position))
     row, place = np.divmod(position[order].astype(np.int64), context)
     locations = np.stack([row, place, feature[order].astype(np.int64) - first], axis=1)
     short = not len(locations) or int(locations.max()) < LARGEST_SHORT
-    return locations.astype(np.uint16 if short else np.uint32), np.ascontiguousarray(value[order], dtype=np.float16)
+    return locations.astype(np.uint16 if short else np.uint32), np.ascontiguousarray(value[order])

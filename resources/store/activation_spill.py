@@ -28,12 +28,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resources.store.stored_values import codes, decoded
+
 if TYPE_CHECKING:
     from resources.subject.model import SparseBatch
 
-RECORD = np.dtype([("feature", "<u4"), ("position", "<u4"), ("value", "<f2")])
+RECORD = np.dtype([("feature", "<u4"), ("position", "<u4"), ("value", "<u2")])
 MARKER = "rows_done.json"
-DROPPED_BITS = 2
 
 
 class SpillError(ValueError):
@@ -47,7 +48,8 @@ Activations = tuple[np.ndarray, np.ndarray, np.ndarray]
 class SortedGroup:
     """All activations of the features in [first_feature, end_feature): `n` of them, in chunks sorted by feature then position.
 
-    Each chunk is (feature uint32, position uint32 = row * context + place in the row, value float16), three arrays of one length; a
+    Each chunk is (feature uint32, position uint32 = row * context + place in the row, value float16 or, where that
+    does not hold all of the chunk's, float32), three arrays of one length; a
     feature is in two chunks only where it is alone in its group. `chunks` may be called again.
     """
 
@@ -117,14 +119,14 @@ class ActivationSpill:
     def append(self, name: str, batch: "SparseBatch") -> None:
         """Take one batch. Batches of one dictionary come in row order; those below `rows_done` must not come again.
 
-        Values are stored as `stored_values` has them.
+        Values are stored as `resources.store.stored_values` has them. Raises `ValueError` for one that is not finite.
         """
         ranges = self._ranges[name]
         order, starts = _dealt(ranges[np.minimum(batch.feature, len(ranges) - 1)], len(self.bounds[name]) - 1)
         records = np.empty(len(order), dtype=RECORD)
         records["feature"] = batch.feature[order]
         records["position"] = (batch.row.astype(np.uint64) * self.context_tokens + batch.position)[order]
-        records["value"] = stored_values(batch.value)[order]
+        records["value"] = codes(batch.value)[order]
         assert not len(batch.row) or int(batch.row[-1] + 1) * self.context_tokens <= 1 << 32, "positions exceed 32 bits: fewer rows"
         for index, (first, end) in enumerate(pairwise(starts)):
             if first < end:
@@ -189,7 +191,7 @@ class ActivationSpill:
             yield from [_sorted(_records(run), low)] if n else []
             return
         for part in _parts(run, self._sort_records):
-            yield part["feature"].copy(), part["position"].copy(), part["value"].copy()
+            yield part["feature"].copy(), part["position"].copy(), decoded(part["value"].copy())
 
     def remove(self) -> None:
         """Delete the folder."""
@@ -244,19 +246,6 @@ class ActivationSpill:
                 os.truncate(file, self._sizes[file.name])
 
 
-def stored_values(values: np.ndarray) -> np.ndarray:
-    """float16 [n] of positive values, rounded to 9 significant bits, half to even: a relative error of at most 0.25 % in float16's
-    normal range, and a fifth less on disk. Clipped to that range from below and above: what fired is never stored as zero or infinity.
-
-    bfloat16, in which models mostly run, has 8 significant bits.
-    """
-    step = 1 << DROPPED_BITS
-    bits = np.clip(values, 0, np.finfo(np.float16).max).astype(np.float16).view(np.uint16).astype(np.uint32)
-    rounded = (bits + (step // 2 - 1) + (bits >> DROPPED_BITS & 1)) // step * step
-    largest = int(np.finfo(np.float16).max.view(np.uint16)) // step * step
-    return np.clip(rounded, step, largest).astype(np.uint16).view(np.float16)
-
-
 def _ranges(edges: np.ndarray) -> np.ndarray:
     """Of every feature up to the last edge the range that holds it, or the number of ranges where none does."""
     index = np.searchsorted(edges, np.arange(edges[-1] + 1), side="right") - 1
@@ -288,7 +277,7 @@ def _sorted(records: np.ndarray, low: int) -> Activations:
     feature, position, value = (np.ascontiguousarray(records[name]) for name in ("feature", "position", "value"))
     offset = feature - np.uint32(low)
     order = np.argsort(offset.astype(np.uint16) if len(offset) and int(offset.max()) < 1 << 16 else offset, kind="stable")
-    return feature[order], position[order], value[order]
+    return feature[order], position[order], decoded(value[order])
 
 
 def _cuts(counts: np.ndarray, size: int) -> np.ndarray:

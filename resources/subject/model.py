@@ -188,6 +188,7 @@ class SubjectModel:
             if self.device.type == "cuda":
                 torch.cuda.current_stream(self.device).synchronize()
             for name, (place, feature, value) in host.items():
+                _refuse_not_finite(name, batch, place.numpy(), feature.numpy(), value.numpy(), start)
                 yield _sparse_batch(name, place.numpy(), feature.numpy(), value.numpy(), rows.shape[1], start, start + len(batch))
 
     def _feature_mask(self, dictionary: "Dictionary", selected: np.ndarray | None) -> "torch.Tensor | None":
@@ -285,6 +286,21 @@ def _to_host(tensor: "torch.Tensor") -> "torch.Tensor":
     if tensor.device.type != "cuda":
         return tensor
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _refuse_not_finite(name: str, rows: np.ndarray, place: np.ndarray, feature: np.ndarray, value: np.ndarray, first_row: int) -> None:
+    """Raise `DictionaryError` naming the first activation that is NaN or infinite, and how many there are in the batch."""
+    wrong = np.flatnonzero(~np.isfinite(value))
+    if not len(wrong):
+        return
+    from resources.dictionaries.interface import UNSOUND, DictionaryError
+
+    row, position = divmod(int(place[wrong[0]]), rows.shape[1])
+    raise DictionaryError(
+        f"dictionary {name}: feature {int(feature[wrong[0]])} has activation {float(value[wrong[0]])} on token {int(rows[row, position])} "
+        f"(context {first_row + row}, position {position}), one of {len(wrong):,} such activations in {len(rows)} contexts; all must be "
+        f"finite. {UNSOUND}."
+    )
 
 
 def _sparse_batch(

@@ -14,6 +14,7 @@ from interp_assets.assets.activation_shards import shards
 from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
+from interp_assets.reading.activations import activations_in_order, activations_of
 from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
 from resources.fakes import FakeTokenizer
@@ -168,3 +169,23 @@ def test_how_many_ranges_are_written_is_told(tmp_path: Path, spill: ActivationSp
     writer(tmp_path / "lake").write(spill, 2, told.append)
     assert [(progress.done, progress.total) for progress in told] == [(done, 16) for done in range(1, 17)]
     assert told[-1].eta_seconds == 0
+
+
+def test_a_range_with_values_beyond_float16_is_float32_and_the_others_are_as_before(spill: ActivationSpill, tmp_path: Path) -> None:
+    made = ActivationSpill(tmp_path / "large", {RECORD.key: feature_edges(RECORD)}, CONTEXT)
+    row, place = np.uint32([0, 0, 1]), np.uint16([1, 2, 3])
+    feature, value = np.uint32([0, 0, WIDTH - 1]), np.float32([2.0, 3e5, 1.0])
+    made.append(RECORD.key, SparseBatch(RECORD.key, row, place, feature, value, ROWS))
+    made.flush()
+    lake_writer = writer(tmp_path / "lake")
+    lake_writer.write(made)
+    first, last = (RangeKey(RECORD.key, FEATURE_RANGE_KEYS[i]) for i in (0, -1))
+    rows = lake_writer.lake.read(ACTIVATIONS.name, lake_partition(first))
+    assert str(rows.schema.field("value").type) == "float"
+    assert rows.column("value").to_pylist() == pytest.approx([2.0, 3e5], rel=2**-9)
+    assert str(lake_writer.lake.read(ACTIVATIONS.name, lake_partition(last)).schema.field("value").type) == "halffloat"
+    statistics = lake_writer.lake.read(FEATURE_STATISTICS.name, lake_partition(first), columns=["feature", "max_activation"])
+    assert statistics.to_pylist()[0]["max_activation"] == pytest.approx(3e5, rel=2**-9)
+    found = dict(activations_in_order(lake_writer.lake, first, RECORD.features_of(first)))
+    assert found[0][1].tolist() == pytest.approx([2.0, 3e5], rel=2**-9)
+    assert activations_of(lake_writer.lake, RECORD, [0, WIDTH - 1])[0][1].max() == pytest.approx(3e5, rel=2**-9)

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from interp_assets.asking import asker
 from interp_assets.asking.questions import Answer, Question
 from interp_assets.assets.scores.answerer import Generating, Judging, Planned
-from interp_assets.config.keys import RangeKey
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
+from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.scoring import clarity, detection
@@ -16,7 +19,9 @@ from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput
 from interp_assets.orchestration.runs import RangePartition
+from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
 from resources.language_models.interface import Reply
+from resources.store.lake import Lake
 
 WORDS = [" cat", *(f" w{i}" for i in range(1, 30))]
 
@@ -158,9 +163,41 @@ def test_of_generator_and_subject_one_is_loaded_at_a_time(monkeypatch) -> None:
     for feature in range(5):
         scorer_input = ScorerInput(feature, "max_act", "cats", (), tuple(window(feature, i, 4) for i in range(8)), WORDS)
         works.append(Planned(here, scorer_input, clarity.plan(scorer_input, ClaritySettings(n_texts=2), 0)))
-    answered = list(Generating(clarity, Generator(), Measure()).answer(iter(works)))  # type: ignore[arg-type]
+    answered = list(Generating(clarity, Generator(), Measure(), None).answer(iter(works)))  # type: ignore[arg-type]
     assert [[t.activations for t in one.trials] for one in answered] == [[(0.0, 1.0)], [(2.0, 3.0)]] * 2 + [[(0.0, 1.0)]]
     assert loaded == {"subject"}
+
+
+def test_a_text_on_which_a_feature_is_weaker_than_the_silent_share_counts_as_silent(tmp_path) -> None:
+    """Feature 3 fires at up to 8: with a silent share of 0.5 a text at 3.99 is silent and one at 4 is not; stored windows obey the same."""
+    record = DictionaryRecord(key="fake/00/neurons", hook="blocks.0.mlp.hook_post", kind="neurons", width=64)
+    lake = Lake(str(tmp_path), SCHEMA_VERSION)
+    index = next(i for i in range(len(FEATURE_RANGE_KEYS)) if 3 in record.features_of(RangeKey(record.key, FEATURE_RANGE_KEYS[i])))
+    columns = {"dictionary": [record.key] * 2, "feature": [3, 3], "position": [1, 2], "value": np.array([8.0, 2.0], np.float16)}
+    rows = pa.table(columns, schema=ACTIVATIONS.schema)
+    lake.write(ACTIVATIONS.name, lake_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[index])), ACTIVATIONS.schema, rows, "v", {})
+
+    class Generator:
+        def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+            for number, question in enumerate(questions):
+                yield number, Answer(question, Reply('{"texts": ["a", "b"]}', "stop", 1, 0, 1, 0.0), "key", "model", "writer")
+
+        def close(self) -> None: ...
+
+    class Measure(Generator):
+        def largest_activations(self, wanted: Sequence[tuple]) -> list[float]:
+            return [3.99, 4.0] * (len(wanted) // 2)
+
+    def measured(share: float) -> list[tuple[float, ...]]:
+        settings = StageSettings.model_validate({"examples": {"silent_share": share}})
+        here = RangePartition(RangeKey(record.key, FEATURE_RANGE_KEYS[index]), record, settings, "v", {})
+        scorer_input = ScorerInput(3, "max_act", "cats", (), tuple(window(3, i, 4) for i in range(8)), WORDS)
+        work = Planned(here, scorer_input, clarity.plan(scorer_input, ClaritySettings(n_texts=2), 0))
+        (answered,) = Generating(clarity, Generator(), Measure(), lake).answer(iter([work]))  # type: ignore[arg-type]
+        return [trial.activations for trial in answered.trials]  # type: ignore[misc]
+
+    assert set(measured(0.0)) == {(3.99, 4.0)}
+    assert set(measured(0.5)) == {(0.0, 4.0)}
 
 
 def test_a_case_on_which_grading_fails_is_asked_no_further_and_stops_no_other(monkeypatch) -> None:

@@ -22,6 +22,7 @@ from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATIS
 from resources.progress import Progress
 from resources.store.activation_spill import Activations, SortedGroup
 from resources.store.lake import Lake
+from resources.store.stored_values import fits_float16
 from resources.subject.tokenizer import Tokenizer
 
 ROW_GROUP_ROWS = 65_536
@@ -33,9 +34,18 @@ WRITER_OPTIONS = {
     "column_encoding": {"position": "DELTA_BINARY_PACKED"},
     "compression_level": 3,
 }
+FLOAT32_ACTIVATIONS = ACTIVATIONS.schema.set(
+    ACTIVATIONS.schema.get_field_index("value"), ACTIVATIONS.schema.field("value").with_type(pa.float32())
+)
+"""The table's schema in a range of which float16 does not hold some value."""
+
 REPORT_SECONDS = 10.0
 INTERRUPTIBLE_SECONDS = 1.0
 """Longest wait for a thread at a time: with Polars a wait without end does not hear an interrupt."""
+
+
+class BeyondFloat16(Exception):
+    """A value that float16 does not hold; the range is written again as float32."""
 
 
 def write_threads() -> int:
@@ -56,9 +66,9 @@ class SortedActivations(Protocol):
 class ShardWriter:
     """Writes the ranges of one dictionary, harvested on `sample`.
 
-    Statistics are over all values, as stored (float16). With a `cap`, a feature of more activations keeps all of them in a seeded share
-    of the contexts (`kept_contexts_share` in its statistics) and none in the others. The statistics are written last: they say that a
-    range is complete.
+    Values are float16, and float32 in a range of which float16 does not hold some; statistics are over all values, as stored. With a
+    `cap`, a feature of more activations keeps all of them in a seeded share of the contexts (`kept_contexts_share` in its statistics) and
+    none in the others. The statistics are written last: they say that a range is complete.
     """
 
     lake: Lake
@@ -94,18 +104,38 @@ class ShardWriter:
         key = RangeKey(self.record.key, feature_range)
         partition, inputs = lake_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
         self.lake.discard(FEATURE_STATISTICS.name, partition)
-        statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
-        batches = self._batches(key, activations, n_tokens, statistics, stopped)
-        self.lake.write(ACTIVATIONS.name, partition, ACTIVATIONS.schema, batches, self.version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
+        try:
+            statistics = self._write_activations(key, activations, n_tokens, stopped, ACTIVATIONS.schema)
+        except BeyondFloat16:
+            statistics = self._write_activations(key, activations, n_tokens, stopped, FLOAT32_ACTIVATIONS)
         rows = pa.concat_tables(statistics).unify_dictionaries()
         self.lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, rows, self.version, inputs)
 
+    def _write_activations(
+        self, key: RangeKey, activations: SortedActivations, n_tokens: int, stopped: threading.Event, schema: pa.Schema
+    ) -> list[pa.Table]:
+        """Write the activations of a range, with values of the schema's type; the statistics of its features come back.
+
+        Raises `BeyondFloat16` for a value that float16 does not hold where the schema has float16.
+        """
+        statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
+        batches = self._batches(key, activations, n_tokens, statistics, stopped, schema)
+        inputs = {DICTIONARY_SAMPLES.name: self.sample.sample}
+        self.lake.write(ACTIVATIONS.name, lake_partition(key), schema, batches, self.version, inputs, WRITER_OPTIONS, ROW_GROUP_ROWS)
+        return statistics
+
     def _batches(
-        self, key: RangeKey, activations: SortedActivations, n_tokens: int, statistics: list[pa.Table], stopped: threading.Event
+        self,
+        key: RangeKey,
+        activations: SortedActivations,
+        n_tokens: int,
+        statistics: list[pa.Table],
+        stopped: threading.Event,
+        schema: pa.Schema,
     ) -> Iterator[pa.Table]:
         """The rows of a range, group by group; the statistics of each group are appended to `statistics` before its rows come."""
         selected = self.record.features_of(key)
-        yield ACTIVATIONS.schema.empty_table()
+        yield schema.empty_table()
         for group in activations.sorted_groups(key.dictionary, key.index):
             if stopped.is_set():
                 raise CancelledError(f"{key} is not finished, since the work was stopped")
@@ -118,7 +148,7 @@ class ShardWriter:
             shares = self._kept_shares(features, counted, chunks())
             statistics.append(self._statistics(key, counted, n_tokens, shares))
             for chunk in chunks():
-                yield from activation_tables(key.dictionary, self._kept(chunk, shares))
+                yield from activation_tables(key.dictionary, self._kept(chunk, shares), schema)
 
     @property
     def _context_tokens(self) -> int:
@@ -211,12 +241,16 @@ def feature_edges(record: DictionaryRecord) -> np.ndarray:
     return np.append(padded[firsts], record.width)
 
 
-def activation_tables(dictionary: str, activations: Activations) -> Iterator[pa.Table]:
-    """Rows of the table `activations`, at most BATCH_ROWS at once."""
+def activation_tables(dictionary: str, activations: Activations, schema: pa.Schema = ACTIVATIONS.schema) -> Iterator[pa.Table]:
+    """Rows of the table `activations`, at most BATCH_ROWS at once. Raises `BeyondFloat16` where the schema does not hold a value."""
     feature, position, value = activations
+    if schema is not FLOAT32_ACTIVATIONS:
+        if not fits_float16(value):
+            raise BeyondFloat16(f"{dictionary} has an activation of {float(value.max()):g}")
+        value = value.astype(np.float16, copy=False)
+    else:
+        value = value.astype(np.float32)
     for first in range(0, len(feature), BATCH_ROWS):
         part = slice(first, first + BATCH_ROWS)
         names = constant(dictionary, len(feature[part]))
-        yield pa.table(
-            {"dictionary": names, "feature": feature[part], "position": position[part], "value": value[part]}, schema=ACTIVATIONS.schema
-        )
+        yield pa.table({"dictionary": names, "feature": feature[part], "position": position[part], "value": value[part]}, schema=schema)

@@ -14,10 +14,12 @@ from interp_assets.domain.prompting.prompts import Comparison
 from interp_assets.domain.scoring import GeneratorScorer, Scorer
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial
-from interp_assets.measuring.texts import TextMeasure
+from interp_assets.measuring.texts import TextMeasure, heard
 from interp_assets.orchestration.runs import RangePartition, progress_of
+from interp_assets.reading.activations import silence_levels
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
+from resources.store.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def answerer_of(
     models: ModelProvider,
     replies: ReplyStore,
     spending: RunSpending,
+    lake: Lake,
 ) -> Answerer:
     """Whoever answers the scorer, by its MODEL. Nothing is loaded before there is something to answer."""
     who = settings.model_of(scorer.MODEL)
@@ -62,7 +65,7 @@ def answerer_of(
         return Encoding(who, models)
     asker = Asker(cast(LanguageModelSettings, who), models, replies, spending.of_run(context), progress_of(context, "questions"))
     if scorer.MODEL == "generator":
-        return Generating(cast(GeneratorScorer, scorer), asker, TextMeasure(models, progress_of(context, "texts run on the subject")))
+        return Generating(cast(GeneratorScorer, scorer), asker, TextMeasure(models, progress_of(context, "texts run on the subject")), lake)
     return Judging(scorer, asker)
 
 
@@ -121,8 +124,8 @@ class Judging:
 class Generating:
     """A language model writes texts; then it makes room for the subject model, which is run on them."""
 
-    def __init__(self, scorer: GeneratorScorer, asker: Asker, measure: TextMeasure) -> None:
-        self._scorer, self._asker, self._measure = scorer, asker, measure
+    def __init__(self, scorer: GeneratorScorer, asker: Asker, measure: TextMeasure, lake: Lake) -> None:
+        self._scorer, self._asker, self._measure, self._lake = scorer, asker, measure, lake
 
     def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]:
         """Answers in planned order, wave by wave. Of the two models one is loaded at a time."""
@@ -144,8 +147,17 @@ class Generating:
             ]
             found = iter(self._measure.largest_activations(wanted))
             for work, trials, own, given in zip(wave, replied, texts, answers, strict=True):
-                measured = tuple(replace(t, activations=tuple(next(found) for _ in w)) for t, w in zip(trials, own, strict=True))
+                levels = self._levels(work.partition, {trial.trial.feature for trial in trials})
+                measured = tuple(
+                    replace(t, activations=tuple(heard(next(found), levels[t.trial.feature]) for _ in w))
+                    for t, w in zip(trials, own, strict=True)
+                )
                 yield AnsweredInput(work, measured, tuple(given), given[0].model if given else "")
+
+    def _levels(self, partition: RangePartition, features: set[int]) -> dict[int, float]:
+        """The activation of each feature below which a text counts as silent, as a stored window does."""
+        share = partition.settings.examples.silent_share
+        return silence_levels(self._lake, partition.record, features, share) if share else dict.fromkeys(features, 0.0)
 
     def _texts(self, trial: AnsweredTrial) -> tuple[str, ...]:
         """The texts in a reply; none where the scorer's own code fails on it, as it then does again when it grades."""

@@ -48,7 +48,8 @@ def score_stage(scorer: Scorer) -> RangeStage:
             return None
         scoring, who = stages.scoring, platform.model_of(scorer.MODEL)
         sequential = scoring.sequential if scorer.MODEL in ("scorer", "base") else None
-        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who.versioned_settings]
+        silence = [stages.examples.silent_share] if scorer.MODEL == "generator" and stages.examples.silent_share else []
+        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who.versioned_settings, *silence]
 
     upstream = (
         Upstream(EXAMPLES, needed=lambda stages: bool(stages.scored(scorer))),
@@ -89,7 +90,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
         stage = RangeRun(context, lake, registry, settings, score_stage(scorer))
-        who = answerer_of(scorer, context, settings, models, replies, spending)
+        who = answerer_of(scorer, context, settings, models, replies, spending, lake)
         try:
             note = f"the settings of this dictionary ask for no {scorer.NAME} scores: `stages: {{scores: …}}`"
             partitions = stage.to_do_where(lambda stages: bool(stages.scored(scorer)), [LEDGER, TRIALS, VERDICTS, SCORES], note)

@@ -9,12 +9,15 @@ read from the environment when a batch starts and stands in no attribute, error 
 # pyright: reportAttributeAccessIssue=false
 # Where the package `openai` is not installed, pyright takes this folder's openai.py for it.
 import asyncio
+import hashlib
+import json
+import logging
 import os
 import queue
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -32,6 +35,7 @@ from resources.language_models.interface import (
     UnsupportedRequest,
     refuse_unsupported,
 )
+from resources.language_models.openai_server.accepts import MOST_LESSONS, Accepts, adapted, learnt
 from resources.language_models.openai_server.background import Background
 from resources.language_models.openai_server.connection import (
     BoundedClient,
@@ -45,6 +49,7 @@ from resources.language_models.openai_server.connection import (
     read_json,
     why_unreached,
 )
+from resources.language_models.openai_server.error_within import error_within
 from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
 from resources.language_models.openai_server.shape import checked_completion
 from resources.language_models.openai_server.suffixes import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
@@ -54,6 +59,9 @@ from resources.language_models.openai_server.wire import Dialect, Offer, Structu
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
 MIN_UNANSWERED = 8  # so many questions in a row, or all that are under way at once, are given up before the batch is
+LESSON_STATUS = frozenset({400, 404, 405, 413, 415, 422, 500, 501})
+"""Statuses with which servers say that they do not take something; llama.cpp sends 500 for a chat template that refuses."""
+
 UNTAKEN_PAUSE_SECONDS = 0.005
 PROBE = (Message("user", "Say hello."),)
 
@@ -89,6 +97,8 @@ class OpenAIModel:
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
         tokenizer: str | None = None,
         refuse_other_models: bool = False,
+        thinking_tokens: int = 0,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         """`chat` False speaks to a base model through the completions endpoint. A request is sent at most 1 + `max_retries` times.
 
@@ -96,14 +106,21 @@ class OpenAIModel:
         store's addresses: give one where the server's weights can change under one name. `timeout_seconds` is for a whole reply, from the
         question to its last byte. `tokenizer` (an embedded model, a folder or a hub id) estimates what a server does not count.
         `refuse_other_models` ends the batch at the first answer under another model's name, which is otherwise noted and kept.
+
+        A model that thinks needs room for it: `thinking_tokens` more than the answer's. `extra_body` goes into every request, such as
+        {"reasoning_effort": "low"} or {"chat_template_kwargs": {"enable_thinking": False}}. What the server refuses of a request (a system
+        role, the temperature, many alternatives a token) is learnt from its refusals and left out.
         """
         self.base_url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
         where = urlsplit(self.base_url)
         self._host = where.hostname or self.base_url
         self._shown_url = where._replace(netloc=where.netloc.rpartition("@")[2]).geturl()
         how = ("" if chat else "-completions") + ("" if structured == "auto" else f"-{structured}")
+        how += f"-thinking{thinking_tokens}" if thinking_tokens else ""
+        how += "-" + hashlib.sha256(json.dumps(extra_body, sort_keys=True).encode()).hexdigest()[:8] if extra_body else ""
         self._identity = ModelIdentity("openai", model, (revision or f"unversioned@{where.netloc.rpartition('@')[2]}") + how)
-        self._dialect = Dialect(model, chat, max_tokens_field)
+        self._dialect = Dialect(model, chat, max_tokens_field, thinking_tokens, dict(extra_body or {}))
+        self._accepts, self._lessons = Accepts(), 0
         self._api_key_env, self._concurrency, self._timeout_seconds = api_key_env, concurrency, timeout_seconds
         self._max_retries, self._max_connection_failures, self._backoff_seconds = max_retries, max_connection_failures, backoff_seconds
         self._tokenizer, self._refuse_other_models, self._counter = tokenizer, refuse_other_models, bytes_estimate
@@ -217,13 +234,9 @@ class OpenAIModel:
 
     async def _lists_logprobs(self, client: Any, circuit: _Circuit, question: Request) -> bool:
         """Whether the server sends log-probabilities of a reply's tokens when asked for them."""
-        import openai
-
-        with suppress(
-            openai.APIStatusError, openai.APITimeoutError, TimeoutError, BrokenOff, OddReply, LookupError, TypeError, AttributeError
-        ):
-            content = await self._reached(client, circuit, payload(question, Offer(logprobs=True), self._dialect))
-            return bool(content["choices"][0]["logprobs"])
+        with suppress(OddReply, LookupError, TypeError, AttributeError):
+            content = await self._content(client, circuit, payload(question, Offer(logprobs=True), self._dialect))
+            return not isinstance(content, Refused) and bool(content["choices"][0]["logprobs"])
         return False
 
     async def _answer_all(self, requests: Sequence[Request], offer: Offer, replies: "queue.SimpleQueue[Any]") -> None:
@@ -256,7 +269,8 @@ class OpenAIModel:
                 return _error_reply(content.problem)
             if not counted and isinstance(content, dict):
                 content = {**content, "usage": None}
-            reply = read_reply(content, request, offer, self._dialect, self._beginnings.get(request.suffix_choices), self._counter)
+            beginnings = self._beginnings.get(request.suffix_choices)
+            reply = read_reply(content, request, offer, self._dialect, beginnings, self._counter, answer_needed=counted)
         except OddReply as error:
             return self._unreadable(request, str(error))
         except SuffixUnread as error:
@@ -282,30 +296,41 @@ class OpenAIModel:
         """
         import openai
 
-        problem = ""
-        for attempt in range(1 + self._max_retries):
-            pause = self._backoff(attempt)
+        problem, attempt = "", 0
+        while attempt <= self._max_retries:
+            pause, accepts = self._backoff(attempt), self._accepts
             try:
-                content = await self._reached(client, circuit, body)
-                circuit.unanswered = 0
-                return content
+                content = await self._reached(client, circuit, adapted(body, accepts))
+                within = error_within(content)
+                if within is None:
+                    circuit.unanswered = 0
+                    return content
+                status, told, headers, said = within.status, within.body, {}, quoted(within.message, 500)
+                problem = f"HTTP 200 with error {status} inside: {said}"
             except (openai.APITimeoutError, TimeoutError):
+                status, told, headers, said = None, None, {}, ""
                 problem = f"no reply within {self._timeout_seconds:g} seconds"
             except BrokenOff as broken:
+                status, told, headers, said = None, None, {}, ""
                 problem = str(broken)
             except openai.APIStatusError as error:
-                problem = f"HTTP {error.status_code}: {_server_text(error)}"
-                refusal = refusal_of(error.status_code, error.body)
+                status, told, headers, said = error.status_code, error.body, error.response.headers, _server_text(error)
+                problem = f"HTTP {status}: {said}"
+            if status is not None:
+                if self._learnt(status, accepts, body, said):
+                    continue
+                refusal = refusal_of(status, told)
                 if refusal == "all":
-                    self._refuse_all(error.status_code, problem)
+                    self._refuse_all(status, problem)
                 if refusal == "question":
                     return Refused(self._without_key(problem))
-                asked = retry_after_seconds(error.response.headers)
+                asked = retry_after_seconds(headers)
                 if asked is not None and asked > MAX_WAIT_SECONDS:
                     problem += f" (it asks to wait {asked:,.0f} seconds)"
                 elif asked is not None:
                     pause = asked + random.uniform(0, self._backoff_seconds)
-            if attempt < self._max_retries:
+            attempt += 1
+            if attempt <= self._max_retries:
                 await asyncio.sleep(min(pause, MAX_WAIT_SECONDS + self._backoff_seconds))
         circuit.unanswered += 1
         problem = self._without_key(f"{problem} (tried {1 + self._max_retries} times)")
@@ -315,6 +340,19 @@ class OpenAIModel:
                 f"tries: {problem}. Replies that came are kept. Run again when it answers: only the rest is asked."
             )
         return Refused(problem)
+
+    def _learnt(self, status: int, accepts: Accepts, body: dict[str, Any], said: str) -> bool:
+        """Whether the question is worth asking again at once, since the refusal told what the server accepts, to it or to another one."""
+        if self._accepts != accepts:
+            return adapted(body, self._accepts) != adapted(body, accepts)
+        found = learnt(accepts, adapted(body, accepts), said) if status in LESSON_STATUS else None
+        if found is None or self._lessons >= MOST_LESSONS:
+            return False
+        self._accepts, self._lessons = found, self._lessons + 1
+        logging.getLogger(__name__).warning(
+            "%s does not take all of a request (%s); asked again and from now on with %s", self._shown_url, self._without_key(said), found
+        )
+        return True
 
     async def _reached(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
         """The server's answer, however long the connection takes to come back. Raises `ServerGone` when it does not."""

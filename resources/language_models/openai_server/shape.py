@@ -15,7 +15,9 @@ def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
     choice = _part(choices[0], Mapping, "choices[0]")
     message = _part(choice.get("message") or {}, Mapping, "message")
     text = message.get("content") if chat else choice.get("text")
-    if text is not None:
+    if chat and isinstance(text, list) and text and all(isinstance(part, Mapping) and "type" in part for part in text):
+        pass  # text and thought in parts
+    elif text is not None:
         _part(text, str, "content" if chat else "text")
     for name, value in (("finish_reason", choice.get("finish_reason")), ("refusal", message.get("refusal"))):
         if value is not None:

@@ -19,6 +19,9 @@ Beginnings = Mapping[str, tuple[str, ...]]
 Places = Sequence[Mapping[str, Any] | None]
 
 
+LARGEST_LOGPROB = 1e-3
+
+
 class SuffixUnread(ValueError):
     """The server's answer does not hold the log-probabilities of the request's suffix."""
 
@@ -46,6 +49,11 @@ def read_suffix(
             return logprobs, None
         choices.append(tuple(weight / sum(weights) for weight in weights))
     return logprobs, tuple(choices)
+
+
+def is_logprob(value: Any) -> bool:
+    """Whether it is a log-probability, -inf too: a number, not NaN, and above 0 by rounding at most."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value <= LARGEST_LOGPROB
 
 
 def before_placeholders(request: Request) -> dict[str, None]:
@@ -93,7 +101,10 @@ def _suffix_places(places: Places | None, suffix: str) -> list[list[tuple[str, f
     for place in reversed(places):
         if length >= len(suffix) or not place:
             break
-        found.append([(one["decoded_token"], float(one["logprob"])) for one in place.values()])
+        own, *others = place.values()
+        if not is_logprob(own["logprob"]) or math.isinf(own["logprob"]):
+            raise SuffixUnread(f"the server gives {own['logprob']} as the log-probability of the suffix's token {own['decoded_token']!r}")
+        found.append([(one["decoded_token"], float(one["logprob"])) for one in (own, *others) if is_logprob(one["logprob"])])
         length += len(found[-1][0][0])
     found.reverse()
     spelled = "".join(place[0][0] for place in found)

@@ -5,13 +5,15 @@ Three ways to ask for a structured reply are spoken: "vllm" (`structured_outputs
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from resources.language_models.interface import ChoiceList, JsonReply, Reply, Request
+from resources.language_models.openai_server.answer_text import text_and_thought, without_an_answer
 from resources.language_models.openai_server.shape import checked_completion, other_model
-from resources.language_models.openai_server.suffixes import Beginnings, read_suffix
+from resources.language_models.openai_server.suffixes import Beginnings, is_logprob, read_suffix
 from resources.language_models.openai_server.usage import TokenCounter, bytes_estimate, read_usage
 from resources.language_models.tokens.answer_places import answer_probabilities
 
@@ -33,17 +35,20 @@ class Offer:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to speak to a server: model name, chat or plain completions, and the field that bounds the reply."""
+    """How to speak to a server: model name, chat or plain completions, the field that bounds the reply, the tokens of thought that a reply
+    may have beside, and what else every request says."""
 
     model: str
     chat: bool = True
     max_tokens_field: str = "max_tokens"
+    thinking_tokens: int = 0
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
 
 
 def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
     """Body of the request, as JSON will carry it."""
     body: dict[str, Any] = {"model": dialect.model, "temperature": request.temperature, **_question(request, offer, dialect)}
-    body[dialect.max_tokens_field if dialect.chat else "max_tokens"] = _reply_tokens(request, offer)
+    body[dialect.max_tokens_field if dialect.chat else "max_tokens"] = _reply_tokens(request, offer, dialect)
     if request.temperature > 0:
         body["seed"] = request.seed
     stop = [*request.stop, "\n"] if request.line_prefix else list(request.stop)
@@ -53,7 +58,7 @@ def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
         body["prompt_logprobs"] = TOP_LOGPROBS if request.suffix_choices else 0
     if isinstance(request.reply_format, ChoiceList) and offer.logprobs:
         body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if dialect.chat else {"logprobs": COMPLETION_LOGPROBS}
-    return body | _structure(request, offer)
+    return body | _structure(request, offer) | dict(dialect.extra_body)
 
 
 def read_reply(
@@ -63,17 +68,19 @@ def read_reply(
     dialect: Dialect,
     beginnings: Beginnings | None = None,
     count: TokenCounter = bytes_estimate,
+    answer_needed: bool = True,
 ) -> Reply:
     """The reply in a server's answer. Its `seconds` are 0: who sent it knows them.
 
-    `beginnings` are those of the request's suffix choices; `count` estimates tokens where the server does not count them. A reply that a
-    filter cut, or that the model refused, is an error reply that says so. Raises `SuffixUnread` where the server's tokens do not spell the
-    suffix, and `OddReply` for an answer that is no completion.
+    `beginnings` are those of the request's suffix choices; `count` estimates tokens where the server does not count them. A
+    reply that a filter cut, that the model refused, or that ended before an answer began (unless not `answer_needed`) is an error reply.
+    Raises `SuffixUnread` where the server's tokens do not spell the suffix, and `OddReply` for an answer that is no completion.
     """
     content = checked_completion(content, dialect.chat)
     choice = content["choices"][0]
     message = choice.get("message") or {}
-    raw = (message.get("content") if dialect.chat else choice.get("text")) or ""
+    written, thought = text_and_thought(message) if dialect.chat else (choice.get("text"), "")
+    raw = written or ""
     used = read_usage(content, request, raw, count)
     counts: dict[str, Any] = {
         "prompt_tokens": used.prompt_tokens, "cached_tokens": used.cached_tokens, "completion_tokens": used.completion_tokens,
@@ -82,7 +89,10 @@ def read_reply(
     refusal = message.get("refusal") or (choice.get("finish_reason") == "content_filter" and "stopped by the server's content filter")
     if refusal:
         return Reply(raw, "error", **counts, error=f"the model refused: {refusal}")
-    text = _unwrapped(raw, request) if offer.structured == "json_schema" else raw
+    missing = without_an_answer(written, thought, choice.get("finish_reason"), used.completion_tokens)
+    if missing and answer_needed and request.max_reply_tokens:
+        return Reply("", "error", **counts, error=missing)
+    text = _before_stops(_unwrapped(raw, request) if offer.structured == "json_schema" else raw, request)
     continued = request.line_prefix if _continued(request, offer, dialect) else ""
     logprobs, choices = read_suffix(prompt_places(content), request, beginnings or {})
     return Reply(
@@ -116,13 +126,13 @@ def _continued(request: Request, offer: Offer, dialect: Dialect) -> bool:
     return bool(request.suffix) or (bool(request.line_prefix) and (offer.continues or not dialect.chat))
 
 
-def most_reply_tokens(request: Request) -> int:
-    """The most tokens that any server is allowed for the reply, whatever it offers."""
-    return _reply_tokens(request, Offer(structured="json_schema"))
+def _reply_tokens(request: Request, offer: Offer, dialect: Dialect) -> int:
+    """Bound of the reply with its thought, at least 1; a constrained list is never cut short by a bound meant for the bare list."""
+    room = dialect.thinking_tokens if request.max_reply_tokens else 0
+    return room + _answer_tokens(request, offer)
 
 
-def _reply_tokens(request: Request, offer: Offer) -> int:
-    """Bound of the reply, at least 1; a constrained list is never cut short by a bound that was meant for the bare list."""
+def _answer_tokens(request: Request, offer: Offer) -> int:
     form = request.reply_format
     if isinstance(form, ChoiceList) and offer.structured != "off" and request.max_reply_tokens:
         return max(request.max_reply_tokens, (JSON_ANSWER_TOKENS + max(map(len, form.options))) * (form.count + 2))
@@ -165,8 +175,27 @@ def _probabilities(logprobs: Mapping[str, Any] | None, request: Request, dialect
     if dialect.chat:
         places = logprobs.get("content") or []
         tokens = [place["token"] for place in places]
-        listed = [{one["token"]: one["logprob"] for one in [*(place.get("top_logprobs") or []), place]} for place in places]
+        listed = [_alternatives([*(place.get("top_logprobs") or []), place]) for place in places]
     else:
         tokens = logprobs.get("tokens") or []
-        listed = [place or {} for place in logprobs.get("top_logprobs") or [{}] * len(tokens)]
+        tops = logprobs.get("top_logprobs") or [{}] * len(tokens)
+        listed = [_alternatives([{"token": token, "logprob": value} for token, value in (place or {}).items()]) for place in tops]
+    if not all(isinstance(token, str) for token in tokens) or len(listed) != len(tokens):
+        return None
     return answer_probabilities(tokens, listed, request.reply_format)
+
+
+def _alternatives(listed: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Token text -> log-probability, of two tokens of one text the likelier. Null, NaN and what is above 0 is left out."""
+    found: dict[str, float] = {}
+    for one in listed:
+        token, value = one.get("token"), one.get("logprob")
+        if isinstance(token, str) and value is not None and is_logprob(value):
+            found[token] = max(float(value), found.get(token, -math.inf))
+    return found
+
+
+def _before_stops(text: str, request: Request) -> str:
+    """The text up to the first stop string, where the server was asked without them."""
+    places = [place for stop in request.stop if (place := text.find(stop)) >= 0]
+    return text[: min(places)] if places else text

@@ -1,1 +1,1 @@
-"""Tokens of prompts and answers: choices, answer places, prefixes and suffixes."""
+"""From a request to tokens, and from tokens to what they say."""

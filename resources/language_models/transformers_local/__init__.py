@@ -1,1 +1,1 @@
-"""The back end that runs a model with transformers in this process."""
+"""The `transformers` back end: a Hugging Face model in process."""

@@ -6,84 +6,148 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from resources.language_models.interface import UnsupportedRequest
 from resources.language_models.tokens.suffix_tokens import SuffixTokens
+from resources.language_models.transformers_local.ways import Way, empty_cache, forget_longest, forward_arguments
 
 HEAD_POSITIONS = 512  # positions whose logits, a vocabulary each, are held at once
 
 
-def prefilled(model: Any, prefix: Sequence[int]) -> Any:
-    """Key-value cache of a prefix for one sequence; None for an empty prefix."""
+def prefilled(model: Any, prefix: Sequence[int], way: Way) -> Any:
+    """Cache of a prefix for one sequence; None for an empty prefix."""
     import torch
-    from transformers import DynamicCache
 
     if not prefix:
         return None
-    cache = DynamicCache(config=model.config)
+    cache = empty_cache(model, way)
     with torch.inference_mode():
         ids = torch.tensor([list(prefix)], device=model.device)
-        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        model(**forward_arguments(model)(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1))
     return cache
 
 
 class Decoder:
-    """A batch under way. `logits` [rows, vocabulary] are those after the last token of every row.
+    """A batch under way. `logits` [rows, vocabulary] are those after the last token of every row, `read` all tokens of every row.
 
-    Rows are padded on their left, at the beginning and wherever they are given unequally many tokens. With `keep_hidden`, `hidden`
-    [rows, positions, width] are the trunk's outputs at the rests' positions.
+    The tokens of a row stand together, and all padding is on their left. So the distance between two places of a row is the distance
+    between their tokens, on which sliding windows and chunks depend. Where rows are given unequally many tokens, what a shorter row holds
+    moves to the right, and the tokens that would lie in the padding's place are read again. With `keep_hidden`, `hidden`
+    [rows, positions, width] are the trunk's outputs at the last positions of the rests.
     """
 
     def __init__(
-        self, model: Any, rests: Sequence[Sequence[int]], prefix_tokens: int, prefix_cache: Any, pad_id: int, keep_hidden: bool = False
+        self,
+        model: Any,
+        rests: Sequence[Sequence[int]],
+        prefix: Sequence[int],
+        prefix_cache: Any,
+        pad_id: int,
+        way: Way,
+        keep_hidden: bool = False,
     ) -> None:
-        import torch
-        from transformers import DynamicCache
-
-        self._model, self._pad_id = model, pad_id
-        self._mask = torch.ones(len(rests), prefix_tokens, dtype=torch.long, device=model.device)
-        self._next = torch.full((len(rests),), prefix_tokens, device=model.device)
-        if prefix_cache is None:
-            self._cache = DynamicCache(config=model.config)
-        else:
-            self._cache = copy.deepcopy(prefix_cache)
-            self._cache.batch_repeat_interleave(len(rests))
+        assert way.batched or len(rests) == 1, f"{len(rests)} rows cannot run {way.name}"
+        self._model, self._pad_id, self._way = model, pad_id, way
+        self._arguments = forward_arguments(model)
+        self.read: list[list[int]] = [list(prefix) for _ in rests]
+        self._slots = len(prefix)  # places of every row in the cache, padding too
+        self.cache: Any = None if not way.cached else empty_cache(model, way) if prefix_cache is None else copy.deepcopy(prefix_cache)
+        if way.batched:
+            self._place([0] * len(rests), _missing(rests))
         kept: list[Any] = []
         hook = model.base_model.register_forward_hook(lambda module, inputs, output: kept.append(output[0])) if keep_hidden else None
-        self.append(rests)
+        self._feed(rests)
         if hook is not None:
             hook.remove()
-            (self.hidden,) = kept
+        self.hidden: Any = kept[0] if kept else None
 
     def append(self, tokens: Sequence[Sequence[int]]) -> None:
         """Feed further tokens, at least one, to every row; `logits` are then those after the last of them."""
+        if not self._way.whole_pieces:
+            for token in tokens[0]:
+                self._feed([[token]])
+            return
+        missing = _missing(tokens)
+        if any(missing):
+            self._place(list(range(len(tokens))), missing)
+        self._feed(tokens)
+
+    def _place(self, sources: list[int], missing: list[int]) -> None:
+        """Let row i of the cache hold what row `sources[i]` held, moved to the right by `missing[i]` places; what leaves is forgotten."""
         import torch
 
-        device, longest = self._model.device, max(len(row) for row in tokens)
-        padding = torch.tensor([longest - len(row) for row in tokens])
-        ids = torch.tensor([[self._pad_id] * (longest - len(row)) + list(row) for row in tokens]).to(device)
-        places = torch.arange(longest)[None, :] - padding[:, None]
-        self._mask = torch.cat([self._mask, (places >= 0).long().to(device)], dim=1)
-        positions = (self._next[:, None] + places.to(device)).clamp(min=0)
-        self._next = self._next + longest - padding.to(device)
+        if self._slots == 0:
+            return
+        device = self._model.device
+        places = (torch.arange(self._slots)[None, :] - torch.tensor(missing)[:, None]).clamp(min=0)[:, None, :].to(device)
+        rows = torch.tensor(sources)[:, None, None].to(device)
+        for layer in self.cache.layers:
+            if layer.is_initialized and layer.keys.numel():
+                layer.keys, layer.values = _gathered(layer.keys, rows, places), _gathered(layer.values, rows, places)
+
+    def _feed(self, tokens: Sequence[Sequence[int]]) -> None:
+        """One forward pass. Rows with fewer tokens than the longest are led by their own last tokens, or by padding before the first."""
+        import torch
+
+        if not self._way.cached:
+            return self._feed_all(tokens)
+        longest, device = max(len(row) for row in tokens), self._model.device
+        inputs, self._slots = [], self._slots + longest
+        for number, row in enumerate(tokens):
+            self.read[number] = [*self.read[number], *row]
+            inputs.append(self.read[number][-longest:])
+        lengths = torch.tensor([[len(read)] for read in self.read])
+        positions = torch.arange(self._slots)[None, :] - (self._slots - lengths)
+        padding = {"attention_mask": (positions >= 0).long().to(device)} if self._way.batched else {}
         output = self._model(
-            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True, logits_to_keep=1
+            **self._arguments(
+                input_ids=torch.tensor([[self._pad_id] * (longest - len(row)) + row for row in inputs]).to(device),
+                position_ids=positions[:, -longest:].clamp(min=0).to(device),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+                **padding,
+            )
         )
         self.logits = output.logits[:, -1]
+
+    def _feed_all(self, tokens: Sequence[Sequence[int]]) -> None:
+        """A plain forward pass over the one row from its beginning."""
+        import torch
+
+        self.read = [[*self.read[0], *tokens[0]]]
+        forget_longest(self._model)
+        ids = torch.tensor(self.read, device=self._model.device)
+        self.logits = self._model(**self._arguments(input_ids=ids, use_cache=False, logits_to_keep=1)).logits[:, -1]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone, in this order; the others' memory is freed."""
         import torch
 
+        if len(rows) == len(self.read) == 1:
+            return
         chosen = torch.tensor(rows, dtype=torch.long, device=self._model.device)
-        self._cache.batch_select_indices(chosen)
-        self._mask, self._next, self.logits = self._mask[chosen], self._next[chosen], self.logits[chosen]
+        self.cache.batch_select_indices(chosen)
+        self.read, self.logits = [self.read[row] for row in rows], self.logits[chosen]
 
     def logits_after(self, tokens: Sequence[int]) -> Any:
         """[rows, vocabulary] logits after `tokens`, which every row is given and then forgets."""
         kept = copy.copy(self)
-        kept._cache = copy.deepcopy(self._cache)
-        kept.append([tokens] * len(self._mask))
+        kept.cache, kept.read = copy.deepcopy(self.cache), list(self.read)
+        kept.append([tokens] * len(self.read))
         return kept.logits
+
+
+def _gathered(states: Any, rows: Any, places: Any) -> Any:
+    """[rows, heads, places, width]: of [n, heads, slots, width] the rows and slots that Tensor[rows, 1, 1] and [rows, 1, places] name."""
+    import torch
+
+    heads = torch.arange(states.shape[1], device=states.device)[None, :, None]
+    return states[rows.to(states.device), heads, places.to(states.device)]
+
+
+def _missing(tokens: Sequence[Sequence[int]]) -> list[int]:
+    """How many tokens fewer than the longest row each row has."""
+    longest = max(map(len, tokens))
+    return [longest - len(row) for row in tokens]
 
 
 def read_suffixes(
@@ -96,11 +160,17 @@ def read_suffixes(
     """
     import torch
 
+    device = model.device
     head = _output_head(model, decoder)
-    device, longest = model.device, decoder.hidden.shape[1]
-    rows = [row for row, suffix in enumerate(suffixes) for _ in suffix.ids]
-    columns = [longest - tokens_after - len(suffix.ids) - 1 + number for suffix in suffixes for number in range(len(suffix.ids))]
-    hidden = decoder.hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
+    if head is None:
+        head = _as_they_are
+        pairs = zip(decoder.read, suffixes, strict=True)
+        hidden = torch.cat([_plain_logits(model, read, len(suffix.ids), tokens_after) for read, suffix in pairs])
+    else:
+        longest = decoder.hidden.shape[1]
+        rows = [row for row, suffix in enumerate(suffixes) for _ in suffix.ids]
+        columns = [longest - tokens_after - len(suffix.ids) - 1 + number for suffix in suffixes for number in range(len(suffix.ids))]
+        hidden = decoder.hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
     targets = torch.tensor([token for suffix in suffixes for token in suffix.ids], device=device)
     firsts = [sum(len(suffix.ids) for suffix in suffixes[:row]) for row in range(len(suffixes))]
     asked = [(first + place, ids) for first, suffix in zip(firsts, suffixes, strict=True)
@@ -121,22 +191,38 @@ def read_suffixes(
     ]
 
 
-def _output_head(model: Any, decoder: Decoder) -> Callable[[Any], Any]:
-    """float32 logits [n, vocabulary] from trunk outputs [n, width], checked against the model's own after the batch's last tokens."""
+def _as_they_are(logits: Any) -> Any:
+    return logits.float()
+
+
+def _plain_logits(model: Any, read: Sequence[int], n_tokens: int, tokens_after: int) -> Any:
+    """[n_tokens, vocabulary] logits before the last `n_tokens` of what is read but `tokens_after`, by a forward pass of its own."""
+    import torch
+
+    forget_longest(model)
+    ids = torch.tensor([list(read)[: len(read) - tokens_after]], device=model.device)
+    logits = model(**forward_arguments(model)(input_ids=ids, use_cache=False, logits_to_keep=n_tokens + 1)).logits[0]
+    return logits[-n_tokens - 1 : -1]
+
+
+def _output_head(model: Any, decoder: Decoder) -> Callable[[Any], Any] | None:
+    """float32 logits [n, vocabulary] from trunk outputs [n, width]; None where they do not come out as the model's own do after the
+    batch's last tokens."""
     import torch
 
     config = model.config.get_text_config()
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)  # Cohere's; Granite's, a divisor
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
+    noise = 1e-4 if model.dtype == torch.float32 else 0.01
+    layer = model.get_output_embeddings()
+    if layer is None or decoder.hidden is None or not isinstance(scale, int | float):
+        return None
 
     def head(hidden: Any) -> Any:
-        logits = model.get_output_embeddings()(hidden).float() * scale
+        logits = layer(hidden).float() * scale
         return cap * torch.tanh(logits / cap) if cap else logits
 
     own = decoder.logits.float()
-    if not torch.allclose(head(decoder.hidden[:, -1]), own, rtol=0, atol=0.02 * float(own.abs().max())):
-        raise UnsupportedRequest(
-            f"{type(model).__name__} makes its logits in a way that is not known here, so its suffixes cannot be read in blocks; use the "
-            "vllm back end, or a server, for this model."
-        )
-    return head
+    found = head(decoder.hidden[:, -1]) if decoder.hidden.shape[-1] == getattr(layer, "in_features", decoder.hidden.shape[-1]) else None
+    right = found is not None and found.shape == own.shape and torch.allclose(found, own, rtol=0, atol=noise * float(own.abs().max()))
+    return head if right else None

@@ -7,7 +7,7 @@ and the options' probabilities are read where it is chosen. Suffixes are read in
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resources.language_models.interface import Capability, ChoiceList, ModelIdentity, Reply, Request, refuse_unsupported, too_long
@@ -16,6 +16,14 @@ from resources.language_models.tokens.prefix_batches import PrefixBatch, prefix_
 from resources.language_models.tokens.prompt_tokens import prompt_token_ids
 from resources.language_models.tokens.suffix_tokens import SuffixTokens, suffix_tokens
 from resources.language_models.transformers_local.decoder import Decoder, prefilled, read_suffixes
+from resources.language_models.transformers_local.ways import (
+    ALONE,
+    UNCACHED,
+    Way,
+    fastest_right_way,
+    length_with_other_positions,
+    longest_in_batches,
+)
 
 
 class TransformersModel:
@@ -28,11 +36,13 @@ class TransformersModel:
         device: str | None = None,
         dtype: str | None = None,
         batch_tokens: int | None = None,
+        thinking_tokens: int = 0,
     ) -> None:
         """Load `model` (see `resources.weights.resolve_model_folder`).
 
         `device` is CUDA where there is one; `dtype` float32 on a CPU and bfloat16 on CUDA; `batch_tokens` bounds the padded tokens
-        of a batch beyond the shared prefix (4,096 on a CPU, 65,536 on CUDA).
+        of a batch beyond the shared prefix (4,096 on a CPU, 65,536 on CUDA). `thinking_tokens` are a free text's beyond its own bound, for
+        models that write their thought before it.
         """
         from resources.weights import load_causal_model, load_hf_tokenizer, resolve_model_folder
 
@@ -41,7 +51,12 @@ class TransformersModel:
         self._tokenizer: Any = load_hf_tokenizer(folder)
         self._batch_tokens = batch_tokens or (65_536 if self._model.device.type == "cuda" else 4_096)
         self._spellings: dict[ChoiceList, ChoiceTokens] = {}
-        self._identity = ModelIdentity("transformers", model, f"{folder.revision}-{str(self._model.dtype).removeprefix('torch.')}")
+        self._way: Way | None = None
+        self._longest_cached = length_with_other_positions(self._model.config)
+        self._longest_in_batches = longest_in_batches(self._model.config)
+        self._thinking_tokens = thinking_tokens
+        how = str(self._model.dtype).removeprefix("torch.") + (f"-thinking{thinking_tokens}" if thinking_tokens else "")
+        self._identity = ModelIdentity("transformers", model, f"{folder.revision}-{how}")
 
     @property
     def identity(self) -> ModelIdentity:
@@ -69,25 +84,52 @@ class TransformersModel:
         runs."""
         refuse_unsupported(self, requests)
         plans = [self._plan(request) for request in requests]
-        lengths = [len(plan.prompt) + request.max_reply_tokens for plan, request in zip(plans, requests, strict=True)]
+        lengths = [len(plan.prompt) + self._reply_tokens(request) for plan, request in zip(plans, requests, strict=True)]
         longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or max(lengths, default=0)
         for index, length in enumerate(lengths):
             if length > longest:
-                yield index, too_long(len(plans[index].prompt), requests[index].max_reply_tokens, longest)
+                yield index, too_long(len(plans[index].prompt), self._reply_tokens(requests[index]), longest)
         fitting = [index for index, length in enumerate(lengths) if length <= longest]
         for place, reply in self._replies([requests[i] for i in fitting], [plans[i] for i in fitting]):
             yield fitting[place], reply
 
     def _replies(self, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
         """The replies to requests that fit the model, with their places."""
-        groups = [(request.messages[: request.shared_messages], _decoding(request)) for request in requests]
+        ways = [self._way_of(len(plan.prompt) + self._reply_tokens(request)) for request, plan in zip(requests, plans, strict=True)]
+        for way in dict.fromkeys(ways):
+            indices = [index for index, one in enumerate(ways) if one == way]
+            for place, reply in self._answered_so(way, [requests[i] for i in indices], [plans[i] for i in indices]):
+                yield indices[place], reply
+
+    def _reply_tokens(self, request: Request) -> int:
+        """The most tokens of a reply, its thought's too: a constrained list has none."""
+        thinks = request.max_reply_tokens and not isinstance(request.reply_format, ChoiceList)
+        return request.max_reply_tokens + (self._thinking_tokens if thinks else 0)
+
+    def _way_of(self, tokens: int) -> Way:
+        """How a request of so many tokens, its reply's too, runs."""
+        if self._longest_cached is not None and tokens > self._longest_cached:
+            return UNCACHED
+        if self._way is None:
+            self._way = fastest_right_way(self._model, self._pad_id)
+        if self._longest_in_batches is not None and tokens >= self._longest_in_batches:
+            return replace(self._way, name=ALONE.name, batched=False)
+        return self._way
+
+    def _answered_so(self, way: Way, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
+        """The replies to requests that run one way, with their places."""
+        groups = [
+            (request.messages[: request.shared_messages], _decoding(request)) if way.shares_prefix else index
+            for index, request in enumerate(requests)
+        ]
         own_tokens = [1 + len(plan.suffix.ids) for plan in plans]
         prefix_cache: Any = None
-        for batch in prefix_batches([plan.prompt for plan in plans], groups, self._batch_tokens, own_tokens):
+        batch_tokens = self._batch_tokens if way.batched else 1
+        for batch in prefix_batches([plan.prompt for plan in plans], groups, batch_tokens, own_tokens):
             started = time.perf_counter()
             if batch.first_of_prefix:
-                prefix_cache = prefilled(self._model, batch.prefix)
-            replies = self._run(batch, [requests[i] for i in batch.indices], [plans[i] for i in batch.indices], prefix_cache)
+                prefix_cache = prefilled(self._model, batch.prefix, way)
+            replies = self._sound(batch, way, [requests[i] for i in batch.indices], [plans[i] for i in batch.indices], prefix_cache)
             seconds = (time.perf_counter() - started) / len(replies)
             for place, (index, fields) in enumerate(zip(batch.indices, replies, strict=True)):
                 computed_here = batch.first_of_prefix and place == 0
@@ -101,7 +143,20 @@ class TransformersModel:
         suffix = suffix_tokens(self._tokenizer, request)
         return _Plan([*prompt_token_ids(self._tokenizer, request), *suffix.ids], suffix)
 
-    def _run(self, batch: PrefixBatch, requests: list[Request], plans: list["_Plan"], prefix_cache: Any) -> list[dict[str, Any]]:
+    def _sound(
+        self, batch: PrefixBatch, way: Way, requests: list[Request], plans: list["_Plan"], prefix_cache: Any
+    ) -> list[dict[str, Any]]:
+        """Fields of the replies of one batch; where the model's logits are NaN, each request runs alone and those that fail are errors."""
+        try:
+            return self._run(batch, way, requests, plans, prefix_cache)
+        except NotFinite as error:
+            if len(requests) == 1:
+                return [{"text": "", "finish_reason": "error", "completion_tokens": 0, "error": str(error)}]
+        singles = [replace(batch, indices=(index,)) for index in batch.indices]
+        trios = zip(singles, requests, plans, strict=True)
+        return [self._sound(one, way, [request], [plan], prefix_cache)[0] for one, request, plan in trios]
+
+    def _run(self, batch: PrefixBatch, way: Way, requests: list[Request], plans: list["_Plan"], prefix_cache: Any) -> list[dict[str, Any]]:
         """Fields of the replies of one batch; all its requests decode alike."""
         import torch
 
@@ -109,7 +164,8 @@ class TransformersModel:
             reply_format, given = requests[0].reply_format, bool(requests[0].suffix)
             opening = self._spelled(reply_format).opening if isinstance(reply_format, ChoiceList) and requests[0].max_reply_tokens else ()
             rests = [[*plan.prompt[len(batch.prefix) :], *opening] for plan in plans]
-            decoder = Decoder(self._model, rests, len(batch.prefix), prefix_cache, self._pad_id, keep_hidden=given)
+            decoder = Decoder(self._model, rests, batch.prefix, prefix_cache, self._pad_id, way, keep_hidden=given)
+            self._finite(decoder.logits)
             read = read_suffixes(self._model, decoder, [plan.suffix for plan in plans], len(opening)) if given else None
             if requests[0].max_reply_tokens == 0:
                 replies = [{"text": "", "finish_reason": "stop", "completion_tokens": 0} for _ in requests]
@@ -119,10 +175,21 @@ class TransformersModel:
                 replies = self._write(decoder, requests)
         if read is None:
             return replies
+        self._finite(torch.tensor([value for logprobs, _ in read for value in logprobs]))
         return [
             {**reply, "suffix_logprobs": logprobs, "suffix_choices": shares if request.suffix_choices else None}
             for reply, (logprobs, shares), request in zip(replies, read, requests, strict=True)
         ]
+
+    def _finite(self, values: Any) -> Any:
+        """The values; raises `NotFinite` where one of them is NaN."""
+        if bool(values.isnan().any()):
+            dtype = str(self._model.dtype).removeprefix("torch.")
+            raise NotFinite(
+                f"the model's logits on this prompt are NaN in {dtype}: load it in another dtype (option `dtype`, float32 or bfloat16), or "
+                "check its weights"
+            )
+        return values
 
     @property
     def _pad_id(self) -> int:
@@ -155,7 +222,7 @@ class TransformersModel:
             }
             for row, request in enumerate(requests):
                 here = {path: dict(zip(followers, values[row], strict=True)) for path, (followers, values) in ways.items()}
-                logprobs = torch.tensor(option_logprobs(spellings, here), dtype=torch.float64)
+                logprobs = self._finite(torch.tensor(option_logprobs(spellings, here), dtype=torch.float64))
                 probabilities[row].append(tuple(logprobs.exp().tolist()))
                 answers[row].append(_pick(logprobs, request.temperature, generators[row]))
                 counts[row] += len(spellings[answers[row][-1]])
@@ -186,7 +253,7 @@ class TransformersModel:
         texts = [""] * len(requests)
         rows = list(range(len(requests)))  # those still in the batch
         while True:
-            logits = decoder.logits.float().cpu()
+            logits = self._finite(decoder.logits.float().cpu())
             for place, row in enumerate(rows):
                 if finish[row] is None:
                     request = requests[row]
@@ -198,7 +265,7 @@ class TransformersModel:
                     texts[row], stopped = _cut(self._tokenizer.decode(written[row], skip_special_tokens=True), _stops(request))
                     if stopped:
                         finish[row] = "stop"
-                    elif len(written[row]) >= request.max_reply_tokens:
+                    elif len(written[row]) >= self._reply_tokens(request):
                         finish[row] = "length"
             unfinished = [place for place, row in enumerate(rows) if finish[row] is None]
             if not unfinished:
@@ -211,6 +278,10 @@ class TransformersModel:
             {"text": request.line_prefix + text, "finish_reason": reason, "completion_tokens": len(tokens)}
             for request, text, reason, tokens in zip(requests, texts, finish, written, strict=True)
         ]
+
+
+class NotFinite(ArithmeticError):
+    """Logits that are NaN, of which no answer can be made."""
 
 
 @dataclass(frozen=True)

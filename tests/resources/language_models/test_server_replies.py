@@ -49,7 +49,7 @@ ODD_ANSWERS = {
     "choices that are null": ({"id": 1}, "choices is absent: .*id"),
     "choices by name": (completion(choices={"0": "yes"}), "choices is a dict"),
     "a message that is a string": (completion(choices=[{**CHOICE, "message": "yes"}]), "message is a str: yes"),
-    "a text in parts": (completion([{"type": "text", "text": "yes"}]), "content is a list"),
+    "a text in bare parts": (completion(["yes"]), "content is a list"),
     "a number for a text": (completion(17), "content is a int: 17"),
     "a finish reason that is a list": (
         completion(choices=[{"finish_reason": ["stop"], "message": {"content": "y"}}]),

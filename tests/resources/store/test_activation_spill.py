@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resources.store.activation_spill import ActivationSpill, SpillError, stored_values
+from resources.store.activation_spill import ActivationSpill, SpillError
+from resources.store.stored_values import LARGEST_FLOAT16, codes, decoded, stored_values
 from resources.subject.model import SparseBatch
 
 ROWS, CONTEXT, WIDTH, BATCH = 12, 8, 30, 3
@@ -190,3 +191,39 @@ def test_stored_values_are_rounded_to_nine_significant_bits() -> None:
     assert np.max(np.abs(stored_values(values).astype(float) / values - 1)) <= 2**-9 + 2**-11
     assert (np.diff(stored_values(values).astype(float)) >= 0).all()
     assert (stored_values(stored_values(values).astype(np.float32)) == stored_values(values)).all()
+
+
+def test_values_beyond_float16_are_stored_as_float32_to_nine_significant_bits() -> None:
+    large = np.float32([1e5, 2e5, 3e5, 65_505, 1e20, np.finfo(np.float32).max])
+    found = stored_values(large)
+    assert found.dtype == np.float32 and np.isfinite(found).all()
+    np.testing.assert_allclose(found, large, rtol=2**-9)
+    # 65,536 (1 + k/1024): halves of a step of 4 go to the even one, as below.
+    steps = np.float32(65_536) * (1 + np.arange(13, dtype=np.float32) / 1024)
+    assert ((stored_values(steps).astype(float) / 65_536 - 1) * 1024).tolist() == [0, 0, 0, 4, 4, 4, 8, 8, 8, 8, 8, 12, 12]
+    assert stored_values(np.float32([LARGEST_FLOAT16])).tolist() == [65_408.0]
+    mixed = stored_values(np.float32([1.0, 1e5, 2.0]))
+    assert mixed.dtype == np.float32 and mixed[[0, 2]].tolist() == [1.0, 2.0]
+    every = np.float32(2.0) ** np.random.default_rng(0).uniform(-14, 127, 20_000).astype(np.float32)
+    np.testing.assert_allclose(decoded(codes(every)), every, rtol=2**-9 + 2**-11)
+    assert (np.diff(decoded(codes(np.sort(every)))) >= 0).all()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match=r"1 NaN and 0|0 NaN and 1"):
+        stored_values(np.float32([1.0, wrong]))
+
+
+def test_a_spill_gives_large_values_back(tmp_path: Path) -> None:
+    """Feature 1 goes beyond float16 and features 0 and 2 do not: the chunk that holds feature 1 is float32."""
+    feature, value = np.uint32([0, 1, 2, 0, 1]), np.float32([1.5, 3e5, 2.5, 0.5, 1e6])
+    batch = SparseBatch("sae", np.zeros(5, np.uint32), np.arange(5, dtype=np.uint16), feature, value, 1)
+    for sort_records in (100, 2):  # at once, and dealt out in runs
+        with ActivationSpill(tmp_path / str(sort_records), {"sae": [0, 3]}, 8, sort_records=sort_records) as spill:
+            spill.append("sae", batch)
+            spill.flush()
+            chunks = [chunk for group in spill.sorted_groups("sae", 0) for chunk in group.chunks()]
+        found = {int(f): v for fs, _, vs in chunks for f, v in zip(fs[::-1], vs[::-1].tolist(), strict=True)}
+        assert found[0] == 1.5 and found[2] == 2.5
+        assert found[1] == pytest.approx(3e5, rel=2**-9)

@@ -1,0 +1,73 @@
+"""A subject model without its weights: its configuration, and its modules by name. It takes a second where the weights take minutes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resources.weights import EMBEDDED_PREFIX, ModelFolder, WeightsError, resolve_model_folder
+
+
+@dataclass(frozen=True)
+class ModelOutline:
+    """`modules` are those of the model on no device, empty where the configuration alone does not make one."""
+
+    config: Any
+    modules: dict[str, Any] = field(repr=False)
+    subject: Any = field(default=None, repr=False)
+
+    @property
+    def longest_context(self) -> int | None:
+        """The positions that the model has; None where its configuration names no bound."""
+        longest = getattr(self.config, "max_position_embeddings", None)
+        return longest if isinstance(longest, int) and longest > 0 else None
+
+    def refuse_unknown_hook(self, hook: str) -> None:
+        """Raise `UnknownHook` or `UnknownFamily` for a hook that the model has not. A model whose modules are not known refuses none."""
+        if self.subject is not None:
+            self.subject.resolve_hook(hook)
+
+    def width_at(self, hook: str) -> int | None:
+        """The dimensions of the values at a hook; None where the configuration does not tell."""
+        text = self.config
+        name = hook.rpartition(".")[2] if hook.startswith("blocks.") else ""
+        if name.startswith(("hook_resid_", "hook_attn_out", "hook_mlp_out")):
+            return getattr(text, "hidden_size", None)
+        path, _, side = hook.partition(":")
+        module = self.modules.get(path)
+        if module is not None and hasattr(module, "in_features") and hasattr(module, "out_features"):
+            return int(module.in_features if side == "input" else module.out_features)
+        return None
+
+
+def model_outline(source: str, revision: str | None) -> ModelOutline:
+    """The outline of a model: see `resources.weights.resolve_model_folder` for `source`.
+
+    Raises `WeightsError` for a folder that is not there or whose config.json cannot be read; weights are not looked at.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from resources.subject.model import SubjectModel
+
+    location, hub = _location(source, revision)
+    try:
+        config = AutoConfig.from_pretrained(location, **hub)
+    except Exception as error:  # whatever a configuration class raises for content that it does not know
+        raise WeightsError(f"the config.json of model {source!r} cannot be read: {type(error).__name__}: {error}") from error
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        subject = SubjectModel(model, None, ModelFolder(source, None, None, ""))  # type: ignore[arg-type]
+        modules = {path: module for path, module in model.named_modules() if path}
+    except Exception:  # the loader itself says what it cannot load
+        return ModelOutline(config.get_text_config(), {})
+    return ModelOutline(config.get_text_config(), modules, subject)
+
+
+def _location(source: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """Where the configuration is. Of a folder the weights are not hashed, as they are for its revision."""
+    path = Path(source).expanduser()
+    if not source.startswith(EMBEDDED_PREFIX) and path.is_dir() and (path / "config.json").is_file():
+        return str(path), {}
+    folder = resolve_model_folder(source, revision)
+    return folder.location, {"revision": folder.revision} if folder.hub_id else {}
