@@ -95,9 +95,16 @@ def key_of(cls: type, name: str) -> str:
 def bounds_of(metadata: Any) -> str:
     """The range that annotations set, such as " ≥ 1"; empty where they set none."""
     flat = [one for item in metadata for one in (item.metadata if isinstance(item, FieldInfo) else (item,))]
-    limits = [f"{sign} {getattr(one, name):,g}" for one in flat for kind, (sign, name) in BOUNDS.items() if isinstance(one, kind)]
+    limits = [f"{sign} {limit_text(getattr(one, name))}" for one in flat for kind, (sign, name) in BOUNDS.items() if isinstance(one, kind)]
     limits = [limit.replace("inf", "∞") for limit in limits if limit != "< inf"]
     return (" " + ", ".join(limits) if limits else "") + (", not empty" if any(isinstance(one, MinLen) for one in flat) else "")
+
+
+def limit_text(limit: float) -> str:
+    """A limit as people read it: 10,000,000, 0.5, and large powers of two as powers."""
+    if isinstance(limit, int) and limit > 1 << 34 and limit & (limit - 1) == 0:
+        return f"2^{limit.bit_length() - 1}"
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:,g}"
 
 
 def type_text(type_: Any) -> str:

@@ -171,11 +171,13 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 def _folder_revision(folder: Path) -> str:
     """16 hex digits over the names and contents of the files that decide what the model computes."""
+    from resources.store.input_content import CONTENTS
+
     patterns = ("config.json", "*.safetensors", "*.bin", "*.gguf", "tokenizer*", "*.model")
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.name}\0{file_sha256(path)}\n".encode())
+        digest.update(f"{path.name}\0{CONTENTS.of_file(path)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -22,6 +22,7 @@ from interp_assets.domain.explaining import DERIVED, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, reads_steering
 from interp_assets.exchange.import_dictionary import parse_features
 from interp_assets.installation.home import Home
+from interp_assets.orchestration.stage import changed_inputs
 from resources.language_models.openai_server.usage import TokenCounter
 from resources.model_provider import ModelProvider, RealModels
 from resources.weights import WeightsError
@@ -97,7 +98,8 @@ def selected_partitions(
     """
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
-    for line in [*(_range_note(home, key, ranges[key]) for key in dictionaries if features), *chosen.notes(bool(only))]:
+    changed = [line for key in dictionaries for line in changed_inputs(home.lake, home.registry.get(key))]
+    for line in [*(_range_note(home, key, ranges[key]) for key in dictionaries if features), *changed, *chosen.notes(bool(only))]:
         say(line)
     _keep_costs(home, chosen, dictionaries, ranges, models or RealModels())
     if features is None:

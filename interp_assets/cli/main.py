@@ -126,30 +126,38 @@ def query(
     sql: Annotated[str, typer.Argument(help="a view's name, or SQL in quotes; `views` lists the views")],
     output: Annotated[OutputFormat, typer.Option("--format", help="how to print")] = OutputFormat.table,
     limit: Annotated[int, typer.Option(help="most rows of a table; 0 for all")] = 40,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read every file that the answer may come from against its checksums first")
+    ] = False,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="let the SQL read and write any file, load extensions, and change DuckDB's settings")
+    ] = False,
 ) -> None:
-    """Answer a named view or SQL from the warehouse."""
+    """Answer a named view or SQL from what the lake's manifests vouch for; notes say what is not among the rows. Nothing is written."""
     import duckdb
     import polars as pl
 
     from interp_assets.installation.home import Home
+    from resources.store.duckdb_views import RefusedStatement
 
     with errors_as_messages():
         warehouse = Home.from_environment().warehouse
-        views = warehouse.build()
-    if sql == "views":
-        typer.echo("\n".join(["dictionaries", *views]))
-        return
-    statement = f"SELECT * FROM {sql}" if sql in ("dictionaries", *views) else sql
-    if " " not in sql.strip() and statement == sql:
-        fail(f"no view is called {sql!r}{nearest_hint(sql, ['dictionaries', *views])}; views are dictionaries, {', '.join(views)}")
-    with warehouse.open() as connection:
+        views = warehouse.views
+        if sql == "views":
+            typer.echo("\n".join(views))
+            return
+        statement = f"SELECT * FROM {sql}" if sql in views else sql
+        if " " not in sql.strip() and statement == sql:
+            fail(f"no view is called {sql!r}{nearest_hint(sql, views)}; views are {', '.join(views)}")
         try:
-            frame = pl.from_arrow(connection.sql(statement).to_arrow_table())
-        except duckdb.Error as error:
+            answer = warehouse.query(statement, verify, unsafe)
+        except (duckdb.Error, RefusedStatement) as error:
             unknown = re.search(r"Table with name (\S+) does not exist", str(error))
-            hint = nearest_hint(unknown[1], ["dictionaries", *views]) if unknown else ""
-            fail(f"{error}\n{f'no view is called {unknown[1]!r}{hint}; ' if unknown else ''}views are dictionaries, {', '.join(views)}")
-    print_frame(frame, output, limit)
+            hint = nearest_hint(unknown[1], views) if unknown else ""
+            fail(f"{error}\n{f'no view is called {unknown[1]!r}{hint}; ' if unknown else ''}views are {', '.join(views)}")
+    print_frame(pl.from_arrow(answer.rows), output, limit)
+    for note in answer.notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 @app.command(epilog="Example: interp replies --prune-older-than-days 90")
@@ -160,10 +168,16 @@ def replies(
     """Show the size of the reply store by model, or prune it. A pruned reply is asked again when it is next needed."""
     from interp_assets.installation.home import Home
 
-    store = Home.from_environment().replies
-    if prune_older_than_days is not None or prune_model is not None:
-        typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
-    size = store.size()
+    with errors_as_messages():
+        store = Home.from_environment().replies
+        if prune_older_than_days is not None or prune_model is not None:
+            typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
+        size = store.size()
+    if size.n_damaged:
+        typer.echo(
+            f"{size.n_damaged:,} damaged files are set aside under {store.folder / 'damaged'}; {size.n_lost:,} of their replies are lost, "
+            "and asked again when they are needed. Remove the files once you have looked at them"
+        )
     typer.echo(f"{size.n_replies:,} replies, {size.n_bytes / 1e6:.1f} MB in {size.n_parts} files under {store.folder}")
 
 

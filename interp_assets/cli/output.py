@@ -15,15 +15,20 @@ class OutputFormat(StrEnum):
 
 
 def print_frame(frame: Any, output: OutputFormat, limit: int) -> None:
-    """Print a polars frame as a table, CSV or JSON."""
+    """Print a polars frame as a table, CSV without formulas, or JSON."""
     import polars as pl
+
+    from resources.formats.spreadsheet_cells import inert_cell
 
     if output is OutputFormat.json:
         typer.echo(frame.write_json())
     elif output is OutputFormat.csv:
-        nested = [name for name, type_ in frame.schema.items() if type_.is_nested()]
-        flat = frame.with_columns(pl.Series(name, [None if v is None else str(v) for v in frame[name].to_list()]) for name in nested)
-        typer.echo(flat.write_csv(), nl=False)
+        numbers = [name for name, type_ in frame.schema.items() if type_.is_numeric() or type_ == pl.Boolean]
+        texts = [name for name in frame.columns if name not in numbers]
+        flat = frame.with_columns(
+            pl.Series(name, [None if v is None else inert_cell(str(v)) for v in frame[name].to_list()], dtype=pl.String) for name in texts
+        )
+        typer.echo(flat.rename(inert_cell).write_csv(), nl=False)
     else:
         shown = frame if limit == 0 else frame.head(limit)
         with pl.Config(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from interp_assets.config.validation import violations
 from interp_assets.domain.bounds import ADDED_LATER, later_defaults
+
+NAMED_ERRORS = 20
+"""Errors of a file that a message names; the others are counted."""
 
 
 class Closed(BaseModel):
@@ -24,9 +28,26 @@ class UserError(ValueError):
 def validated(cls: type, content: Any, where: str) -> Any:
     """`content` as an instance of `cls`; every violation becomes one line of a `UserError`."""
     found, lines = violations(cls, content)
+    if not lines:
+        lines = [f"  {place}: {value} is no number (write 1 or 0, or leave it out)" for place, value in _truths_as_numbers(content, found)]
     if lines:
-        raise UserError(f"{where} is not valid:\n" + "\n".join(lines))
+        more = [f"  and {len(lines) - NAMED_ERRORS:,} more"] if len(lines) > NAMED_ERRORS else []
+        raise UserError(f"{where} is not valid:\n" + "\n".join(lines[:NAMED_ERRORS] + more))
     return found
+
+
+def _truths_as_numbers(content: Any, result: Any, place: str = "") -> Iterator[tuple[str, bool]]:
+    """(where, value) of each true and false in `content` that `result`, the instance made of it, holds as a number."""
+    if isinstance(content, bool) and isinstance(result, int | float) and not isinstance(result, bool):
+        yield place or "(top)", content
+    elif isinstance(content, dict):
+        names = {f.alias or name: name for name, f in type(result).model_fields.items()} if isinstance(result, BaseModel) else {}
+        for key, value in content.items():
+            made = result.get(key) if isinstance(result, dict) else getattr(result, names.get(key, str(key)), None)
+            yield from _truths_as_numbers(value, made, f"{place}.{key}" if place else str(key))
+    elif isinstance(content, list | tuple) and isinstance(result, list | tuple) and len(content) == len(result):
+        for number, (value, made) in enumerate(zip(content, result, strict=True)):
+            yield from _truths_as_numbers(value, made, f"{place}.{number}")
 
 
 def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

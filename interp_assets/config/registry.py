@@ -6,16 +6,11 @@ from pathlib import Path
 import yaml
 
 from interp_assets.config.base import UserError, validated
-from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.nearest import nearest_hint
-from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.records import DictionaryRecord, record_file
 from interp_assets.config.settings import PlatformSettings
+from interp_assets.config.yaml_files import BadYaml, parse_yaml, read_text_file
 from resources.store.whole_files import write_whole
-
-MOST_BYTES = 4 << 20
-"""Of a record, which may list a million features."""
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class DictionaryRegistry:
@@ -27,8 +22,19 @@ class DictionaryRegistry:
         self._read: dict[Path, tuple[tuple[int, int, int], DictionaryRecord | UserError]] = {}
 
     def path_of(self, key: str) -> Path:
-        """File that holds the record of `key`."""
-        return self.folder / (check_dictionary_key(key).replace("/", "__") + ".yaml")
+        """File that holds the record of `key`, or will: one a key, and of one key alone."""
+        path = self.folder / record_file(key)
+        earlier = self.folder / (key.replace("/", "__") + ".yaml")
+        if earlier != path and not path.exists() and self._holds(earlier, key):
+            return earlier
+        return path
+
+    def _holds(self, path: Path, key: str) -> bool:
+        """Whether a file, as earlier releases named it, has the record of this key and not of another that they would have put there."""
+        try:
+            return parse_yaml(read_text_file(path)).get("key") == key
+        except (BadYaml, OSError, AttributeError):
+            return False
 
     def keys(self) -> list[str]:
         """Keys of all readable records, sorted; empty when nothing is registered."""
@@ -43,7 +49,7 @@ class DictionaryRegistry:
             try:
                 record = self._parsed(path)
                 records[record.key] = record
-            except (UserError, OSError) as error:
+            except Exception as error:
                 broken[path.name] = str(error)
         self._read = {path: self._read[path] for path in paths if path in self._read}
         return records, broken
@@ -55,7 +61,7 @@ class DictionaryRegistry:
         if path not in self._read or self._read[path][0] != stamp:
             found: DictionaryRecord | UserError
             try:
-                found = self.parse(record_text(path), str(path))
+                found = self.parse_file(path)
                 if path != self.path_of(found.key):
                     found = UserError(f"{path} holds the record of {found.key}: name it {self.path_of(found.key).name}")
             except UserError as error:
@@ -66,13 +72,24 @@ class DictionaryRegistry:
             raise found
         return found
 
+    def parse_file(self, path: Path) -> DictionaryRecord:
+        """The record in a file. Raises `UserError` naming the file, whatever is in it."""
+        try:
+            return self.parse(read_text_file(path), str(path))
+        except UserError:
+            raise
+        except BadYaml as error:
+            raise UserError(f"{path} holds no record: {error}") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+
     def refused(self, records: Mapping[str, DictionaryRecord], settings: PlatformSettings) -> dict[str, str]:
         """Why, by file name, for those of the records whose `stages` cannot be laid over the site's settings."""
         refused: dict[str, str] = {}
         for key, record in records.items():
             try:
                 settings.stage_settings(record.stages)
-            except UserError as error:
+            except (Exception, RecursionError) as error:
                 refused[self.path_of(key).name] = f"dictionary {key}: {error}"
         return refused
 
@@ -85,7 +102,7 @@ class DictionaryRegistry:
                 f"dictionary {key!r} is not registered in {self.folder}{nearest_hint(key, keys)}. Registered: "
                 f"{', '.join(keys) or 'none yet'}. Register it first: interp register <record.yaml>"
             )
-        return self.parse(record_text(path), str(path))
+        return self.parse_file(path)
 
     def write(self, record: DictionaryRecord) -> Path:
         """File of the record, written whole (temporary name, then renamed). Writing an equal record changes nothing."""
@@ -99,28 +116,20 @@ class DictionaryRegistry:
     def parse(text: str, where: str) -> DictionaryRecord:
         """The record in a YAML text. Raises `UserError` with every wrong key and value."""
         try:
-            content = yaml.load(text, Loader=_LOADER)
-        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # dates and numbers that there are not, too
-            raise UserError(f"{where} is not YAML: {error}") from None
+            content = parse_yaml(text)
+        except BadYaml as error:
+            raise UserError(f"{where} holds no record: {error}") from None
         if not isinstance(content, dict):
             raise UserError(
                 f"{where} holds {'nothing' if content is None else type(content).__name__}, not a record: "
                 "`interp dictionaries --example` prints one to start from"
             )
-        record = validated(DictionaryRecord, content, where)
-        if isinstance(record.features, tuple):
-            _ = record.selected_features
+        try:
+            record = validated(DictionaryRecord, content, where)
+            if isinstance(record.features, tuple):
+                _ = record.selected_features
+        except UserError:
+            raise
+        except Exception as error:  # a broken record never hides the others, whatever its values make Python say
+            raise UserError(f"{where} holds no record: {type(error).__name__}: {str(error)[:200]}") from None
         return record
-
-
-def record_text(path: Path) -> str:
-    """The text of a record's file. Raises `UserError` for a file that cannot be read, is no text, or is too large to be a record."""
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise UserError(f"{path} has {size:,} bytes; a record has at most {MOST_BYTES:,}. `interp dictionaries --example` prints one")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text file: {error}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}. Check its name and permissions") from None

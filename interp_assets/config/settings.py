@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from interp_assets.config.base import Closed, UserError, merged, validated
 from interp_assets.config.keys import check_dictionary_key
+from interp_assets.config.local_inputs import folder_content
 from interp_assets.config.nearest import nearest_hint
+from interp_assets.config.yaml_files import BadYaml, parse_yaml, read_text_file
+from interp_assets.domain.bounds import Seed
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.ratings.human_correlation import CorrelationSettings
@@ -47,15 +49,19 @@ class LanguageModelSettings(Closed):
 
     @property
     def versioned_settings(self) -> dict[str, Any]:
-        """What of this can change a reply, and so makes a partition stale; how fast the model is asked cannot."""
-        options = {name: value for name, value in self.options.items() if name not in SPEED_OPTIONS}
-        return {"backend": self.backend, "model": self.model, "revision": self.revision, "options": options}
+        """What of this can change a reply, and so makes a partition stale, the content of a model in a local folder too; how fast the model
+        is asked, and at which address, cannot."""
+        left_out = SPEED_OPTIONS | ({"base_url"} if self.backend == "openai" else set())
+        options = {name: value for name, value in self.options.items() if name not in left_out}
+        content = folder_content(self.model) if self.backend in ("transformers", "vllm") else None
+        local = {} if content is None else {"content": content}
+        return {"backend": self.backend, "model": self.model, "revision": self.revision, "options": options, **local}
 
 
 class BudgetSettings(Closed):
     """The most that one run may spend on language models."""
 
-    tokens: Annotated[int, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(gt=0, le=1 << 62)] | None = None
     """Most tokens of prompts and replies together; none means no bound. Unit: tokens."""
     usd: Annotated[float, Field(gt=0)] | None = None
     """Most dollars by the price table; none means no bound. Unit: US dollars."""
@@ -96,11 +102,11 @@ class AutomationSettings(Closed):
 class HarvestSettings(Closed):
     """How the subject model is run, and how much is kept."""
 
-    batch_rows: Annotated[int, Field(ge=1)] = 32
+    batch_rows: Annotated[int, Field(ge=1, le=65_536)] = 32
     """Contexts that go through the subject model together. Changes speed and memory, and no result. Unit: contexts."""
-    self_check_rows: Annotated[int, Field(ge=1)] = 16
+    self_check_rows: Annotated[int, Field(ge=1, le=65_536)] = 16
     """Contexts on which a dictionary is checked before it is harvested. Unit: contexts."""
-    max_activations: Annotated[int, Field(ge=1000)] | None = None
+    max_activations: Annotated[int, Field(ge=1000, le=1 << 32)] | None = None
     """A feature with more activations keeps those of a seeded share of the contexts, and its statistics stay exact; none means no bound.
     Unit: activations of a feature."""
 
@@ -110,7 +116,7 @@ class NeighbourSettings(Closed):
 
     n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
     """Nearest features that are kept of each feature, by each measure. Unit: features."""
-    max_pairs: Annotated[int, Field(ge=1)] = 2_000_000_000
+    max_pairs: Annotated[int, Field(ge=1, le=1 << 50)] = 2_000_000_000
     """About the most pairs of firings that co-occurrence compares; two billion take minutes on one core. Where there are more, a uniform
     sample of the token positions is compared. Unit: pairs."""
 
@@ -149,9 +155,10 @@ class SentenceEncoderSettings(Closed):
     """Commit of the hub repository; without it the newest commit is taken and recorded."""
 
     @property
-    def versioned_settings(self) -> "SentenceEncoderSettings":
-        """What of this can change a vector: all of it."""
-        return self
+    def versioned_settings(self) -> Any:
+        """What of this can change a vector: all of it, and the content of an encoder in a local folder."""
+        content = folder_content(self.source)
+        return self if content is None else [self, content]
 
 
 DEFAULT_SCORES: dict[str, Any] = {"detection": "all", "fuzzing": "all"}
@@ -186,8 +193,8 @@ class StageSettings(Closed):
     key."""
     scoring: ScoringSettings = ScoringSettings()
     """A block of settings for each scorer."""
-    seed: int = 0
-    """Seed of every draw after the token sample. Unit: any whole number."""
+    seed: Seed = 0
+    """Seed of every draw after the token sample. Unit: whole number."""
 
     @field_validator("explanations")
     @classmethod
@@ -292,9 +299,11 @@ class PlatformSettings(Closed):
     def read(cls, path: Path) -> "PlatformSettings":
         """Settings of a site; defaults when `path` does not exist. Raises `UserError` naming the file and the key."""
         try:
-            content = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not YAML: {error}") from None
+            content = (parse_yaml(read_text_file(path)) or {}) if path.exists() else {}
+        except BadYaml as error:
+            raise UserError(f"{path} cannot be read: {error}") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}. Give this user the right to read it.") from None
         settings = validated(cls, content, str(path))
         settings.stage_settings({})
         return settings

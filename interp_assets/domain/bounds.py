@@ -6,8 +6,15 @@ from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
-Count = Annotated[int, Ge(0)]
-PositiveCount = Annotated[int, Ge(1)]
+LARGEST_COUNT = 10_000_000
+"""Bound of every count without a narrower one: nothing that is counted here comes near it, and a slip of the keyboard passes it."""
+
+Count = Annotated[int, Ge(0), Le(LARGEST_COUNT)]
+PositiveCount = Annotated[int, Ge(1), Le(LARGEST_COUNT)]
+Bounded = Annotated[int, Le(LARGEST_COUNT)]
+"""A number whose class has a lower bound of its own."""
+
+Seed = Annotated[int, Ge(0), Lt(1 << 63)]
 Share = Annotated[float, Ge(0), Le(1)]
 PositiveNumber = Annotated[float, Gt(0), Lt(float("inf"))]
 PositiveShare = Annotated[float, Gt(0), Le(1)]

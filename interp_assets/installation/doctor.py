@@ -101,6 +101,11 @@ def _store(home: Home, verify: bool) -> Iterator[Finding]:
         yield Finding("FAIL", "broken record", f"{name}: {error}")
     replies = home.replies.size()
     yield Finding("ok", "replies", f"{replies.n_replies:,} kept, {replies.n_bytes / 1e6:.1f} MB")
+    if replies.n_damaged:
+        where = home.replies.folder / "damaged"
+        yield Finding(
+            "warn", "damaged replies", f"{replies.n_damaged} files are set aside in {where}; {replies.n_lost:,} replies of them are lost"
+        )
 
 
 def _damaged(lake: Lake, manifests: list[Manifest]) -> Iterator[Finding]:

@@ -5,16 +5,33 @@ On several machines the home is a folder that all of them see, the lake may be a
 """
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.config.base import UserError
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.tables import SCHEMA_VERSION
 from resources.language_models.reply_store import ReplyStore
 from resources.store.lake import Lake
+
+MISREAD = {
+    r"\?": "a question mark, which begins options in the addresses of Dagster's SQLite files",
+    r"\\": "a backslash, which DuckDB takes for a slash",
+    r"%[0-9A-Fa-f]{2}": "a percent sign with two hex digits, which Dagster's SQLite addresses read as one character",
+    r"[\udc80-\udcff]": "bytes that are not UTF-8, which DuckDB and Dagster do not take",
+}
+
+
+def refuse_misread_path(path: str) -> None:
+    """Raise `UserError` for the path of a home that Dagster or DuckDB would read as another path."""
+    for pattern, why in MISREAD.items():
+        if found := re.search(pattern, path):
+            shown = path.encode(errors="backslashreplace").decode()
+            raise UserError(f"INTERP_HOME is {shown!r}: it holds {found.group()!a}, {why}. Name a folder without it, or rename the folder.")
 
 
 @dataclass(frozen=True)
@@ -28,14 +45,17 @@ class Home:
     @classmethod
     def from_environment(cls) -> "Home":
         """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) and the scratch folder named by INTERP_SCRATCH, or
-        both in the home itself. Raises `UserError` where the home is no folder."""
-        root = Path(os.environ.get("INTERP_HOME") or ".interp").resolve()
+        both in the home itself. Raises `UserError` where the home is no folder, or where a part of the platform would read its path as
+        another path."""
+        root = Path(os.environ.get("INTERP_HOME") or ".interp").expanduser().resolve()
+        refuse_misread_path(str(root))
         if root.exists() and not root.is_dir():
             from interp_assets.config.base import UserError
 
             raise UserError(f"INTERP_HOME is {root}, which is a file: name a folder, which may still be missing")
         scratch = os.environ.get("INTERP_SCRATCH")
-        return cls(root, os.environ.get("INTERP_LAKE") or str(root / "lake"), Path(scratch).resolve() if scratch else None)
+        lake = os.environ.get("INTERP_LAKE") or str(root / "lake")
+        return cls(root, lake, Path(scratch).expanduser().resolve() if scratch else None)
 
     @cached_property
     def lake(self) -> Lake:

@@ -9,6 +9,8 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_SAMPLES,
     Table,
 )
 from resources.store.lake import Lake
@@ -30,6 +32,25 @@ class Versions(Protocol):
     def manifest(self, table: str, partition: Mapping[str, str]) -> Versioned | None: ...
 
     def require(self, table: str, partition: Mapping[str, str]) -> Versioned: ...
+
+
+def changed_inputs(lake: Lake, record: DictionaryRecord) -> list[str]:
+    """Lines on the local files whose content is not the content that a dictionary's sample or activations were made from."""
+    lines = []
+    first = lake_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[0]))
+    made_from = (
+        ("token_sample", DICTIONARY_SAMPLES, {"dictionary": record.key}, record.corpus_inputs),
+        ("activation_shards", ACTIVATIONS, first, record.source_inputs),
+    )
+    for asset, table, partition, contents in made_from:
+        manifest = lake.manifest(table.name, partition)
+        for name, content in contents.items() if manifest is not None else ():
+            then = manifest.inputs.get(name)
+            if then is None:
+                lines.append(f"input not recorded: {name} of {record.key}; {asset} was made by an earlier release and is made once more")
+            elif then != content:
+                lines.append(f"input changed: {name} of {record.key} holds {content}, {asset} was made from {then}")
+    return lines
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,12 @@ NO_MATCHES = "not-asked"
 
 
 def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
-    """Content address of a token sample: equal for two dictionaries with the same tokenizer, corpus, length and seed."""
-    return fingerprint(SAMPLE_CODE_VERSION, tokenizer_revision, record.token_sample)
+    """Content address of a token sample: equal for two dictionaries with the same tokenizer, corpus, length and seed.
+
+    The content of corpus files on this machine is part of it.
+    """
+    contents = record.corpus_contents
+    return fingerprint(SAMPLE_CODE_VERSION, tokenizer_revision, record.token_sample, *([contents] if contents else []))
 
 
 def activations_version(record: DictionaryRecord, stages: StageSettings, sample: str) -> str:

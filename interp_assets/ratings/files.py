@@ -4,8 +4,6 @@
 file, line, column and what is allowed, or is not yet rated.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +32,7 @@ from interp_assets.reading.explanations import explanations_of_range
 from interp_assets.tables import HUMAN_RATINGS, REJECTED_RATINGS
 from resources.formats.interface import ExchangeError
 from resources.formats.rating_files import SUFFIXES, RatingRow, read_rating_rows
+from resources.formats.spreadsheet_cells import csv_text
 from resources.store.lake import Lake, Manifest
 from resources.store.whole_files import write_whole
 
@@ -167,21 +166,18 @@ def import_ratings(
 
 def ratings_csv(ratings: Sequence[Rating]) -> str:
     """Ratings as a file of all COLUMNS."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for rating in ratings:
-        writer.writerow(
-            {
-                "rater": rating.rater, "rater_kind": rating.rater_kind, "model": rating.dictionary.split("/")[0],
-                "dictionary": rating.dictionary, "feature": rating.feature, "explanation_id": rating.explained.explanation_id,
-                "explanation_method": "", "explanation": rating.explained.text, "context": rating.context or "",
-                "scale_min": f"{rating.scale_min:g}", "scale_max": f"{rating.scale_max:g}", "rating": repr(rating.rating),
-                "seconds": "" if rating.seconds is None else f"{rating.seconds:g}",
-                "source": rating.source or f"{rating.place.file} line {rating.place.line}",
-            }
-        )  # fmt: skip
-    return text.getvalue()
+    return csv_text(COLUMNS, map(_csv_row, ratings))
+
+
+def _csv_row(rating: Rating) -> dict[str, object]:
+    return {
+        "rater": rating.rater, "rater_kind": rating.rater_kind, "model": rating.dictionary.split("/")[0],
+        "dictionary": rating.dictionary, "feature": rating.feature, "explanation_id": rating.explained.explanation_id,
+        "explanation_method": "", "explanation": rating.explained.text, "context": rating.context or "",
+        "scale_min": f"{rating.scale_min:g}", "scale_max": f"{rating.scale_max:g}", "rating": repr(rating.rating),
+        "seconds": "" if rating.seconds is None else f"{rating.seconds:g}",
+        "source": rating.source or f"{rating.place.file} line {rating.place.line}",
+    }  # fmt: skip
 
 
 def ratings_version(read: ReadRatings) -> str:

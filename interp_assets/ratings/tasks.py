@@ -3,8 +3,6 @@
 Raters do not see which method wrote an explanation or how it scored; the page does not show the dictionary and feature either.
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from interp_assets.domain.scoring import SCORERS
 from interp_assets.reading.explanations import explanations_of_range
 from interp_assets.reporting.pages import page
 from interp_assets.tables import EXAMPLES, FEATURE_STATISTICS, SCORES
+from resources.formats.spreadsheet_cells import csv_text
 from resources.store.lake import Lake
 
 Selection = Literal["quantiles", "importance"]
@@ -197,11 +196,7 @@ def task_rows(task: RatingTask) -> list[dict[str, str]]:
 
 def task_csv(task: RatingTask) -> str:
     """The task as a CSV: fill in rater and rating, 1 to 4."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, TASK_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(task_rows(task))
-    return text.getvalue()
+    return csv_text(TASK_COLUMNS, task_rows(task))
 
 
 def task_page(task: RatingTask) -> str:

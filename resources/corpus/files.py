@@ -136,6 +136,22 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         raise CorpusError(f"{path} cannot be read: {error}. Check that the file is whole and readable, or leave it out.") from error
 
 
+def local_files(source: str) -> tuple[str | None, list[Path]]:
+    """(path or glob, files) that a corpus source reads on this machine; (None, []) for a source that is none of files, no files for one
+    whose files are not there."""
+    kind, mark, argument = source.partition(":")
+    pattern = argument.rpartition("#")[0] if kind in ("jsonl", "parquet", "hf") else argument
+    if not mark or kind not in (*SUFFIXES, "hf"):
+        return None, []
+    if kind == "hf":
+        path = Path(pattern.partition(":")[0]).expanduser()
+        return (str(path), sorted(file for file in path.rglob("*") if file.is_file())) if path.is_dir() else (None, [])
+    try:
+        return pattern, _files(kind, pattern)
+    except CorpusError:
+        return pattern, []
+
+
 def _split(kind: str, argument: str, part: str) -> tuple[str, str]:
     path, mark, name = argument.rpartition("#")
     if not mark or not path or not name:

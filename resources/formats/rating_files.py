@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.formats.interface import ExchangeError, json_lines, opened_text
+from resources.formats.spreadsheet_cells import written_cell
 
 SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 DELPHI_SCALE = ("1", "10")
@@ -81,7 +82,7 @@ def _csv_rows(file: Path, optional: Collection[str]) -> Iterator[RatingRow]:
                 problem = f"{len(header)} fields, as many as the first line; text with a comma stands in double quotes"
                 yield RatingRow(line, {"row": f"{len(values)} fields"}, problem)
                 continue
-            yield RatingRow(line, dict(zip(header, values, strict=True)))
+            yield RatingRow(line, dict(zip(header, map(written_cell, values), strict=True)))
 
 
 def _json_rows(file: Path, optional: Collection[str]) -> Iterator[RatingRow]:

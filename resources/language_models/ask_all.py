@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from resources.language_models.budget import BudgetExhausted, Spending
+from resources.language_models.earlier_replies import stored_replies
 from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
 from resources.language_models.reply_store import ReplyStore
 from resources.progress import Progress
@@ -38,7 +39,7 @@ def ask_all(
     places: dict[str, list[int]] = defaultdict(list)
     for index, request in enumerate(requests):
         places[request_key(model.identity, request)].append(index)
-    stored = store.get_many(places)
+    stored = stored_replies(store, model.identity, {key: requests[indices[0]] for key, indices in places.items()})
     for key in places:
         if key in stored:
             yield from _answers(places[key], stored[key], "store")

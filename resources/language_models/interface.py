@@ -149,11 +149,18 @@ class Reply:
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which weights answered: part of every request's content address. `revision` is a hash or version, never "latest"."""
+    """Which weights answered: part of every request's content address. `revision` is a hash or version, never "latest".
+
+    Where a server states none it is UNVERSIONED, with how it is asked behind it.
+    """
 
     backend: str
     model: str
     revision: str
+
+
+UNVERSIONED = "unversioned"
+"""Revision of a model behind a server that states none."""
 
 
 class LanguageModel(Protocol):
@@ -172,6 +179,24 @@ class LanguageModel(Protocol):
 
 class UnsupportedRequest(ValueError):
     """A request needs what its back end cannot do."""
+
+
+def earlier_identities(identity: ModelIdentity, known: Iterable[ModelIdentity]) -> list[ModelIdentity]:
+    """The identities among `known` that earlier releases gave this model: with the address of its server where it has no revision."""
+    if not identity.revision.startswith(UNVERSIONED):
+        return []
+    how = identity.revision.removeprefix(UNVERSIONED)
+    return [
+        one for one in known
+        if (one.backend, one.model) == (identity.backend, identity.model)
+        and one.revision.startswith(f"{UNVERSIONED}@") and _asked_how(one.revision) == how
+    ]  # fmt: skip
+
+
+def _asked_how(revision: str) -> str:
+    """What stands behind the address in a revision of an earlier release: how the model is asked."""
+    found = re.search(r"(-completions)?(-(vllm|json_schema|off))?$", revision)
+    return found.group() if found else ""
 
 
 def request_key(identity: ModelIdentity, request: Request) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from resources.language_models.earlier_replies import stored_replies
 from resources.language_models.interface import Capability, ModelIdentity, Reply, Request, request_key
 from resources.language_models.reply_store import ReplyStore
 
@@ -32,7 +33,7 @@ class ReplayModel:
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Recorded replies, in order."""
         keys = [request_key(self._identity, request) for request in requests]
-        found = self._store.get_many(keys)
+        found = stored_replies(self._store, self._identity, dict(zip(keys, requests, strict=True)))
         for index, (key, request) in enumerate(zip(keys, requests, strict=True)):
             if key not in found:
                 raise MissingRecording(

@@ -3,16 +3,21 @@
 A reply is first a line of its writer's journal, in the file before `append` returns: a killed process loses none. Every
 PART_REPLIES of them, and at the end of a batch, become a Parquet part. A journal whose writer has died becomes one at the next look.
 Parts of like size are joined, so that each reply is rewritten a few times at most, however large the store grows.
+
+Every row has a checksum (see `stored_rows`). A part or line that does not fit is set aside into the folder `damaged`, named and counted in
+`damaged/damage.jsonl`; its whole rows stay, and the questions of the others are asked again.
 """
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,31 +26,48 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from resources.language_models.interface import ModelIdentity, Reply
-
-SCHEMA = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False, metadata={"unit": "content address: SHA-256 of model and request"}),
-        pa.field("backend", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("model", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("revision", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("time", pa.float64(), nullable=False, metadata={"unit": "seconds since 1970, when the reply came"}),
-        pa.field("reply", pa.string(), nullable=False, metadata={"unit": "the reply as JSON"}),
-    ]
+from resources.language_models.stored_rows import (
+    CHECK,
+    SCHEMA,
+    UNREADABLE,
+    Salvaged,
+    checked_row,
+    columns_of,
+    footer_of,
+    opened_part,
+    part_name,
+    reply_of,
+    rows_of_journal,
+    salvaged_from_part,
+    whole_rows,
 )
+
+log = logging.getLogger(__name__)
 PART_REPLIES = 2_048
 ROW_GROUP_REPLIES = 16_384
 JOIN_PARTS = 8  # so many parts of one class are joined; a class spans a factor of as many in rows
 JOIN_BELOW_BYTES = 64 << 20  # larger parts stay as they are, so that joining stays within memory
 
 
+DAMAGED = "damaged"
+MINE_TO_MEND = (PermissionError, IsADirectoryError)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class ReplyStoreError(RuntimeError):
+    """The store cannot keep or read replies; the message says why and what to do. What it had kept stays."""
+
+
 @dataclass(frozen=True)
 class StoreSize:
-    """How much is kept."""
+    """How much is kept. `n_damaged` files were set aside as damaged, with `n_lost` replies that are asked again when they are needed."""
 
     n_replies: int
     n_bytes: int
     n_parts: int
     replies_by_model: dict[str, int]
+    n_damaged: int = 0
+    n_lost: int = 0
 
 
 class ReplyStore:
@@ -57,6 +79,7 @@ class ReplyStore:
         self._pending: list[dict[str, Any]] = []
         self._journal: IO[bytes] | None = None
         self._journal_path = self.folder
+        self._identities: list[ModelIdentity] | None = None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The kept replies among `keys`, by key; empty when none is kept. Reads replies only where there is a hit."""
@@ -64,35 +87,50 @@ class ReplyStore:
         asked = set(keys)
         wanted = pa.array(sorted(asked), pa.string())
         while True:
-            found = {row["key"]: _reply(row["reply"]) for row in self._pending if row["key"] in asked}
+            found = {row["key"]: reply_of(row["reply"]) for row in self._pending if row["key"] in asked}
             try:
                 for path in self._parts():
-                    with pq.ParquetFile(path) as part:
-                        for group in range(part.num_row_groups):
-                            hit = pc.is_in(part.read_row_group(group, columns=["key"]).column("key"), wanted)
-                            if pc.any(hit).as_py():
-                                rows = part.read_row_group(group, columns=["key", "reply"]).filter(hit).to_pylist()
-                                found.update({row["key"]: _reply(row["reply"]) for row in rows})
+                    found.update(self._hits(path, wanted))
                 return found
             except FileNotFoundError:
                 continue  # another process has just joined the parts: its new part is there, so look again
 
+    def _hits(self, path: Path, wanted: pa.Array) -> dict[str, Reply]:
+        """The replies of a part whose keys are wanted; of a damaged one, which is set aside, those that are whole."""
+        found: dict[str, Reply] = {}
+        try:
+            with opened_part(path) as part:
+                columns = columns_of(part)
+                for group in range(part.num_row_groups):
+                    hit = pc.is_in(part.read_row_group(group, columns=["key"]).column("key"), wanted)
+                    if pc.any(hit).as_py():
+                        rows = whole_rows(part, part.read_row_group(group, columns=columns).filter(hit))
+                        found.update({row["key"]: reply_of(row["reply"]) for row in rows})
+        except UNREADABLE as error:
+            asked = set(wanted.to_pylist())
+            return {row["key"]: reply_of(row["reply"]) for row in self._set_aside(path, error) if row["key"] in asked}
+        return found
+
     def append(self, key: str, identity: ModelIdentity, reply: Reply) -> None:
-        """Keep one reply. A reply that is an error is not kept: it will be asked again."""
+        """Keep one reply. A reply that is an error is not kept: it will be asked again. Raises `ReplyStoreError` on a full disk."""
         if reply.error is None:
-            row = {"backend": identity.backend, "model": identity.model, "revision": identity.revision}
-            self._pending.append({"key": key, **row, "time": time.time(), "reply": json.dumps(reply.content())})
-            self._journal = self._journal or self._open_journal()
-            self._journal.write(json.dumps(self._pending[-1]).encode() + b"\n")
+            made_by = {"backend": identity.backend, "model": identity.model, "revision": identity.revision}
+            row = checked_row({"key": key, **made_by, "time": time.time(), "reply": json.dumps(reply.content())})
+            with self._kept_readable():
+                self._journal = self._journal or self._open_journal()
+                _write_whole(self._journal, json.dumps(row).encode() + b"\n")
+            self._pending.append(row)
             if len(self._pending) >= PART_REPLIES:
                 self.flush()
 
     def flush(self) -> None:
         """Turn the journal into a part, and join parts where there are many. Nothing kept since the last time: nothing written."""
         if self._pending:
-            self._write(pa.Table.from_pylist(self._pending, schema=SCHEMA))
+            with self._kept_readable():
+                self._write(pa.Table.from_pylist(self._pending, schema=SCHEMA))
             self._pending = []
-            self._join()
+            with self._kept_readable():
+                self._join()
         if self._journal is not None:
             self._journal_path.unlink(missing_ok=True)
             self._journal.close()
@@ -101,11 +139,20 @@ class ReplyStore:
     def size(self) -> StoreSize:
         """What is on disk, distinct replies counted once."""
         self._adopt_journals()
-        paths = self._parts()
-        table = self._distinct(paths, ["key", "model"])
+        table = self._distinct(self._parts(), ["key", "model"])
         counts = pc.value_counts(table.column("model").combine_chunks().cast(pa.string())).to_pylist() if table.num_rows else []
         by_model = {entry["values"]: entry["counts"] for entry in counts}
-        return StoreSize(table.num_rows, sum(path.stat().st_size for path in paths), len(paths), by_model)
+        paths = self._parts()
+        return StoreSize(table.num_rows, sum(path.stat().st_size for path in paths), len(paths), by_model, *self._damage())
+
+    def identities(self) -> list[ModelIdentity]:
+        """The models whose replies were kept when this was first asked, those of earlier releases among them."""
+        if self._identities is None:
+            columns = ["backend", "model", "revision"]
+            tables = [self._read(path, columns) for path in self._parts()]
+            rows = pa.concat_tables(tables).unify_dictionaries().group_by(columns).aggregate([]).to_pylist() if tables else []
+            self._identities = [ModelIdentity(**row) for row in rows]
+        return self._identities
 
     def prune(self, older_than_days: float | None = None, model: str | None = None) -> int:
         """Number of replies forgotten: those of `model`, if given, that are older than `older_than_days`, if given.
@@ -133,12 +180,20 @@ class ReplyStore:
         try:
             for path in self._parts():
                 if 0 < path.stat().st_size < JOIN_BELOW_BYTES:
-                    classes.setdefault(_row_class(pq.read_metadata(path).num_rows), []).append(path)
+                    classes.setdefault(_row_class(self._n_rows(path)), []).append(path)
             for paths in classes.values():
                 if len(paths) >= JOIN_PARTS:
                     self._replace(paths, self._distinct(paths, SCHEMA.names))
         except FileNotFoundError:
             pass  # another process is joining them
+
+    def _n_rows(self, path: Path) -> int:
+        """Rows of a part; those that are whole of a damaged one, which is set aside."""
+        try:
+            with opened_part(path) as part:
+                return part.metadata.num_rows
+        except UNREADABLE as error:
+            return len(self._set_aside(path, error))
 
     def _replace(self, paths: Sequence[Path], table: pa.Table) -> None:
         """Write `table` as a new part, then remove `paths`: a crash in between only leaves repeated rows."""
@@ -148,12 +203,73 @@ class ReplyStore:
             path.unlink(missing_ok=True)
 
     def _distinct(self, paths: Sequence[Path], columns: list[str]) -> pa.Table:
-        """These columns of the parts' rows, one row a key, the latest."""
-        if not paths:
-            return pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
-        table = pa.concat_tables([pq.read_table(path, schema=SCHEMA, columns=columns) for path in paths]).unify_dictionaries()
+        """These columns of the parts' rows, one row a key, the latest. A damaged part is set aside, its whole rows taken."""
+        schema = pa.schema([SCHEMA.field(name) for name in columns])
+        tables = [self._read(path, columns) for path in paths]
+        if not tables:
+            return schema.empty_table()
+        table = pa.concat_tables(tables).unify_dictionaries()
         last: Mapping[str, int] = {key: row for row, key in enumerate(table.column("key").to_pylist())}
         return table if len(last) == table.num_rows else table.take(sorted(last.values()))
+
+    def _read(self, path: Path, columns: list[str]) -> pa.Table:
+        """These columns of a part. Where they are all columns, which will be written again, every row is compared with its checksum."""
+        schema = pa.schema([SCHEMA.field(name) for name in columns])
+        try:
+            with opened_part(path) as part:
+                there = columns_of(part)
+                if CHECK not in columns:
+                    return part.read(columns=columns).select(columns).cast(schema)
+                return pa.Table.from_pylist(list(map(checked_row, whole_rows(part, part.read(columns=there)))), schema=schema)
+        except UNREADABLE as error:
+            return pa.Table.from_pylist(list(map(checked_row, self._set_aside(path, error))), schema=SCHEMA).select(columns)
+
+    def _set_aside(self, path: Path, error: Exception) -> list[dict[str, Any]]:
+        """The whole rows of a damaged part, after writing them as a new one and moving the part into the folder `damaged`.
+
+        Raises the error where it is not of the part's content: `FileNotFoundError` for a part that another process has joined, and
+        `ReplyStoreError` for one that may not be read.
+        """
+        if isinstance(error, FileNotFoundError):
+            raise error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EIO, errno.EINVAL):
+            raise ReplyStoreError(f"{path} cannot be read ({error.strerror}). Give this user the right to read the reply store.") from error
+        if isinstance(error, MemoryError) and path.name.count(".") > 1:
+            raise error  # its footer is whole: it is this machine that is short of memory
+        salvaged = salvaged_from_part(path)
+        if salvaged.rows:
+            self._write(pa.Table.from_pylist(list(map(checked_row, salvaged.rows)), schema=SCHEMA))
+        with suppress(FileNotFoundError):  # another process has set it aside
+            aside = self._aside(path.name)
+            path.rename(aside)
+            self._note_damage(aside, salvaged, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return salvaged.rows
+
+    def _aside(self, name: str) -> Path:
+        (self.folder / DAMAGED).mkdir(parents=True, exist_ok=True)
+        return self.folder / DAMAGED / name
+
+    def _note_damage(self, aside: Path, salvaged: Salvaged, problem: str) -> None:
+        """Say what was set aside, here and in the file that `size` counts."""
+        lost = "an unknown number of replies" if salvaged.n_lost is None else f"{salvaged.n_lost:,} replies"
+        log.warning(
+            f"reply store: {aside.name} is damaged ({problem}) and was set aside as {aside}; {len(salvaged.rows):,} of its replies are "
+            f"whole and stay, {lost} will be asked again when they are needed"
+        )
+        note = {"file": aside.name, "kept": len(salvaged.rows), "lost": salvaged.n_lost, "problem": problem}
+        with (self.folder / DAMAGED / "damage.jsonl").open("a") as notes:
+            notes.write(json.dumps(note) + "\n")
+
+    def _damage(self) -> tuple[int, int]:
+        """(files set aside, replies lost with them as far as it is known); what was removed from the folder by hand counts no more."""
+        notes = self.folder / DAMAGED / "damage.jsonl"
+        n_lost: dict[str, int] = {}
+        for line in notes.read_text(errors="replace").splitlines() if notes.is_file() else ():
+            with suppress(ValueError, KeyError, TypeError):
+                note = json.loads(line)
+                n_lost[note["file"]] = note["lost"] or 0
+        there = [name for name in n_lost if (self.folder / DAMAGED / name).is_file()]
+        return len(there), sum(n_lost[name] for name in there)
 
     def _open_journal(self) -> IO[bytes]:
         """A new journal of this process, locked as long as it lives; each line goes to the file at once."""
@@ -166,28 +282,69 @@ class ReplyStore:
         return journal
 
     def _adopt_journals(self) -> None:
-        """Turn the journals of dead processes into parts; a line that was cut off by the death is dropped."""
+        """Turn the journals of dead processes into parts; a line that was cut off by the death is dropped, a damaged one set aside."""
         for path in sorted(self.folder.glob("journal-*.jsonl")):
-            with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as journal:
+            with suppress(FileNotFoundError, BlockingIOError, *MINE_TO_MEND), path.open("rb") as journal:
                 fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(journal.fileno()).st_nlink:
-                    whole = [line for line in journal.read().splitlines(keepends=True) if line.endswith(b"\n")]
-                    if whole:
-                        self._write(pa.Table.from_pylist([json.loads(line) for line in whole], schema=SCHEMA))
+                    lines = list(rows_of_journal(journal.read()))
+                    rows = [checked_row(row) for _, row in lines if row is not None]
+                    with self._kept_readable():
+                        if rows:
+                            self._write(pa.Table.from_pylist(rows, schema=SCHEMA))
+                        if bad := [line for line, row in lines if row is None]:
+                            aside = self._aside(path.name)
+                            aside.write_bytes(b"".join(line.rstrip(b"\n") + b"\n" for line in bad))
+                            self._note_damage(aside, Salvaged(rows, len(bad)), f"{len(bad)} of its lines hold no whole reply")
                     path.unlink()
 
     def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.parquet"))
+        """The parts, oldest first. What is no file, such as a link to nowhere, is none."""
+        return sorted(path for path in self.folder.glob("part-*.parquet") if path.is_file())
 
     def _write(self, table: pa.Table) -> None:
+        """Write rows, checksums among them, as a part: there whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
-        temporary = self.folder / f".{name}.tmp"
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP_REPLIES)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.folder / name)
+        stem = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        temporary = self.folder / f".part-{stem}.parquet.tmp"
+        try:
+            with temporary.open("wb") as file:
+                pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP_REPLIES, write_page_checksum=True)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self.folder / part_name(stem, footer_of(temporary)))
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _kept_readable(self) -> Iterator[None]:
+        """Around writing: a full disk, or a folder that may not be written, is a `ReplyStoreError` that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise ReplyStoreError(
+                    f"no room left for replies under {self.folder} ({error.strerror}). What was kept stays, and nothing half is left. Make "
+                    "room and run again: only what is missing is asked."
+                ) from error
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise ReplyStoreError(
+                    f"replies cannot be kept under {self.folder} ({error.strerror}). Give this user the right to write there."
+                ) from error
+            raise
+
+
+def _write_whole(file: IO[bytes], line: bytes) -> None:
+    """Append a line to an unbuffered file, all of it or nothing."""
+    end = os.fstat(file.fileno()).st_size
+    written = 0
+    try:
+        while written < len(line):
+            written += file.write(line[written:])
+    except BaseException:
+        os.ftruncate(file.fileno(), end)
+        file.seek(end)
+        raise
 
 
 def _row_class(n_rows: int) -> int:
@@ -196,13 +353,3 @@ def _row_class(n_rows: int) -> int:
     while n_rows >= JOIN_PARTS ** (row_class + 1):
         row_class += 1
     return row_class
-
-
-def _reply(text: str) -> Reply:
-    """The reply in its JSON form, tuples restored. Fields that a reply does not have, of stores of other versions, are left out."""
-    stored = json.loads(text)
-    return Reply(**{field.name: _tuples(stored[field.name]) for field in fields(Reply) if field.name in stored})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,8 +1,13 @@
-"""The warehouse: a DuckDB file of views over the lake's Parquet and of the questions in `sql/`. Never the system of record."""
+"""The warehouse: DuckDB views over the parts of the lake that manifests vouch for, and the questions in `sql/`. Never the system of record.
+
+A view reads a list of files, never a pattern: what is withdrawn, half written or gone is not in the list. The list is that of the moment
+when the views were made.
+"""
 
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
@@ -10,8 +15,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resources.store.lake import Lake
+from resources.store.table_copies import Sources
 
 SQL_FOLDER = Path(__file__).resolve().parents[2] / "interp_assets" / "assets" / "warehouse" / "sql"
+CATALOGUE = re.compile(r"\b(information_schema|duckdb_\w+|pg_\w+|sqlite_master|show|describe)\b", re.IGNORECASE)
+"""What a query says that may ask about any view."""
+
+HARDENED: dict[str, bool | str] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_persistent_secrets": False,
+    "python_enable_replacements": False,
+}
+
+
+class RefusedStatement(ValueError):
+    """SQL that would do more than read the warehouse."""
 
 
 def view_files(folder: Path = SQL_FOLDER) -> dict[str, Path]:
@@ -19,12 +39,32 @@ def view_files(folder: Path = SQL_FOLDER) -> dict[str, Path]:
     return {path.stem.split("_", 1)[1]: path for path in sorted(folder.glob("[0-9][0-9]_*.sql"))}
 
 
-def build_warehouse(path: Path, lake: Lake, schemas: Mapping[str, pa.Schema], dictionaries: pa.Table) -> list[str]:
+def named_in(sql: str, tables: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(tables, views) that a query may read: those whose names stand in it, and in the views that it reads, in creation order.
+
+    A name in a text or comment counts too: one view too many only costs its making. A question about the catalogue names all.
+    """
+    tables, views = list(tables), view_files()
+    if CATALOGUE.search(sql):
+        return tables, list(views)
+    texts, needed = [sql], set()
+    while texts:
+        words = set(re.findall(r"\w+", texts.pop().lower()))
+        for name in [name for name in (*tables, *views) if name in words and name not in needed]:
+            needed.add(name)
+            if name in views:
+                texts.append(views[name].read_text())
+    return [name for name in tables if name in needed], [name for name in views if name in needed]
+
+
+def build_warehouse(
+    path: Path, lake: Lake, schemas: Mapping[str, pa.Schema], sources: Mapping[str, Sources], dictionaries: pa.Table
+) -> list[str]:
     """Names of the views, after writing a fresh warehouse to a temporary file and renaming it over `path`.
 
-    Every table of `schemas` becomes a view over its Parquet files (typed and empty when none is there yet), `dictionaries` a small
-    table, and every file of `sql/` a view. Readers of the old file keep it until they close it. A lake on an object store is read through
-    its own file system, so that DuckDB needs no extension.
+    Every table of `schemas` becomes a view over its sources (typed and empty when there are none), `dictionaries` a small table, and every
+    file of `sql/` a view. Readers of the old file keep it until they close it. A lake on an object store is read through its own file
+    system, so that DuckDB needs no extension.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".warehouse-", suffix=".duckdb", dir=path.parent)
@@ -33,11 +73,9 @@ def build_warehouse(path: Path, lake: Lake, schemas: Mapping[str, pa.Schema], di
     try:
         with _reading(lake, duckdb.connect(temporary)) as connection:
             connection.execute("SET threads = 1")
-            connection.register("dictionaries_arrow", dictionaries)
-            connection.execute("CREATE TABLE dictionaries AS SELECT * FROM dictionaries_arrow")
-            connection.unregister("dictionaries_arrow")
+            _add_dictionaries(connection, dictionaries)
             for name, schema in schemas.items():
-                connection.execute(f"CREATE VIEW {name} AS {_select(connection, lake.url, name, schema)}")
+                _add_table(connection, lake, name, schema, sources[name])
             for name, file in view_files().items():
                 connection.execute(f"CREATE VIEW {name} AS {file.read_text()}")
         os.replace(temporary, path)
@@ -51,6 +89,58 @@ def open_warehouse(path: Path, lake: Lake) -> duckdb.DuckDBPyConnection:
     return _reading(lake, duckdb.connect(str(path), read_only=True))
 
 
+def query_connection(
+    lake: Lake,
+    copies: Path,
+    schemas: Mapping[str, pa.Schema],
+    sources: Mapping[str, Sources],
+    views: Iterable[str],
+    dictionaries: pa.Table,
+    unsafe: bool,
+) -> duckdb.DuckDBPyConnection:
+    """A connection with these tables and views alone, in memory, for one query.
+
+    Without `unsafe` it reads no file but those of the lake and of its copies, loads no extension, and its settings are locked.
+    """
+    connection = _reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
+    _add_dictionaries(connection, dictionaries)
+    if not unsafe:
+        places = [lake.url, str(copies)]
+        connection.execute("SET allowed_directories = ?", [sorted({*places, *map(_literal, places)})])
+        connection.execute("SET temp_directory = ''")
+    for name in sources:
+        _add_table(connection, lake, name, schemas[name], sources[name])
+    files = view_files()
+    for name in views:
+        connection.execute(f"CREATE VIEW {name} AS {files[name].read_text()}")
+    if not unsafe:
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def refuse_writing(sql: str) -> None:
+    """Raise `RefusedStatement` for SQL that is not one question: DuckDB may write files wherever it may read them."""
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1:
+        raise RefusedStatement(f"there are {len(statements)} statements; give one question at a time")
+    kind = statements[0].type
+    if kind == duckdb.StatementType.EXPLAIN:
+        inner = re.sub(r"^\s*EXPLAIN\s+(ANALYZE\s+)?(\([^)]*\)\s*)?", "", sql, flags=re.IGNORECASE)
+        if inner != sql:
+            return refuse_writing(inner)
+    pivot = kind == duckdb.StatementType.MULTI and re.match(r"\s*(PIVOT|UNPIVOT|FROM|WITH|SELECT)\b", sql, re.IGNORECASE)
+    if kind != duckdb.StatementType.SELECT and not pivot:
+        raise RefusedStatement(f"{kind.name} is no question, and `interp query` is read-only. With --unsafe DuckDB does whatever it can")
+    return None
+
+
+def _add_dictionaries(connection: duckdb.DuckDBPyConnection, dictionaries: pa.Table) -> None:
+    connection.register("dictionaries_arrow", dictionaries)
+    connection.execute("CREATE TABLE dictionaries AS SELECT * FROM dictionaries_arrow")
+    connection.unregister("dictionaries_arrow")
+
+
 def _reading(lake: Lake, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """The connection, able to read the lake where that is not on a local disk."""
     if not lake.is_local:
@@ -58,12 +148,33 @@ def _reading(lake: Lake, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDB
     return connection
 
 
-def _select(connection: duckdb.DuckDBPyConnection, lake_url: str, name: str, schema: pa.Schema) -> str:
-    """SELECT over a table's Parquet files, or over nothing with the table's types while there is no file."""
-    pattern = f"{lake_url}/{name}/**/part-0.parquet".replace("'", "''")
-    if connection.execute("SELECT count(*) FROM glob(?)", [pattern]).fetchall() != [(0,)]:
-        return f"SELECT * FROM read_parquet('{pattern}', hive_partitioning = false)"
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as empty:
-        pq.write_table(pa.Table.from_batches([], schema), empty.name)  # `empty_table` would import pandas
-        connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM read_parquet('{empty.name}')")
-    return f"SELECT * FROM _empty_{name}"
+def _add_table(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, schema: pa.Schema, sources: Sources) -> None:
+    """The view of a table over its sources; typed and empty where there are none."""
+    parts = sources.parts if lake.is_local else list(map(lake.fs.unstrip_protocol, sources.parts))
+    reads = [_read(files) for files in (sources.copies, parts) if files]
+    if not reads:
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as empty:
+            pq.write_table(pa.Table.from_batches([], schema), empty.name)  # `empty_table` would import pandas
+            connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM read_parquet('{_quoted(empty.name)}')")
+        reads = [f"SELECT * FROM _empty_{name}"]
+    connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(reads)}")
+
+
+def _read(files: list[str]) -> str:
+    """SELECT over files. Their folders' names say the values of partition columns, by which DuckDB leaves files unopened; not where a
+    folder above the table would read as such a value."""
+    folders = files[0].split("/")[:-1]
+    while folders and "=" in folders[-1]:
+        folders.pop()
+    hive = "false" if any("=" in folder for folder in folders) else "true"
+    listed = ", ".join(f"'{_quoted(_literal(file))}'" for file in files)
+    return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = {hive}, hive_types_autocast = false)"
+
+
+def _literal(path: str) -> str:
+    """A path as a pattern that matches this path alone."""
+    return re.sub(r"[*?\[]", lambda mark: f"[{mark.group()}]", path)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

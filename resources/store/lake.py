@@ -8,10 +8,10 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from glob import escape
 from urllib.parse import quote
 
 import fsspec
@@ -20,12 +20,22 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from resources.store.whole_files import NewFile, RenamedFile, Upload, footer_crc32, sync, temporary_name, temporary_prefix
+from resources.store.manifests import BadManifest, Manifest, manifest_bytes, parsed_manifest
+from resources.store.whole_files import NewFile, RenamedFile, Upload, file_crc32, footer_crc32, sync, temporary_name, temporary_prefix
+
+__all__ = ["MANIFEST", "PART", "CorruptPartition", "Lake", "LakeError", "Manifest", "PartitionWriter"]
+
+log = logging.getLogger(__name__)
 
 PART = "part-0.parquet"
 MANIFEST = "manifest.json"
 WITHDRAWN = "manifest.withdrawn.json"
+MARKER = "lake.json"
+READ_TWICE_BYTES = 4 << 20
+"""Parts up to this size are compared with the checksum of the whole file before they are read; of larger ones each page that is read is."""
+
 ELSEWHERE = (PermissionError, TimeoutError, ConnectionError)
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
 
 class LakeError(RuntimeError):
@@ -34,24 +44,6 @@ class LakeError(RuntimeError):
 
 class CorruptPartition(LakeError):
     """A partition whose file is not what was written. Its manifest has been withdrawn, so that it counts as missing."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What vouches for a partition: written last, so a partition without one is not complete.
-
-    `data_version` names the content: a hash over the code's version, the settings and the versions of the inputs. `footer_crc32` is
-    of the file's footer, which the page checksums leave out. No clock times are kept, so that identical runs leave identical bytes.
-    """
-
-    table: str
-    partition: dict[str, str]
-    rows: int
-    bytes: int
-    schema_version: int
-    data_version: str
-    inputs: dict[str, str]
-    footer_crc32: int
 
 
 class Lake:
@@ -77,14 +69,34 @@ class Lake:
         return self.root if self.is_local else self.fs.unstrip_protocol(self.root)
 
     def _marked_version(self) -> int:
-        """Schema version that the lake was written under; this code's for a lake that is not there yet."""
-        if self.fs.exists(self._marker):
-            return json.loads(self.fs.cat_file(self._marker))["schema_version"]
+        """Schema version that the lake was written under; this code's for a lake that is not there yet.
+
+        A marker that is lost or damaged is written again where the manifests are of this version. Raises `LakeError` where they are not.
+        """
+        marker = self._marker
+        problem = "is lost"
+        if self.fs.exists(marker):
+            try:
+                version = json.loads(self.fs.cat_file(marker))["schema_version"]
+                if type(version) is int:
+                    return version
+                problem = f"names the schema version {version!r}"
+            except (ValueError, KeyError, TypeError, RecursionError):
+                problem = "is empty or damaged"
+        version = self._version_of_manifests()
+        if version is not None:
+            if version != self.schema_version:
+                raise LakeError(
+                    f"{marker} {problem}, and the lake's manifests are of schema version {version}; this code reads and writes version "
+                    f"{self.schema_version}. Use the release that wrote it, or point INTERP_HOME at a new folder and materialise again."
+                )
+            log.warning(f"{marker} {problem}: it is written again, for schema version {version}, which the lake's manifests are of")
+            self._put(marker, json.dumps({"schema_version": version}).encode())
         return self.schema_version
 
     @property
     def _marker(self) -> str:
-        return f"{self.root}/lake.json"
+        return f"{self.root}/{MARKER}"
 
     def _mark(self) -> None:
         """Make the lake where it is not there yet, under this code's schema version."""
@@ -93,14 +105,29 @@ class Lake:
                 self.fs.makedirs(self.root, exist_ok=True)
             self._put(self._marker, json.dumps({"schema_version": self.schema_version}).encode())
 
+    def _version_of_manifests(self) -> int | None:
+        """Schema version in the first manifest that names one; None where there is none."""
+        for folder, _, files in (os.walk if self.is_local else self.fs.walk)(self.root):
+            if MANIFEST in files:
+                with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+                    version = json.loads(self.fs.cat_file(f"{folder}/{MANIFEST}"))["schema_version"]
+                    if type(version) is int:
+                        return version
+        return None
+
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
         """Around the first look at an object store: no bucket, no credentials or no answer is a `LakeError` that says what to look at."""
         try:
             yield
+        except LakeError:
+            raise
         except Exception as error:
             if self.is_local:
-                raise
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                raise LakeError(
+                    f"the lake at {self.url} cannot be opened ({reason}). Name a folder that you may write in INTERP_HOME or INTERP_LAKE."
+                ) from error
             raise LakeError(
                 f"the lake at {self.url} cannot be reached ({type(error).__name__}: {error}). Does the bucket exist, and are the "
                 "store's credentials and endpoint set (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role, AWS_ENDPOINT_URL)?"
@@ -116,17 +143,42 @@ class Lake:
         return path if self.is_local else self.fs.unstrip_protocol(path)
 
     def manifest(self, table: str, partition: Mapping[str, str]) -> Manifest | None:
-        """Manifest of a partition, None when the partition is not complete. Raises `LakeError` on another schema version."""
+        """Manifest of a partition, None when the partition is not complete: there is none, or it is damaged or of another schema version,
+        which is logged by its path."""
+        return self.manifest_in(self.path(table, partition))
+
+    def manifest_in(self, folder: str) -> Manifest | None:
+        """The same, of the partition in a folder."""
         try:
-            content = json.loads(self.fs.cat_file(f"{self.path(table, partition)}/{MANIFEST}"))
-        except FileNotFoundError:
+            return self.read_manifest(folder)
+        except BadManifest as error:
+            log.warning(f"{error}. {_counts_as_missing(folder, self.root)}")
             return None
-        if content["schema_version"] != self.schema_version:
-            raise LakeError(
-                f"{table} {dict(partition)} was written under schema version {content['schema_version']}, this code reads "
-                f"{self.schema_version}: materialise the partition again"
-            )
-        return Manifest(**content)
+
+    def read_manifest(self, folder: str) -> Manifest | None:
+        """Manifest of the partition in a folder, None where there is none. Raises `BadManifest` naming the file where it vouches for
+        nothing."""
+        path = f"{folder}/{MANIFEST}"
+        try:
+            manifest = parsed_manifest(self._content(path), self.schema_version)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except IsADirectoryError:
+            raise BadManifest(f"{path} vouches for nothing: it is a folder") from None
+        except PermissionError as error:
+            raise LakeError(f"{path} cannot be read ({error.strerror}). Give this user the right to read the lake.") from error
+        except BadManifest as error:
+            raise BadManifest(f"{path} vouches for nothing: {error}") from None
+        if self.path(manifest.table, manifest.partition) != folder:
+            raise BadManifest(f"{path} vouches for nothing: it is the manifest of {_described(manifest.table, manifest.partition)}")
+        return manifest
+
+    def _content(self, path: str) -> bytes:
+        """A small file's content; on a local disk without the file system's own bookkeeping, which takes longer than reading it."""
+        if not self.is_local:
+            return self.fs.cat_file(path)
+        with open(path, "rb") as file:
+            return file.read()
 
     def is_current(self, table: str, partition: Mapping[str, str], data_version: str) -> bool:
         """Whether the partition is complete and of this data version, so that a rerun can skip it."""
@@ -180,10 +232,15 @@ class Lake:
 
     @contextlib.contextmanager
     def _room(self, table: str, partition: Mapping[str, str]) -> Iterator[None]:
-        """Around writing a partition: a full disk is a `LakeError` that says what to do."""
+        """Around writing a partition: a full disk, and a lake that may not be written, are a `LakeError` that says what to do."""
         try:
             yield
         except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise LakeError(
+                    f"{_described(table, partition)} cannot be written under {self.url} ({error.strerror}). Give this user the right to "
+                    "write there, or move the lake with INTERP_LAKE."
+                ) from error
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise LakeError(
@@ -199,16 +256,20 @@ class Lake:
             with contextlib.suppress(FileNotFoundError):
                 self.fs.rm_file(f"{folder}/{MANIFEST}")
             new.place()
-            self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1).encode())
+            self._put(f"{folder}/{MANIFEST}", manifest_bytes(manifest))
 
     def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
         """Rows of a complete partition. Raises `LakeError` naming the partition when it is not there, `CorruptPartition` when it is
         damaged."""
         path = f"{self.path(table, partition)}/{PART}"
-        with self._withdrawn_if_damaged(self.require(table, partition), path):
-            return pq.read_table(
+        manifest = self.require(table, partition)
+        with self._withdrawn_if_damaged(manifest, path):
+            rows = pq.read_table(
                 path, filesystem=self.fs, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
             )
+            if filters is None:
+                _refuse_other_rows(rows.num_rows, manifest)
+            return rows
 
     def discard(self, table: str, partition: Mapping[str, str]) -> None:
         """Take a partition's manifest away, so that it counts as missing until it is written again; nothing where there is none."""
@@ -218,8 +279,32 @@ class Lake:
     def verify(self, manifest: Manifest) -> None:
         """Read all of a partition, a row group at a time. Raises `CorruptPartition` when it is damaged."""
         path = f"{self.path(manifest.table, manifest.partition)}/{PART}"
-        with self._withdrawn_if_damaged(manifest, path), self.fs.open(path, "rb") as file:
+        with self._withdrawn_if_damaged(manifest, path):
+            self._read_through(path, manifest)
+
+    def damage(self, manifest: Manifest, read_all: bool) -> str | None:
+        """What is wrong with a partition's file, None when nothing is; nothing is withdrawn. Without `read_all` only size and footer are
+        compared."""
+        path = f"{self.path(manifest.table, manifest.partition)}/{PART}"
+        try:
+            if read_all and manifest.file_crc32 is not None:
+                _refuse_other_bytes(file_crc32(self.fs, path), manifest)  # then size, footer and pages are what was written too
+            else:
+                self._refuse_other_file(path, manifest, whole=False)
+            if read_all and manifest.file_crc32 is None:
+                self._read_through(path, manifest)
+        except FileNotFoundError:
+            return f"{PART} is not there"
+        except (pa.ArrowException, OSError) as error:
+            return f"{PART} is damaged: {_first_line(error)}"
+        return None
+
+    def _read_through(self, path: str, manifest: Manifest) -> None:
+        if manifest.file_crc32 is not None:
+            _refuse_other_bytes(file_crc32(self.fs, path), manifest)
+        with self.fs.open(path, "rb") as file:
             part = pq.ParquetFile(file, page_checksum_verification=True)
+            _refuse_other_rows(part.metadata.num_rows, manifest)
             for group in range(part.num_row_groups):
                 part.read_row_group(group)
 
@@ -227,14 +312,19 @@ class Lake:
         self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, batch_rows: int = 1 << 20
     ) -> Iterator[pa.RecordBatch]:
         """Rows of a complete partition in order, at most `batch_rows` at a time. Raises as `read` does."""
-        path = f"{self.path(table, partition)}/{PART}"
-        with self._withdrawn_if_damaged(self.require(table, partition), path), self.fs.open(path, "rb") as file:
+        path, manifest = f"{self.path(table, partition)}/{PART}", self.require(table, partition)
+        with self._withdrawn_if_damaged(manifest, path), self.fs.open(path, "rb") as file:
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            _refuse_other_rows(parquet.metadata.num_rows, manifest)
             yield from parquet.iter_batches(batch_rows, columns=None if columns is None else list(columns))
 
     def require(self, table: str, partition: Mapping[str, str]) -> Manifest:
         """Manifest of a partition that must be there; raises `LakeError` naming it otherwise."""
-        manifest = self.manifest(table, partition)
+        folder = self.path(table, partition)
+        try:
+            manifest = self.read_manifest(folder)
+        except BadManifest as error:
+            raise LakeError(f"{error}. {_counts_as_missing(folder, self.root)}") from None
         if manifest is None:
             raise LakeError(
                 f"the lake has no complete {_described(table, partition)}: materialise the asset that writes {table} there first"
@@ -261,20 +351,21 @@ class Lake:
     def _complete(self, folder: str) -> Iterator[tuple[str, Manifest]]:
         """Folder and manifest of the complete partitions under a folder, in path order."""
         for path in self._folders_with(MANIFEST, folder):
-            with contextlib.suppress(FileNotFoundError):
-                yield path, Manifest(**json.loads(self.fs.cat_file(f"{path}/{MANIFEST}")))
+            manifest = self.manifest_in(path)
+            if manifest is not None:
+                yield path, manifest
 
     def _folders_with(self, file: str, folder: str) -> list[str]:
         """Folders that hold a file of this name, under this one or itself, in path order."""
-        return sorted(path.rsplit("/", 1)[0] for path in self.fs.glob(f"{escape(folder)}/**/{file}"))
+        if self.is_local:
+            return sorted(place for place, _, files in os.walk(folder) if file in files)
+        return sorted(path.rsplit("/", 1)[0] for path in self.fs.find(folder) if path.rsplit("/", 1)[1] == file)
 
     @contextlib.contextmanager
     def _withdrawn_if_damaged(self, manifest: Manifest, path: str) -> Iterator[None]:
         """Around reading a partition's file: one that is not what its manifest says loses the manifest. Raises `CorruptPartition`."""
         try:
-            size = self.fs.size(path)
-            if size != manifest.bytes or footer_crc32(self.fs, path, size) != manifest.footer_crc32:
-                raise OSError(f"{size:,} bytes with another footer than the {manifest.bytes:,} bytes that were written")
+            self._refuse_other_file(path, manifest)
             yield
         except (pa.ArrowException, OSError) as error:
             # Arrow's own complaints have no error number; those of the operating system or the network do, or a class of their own, and
@@ -285,9 +376,17 @@ class Lake:
             if self.manifest(manifest.table, manifest.partition) == manifest:
                 self.fs.mv(f"{where}/{MANIFEST}", f"{where}/{WITHDRAWN}")
             raise CorruptPartition(
-                f"{_described(manifest.table, manifest.partition)} is damaged ({str(error).splitlines()[0]}): {path} is not what was "
+                f"{_described(manifest.table, manifest.partition)} is damaged ({_first_line(error)}): {path} is not what was "
                 f"written. It counts as missing from now on: materialise the asset that writes {manifest.table} there again, then this one."
             ) from error
+
+    def _refuse_other_file(self, path: str, manifest: Manifest, whole: bool = True) -> None:
+        """Raise OSError unless a part has the size and footer that its manifest says, and with `whole` a small one all of its bytes."""
+        size = self.fs.size(path)
+        if size != manifest.bytes or footer_crc32(self.fs, path, size) != manifest.footer_crc32:
+            raise OSError(f"{size:,} bytes with another footer than the {manifest.bytes:,} bytes that were written")
+        if whole and manifest.file_crc32 is not None and size <= READ_TWICE_BYTES:
+            _refuse_other_bytes(file_crc32(self.fs, path), manifest)
 
     @contextlib.contextmanager
     def _only_writer(self, folder: str) -> Iterator[None]:
@@ -305,9 +404,9 @@ class Lake:
 
     def _sweep(self, folder: str) -> None:
         """Remove what dead writers of this machine left in a partition's folder, and the manifest of a damaged file."""
-        for path in self.fs.glob(f"{escape(folder)}/{temporary_prefix()}*") if self.is_local else ():
-            if not os.path.exists(f"/proc/{path.rsplit('.', 3)[1]}"):
-                self.fs.rm_file(path)
+        for name in os.listdir(folder) if self.is_local else ():
+            if name.startswith(temporary_prefix()) and not os.path.exists(f"/proc/{name.rsplit('.', 3)[1]}"):
+                self.fs.rm_file(f"{folder}/{name}")
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(f"{folder}/{WITHDRAWN}")
 
@@ -340,16 +439,31 @@ class PartitionWriter:
 
     def commit(self, data_version: str, inputs: Mapping[str, str] | None = None) -> Manifest:
         """Manifest of the partition just replaced by what was added. Nothing can be added afterwards."""
-        size, footer = self._new.finish(self._parquet)
+        written = self._new.finish(self._parquet)
         manifest = Manifest(
-            self._table, self._partition, self._rows, size, self._lake.schema_version, data_version, dict(inputs or {}), footer
+            self._table,
+            self._partition,
+            self._rows,
+            written.bytes,
+            self._lake.schema_version,
+            data_version,
+            dict(inputs or {}),
+            written.footer_crc32,
+            written.file_crc32,
         )
         self._lake._commit(manifest, self._new)
         return manifest
 
 
 def _opened(root: str) -> tuple[AbstractFileSystem, str]:
-    """The file system and the path in it. Raises `LakeError` for a protocol that is unknown or whose package is missing."""
+    """The file system and the path in it. Raises `LakeError` for a protocol that is unknown or whose package is missing.
+
+    What does not begin as a URL does is a folder, whatever stands in its name: fsspec reads `::` as a chain of URLs.
+    """
+    if not URL.match(str(root)):
+        if "\\" in str(root) and set(str(root)) & set("*?["):
+            raise LakeError(f"the lake's folder {root} has a backslash and one of * ? [ in its path, which DuckDB cannot read. Rename it.")
+        return LocalFileSystem(), os.path.abspath(os.path.expanduser(str(root)))
     try:
         # Other hosts write, so no listing is remembered.
         return fsspec.core.url_to_fs(str(root), use_listings_cache=False)
@@ -362,3 +476,24 @@ def _opened(root: str) -> tuple[AbstractFileSystem, str]:
 
 def _described(table: str, partition: Mapping[str, str]) -> str:
     return f"{table} for " + ", ".join(f"{name} {value}" for name, value in partition.items())
+
+
+def _counts_as_missing(folder: str, root: str) -> str:
+    table = folder.removeprefix(f"{root}/").split("/")[0]
+    return f"The partition counts as missing: materialise the asset that writes {table} there again, which replaces it"
+
+
+def _refuse_other_rows(found: int, manifest: Manifest) -> None:
+    """Raise OSError, as for any damage, unless a part has as many rows as its manifest says."""
+    if found != manifest.rows:
+        raise OSError(f"{found:,} rows, and {manifest.rows:,} in its manifest")
+
+
+def _refuse_other_bytes(found: int, manifest: Manifest) -> None:
+    """Raise OSError unless a part's CRC-32 is the one in its manifest."""
+    if found != manifest.file_crc32:
+        raise OSError("its bytes are not the bytes that were written")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,13 +10,22 @@ import socket
 import threading
 import zlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 END_BYTES = 65_536
 """How much of a file's end is read at first: most footers are shorter."""
+
+
+class Written(NamedTuple):
+    """Bytes of a file, CRC-32 of its footer, and of all of it."""
+
+    bytes: int
+    footer_crc32: int
+    file_crc32: int
 
 
 class NewFile(Protocol):
@@ -24,8 +33,8 @@ class NewFile(Protocol):
 
     file: Any
 
-    def finish(self, parquet: pq.ParquetWriter) -> tuple[int, int]:
-        """Bytes and footer CRC-32 of what was written, after closing its writer."""
+    def finish(self, parquet: pq.ParquetWriter) -> "Written":
+        """What was written, after closing its writer."""
         ...
 
     def place(self) -> None:
@@ -44,13 +53,13 @@ class RenamedFile:
         self._fs, self._path, self._temporary = fs, path, temporary_name(*path.rsplit("/", 1))
         self.file = fs.open(self._temporary, "wb")
 
-    def finish(self, parquet: pq.ParquetWriter) -> tuple[int, int]:
+    def finish(self, parquet: pq.ParquetWriter) -> Written:
         """See `NewFile`."""
         parquet.close()
         sync(self.file)
         self.file.close()
         size = self._fs.size(self._temporary)
-        return size, footer_crc32(self._fs, self._temporary, size)
+        return Written(size, footer_crc32(self._fs, self._temporary, size), file_crc32(self._fs, self._temporary))
 
     def place(self) -> None:
         """See `NewFile`."""
@@ -76,13 +85,13 @@ class Upload:
         self._open = True
         self.file = _EndKept(self._upload)
 
-    def finish(self, parquet: pq.ParquetWriter) -> tuple[int, int]:
+    def finish(self, parquet: pq.ParquetWriter) -> Written:
         """See `NewFile`."""
         self.file.keeping = True
         parquet.close()  # writes the footer, in one piece or several
         size, end = self._upload.tell(), bytes(self.file.end)
         self._upload.close()
-        return size, zlib.crc32(end[-_footer_bytes(end) :])
+        return Written(size, zlib.crc32(end[-_footer_bytes(end) :]), self.file.crc32)
 
     def place(self) -> None:
         """See `NewFile`."""
@@ -99,12 +108,13 @@ class Upload:
 
 
 class _EndKept:
-    """A file that passes on what is written to it, and keeps in `end` what came while `keeping`."""
+    """A file that passes on what is written to it, with a CRC-32 of all of it, and keeps in `end` what came while `keeping`."""
 
     def __init__(self, file: Any) -> None:
-        self._file, self.end, self.keeping = file, bytearray(), False
+        self._file, self.end, self.keeping, self.crc32 = file, bytearray(), False, 0
 
     def write(self, data: Any) -> int:
+        self.crc32 = zlib.crc32(data, self.crc32)
         if self.keeping:
             self.end += data
         return self._file.write(data)
@@ -122,11 +132,28 @@ class _EndKept:
 
 def footer_crc32(fs: AbstractFileSystem, path: str, size: int) -> int:
     """CRC-32 of the footer, with its length and magic, of a Parquet file of `size` bytes."""
-    end = fs.cat_file(path, start=max(size - END_BYTES, 0), end=size)
-    footer = _footer_bytes(end)
-    if footer > len(end):
-        end = fs.cat_file(path, start=max(size - footer, 0), end=size)
+    with _opened(fs, path) as file:
+        file.seek(max(size - END_BYTES, 0))
+        end = file.read()
+        footer = _footer_bytes(end)
+        if footer > len(end):
+            file.seek(max(size - footer, 0))
+            end = file.read()
     return zlib.crc32(end[-footer:])
+
+
+def _opened(fs: AbstractFileSystem, path: str) -> Any:
+    """The file to read; one on a local disk without the file system's own bookkeeping, which takes longer than reading it."""
+    return open(path, "rb") if isinstance(fs, LocalFileSystem) else fs.open(path, "rb")
+
+
+def file_crc32(fs: AbstractFileSystem, path: str) -> int:
+    """CRC-32 of a whole file, read a piece at a time."""
+    crc = 0
+    with _opened(fs, path) as file:
+        while piece := file.read(1 << 20):
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def _footer_bytes(end: bytes) -> int:

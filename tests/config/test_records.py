@@ -1,17 +1,22 @@
 """Dictionary records: what is accepted, what is refused and how."""
 
+import os
 import re
+import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interp_assets.config.base import UserError
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.config.records import RECORD_KINDS, DictionaryRecord, FeatureSubset
+from interp_assets.config.records import RECORD_KINDS, DictionaryRecord, FeatureSubset, record_file
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.planted.claims import Claim
@@ -163,7 +168,7 @@ def test_not_yaml_is_said() -> None:
     [
         (b"", "holds nothing, not a record: `interp dictionaries --example`"),
         (b"- a list", "holds list, not a record"),
-        (b"\xff\xfe", "x.yaml is not a text file"),
+        (b"\xff\xfe", "x.yaml holds no record: it is not a text file in UTF-8"),
         (b"key: m/09/a\nhook: h\nkind: neurons\nwidth: 64\nfeatures: [3, 64]", "m/09/a: features selects 64, .* features 0 to 63"),
     ],
 )
@@ -194,3 +199,97 @@ def test_stages_that_the_sites_settings_refuse_are_named_by_file(tmp_path: Path)
     refused = registry.refused({RECORD.key: wrong}, PlatformSettings())
     assert list(refused) == ["m__09__a.yaml"] and "m/09/a" in refused["m__09__a.yaml"] and "n_showed" in refused["m__09__a.yaml"]
     assert registry.refused({RECORD.key: RECORD}, PlatformSettings()) == {}
+
+
+PLAIN = "hook: h\nkind: topk_neurons\nwidth: 64\nk: 4\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("description: 2024-13-45\n", "holds a value that is none: month must be"),
+        (f"width: {'9' * 5000}\n", "holds a value that is none|width"),
+        ("width: 1000000000000\n", "width: Input should be less than or equal to 67108864"),
+        ("width: 10**12\n", "width: .*valid integer"),
+        ("width: true\n", "width: .*True is no number"),
+        ("token_sample: {seed: true}\n", "token_sample.seed: True is no number"),
+        ("seed: -1\n", "seed: Input should be greater than or equal to 0"),
+        ("token_sample: {seed: -1}\n", "token_sample.seed: Input should be greater than or equal to 0"),
+        ("k: 1000000000\n", "k: Input should be less than or equal to 67108864"),
+        ("width: 2\n", "k is 4: of a dictionary of width 2 at most 2 features"),
+        (f"features: [{'9' * 40}]\n", "features"),
+        ("features: [true]\n", "features.0: True is no number"),
+        ("hook: g\n", "the key 'hook' stands twice, in lines 2 and 6"),
+        ("stages: {seed: 1, seed: 2}\n", "the key 'seed' stands twice"),
+        ("stages: " + "[" * 200_000 + "\n", "nested deeper"),
+        ("a: &a [1]\n" + "".join(f"{y}: &{y} [{','.join([f'*{x}'] * 99)}]\n" for x, y in pairwise("abcdefgh")), "more than 500,000"),
+        ("a: &a [*a]\n", "an alias in it stands for what it is part of"),
+    ],
+)  # fmt: skip
+def test_a_record_that_nobody_meant_is_refused_at_once_and_never_hides_the_others(tmp_path: Path, content: str, message: str) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    name = content.split(":")[0]
+    kept = "".join(line for line in PLAIN.splitlines(keepends=True) if name == "hook" or not line.startswith(f"{name}:"))
+    (tmp_path / "m__09__bad.yaml").write_text("key: m/09/bad\n" + kept + content)
+    (tmp_path / "m__09__good.yaml").write_text("key: m/09/good\n" + PLAIN)
+    started = time.monotonic()
+    records, broken = registry.read_all()
+    assert time.monotonic() - started < 5
+    assert list(records) == ["m/09/good"] and re.search(message, broken["m__09__bad.yaml"]), broken
+    assert len(broken["m__09__bad.yaml"]) < 2000
+    with pytest.raises(UserError):
+        registry.get("m/09/bad")
+
+
+def test_what_is_no_file_is_named_and_waits_for_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m__09__pipe.yaml")
+    (tmp_path / "m__09__folder.yaml").mkdir()
+    (tmp_path / "m__09__link.yaml").symlink_to("nowhere")
+    (tmp_path / "m__09__good.yaml").write_text("key: m/09/good\n" + PLAIN)
+    records, broken = DictionaryRegistry(tmp_path).read_all()
+    assert list(records) == ["m/09/good"] and len(broken) == 3
+    assert "no regular file" in broken["m__09__pipe.yaml"]
+
+
+SIMILAR_KEYS = (
+    "a__b/c/d",
+    "a/b__c/d",
+    "a/b/c__d",
+    "a_/b/c",
+    "a/_b/c",
+    "a/b_/c",
+    "a/b/_c",
+    "a/b/c",
+    "a_b/c/d",
+    "a___b/c/d",
+    "_/_/_",
+    "__/_/_",
+)
+
+
+def test_no_two_keys_share_a_file(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    assert len({registry.path_of(key) for key in SIMILAR_KEYS}) == len(SIMILAR_KEYS)
+    for key in SIMILAR_KEYS:
+        registry.write(DictionaryRecord(key=key, hook="h", kind="neurons", width=8))
+    records, broken = registry.read_all()
+    assert sorted(records) == sorted(SIMILAR_KEYS) and not broken
+    assert all(registry.get(key).key == key for key in SIMILAR_KEYS)
+    assert registry.path_of("smollm2-135m/09/res-2k").name == "smollm2-135m__09__res-2k.yaml"
+
+
+@given(st.lists(st.text("a_-", min_size=1, max_size=4), min_size=6, max_size=6))
+def test_names_of_files_are_one_to_one(parts: list[str]) -> None:
+    one, other = "/".join(parts[:3]), "/".join(parts[3:])
+    assert (record_file(one) == record_file(other)) == (one == other)
+
+
+def test_the_file_that_an_earlier_release_named_is_still_found_and_kept(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    earlier = tmp_path / "a__b__c__d.yaml"
+    earlier.write_text("key: a__b/c/d\n" + PLAIN)
+    assert registry.get("a__b/c/d").width == 64 and registry.keys() == ["a__b/c/d"]
+    registry.write(DictionaryRecord(key="a/b__c/d", hook="h", kind="neurons", width=8))
+    assert registry.keys() == ["a/b__c/d", "a__b/c/d"] and registry.get("a__b/c/d").width == 64
+    registry.write(registry.get("a__b/c/d").model_copy(update={"width": 65}))
+    assert registry.path_of("a__b/c/d") == earlier and registry.get("a__b/c/d").width == 65

@@ -185,5 +185,5 @@ def test_merging_goes_key_by_key() -> None:
 
 def test_settings_that_are_not_yaml_name_their_file(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("explainer: {backend: [")
-    with pytest.raises(UserError, match=r"settings\.yaml is not YAML"):
+    with pytest.raises(UserError, match=r"settings\.yaml cannot be read: it is not YAML"):
         PlatformSettings.read(tmp_path / "settings.yaml")

@@ -102,7 +102,7 @@ class ShardWriter:
         if stopped.is_set():
             raise CancelledError(f"{feature_range} is not begun, since the work was stopped")
         key = RangeKey(self.record.key, feature_range)
-        partition, inputs = lake_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample}
+        partition, inputs = lake_partition(key), {DICTIONARY_SAMPLES.name: self.sample.sample, **self.record.source_inputs}
         self.lake.discard(FEATURE_STATISTICS.name, partition)
         try:
             statistics = self._write_activations(key, activations, n_tokens, stopped, ACTIVATIONS.schema)

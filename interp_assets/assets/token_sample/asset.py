@@ -60,7 +60,7 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
     run.report(key, {"sample": sample, **import_provenance(record)})
     if not record.has_activations:
         log.info(f"{key}: its examples are imported, so it has no token sample")
-        _write_use(lake, key, sample, 0, 0)
+        _write_use(lake, record, sample, 0, 0)
         return True
     if lake.is_current(TOKEN_SAMPLES.name, partition, sample):
         log.info(f"{key}: sample {sample} is already there")
@@ -72,7 +72,7 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
         lake.write(DOCUMENTS.name, partition, DOCUMENTS.schema, documents, sample)
         lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample)
     tokens = token_matrix(rows)
-    _write_use(lake, key, sample, *tokens.shape)
+    _write_use(lake, record, sample, *tokens.shape)
     counts = documents.column("source").combine_chunks().dictionary_decode().value_counts().to_pylist()
     run.report(
         key,
@@ -88,11 +88,12 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
     return _sound(tokens, record, tokenizer)
 
 
-def _write_use(lake: Lake, key: str, sample: str, n_rows: int, context_tokens: int) -> None:
+def _write_use(lake: Lake, record: DictionaryRecord, sample: str, n_rows: int, context_tokens: int) -> None:
     """Write which sample a dictionary is harvested on: no rows where its examples are imported."""
-    use = {"dictionary": key, "sample": sample, "n_rows": n_rows, "context_tokens": context_tokens}
+    use = {"dictionary": record.key, "sample": sample, "n_rows": n_rows, "context_tokens": context_tokens}
     rows = pa.Table.from_pylist([use], schema=DICTIONARY_SAMPLES.schema)
-    lake.write(DICTIONARY_SAMPLES.name, {"dictionary": key}, DICTIONARY_SAMPLES.schema, rows, sample)
+    partition = {"dictionary": record.key}
+    lake.write(DICTIONARY_SAMPLES.name, partition, DICTIONARY_SAMPLES.schema, rows, sample, record.corpus_inputs)
 
 
 def _own_rows(record: DictionaryRecord) -> tuple[PackedRows, pa.Table]:

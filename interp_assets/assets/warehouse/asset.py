@@ -1,4 +1,4 @@
-"""`warehouse`: the DuckDB file over the lake. It holds views, so scores that come later show up in it by themselves."""
+"""`warehouse`: the DuckDB file over the lake: views over what manifests vouched for when it was made."""
 
 from collections import defaultdict
 
@@ -22,7 +22,12 @@ REPORTS = ("feature_matches", "scorer_validity", "human_correlation_report")
     check_specs=[dg.AssetCheckSpec("every_view_answers", asset="warehouse")],
 )
 def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
-    """DuckDB views over every table of the lake, and the questions in `sql/` as views. Open it read-only, or use `interp query`."""
+    """DuckDB views over every table of the lake, and the questions in `sql/` as views. Open it read-only, or use `interp query`.
+
+    Small partitions are copied into one sorted file for each table and dictionary, those alone that have changed: queries over many
+    features open few files.
+    """
+    made = warehouse_file.copy()
     views = warehouse_file.build()
     counts: list[tuple[str, int]] = []
     failed: dict[str, str] = {}
@@ -39,7 +44,7 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
         pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for dictionary, *pair in connection.execute("SELECT dictionary, fuzzing, intervention FROM feature_quadrants").fetchall():
             pairs[dictionary].append((pair[0], pair[1]))
-    context.log.info(f"{len(views)} views in {warehouse_file.path}")
+    context.log.info(f"{len(views)} views in {warehouse_file.path}; {made} copies made anew")
     header = ["dictionary", "scorer", "metric", "explanation", "features", "median", "mean CI low", "mean CI high", "floor"]
     return dg.MaterializeResult(
         metadata={

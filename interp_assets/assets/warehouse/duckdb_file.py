@@ -1,6 +1,8 @@
-"""The platform's warehouse: which tables and dictionaries the DuckDB file shows."""
+"""The platform's warehouse: which tables and dictionaries the DuckDB file and `interp query` show, and what they cannot show."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -9,9 +11,11 @@ import pyarrow as pa
 
 from interp_assets.asking.estimates import ESTIMATE, read_estimates
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.tables import TABLES
-from resources.store.duckdb_views import build_warehouse, open_warehouse
+from interp_assets.tables import TABLES, Table
+from resources.store.duckdb_views import build_warehouse, named_in, open_warehouse, query_connection, refuse_writing, view_files
 from resources.store.lake import Lake
+from resources.store.lake_index import LakeIndex, TableIndex
+from resources.store.table_copies import Sources, TableCopies
 
 DICTIONARIES_SCHEMA = pa.schema(
     [
@@ -28,33 +32,135 @@ DICTIONARIES_SCHEMA = pa.schema(
         pa.field("cost_estimates", pa.list_(ESTIMATE)),
     ]
 )
+NAMED = 3
+"""Partitions of a table that a note names; the others are counted."""
+
+SLOW_PARTS = 200
+"""Parts above which a note says how they are read faster."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows, and what has to be said of them: what is not among them, or is not sure."""
+
+    rows: pa.Table
+    notes: list[str]
 
 
 @dataclass(frozen=True)
 class Warehouse:
-    """The DuckDB file of one lake and registry."""
+    """The DuckDB file of one lake and registry, with an index of the lake and copies of small partitions beside it."""
 
     path: Path
     lake: Lake
     registry: DictionaryRegistry
 
+    @cached_property
+    def index(self) -> LakeIndex:
+        """What of the lake can be read."""
+        return LakeIndex(self.lake, self.path.parent / "warehouse" / "index")
+
+    @property
+    def copies_folder(self) -> Path:
+        """Folder of the copies."""
+        return self.path.parent / "warehouse" / "copies"
+
+    @cached_property
+    def copies(self) -> TableCopies:
+        """Copies of small partitions, one a table and dictionary."""
+        return TableCopies(self.index, self.copies_folder)
+
     def build(self) -> list[str]:
-        """Names of its views, after rebuilding the file."""
+        """Names of its views, after rebuilding the file over what manifests vouch for now."""
+        found = {table.name: self._look(table) for table in TABLES}
+        return build_warehouse(self.path, self.lake, self._schemas, self._sources(found), self._dictionaries())
+
+    def copy(self) -> int:
+        """Number of copies made anew for tables whose partitions have changed."""
+        made = 0
+        for table in TABLES:
+            if "dictionary" in table.partition_columns:
+                made += self.copies.update(table.name, self._look(table).readable, table.schema)
+                self.index.keep(table.name)
+        return made
+
+    def open(self) -> duckdb.DuckDBPyConnection:
+        """A read-only connection to the file as it was built last."""
+        return open_warehouse(self.path, self.lake)
+
+    @property
+    def views(self) -> list[str]:
+        """Names of the tables and views."""
+        return ["dictionaries", *self._schemas, *view_files()]
+
+    def query(self, sql: str, verify: bool = False, unsafe: bool = False) -> Answer:
+        """The answer to SQL, over what manifests vouch for at this moment; with `verify` every byte that it may read is checked first.
+
+        Without `unsafe` nothing is written, and no file is read but the lake's. Raises `duckdb.Error` for SQL that cannot be answered, and
+        `RefusedStatement` for SQL that would do more than read.
+        """
+        if not unsafe:
+            refuse_writing(sql)
+        tables, views = named_in(sql, self._schemas)
+        found = {table.name: self._look(table, verify) for table in TABLES if table.name in tables}
+        if verify:
+            self.copies.verify(found)
+        sources, dictionaries = self._sources(found), self._dictionaries()
+        with query_connection(self.lake, self.copies_folder, self._schemas, sources, views, dictionaries, unsafe) as connection:
+            rows = connection.sql(sql)
+            answer = rows.to_arrow_table() if rows is not None else pa.table({})
+        return Answer(answer, [note for name in found for note in notes_on(name, found[name], sources[name], self.index, verify)])
+
+    @property
+    def _schemas(self) -> dict[str, pa.Schema]:
+        return {table.name: table.schema for table in TABLES}
+
+    def _look(self, table: Table, verify: bool = False) -> TableIndex:
+        return self.index.look(table.name, len(table.partition_columns), verify)
+
+    def _sources(self, found: Mapping[str, TableIndex]) -> dict[str, Sources]:
+        return {name: self.copies.sources(name, index.readable) for name, index in found.items()}
+
+    def _dictionaries(self) -> pa.Table:
         rows = []
         for key, record in self.registry.read_all()[0].items():
             model, layer, name = key.split("/")
             rows.append(
                 {
                     "dictionary": key, "model": model, "layer": layer, "name": name, "kind": record.kind, "hook": record.hook,
-                    "source": record.source, "width": record.width, "n_selected": len(record.selected_features),
+                    "source": record.source, "width": record.width, "n_selected": record.n_selected,
                     "n_tokens": record.token_sample.n_tokens,
                     "cost_estimates": [asdict(one) for one in read_estimates(self.path.parent / "estimates", key)],
                 }
             )  # fmt: skip
         # `pa.Table.from_pylist` would import pandas where it is installed.
-        dictionaries = pl.DataFrame(rows, pl.Schema(DICTIONARIES_SCHEMA)).to_arrow().cast(DICTIONARIES_SCHEMA)
-        return build_warehouse(self.path, self.lake, {table.name: table.schema for table in TABLES}, dictionaries)
+        return pl.DataFrame(rows, pl.Schema(DICTIONARIES_SCHEMA)).to_arrow().cast(DICTIONARIES_SCHEMA)
 
-    def open(self) -> duckdb.DuckDBPyConnection:
-        """A read-only connection."""
-        return open_warehouse(self.path, self.lake)
+
+def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, verified: bool) -> Iterable[str]:
+    """What an answer from a table leaves out, each with its cure; nothing where all is there and sound."""
+    total = f"{len(found.parts):,} partitions"
+    if missing := found.missing:
+        problems = [part.problem if part.problem.startswith("/") else f"{index.path_of(table, part)}: {part.problem}" for part in missing]
+        yield (
+            f"{table}: {len(missing):,} of {total} cannot be read and are not in this answer: {_named(problems)}. "
+            f"Materialise the asset that writes {table} there again: interp backfill"
+        )
+    if unvouched := found.unvouched:
+        yield (
+            f"{table}: {len(unvouched):,} of {total} are there, but no manifest vouches for them, and are not in this answer: "
+            f"{_named([index.path_of(table, part) for part in unvouched])}. They were left by a killed run or withdrawn as damaged; "
+            "interp backfill makes them again"
+        )
+    if (unread := found.unread) and not verified:
+        yield f"{table}: {len(unread):,} of {total} were compared with their manifests by size and footer alone; --verify reads them whole"
+    if len(sources.parts) > SLOW_PARTS:
+        yield (
+            f"{table}: {len(sources.parts):,} files are read one by one; the asset warehouse keeps copies that answer faster: "
+            "dg launch --assets warehouse"
+        )
+
+
+def _named(items: list[str]) -> str:
+    more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
+    return "; ".join(items[:NAMED]) + more

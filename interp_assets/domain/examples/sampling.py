@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from interp_assets.domain.bounds import Bounded
 from interp_assets.domain.examples.negatives import (
     HARD_KINDS,
     NEGATIVE_KINDS,
@@ -38,21 +39,21 @@ HELD_OUT_SAMPLING: Sampling = "quantiles"
 class ExampleSettings:
     """How examples are made; the defaults are the defaults of arXiv 2410.13928."""
 
-    window_tokens: int = 32
+    window_tokens: Bounded = 32
     """Tokens of a window. Unit: tokens."""
-    n_shown: int = 40
+    n_shown: Bounded = 40
     """Activating windows that explainers see. Unit: windows of a feature."""
-    n_held_out: int = 100
+    n_held_out: Bounded = 100
     """Activating windows that scorers see. Unit: windows of a feature."""
-    n_non_activating: int = 100
+    n_non_activating: Bounded = 100
     """Silent windows that scorers see. Unit: windows of a feature."""
-    min_activating: int = 200
+    min_activating: Bounded = 200
     """A feature with fewer activating windows ends as `too_few_windows`. Unit: windows of a feature."""
     sampling: Sampling = "quantiles"
     """How shown windows are drawn; validation and held-out windows are always drawn by quantiles."""
     builder: Builder = "centred"
     """`centred`: the peak stands at three quarters of the window. `cells`: the context is cut into fixed windows."""
-    n_strata: int = 10
+    n_strata: Bounded = 10
     """Strata of equal count, by peak activation, that windows are drawn evenly from. Unit: strata."""
     mix_top_share: float = 0.2
     """Share of the shown windows that `sampling: mix` takes from the strongest. Unit: share."""
@@ -63,13 +64,13 @@ class ExampleSettings:
     """One kind of silent window, or shares of several kinds that sum to 1. `random`: from anywhere. `similar`: nearest in meaning to the
     shown windows. `neighbour`: the nearest features fire there. `token`: around the feature's heaviest tokens. Random windows make up
     for what a kind lacks."""
-    n_neighbours: int = 5
+    n_neighbours: Bounded = 5
     """Nearest features whose windows are `neighbour` windows. Unit: features."""
-    n_peak_tokens: int = 5
+    n_peak_tokens: Bounded = 5
     """Heaviest tokens of a feature whose windows are `token` windows. Unit: tokens."""
-    n_validation: int = 0
+    n_validation: Bounded = 0
     """Activating windows, and as many silent windows, for choosing among candidate explanations. Unit: windows of a feature."""
-    n_shown_non_activating: int = 5
+    n_shown_non_activating: Bounded = 5
     """Silent windows that explainers may see for contrast. Unit: windows of a feature."""
     shown_non_activating: NegativeKind | None = None
     """Kind of these silent windows; without it the hardest kind that `non_activating` asks for, in the order similar, neighbour, token,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from interp_assets.domain.bounds import PositiveCount
+from interp_assets.domain.bounds import PositiveCount, Seed
 from interp_assets.domain.outcomes import CorrelationOutcome
 from interp_assets.domain.ratings.scorer_pairs import PairRow, compared, place
 from interp_assets.domain.statistics.agreement import alpha_replicates, krippendorff_alpha, rated_twice, reliability_of_mean
@@ -47,8 +47,8 @@ class CorrelationSettings:
 
     n_bootstrap: PositiveCount = 10_000
     """Bootstrap replicates of every interval. Unit: replicates."""
-    seed: int = 0
-    """Seed of the bootstrap. Unit: any whole number."""
+    seed: Seed = 0
+    """Seed of the bootstrap. Unit: whole number."""
     min_contexts: PositiveCount = 5
     """Rated contexts that an explanation needs to count (5 in arXiv 2410.13928). Unit: contexts."""
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from interp_assets.domain.bounds import Count
+from interp_assets.domain.bounds import Bounded, Count
 from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
 from interp_assets.domain.prompting.parsing import without_reasoning
 from interp_assets.domain.prompting.prompts import Prompt, SuffixChoices, Turn
@@ -56,7 +56,7 @@ class SimulationSettings:
 
     mode: Literal["all_at_once", "json"] = "all_at_once"
     """`all_at_once`: levels are read from the log-probabilities of the prompt. `json`: the model writes the levels."""
-    max_level: int = 10
+    max_level: Bounded = 10
     """Strongest level: 10 as published, or 9 for a tokenizer that spells 10 in two tokens, which `all_at_once` cannot read. Unit: level,
     1 to 10."""
     few_shot: Count = 2

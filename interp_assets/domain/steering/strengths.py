@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interp_assets.domain.bounds import versioned_fields
+from interp_assets.domain.bounds import Bounded, versioned_fields
 from interp_assets.domain.examples.negatives import window_hashes
 from interp_assets.domain.examples.sampling import equal_count_strata
 from interp_assets.domain.examples.windows import WindowShape
@@ -36,7 +36,7 @@ class FixedPromptSettings:
     """The prompts; `[]` for none."""
     kl_targets: tuple[float, ...] = (0.25, 0.5, -0.25, -0.5)
     """KL divergences, with the sign of the strength; the completions of all prompts at all targets are one set. Unit: nats."""
-    max_new_tokens: int = 25
+    max_new_tokens: Bounded = 25
     """Most tokens of a completion; the end of the text ends it earlier. Unit: tokens."""
     temperature: float = 0.75
     """Temperature of the completions. Unit: temperature, above 0."""
@@ -63,7 +63,7 @@ class SteeringSettings:
     the next token by 0.5 nats. Unit: nats."""
     tolerance: float = 0.1
     """A target counts as met within this share of it. Unit: share of the target."""
-    max_steps: int = 10
+    max_steps: Bounded = 10
     """Most strengths that are tried for a target. Unit: strengths."""
     min_log10_strength: float = -3.0
     """Smallest strength of the search, as a power of ten. Unit: log10 of units of the dictionary."""
@@ -71,21 +71,21 @@ class SteeringSettings:
     """Largest strength of the search, as a power of ten. Unit: log10 of units of the dictionary."""
     zero_ablation: bool = True
     """Whether each feature is also clamped to 0 once."""
-    context_tokens: int = 64
+    context_tokens: Bounded = 64
     """Tokens of the contexts that prompts are cut from. Unit: tokens."""
-    n_strata: int = 5
+    n_strata: Bounded = 5
     """Strata, by largest activation, that contexts are drawn evenly from. Unit: strata."""
-    n_explainer_prompts: int = 10
+    n_explainer_prompts: Bounded = 10
     """Prompts for the explainer. Unit: prompts of a feature."""
-    n_scoring_prompts: int = 30
+    n_scoring_prompts: Bounded = 30
     """Prompts for scorers. Unit: prompts of a feature."""
-    max_new_tokens: int = 8
+    max_new_tokens: Bounded = 8
     """Most tokens of a completion; the end of the text ends it earlier. Unit: tokens."""
     temperature: float = 1.0
     """Temperature of the completions. Unit: temperature, above 0."""
-    n_shift_tokens: int = 10
+    n_shift_tokens: Bounded = 10
     """Next tokens that are kept whose probability rose most, and fell most. Unit: tokens."""
-    batch_rows: int = 128
+    batch_rows: Bounded = 128
     """Most sequences that go through the model together. Changes speed and memory, and no result. Unit: sequences."""
     fixed: FixedPromptSettings = field(default_factory=FixedPromptSettings)
     """Prompts beside the feature's own contexts."""

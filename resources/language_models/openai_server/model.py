@@ -24,6 +24,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from resources.language_models.interface import (
+    UNVERSIONED,
     Capability,
     ChoiceList,
     FreeText,
@@ -99,13 +100,16 @@ class OpenAIModel:
         refuse_other_models: bool = False,
         thinking_tokens: int = 0,
         extra_body: Mapping[str, Any] | None = None,
+        identity: str | None = None,
     ) -> None:
         """`chat` False speaks to a base model through the completions endpoint. A request is sent at most 1 + `max_retries` times.
 
         After `max_connection_failures` connections in a row have failed, `ServerGone` ends the batch. `revision` is part of the reply
-        store's addresses: give one where the server's weights can change under one name. `timeout_seconds` is for a whole reply, from the
-        question to its last byte. `tokenizer` (an embedded model, a folder or a hub id) estimates what a server does not count.
-        `refuse_other_models` ends the batch at the first answer under another model's name, which is otherwise noted and kept.
+        store's addresses: give one where the server's weights can change under one name. `identity` names what answers where the model's
+        name does not: two servers that call different weights by one name, or one model by two. The address is no part of the identity.
+        `timeout_seconds` is for a whole reply, from the question to its last byte. `tokenizer` (an embedded model, a folder or a hub id)
+        estimates the tokens that a server does not count. `refuse_other_models` ends the batch at the first answer under another model's
+        name, which is otherwise noted and kept.
 
         A model that thinks needs room for it: `thinking_tokens` more than the answer's. `extra_body` goes into every request, such as
         {"reasoning_effort": "low"} or {"chat_template_kwargs": {"enable_thinking": False}}. What the server refuses of a request (a system
@@ -118,7 +122,7 @@ class OpenAIModel:
         how = ("" if chat else "-completions") + ("" if structured == "auto" else f"-{structured}")
         how += f"-thinking{thinking_tokens}" if thinking_tokens else ""
         how += "-" + hashlib.sha256(json.dumps(extra_body, sort_keys=True).encode()).hexdigest()[:8] if extra_body else ""
-        self._identity = ModelIdentity("openai", model, (revision or f"unversioned@{where.netloc.rpartition('@')[2]}") + how)
+        self._identity = ModelIdentity("openai", model, ("@".join(filter(None, (revision, identity))) or UNVERSIONED) + how)
         self._dialect = Dialect(model, chat, max_tokens_field, thinking_tokens, dict(extra_body or {}))
         self._accepts, self._lessons = Accepts(), 0
         self._api_key_env, self._concurrency, self._timeout_seconds = api_key_env, concurrency, timeout_seconds
@@ -133,7 +137,7 @@ class OpenAIModel:
 
     @property
     def identity(self) -> ModelIdentity:
-        """The model and its revision, or the server's host where none is given; how it is asked is part of the revision."""
+        """The model with its revision and the site's name for it, where they are given; how it is asked is part of the revision."""
         return self._identity
 
     @property

@@ -1,11 +1,14 @@
-"""The reply store on disk: whole replies back, several writers, size, pruning, compaction, and crashes in the middle of a write."""
+"""The reply store on disk: whole replies back, several writers, size, pruning, compaction, crashes in the middle of a write, and damage."""
 
+import errno
 import json
+import random
 import subprocess
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +16,8 @@ import pytest
 
 from resources.language_models import reply_store
 from resources.language_models.interface import ModelIdentity, Reply
-from resources.language_models.reply_store import ReplyStore
+from resources.language_models.reply_store import ReplyStore, ReplyStoreError
+from resources.language_models.stored_rows import CHECK, SCHEMA, checked_row
 
 ONE = ModelIdentity("scripted", "one", "1")
 TWO = ModelIdentity("scripted", "two", "1")
@@ -28,6 +32,7 @@ WHOLE = Reply(
     suffix_logprobs=(-0.5, -2.0),
     suffix_choices=((0.5, 0.5),),
 )
+WITHOUT_CHECKS = pa.schema([field for field in SCHEMA if field.name != CHECK])
 PLAIN = Reply("é “quoted”\n", "length", 1, 0, 1, 0.0)
 WRITER = """
 import sys
@@ -57,7 +62,7 @@ def test_replies_come_back_whole(tmp_path: Path) -> None:
 def test_fields_of_another_version_are_left_out_and_missing_ones_absent(tmp_path: Path) -> None:
     other = {name: value for name, value in asdict(PLAIN).items() if not name.startswith("suffix")} | {"prompt_logprobs": [-0.5]}
     row = {"key": "a", "backend": "scripted", "model": "one", "revision": "1", "time": 0.0, "reply": json.dumps(other)}
-    pq.write_table(pa.Table.from_pylist([row], schema=reply_store.SCHEMA), tmp_path / "part-0.parquet")
+    pq.write_table(pa.Table.from_pylist([row], schema=WITHOUT_CHECKS), tmp_path / "part-0.parquet")
     assert ReplyStore(tmp_path).get_many(["a"]) == {"a": PLAIN}
 
 
@@ -181,3 +186,123 @@ def test_a_part_that_was_being_written_in_a_crash_is_not_read(tmp_path: Path) ->
     (tmp_path / ".part-00000000000000000001-deadbeef.parquet.tmp").write_bytes(b"PAR1 half")
     assert store.get_many(["a"]) == {"a": PLAIN}
     assert store.size().n_replies == 1
+
+
+def numbered(folder: Path, numbers: range) -> ReplyStore:
+    return filled(folder, **{f"k{n}": (ONE, Reply(f"answer {n} " * 20, "stop", n, 0, 1, 0.0)) for n in numbers})
+
+
+def test_a_flipped_bit_never_gives_a_wrong_reply_and_what_is_lost_is_counted(tmp_path: Path) -> None:
+    numbered(tmp_path / "whole", range(100))
+    (part,) = (tmp_path / "whole").glob("part-*.parquet")
+    content, keys = part.read_bytes(), [f"k{n}" for n in range(100)]
+    right = ReplyStore(tmp_path / "whole").get_many(keys)
+    draws = random.Random(0)
+    for number in range(60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        flipped = bytearray(content)
+        flipped[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+        (folder / part.name).write_bytes(flipped)
+        store = ReplyStore(folder)
+        found = store.get_many(keys)
+        assert found.items() <= right.items()
+        size = store.size()
+        assert size.n_replies == len(found) == 100 - size.n_lost or (size.n_lost == 0 and size.n_damaged == 1)
+        assert size.n_damaged == (len(found) < 100 or not (folder / part.name).exists())
+
+
+def test_a_damaged_row_does_not_survive_a_join_and_its_neighbours_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [checked_row({"key": f"k{n}", "backend": "b", "model": "m", "revision": "1", "time": 0.0, "reply": json.dumps(asdict(PLAIN))})
+            for n in range(3)]  # fmt: skip
+    rows[1]["reply"] = json.dumps(asdict(WHOLE))  # a whole page, whose row is not the row that was kept
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), tmp_path / "part-0.parquet")
+    monkeypatch.setattr(reply_store, "JOIN_PARTS", 2)
+    store = filled(tmp_path, other=(ONE, PLAIN))
+    assert store.get_many(["k0", "k1", "k2", "other"]).keys() == {"k0", "k2", "other"}
+    size = store.size()
+    assert (size.n_replies, size.n_damaged, size.n_lost) == (3, 1, 1)
+    assert [path.name for path in (tmp_path / "damaged").glob("*.parquet")] == ["part-0.parquet"]
+
+
+def test_a_store_without_checksums_is_read_whole_and_has_them_once_it_is_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"key": "old", "backend": "b", "model": "m", "revision": "1", "time": 0.0, "reply": json.dumps(asdict(WHOLE))}
+    pq.write_table(pa.Table.from_pylist([row], schema=WITHOUT_CHECKS), tmp_path / "part-0.parquet")
+    (tmp_path / "journal-0.jsonl").write_text(json.dumps({**row, "key": "older"}) + "\n")
+    assert ReplyStore(tmp_path).get_many(["old", "older"]) == {"old": WHOLE, "older": WHOLE}
+    monkeypatch.setattr(reply_store, "JOIN_PARTS", 2)
+    filled(tmp_path, new=(ONE, PLAIN))
+    (part,) = tmp_path.glob("part-*.parquet")
+    assert CHECK in pq.read_schema(part).names
+    assert ReplyStore(tmp_path).get_many(["old", "older", "new"]).keys() == {"old", "older", "new"}
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 no Parquet at all PAR1", b"\x00" * 4096])
+def test_a_part_that_is_no_parquet_is_set_aside_and_nothing_else_stops(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "part-0.parquet").write_bytes(content)
+    (tmp_path / "part-link.parquet").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "part-folder.parquet").mkdir()
+    store = filled(tmp_path, a=(ONE, PLAIN))
+    assert store.get_many(["a"]) == {"a": PLAIN}
+    assert (store.size().n_replies, store.size().n_damaged, store.prune()) == (1, 1, 1)
+
+
+def test_lines_of_a_journal_that_hold_no_reply_are_set_aside_and_a_whole_one_glued_to_half_is_found(tmp_path: Path) -> None:
+    store = ReplyStore(tmp_path)
+    for key in "abcd":
+        store.append(key, ONE, PLAIN)
+    (journal,) = tmp_path.glob("journal-*.jsonl")
+    a, b, c, d = journal.read_bytes().splitlines(keepends=True)
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    wrong = c.replace(b"stop", b"step").replace(b"length", b"lenght")
+    (dead / "journal-0.jsonl").write_bytes(a + b[:70] + d + wrong + b"[1]\n\xff\xfe\n" + b'{"key": 1}\n')
+    found = ReplyStore(dead)
+    assert found.get_many("abcd").keys() == {"a", "d"}
+    assert (found.size().n_damaged, found.size().n_lost) == (1, 5)
+    assert not (dead / "journal-0.jsonl").exists()
+
+
+def test_a_full_disk_cuts_the_half_line_back_and_what_comes_later_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ReplyStore(tmp_path)
+    store.append("a", ONE, PLAIN)
+
+    class Filling:
+        """The journal on a disk with room for 40 more bytes."""
+
+        def __init__(self, file: Any) -> None:
+            self.file, self.room = file, 40
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: bytes) -> int:
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written, self.room = self.file.write(data[: self.room]), 0
+            return written
+
+    journal = store._journal
+    store._journal = Filling(journal)  # type: ignore[assignment]
+    with pytest.raises(ReplyStoreError, match=r"no room left for replies under .*only what is missing is asked"):
+        store.append("b", ONE, PLAIN)
+    store._journal = journal
+    store.append("c", ONE, PLAIN)
+    del store, journal  # the process dies without a flush
+    assert ReplyStore(tmp_path).get_many(["a", "b", "c"]).keys() == {"a", "c"}
+
+
+def test_a_full_disk_while_a_part_is_written_leaves_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ReplyStore(tmp_path)
+    store.append("a", ONE, PLAIN)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reply_store.os, "fsync", full)
+        with pytest.raises(ReplyStoreError, match="no room left"):
+            store.flush()
+    assert not list(tmp_path.glob(".part-*")) and len(list(tmp_path.glob("journal-*"))) == 1
+    store.flush()
+    assert ReplyStore(tmp_path).get_many(["a"]) == {"a": PLAIN}

@@ -1,10 +1,11 @@
 """The lake: whole partitions or none."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -234,8 +235,11 @@ def test_a_partition_of_another_schema_version_is_refused(tmp_path: Path) -> Non
     lake.write("t", CELL, SCHEMA, rows(1), "v1")
     path = Path(lake.path("t", CELL)) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 0}))
-    with pytest.raises(LakeError, match="schema version 0"):
-        lake.manifest("t", CELL)
+    with pytest.raises(LakeError, match=r"manifest\.json vouches for nothing: it was written under schema version 0.*again"):
+        lake.require("t", CELL)
+    assert lake.manifest("t", CELL) is None and list(lake.manifests("t")) == []
+    lake.write("t", CELL, SCHEMA, rows(2), "v1")
+    assert lake.read("t", CELL).equals(rows(2))
 
 
 def test_the_same_code_writes_to_an_object_store(tmp_path: Path) -> None:
@@ -251,3 +255,79 @@ def test_a_lake_is_made_at_the_first_write_and_not_before(tmp_path: Path) -> Non
     assert not (tmp_path / "home").exists()
     lake.write("t", CELL, SCHEMA, rows(1), "v1")
     assert Lake(str(tmp_path / "home" / "lake"), 1).read("t", CELL).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda text: "", "it is empty"),
+        (lambda text: text[: len(text) // 2], "cut off or damaged"),
+        (lambda text: text.replace('"rows": 1', '"rows": 999999'), "checksum does not fit"),
+        (lambda text: text.replace('"v1"', '"v2"'), "checksum does not fit"),
+        (lambda text: text.replace('"bytes"', '"byte"'), "it has no bytes"),
+        (lambda text: text.replace('"rows": 1', '"rows": true'), "its rows is"),
+        (lambda text: "[1, 2]", "it holds a list"),
+        (lambda text: "\x00" * 40, "cut off or damaged"),
+        (lambda text: text.replace("00of16", "01of16"), "checksum does not fit"),
+    ],
+)
+def test_a_manifest_that_is_not_what_was_written_vouches_for_nothing_and_spoils_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[str], str], problem: str
+) -> None:
+    lake = Lake(str(tmp_path), 1)
+    other = {**CELL, "feature_range": "01of16"}
+    lake.write("t", CELL, SCHEMA, rows(1), "v1")
+    lake.write("t", other, SCHEMA, rows(2), "v1")
+    path = folder_of(lake) / "manifest.json"
+    path.write_text(spoil(path.read_text()))
+    assert not lake.is_current("t", CELL, "v1") and [one.partition for one in lake.manifests("t")] == [other]
+    assert str(path) in caplog.text and problem in caplog.text
+    with pytest.raises(
+        LakeError, match=rf"manifest\.json vouches for nothing: .*{problem}.*materialise the asset that writes t there again"
+    ):
+        lake.read("t", CELL)
+    lake.write("t", CELL, SCHEMA, rows(3), "v1")
+    assert lake.read("t", CELL).equals(rows(3))
+
+
+def test_a_manifest_without_a_checksum_of_an_earlier_release_counts_and_its_rows_are_compared(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), 1)
+    lake.write("t", CELL, SCHEMA, rows(1, 2), "v1")
+    path = folder_of(lake) / "manifest.json"
+    earlier = {name: value for name, value in json.loads(path.read_text()).items() if not name.endswith(("manifest_crc32", "file_crc32"))}
+    path.write_text(json.dumps(earlier))
+    assert lake.read("t", CELL).num_rows == 2
+    path.write_text(json.dumps(earlier | {"rows": 999_999}))
+    with pytest.raises(CorruptPartition, match="2 rows, and 999,999 in its manifest"):
+        lake.read("t", CELL)
+    assert lake.manifest("t", CELL) is None
+
+
+def test_a_partition_that_was_copied_under_another_name_does_not_count(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), 1)
+    lake.write("t", CELL, SCHEMA, rows(1), "v1")
+    shutil.copytree(folder_of(lake), folder_of(lake).with_name("feature_range=01of16"))
+    with pytest.raises(LakeError, match="it is the manifest of t for dictionary m/09/a, feature_range 00of16"):
+        lake.require("t", {**CELL, "feature_range": "01of16"})
+
+
+@pytest.mark.parametrize("marker", [None, "", "{", "[]", '{"schema_version": null}', '{"schema_version": "1"}'])
+def test_a_lost_marker_is_written_again_where_the_manifests_agree_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, marker: str | None
+) -> None:
+    Lake(str(tmp_path), 1).write("t", CELL, SCHEMA, rows(1), "v1")
+    path = tmp_path / "lake.json"
+    if marker is None:
+        path.unlink()
+    else:
+        path.write_text(marker)
+    with pytest.raises(LakeError, match=r"lake\.json .*schema version 1; this code reads and writes version 2"):
+        Lake(str(tmp_path), 2)
+    assert Lake(str(tmp_path), 1).read("t", CELL).num_rows == 1
+    assert json.loads(path.read_text()) == {"schema_version": 1} and str(path) in caplog.text
+
+
+def test_a_lake_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LakeError, match=r"cannot be opened .*INTERP_HOME or INTERP_LAKE"):
+        Lake(str(tmp_path / "file"), 1)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_assets.domain.bounds import Bounded
 from interp_assets.domain.statistics.metrics import wilson
 from interp_assets.domain.trials import ScoreRow
 
@@ -23,9 +24,9 @@ class SequentialSettings:
 
     ci_width: float
     """A feature is done once the interval of its headline score is at most this wide. Unit: units of the score."""
-    first_trials: int = 8
+    first_trials: Bounded = 8
     """Questions before the first look at the interval. Unit: questions."""
-    step_trials: int = 4
+    step_trials: Bounded = 4
     """Fewest questions between two looks. Unit: questions."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,111 @@
+"""Attacks on stores, inputs and doors, each by name with its outcome; last a line of JSON. Status 1 where one got through.
+
+    python -m benchmarks.faults [--quick] [--only WORDS]
+
+Attacks run in a worker process, one after the other. A worker that takes too long over one is killed, and the attack is a hang; one that
+dies over an attack, or lets an exception through, has been blocked by it. A new worker goes on with the next.
+"""
+
+import argparse
+import json
+import logging
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.faults.attacks import BLOCKS, HANG, MUST_BE_ZERO, OUTCOMES, Attack, Result, all_attacks
+
+START_SECONDS = 120.0
+
+
+def work(attacks: list[Attack], quick: bool) -> None:
+    """Run attacks, and print how each ended."""
+    logging.disable(logging.CRITICAL)
+    print(json.dumps("ready"), flush=True)
+    for one in attacks:
+        folder = Path(tempfile.mkdtemp(prefix="fault-"))
+        try:
+            result = one.run(folder, quick)
+        except BaseException as error:
+            result = Result(BLOCKS, f"{type(error).__name__}: {str(error)[:200]}")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        print(json.dumps([one.name, result.outcome, result.seen]), flush=True)
+
+
+class Worker:
+    """A process that runs the attacks from one of them on."""
+
+    def __init__(self, first: int, arguments: list[str]) -> None:
+        command = [sys.executable, "-m", "benchmarks.faults", "--worker", str(first), *arguments]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self._ready = self.line(START_SECONDS)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def line(self, seconds: float) -> str | None:
+        """The next line, None where the process has died. Raises `queue.Empty` after the time."""
+        return self._lines.get(timeout=seconds)
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+def outcomes(attacks: list[Attack], arguments: list[str]) -> list[tuple[str, Result]]:
+    """How each attack ended."""
+    ended: list[tuple[str, Result]] = []
+    worker = Worker(0, arguments)
+    for number, one in enumerate(attacks):
+        try:
+            line = worker.line(one.seconds)
+            result = Result(BLOCKS, "the process died") if line is None else Result(*json.loads(line)[1:])
+        except queue.Empty:
+            line, result = None, Result(HANG, f"no end after {one.seconds:g} s")
+        if line is None:
+            worker.end()
+            worker = Worker(number + 1, arguments)
+        ended.append((one.name, result))
+        print(f"{result.outcome:<24} {one.name}" + (f"   {result.seen}" if result.outcome in MUST_BE_ZERO else ""), flush=True)
+    worker.end()
+    return ended
+
+
+def main() -> int:
+    """The number of attacks that got through, as a status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--quick", action="store_true", help="fewer draws of random attacks; under two minutes")
+    parser.add_argument("--only", default="", help="only attacks whose names hold these words")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    attacks = [one for one in all_attacks() if options.only in one.name]
+    if options.worker is not None:
+        work(attacks[options.worker :], options.quick)
+        return 0
+    started = time.monotonic()
+    ended = outcomes(attacks, [*(["--quick"] if options.quick else []), "--only", options.only])
+    counts = Counter(result.outcome for _, result in ended)
+    through = [name for name, result in ended if result.outcome in MUST_BE_ZERO]
+    summary = {
+        "benchmark": "faults", "quick": options.quick, "attacks": len(ended), **{name: counts[name] for name in OUTCOMES},
+        "got_through": through, "seconds": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+    print(json.dumps(summary))
+    return int(bool(through))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

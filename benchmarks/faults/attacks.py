@@ -1,0 +1,68 @@
+"""What an attack is, and the list of all of them by name. A module of attacks adds its own with `@attack`, and its name to GROUPS."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REFUSED = "refused with a message"
+MENDED = "mended and said"
+RIGHT = "right"
+WRONG = "wrong silently"
+HANG = "hang"
+BLOCKS = "blocks everything"
+OUTCOMES = (REFUSED, MENDED, RIGHT, WRONG, HANG, BLOCKS)
+MUST_BE_ZERO = (WRONG, HANG, BLOCKS)
+
+GROUPS = ("stores", "inputs", "doors")
+"""Modules of this package that hold attacks."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an attack ended, and what was seen."""
+
+    outcome: str
+    seen: str = ""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack: `run(folder, quick)` does it in an empty folder, and returns how it ended. An exception that it lets through blocks
+    everything."""
+
+    name: str
+    group: str
+    run: Callable[[Path, bool], Result]
+    seconds: float
+
+
+_ATTACKS: list[Attack] = []
+
+
+def attack(name: str, /, seconds: float = 60.0, **arguments: Any) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Add a function as an attack; longer than `seconds` is a hang. `arguments` are given to it besides (folder, quick)."""
+
+    def added(run: Callable[..., Result]) -> Callable[..., Result]:
+        group = run.__module__.rpartition(".")[2]
+        _ATTACKS.append(Attack(f"{group}: {name}", group, lambda folder, quick: run(folder, quick, **arguments), seconds))
+        return run
+
+    return added
+
+
+def all_attacks() -> list[Attack]:
+    """The attacks of all groups, in order."""
+    for group in GROUPS:
+        importlib.import_module(f"benchmarks.faults.{group}")
+    return sorted(_ATTACKS, key=lambda one: GROUPS.index(one.group))
+
+
+def refusal(work: Callable[[], object], *errors: type[Exception]) -> Result | None:
+    """REFUSED where the work ends in one of the errors with a message, None where it does not end in an error."""
+    try:
+        work()
+    except errors as error:
+        return Result(REFUSED, str(error).splitlines()[0][:160])
+    return None

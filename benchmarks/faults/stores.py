@@ -1,0 +1,399 @@
+"""Attacks on what is kept: the reply store, manifests, parts, the index, copies, and homes of any name."""
+
+import json
+import random
+import resource
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+
+from benchmarks.faults.attacks import BLOCKS, MENDED, REFUSED, RIGHT, WRONG, Result, attack
+from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.config.base import UserError
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.installation.home import refuse_misread_path
+from interp_assets.tables import SCHEMA_VERSION, SCORES
+from resources.language_models.interface import ModelIdentity, Reply
+from resources.language_models.reply_store import ReplyStore, ReplyStoreError
+from resources.store.lake import MANIFEST, PART, Lake, LakeError
+
+MODEL = ModelIdentity("scripted", "m", "1")
+KEYS = [f"key-{number}" for number in range(200)]
+REPLIES = {key: Reply(f"the answer to {key}", "stop", number, 0, 3, 0.25) for number, key in enumerate(KEYS)}
+
+
+def filled(folder: Path) -> Path:
+    """The one part of a store with all REPLIES."""
+    store = ReplyStore(folder)
+    for key, reply in REPLIES.items():
+        store.append(key, MODEL, reply)
+    store.flush()
+    return next(folder.glob("part-*.parquet"))
+
+
+def asked(folder: Path, must_have: int = 0) -> Result:
+    """Whether a store answers rightly, says what it lost, and keeps what comes later."""
+    store = ReplyStore(folder)
+    found, size = store.get_many(KEYS), store.size()
+    wrong = [key for key, reply in found.items() if reply != REPLIES[key]]
+    store.append("later", MODEL, REPLIES[KEYS[0]])
+    store.flush()
+    if wrong or len(found) < must_have or ReplyStore(folder).get_many(["later"]) != {"later": REPLIES[KEYS[0]]}:
+        return Result(WRONG, f"{len(wrong)} wrong, {len(found)} of at least {must_have} there")
+    if len(found) < len(KEYS):
+        return Result(MENDED if size.n_damaged else WRONG, f"{len(found)} there, {size.n_damaged} files set aside")
+    return Result(MENDED if size.n_damaged else RIGHT)
+
+
+@attack("single-bit flips in a part of the reply store", seconds=600)
+def flip_replies(folder: Path, quick: bool) -> Result:
+    part, draws = filled(folder / "whole"), random.Random(0)
+    content = part.read_bytes()
+    for number in range(60 if quick else 400):
+        flipped = bytearray(content)
+        flipped[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+        place = folder / str(number)
+        place.mkdir()
+        (place / part.name).write_bytes(flipped)
+        result = asked(place)
+        if result.outcome == WRONG:
+            return result
+        shutil.rmtree(place)
+    return Result(MENDED)
+
+
+@attack("empty part of the reply store", content=b"")
+@attack("half a part of the reply store", content=None)
+@attack("text for a part of the reply store", content=b"PAR1 not Parquet PAR1")
+@attack("zeros for a part of the reply store", content=bytes(10_000))
+def spoiled_part(folder: Path, quick: bool, content: bytes | None) -> Result:
+    part = filled(folder)
+    shutil.copy(part, folder / "part-0.parquet")
+    (folder / "part-0.parquet").write_bytes(part.read_bytes()[:-400] if content is None else content)
+    return asked(folder, len(KEYS))
+
+
+@attack("a link to nowhere, a folder and a pipe among the parts", seconds=20)
+def odd_parts(folder: Path, quick: bool) -> Result:
+    import os
+
+    filled(folder)
+    (folder / "part-1.parquet").symlink_to("nowhere")
+    (folder / "part-2.parquet").mkdir()
+    os.mkfifo(folder / "part-3.parquet")
+    (folder / "journal-0.jsonl").mkdir()
+    return asked(folder, len(KEYS))
+
+
+@attack("half a line and another glued to it in a journal")
+def glued_journal(folder: Path, quick: bool) -> Result:
+    store = ReplyStore(folder / "writer")
+    for key, reply in REPLIES.items():
+        store.append(key, MODEL, reply)
+    (journal,) = (folder / "writer").glob("journal-*")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    dead = folder / "dead"
+    dead.mkdir()
+    (dead / "journal-0.jsonl").write_bytes(b"".join([*lines[:50], lines[50][:80], *lines[51:]]) + b'{"key": "torn')
+    return asked(dead, len(KEYS) - 1)
+
+
+@attack("single-byte changes in a journal", seconds=300)
+def changed_journal(folder: Path, quick: bool) -> Result:
+    store, draws = ReplyStore(folder / "writer"), random.Random(1)
+    for key, reply in REPLIES.items():
+        store.append(key, MODEL, reply)
+    (journal,) = (folder / "writer").glob("journal-*")
+    content = journal.read_bytes()
+    for number in range(30 if quick else 200):
+        changed = bytearray(content)
+        changed[draws.randrange(len(content))] = draws.randrange(256)
+        place = folder / str(number)
+        place.mkdir()
+        (place / "journal-0.jsonl").write_bytes(changed)
+        result = asked(place)
+        if result.outcome == WRONG:
+            return result
+    return Result(MENDED)
+
+
+@attack("a file that may not grow in the middle of a line, then room again")
+def no_room(folder: Path, quick: bool) -> Result:
+    store = ReplyStore(folder)
+    store.append(KEYS[0], MODEL, REPLIES[KEYS[0]])
+    (journal,) = folder.glob("journal-*")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 60, hard))
+    try:
+        store.append(KEYS[1], MODEL, REPLIES[KEYS[1]])
+        outcome = Result(WRONG, "a full disk and no error")
+    except ReplyStoreError as error:
+        outcome = Result(REFUSED, str(error))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    for key in KEYS[2:]:
+        store.append(key, MODEL, REPLIES[key])
+    del store
+    result = asked(folder, len(KEYS) - 1)
+    return outcome if result.seen.startswith(f"{len(KEYS) - 1} there, 0") or result.outcome == RIGHT else result
+
+
+@attack("a store of an earlier release, without checksums")
+def without_checksums(folder: Path, quick: bool) -> Result:
+    import pyarrow.parquet as pq
+
+    from resources.language_models.stored_rows import CHECK, SCHEMA
+
+    rows = [
+        {"key": key, "backend": "b", "model": "m", "revision": "1", "time": 0.0, "reply": json.dumps(asdict(reply))}
+        for key, reply in REPLIES.items()
+    ]
+    folder.mkdir(exist_ok=True)
+    schema = pa.schema([field for field in SCHEMA if field.name != CHECK])
+    pq.write_table(pa.Table.from_pylist(rows[:100], schema=schema), folder / "part-0.parquet")
+    (folder / "journal-0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[100:]))
+    return asked(folder, len(KEYS))
+
+
+# The lake: four partitions of ten rows; whatever happens to the first, the others are there.
+
+
+def warehouse(root: Path) -> Warehouse:
+    """A new process's warehouse of a home."""
+    return Warehouse(root / "warehouse.duckdb", Lake(str(root / "lake"), SCHEMA_VERSION), DictionaryRegistry(root / "dictionaries"))
+
+
+def partition(number: int) -> dict[str, str]:
+    return {"scorer": "detection", "dictionary": "m/09/a", "feature_range": f"{number:02d}of16"}
+
+
+def written(root: Path, rows: int = 10, numbers: range = range(4)) -> Path:
+    """The folder of the first of the partitions, after writing them."""
+    house = warehouse(root)
+    for number in numbers:
+        row = {
+            "dictionary": "m/09/a",
+            "feature_range": f"{number:02d}of16",
+            "explanation_method": "max_act",
+            "scorer": "detection",
+            "metric": "balanced_accuracy",
+            "headline": True,
+            "stratum": None,
+            "value": 0.5,
+            "ci_low": 0.5,
+            "ci_high": 0.5,
+            "floor": 0.5,
+            "n_positive": 5,
+            "n_negative": 5,
+            "n_unanswered": 0,
+            "outcome": "ok",
+        }
+        table = pa.Table.from_pylist([{**row, "feature": rows * number + one} for one in range(rows)], schema=SCORES.schema)
+        house.lake.write(SCORES.name, partition(number), SCORES.schema, table, "v1")
+    return Path(house.lake.path(SCORES.name, partition(0)))
+
+
+TOTAL = "SELECT count(*) AS n, sum(feature) AS s FROM scores"
+
+
+def answered(root: Path, rows: int = 10, whole_is_right: bool = False) -> Result:
+    """Whether a query says what is missing of the first partition, the others are read, and writing it again mends it."""
+    house = warehouse(root)
+    answer = house.query(TOTAL)
+    found = tuple(answer.rows.to_pylist()[0].values())
+    others = (3 * rows, sum(range(rows, 4 * rows)))
+    everything = (4 * rows, sum(range(4 * rows)))
+    if found == everything and whole_is_right:
+        outcome = RIGHT
+    elif found == others and answer.notes:
+        outcome = MENDED
+    else:
+        return Result(WRONG, f"{found} with {len(answer.notes)} notes")
+    for number in range(1, 4):
+        house.lake.read(SCORES.name, partition(number))
+    try:
+        if not whole_is_right:
+            house.lake.read(SCORES.name, partition(0))
+            return Result(WRONG, "a stage reads what a query leaves out")
+    except LakeError:
+        pass
+    written(root, rows, range(1))
+    again = warehouse(root).query(TOTAL)
+    if tuple(again.rows.to_pylist()[0].values()) != everything or again.notes:
+        return Result(BLOCKS, "it cannot be made again")
+    return Result(outcome)
+
+
+def _rewritten(change: Callable[[str], str]) -> Callable[[Path], None]:
+    return lambda folder: (folder / MANIFEST).write_text(change((folder / MANIFEST).read_text())) and None
+
+
+def _folder_for_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_text("")
+    (folder / MANIFEST).unlink()
+
+
+def _other_part(folder: Path) -> None:
+    shutil.copy(folder.with_name("feature_range=01of16") / PART, folder / PART)
+
+
+SPOILING: dict[str, Callable[[Path], object]] = {
+    "empty manifest": _rewritten(lambda text: ""),
+    "half a manifest": _rewritten(lambda text: text[: len(text) // 2]),
+    "manifest of 999,999 rows": _rewritten(lambda text: text.replace('"rows": 10', '"rows": 999999')),
+    "manifest of 999,999 rows without a checksum": _rewritten(
+        lambda text: json.dumps({k: 999_999 if k == "rows" else v for k, v in json.loads(text).items() if k != "manifest_crc32"})
+    ),
+    "manifest of another data version": _rewritten(lambda text: text.replace('"v1"', '"v2"')),
+    "manifest that is a list": _rewritten(lambda text: "[]"),
+    "manifest nested too deep": _rewritten(lambda text: "[" * 200_000),
+    "manifest of another partition": _rewritten(lambda text: text.replace("00of16", "01of16")),
+    "manifest of another schema version": _rewritten(
+        lambda text: text.replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 1')
+    ),
+    "no manifest": _folder_for_manifest,
+    "withdrawn manifest": lambda folder: (folder / MANIFEST).rename(folder / "manifest.withdrawn.json"),
+    "no part": lambda folder: (folder / PART).unlink(),
+    "empty part": lambda folder: (folder / PART).write_bytes(b""),
+    "half a part": lambda folder: (folder / PART).write_bytes((folder / PART).read_bytes()[:-500]),
+    "the part of another partition": _other_part,
+    "a part that is a folder": lambda folder: [(folder / PART).unlink(), (folder / PART).mkdir()],
+}
+
+
+def spoiled_partition(folder: Path, quick: bool, spoil: Callable[[Path], object], copied: bool, known: bool) -> Result:
+    first = written(folder)
+    if copied:
+        warehouse(folder).copy()
+    if known:
+        warehouse(folder).query(TOTAL)
+    spoil(first)
+    if first.joinpath(PART).is_dir():
+        result = answered_of_folder(folder, first)
+        return result
+    return answered(folder)
+
+
+def answered_of_folder(root: Path, first: Path) -> Result:
+    """The same where the part is a folder, which has to go by hand."""
+    answer = warehouse(root).query(TOTAL)
+    return Result(MENDED if answer.rows.to_pylist()[0]["n"] == 30 and answer.notes else WRONG)
+
+
+for name, spoil in SPOILING.items():
+    for when, copied, known in (("", False, False), (", seen before", False, True), (", copied before", True, True)):
+        attack(f"{name}{when}", spoil=spoil, copied=copied, known=known)(spoiled_partition)
+
+
+@attack("single-bit flips in a part, seen before", seconds=600, known=True)
+@attack("single-bit flips in a part", seconds=600, known=False)
+def flip_part(folder: Path, quick: bool, known: bool) -> Result:
+    first = written(folder, 500)
+    content, draws = (first / PART).read_bytes(), random.Random(2)
+    for _ in range(15 if quick else 60):
+        if known:
+            (first / PART).write_bytes(content)
+            warehouse(folder).query(TOTAL)
+        else:
+            shutil.rmtree(folder / "warehouse", ignore_errors=True)
+        flipped = bytearray(content)
+        flipped[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+        (first / PART).write_bytes(flipped)
+        answer = warehouse(folder).query(TOTAL)
+        if answer.rows.to_pylist()[0]["n"] != 1500 or not answer.notes:
+            return Result(WRONG, str(answer.rows.to_pylist()))
+    return Result(MENDED)
+
+
+@attack("no lake.json", content=None)
+@attack("empty lake.json", content="")
+@attack("half a lake.json", content='{"schema_v')
+@attack("lake.json of text", content='{"schema_version": "eight"}')
+def marker(folder: Path, quick: bool, content: str | None) -> Result:
+    written(folder)
+    path = folder / "lake" / "lake.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    n = warehouse(folder).query(TOTAL).rows.to_pylist()[0]["n"]
+    return Result(MENDED if n == 40 and json.loads(path.read_text()) == {"schema_version": SCHEMA_VERSION} else WRONG)
+
+
+@attack("a damaged index", which="index/scores.json")
+@attack("a damaged list of copies", which="copies/scores/copies.json")
+@attack("a damaged copy", which="copy")
+def damaged_cache(folder: Path, quick: bool, which: str) -> Result:
+    written(folder)
+    warehouse(folder).copy()
+    warehouse(folder).query(TOTAL)
+    places = list((folder / "warehouse" / "copies").rglob("*.parquet")) if which == "copy" else [folder / "warehouse" / which]
+    draws = random.Random(3)
+    for place in places:
+        content = bytearray(place.read_bytes())
+        for _ in range(10 if quick else 40):
+            flipped = bytearray(content)
+            flipped[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+            place.write_bytes(flipped)
+            found = warehouse(folder).query(TOTAL).rows.to_pylist()[0]
+            if tuple(found.values()) != (40, sum(range(40))):
+                return Result(WRONG, str(found))
+    return Result(RIGHT)
+
+
+NAMES = (
+    "it's",
+    "[x]",
+    "a::b",
+    "q?",
+    "s*r",
+    "back\\slash",
+    "h#h",
+    "p%20p",
+    "sp ace",
+    "new\nline",
+    "ünï☃",
+    "$VAR",
+    "~",
+    "a=b",
+    "{a,b}",
+    'dq"',
+    "dictionary=q",
+    "%",
+    "<x>",
+    "-dash",
+    "tab\t",
+    "semi;colon",
+    "scores",
+    "..x",
+    "a" * 200,
+)
+
+
+def odd_home(folder: Path, quick: bool, name: str) -> Result:
+    try:
+        refuse_misread_path(str(folder / name))
+    except UserError as error:
+        return Result(REFUSED, str(error))
+    for other in ("x", "star", "qa", name):
+        written(folder / other, 7 if other != name else 10)
+    return Result(RIGHT) if _all_there(folder / name) else Result(WRONG)
+
+
+def _all_there(root: Path) -> bool:
+    house = warehouse(root)
+    house.copy()
+    house.build()
+    with house.open() as connection:
+        views = connection.execute(TOTAL).fetchall()
+    return tuple(house.query(TOTAL).rows.to_pylist()[0].values()) == views[0] == (40, sum(range(40)))
+
+
+for name in NAMES:
+    attack(f"a home named {name[:20]!r}", name=name)(odd_home)

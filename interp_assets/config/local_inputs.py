@@ -1,0 +1,59 @@
+"""Content of the local files that results depend on: a dictionary's weights, corpus files, models in folders. None for what is not local.
+
+Hub sources are named by their revision, embedded ones and the demo's by the release that ships them: their content is not asked for.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from resources.corpus.files import local_files
+from resources.dictionaries.sources import is_local
+from resources.store.input_content import CONTENTS
+from resources.weights import EMBEDDED_PREFIX
+
+WEIGHT_FILES = (".json", ".yaml", ".yml", ".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy", ".h5", ".gguf", ".model", ".py", ".txt")
+"""Endings of the files in a folder of weights that can decide what is computed. Notes and logs beside them cannot."""
+
+FOLDER_KINDS = ("sae_lens", "gemma_scope", "sparsify", "dictionary_learning")
+
+
+def source_content(kind: str, source: str | None) -> str | None:
+    """Content of a dictionary's source, 16 hex digits: its folder, or the file of a callable."""
+    if source is None or source.startswith("demo:"):
+        return None
+    if kind == "callable":
+        file = _callable_file(source.rpartition(":")[0])
+        return None if file is None else CONTENTS.of(file.parent, [file] if file.is_file() else [])
+    return folder_content(source) if kind in FOLDER_KINDS else None
+
+
+def folder_content(source: str) -> str | None:
+    """Content of a folder of weights, 16 hex digits; None for an embedded model and for a hub id."""
+    folder = Path(source).expanduser()
+    if source.startswith(EMBEDDED_PREFIX) or not (folder.exists() or is_local(source)):
+        return None
+    files = [Path(place, name) for place, _, names in os.walk(folder) for name in names if name.endswith(WEIGHT_FILES)]
+    return CONTENTS.of(folder, [file for file in files if file.is_file()])
+
+
+def corpus_contents(corpus: Sequence[str]) -> dict[str, str]:
+    """Content of each corpus source that reads local files, by the source as the record names it."""
+    found = {}
+    for source in corpus:
+        pattern, files = local_files(source)
+        if pattern is not None:
+            found[source] = CONTENTS.of(Path(pattern), files)
+    return found
+
+
+def _callable_file(place: str) -> Path | None:
+    """The file that a callable is in; None where it cannot be told without running it."""
+    if place.endswith(".py"):
+        return Path(place).expanduser()
+    try:
+        spec = importlib.util.find_spec(place)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None

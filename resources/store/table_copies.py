@@ -1,0 +1,203 @@
+"""Copies of small partitions for SQL: one sorted Parquet file for each table and dictionary, kept by increments.
+
+A query over a million features would open thousands of parts; it opens one copy a dictionary. A copy stands for exactly the parts that
+it was made of: as soon as one of them has another version, is gone or is joined by another, the parts themselves are read until the copy
+is made again. Making a copy reads its parts against their checksums. Copies that are replaced stay for KEPT_SECONDS, for readers that
+have a warehouse open.
+"""
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from resources.store.lake_index import LakeIndex, Part
+
+COPIED_COLUMN = "dictionary"
+LEAST_PARTS = 2
+LARGEST_PART_BYTES = 8 << 20
+"""Mean size of a table's parts above which opening them is no longer what a query costs, and no copy is made."""
+
+LARGEST_COPY_BYTES = 256 << 20
+ROW_GROUP_ROWS = 65_536
+KEPT_SECONDS = 3_600.0
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy: its file, with the stamp that it had when it was written, and what it was made of."""
+
+    file: str
+    stamp: list[int]
+    made_of: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a table is read from: copies, and parts that no copy stands for."""
+
+    copies: list[str]
+    parts: list[str]
+
+
+class TableCopies:
+    """The copies of a lake's tables in a folder of the home."""
+
+    def __init__(self, index: LakeIndex, folder: Path) -> None:
+        self._index, self._folder = index, folder
+
+    def sources(self, table: str, readable: Iterable[Part]) -> Sources:
+        """Where the rows of these partitions are read."""
+        copies, found = self._kept(table), Sources([], [])
+        for dictionary, parts in _by_dictionary(readable).items():
+            copy = copies.get(dictionary)
+            if copy is not None and copy.made_of == _made_of(parts) and _stamp(self._place(table, copy)) == copy.stamp:
+                found.copies.append(str(self._place(table, copy)))
+            else:
+                found.parts.extend(self._index.path_of(table, part) for part in parts)
+        return found
+
+    def update(self, table: str, readable: Iterable[Part], schema: pa.Schema) -> int:
+        """Number of copies made anew: those of dictionaries with small parts that have changed. What is found damaged is noted."""
+        copies, made = self._kept(table), 0
+        groups = {name: parts for name, parts in _by_dictionary(readable).items() if name and _worth_a_copy(parts)}
+        for dictionary, parts in groups.items():
+            copy = copies.get(dictionary)
+            if copy is None or copy.made_of != _made_of(parts) or _stamp(self._place(table, copy)) != copy.stamp:
+                new = self._made(table, dictionary, parts, schema)
+                if new is not None:
+                    copies[dictionary] = new
+                    made += 1
+                    self._keep(table, copies)
+        if copies.keys() - groups.keys():
+            self._keep(table, {name: copy for name, copy in copies.items() if name in groups})
+        self._sweep(table)
+        return made
+
+    def verify(self, tables: Iterable[str]) -> None:
+        """Read the copies of these tables through; one that is damaged is forgotten, and its parts are read instead."""
+        for table in tables:
+            copies = self._kept(table)
+            sound = {name: copy for name, copy in copies.items() if _reads_through(self._place(table, copy))}
+            if sound.keys() != copies.keys():
+                self._keep(table, sound)
+
+    def _made(self, table: str, dictionary: str, parts: list[Part], schema: pa.Schema) -> Copy | None:
+        """A copy of these parts; None, with the damaged ones noted, where one cannot be read."""
+        read: list[pa.Table] = []
+        for part in parts:
+            path = self._index.path_of(table, part)
+            try:
+                if not part.read_through and (problem := self._index.read(table, part)):
+                    raise OSError(problem)
+                rows = pq.read_table(path, filesystem=self._index.lake.fs, partitioning=None, page_checksum_verification=True)
+                if rows.num_rows != part.rows:
+                    raise OSError(f"{rows.num_rows:,} rows, and {part.rows:,} in its manifest")
+                read.append(rows.cast(schema))
+                self._index.note_read(table, part, "")
+            except FileNotFoundError:
+                return None  # replaced at this moment: the next look sees what by
+            except (pa.ArrowException, OSError, ValueError) as error:
+                self._index.note_read(table, part, (str(error).splitlines() or [type(error).__name__])[0])
+        if any(part.problem for part in parts):
+            return None
+        rows = pa.concat_tables(read).unify_dictionaries()
+        order = [(name, way) for name, way in (("headline", "descending"), ("feature", "ascending")) if name in schema.names]
+        folder = f"{COPIED_COLUMN}={quote(dictionary, safe='')}"
+        file = f"{folder}/{uuid.uuid4().hex}.parquet"
+        place = self._folder / table / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_suffix(".tmp")
+        try:
+            pq.write_table(
+                rows.sort_by(order) if order else rows,
+                temporary,
+                compression="zstd",
+                row_group_size=ROW_GROUP_ROWS,
+                write_page_checksum=True,
+            )
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Copy(file, _stamp(place), _made_of(parts))
+
+    def _place(self, table: str, copy: Copy) -> Path:
+        return self._folder / table / copy.file
+
+    def _list(self, table: str) -> Path:
+        return self._folder / table / "copies.json"
+
+    def _kept(self, table: str) -> dict[str, Copy]:
+        """The copies by dictionary; none where the list is not there or damaged."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(self._list(table).read_bytes())
+            if kept["lake"] == self._index.lake.url:
+                return {name: Copy(**one) for name, one in kept["copies"].items()}
+        return {}
+
+    def _keep(self, table: str, copies: dict[str, Copy]) -> None:
+        content = {"lake": self._index.lake.url, "copies": {name: vars(copy) for name, copy in copies.items()}}
+        place = self._list(table)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content, separators=(",", ":")))
+        temporary.replace(place)
+
+    def _sweep(self, table: str) -> None:
+        """Remove copies that were replaced an hour ago; one that is found replaced gets the time of now."""
+        held = {self._place(table, copy) for copy in self._kept(table).values()}
+        for place in (self._folder / table).glob(f"{COPIED_COLUMN}=*/*"):
+            with contextlib.suppress(OSError):
+                if place in held:
+                    continue
+                replaced = place.with_suffix(".replaced")
+                if place.suffix == ".replaced":
+                    if time.time() - place.stat().st_mtime > KEPT_SECONDS:
+                        place.with_suffix(".parquet").unlink(missing_ok=True)
+                        place.unlink()
+                elif not replaced.exists():
+                    replaced.touch()
+
+
+def _by_dictionary(parts: Iterable[Part]) -> dict[str, list[Part]]:
+    groups: dict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        groups[part.values.get(COPIED_COLUMN, "")].append(part)
+    return groups
+
+
+def _made_of(parts: Iterable[Part]) -> dict[str, list[Any]]:
+    return {part.folder: [part.version, part.footer, part.bytes, part.rows] for part in parts}
+
+
+def _worth_a_copy(parts: list[Part]) -> bool:
+    total = sum(part.bytes for part in parts)
+    return len(parts) >= LEAST_PARTS and total <= min(LARGEST_COPY_BYTES, LARGEST_PART_BYTES * len(parts))
+
+
+def _stamp(place: Path) -> list[int]:
+    try:
+        status = place.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _reads_through(place: Path) -> bool:
+    try:
+        with pq.ParquetFile(place, page_checksum_verification=True) as part:
+            for group in range(part.num_row_groups):
+                part.read_row_group(group)
+    except (pa.ArrowException, OSError):
+        return False
+    return True

@@ -1,0 +1,207 @@
+"""What of a lake can be read, found by stats; queries over exactly that, and the notes on what is not among their rows."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from test_warehouse import score
+
+from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.tables import SCHEMA_VERSION, SCORES
+from resources.store import lake_index
+from resources.store.duckdb_views import RefusedStatement, named_in
+from resources.store.lake import PART, Lake
+
+COUNT = "SELECT count(*) AS n FROM scores"
+
+
+def write(house: Warehouse, feature_range: str, features: range, dictionary: str = "m/09/a", value: float = 0.5) -> Path:
+    """The folder of a partition of scores with a row a feature."""
+    partition = {"scorer": "detection", "dictionary": dictionary, "feature_range": feature_range}
+    rows = [{**score(dictionary, feature, "max_act", value), "feature_range": feature_range} for feature in features]
+    house.lake.write(SCORES.name, partition, SCORES.schema, pa.Table.from_pylist(rows, schema=SCORES.schema), "v1")
+    return Path(house.lake.path(SCORES.name, partition))
+
+
+def warehouse(root: Path) -> Warehouse:
+    registry = DictionaryRegistry(root / "dictionaries")
+    registry.write(DictionaryRecord(key="m/09/a", hook="h", kind="topk_neurons", width=8, k=4))
+    return Warehouse(root / "warehouse.duckdb", Lake(str(root / "lake"), SCHEMA_VERSION), registry)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Warehouse:
+    return warehouse(tmp_path)
+
+
+def count(house: Warehouse, verify: bool = False) -> tuple[int, list[str]]:
+    """(rows, notes) of a new process."""
+    answer = Warehouse(house.path, house.lake, house.registry).query(COUNT, verify)
+    return answer.rows.to_pylist()[0]["n"], answer.notes
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_is_withdrawn_gone_or_half_written_is_left_out_and_named(house: Warehouse, copied: bool) -> None:
+    folders = [write(house, f"{i:02d}of16", range(10 * i, 10 * i + 10)) for i in range(4)]
+    if copied:
+        assert house.copy() == 1
+    assert count(house) == (40, [])
+    (folders[0] / PART).unlink()
+    n, (note,) = count(house)
+    assert n == 30 and f"{folders[0]}/{PART}" in note and "is not there" in note and "1 of 4" in note
+    house.lake.discard(SCORES.name, {"scorer": "detection", "dictionary": "m/09/a", "feature_range": "01of16"})
+    n, notes = count(house)
+    assert n == 20 and len(notes) == 2 and str(folders[1]) in notes[1] and "no manifest vouches" in notes[1]
+    (folders[2] / "manifest.json").write_text("{")
+    n, notes = count(house)
+    assert n == 10 and "2 of 4" in notes[0] and f"{folders[2]}/manifest.json vouches for nothing" in notes[0]
+    for i in range(4):
+        write(house, f"{i:02d}of16", range(5))
+    assert count(house) == (20, [])
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_flipped_bytes_give_no_wrong_rows(house: Warehouse, copied: bool) -> None:
+    folder = write(house, "00of16", range(2000))
+    write(house, "01of16", range(2000, 2010))
+    if copied:
+        house.copy()
+    assert count(house)[0] == 2010
+    content = (folder / PART).read_bytes()
+    for place in range(40, len(content), len(content) // 25):
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        (folder / PART).write_bytes(flipped)
+        n, notes = count(house)
+        assert n == 10 and "is damaged" in notes[0], place
+    (folder / PART).write_bytes(content)
+    assert count(house) == (2010, [])
+
+
+def test_parts_beyond_what_one_look_reads_are_counted_and_read_with_verify(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_index, "READ_BYTES", 0)
+    folder = write(house, "00of16", range(100))
+    content = bytearray((folder / PART).read_bytes())
+    content[len(content) // 4] ^= 1
+    (folder / PART).write_bytes(content)
+    _, (note,) = count(house)
+    assert "1 of 1 partitions were compared" in note and "--verify" in note
+    assert count(house, verify=True)[0] == 0
+    assert count(house)[0] == 0
+
+
+def test_a_look_opens_only_what_has_moved(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(4):
+        write(house, f"{i:02d}of16", range(10))
+    house.query(COUNT)
+    opened: list[str] = []
+    read = Lake.read_manifest
+    monkeypatch.setattr(Lake, "read_manifest", lambda lake, folder: opened.append(folder) or read(lake, folder))
+    new = Warehouse(house.path, house.lake, house.registry)
+    assert new.query(COUNT).rows.to_pylist() == [{"n": 40}] and opened == []
+    changed = [write(house, "01of16", range(3)), write(house, "05of16", range(3))]
+    opened.clear()
+    assert new.query(COUNT).rows.to_pylist() == [{"n": 36}]
+    assert sorted(set(opened)) == list(map(str, changed))
+
+
+@pytest.mark.parametrize("damage", [b"", b"12\n{", b"[]"])
+def test_an_index_or_list_of_copies_that_is_lost_or_damaged_is_made_again(house: Warehouse, damage: bytes) -> None:
+    write(house, "00of16", range(10))
+    write(house, "01of16", range(10))
+    house.copy()
+    kept = [house.path.parent / "warehouse/index/scores.json", house.copies_folder / "scores/copies.json"]
+    for path in kept:
+        path.write_bytes(damage)
+    assert count(house) == (20, []) and house.copy() == 1 and count(house) == (20, [])
+
+
+def test_a_copy_is_sorted_stands_for_its_parts_alone_and_a_damaged_one_is_not_read(house: Warehouse) -> None:
+    write(house, "01of16", range(10, 20))
+    write(house, "00of16", range(10))
+    write(house, "00of16", range(7), "m/09/b")  # one part: nothing to gain
+    assert house.copy() == 1 and house.copy() == 0
+    new = Warehouse(house.path, house.lake, house.registry)
+    sources = new.copies.sources("scores", new.index.look("scores", 3).readable)
+    assert len(sources.copies) == 1 and len(sources.parts) == 1
+    assert count(house) == (27, [])
+    rows = new.query("SELECT feature FROM scores WHERE dictionary = 'm/09/a'").rows.column("feature").to_pylist()
+    assert rows == list(range(20))
+    copy = Path(sources.copies[0])
+    copy.write_bytes(copy.read_bytes()[:-20])
+    assert count(house) == (27, [])
+    write(house, "02of16", range(20, 25))
+    assert count(house)[0] == 32
+    assert house.copy() == 1 and copy.with_suffix(".replaced").exists(), "a reader that has a warehouse open keeps its copy for an hour"
+
+
+def test_a_query_reads_the_lake_and_does_nothing_else(house: Warehouse, tmp_path: Path) -> None:
+    write(house, "00of16", range(3))
+    secret = tmp_path / "secret.csv"
+    secret.write_text("key\nhunter2\n")
+    target = tmp_path / "out.csv"
+    part = next(Path(house.lake.root).rglob(PART))
+    before = part.read_bytes()
+    for sql in (
+        f"SELECT * FROM read_csv('{secret}')", f"SELECT * FROM '{secret}'", f"SELECT content FROM read_text('{secret}')",
+        f"SELECT * FROM glob('{tmp_path}/*')", f"COPY scores TO '{target}'", f"COPY (SELECT 1) TO '{part}'", f"ATTACH '{target}'",
+        f"EXPLAIN ANALYZE COPY (SELECT 1) TO '{target}'", "SET enable_external_access = true", "INSTALL httpfs", "LOAD httpfs",
+        f"SELECT 1; COPY (SELECT 1) TO '{target}'", "CREATE TABLE t (a INT)", f"EXPORT DATABASE '{target}'", "PRAGMA database_list",
+        "CALL pragma_version()", "SELECT * FROM house", f"FROM query('COPY (SELECT 1) TO ''{target}'' ')", "",
+        f"SELECT * FROM read_text('{house.lake.root}/../secret.csv')", f"IMPORT DATABASE '{tmp_path}'",
+    ):  # fmt: skip
+        with pytest.raises((duckdb.Error, RefusedStatement)):
+            house.query(sql)
+    assert not target.exists() and part.read_bytes() == before
+    for sql in ("SELECT 1", "FROM scores", "WITH a AS (FROM scores) FROM a", "DESCRIBE scores", "SUMMARIZE scores", "SHOW TABLES",
+                "EXPLAIN SELECT * FROM scores", "EXPLAIN ANALYZE FROM scores", "PIVOT scores ON scorer USING count(*)", "VALUES (1)",
+                "SELECT * FROM leaderboard", "SELECT table_name FROM information_schema.tables"):  # fmt: skip
+        assert house.query(sql).rows.num_rows > 0, sql
+    assert house.query(f"SELECT * FROM read_csv('{secret}')", unsafe=True).rows.num_rows == 1
+
+
+def test_a_query_makes_the_views_that_it_names_and_those_that_they_read() -> None:
+    tables, views = named_in("SELECT * FROM Leaderboard -- scores", ["scores", "examples", "explanations"])
+    assert (tables, views) == (["scores"], ["leaderboard"])
+    assert named_in("SELECT 1", ["scores"]) == ([], [])
+
+
+NAMES = (
+    "it's", "[x]", "a::b", "s*r", "h#h", "sp ace", "new\nline", "ünï☃", "$VAR", "~", "a=b", "{a,b}", 'dq"', "dictionary=q", "%", "<x>",
+    "q?", "p%20p",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lake_in_a_folder_of_any_name_is_read_and_none_other(tmp_path: Path, name: str) -> None:
+    neighbour = warehouse(tmp_path / {"[x]": "x", "s*r": "star", "q?": "qa", "p%20p": "p p"}.get(name, "x"))
+    write(neighbour, "00of16", range(100))
+    house = warehouse(tmp_path / name)
+    write(house, "00of16", range(2))
+    write(house, "01of16", range(2, 4))
+    where = " WHERE dictionary = 'm/09/a' AND feature_range = '01of16'"
+    for _ in range(2):
+        assert count(house) == (4, [])
+        assert house.query(COUNT + where).rows.to_pylist() == [{"n": 2}]
+        house.copy()
+    if "?" not in name:  # such a home is refused, for DuckDB's own files
+        house.build()
+        with house.open() as connection:
+            assert connection.execute(COUNT).fetchall() == [(4,)]
+
+
+def test_a_lake_on_an_object_store_is_looked_at_by_its_listing(tmp_path: Path) -> None:
+    house = Warehouse(tmp_path / "w.duckdb", Lake(f"memory://{tmp_path.name}/lake", SCHEMA_VERSION), DictionaryRegistry(tmp_path / "d"))
+    partition = {"scorer": "detection", "dictionary": "m/09/a", "feature_range": "00of16"}
+    rows = pa.Table.from_pylist([score("m/09/a", 0, "max_act", 0.5)], schema=SCORES.schema)
+    house.lake.write(SCORES.name, partition, SCORES.schema, rows, "v1")
+    house.lake.write(SCORES.name, {**partition, "feature_range": "01of16"}, SCORES.schema, rows, "v1")
+    assert count(house) == (2, [])
+    house.lake.fs.rm_file(f"{house.lake.path(SCORES.name, partition)}/{PART}")
+    n, (note,) = count(house)
+    assert n == 1 and "is not there" in note
+    assert json.loads((tmp_path / "warehouse/index/scores.json").read_bytes().partition(b"\n")[2])["lake"].startswith("memory://")
