@@ -48,6 +48,16 @@ class FakeTokenizer:
         texts = [*SPECIAL, *(f" {word}" for word in WORDS)]
         return [texts[int(i)] for i in token_ids]
 
+    texts = tokens
+
+    def is_plain(self, token_ids: Any) -> np.ndarray:
+        """No text depends on the tokens beside it."""
+        return np.ones(len(token_ids), dtype=bool)
+
+    def begins_inside_character(self, token_ids: Any) -> np.ndarray:
+        """Tokens are whole words."""
+        return np.zeros(len(token_ids), dtype=bool)
+
     def text(self, token_ids: Any) -> str:
         """The text of a run of ids."""
         return "".join(self.tokens(token_ids))

@@ -76,7 +76,9 @@ class Bounds:
             for one in asked
         )
         whose = "its own windows" if self._sampled else "made-up windows"
-        return Bound(len(asked), prompt_tokens, sum(most_reply_tokens(one) for one in asked), f"{whose}, counted by {counted}")
+        thinking_tokens = int(model.options.get("thinking_tokens", 0))
+        reply_tokens = sum(most_reply_tokens(one, thinking_tokens) for one in asked)
+        return Bound(len(asked), prompt_tokens, reply_tokens, f"{whose}, counted by {counted}")
 
     def _counter(self, model: LanguageModelSettings) -> tuple[TokenCounter, str]:
         """What counts a model's tokens, and its name: its tokenizer where that is here, else bytes."""

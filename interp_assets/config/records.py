@@ -10,7 +10,7 @@ from interp_assets.config.base import Closed, UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, check_dictionary_key, range_bounds, range_holding
 from interp_assets.config.local_inputs import corpus_contents, source_content
 from interp_assets.config.nearest import nearest_hint
-from interp_assets.domain.bounds import Seed
+from interp_assets.domain.bounds import ADDED_LATER, Seed
 from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from resources.dictionaries import KINDS, refuse_wrong_fields
@@ -56,6 +56,9 @@ class TokenSampleSettings(Closed):
     """Tokens of a context, the row that the model sees at once. Unit: tokens."""
     seed: Seed = 0
     """Seed of the shuffling of documents. Unit: whole number."""
+    turns: Annotated[tuple[Literal["system", "user", "assistant", "tool"], ...] | None, ADDED_LATER] = None
+    """Whose turns count in a corpus of chats; on the other turns no activation counts, and no window holds one. Without it all turns count.
+    Unit: roles of messages."""
 
 
 class FeatureSubset(Closed):

@@ -21,6 +21,7 @@ from resources.formats import delphi, neuronpedia
 from resources.formats.interface import BadRow, content_hash
 from resources.store.activation_spill import Activations, SortedGroup
 from resources.store.stored_values import fits_float16
+from resources.subject.token_texts import whole_characters
 from resources.subject.tokenizer import Tokenizer
 
 GROUP_ACTIVATIONS = 8 << 20
@@ -118,6 +119,12 @@ class NeuronpediaExamples:
         """The texts of tokens: the tokenizer's own where the token has an id, the export's where it has none."""
         return [self._numbers.texts[number] for number in numbers]
 
+    texts = tokens
+
+    def is_plain(self, numbers: np.ndarray) -> np.ndarray:
+        """Bool [n], all True: a number stands for one text."""
+        return np.ones(len(numbers), dtype=bool)
+
     def _windows(self, wanted: set[int]) -> Mapping[int, list[ImportedWindow]]:
         windows: dict[int, list[ImportedWindow]] = defaultdict(list)
         first_number = 0
@@ -138,8 +145,8 @@ class NeuronpediaExamples:
                 continue
             if row.feature in wanted:
                 ids = self._tokenizer.ids_of(row.tokens)
-                known = iter(self._tokenizer.tokens([token_id for token_id in ids if token_id >= 0]))
-                texts = [next(known) if token_id >= 0 else text for token_id, text in zip(ids, row.tokens, strict=True)]
+                known = iter(self._tokenizer.texts([token_id for token_id in ids if token_id >= 0]))
+                texts = whole_characters([next(known) if token_id >= 0 else text for token_id, text in zip(ids, row.tokens, strict=True)])
                 values = tuple(max(value, 0.0) for value in row.values)
                 windows[row.feature].append(ImportedWindow(row.number, self._numbers.numbered(ids, texts), values, row.bin_top))
             yield row.feature

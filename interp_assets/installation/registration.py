@@ -96,10 +96,12 @@ def self_check_line(record: DictionaryRecord) -> str:
     """What the self-check measured on a few real contexts of the record's own corpus. Raises when it fails."""
     import numpy as np
 
-    from interp_assets.domain.features.packing import pack_documents
+    from interp_assets.domain.examples.passages import Passages
+    from interp_assets.domain.features.packing import TokenisedDocument, pack_documents
     from interp_assets.measuring.harvest import checked_dictionary
     from interp_assets.reading.token_sample import TokenSample
     from resources.corpus import read_documents
+    from resources.corpus.encoding import DocumentEncoder
     from resources.model_provider import RealModels
 
     models = RealModels()
@@ -107,7 +109,8 @@ def self_check_line(record: DictionaryRecord) -> str:
     tokenizer = models.tokenizer(record.model.source, record.model.revision)
     sample = record.token_sample
     settings = HarvestSettings()
-    documents = ((str(i), tokenizer.encode(d.text)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
+    encode = DocumentEncoder(tokenizer, sample.turns)
+    documents = (TokenisedDocument(str(i), *encode(d)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
     n_tokens = min(settings.self_check_rows * sample.context_tokens, sample.n_tokens)
     packed = pack_documents(documents, sample.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, n_tokens)
     if packed.token_ids.size < 2:
@@ -119,7 +122,7 @@ def self_check_line(record: DictionaryRecord) -> str:
         return firing_line(record, np.asarray(packed.token_ids), tokenizer)
     subject = models.subject(record.model.source, record.model.revision, record.model.dtype)
     try:
-        probe = TokenSample("probe", np.asarray(packed.token_ids))
+        probe = TokenSample("probe", np.asarray(packed.token_ids), Passages.of(packed.is_text, packed.document_starts))
         already = SimpleNamespace(dictionary=lambda device, **_: dictionary.to(device))
         loaded = checked_dictionary(subject, probe, record, already, settings)
     finally:

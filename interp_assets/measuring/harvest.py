@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from resources.prefetch import prefetched
 from resources.progress import Progress
 from resources.store.activation_spill import ActivationSpill
 from resources.subject.hook_points import UnknownFamily, UnknownHook
+
+if TYPE_CHECKING:
+    from resources.subject.model import SparseBatch
 
 FLUSH_SECONDS = 20.0
 """A killed harvest repeats at most this much."""
@@ -44,7 +47,7 @@ def checked_dictionary(
     import torch
 
     probe = sample.tokens[: settings.self_check_rows]
-    ordinary = torch.from_numpy(~np.isin(probe, list(subject.special_token_ids)))
+    ordinary = torch.from_numpy(sample.is_text()[: len(probe)] & ~np.isin(probe, list(subject.special_token_ids)))
     try:
         subject.resolve_hook(record.hook)
         dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
@@ -67,6 +70,9 @@ def spill_activations(
 ) -> None:
     """Run the subject once over the contexts that `spill` does not have yet and put every dictionary's activations there."""
     done, (total, context) = spill.rows_done, sample.tokens.shape
+    is_text = sample.is_text()
+    masked = (~is_text & ~np.isin(sample.tokens, list(subject.special_token_ids))).any()  # the subject leaves special tokens out itself
+    counted = is_text if masked else None
     if done:
         say(f"continuing at context {done} of {total}")
     started = reported = flushed = time.monotonic()
@@ -82,7 +88,7 @@ def spill_activations(
         batches = prefetched(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare
     with closing(batches):  # nothing runs on the model any more once this is left, however it is
         for batch in batches:
-            spill.append(batch.name, batch)
+            spill.append(batch.name, batch if counted is None else _counted(batch, counted))
             if batch.name != last_name:
                 continue
             now = time.monotonic()
@@ -95,3 +101,9 @@ def spill_activations(
                 left = (total - batch.rows_done) * context / rate
                 on_progress(Progress(batch.rows_done * context, total * context, done * context, rate, left))
     spill.flush()
+
+
+def _counted(batch: "SparseBatch", is_text: np.ndarray) -> "SparseBatch":
+    """The activations of a batch that stand on text; `is_text` bool [rows, context]."""
+    kept = is_text[batch.row, batch.position]
+    return replace(batch, row=batch.row[kept], position=batch.position[kept], feature=batch.feature[kept], value=batch.value[kept])

@@ -21,7 +21,7 @@ class PlantedActivations:
     """
 
     def __init__(self, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer) -> None:
-        self._record, self._tokens, self._tokenizer = record, sample.tokens, tokenizer
+        self._record, self._tokens, self._is_text, self._tokenizer = record, sample.tokens, sample.is_text(), tokenizer
 
     def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
         """A group of one chunk for each selected feature of a range, in order; empty for a rule that never fires."""
@@ -38,7 +38,7 @@ class PlantedActivations:
             tokens = _read(token_ids, self._tokenizer)
             counts.add(rule, tokens)
             found = rule.activations(tokens)
-            places = np.flatnonzero(found)
+            places = np.flatnonzero((found > 0) & self._is_text[row])
             positions.append((row * len(tokens) + places).astype(np.uint32))
             values.append(found[places])
         if fault := counts.fault(rule):

@@ -20,4 +20,4 @@ class VocabularyTexts:
     def of(self, token_ids: np.ndarray) -> pa.StringArray:
         """The text of each id of [n], every distinct one looked up once."""
         distinct, place = np.unique(token_ids, return_inverse=True)
-        return pa.array(self._tokenizer.tokens(distinct), pa.string()).take(pa.array(place.ravel()))
+        return pa.array(self._tokenizer.texts(distinct), pa.string()).take(pa.array(place.ravel()))

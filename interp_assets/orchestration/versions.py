@@ -11,7 +11,7 @@ from interp_assets.tables import (
     EXPLANATIONS,
 )
 
-SAMPLE_CODE_VERSION = "1"
+SAMPLE_CODE_VERSION = "2"
 
 
 HARVEST_CODE_VERSION = "1"
@@ -61,7 +61,8 @@ def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample
     """
     if not record.has_activations or not settings.examples.asks_for("similar"):
         return NO_EMBEDDINGS
-    return fingerprint(EMBEDDINGS_CODE_VERSION, sample, settings.examples.window_tokens, encoder_revision())
+    partitions = [settings.examples.window_tokens, *(["across documents"] if settings.examples.across_documents else [])]
+    return fingerprint(EMBEDDINGS_CODE_VERSION, sample, *partitions, encoder_revision())
 
 
 def matched_explanations(

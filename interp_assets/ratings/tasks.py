@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.explaining import BASELINES, METHODS
-from interp_assets.domain.prompting.rendering import html_highlight, mark_tokens, marked_positions, one_line
+from interp_assets.domain.prompting.rendering import ELLIPSIS, html_highlight, mark_tokens, marked_positions, one_line
 from interp_assets.domain.ratings.rating_tasks import Candidate, by_importance, spread, stratified
 from interp_assets.domain.ratings.ratings import COLUMNS, P1_SCALE
 from interp_assets.domain.scoring import SCORERS
@@ -166,11 +166,11 @@ class _Windows:
         if self._lake.manifest(EXAMPLES.name, lake_partition(key)) is None:
             return {}
         found: dict[int, list[Window]] = defaultdict(list)
-        columns = ["feature", "example_id", "role", "kind", "stratum", "tokens", "activations"]
+        columns = ["feature", "example_id", "role", "kind", "stratum", "tokens", "activations", "begins_in_word", "ends_in_word"]
         for batch in self._lake.batches(EXAMPLES.name, lake_partition(key), columns=columns, batch_rows=4096):
             for row in batch.to_pylist():
                 if row["role"] == "held_out" and row["kind"] == "activating":
-                    window = Window(row["example_id"], row["stratum"] or 0, tuple(row["tokens"]), tuple(row["activations"]))
+                    window = Window(row["example_id"], row["stratum"] or 0, *_shown(row))
                     found[row["feature"]].append(window)
         return found
 
@@ -225,6 +225,12 @@ def write_task(task: RatingTask, folder: Path) -> tuple[Path, Path]:
     html.write_text(task_page(task))
     table.write_text(task_csv(task))
     return html, table
+
+
+def _shown(row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Texts and activations of a window's tokens, with a silent ellipsis where the window cuts a word."""
+    before, after = [ELLIPSIS] * row["begins_in_word"], [ELLIPSIS] * row["ends_in_word"]
+    return (*before, *row["tokens"], *after), (*[0.0] * len(before), *row["activations"], *[0.0] * len(after))
 
 
 def _marked(window: Window) -> str:

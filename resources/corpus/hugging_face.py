@@ -5,7 +5,8 @@ A folder of Parquet, JSON lines or CSV files on this machine is a dataset too: "
 
 from collections.abc import Iterator
 
-from resources.corpus.fields import text_of, value_at
+from resources.corpus.contents import content_of
+from resources.corpus.fields import value_at
 from resources.corpus.interface import CorpusError, Document
 
 
@@ -41,7 +42,7 @@ def read_dataset(argument: str) -> Iterator[Document]:
         if row is None:
             return
         where = f"dataset {name}, split {split}, row {number}"
-        text = text_of(value_at(row, column, where), column, where)
-        if text is not None:
-            yield Document(f"hf:{argument}", f"{name}:{split}:{number}", text)
+        content = content_of(value_at(row, column, where), column, where)
+        if content is not None:
+            yield Document(f"hf:{argument}", f"{name}:{split}:{number}", content.text, content.messages, content.token_ids)
         number += 1

@@ -14,11 +14,21 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Document:
-    """One text with its origin. `title` is unique within its source."""
+    """One text with its origin. `title` is unique within its source.
+
+    A chat has `messages`, (role, content) each, and the contents' text; a row that is encoded already has `token_ids` and no text.
+    """
 
     source: str
     title: str
     text: str
+    messages: tuple[tuple[str, str], ...] = ()
+    token_ids: tuple[int, ...] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is said in it."""
+        return not self.text.strip() and not self.token_ids
 
 
 def package_folder(module: str, package: str) -> Path:

@@ -13,7 +13,8 @@ from interp_assets.config.records import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
-    "export delphi-results", "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "ui", "demo",
+    "export delphi-results", "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "ui",
+    "demo",
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ ASKED = {
 
 PINNED = {
     "record": "ff7c24692395dc86",
-    "token_sample": "ccb47c0fcebd7322",
+    "token_sample": "61d51f701e9f1ec7",
     "activation_shards": "d50ca5bb83960426",
     "activation_shards, capped": "d49e55d0bccb25eb",
     "feature_neighbours": "f3feeea8f6a66db7",

@@ -56,13 +56,13 @@ MIXED = {"random": 0.25, "similar": 0.25, "neighbour": 0.25, "token": 0.25}
 def candidates_of(draw: ActivatingDraw, rows: np.ndarray, asked: ExampleSettings, seed: int) -> dict:
     """Candidates of every kind, from random embeddings and two random neighbours."""
     source, shape = np.random.default_rng(seed + 7), draw.shape
-    embeddings = source.standard_normal((len(rows) * shape.cells_per_row, 4)).astype(np.float32)
+    embeddings = source.standard_normal((shape.n_cells(len(rows)), 4)).astype(np.float32)
     near = [np.sort(source.choice(rows.size, 40, replace=False)) for _ in range(2)]
     cut = [shape.windows(p // rows.shape[1], p % rows.shape[1], np.ones(len(p))) for p in near]
     counts = asked.negative_counts
     queries = np.array([mean_embedding(draw.shown_cells, embeddings)] if draw.n_shown else np.empty((0, 4)))
     similar = similar_places(queries, [draw.active_cells][: draw.n_shown], embeddings, counts["similar"], shape)
-    index = TokenIndex.of(rows, shape.first_position)
+    index = TokenIndex.of(rows, shape)
     return {
         "similar": Places.joined(similar),
         "neighbour": neighbour_places(cut, draw.positions, counts["neighbour"], shape, np.random.default_rng(seed)),

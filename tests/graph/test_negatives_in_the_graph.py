@@ -9,6 +9,7 @@ from installation import KEY, STAGES, Installation
 
 from interp_assets.config.base import UserError
 from interp_assets.config.settings import PlatformSettings
+from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.windows import WindowShape
 from interp_assets.orchestration.versions import NO_EMBEDDINGS
 from interp_assets.reading.embeddings import read_embeddings
@@ -93,15 +94,17 @@ def test_each_kind_is_what_it_says(mixed: Installation) -> None:
 
 def test_similar_windows_are_nearer_to_the_shown_ones_than_random_ones_are(mixed: Installation) -> None:
     sample, embeddings = read_token_sample(mixed.home.lake, KEY), read_embeddings(mixed.home.lake, KEY, 8)
-    shape = WindowShape("cells", 8, 64, 1)
-    assert embeddings.shape == (len(sample.tokens) * shape.cells_per_row, 64)
+    assert sample.passages is not None
+    shape = WindowShape("cells", 8, 64, 1, SampleText(sample.passages))
+    assert embeddings.shape == (shape.n_cells(len(sample.tokens)), 64)
     wanted = (
         "SELECT feature, row, start, max_activation, sampling, role FROM examples WHERE sampling IN ('similar', 'random') "
         "OR (role = 'shown' AND kind = 'activating')"
     )
     found: dict[tuple[int, str], list[int]] = {}
     for feature, row, start, _, sampling, role in rows(mixed, wanted):
-        found.setdefault((feature, sampling if sampling in ("similar", "random") else role), []).append(int(shape.cell_of(row, start + 3)))
+        (cell,) = shape.cell_of(np.array([row]), np.array([start])).tolist()
+        found.setdefault((feature, sampling if sampling in ("similar", "random") else role), []).append(cell)
     gaps = []
     for feature in {feature for feature, _ in found}:
         query = embeddings[found[feature, "shown"]].mean(axis=0)

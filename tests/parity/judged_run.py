@@ -82,7 +82,8 @@ def example(rng: random.Random, verdict: Verdict) -> dict:
     return {
         "feature": verdict.feature, "example_id": verdict.example_id, "role": "held_out",
         "kind": "activating" if verdict.truth else "non_activating", "sampling": "quantiles" if verdict.truth else "random",
-        "stratum": verdict.stratum, "row": 0, "start": 0, "token_ids": [1, 2, 3, 4], "tokens": tokens, "activations": activations,
+        "stratum": verdict.stratum, "row": 0, "start": 0, "token_ids": [1, 2, 3, 4], "tokens": tokens,
+        "begins_in_word": False, "ends_in_word": False, "activations": activations,
         "max_activation": max(activations),
     }  # fmt: skip
 

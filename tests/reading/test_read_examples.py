@@ -26,7 +26,7 @@ def example(feature: int, row: int, text: str) -> dict:
     return {
         **PARTITION, "feature": feature, "example_id": f"{feature}/{row}/1", "role": role, "kind": kind, "sampling": "imported",
         "stratum": 0 if firing else None, "row": row, "start": 1, "token_ids": [5, -1], "tokens": [" the", text],
-        "activations": [0.0, 2.0 * firing], "max_activation": 2.0 * firing,
+        "begins_in_word": False, "ends_in_word": False, "activations": [0.0, 2.0 * firing], "max_activation": 2.0 * firing,
     }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ class ShardWriter:
         is. Where a range fails, or this is interrupted, no other is begun and those under way stop at their next group.
         """
         special = list(self.tokenizer.special_token_ids)
-        n_tokens = int((~np.isin(self.sample.tokens, special)).sum())
+        n_tokens = int((self.sample.is_text() & ~np.isin(self.sample.tokens, special)).sum())
         stopped = threading.Event()
         started = reported = time.monotonic()
         work = partial(self._write_range, activations, n_tokens, stopped)
@@ -186,7 +186,7 @@ class ShardWriter:
         frame = counted.compute(n_tokens, len(self.sample.tokens))
         ids = frame["top_tokens"].explode(empty_as_null=False).to_numpy()
         distinct, place = np.unique(ids, return_inverse=True)
-        texts = pa.array(self.tokenizer.tokens(distinct.tolist()), pa.string()).take(pa.array(place))
+        texts = pa.array(self.tokenizer.texts(distinct.tolist()), pa.string()).take(pa.array(place))
         masses = frame["top_token_masses"].explode(empty_as_null=False).to_numpy().astype(np.float64)
         tops = pa.StructArray.from_arrays([pa.array(ids.astype(np.int32)), texts, pa.array(masses)], fields=list(TOP_TOKEN))
         ends = np.concatenate([[0], np.cumsum(frame["top_tokens"].list.len().to_numpy())]).astype(np.int32)

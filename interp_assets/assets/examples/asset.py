@@ -39,7 +39,7 @@ from resources.store.lake import Lake
 from resources.subject.tokenizer import Tokenizer
 
 TokenTexts = Tokenizer | NeuronpediaExamples
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 RANGE_STAGE = RangeStage(
     EXAMPLES,
     CODE_VERSION,
@@ -146,7 +146,7 @@ def _source(lake: Lake, partition: RangePartition, tokenizer: Tokenizer) -> Hard
     if not partition.record.has_activations:
         return NeuronpediaExamples(partition.record, tokenizer)
     sample = read_token_sample(lake, partition.key.dictionary)
-    return HardNegatives(lake, partition.record, sample, sample.first_position(tokenizer.bos_token_id), partition.settings)
+    return HardNegatives(lake, partition.record, sample, tokenizer, partition.settings)
 
 
 def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iterator[list[ExampleColumns]]:
@@ -158,7 +158,7 @@ def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iter
     while block := list(islice(features, BLOCK_FEATURES)):
         draws = []
         for feature, (positions, values) in block:
-            draw = draw_activating(positions, values, tokens, source.shape.first_position, settings, seed, feature)
+            draw = draw_activating(positions, values, tokens, source.shape.first_position, settings, seed, feature, source.shape.text)
             if shares[feature] < 1:
                 draw = draw.with_blocked(blocked_positions(kept_contexts(seed, feature, shares[feature], len(tokens)), source.shape))
             draws.append(draw)
@@ -207,6 +207,7 @@ def _example_rows(partition: RangePartition, found: Sequence[ExampleColumns], te
     lengths = np.concatenate([columns.places.length for columns in found])
     strata = [stratum for columns in found for stratum in [*columns.strata.tolist(), *[None] * len(columns.negatives)]]
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    begun, broken = zip(*(columns.cut_words for columns in found), strict=True)
     token_ids = np.concatenate([columns.token_ids for columns in found])
     activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
     return pa.table(
@@ -219,7 +220,8 @@ def _example_rows(partition: RangePartition, found: Sequence[ExampleColumns], te
             "row": np.concatenate([columns.places.row for columns in found]).astype(np.uint32),
             "start": np.concatenate([columns.places.start for columns in found]).astype(np.uint32),
             "token_ids": pa.ListArray.from_arrays(offsets, pa.array(np.maximum(token_ids, NO_ID).astype(np.int32))),
-            "tokens": pa.ListArray.from_arrays(offsets, _texts(token_ids, texts)),
+            "tokens": pa.ListArray.from_arrays(offsets, window_texts(token_ids, lengths, texts)),
+            "begins_in_word": np.concatenate(begun), "ends_in_word": np.concatenate(broken),
             "activations": pa.ListArray.from_arrays(offsets, pa.array(activations)),
             "max_activation": np.concatenate([columns.max_activation for columns in found]).astype(np.float32),
         },
@@ -227,13 +229,31 @@ def _example_rows(partition: RangePartition, found: Sequence[ExampleColumns], te
     )  # fmt: skip
 
 
-def _texts(token_ids: np.ndarray, texts: TokenTexts) -> pa.Array:
-    """The text of each token, every distinct token looked up once."""
-    lowest = int(token_ids.min(initial=0))
-    present = np.flatnonzero(np.bincount(token_ids - lowest)) if len(token_ids) else np.empty(0, dtype=np.int64)
-    place = np.zeros(int(present[-1]) + 1 if len(present) else 0, dtype=np.int32)
-    place[present] = np.arange(len(present), dtype=np.int32)
-    return pa.array(texts.tokens(present + lowest), pa.string()).take(pa.array(place[token_ids - lowest]))
+def window_texts(token_ids: np.ndarray, lengths: np.ndarray, texts: TokenTexts) -> pa.Array:
+    """The text of each token in its window; `token_ids` holds windows of these lengths, all above 0, end to end.
+
+    Every distinct token is looked up once; only windows with a token whose text depends on its neighbours are read token by token.
+    """
+    distinct, place = np.unique(token_ids, return_inverse=True)
+    found = texts.texts(distinct)
+    codes = place.astype(np.int32)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    extra: dict[str, int] = {}
+
+    def code_of(text: str) -> int:
+        if text not in extra:
+            extra[text] = len(found)
+            found.append(text)
+        return extra[text]
+
+    firsts, first_place = np.unique(token_ids[starts], return_inverse=True)
+    codes[starts] = np.array([code_of(texts.tokens([token_id])[0]) for token_id in firsts.tolist()], dtype=np.int32)[first_place]
+    entangled = ~texts.is_plain(distinct)
+    for window in np.flatnonzero(np.add.reduceat(entangled[place], starts)) if len(starts) else ():
+        span = slice(starts[window], ends[window])
+        codes[span] = [code_of(text) for text in texts.tokens(token_ids[span])]
+    return pa.array(found, pa.string()).take(pa.array(codes))
 
 
 def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:

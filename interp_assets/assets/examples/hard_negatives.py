@@ -15,6 +15,7 @@ from interp_assets.reading.embeddings import read_embeddings
 from interp_assets.reading.neighbours import read_neighbours
 from interp_assets.reading.token_sample import TokenSample
 from resources.store.lake import Lake
+from resources.subject.tokenizer import Tokenizer
 
 NEIGHBOURS_TRIED = 4
 """Neighbours looked at for each one wanted: the nearest by decoder may be dead."""
@@ -26,14 +27,15 @@ KEPT_NEIGHBOURS = 2048
 class HardNegatives:
     """Candidates for the silent windows of one dictionary's features. Reads only what its settings ask for, once."""
 
-    def __init__(self, lake: Lake, record: DictionaryRecord, sample: TokenSample, first_position: int, settings: StageSettings) -> None:
+    def __init__(self, lake: Lake, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer, settings: StageSettings) -> None:
         """Open it. Raises `LakeError` naming the input that is asked for and not there."""
         self.lake, self.record, self.sample = lake, record, sample
         self.settings, self.seed = settings.examples, settings.seed
         asked = {kind: count for kind, count in self.settings.negative_counts.items() if count}
         self.counts = asked
-        self.shape = self.settings.shape(sample.tokens.shape[1], first_position)
-        self.index = TokenIndex.of(sample.tokens, first_position) if "token" in asked else None
+        first_position = sample.first_position(tokenizer.bos_token_id)
+        self.shape = self.settings.shape(sample.tokens.shape[1], first_position, sample.text(tokenizer))
+        self.index = TokenIndex.of(sample.tokens, self.shape) if "token" in asked else None
         self.embeddings = read_embeddings(lake, record.key, self.settings.window_tokens) if "similar" in asked else None
         self._windows: dict[int, Windows] = {}
 

@@ -100,7 +100,7 @@ class FeatureSteerer:
         for feature, (positions, values) in activations_in_order(self._lake, key, record.features_of(key)):
             rng = generator(stages.seed, feature, "steering prompts")
             silent = stages.examples.silent_share
-            yield feature, steering_prompts(positions, values, sample.tokens, stages.steering, rng, first, silent)
+            yield feature, steering_prompts(positions, values, sample.tokens, stages.steering, rng, first, silent, sample.passages)
 
     def _steered(
         self, record: DictionaryRecord, block: Sequence[tuple[int, SteeringPrompts]], stages: StageSettings
@@ -227,7 +227,7 @@ def text_rows(key: RangeKey, steered: Sequence[SteeredFeature], tokenizer: Token
 def _shifted(shifts: TokenShifts, side: int, tokenizer: Tokenizer) -> list[list[dict[str, Any]]]:
     """For each prompt the tokens of one side."""
     ids = shifts.token_ids[:, side]
-    tokens = iter(tokenizer.tokens(ids.ravel()))
+    tokens = iter(tokenizer.texts(ids.ravel()))
     found: list[list[dict[str, Any]]] = [[] for _ in ids]
     for row, column in product(*map(range, ids.shape)):
         found[row].append({

@@ -9,7 +9,8 @@ import pyarrow as pa
 from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.domain.features.packing import CorpusTooSmall, PackedRows, pack_documents
+from interp_assets.domain.examples.passages import Passages
+from interp_assets.domain.features.packing import CorpusTooSmall, PackedRows, TokenisedDocument, pack_documents
 from interp_assets.exchange.imported_files import import_provenance, open_delphi
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import SAMPLE_CODE_VERSION, sample_version
@@ -17,10 +18,12 @@ from interp_assets.reading.token_sample import token_matrix
 from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import DICTIONARY_SAMPLES, DOCUMENTS, TOKEN_SAMPLES
 from resources.corpus import read_documents
+from resources.corpus.encoding import DocumentEncoder
 from resources.corpus.interface import CorpusError
 from resources.formats.delphi import read_tokens
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
+from resources.subject.tokenizer import Tokenizer
 
 
 @dictionary_asset(
@@ -67,7 +70,7 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
         rows, documents = lake.read(TOKEN_SAMPLES.name, partition), lake.read(DOCUMENTS.name, partition)
     else:
         log.info(f"{key}: reading {record.token_sample.n_tokens:,} tokens from {', '.join(record.token_sample.corpus)}")
-        packed, documents = _own_rows(record) if record.has_own_tokens else _pack(record, tokenizer, sample)
+        packed, documents = _own_rows(record, tokenizer) if record.has_own_tokens else _pack(record, tokenizer, sample)
         rows = _rows(packed, sample)
         lake.write(DOCUMENTS.name, partition, DOCUMENTS.schema, documents, sample)
         lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample)
@@ -96,18 +99,22 @@ def _write_use(lake: Lake, record: DictionaryRecord, sample: str, n_rows: int, c
     lake.write(DICTIONARY_SAMPLES.name, partition, DICTIONARY_SAMPLES.schema, rows, sample, record.corpus_inputs)
 
 
-def _own_rows(record: DictionaryRecord) -> tuple[PackedRows, pa.Table]:
-    """The rows of an imported cache, and no documents: a cache does not keep them."""
+def _own_rows(record: DictionaryRecord, tokenizer: Tokenizer) -> tuple[PackedRows, pa.Table]:
+    """The rows of an imported cache, and no documents: a cache does not keep them. Control tokens are taken for their ends."""
     tokens = read_tokens(open_delphi(record)).astype(np.int32)
-    return PackedRows(tokens, [()] * len(tokens), [()] * len(tokens)), DOCUMENTS.schema.empty_table()
+    return PackedRows(
+        tokens, ~np.isin(tokens, list(tokenizer.special_token_ids)), [()] * len(tokens), [()] * len(tokens)
+    ), DOCUMENTS.schema.empty_table()
 
 
-def _pack(record: DictionaryRecord, tokenizer: object, sample: str) -> tuple[PackedRows, pa.Table]:
+def _pack(record: DictionaryRecord, tokenizer: Tokenizer, sample: str) -> tuple[PackedRows, pa.Table]:
     """Packed rows of a record's corpus and the documents that went into them; raises `UserError` when the corpus is too small."""
     settings = record.token_sample
     read: list[dict] = []
 
-    def tokenised() -> Iterator[tuple[str, np.ndarray]]:
+    encode = DocumentEncoder(tokenizer, settings.turns)
+
+    def tokenised() -> Iterator[TokenisedDocument]:
         for number, document in enumerate(read_documents(settings.corpus, settings.seed)):
             read.append(
                 {
@@ -115,11 +122,11 @@ def _pack(record: DictionaryRecord, tokenizer: object, sample: str) -> tuple[Pac
                     "title": document.title, "characters": len(document.text),
                 }
             )  # fmt: skip
-            yield str(number), tokenizer.encode(document.text)  # type: ignore[attr-defined]
+            yield TokenisedDocument(str(number), *encode(document))
 
     try:
         packed = pack_documents(
-            tokenised(), settings.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, settings.n_tokens  # type: ignore[attr-defined]
+            tokenised(), settings.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, settings.n_tokens
         )  # fmt: skip
     except CorpusTooSmall as error:
         raise UserError(
@@ -134,6 +141,8 @@ def _pack(record: DictionaryRecord, tokenizer: object, sample: str) -> tuple[Pac
 
 def _rows(packed: PackedRows, sample: str) -> pa.Table:
     n = len(packed.token_ids)
+    passages = Passages.of(packed.is_text, packed.document_starts)
+    offsets = pa.array(np.searchsorted(passages.row, np.arange(n + 1)).astype(np.int32))
     return pa.table(
         {
             "sample": pa.array([sample] * n).dictionary_encode(),
@@ -141,21 +150,23 @@ def _rows(packed: PackedRows, sample: str) -> pa.Table:
             "token_ids": pa.array(list(packed.token_ids), pa.list_(pa.int32())),
             "document_ids": pa.array([list(map(int, ids)) for ids in packed.document_ids], pa.list_(pa.uint32())),
             "document_starts": pa.array([list(map(int, starts)) for starts in packed.document_starts], pa.list_(pa.uint32())),
+            "passage_starts": pa.ListArray.from_arrays(offsets, pa.array(passages.start.astype(np.uint32))),
+            "passage_lengths": pa.ListArray.from_arrays(offsets, pa.array(passages.length.astype(np.uint32))),
         },
         schema=TOKEN_SAMPLES.schema,
     )
 
 
-def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: object) -> bool:
+def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: Tokenizer) -> bool:
     """Whether all rows have the asked length and, unless they are another tool's, start with BOS where the tokenizer has one."""
-    bos = tokenizer.bos_token_id  # type: ignore[attr-defined]
+    bos = tokenizer.bos_token_id
     return tokens.shape[1] == record.token_sample.context_tokens and (
         bos is None or record.has_own_tokens or bool((tokens[:, 0] == bos).all())
     )
 
 
-def _preview(tokens: np.ndarray, tokenizer: object) -> str:
+def _preview(tokens: np.ndarray, tokenizer: Tokenizer) -> str:
     """The beginnings of five contexts spread over the sample."""
     picks = np.linspace(0, len(tokens) - 1, min(5, len(tokens))).astype(int)
-    rows = [(int(row), "".join(tokenizer.tokens(tokens[row, 1:41]))) for row in picks]  # type: ignore[attr-defined]
+    rows = [(int(row), "".join(tokenizer.tokens(tokens[row, 1:41]))) for row in picks]
     return markdown_table(["context", "begins"], rows)

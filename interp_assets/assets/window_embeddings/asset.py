@@ -75,7 +75,7 @@ def _made(
     report: dict[str, Any] = {"dagster/partition_row_count": 0, "preview": markdown(NOT_ASKED), "sound": True}
     if version != NO_EMBEDDINGS:
         tokenizer = models.tokenizer(record.model.source, record.model.revision)
-        cells = SampleCells(read_token_sample(lake, key), tokenizer, stages.examples.window_tokens)
+        cells = SampleCells(read_token_sample(lake, key), tokenizer, stages.examples.window_tokens, stages.examples.across_documents)
         report = _embedded(run.context, lake, version, cells, encoder())
         name = f"{settings.sentence_encoder.source} {encoder().revision}"
         row.update(embeddings=version, encoder=name, n_cells=len(cells), outcome="ok")
@@ -89,12 +89,13 @@ def _made(
 class SampleCells:
     """The cells of a token sample as texts, the same ones that the builder "cells" cuts."""
 
-    def __init__(self, sample: TokenSample, tokenizer: Tokenizer, window_tokens: int) -> None:
+    def __init__(self, sample: TokenSample, tokenizer: Tokenizer, window_tokens: int, across_documents: bool = False) -> None:
         self.sample, self.tokenizer = sample, tokenizer
-        self.shape = WindowShape("cells", window_tokens, sample.tokens.shape[1], sample.first_position(tokenizer.bos_token_id))
+        first_position, text = sample.first_position(tokenizer.bos_token_id), None if across_documents else sample.text(tokenizer)
+        self.shape = WindowShape("cells", window_tokens, sample.tokens.shape[1], first_position, text)
 
     def __len__(self) -> int:
-        return len(self.sample.tokens) * self.shape.cells_per_row
+        return self.shape.n_cells(len(self.sample.tokens))
 
     def places(self, first: int, end: int) -> Places:
         """Where the cells of these numbers stand."""

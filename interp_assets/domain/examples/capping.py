@@ -46,7 +46,11 @@ def blocked_positions(kept: np.ndarray, shape: WindowShape) -> np.ndarray:
     """int64, ascending: positions (row * context + place) such that every window in a context that is not `kept` holds one of them."""
     places = np.arange(shape.first_position + shape.full_length - 1, shape.context_tokens, shape.full_length)
     places = np.unique(np.append(places, shape.context_tokens - 1))
-    return (np.flatnonzero(~kept)[:, None] * shape.context_tokens + places[None, :]).reshape(-1)
+    blocked = (np.flatnonzero(~kept)[:, None] * shape.context_tokens + places[None, :]).reshape(-1)
+    if shape.passages is None:
+        return blocked
+    # A window that holds none of these is shorter than a full one, and so reaches the end of its passage.
+    return np.union1d(blocked, shape.passages.end[~kept[shape.passages.row]] - 1)
 
 
 def _mixed(value: np.ndarray) -> np.ndarray:

@@ -63,27 +63,36 @@ def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, tok
 class SilentWindows:
     """All silent windows of a feature, not listed: in runs [runs] of window starts, from `start` of `row` on, ending at number `ends`.
 
-    With the "cells" builder they are the silent cells, a run each.
+    `step` is 1, or 0 for a passage shorter than the window: it has one window, which as many numbers stand for as it has tokens, so that
+    short passages are drawn as often as the feature could fire in them. With the "cells" builder the runs are the silent cells.
     """
 
     row: np.ndarray
     start: np.ndarray
-    count: np.ndarray
+    step: np.ndarray
     ends: np.ndarray
     shape: WindowShape
 
     @classmethod
     def of(cls, positions: np.ndarray, n_rows: int, shape: WindowShape) -> "SilentWindows":
         """Those of a feature with these activations, in a sample of `n_rows` rows."""
+        positions = positions[shape.usable(positions)]
         row, position = positions // shape.context_tokens, positions % shape.context_tokens
         if shape.builder == "cells":
-            silent = np.ones(n_rows * shape.cells_per_row, dtype=bool)
+            silent = np.ones(shape.n_cells(n_rows), dtype=bool)
             silent[shape.cell_of(row, position)] = False
             places = shape.cells_at(np.flatnonzero(silent))
-            runs = places.row, places.start, np.ones(len(places), dtype=np.int64)
-        else:
-            runs = silent_windows(row, position, n_rows, shape.window_tokens, shape.context_tokens, shape.first_position)
-        return cls(*runs, np.cumsum(runs[2]), shape)
+            ones = np.ones(len(places), dtype=np.int64)
+            return cls(places.row, places.start, ones, np.cumsum(ones), shape)
+        row, start, count = silent_windows(
+            row, position, n_rows, shape.window_tokens, shape.context_tokens, shape.first_position, shape.passages
+        )
+        step = np.ones(len(row), dtype=np.int64)
+        if shape.passages is not None:
+            length = shape.passages.length[shape.passages.holding(row * shape.context_tokens + start)]
+            step = (length >= shape.window_tokens).astype(np.int64)
+            count = np.where(step, count, length)
+        return cls(row, start, step, np.cumsum(count), shape)
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
@@ -91,8 +100,15 @@ class SilentWindows:
     def at(self, number: np.ndarray) -> Places:
         """The windows of these numbers, each below the length."""
         run = np.searchsorted(self.ends, number, side="right")
-        starts = self.start[run] + number - (self.ends[run] - self.count[run])
-        return Places(self.row[run], starts, np.minimum(self.shape.window_tokens, self.shape.context_tokens - starts))
+        first_number = np.concatenate([[0], self.ends])[run]
+        starts = self.start[run] + (number - first_number) * self.step[run]
+        if self.shape.builder == "cells":
+            return self.shape.cells_at(self.shape.cell_of(self.row[run], starts))
+        end = np.full(len(run), self.shape.context_tokens)
+        if (passages := self.shape.passages) is not None:
+            passage = passages.holding(self.row[run] * self.shape.context_tokens + starts)
+            end = passages.start[passage] + passages.length[passage]
+        return Places(self.row[run], starts, np.minimum(self.shape.window_tokens, end - starts))
 
 
 def random_places(
@@ -106,7 +122,7 @@ def random_places(
     drawn = min(total, 2 * count)
     while True:
         number = rng.choice(total, size=drawn, replace=False) if drawn else np.empty(0, dtype=np.int64)
-        found, hashes = first_distinct(windows.at(number), count, taken_hashes, token_rows)
+        found, hashes = first_distinct(windows.shape.trimmed(windows.at(number)), count, taken_hashes, token_rows)
         if len(found) == count or drawn == total:
             return found, hashes
         drawn = min(total, 4 * drawn)
@@ -156,11 +172,11 @@ class TokenIndex:
     first: np.ndarray
 
     @classmethod
-    def of(cls, token_rows: np.ndarray, first_position: int) -> "TokenIndex":
+    def of(cls, token_rows: np.ndarray, shape: WindowShape) -> "TokenIndex":
         """The index of int [rows, context_tokens], ids >= 0."""
         flat = token_rows.ravel()
         order = np.argsort(flat, kind="stable").astype(np.uint32 if flat.size < 2**32 else np.int64)
-        order = order[order % token_rows.shape[1] >= first_position]
+        order = order[shape.usable(order)]
         counts = np.bincount(flat[order]) if len(order) else np.empty(0, dtype=np.int64)
         return cls(order, np.concatenate([[0], np.cumsum(counts)]))
 
@@ -242,7 +258,7 @@ def similar_places(
             scores[i, active[low:high] - first] = -np.inf
         if shape.builder == "centred":
             cells = np.arange(first, first + len(block))
-            scores[:, shape.cells_at(cells).length < shape.full_length] = -np.inf
+            scores[:, shape.is_short(shape.cells_at(cells))] = -np.inf
         top = np.argpartition(-scores, min(wanted, len(block)) - 1, axis=1)[:, :wanted]
         best_score = np.concatenate([best_score, np.take_along_axis(scores, top, axis=1)], axis=1)
         best_cell = np.concatenate([best_cell, top + first], axis=1)

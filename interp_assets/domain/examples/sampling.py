@@ -7,11 +7,11 @@ nothing the explainer sees or is chosen by recurs, even as text, among what it i
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 
-from interp_assets.domain.bounds import Bounded
+from interp_assets.domain.bounds import ADDED_LATER, Bounded
 from interp_assets.domain.examples.negatives import (
     HARD_KINDS,
     NEGATIVE_KINDS,
@@ -22,6 +22,7 @@ from interp_assets.domain.examples.negatives import (
     random_places,
     window_hashes,
 )
+from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.windows import Builder, Places, Windows, WindowShape
 from interp_assets.domain.outcomes import ExamplesOutcome
 from interp_assets.domain.seeds import generator
@@ -75,6 +76,9 @@ class ExampleSettings:
     shown_non_activating: NegativeKind | None = None
     """Kind of these silent windows; without it the hardest kind that `non_activating` asks for, in the order similar, neighbour, token,
     random."""
+    across_documents: Annotated[bool, ADDED_LATER] = False
+    """Whether windows are cut out of whole rows. Without it a window lies in one document, and leaves out a part of a word at its ends.
+    Unit: yes or no."""
 
     def __post_init__(self) -> None:
         negative_counts(self.non_activating, self.n_non_activating)
@@ -112,9 +116,9 @@ class ExampleSettings:
         """Whether any silent window of this kind is asked for."""
         return self.negative_counts[kind] > 0
 
-    def shape(self, context_tokens: int, first_position: int) -> WindowShape:
+    def shape(self, context_tokens: int, first_position: int, text: SampleText | None = None) -> WindowShape:
         """How these settings cut windows out of rows of `context_tokens`."""
-        return WindowShape(self.builder, self.window_tokens, context_tokens, first_position)
+        return WindowShape(self.builder, self.window_tokens, context_tokens, first_position, None if self.across_documents else text)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ class Example:
     """A window of tokens with the feature's activations on them (0.0 where it is silent), both of the window's length.
 
     `sampling` says how it was drawn: quantiles, top, random or mix if activating, else its kind of silent window. `stratum` is the
-    decile of an activating window's maximum among all windows of the feature (0 = strongest), None when silent.
+    decile of an activating window's maximum among all windows of the feature (0 = strongest), None when silent. `begins_in_word` and
+    `ends_in_word` say that its end cuts a word.
     """
 
     example_id: str
@@ -135,6 +140,8 @@ class Example:
     start: int
     token_ids: tuple[int, ...]
     activations: tuple[float, ...]
+    begins_in_word: bool = False
+    ends_in_word: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ class ActivatingDraw:
 
     def with_blocked(self, positions: np.ndarray) -> "ActivatingDraw":
         """The same windows, with `positions` (none of them active) counting as not silent: no silent window will contain one."""
+        positions = positions[self.shape.usable(positions)]
         everything = np.concatenate([self.positions, positions])
         order = np.argsort(everything, kind="stable")
         values = np.concatenate([self.values, np.zeros(len(positions))])
@@ -206,7 +214,8 @@ class ExampleColumns:
 
     Of these `n_shown_non_activating` are shown, the next `n_validation_non_activating` for validation, the rest held out; `negatives`
     is the kind of each, `strata` are those of the activating ones. `token_ids` and `activations` hold the windows' tokens end to end,
-    `max_activation` is the largest activation of each window (0.0 when silent).
+    `max_activation` is the largest activation of each window (0.0 when silent); `cut` says whether each begins, and whether it ends, inside
+    a word, None where that is unknown.
     """
 
     feature: int
@@ -226,6 +235,12 @@ class ExampleColumns:
     token_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int32))
     activations: np.ndarray = field(default_factory=lambda: np.empty(0))
     max_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
+    cut: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def cut_words(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bool [examples] twice: whether each begins, and whether it ends, inside a word; False where that is unknown."""
+        return self.cut or (np.zeros(len(self.places), dtype=bool), np.zeros(len(self.places), dtype=bool))
 
     @property
     def n_activating(self) -> int:
@@ -263,6 +278,7 @@ class ExampleColumns:
         """One record per example, of all or of those at `index`."""
         bounds = np.cumsum([0, *self.places.length.tolist()]).tolist()
         labels = self.labels(sampling)
+        begun, broken = self.cut_words
         found = []
         for i in range(len(self.places)) if index is None else index:
             role, kind, drawn = labels[i]
@@ -272,6 +288,7 @@ class ExampleColumns:
                     f"{self.feature}/{row}/{start}", self.feature, role, kind, drawn,
                     int(self.strata[i]) if kind == "activating" else None, row, start,
                     tuple(self.token_ids[span].tolist()), tuple(self.activations[span].tolist()),
+                    bool(begun[i]), bool(broken[i]),
                 )
             )  # fmt: skip
         return tuple(found)
@@ -286,10 +303,11 @@ def build_examples(
     run_seed: int,
     feature: int,
     candidates: Mapping[NegativeKind, Places] | None = None,
+    text: SampleText | None = None,
 ) -> FeatureExamples:
     """All examples of one feature: `draw_activating`, then `with_negatives`. Activating ones come first, and of each kind those shown,
     those for validation, those held out."""
-    draw = draw_activating(feature_positions, feature_values, token_rows, first_position, settings, run_seed, feature)
+    draw = draw_activating(feature_positions, feature_values, token_rows, first_position, settings, run_seed, feature, text)
     found = with_negatives(draw, candidates or {}, token_rows, settings, run_seed)
     examples = found.examples(settings.sampling)
     return FeatureExamples(feature, examples, found.outcome, found.n_windows, found.feature_max, found.n_filled)
@@ -303,15 +321,16 @@ def draw_activating(
     settings: ExampleSettings,
     run_seed: int,
     feature: int,
+    text: SampleText | None = None,
 ) -> ActivatingDraw:
     """The activating windows of one feature, for every role.
 
     `feature_positions` [n] ascending, row · context + position; `feature_values` [n] > 0; `token_rows` [rows, context];
-    `first_position` is 1 where rows begin with BOS (no window contains it), else 0.
+    `first_position` is 1 where rows begin with BOS (no window contains it), else 0; `text` says what of the rows is text.
     """
-    shape = settings.shape(token_rows.shape[1], first_position)
+    shape = settings.shape(token_rows.shape[1], first_position, text)
     positions, values = np.asarray(feature_positions, dtype=np.int64), np.asarray(feature_values, dtype=np.float64)
-    usable = (values > 0) & (positions % shape.context_tokens >= first_position)
+    usable = (values > 0) & shape.usable(positions)
     positions, values = positions[usable], values[usable]
     maximum = float(values.max()) if len(values) else None
     if maximum is not None:
@@ -372,6 +391,7 @@ def with_negatives(
         token_ids=token_ids,
         activations=activations,
         max_activation=np.concatenate([draw.windows.max_activation, np.zeros(len(negatives))]),
+        cut=draw.shape.is_cut(places),
     )
 
 
@@ -393,7 +413,7 @@ def _silent(
         n_shown, *others = (counts[kind] for counts in asked)
         if n_shown + sum(others) == 0:
             continue
-        found, hashes = first_distinct(candidates.get(kind, NO_PLACES), n_shown + sum(others), taken, token_rows)
+        found, hashes = first_distinct(draw.shape.trimmed(candidates.get(kind, NO_PLACES)), n_shown + sum(others), taken, token_rows)
         taken = np.concatenate([taken, hashes])
         role_of = np.zeros(len(found), dtype=np.int64)
         role_of[n_shown:] = 1 + dealt(max(len(found) - n_shown, 0), others)

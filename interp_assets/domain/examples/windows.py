@@ -2,13 +2,15 @@
 
 All functions take one feature's activations as three arrays of equal length [n], sorted by (row, position): `row`, `position`
 within the row, and `value` > 0. `first_position` is the first position that a window may contain: 1 where rows begin with BOS,
-else 0.
+else 0. With `passages` every window lies in one of them, as it else lies in one row, and activations outside them are passed over.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from interp_assets.domain.examples.passages import Passages, SampleText
 
 Builder = Literal["centred", "cells"]
 
@@ -61,81 +63,165 @@ class Places:
 
 @dataclass(frozen=True)
 class WindowShape:
-    """How windows are cut out of rows of `context_tokens`: by which builder, how long, and from which position on."""
+    """How windows are cut out of rows of `context_tokens`: by which builder, how long, from which position on, and out of which text.
+
+    Without `text` a row is text from `first_position` on, whose words are unknown.
+    """
 
     builder: Builder
     window_tokens: int
     context_tokens: int
     first_position: int = 0
+    text: SampleText | None = None
+
+    @property
+    def passages(self) -> Passages | None:
+        """What windows may not run over the ends of; None: rows."""
+        return self.text.passages if self.text else None
 
     @property
     def full_length(self) -> int:
-        """Tokens of a window that no end of a row cuts short."""
+        """Tokens of a window that no end of a row or passage cuts short."""
         return min(self.window_tokens, self.context_tokens - self.first_position)
 
+    def usable(self, positions: np.ndarray) -> np.ndarray:
+        """Bool [n]: whether a window may contain each place, row · context + position in the row."""
+        if self.passages is not None:
+            return self.passages.holding(positions) >= 0
+        return positions % self.context_tokens >= self.first_position
+
     def windows(self, row: np.ndarray, position: np.ndarray, value: np.ndarray) -> Windows:
-        """The windows of a feature by this builder: see `centred_windows` and `cell_windows`."""
+        """The windows of a feature by this builder (see `centred_windows` and `cell_windows`), without the words that their ends cut."""
         build = centred_windows if self.builder == "centred" else cell_windows
-        return build(row, position, value, self.window_tokens, self.context_tokens, self.first_position)
+        found = build(row, position, value, self.window_tokens, self.context_tokens, self.first_position, self.passages)
+        if self.text is None:
+            return found
+        at = found.row * self.context_tokens
+        begin, length = self.text.trimmed(at + found.start, found.length, at + found.peak_position)
+        return Windows(found.row, begin - at, length, found.peak_position, found.max_activation)
+
+    def trimmed(self, places: Places) -> Places:
+        """The places without the words that their ends cut."""
+        if self.text is None:
+            return places
+        at = places.row * self.context_tokens
+        begin, length = self.text.trimmed(at + places.start, places.length)
+        return Places(places.row, begin - at, length)
+
+    def is_cut(self, places: Places) -> tuple[np.ndarray, np.ndarray]:
+        """Bool [n] twice: whether each place begins, and whether it ends, inside a word; unknown is False."""
+        if self.text is None:
+            return np.zeros(len(places), dtype=bool), np.zeros(len(places), dtype=bool)
+        return self.text.is_cut(places.row * self.context_tokens + places.start, places.length)
 
     def around(self, row: np.ndarray, position: np.ndarray) -> Places:
-        """The window [n] that a lone activation at each (row, position) would get."""
+        """The window [n] that a lone activation at each (row, position), which a window may contain, would get."""
         if self.builder == "centred":
-            lead = int(self.window_tokens * PEAK_SHARE)
-            start = np.clip(position - lead, self.first_position, self.context_tokens - self.full_length)
-            return Places(row, start, np.full(len(row), self.full_length))
+            return Places(row, *_around(position, *_bounds(row, position, self)[1:], self.window_tokens))
         return self.cells_at(self.cell_of(row, position))
 
-    @property
-    def cells_per_row(self) -> int:
-        """Fixed cells that a row is cut into, the short one at its end counted."""
-        return len(cell_starts(self.window_tokens, self.context_tokens, self.first_position))
+    def n_cells(self, n_rows: int) -> int:
+        """Fixed cells of a sample of `n_rows` rows."""
+        if self.passages is not None:
+            return int(_first_cells(self.passages, self.window_tokens)[-1])
+        return n_rows * self.cells_per_row
 
     def cell_of(self, row: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Number [n] of the fixed cell that holds each (row, position): row · cells_per_row + cell of the row, whatever the builder."""
+        """Number [n] of the fixed cell that holds each (row, position), whatever the builder: counted through the rows, or passages."""
+        if self.passages is not None:
+            passage, begin, _ = _bounds(row, position, self)
+            return _first_cells(self.passages, self.window_tokens)[passage] + (position - begin) // self.window_tokens
         return row * self.cells_per_row + (position - self.first_position) // self.window_tokens
 
     def cells_at(self, cell: np.ndarray) -> Places:
-        """The cells of these numbers; the last of a row is shorter where the window does not divide the row."""
+        """The cells of these numbers; the last of a row or passage is shorter where the window does not divide it."""
+        if self.passages is not None:
+            firsts = _first_cells(self.passages, self.window_tokens)
+            passage = np.searchsorted(firsts, cell, side="right") - 1
+            offset = (cell - firsts[passage]) * self.window_tokens
+            length = np.minimum(self.window_tokens, self.passages.length[passage] - offset)
+            return Places(self.passages.row[passage], self.passages.start[passage] + offset, length)
         start = self.first_position + cell % self.cells_per_row * self.window_tokens
         return Places(cell // self.cells_per_row, start, np.minimum(self.window_tokens, self.context_tokens - start))
 
+    def is_short(self, places: Places) -> np.ndarray:
+        """Bool [n]: whether a place is shorter than the windows around peaks in its row or passage are, which would give it away."""
+        _, begin, end = _bounds(places.row, places.start, self)
+        return places.length < np.minimum(self.window_tokens, end - begin)
+
+    @property
+    def cells_per_row(self) -> int:
+        """Fixed cells that a row is cut into where it is cut without regard to passages, the short one at its end counted."""
+        return len(cell_starts(self.window_tokens, self.context_tokens, self.first_position))
+
 
 def centred_windows(
-    row: np.ndarray, position: np.ndarray, value: np.ndarray, window_tokens: int, context_tokens: int, first_position: int = 0
+    row: np.ndarray,
+    position: np.ndarray,
+    value: np.ndarray,
+    window_tokens: int,
+    context_tokens: int,
+    first_position: int = 0,
+    passages: Passages | None = None,
 ) -> Windows:
-    """One window per local peak, the peak at three quarters of it; shifted, never dropped, at the ends of the row.
+    """One window per local peak, the peak at three quarters of it; shifted, never dropped, at the ends of the row or passage.
 
     Peaks are chosen greedily, strongest first (the earlier of equals), each at least `window_tokens` from every peak chosen
     before in its row, so that unshifted windows do not overlap and no peak is inside another's window. A window can hold a
     stronger token than the peak it was cut around, when that token stood too near to a yet stronger one; that token is then its
     `peak_position`. Rows shorter than the window give windows of the whole row. No activations: no windows.
     """
-    row, position, value = _usable(row, position, value, first_position)
-    key = row * (context_tokens + window_tokens) + position  # firings of different rows are never within a window of each other
+    shape = WindowShape("centred", window_tokens, context_tokens, first_position, None if passages is None else SampleText(passages))
+    row, position, value = _usable(row, position, value, shape)
+    group, begin, end = _bounds(row, position, shape)
+    # Firings of different rows or passages are never within a window of each other.
+    key = row * context_tokens + position + group * window_tokens
     ranks = _ranks(key, value)
     chosen = _separated_peaks(key, ranks[0], window_tokens)
-    length = min(window_tokens, context_tokens - first_position)
-    lead = int(window_tokens * PEAK_SHARE)
-    start = np.clip(position[chosen] - lead, first_position, context_tokens - length)
-    return _windows_at(row[chosen], start, np.full(len(chosen), length), key, position, value, key[chosen] - position[chosen], ranks)
+    start, length = _around(position[chosen], begin[chosen], end[chosen], window_tokens)
+    return _windows_at(row[chosen], start, length, key, position, value, key[chosen] - position[chosen], ranks)
 
 
 def cell_windows(
-    row: np.ndarray, position: np.ndarray, value: np.ndarray, window_tokens: int, context_tokens: int, first_position: int = 0
+    row: np.ndarray,
+    position: np.ndarray,
+    value: np.ndarray,
+    window_tokens: int,
+    context_tokens: int,
+    first_position: int = 0,
+    passages: Passages | None = None,
 ) -> Windows:
-    """The active ones among the fixed cells of each row, cut every `window_tokens` from `first_position` on.
+    """The active ones among the fixed cells of each row, cut every `window_tokens` from `first_position` on, or of each passage.
 
-    The last cell of a row is shorter where the window does not divide the row. No activations: no windows.
+    The last cell of a row or passage is shorter where the window does not divide it. No activations: no windows.
     """
-    row, position, value = _usable(row, position, value, first_position)
-    n_cells = len(cell_starts(window_tokens, context_tokens, first_position))
-    cell = np.unique(row * n_cells + (position - first_position) // window_tokens)
-    start = first_position + cell % n_cells * window_tokens
-    length = np.minimum(window_tokens, context_tokens - start)
+    shape = WindowShape("cells", window_tokens, context_tokens, first_position, None if passages is None else SampleText(passages))
+    row, position, value = _usable(row, position, value, shape)
+    cells = shape.cells_at(np.unique(shape.cell_of(row, position)))
     stride = context_tokens + window_tokens
     key = row * stride + position
-    return _windows_at(cell // n_cells, start, length, key, position, value, cell // n_cells * stride, _ranks(key, value))
+    return _windows_at(cells.row, cells.start, cells.length, key, position, value, cells.row * stride, _ranks(key, value))
+
+
+def _bounds(row: np.ndarray, position: np.ndarray, shape: WindowShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(number, first position, end) of the row or passage that holds each (row, position), all [n]."""
+    if shape.passages is None:
+        return row, np.full(len(row), shape.first_position), np.full(len(row), shape.context_tokens)
+    passage = shape.passages.holding(row * shape.context_tokens + position)
+    assert (passage >= 0).all(), "a place outside all passages"
+    begin = shape.passages.start[passage]
+    return passage, begin, begin + shape.passages.length[passage]
+
+
+def _around(position: np.ndarray, begin: np.ndarray, end: np.ndarray, window_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """(start, length) of the window around each position, shifted to lie between `begin` and `end`."""
+    length = np.minimum(window_tokens, end - begin)
+    return np.clip(position - int(window_tokens * PEAK_SHARE), begin, end - length), length
+
+
+def _first_cells(passages: Passages, window_tokens: int) -> np.ndarray:
+    """int64 [passages + 1]: the number of the first cell of each passage, and of all cells."""
+    return np.concatenate([[0], np.cumsum(-(-passages.length // window_tokens))])
 
 
 def cell_starts(window_tokens: int, context_tokens: int, first_position: int = 0) -> np.ndarray:
@@ -144,35 +230,45 @@ def cell_starts(window_tokens: int, context_tokens: int, first_position: int = 0
 
 
 def silent_windows(
-    row: np.ndarray, position: np.ndarray, n_rows: int, window_tokens: int, context_tokens: int, first_position: int = 0
+    row: np.ndarray,
+    position: np.ndarray,
+    n_rows: int,
+    window_tokens: int,
+    context_tokens: int,
+    first_position: int = 0,
+    passages: Passages | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of window starts that leave the feature silent: (row, first start, count) of each run, all [runs], counts > 0.
 
     Every full window without an activation is in exactly one run, so that drawing a number below `count.sum()` draws a silent
-    window uniformly without listing them. Costs memory in activations plus rows, not in tokens.
+    window uniformly without listing them. A row or passage shorter than the window is one window. Costs memory in activations plus rows,
+    not in tokens.
     """
-    length = min(window_tokens, context_tokens - first_position)
+    if passages is None:
+        rows = np.arange(n_rows, dtype=np.int64)
+        length = np.full(n_rows, context_tokens - first_position)
+        passages = Passages(rows, np.full(n_rows, first_position), length, context_tokens)
     key = np.asarray(row, dtype=np.int64) * context_tokens + np.asarray(position, dtype=np.int64)
-    row_end = np.arange(1, n_rows + 1, dtype=np.int64) * context_tokens
-    stops = np.searchsorted(key, row_end) + np.arange(n_rows)  # where the ends of rows come to stand among the activations
-    is_end = np.zeros(len(key) + n_rows, dtype=bool)
+    key = key[passages.holding(key) >= 0]
+    ends = passages.end
+    stops = np.searchsorted(key, ends) + np.arange(len(passages))  # where the ends of passages come to stand among the activations
+    is_end = np.zeros(len(key) + len(passages), dtype=bool)
     is_end[stops] = True
     stop = np.empty(len(is_end), dtype=np.int64)
-    stop[is_end], stop[~is_end] = row_end, key
-    stop_row = np.cumsum(is_end) - is_end
-    stop_position = stop - stop_row * context_tokens
-    begin = np.full(len(stop), first_position, dtype=np.int64)
-    begin[1:] = np.where(is_end[:-1], first_position, np.maximum(stop_position[:-1] + 1, first_position))
-    count = stop_position - begin - length + 1
+    stop[is_end], stop[~is_end] = ends, key
+    passage = np.cumsum(is_end) - is_end
+    begin = passages.begin[passage]
+    begin[1:] = np.where(is_end[:-1], begin[1:], stop[:-1] + 1)
+    count = stop - begin - np.minimum(window_tokens, passages.length[passage]) + 1
     kept = count > 0
-    return stop_row[kept], begin[kept], count[kept]
+    return passages.row[passage[kept]], begin[kept] - passages.row[passage[kept]] * context_tokens, count[kept]
 
 
-def _usable(row: np.ndarray, position: np.ndarray, value: np.ndarray, first_position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _usable(row: np.ndarray, position: np.ndarray, value: np.ndarray, shape: WindowShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The activations at positions that windows may contain, as int64, int64, float64."""
-    kept = np.asarray(position) >= first_position
-    row, position, value = np.asarray(row)[kept], np.asarray(position)[kept], np.asarray(value)[kept]
-    return row.astype(np.int64), position.astype(np.int64), value.astype(np.float64)
+    row, position = np.asarray(row, dtype=np.int64), np.asarray(position, dtype=np.int64)
+    kept = shape.usable(row * shape.context_tokens + position)
+    return row[kept], position[kept], np.asarray(value)[kept].astype(np.float64)
 
 
 def _separated_peaks(key: np.ndarray, rank: np.ndarray, separation: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged,
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
-from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "contrastive"
@@ -59,10 +59,7 @@ def plan(explainer_input: ExplainerInput, settings: ContrastiveSettings, run_see
     """The prompt for one feature; "no_examples" when it has none, "no_contrast" when it has no silent ones."""
     if not explainer_input.shown:
         return "no_examples"
-    silent = tuple(
-        plain_text(token_strings(example.token_ids, explainer_input.token_texts))
-        for example in explainer_input.contrast[: settings.n_contrast]
-    )
+    silent = tuple(window_text(example, explainer_input.token_texts) for example in explainer_input.contrast[: settings.n_contrast])
     if not silent:
         return "no_contrast"
     places = np.linspace(0, len(explainer_input.shown) - 1, min(settings.n_shown, len(explainer_input.shown))).round().astype(int)

@@ -10,7 +10,8 @@ from interp_assets.domain.explaining.shared.tagged import TaggedSettings, Worked
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
-from interp_assets.domain.prompting.rendering import activation_list, mark_tokens, marked_positions, token_strings
+from interp_assets.domain.prompting.rendering import activation_list, marked_positions, token_strings
+from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "max_act"
@@ -90,7 +91,8 @@ def marked_texts(examples: Sequence[Example], explainer_input: ExplainerInput, t
     for example in examples:
         tokens = token_strings(example.token_ids, explainer_input.token_texts)
         marked = marked_positions(example.activations, threshold)
-        rendered.append((mark_tokens(tokens, marked), activation_list(tokens, example.activations, marked, feature_max)))
+        strengths = activation_list(tokens, example.activations, marked, feature_max)
+        rendered.append((marked_window(example, explainer_input.token_texts, marked), strengths))
     return rendered
 
 

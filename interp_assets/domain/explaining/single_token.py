@@ -15,7 +15,7 @@ from interp_assets.domain.explaining.shared.tagged import TaggedSettings, Worked
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
-from interp_assets.domain.prompting.rendering import display_activations, marked_positions, quoted, token_strings
+from interp_assets.domain.prompting.rendering import display_activations, marked_positions, over_characters, quoted, token_strings
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "single_token"
@@ -77,12 +77,13 @@ def _strings(explainer_input: ExplainerInput, settings: SingleTokenSettings) -> 
 def _highlights(explainer_input: ExplainerInput, threshold: float) -> Iterator[tuple[str, float]]:
     """(text, largest activation) of each maximal run of marked tokens."""
     for example in explainer_input.shown:
-        marked = marked_positions(example.activations, threshold)
-        tokens = zip(token_strings(example.token_ids, explainer_input.token_texts), example.activations, marked, strict=True)
+        texts = token_strings(example.token_ids, explainer_input.token_texts)
+        marked = over_characters(texts, marked_positions(example.activations, threshold))
+        tokens = zip(texts, example.activations, marked, strict=True)
         for on, run in groupby(tokens, key=lambda token: token[2]):
             if on:
-                texts, activations, _ = zip(*run, strict=True)
-                yield "".join(texts), max(activations)
+                highlighted, activations, _ = zip(*run, strict=True)
+                yield "".join(highlighted), max(activations)
 
 
 def _listed(strings: Sequence[tuple[str, int, int]]) -> str:

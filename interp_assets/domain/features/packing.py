@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,21 +19,31 @@ class CorpusTooSmall(ValueError):
         self.asked_tokens = asked_tokens
 
 
+class TokenisedDocument(NamedTuple):
+    """A document's name, its ids [n], and which of them are text, bool [n]; None: all of them."""
+
+    name: str
+    token_ids: Sequence[int] | np.ndarray
+    is_text: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class PackedRows:
     """A token sample.
 
-    `token_ids` int32 [rows, context_tokens]. For row r, `document_ids[r]` names the documents with tokens in it, in order, and
+    `token_ids` int32 [rows, context_tokens]; `is_text` bool, as many: False for BOS, EOS and what of a document is masked. For row r,
+    `document_ids[r]` names the documents with tokens in it, in order, and
     `document_starts[r]` the position in the row at which each of them begins or continues.
     """
 
     token_ids: np.ndarray
+    is_text: np.ndarray
     document_ids: list[tuple[str, ...]]
     document_starts: list[tuple[int, ...]]
 
 
 def pack_documents(
-    documents: Iterable[tuple[str, Sequence[int] | np.ndarray]],
+    documents: Iterable[TokenisedDocument | tuple[str, Sequence[int] | np.ndarray]],
     context_tokens: int,
     bos_id: int | None,
     eos_id: int | None,
@@ -50,16 +61,20 @@ def pack_documents(
     assert body_tokens > 0 and n_rows > 0, f"{n_tokens=} must hold at least one row of {context_tokens=}"
 
     stream = np.empty(n_rows * body_tokens, dtype=np.int32)
+    is_text = np.empty(len(stream), dtype=bool)
     filled = 0
     names: list[str] = []
     offsets: list[int] = []
-    for name, token_ids in documents:
+    for document in documents:
+        name, token_ids, counted = document if isinstance(document, TokenisedDocument) else TokenisedDocument(*document)
         if len(token_ids) == 0:
             continue
         piece = np.asarray(token_ids, dtype=np.int32)
+        counts = np.ones(len(piece), dtype=bool) if counted is None else counted
         if eos_id is not None:
-            piece = np.append(piece, np.int32(eos_id))
+            piece, counts = np.append(piece, np.int32(eos_id)), np.append(counts, False)
         piece = piece[: len(stream) - filled]
+        is_text[filled : filled + len(piece)] = counts[: len(piece)]
         names.append(name)
         offsets.append(filled)
         stream[filled : filled + len(piece)] = piece
@@ -69,11 +84,12 @@ def pack_documents(
     if filled < len(stream):
         raise CorpusTooSmall(filled // body_tokens * context_tokens, n_rows * context_tokens)
 
-    rows = stream.reshape(n_rows, body_tokens)
+    rows, is_text = stream.reshape(n_rows, body_tokens), is_text.reshape(n_rows, body_tokens)
     if bos_id is not None:
         rows = np.concatenate([np.full((n_rows, 1), bos_id, dtype=np.int32), rows], axis=1)
+        is_text = np.concatenate([np.zeros((n_rows, 1), dtype=bool), is_text], axis=1)
     ids, starts = _documents_of_rows(names, offsets, n_rows, body_tokens, first_position)
-    return PackedRows(rows, ids, starts)
+    return PackedRows(rows, is_text, ids, starts)
 
 
 def _documents_of_rows(

@@ -1,18 +1,20 @@
 """Examples as text: with marks for prompts, with highlights for people.
 
 `TokenTexts` gives the string of a token id: a list over the vocabulary or a mapping. A string may be anything: empty, whitespace,
-half a character decoded to U+FFFD.
+half a character decoded to U+FFFD. A character of several tokens is the text of the first of them; the others are empty and belong to it.
 """
 
 import html
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 
 TokenTexts = Mapping[int, str] | Sequence[str]
 
 MARK_OPEN, MARK_CLOSE = "<<", ">>"
+ELLIPSIS = "…"
+_JOINERS = re.compile("[\u200c\u200d\U000e0020-\U000e007f]")  # inside words and emoji; without them these fall apart
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
 
@@ -33,13 +35,41 @@ def marked_positions(activations: Sequence[float], threshold: float) -> tuple[bo
     return tuple(a > 0 and a >= limit for a in activations)
 
 
+def over_characters(tokens: Sequence[str], values: Sequence[float]) -> tuple[float, ...]:
+    """For each token the largest of the values of the tokens that share its character: empty texts go with the text before them.
+
+    Empty texts at the beginning go with the first text.
+    """
+    character = list(accumulate(map(bool, tokens)))
+    first = min(1, character[-1]) if character else 0
+    largest: dict[int, float] = {}
+    for number, value in zip(character, values, strict=True):
+        largest[max(number, first)] = max(largest.get(max(number, first), value), value)
+    return tuple(largest[max(number, first)] for number in character)
+
+
 def mark_tokens(tokens: Sequence[str], marked: Sequence[bool]) -> str:
     """The text with marked tokens between << and >>, adjacent ones in one pair, without outer whitespace.
 
-    Whitespace at the head of a marked run stays before the mark (" <<dog>>"), unless the run is nothing else.
+    Whitespace at the head of a marked run stays before the mark (" <<dog>>"), unless the run is nothing else. A mark never falls inside
+    a character. A << or >> of the text itself is written with a space (`cout < < x`), as is a bracket of the text beside a mark, so that
+    only marks look like marks.
     """
-    runs = _runs(tokens, marked)
-    return "".join(f"{lead}{MARK_OPEN}{text}{MARK_CLOSE}" if on else text for on, lead, text in runs).strip()
+    written = ""
+    for on, lead, text in _runs(tokens, marked):
+        text = _without_marks(text)
+        if on:
+            before = written + lead
+            before += " " * before.endswith("<")
+            written = f"{before}{MARK_OPEN}{' ' * text.startswith('<')}{text}{' ' * text.endswith('>')}{MARK_CLOSE}"
+        else:
+            written += " " * (written != "" and text.startswith(">")) + text
+    return written.strip()
+
+
+def _without_marks(text: str) -> str:
+    """The text with a space inside every << and >>."""
+    return re.sub("<(?=<)", "< ", re.sub(">(?=>)", "> ", text))
 
 
 def display_activations(activations: Sequence[float], feature_max: float) -> tuple[int, ...]:
@@ -49,8 +79,9 @@ def display_activations(activations: Sequence[float], feature_max: float) -> tup
 
 def activation_list(tokens: Sequence[str], activations: Sequence[float], marked: Sequence[bool], feature_max: float) -> str:
     """Marked tokens with their display activations, as `("dog", 7), ("cat", 10)`; an empty string when none is marked."""
-    shown = zip(tokens, display_activations(activations, feature_max), marked, strict=True)
-    return ", ".join(f'("{token.strip() or visible(token)}", {level})' for token, level, on in shown if on)
+    levels = over_characters(tokens, display_activations(activations, feature_max))
+    shown = zip(tokens, levels, over_characters(tokens, marked), strict=True)
+    return ", ".join(f'("{visible(token.strip() or token)}", {level})' for token, level, on in shown if on and token)
 
 
 def quoted(text: str) -> str:
@@ -69,9 +100,9 @@ def encodable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text on one line: line breaks as ↵, tabs as ⇥, other control characters as U+FFFD."""
+    """The text on one line: line breaks as ↵, tabs as ⇥, other control characters as U+FFFD; what joins letters and emoji stays."""
     text = text.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")
-    return "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
+    return "".join(c if c.isprintable() or c == " " or _JOINERS.match(c) else "\ufffd" for c in text)
 
 
 def markdown(tokens: Sequence[str], marked: Sequence[bool]) -> str:
@@ -91,9 +122,9 @@ def escape_markdown(text: str) -> str:
 def html_highlight(tokens: Sequence[str], activations: Sequence[float], feature_max: float) -> str:
     """HTML with every active token in a <span> whose background is the deeper the larger its share of `feature_max`."""
     pieces = []
-    for token, activation in zip(tokens, activations, strict=True):
+    for token, activation in zip(tokens, over_characters(tokens, activations), strict=True):
         text = html.escape(visible(token))
-        if activation > 0:
+        if activation > 0 and token:
             depth = 0.15 + 0.75 * min(activation / feature_max, 1.0)
             text = f'<span style="background:rgba(255,140,0,{depth:.2f})" title="{activation:.3g}">{text}</span>'
         pieces.append(text)
@@ -108,8 +139,8 @@ def _highlight(text: str) -> str:
 
 
 def _runs(tokens: Sequence[str], marked: Sequence[bool]) -> Iterator[tuple[bool, str, str]]:
-    """(marked, whitespace to keep outside, text) of each maximal run of equally marked tokens."""
-    for on, run in groupby(zip(tokens, marked, strict=True), key=lambda pair: bool(pair[1])):
+    """(marked, whitespace to keep outside, text) of each maximal run of equally marked tokens, whole characters together."""
+    for on, run in groupby(zip(tokens, over_characters(tokens, marked), strict=True), key=lambda pair: bool(pair[1])):
         text = "".join(token for token, _ in run)
         body = text.lstrip() if on else text
         if not body:

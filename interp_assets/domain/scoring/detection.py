@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item
@@ -52,9 +52,7 @@ _WORKED = (
 
 def plan(scorer_input: ScorerInput, settings: ClassifierSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out examples, activating ones true; none without an explanation or without examples."""
-    items = [
-        (as_item(example), plain_text(token_strings(example.token_ids, scorer_input.token_texts))) for example in scorer_input.held_out
-    ]
+    items = [(as_item(example), window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
     return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from interp_assets.domain.bounds import Count, PositiveCount, Share
 from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.prompting.prompts import Prompt, Turn
-from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, token_strings
+from interp_assets.domain.prompting.rendering import marked_positions
+from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
@@ -116,10 +117,7 @@ def _groups(scorer_input: ScorerInput, settings: DiscriminationSettings, run_see
     size = settings.windows_per_trial
     order = generator(run_seed, scorer_input.feature, f"{NAME} order").permutation(len(windows))
     texts = [
-        mark_tokens(
-            token_strings(windows[i].token_ids, scorer_input.token_texts), marked_positions(windows[i].activations, settings.threshold)
-        )
-        for i in order
+        marked_window(windows[i], scorer_input.token_texts, marked_positions(windows[i].activations, settings.threshold)) for i in order
     ]
     n_groups = min(settings.n_trials, max(len(texts) // size, 1 if texts else 0))
     return [texts[number * size : (number + 1) * size] for number in range(n_groups)]

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from interp_assets.domain.bounds import Share
-from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, token_strings
+from interp_assets.domain.prompting.rendering import marked_positions, over_characters, token_strings
+from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
 from interp_assets.domain.seeds import generator
@@ -81,7 +82,8 @@ def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) ->
     marks = [marked_positions(example.activations, settings.threshold) for example in activating]
     rng = generator(run_seed, scorer_input.feature, f"{NAME} marks")
     if settings.negatives == "active":
-        moved = [moved_marks(example.activations, own, rng) for example, own in zip(activating, marks, strict=True)]
+        shown = [over_characters(token_strings(example.token_ids, scorer_input.token_texts), example.activations) for example in activating]
+        moved = [moved_marks(activations, own, rng) for activations, own in zip(shown, marks, strict=True)]
         negatives = [(example, mask) for example, mask in zip(activating, moved, strict=True) if mask is not None]
         positives = [(example, own) for example, own, mask in zip(activating, marks, moved, strict=True) if mask is not None]
     else:
@@ -94,7 +96,7 @@ def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) ->
             variant = "activating" if truth else "active" if example.kind == "activating" else example.sampling
             peak = float(max(example.activations, default=0.0))
             item = TrialItem(example.example_id, truth, example.stratum if truth else None, variant, peak)
-            items.append((item, mark_tokens(token_strings(example.token_ids, scorer_input.token_texts), mask)))
+            items.append((item, marked_window(example, scorer_input.token_texts, mask)))
     return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from interp_assets.domain.bounds import Count, PositiveCount, Share
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.prompting.prompts import Prompt, Turn
-from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, token_strings
+from interp_assets.domain.prompting.rendering import marked_positions
+from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.scoring.fuzzing import Marks, dealt_marks
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
@@ -146,7 +147,7 @@ def _asked(scorer_input: ScorerInput, example: Example, marks: Marks, stratum: i
     """A window as an item with its text. An activating one keeps its own stratum; the intruder, the one to find, gets the trial's."""
     silent = example.kind == "non_activating"
     item = as_item(example, truth=silent)
-    text = mark_tokens(token_strings(example.token_ids, scorer_input.token_texts), marks)
+    text = marked_window(example, scorer_input.token_texts, marks)
     return (replace(item, stratum=stratum) if silent else item), text
 
 

@@ -22,7 +22,7 @@ from interp_assets.domain.bounds import Bounded, Count
 from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
 from interp_assets.domain.prompting.parsing import without_reasoning
 from interp_assets.domain.prompting.prompts import Prompt, SuffixChoices, Turn
-from interp_assets.domain.prompting.rendering import plain_text, token_strings, visible
+from interp_assets.domain.prompting.rendering import ELLIPSIS, plain_text, token_strings, visible
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import TOKEN_METRICS, token_metrics
@@ -168,13 +168,16 @@ def _lines(tokens: Sequence[str], levels: Sequence[str]) -> str:
 
 
 def _cell(token: str) -> str:
-    """The token on one line; a placeholder in it is given a capital, so that placeholders are where levels stand and nowhere else."""
-    return visible(token).replace(PLACEHOLDER, PLACEHOLDER.capitalize())
+    """The token on one line; a placeholder in it is given a capital, so that placeholders are where levels stand and nowhere else.
+
+    A further token of a character that is shown before it is an ellipsis.
+    """
+    return (visible(token) or ELLIPSIS).replace(PLACEHOLDER, PLACEHOLDER.capitalize())
 
 
 def _numbered(explanation: str, tokens: Sequence[str]) -> str:
     """The question of mode `json`: the description, the text, and its tokens by number."""
-    numbered = [f"Token {number}: {visible(token)}" for number, token in enumerate(tokens, start=1)]
+    numbered = [f"Token {number}: {visible(token) or ELLIPSIS}" for number, token in enumerate(tokens, start=1)]
     return "\n".join([f"Description: {explanation}", f"Text: {plain_text(tokens)}", *numbered])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import Bounded, versioned_fields
 from interp_assets.domain.examples.negatives import window_hashes
+from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import equal_count_strata
 from interp_assets.domain.examples.windows import WindowShape
 from interp_assets.domain.outcomes import PromptsOutcome, SearchOutcome
@@ -158,18 +159,22 @@ def steering_prompts(
     rng: np.random.Generator,
     first_position: int = 0,
     silent_share: float = 0.0,
+    passages: Passages | None = None,
 ) -> SteeringPrompts:
     """The prompts of one feature, drawn evenly from its contexts' strata of largest activation, in both roles alike.
 
     `positions` [n] ascending, row · context + position in the row; `values` [n] > 0, of which those below `silent_share` of the largest
     count as silence; `token_rows` [rows, context]. Contexts are the cells of `settings.context_tokens` of each row from `first_position`
-    on, which is 1 where rows begin with BOS, else 0; BOS stands before every prompt, as it did where the activations were taken. Prompts
+    on, which is 1 where rows begin with BOS, else 0, or of each of `passages`; BOS stands before every prompt, as it did where the
+    activations were taken. Prompts
     equal as token sequences count once, the strongest context standing for them. A feature with fewer than `settings.n_prompts` distinct
     ones has "too_few_contexts", one that never fires is "dead".
     """
-    shape = WindowShape("cells", settings.context_tokens, token_rows.shape[1], first_position)
+    shape = WindowShape(
+        "cells", settings.context_tokens, token_rows.shape[1], first_position, None if passages is None else SampleText(passages)
+    )
     positions, values = np.asarray(positions, dtype=np.int64), np.asarray(values, dtype=np.float64)
-    usable = (values > 0) & (positions % shape.context_tokens >= first_position)
+    usable = (values > 0) & shape.usable(positions)
     if not usable.any():
         return _no_prompts("dead", 0)
     usable &= values >= silent_share * values[usable].max()

@@ -55,7 +55,7 @@ from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, R
 from resources.language_models.openai_server.shape import checked_completion
 from resources.language_models.openai_server.suffixes import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
 from resources.language_models.openai_server.usage import bytes_estimate, estimated_usage, tokenizer_counter
-from resources.language_models.openai_server.wire import Dialect, Offer, Structured, payload, prompt_places, read_reply
+from resources.language_models.openai_server.wire import Dialect, Offer, Structured, as_text, payload, prompt_places, read_reply
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
@@ -161,6 +161,7 @@ class OpenAIModel:
         """
         if not requests:
             return
+        requests = [as_text(request) for request in requests]
         offer = self._offered()
         refuse_unsupported(self, requests)
         if self._tokenizer and self._counter is bytes_estimate:

@@ -7,7 +7,7 @@ Three ways to ask for a structured reply are spoken: "vllm" (`structured_outputs
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from resources.language_models.interface import ChoiceList, JsonReply, Reply, Request
@@ -16,6 +16,7 @@ from resources.language_models.openai_server.shape import checked_completion, ot
 from resources.language_models.openai_server.suffixes import Beginnings, is_logprob, read_suffix
 from resources.language_models.openai_server.usage import TokenCounter, bytes_estimate, read_usage
 from resources.language_models.tokens.answer_places import answer_probabilities
+from resources.subject.control_tokens import disarmed
 
 Structured = Literal["vllm", "json_schema", "off"]
 TOP_LOGPROBS = 20
@@ -43,6 +44,12 @@ class Dialect:
     max_tokens_field: str = "max_tokens"
     thinking_tokens: int = 0
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+def as_text(request: Request) -> Request:
+    """The request with the strings of control tokens disarmed in all that is said in it: a server takes them for the tokens."""
+    messages = tuple(replace(message, content=disarmed(message.content)) for message in request.messages)
+    return replace(request, messages=messages, suffix=disarmed(request.suffix), line_prefix=disarmed(request.line_prefix))
 
 
 def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
@@ -124,6 +131,11 @@ def _question(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any
 
 def _continued(request: Request, offer: Offer, dialect: Dialect) -> bool:
     return bool(request.suffix) or (bool(request.line_prefix) and (offer.continues or not dialect.chat))
+
+
+def most_reply_tokens(request: Request, thinking_tokens: int = 0) -> int:
+    """The most tokens that any server is allowed for the reply and its thought, whatever the server offers."""
+    return _reply_tokens(request, Offer(structured="json_schema"), Dialect("", thinking_tokens=thinking_tokens))
 
 
 def _reply_tokens(request: Request, offer: Offer, dialect: Dialect) -> int:

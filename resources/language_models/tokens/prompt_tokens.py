@@ -1,39 +1,69 @@
-"""The tokens of a request's prompt, for back ends that hold the tokenizer themselves."""
+"""The tokens of a request's prompt, for back ends that hold the tokenizer themselves.
+
+What messages say is text: a `<|im_end|>` in a window that a judge is shown is spelt out, and only the chat template ends a turn.
+"""
 
 from typing import Any
 
 from resources.language_models.interface import Request
 from resources.language_models.tokens.folded_turns import folded
+from resources.subject.chat_texts import ChatTemplateError, rendered, rendered_pieces
+from resources.subject.control_tokens import disarmed, encodable, text_encoder
 
 
 def prompt_token_ids(tokenizer: Any, request: Request) -> list[int]:
     """Token ids of a request and of the beginning that its reply is given, but for its suffix (see `suffix_tokens`).
 
-    The chat template decides for instruct models, as `chat_text` applies it. Base models, which have none, get the messages' text,
+    The chat template decides for instruct models, see `accepted_messages`. Base models, which have none, get the messages' text,
     joined by empty lines, and one at its end unless a suffix goes on from it.
     """
-    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    messages = [{"role": message.role, "content": encodable(message.content)} for message in request.messages]
     if tokenizer.chat_template:
-        text = chat_text(tokenizer, messages)
-        question = tokenizer(text, add_special_tokens=False)["input_ids"]
+        question = _chat_ids(tokenizer, accepted_messages(tokenizer, messages))
     else:
-        question = tokenizer("\n\n".join(message["content"] for message in messages) + ("" if request.suffix else "\n\n"))["input_ids"]
-    return question + tokenizer(request.line_prefix, add_special_tokens=False)["input_ids"]
+        text = "\n\n".join(message["content"] for message in messages) + ("" if request.suffix else "\n\n")
+        question = _base_ids(tokenizer, text)
+    return question + text_ids(tokenizer, request.line_prefix)
 
 
-def chat_text(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    """The chat in the words of the tokenizer's template, up to where the reply begins.
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text by itself, none of them a control token."""
+    return text_encoder(tokenizer).encode(tokenizer, text)
 
-    Where the template refuses the system role, or writes nothing of its text, that text opens the first turn of the user.
+
+def accepted_messages(tokenizer: Any, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages as the tokenizer's chat template takes them.
+
+    Where the template refuses the system role, or writes nothing of its text, that text opens the first turn of the user. Raises
+    `ChatTemplateError` where the template refuses the messages without a system role too.
     """
-    from jinja2 import TemplateError
-
     system = [message["content"].strip() for message in messages if message["role"] == "system"]
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = rendered(tokenizer, messages, add_generation_prompt=True)
         if all(content in text for content in system):
-            return text
-    except TemplateError:
+            return messages
+    except ChatTemplateError:
         if folded(messages) == messages:
             raise
-    return tokenizer.apply_chat_template(folded(messages), tokenize=False, add_generation_prompt=True)
+    return folded(messages)
+
+
+def _chat_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+    encoder = text_encoder(tokenizer)
+    if any(encoder.has_control(message["content"]) for message in messages):
+        pieces = rendered_pieces(tokenizer, messages, add_generation_prompt=True)
+        if pieces is not None:
+            return encoder.encode_pieces(tokenizer, [(text, number is None) for text, number in pieces])[0]
+        messages = [{**message, "content": encoder.disarmed(disarmed(message["content"]))} for message in messages]
+    text = rendered(tokenizer, messages, add_generation_prompt=True)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _base_ids(tokenizer: Any, text: str) -> list[int]:
+    """The text's ids with the special tokens that the tokenizer puts around any text."""
+    encoder = text_encoder(tokenizer)
+    if not encoder.has_control(text):
+        return tokenizer(text)["input_ids"]
+    bare, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    first = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return [*whole[:first], *encoder.encode(tokenizer, text), *whole[first + len(bare) :]]

@@ -12,6 +12,8 @@ from functools import cache
 from typing import Any
 
 from resources.language_models.interface import Request, SuffixChoices, UnsupportedRequest
+from resources.language_models.tokens.prompt_tokens import text_ids
+from resources.subject.control_tokens import text_encoder
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def suffix_tokens(tokenizer: Any, request: Request) -> SuffixTokens:
         return SuffixTokens(())
     choices = request.suffix_choices
     if choices is None:
-        return SuffixTokens(tuple(tokenizer(request.suffix, add_special_tokens=False)["input_ids"]))
+        return SuffixTokens(tuple(text_ids(tokenizer, request.suffix)))
     if not tokenizer.is_fast:
         raise UnsupportedRequest(f"{type(tokenizer).__name__} does not say where its tokens stand; use a model with a fast tokenizer")
     ids, spans = _encoded(tokenizer, request.suffix)
@@ -78,5 +80,9 @@ def _beginnings(tokenizer: Any, choices: SuffixChoices, before: str, begin: int)
 
 def _encoded(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
     """Token ids of a text and the characters that each covers."""
+    encoder = text_encoder(tokenizer)
+    if encoder.has_control(text):
+        ids, spans = encoder.encode_with_spans(tokenizer, text)
+        return tuple(ids), spans
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     return tuple(encoded["input_ids"]), encoded["offset_mapping"]

@@ -101,7 +101,7 @@ def test_a_neighbours_windows_are_spread_over_its_strength() -> None:
 
 def test_the_index_knows_every_occurrence() -> None:
     rows = np.random.default_rng(1).integers(0, 9, (12, 16)).astype(np.int32)
-    index = TokenIndex.of(rows, 1)
+    index = TokenIndex.of(rows, WindowShape("cells", 4, rows.shape[1], 1))
     flat = rows.ravel()
     for token in range(11):
         expected = [p for p in range(flat.size) if flat[p] == token and p % 16 >= 1]
@@ -121,7 +121,7 @@ def test_token_windows_hold_the_token_where_a_peak_would_stand_and_are_silent(sh
     rows = np.arange(48).reshape(3, 16) + 100
     rows[0, 3] = rows[1, 9] = rows[2, 8] = 9
     positions, values = np.array([3, 32 + 9]), np.array([1.0, 0.1])
-    found = token_places(positions, values, rows, TokenIndex.of(rows, 0), 5, 1, shape, rng())
+    found = token_places(positions, values, rows, TokenIndex.of(rows, WindowShape("cells", 4, rows.shape[1])), 5, 1, shape, rng())
     expected = {(1, start, 4)}
     if shape is CENTRED:  # three tokens lead up to the token: positions 5 to 8 of row 2, and the firing at 9 is outside
         expected.add((2, 5, 4))
@@ -133,7 +133,7 @@ def test_token_windows_follow_the_mass_of_their_tokens() -> None:
     rows = np.tile(np.arange(10, 26), (40, 1))
     rows[:20, 5], rows[20:, 5] = 1, 2
     positions, values = np.array([5, 20 * 16 + 5]), np.array([3.0, 1.0])
-    found = token_places(positions, values, rows, TokenIndex.of(rows, 0), 8, 2, CELLS, rng())
+    found = token_places(positions, values, rows, TokenIndex.of(rows, WindowShape("cells", 4, rows.shape[1])), 8, 2, CELLS, rng())
     assert Counter((found.row[:4] < 20).tolist()) == {True: 3, False: 1}
 
 

@@ -24,7 +24,7 @@ def test_prompts(name: str, settings: MaxActSettings, check_golden) -> None:
 def test_a_part_of_the_examples_keeps_the_scale_of_all() -> None:
     """2.0 is half of the feature's largest shown activation, 4.0, even where only the weaker example stands in the prompt."""
     prompt = max_act.prompt(INPUT, SHOWN[1:], MaxActSettings(few_shot=0, with_activations=True))
-    assert prompt.messages[-1][1] == 'Text 1: the <<dog>> ran\n <<<b>>>, and\nStrengths: ("dog", 5), ("<b>", 2)'
+    assert prompt.messages[-1][1] == 'Text 1: the <<dog>> ran\n << <b> >>, and\nStrengths: ("dog", 5), ("<b>", 2)'
 
 
 def test_a_feature_without_examples_gets_no_prompt_and_an_outcome() -> None:

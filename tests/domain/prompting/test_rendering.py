@@ -16,7 +16,7 @@ from interp_assets.domain.prompting.rendering import display_activations, html_h
         (["the", " black", " cat", " sat"], [0, 1, 1, 0], "the <<black cat>> sat"),
         (["a", "b", "c"], [1, 0, 1], "<<a>>b<<c>>"),
         (["x", "\n", "y"], [0, 1, 0], "x<<\n>>y"),
-        (["x", "", "y"], [0, 1, 0], "x<<>>y"),
+        (["x", "", "y"], [0, 1, 0], "<<x>>y"),
         (["\n", "x", "\n"], [0, 0, 0], "x"),
         (["é", "�"], [0, 1], "é<<�>>"),
         ([], [], ""),
@@ -82,3 +82,41 @@ def test_quoted_text_keeps_whitespace_only_where_there_is_nothing_else() -> None
     assert [rendering.quoted(text) for text in (" dog", "a b ", "}\n}", "\n", " ", '"', "")] == [
         '"dog"', '"a b"', '"}↵}"', '"↵"', '" "', '"""', '""',
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tokens", "marked", "expected"),
+    [
+        (["cout", " <<", " x", ";"], [0, 0, 1, 0], "cout < < <<x>>;"),
+        (["cout", " <<", " x", ";"], [0, 1, 0, 0], "cout << < <>> x;"),
+        (["a", "<", "b", ">", ">"], [0, 0, 1, 0, 0], "a< <<b>> > >"),
+        (["<", "b", ">"], [1, 1, 1], "<< <b> >>"),
+        (["x", "<", "<", "<"], [0, 0, 0, 0], "x< < <"),
+        ([" 🎉", "", "", "!"], [0, 0, 1, 0], "<<🎉>>!"),
+        (["", "🎉", "", " x"], [1, 0, 0, 0], "<<🎉>> x"),
+        (["a", "🎉", ""], [1, 0, 1], "<<a🎉>>"),
+    ],
+)
+def test_only_marks_look_like_marks_and_none_falls_inside_a_character(tokens: list[str], marked: list[int], expected: str) -> None:
+    assert rendering.mark_tokens(tokens, [bool(on) for on in marked]) == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from(["<", ">", "<<", ">>", " <", "> ", "a", "", "\n"]), st.booleans()), min_size=1))
+def test_marks_can_be_taken_out_again(tokens: list[tuple[str, bool]]) -> None:
+    """Read from left to right, the pairs << and >> that are left are marks alone: without them and spaces the text is what it was."""
+    texts, marked = [text for text, _ in tokens], [on for _, on in tokens]
+    written = rendering.mark_tokens(texts, marked)
+    pieces = re.split("<<|>>", written)
+    assert "".join("".join(pieces).split()) == "".join("".join(texts).split())
+    assert re.findall("<<|>>", written) == ["<<", ">>"] * (len(pieces) // 2)
+
+
+def test_activations_of_a_character_are_listed_once() -> None:
+    """The second of three tokens of 🎉 fires: the character is listed, with that strength."""
+    assert rendering.activation_list(["a", "🎉", "", ""], [0, 0, 2.0, 0], [False, False, True, False], 4.0) == '("🎉", 5)'
+    assert rendering.html_highlight(["🎉", ""], [0.0, 1.0], 1.0).count("<span") == 1
+
+
+def test_what_joins_emoji_and_letters_stays_visible() -> None:
+    assert rendering.visible("👩\u200d👩\u200d👧 می\u200cخواهم") == "👩\u200d👩\u200d👧 می\u200cخواهم"
+    assert rendering.visible("a\u202eb\x00") == "a\ufffdb\ufffd"

@@ -78,7 +78,7 @@ def test_every_token_has_one_line_and_one_placeholder_whatever_it_is() -> None:
     (trial,) = simulation.plan(scorer_input, SETTINGS, 0)
     lines = trial.prompt.suffix.split("\n")
     assert [line.split("\t") for line in lines] == [
-        [text, PLACEHOLDER] for text in (" Unknown", "Unknowns", "⇥", "↵↵", "", "a⇥b", "\ufffd", " ship")
+        [text, PLACEHOLDER] for text in (" Unknown", "Unknowns", "⇥", "↵↵", "…", "a⇥b", "\ufffd", " ship")
     ]
     assert trial.prompt.suffix.count(PLACEHOLDER) == 8
 

@@ -1,6 +1,7 @@
 """Tokens of suffixes and of the options in them: with the small model's own tokenizer, and with one that merges."""
 
 import re
+from typing import ClassVar
 
 import pytest
 
@@ -13,6 +14,14 @@ class Splitting:
     """A tokenizer whose tokens are what a regular expression matches; the id of a token is the sum of its characters' codes."""
 
     is_fast = True
+    unk_token = chat_template = None
+    added_tokens_decoder: ClassVar[dict] = {}
+    all_special_tokens: ClassVar[list] = []
+    all_special_ids: ClassVar[list] = []
+
+    def get_vocab(self) -> dict[str, int]:
+        """No token has a name."""
+        return {}
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern

@@ -14,7 +14,7 @@ import numpy as np
 
 from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
-from interp_assets.domain.prompting.rendering import plain_text, token_strings
+from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, TrialItem, Verdict, as_item, verdict_of
@@ -70,9 +70,7 @@ class RatingSettings(ClassifierSettings):
 
 def plan_trials(scorer: str, scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out windows, the same for every scorer but for its name; none without an explanation or windows."""
-    items = [
-        (as_item(example), plain_text(token_strings(example.token_ids, scorer_input.token_texts))) for example in scorer_input.held_out
-    ]
+    items = [(as_item(example), window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
     return plan_texts(scorer, scorer_input, items, settings, run_seed)
 
 

@@ -1,0 +1,124 @@
+"""Passages of a token sample: runs of tokens of one document that count as text. No window runs over a passage's end.
+
+A passage ends with its document, at a control token, at a chat template's own tokens, and at the end of a row. A place is row · context +
+position in the row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+MOST_TRIMMED = 8
+"""Tokens of a word cut by a window's end that are left out of the window; of a longer word its part stays."""
+
+
+@dataclass(frozen=True, eq=False)
+class Passages:
+    """n passages in order: `row`, `start` (position in the row) and `length` > 0 are int64 [n]; rows have `context_tokens` tokens."""
+
+    row: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    context_tokens: int
+
+    @staticmethod
+    def of(is_text: np.ndarray, document_starts: Sequence[Sequence[int]]) -> "Passages":
+        """The runs of true values in bool [rows, context], cut where a document starts: row r's start at positions document_starts[r]."""
+        rows, context = is_text.shape
+        fresh = np.zeros((rows, context), dtype=bool)
+        fresh[:, 0] = True
+        counts = [len(starts) for starts in document_starts]
+        places = np.fromiter((start for starts in document_starts for start in starts), dtype=np.int64, count=sum(counts))
+        fresh[np.repeat(np.arange(len(counts)), counts), places] = True
+        flat, fresh = is_text.reshape(-1), fresh.reshape(-1)
+        before = np.concatenate([[False], flat[:-1]])
+        begins = np.flatnonzero(flat & (fresh | ~before))
+        after, fresh_after = np.append(flat[1:], False), np.append(fresh[1:], True)
+        ends = np.flatnonzero(flat & (fresh_after | ~after)) + 1
+        return Passages(begins // context, begins % context, ends - begins, context)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @cached_property
+    def begin(self) -> np.ndarray:
+        """int64 [n]: the first place of each."""
+        return self.row * self.context_tokens + self.start
+
+    @property
+    def end(self) -> np.ndarray:
+        """int64 [n]: the place after the last of each."""
+        return self.begin + self.length
+
+    def holding(self, place: np.ndarray) -> np.ndarray:
+        """int64: the number of the passage that holds each place, -1 for a place in none."""
+        number = np.searchsorted(self.begin, place, side="right") - 1
+        inside = (number >= 0) & (place < self.end[number]) if len(self) else np.zeros(np.shape(place), dtype=bool)
+        return np.where(inside, number, -1)
+
+    def is_text(self, n_rows: int) -> np.ndarray:
+        """Bool [n_rows, context]: whether a place is in a passage."""
+        steps = np.zeros(n_rows * self.context_tokens + 1, dtype=np.int8)
+        np.add.at(steps, self.begin, 1)
+        np.subtract.at(steps, self.end, 1)
+        return np.cumsum(steps[:-1], dtype=np.int8).reshape(n_rows, self.context_tokens).astype(bool)
+
+
+@dataclass(frozen=True, eq=False)
+class SampleText:
+    """What of a token sample is text, and where its words go on.
+
+    `goes_on` bool [rows · context]: whether the token at a place goes on with the word, or the character, of the token before it. At the
+    first place of a row's text, the token before is the last of the row before where the same document goes on. None: words are not known.
+    """
+
+    passages: Passages
+    goes_on: np.ndarray | None = None
+
+    def trimmed(self, begin: np.ndarray, length: np.ndarray, kept: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(begin, length) of runs of places, without the parts of words at their ends that the ends cut.
+
+        No more than MOST_TRIMMED tokens are left out at an end, no more than a quarter of the run, and never the place `kept` [n].
+        """
+        if self.goes_on is None:
+            return begin, length
+        most = np.minimum(MOST_TRIMMED, length // 4)
+        first_kept, last_kept = (begin + length, begin - 1) if kept is None else (kept, kept)
+        lead = _steps(self.goes_on, begin, self.goes_on[begin], 1, np.minimum(most, first_kept - begin))
+        tail = _steps(self.goes_on, begin + length, self._goes_on_at(begin + length), -1, np.minimum(most, begin + length - 1 - last_kept))
+        return begin + lead, length - lead - tail
+
+    def is_cut(self, begin: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each run of places begins, and whether it ends, inside a word; unknown is False."""
+        if self.goes_on is None:
+            return np.zeros(len(begin), dtype=bool), np.zeros(len(begin), dtype=bool)
+        return self.goes_on[begin], self._goes_on_at(begin + length)
+
+    def _goes_on_at(self, end: np.ndarray) -> np.ndarray:
+        """Whether a word goes on at a place that is the end of a run: at the end of a row, whether it does in the next row."""
+        assert self.goes_on is not None
+        context = self.passages.context_tokens
+        at_row_end = end % context == 0
+        next_start = self._row_starts[np.minimum(end // context, len(self._row_starts) - 1)]
+        place = np.where(at_row_end, end + next_start, end)
+        return self.goes_on[np.minimum(place, len(self.goes_on) - 1)] & (place < len(self.goes_on))
+
+    @cached_property
+    def _row_starts(self) -> np.ndarray:
+        """int64 [rows]: the first position of text in each row, 0 in a row without any."""
+        assert self.goes_on is not None
+        starts = np.zeros(len(self.goes_on) // self.passages.context_tokens, dtype=np.int64)
+        rows, first = np.unique(self.passages.row, return_index=True)
+        starts[rows] = self.passages.start[first]
+        return starts
+
+
+def _steps(goes_on: np.ndarray, edge: np.ndarray, inside: np.ndarray, direction: int, most: np.ndarray) -> np.ndarray:
+    """How far to move each edge [n] that is `inside` a word, at most `most` [n], to where no word goes on; 0 where that is too far."""
+    steps = np.zeros(len(edge), dtype=np.int64)
+    for step in range(1, int(most.max(initial=0)) + 1):
+        here = np.flatnonzero(inside & (steps == 0) & (step <= most))
+        steps[here[~goes_on[edge[here] + direction * step]]] = step
+    return steps
