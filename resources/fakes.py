@@ -105,7 +105,7 @@ class FakeModels:
         """The word tokenizer, whatever is asked for."""
         return FakeTokenizer()
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
+    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> Any:
         """A two-block Llama of width 32 with 64 MLP neurons, its weights drawn with a fixed seed."""
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM

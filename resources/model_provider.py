@@ -1,5 +1,6 @@
 """Where the graph gets its models: the real ones here, deterministic stand-ins in `resources.fakes`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.language_models.interface import LanguageModel
@@ -16,7 +17,7 @@ class ModelProvider(Protocol):
 
     def tokenizer(self, source: str, revision: str | None) -> "Tokenizer": ...
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> "SubjectModel": ...
+    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "SubjectModel": ...
 
     def dictionary(self, **record: Any) -> "Dictionary": ...
 
@@ -34,11 +35,11 @@ class RealModels:
 
         return load_tokenizer(source, revision)
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> "SubjectModel":
-        """The subject model, on CUDA when there is one."""
+    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "SubjectModel":
+        """The subject model, on CUDA when there is one; with `hooks` no deeper than these need it."""
         from resources.subject.model import SubjectModel
 
-        return SubjectModel.load(source, revision=revision, dtype=dtype)
+        return SubjectModel.load(source, revision=revision, dtype=dtype, hooks=hooks)
 
     def dictionary(self, **record: Any) -> "Dictionary":
         """A dictionary by its kind and the fields of its record."""

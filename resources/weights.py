@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,21 +207,11 @@ def _checked(folder: ModelFolder, revision: str | None) -> ModelFolder:
     return folder
 
 
-def load_causal_model(folder: ModelFolder, device: str | None, dtype: str | None) -> "PreTrainedModel":
-    """The model in `folder`, in evaluation mode, without gradients.
+def load_causal_model(folder: ModelFolder, device: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "PreTrainedModel":
+    """The model in `folder`, in evaluation mode, without gradients: `resources.model_loading.load_text_model`. Raises `WeightsError`."""
+    from resources.model_loading import load_text_model
 
-    `device` is "cuda" where there is one, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU (bfloat16 is slower there).
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
-    hub = {"revision": folder.revision} if folder.hub_id else {}
-    model = AutoModelForCausalLM.from_pretrained(folder.location, dtype=getattr(torch, dtype), **hub)
-    return model.requires_grad_(False).eval().to(device)
+    return load_text_model(folder, device, dtype, hooks)
 
 
 def load_hf_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerBase":

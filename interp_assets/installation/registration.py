@@ -2,7 +2,6 @@
 
 import traceback
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -98,16 +97,19 @@ def self_check_line(record: DictionaryRecord) -> str:
 
     from interp_assets.domain.examples.passages import Passages
     from interp_assets.domain.features.packing import TokenisedDocument, pack_documents
-    from interp_assets.measuring.harvest import checked_dictionary
+    from interp_assets.measuring.harvest import checked_dictionary, hooks_of
+    from interp_assets.measuring.missing_outputs import known_before_loading, missing_outputs
     from interp_assets.reading.token_sample import TokenSample
     from resources.corpus import read_documents
     from resources.corpus.encoding import DocumentEncoder
+    from resources.model_loading import refuse_long_context
     from resources.model_provider import RealModels
 
     models = RealModels()
     dictionary = refuse_misfit(record) if record.reads_hook else None
     tokenizer = models.tokenizer(record.model.source, record.model.revision)
     sample = record.token_sample
+    refuse_long_context(record.model.source, record.model.revision, sample.context_tokens)
     settings = HarvestSettings()
     encode = DocumentEncoder(tokenizer, sample.turns)
     documents = (TokenisedDocument(str(i), *encode(d)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
@@ -120,12 +122,15 @@ def self_check_line(record: DictionaryRecord) -> str:
         )
     if record.kind == PLANTED_KIND:
         return firing_line(record, np.asarray(packed.token_ids), tokenizer)
-    subject = models.subject(record.model.source, record.model.revision, record.model.dtype)
+    assert dictionary is not None, record.kind
+    model = record.model
+    hooks = hooks_of([dictionary]) if known_before_loading(model.source, model.revision) else None
+    subject = models.subject(model.source, model.revision, model.dtype, hooks)
     try:
         probe = TokenSample("probe", np.asarray(packed.token_ids), Passages.of(packed.is_text, packed.document_starts))
-        already = SimpleNamespace(dictionary=lambda device, **_: dictionary.to(device))
-        loaded = checked_dictionary(subject, probe, record, already, settings)
+        loaded = checked_dictionary(subject, probe, record, dictionary, settings)
+        missing = missing_outputs(subject, loaded.dictionary)
     finally:
         subject.close()
     fvu = "" if loaded.fvu is None else f", fraction of variance unexplained {loaded.fvu:.3f}"
-    return f"self-check on {packed.token_ids.size:,} tokens: L0 {loaded.l0:.1f}{fvu}"
+    return "\n".join([f"self-check on {packed.token_ids.size:,} tokens: L0 {loaded.l0:.1f}{fvu}", *missing])

@@ -1,7 +1,7 @@
 """One forward pass over a token sample for all dictionaries that read it, its sparse activations spilled to disk."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from resources.dictionaries import DictionaryError, refuse_bad_dictionary
 from resources.prefetch import prefetched
 from resources.progress import Progress
 from resources.store.activation_spill import ActivationSpill
-from resources.subject.hook_points import UnknownFamily, UnknownHook
+from resources.subject.hook_points import ContextTooLong, UnknownFamily, UnknownHook
 
 if TYPE_CHECKING:
     from resources.subject.model import SparseBatch
@@ -37,10 +37,23 @@ class LoadedDictionary:
     fvu: float | None
 
 
+def dictionary_of(record: DictionaryRecord, models: Any) -> Any:
+    """A record's dictionary on the CPU; it is read before its model, since it says how deep the model is needed. Raises `UserError`."""
+    try:
+        return models.dictionary(kind=record.kind, **record.loader_fields, device="cpu")
+    except DictionaryError as error:
+        raise UserError(f"{record.key}: {error}") from None
+
+
+def hooks_of(dictionaries: Iterable[Any]) -> tuple[str, ...]:
+    """All hooks that dictionaries read and write, which is how deep a harvest with its self-check runs."""
+    return tuple(sorted({hook for dictionary in dictionaries for hook in (dictionary.hook, dictionary.output_hook)}))
+
+
 def checked_dictionary(
-    subject: Any, sample: TokenSample, record: DictionaryRecord, models: Any, settings: HarvestSettings
+    subject: Any, sample: TokenSample, record: DictionaryRecord, dictionary: Any, settings: HarvestSettings
 ) -> LoadedDictionary:
-    """A record's dictionary, loaded and checked on real activations before the long pass.
+    """A record's dictionary, checked on real activations before the long pass, on the subject's device.
 
     Raises with the measured numbers when it explains less than nothing or contradicts its record.
     """
@@ -50,11 +63,11 @@ def checked_dictionary(
     ordinary = torch.from_numpy(sample.is_text()[: len(probe)] & ~np.isin(probe, list(subject.special_token_ids)))
     try:
         subject.resolve_hook(record.hook)
-        dictionary = models.dictionary(kind=record.kind, **record.loader_fields, device=str(subject.device))
+        dictionary = dictionary.to(subject.device)
         values = subject.hook_values(probe, sorted({dictionary.hook, dictionary.output_hook}))
         x, y = (values[hook][ordinary.to(subject.device)].float() for hook in (dictionary.hook, dictionary.output_hook))
         check = refuse_bad_dictionary(dictionary, x, y)
-    except (DictionaryError, UnknownHook, UnknownFamily) as error:
+    except (DictionaryError, UnknownHook, UnknownFamily, ContextTooLong) as error:
         raise UserError(f"{record.key}: {error}") from None
     return LoadedDictionary(record, dictionary, check.l0, check.fvu)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from resources.dictionaries.interface import Dictionary
 from resources.subject.hook_edits import added, edited, written_points
-from resources.subject.hook_points import blocks_before, family
+from resources.subject.hook_points import blocks_before
 from resources.subject.model import SubjectModel
 from resources.subject.unembedding import Unembedding
 
@@ -75,10 +75,12 @@ class Clamper:
         self._windows = torch.as_tensor(np.asarray(windows, dtype=np.int64)).to(subject.device)
         self._clamped = torch.ones(windows.shape[1], device=subject.device)
         self._clamped[: 0 if clamps_all else first_counted] = 0
-        before = [blocks_before(to.point, family(subject.model.config), subject.n_blocks) for to in self._written]
+        before = [blocks_before(to.point, subject.block_paths) for to in self._written]
         self._blocks = [subject.model.get_submodule(path) for path in min(before, key=len)]
         self._unembedding = self._linear_unembedding()
         self._clean = self._run_clean()
+        if self._blocks and not self._resumes():
+            self._blocks = []
 
     @property
     def n_positions(self) -> int:
@@ -190,12 +192,29 @@ class Clamper:
         with torch.inference_mode():
             return read[0][:, self._first :].sum(1, dtype=torch.float64)
 
+    def _resumes(self) -> bool:
+        """Whether a pass without the blocks before the hook comes to the same on the first window.
+
+        In some families later blocks need more of them than the stream, such as keys that layers share.
+        """
+        import torch
+
+        first = torch.zeros(1, dtype=torch.long, device=self._subject.device)
+        try:
+            with self._resumed(first):
+                found = self._summed_outputs(self._windows[first])
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):
+            return False
+        expected = self._clean.sums[first]
+        tolerance = 0.05 if self._subject.model.dtype.itemsize < 4 else 1e-4
+        return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
     @contextmanager
     def _resumed(self, window: "torch.Tensor") -> Iterator[None]:
         """While open, the blocks before the hook give out at once what the last of them made of these windows, Tensor[rows]."""
         held, before = self._clean.block_output, [block.__dict__.get("forward") for block in self._blocks]
         if held is not None:
-            held = (held[0][window], *held[1:]) if isinstance(held, tuple) else held[window]
+            held = type(held)([held[0][window], *held[1:]]) if isinstance(held, tuple | list) else held[window]
         try:
             for block in self._blocks:
                 block.forward = lambda *args, **named: held
@@ -213,6 +232,6 @@ def _joined(outputs: list[Any]) -> Any:
 
     if not outputs:
         return None
-    if isinstance(outputs[0], tuple):
-        return (torch.cat([output[0] for output in outputs]), *outputs[0][1:])
+    if isinstance(outputs[0], tuple | list):
+        return type(outputs[0])([torch.cat([output[0] for output in outputs]), *outputs[0][1:]])
     return torch.cat(outputs)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.interface import DictionaryError
-from resources.subject.hook_points import HookPoint
-from resources.subject.model import SubjectModel, normalized
-from resources.subject.unembedding import float32_copy
+from resources.subject.block_layout import given_tensor
+from resources.subject.hook_points import BLOCKS, HookPoint
+from resources.subject.model import SubjectModel
+from resources.subject.normalization import gain_of, normalized
 
 if TYPE_CHECKING:
     import torch
@@ -31,11 +32,24 @@ def written_points(subject: SubjectModel, hook: str) -> list[Written]:
     The residual between attention and MLP is read by the normalisation before the MLP and goes past both, so what is added to it is added
     to the input of the one and to the block's output. A normalised value is changed behind its gain and bias, by the gain times as much.
     """
-    names = [hook]
-    if re.fullmatch(r"blocks\.\d+\.hook_resid_mid", hook):
-        names.append(hook.replace("hook_resid_mid", "hook_resid_post"))
-    points = [subject.resolve_hook(name) for name in names]
-    return [Written(p, _gain(subject.model.get_submodule(p.module)) if p.side == "normalized" else None) for p in points]
+    import torch
+
+    match = re.fullmatch(r"blocks\.(\d+)\.hook_resid_mid", hook)
+    point = subject.resolve_hook(hook)
+    if match is None:
+        return [Written(point, gain_of(subject.model.get_submodule(point.module)) if point.side == "normalized" else None)]
+    number, after = int(match[1]), subject.resolve_hook(hook.replace("hook_resid_mid", "hook_resid_post"))
+    if subject.family in BLOCKS:
+        return [Written(point, None), Written(after, None)]
+    layout, block = subject.layouts()[number], subject.block_paths[number]
+    if layout.order != "sequential":
+        raise DictionaryError(
+            f"{hook} cannot be steered in this {subject.family} model: how the block goes on from it is not known. "
+            f"Steer blocks.{number}.hook_resid_post."
+        )
+    readers = [HookPoint(f"{block}.{path}:input", f"{block}.{path}", "input") for path in layout.mid_readers]
+    scale = layout.scales.get("stream", 1.0)
+    return [*(Written(reader, None) for reader in readers), Written(after, None if scale == 1 else torch.tensor(scale))]
 
 
 @contextmanager
@@ -57,7 +71,7 @@ def edited(
             raise DictionaryError(f"{to.point.name} comes before {read.name} in the model: what is read there cannot be steered here.")
         return changes[-1]
 
-    handle = reading(subject.model.get_submodule(read.module), read, keep)  # first: a value read and written at one point is read as it was
+    handle = reading(subject, read, keep)  # first: a value read and written at one point is read as it was
     try:
         with added(subject, written, last):
             yield
@@ -80,11 +94,12 @@ def added(subject: SubjectModel, written: Sequence[Written], change: Callable[[W
                     f"decoder rows have {wanted.shape[-1]} dimensions, but {to.point.name} has {value.shape[-1]}. "
                     "Check the record's output_hook."
                 )
-            return (value.float() + (wanted if to.gain is None else wanted * to.gain)).to(value.dtype)
+            wanted = (wanted if to.gain is None else wanted * to.gain).to(value.device)
+            return (value.float() + wanted).to(value.dtype)
 
         return add
 
-    handles = [writing(subject.model.get_submodule(to.point.module), to.point, adding(to)) for to in written]
+    handles = [writing(subject, to.point, adding(to)) for to in written]
     try:
         yield
     finally:
@@ -92,38 +107,38 @@ def added(subject: SubjectModel, written: Sequence[Written], change: Callable[[W
             handle.remove()
 
 
-def reading(module: Any, point: HookPoint, through: Through) -> Any:
+def reading(subject: SubjectModel, point: HookPoint, through: Through) -> Any:
     """A handle: while it is there, the value at `point` is given to `through`."""
     if point.side != "normalized":
-        return writing(module, point, through)
+        return writing(subject, point, through)
 
     def see(module: Any, args: tuple, named: dict) -> None:
-        through(normalized(module, args[0] if args else named["hidden_states"]))
+        through(_per_token(subject, normalized(module, given_tensor(args, named)[1])))
 
-    return module.register_forward_pre_hook(see, with_kwargs=True)
+    return subject.model.get_submodule(point.module).register_forward_pre_hook(see, with_kwargs=True)
 
 
-def writing(module: Any, point: HookPoint, through: Through) -> Any:
-    """A handle: while it is there, what goes into `module`, or comes out of it if the point is not its input, goes through `through`."""
+def writing(subject: SubjectModel, point: HookPoint, through: Through) -> Any:
+    """A handle: while it is there, what goes into the module at `point`, or comes out of it, goes through `through`."""
+    module = subject.model.get_submodule(point.module)
 
-    def of_input(module: Any, args: tuple, named: dict) -> tuple[tuple, dict]:
-        if args:
-            return (through(args[0]), *args[1:]), named
-        return args, named | {"hidden_states": through(named["hidden_states"])}
+    def changed(value: "torch.Tensor") -> "torch.Tensor":
+        return through(_per_token(subject, value)).reshape(value.shape)
 
-    def of_output(module: Any, args: tuple, output: Any) -> Any:
-        return (through(output[0]), *output[1:]) if isinstance(output, tuple) else through(output)
+    def of_input(_module: Any, args: tuple, named: dict) -> tuple[tuple, dict]:
+        place, value = given_tensor(args, named)
+        if isinstance(place, int):
+            return (*args[:place], changed(value), *args[place + 1 :]), named
+        return args, {**named, place: changed(value)}
+
+    def of_output(_module: Any, _args: tuple, output: Any) -> Any:
+        return type(output)([changed(output[0]), *output[1:]]) if isinstance(output, tuple | list) else changed(output)
 
     if point.side == "input":
         return module.register_forward_pre_hook(of_input, with_kwargs=True)
     return module.register_forward_hook(of_output)
 
 
-def _gain(module: Any) -> "torch.Tensor":
-    """float32 Tensor[d] by which a LayerNorm or RMSNorm multiplies what it has normalised."""
-    import torch
-
-    if isinstance(module, torch.nn.LayerNorm):
-        return module.weight.float()
-    # An RMSNorm of ones is its gain, however the family stores it: Gemma keeps the gain less one.
-    return float32_copy(module)(torch.ones(len(module.weight), device=module.weight.device))
+def _per_token(subject: SubjectModel, value: "torch.Tensor") -> "torch.Tensor":
+    """Tensor[rows, tokens, d] of a value with rows and tokens side by side; any other value as it is."""
+    return value.view(*subject.batch_shape, -1) if value.ndim == 2 and len(value) == subject.batch_shape.numel() else value

@@ -13,13 +13,19 @@ before its gain, `mlp.hook_in` what the MLP reads. `attn.hook_z` has its heads s
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
+
+from resources.subject.block_layout import BlockLayout
 
 
 class UnknownHook(ValueError):
     """A hook name that the model does not have; the message holds the nearest ones."""
+
+
+class ContextTooLong(ValueError):
+    """Rows of more tokens than the model reads; the message holds both numbers."""
 
 
 class UnknownFamily(ValueError):
@@ -99,7 +105,7 @@ FINAL_NORMS = {
 }
 """Path of a family's blocks in `BLOCKS` -> path of the normalisation between the last of them and the unembedding."""
 
-IN_THE_STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_mlp_in", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+IN_THE_STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_mlp_in", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "hook_mixer_out")
 """Hooks whose values are the residual stream, or are added to it as they are."""
 
 WRITTEN_BY = {"attn.hook_z": "hook_attn_out", "mlp.hook_post": "hook_mlp_out"}
@@ -117,11 +123,8 @@ def family(config: Any) -> str:
     return config.model_type
 
 
-def blocks_before(point: HookPoint, family: str, n_blocks: int) -> tuple[str, ...]:
-    """Paths of the blocks that are through when the pass gets to `point`, shallow to deep; none for a family or module outside `BLOCKS`."""
-    if family not in BLOCKS:
-        return ()
-    paths = [BLOCKS[family][0].format(n=n) for n in range(n_blocks)]
+def blocks_before(point: HookPoint, paths: Sequence[str]) -> tuple[str, ...]:
+    """Of the blocks at `paths`, shallow to deep, the blocks that are through when the pass gets to `point`; none for a module elsewhere."""
     for n, path in enumerate(paths):
         if f"{point.module}.".startswith(f"{path}."):
             return tuple(paths[: n + 1] if (point.module, point.side) == (path, "output") else paths[:n])
@@ -147,28 +150,76 @@ class StreamRoute:
     norm: str | None = None
 
 
-def stream_route(point: HookPoint, family: str, n_blocks: int) -> StreamRoute | None:
-    """How values at `point` reach the residual stream. None where more lies between (what an MLP or attention reads, a value before its
-    gain), and for a family or module outside `BLOCKS`."""
-    if family not in BLOCKS:
-        return None
-    block, hooks = BLOCKS[family]
-    for n in range(n_blocks):
-        places = {hook: _place(path, block, n) for hook, path in hooks.items()}
+def stream_route(point: HookPoint, blocks: Iterable[Mapping[str, str]]) -> StreamRoute | None:
+    """How values at `point` reach the residual stream, by the hooks of each block (hook -> module path with its side).
+
+    None where more lies between (what an MLP or attention reads, a value before its gain), and for a module outside the blocks.
+    """
+    for hooks in blocks:
+        places = {hook: split_place(path) for hook, path in hooks.items()}
         if (point.module, point.side) in {place for hook, place in places.items() if hook in IN_THE_STREAM}:
             return StreamRoute()
         for hook, added in WRITTEN_BY.items():
+            if hook not in places or added not in places:
+                continue
             layer, (end, _) = places[hook][0], places[added]
             if point.module == layer and point.side in ("input", "output"):
                 # The layer ends the module whose output is added, unless the family normalises that output first (Gemma 2 and 3).
-                return StreamRoute(layer if point.side == "input" else None, None if layer.startswith(f"{end}.") else end)
+                return StreamRoute(layer if point.side == "input" else None, None if f"{layer}.".startswith(f"{end}.") else end)
     return None
 
 
-def _place(path: str, block: str, n: int) -> tuple[str, str]:
-    """(module, side) of an entry of `BLOCKS` in block `n`."""
-    module, _, side = path.format(block=block.format(n=n)).partition(":")
+def split_place(path: str) -> tuple[str, str]:
+    """(module, side) of a module path with ":input" or ":normalized", or neither for its output."""
+    module, _, side = path.partition(":")
     return module, side or "output"
+
+
+def hooks_of_block(family: str, number: int) -> dict[str, str]:
+    """Hook -> module path with its side, of block `number` of a family in `BLOCKS`."""
+    block, hooks = BLOCKS[family]
+    return {hook: path.format(block=block.format(n=number)) for hook, path in hooks.items()}
+
+
+def resolve_found_hook(name: str, kind: str, blocks: Sequence[BlockLayout], paths: Sequence[str]) -> HookPoint:
+    """The point that "blocks.N.<hook>" means in a model of type `kind` whose blocks were looked at. Raises `UnknownHook` with its hooks."""
+    number, hook = _parts_of(name)
+    if number < len(blocks) and hook in blocks[number].hooks:
+        path, side = split_place(blocks[number].hooks[hook])
+        return HookPoint(name, f"{paths[number]}.{path}".rstrip("."), cast(Any, side))
+    if number >= len(blocks):
+        raise UnknownHook(f"hook {name!r} is not in this {kind} model: it has {len(blocks)} blocks, from 0 to {len(blocks) - 1}.")
+    if not blocks[number].hooks:
+        raise UnknownHook(
+            f"hook {name!r} is not in this {kind} model: what goes in and out of its blocks is not one vector a token. "
+            f"Name a module path within {paths[number]} whose value is."
+        )
+    raise UnknownHook(
+        f"block {number} of this {kind} model has no {hook}: {_ORDERS[blocks[number].order]}. It has "
+        f"{', '.join(f'blocks.{number}.{known}' for known in blocks[number].hooks)}; module paths are legal too."
+    )
+
+
+_ORDERS = {
+    "sequential": "no such value was found in it",
+    "parallel": "its attention and MLP run in parallel, both on hook_resid_pre",
+    "single": "one module alone adds to the residual stream",
+    "unknown": "its modules do not simply add to the residual stream",
+}
+
+
+def is_block_hook(name: str) -> bool:
+    """Whether `name` has the form "blocks.N.<hook>"."""
+    return _BLOCK_HOOK.fullmatch(name) is not None
+
+
+_BLOCK_HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
+
+
+def _parts_of(name: str) -> tuple[int, str]:
+    match = _BLOCK_HOOK.fullmatch(name)
+    assert match is not None, name
+    return int(match[1]), match[2]
 
 
 def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]) -> HookPoint:
@@ -177,7 +228,7 @@ def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]
     Raises `UnknownFamily` for a "blocks." name on a family outside `BLOCKS`, and `UnknownHook` with the nearest names, or with the
     reason why this family has no such value.
     """
-    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
+    match = _BLOCK_HOOK.fullmatch(name)
     if match is None:
         path, _, side = name.partition(":")
         if path in modules and side in ("", "input", "output"):
@@ -188,12 +239,12 @@ def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]
             "Name the module path instead (such as model.layers.9), or add the family to resources/hook_points.py."
         )
     else:
-        block, hooks = BLOCKS[family]
+        hooks = BLOCKS[family][1]
         number, hook = int(match[1]), match[2]
         if (family, hook) in ABSENT:
             raise UnknownHook(f"a {family} model has no {hook}: {ABSENT[family, hook]}. Use blocks.{number}.hook_resid_post or its parts.")
         if number < n_blocks and hook in hooks:
-            module, side = _place(hooks[hook], block, number)
+            module, side = split_place(hooks_of_block(family, number)[hook])
             return HookPoint(name, module, cast(Any, side))
     known = [*block_hook_names(family, n_blocks), *modules]
     nearest = difflib.get_close_matches(name, known, n=4, cutoff=0.3)

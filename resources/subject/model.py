@@ -8,8 +8,26 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from resources.language_models.interface import ModelIdentity
-from resources.subject.hook_points import HookPoint, UnknownHook, block_hook_names, family, final_norm_path, resolve_hook, stream_route
-from resources.subject.unembedding import Unembedding, float32_copy, into_stream
+from resources.model_loading import context_limit, long_context_message
+from resources.subject.block_layout import BlockLayout, block_layouts, first_tensor, given_tensor
+from resources.subject.block_paths import KNOWN, NoBlocks, blocks_path
+from resources.subject.hook_points import (
+    BLOCKS,
+    ContextTooLong,
+    HookPoint,
+    UnknownHook,
+    block_hook_names,
+    family,
+    final_norm_path,
+    hooks_of_block,
+    is_block_hook,
+    resolve_found_hook,
+    resolve_hook,
+    stream_route,
+)
+from resources.subject.normalization import float32_copy, is_normalization, normalized
+from resources.subject.output_path import output_path
+from resources.subject.unembedding import Unembedding, in_order, into_stream
 from resources.weights import ModelFolder, load_causal_model, load_hf_tokenizer, resolve_model_folder
 
 if TYPE_CHECKING:
@@ -45,20 +63,38 @@ class SubjectModel:
     """A causal language model with named hook points, its tokenizer and its identity. Make one with `SubjectModel.load`."""
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: ModelFolder) -> None:
+        import torch
+
         self.model = model
         self.tokenizer = tokenizer
         self.folder = folder
         self._modules: dict[str, Any] = {path: module for path, module in model.named_modules() if path}
+        self._layouts: list[BlockLayout] | None = None
+        self._block_paths: tuple[str, ...] | None = None
+        self._batch_shape = torch.Size((0, 0))
+        self.context_limit = context_limit(model.config)
+        model.get_input_embeddings().register_forward_pre_hook(self._note_shape, with_kwargs=True)
+
+    def _note_shape(self, _module: Any, args: tuple, named: dict) -> None:
+        self._batch_shape = (args[0] if args else named["input"]).shape
 
     @classmethod
-    def load(cls, source: str, revision: str | None = None, device: str | None = None, dtype: str | None = None) -> "SubjectModel":
+    def load(
+        cls,
+        source: str,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        hooks: Sequence[str] | None = None,
+    ) -> "SubjectModel":
         """The model at `source` (see `resolve_model_folder`), in evaluation mode, without gradients.
 
         `device` is "cuda" where there is one, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU (bfloat16 is slower
-        there). Raises `WeightsError` for a source or revision that is not there.
+        there). With `hooks` only the blocks up to the deepest of them are loaded: enough for `hook_values` and `sparse_activations` at
+        these hooks, and for nothing else. Raises `WeightsError` for a source or revision that is not there.
         """
         folder = resolve_model_folder(source, revision)
-        return cls(load_causal_model(folder, device, dtype), load_hf_tokenizer(folder), folder)
+        return cls(load_causal_model(folder, device, dtype, hooks), load_hf_tokenizer(folder), folder)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -67,11 +103,40 @@ class SubjectModel:
 
     @property
     def device(self) -> "torch.device":
-        return self.model.device
+        """Where token ids go, and where values are used. A model that is spread over several devices begins there."""
+        placed = getattr(self.model, "hf_device_map", None)
+        if not placed or len(set(placed.values())) == 1:
+            return self.model.device
+        import torch
+
+        return torch.device(next((place for place in placed.values() if place not in ("cpu", "disk")), "cpu"))
+
+    @property
+    def family(self) -> str:
+        """The model type, told apart where one type has two layouts of blocks (`resources.subject.hook_points.family`)."""
+        return family(self.model.config)
+
+    @property
+    def block_paths(self) -> tuple[str, ...]:
+        """Module paths of the blocks that are loaded, shallow to deep; none for a model without one list of blocks."""
+        if self._block_paths is None:
+            try:
+                path = BLOCKS[self.family][0].rsplit(".", 1)[0] if self.family in BLOCKS else blocks_path(self.model)
+                self._block_paths = tuple(f"{path}.{n}" for n in range(len(self._modules[path])))
+            except NoBlocks:
+                self._block_paths = ()
+        return self._block_paths
 
     @property
     def n_blocks(self) -> int:
-        return int(self.model.config.get_text_config().num_hidden_layers)
+        """All blocks of the model, loaded or not."""
+        n_blocks = int(self.model.config.get_text_config().num_hidden_layers)
+        return n_blocks if self.family in BLOCKS or KNOWN in self.model.__dict__ else len(self.block_paths) or n_blocks
+
+    @property
+    def batch_shape(self) -> "torch.Size":
+        """[rows, tokens] of the pass that runs, or ran last."""
+        return self._batch_shape
 
     @property
     def bos_token_id(self) -> int | None:
@@ -99,23 +164,45 @@ class SubjectModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def layouts(self) -> list[BlockLayout]:
+        """What the modules of each loaded block are, from one short pass at the first call."""
+        if self._layouts is None:
+            self._layouts = block_layouts(self.model, self.block_paths)
+        return self._layouts
+
     def hook_names(self) -> tuple[str, ...]:
         """All "blocks.N.<hook>" names, shallow to deep; module paths are legal too."""
-        return block_hook_names(family(self.model.config), self.n_blocks)
+        if self.family in BLOCKS:
+            return block_hook_names(self.family, self.n_blocks)
+        return tuple(f"blocks.{n}.{hook}" for n, layout in enumerate(self.layouts()) for hook in layout.hooks)
+
+    def hooks_of(self, number: int) -> dict[str, str]:
+        """Hook -> module path, with ":input" or ":normalized" for other sides than the output, of one block."""
+        if self.family in BLOCKS:
+            return hooks_of_block(self.family, number)
+        joined = {hook: f"{self.block_paths[number]}.{place}" for hook, place in self.layouts()[number].hooks.items()}
+        return {hook: place.replace(".:", ":").rstrip(".") for hook, place in joined.items()}
 
     def resolve_hook(self, name: str) -> HookPoint:
         """Where `name` is. Raises `UnknownHook` with the nearest names."""
-        return resolve_hook(name, family(self.model.config), self.n_blocks, self._modules)
+        if is_block_hook(name) and self.family not in BLOCKS and self.block_paths:
+            return resolve_found_hook(name, self.family, self.layouts(), self.block_paths)
+        return resolve_hook(name, self.family, self.n_blocks, self._modules)
 
     def unembedding(self, final_norm: bool = True) -> Unembedding | None:
-        """The way from the residual stream to the vocabulary, with or without the normalisation before it; None for a family outside
-        `resources.subject.hook_points.BLOCKS`, whose normalisation is not known."""
-        path = final_norm_path(family(self.model.config))
-        layer = self.model.get_output_embeddings()
-        if path is None or layer is None:
+        """The way from the residual stream to the vocabulary, with or without the normalisation before it; None for a model in which it is
+        not found: no list of blocks, no unembedding, or more than modules and constants in between."""
+        path, layer = final_norm_path(self.family), self.model.get_output_embeddings()
+        if path is not None and layer is not None:
+            norm = float32_copy(self._modules[path]) if final_norm else None
+            return Unembedding(layer.weight, getattr(layer, "bias", None) if final_norm else None, norm)
+        found = output_path(self.model, self.block_paths[-1]) if self.block_paths else None
+        if found is None or layer is None:
             return None
-        norm = float32_copy(self._modules[path]) if final_norm else None
-        return Unembedding(layer.weight, getattr(layer, "bias", None) if final_norm else None, norm)
+        # A projection is no normalisation: without it a direction would not fit the unembedding.
+        kept = [module for module in found.modules if final_norm or not is_normalization(module)]
+        bias = getattr(layer, "bias", None) if final_norm else None
+        return Unembedding(layer.weight, bias, in_order(kept, found.before) if kept or found.before != 1 else None, found.after)
 
     def residual_directions(self, hook: str, rows: "torch.Tensor") -> "torch.Tensor | None":
         """float32 Tensor[n, d_model]: what rows, Tensor[n, d] of values at `hook`, add to the residual stream.
@@ -125,7 +212,7 @@ class SubjectModel:
         linear: its gain is applied, and the division by a length that depends on all neurons at once, a positive factor, is left out.
         None where no such map leads there (`stream_route`), and for rows of another width than the map takes.
         """
-        route = stream_route(self.resolve_hook(hook), family(self.model.config), self.n_blocks)
+        route = stream_route(self.resolve_hook(hook), (self.hooks_of(n) for n in range(len(self.block_paths))))
         if route is None:
             return None
         layer, norm = (None if path is None else self._modules[path] for path in (route.projection, route.norm))
@@ -136,12 +223,14 @@ class SubjectModel:
     def hook_values(self, token_ids: np.ndarray, hooks: Sequence[str]) -> dict[str, "torch.Tensor"]:
         """Hook name -> Tensor[rows, ctx, d] on the model's device, from one forward pass that ends at the deepest hook.
 
-        `token_ids` is an integer array [rows, ctx] without padding. No hooks: an empty dict, and nothing runs.
+        `token_ids` is an integer array [rows, ctx] without padding. No hooks: an empty dict, and nothing runs. Raises `ContextTooLong`, and
+        `UnknownHook` for a hook whose value is not one vector a token.
         """
         import torch
 
         if not hooks:
             return {}
+        self.refuse_long_context(np.shape(token_ids)[1])
         values: dict[str, torch.Tensor] = {}
         ids = torch.as_tensor(np.asarray(token_ids, dtype=np.int64))
         if self.device.type == "cuda":
@@ -149,8 +238,28 @@ class SubjectModel:
         points = {name: self.resolve_hook(name) for name in hooks}
         with torch.inference_mode(), self._captured(points, values), suppress(_DeepestHookReached):
             self.model(input_ids=ids, use_cache=False)
-        assert len(values) == len(set(hooks)), f"hooks {sorted(set(hooks) - set(values))} were never reached"
-        return values
+        if missing := sorted(set(hooks) - set(values)):
+            raise UnknownHook(f"hooks {missing} are never reached when this {self.family} model reads a text. Name another module.")
+        return {name: self._per_token(name, value, ids.shape) for name, value in values.items()}
+
+    def refuse_long_context(self, tokens: int) -> None:
+        """Raise `ContextTooLong` with both numbers where the model does not read so many tokens."""
+        if self.context_limit is not None and tokens > self.context_limit:
+            raise ContextTooLong(long_context_message(self.folder.source, tokens, self.context_limit))
+
+    def _per_token(self, name: str, value: Any, shape: "torch.Size") -> "torch.Tensor":
+        """The value as Tensor[rows, ctx, d] on the model's first device."""
+        import torch
+
+        if isinstance(value, torch.Tensor) and value.ndim == 2 and len(value) == shape.numel():
+            value = value.view(*shape, -1)
+        if not isinstance(value, torch.Tensor) or value.ndim != 3 or value.shape[:2] != shape or not value.is_floating_point():
+            what = f"a {type(value).__name__}" if not isinstance(value, torch.Tensor) else f"{list(value.shape)}, {value.dtype}"
+            raise UnknownHook(
+                f"hook {name} of this {self.family} model gives {what} for {list(shape)} tokens, not [rows, tokens, width]: it has no one "
+                "vector a token that a dictionary could read. Name another module, or the input or output of a block."
+            )
+        return value.to(self.device)
 
     def sparse_activations(
         self,
@@ -207,11 +316,14 @@ class SubjectModel:
     @contextmanager
     def _captured(self, points: Mapping[str, HookPoint], values: dict[str, "torch.Tensor"]) -> Iterator[None]:
         """While open, the first tensor at each point goes into `values`; the forward pass ends when all are there."""
+        import torch
 
         def keep(name: str, value: Any) -> None:
-            values[name] = value[0] if isinstance(value, tuple) else value
+            values[name] = first_tensor(value)
             if len(values) == len(points):
                 raise _DeepestHookReached
+            if isinstance(values[name], torch.Tensor):
+                values[name] = values[name].clone()  # the model goes on, and some families add to their outputs in place
 
         def watch(name: str, point: HookPoint) -> Any:
             module = self._modules[point.module]
@@ -219,7 +331,7 @@ class SubjectModel:
                 return module.register_forward_hook(lambda _module, _inputs, output: keep(name, output))
 
             def keep_input(module: Any, inputs: tuple, named: dict) -> None:
-                value = inputs[0] if inputs else named["hidden_states"]
+                value = given_tensor(inputs, named)[1]
                 keep(name, normalized(module, value) if point.side == "normalized" else value)
 
             return module.register_forward_pre_hook(keep_input, with_kwargs=True)
@@ -230,17 +342,6 @@ class SubjectModel:
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
-    """The value as a LayerNorm or RMSNorm makes it before its gain and bias."""
-    import torch
-
-    wide = value.float()
-    if isinstance(module, torch.nn.LayerNorm):
-        return torch.nn.functional.layer_norm(wide, module.normalized_shape, eps=module.eps).to(value.dtype)
-    epsilon = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
-    return (wide * (wide.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()).to(value.dtype)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ decoder row (× the value's own scale, for autoencoders that normalise it), whic
 activation × the same row. Neurons and random directions, which reconstruct nothing, are moved along their rows by the same rule.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resources.dictionaries.interface import Dictionary
+from resources.subject.continuation import Continuation, Prefixes, prefixes_of
 from resources.subject.hook_edits import edited, written_points
 from resources.subject.model import SubjectModel
 from resources.subject.unembedding import extreme_tokens
@@ -66,24 +66,10 @@ class Interventions:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prefixes:
-    """Some prompts without their last tokens, padded on the left, through the model: what every continuation of them begins with.
-
-    `members` [n] are their numbers, `cache` holds their keys and values (None where none has more than one token), `mask`
-    Tensor[n, longest] says which are tokens, `last` Tensor[n] are the last tokens.
-    """
-
-    members: np.ndarray
-    cache: Any
-    mask: "torch.Tensor"
-    last: "torch.Tensor"
-
-
-@dataclass(frozen=True, eq=False)
 class PreparedPrompts:
     """Prompts with their beginnings cached. `clean`, float32 Tensor[n, vocabulary]: log-probabilities of the clean model's next token."""
 
-    prefixes: tuple[_Prefixes, ...]
+    prefixes: tuple[Prefixes, ...]
     clean: "torch.Tensor"
 
 
@@ -120,9 +106,8 @@ class Steerer:
         import torch
 
         assert all(len(prompt) for prompt in prompts), "a prompt without tokens has nothing to steer"
-        by_length = np.argsort([len(prompt) for prompt in prompts], kind="stable")
-        groups = [by_length[first : first + self._batch_rows] for first in range(0, len(prompts), self._batch_rows)]
-        prefixes = tuple(self._prefixes(members, [prompts[i] for i in members]) for members in groups)
+        self._subject.refuse_long_context(max((len(prompt) for prompt in prompts), default=0))
+        prefixes = prefixes_of(self._subject, prompts, self._batch_rows)
         clean = torch.empty(0, 0)
         everyone = Interventions.clean(np.arange(len(prompts)))
         for index, run in self._runs(prefixes, everyone):
@@ -184,30 +169,7 @@ class Steerer:
                 found[number] = ids[:end]
         return found
 
-    def _prefixes(self, members: np.ndarray, prompts: Sequence[np.ndarray]) -> _Prefixes:
-        import torch
-        from transformers import DynamicCache
-
-        longest = max(len(prompt) for prompt in prompts) - 1
-        ids, mask = np.zeros((len(prompts), longest), dtype=np.int64), np.zeros((len(prompts), longest), dtype=np.int64)
-        for row, prompt in enumerate(prompts):
-            first = longest - (len(prompt) - 1)
-            ids[row, first:], mask[row, first:] = prompt[:-1], 1
-        device, model = self._subject.device, self._subject.model
-        on_device = torch.from_numpy(mask).to(device)
-        last = torch.tensor([int(prompt[-1]) for prompt in prompts], device=device)
-        if not longest:
-            return _Prefixes(members, None, on_device, last)
-        cache = DynamicCache(config=model.config)
-        positions = (on_device.cumsum(1) - 1).clamp(min=0)
-        with torch.inference_mode():
-            model(
-                input_ids=torch.from_numpy(ids).to(device), attention_mask=on_device, position_ids=positions, past_key_values=cache,
-                use_cache=True, logits_to_keep=1,
-            )  # fmt: skip
-        return _Prefixes(members, cache, on_device, last)
-
-    def _runs(self, prefixes: Sequence[_Prefixes], interventions: Interventions) -> Iterator[tuple[np.ndarray, "_Run"]]:
+    def _runs(self, prefixes: Sequence[Prefixes], interventions: Interventions) -> Iterator[tuple[np.ndarray, Continuation]]:
         """Batches of the interventions, as places among them and the model about to read the last tokens of their prompts."""
         import torch
 
@@ -219,10 +181,10 @@ class Steerer:
                 index = own[first : first + self._batch_rows]
                 part = interventions.take(index)
                 rows = torch.from_numpy(place[part.prompt]).to(self._subject.device)
-                yield index, _Run(self._subject, group, rows, self._edit_of(part))
+                yield index, group.continued(self._subject, rows, self._edit_of(part))
 
-    def _edit_of(self, interventions: Interventions) -> Callable[[], Any]:
-        """A context manager of the interventions: while open, every forward pass of as many rows of one token is changed by them."""
+    def _edit_of(self, interventions: Interventions) -> Callable[[int], Any]:
+        """A context manager of the interventions on the last n tokens: while open, every pass of as many rows is changed by them there."""
         import torch
 
         device = self._subject.device
@@ -232,45 +194,17 @@ class Steerer:
         strength = torch.from_numpy(interventions.strength.astype(np.float32)).to(device)
         feature, ablated = (torch.from_numpy(array).to(device) for array in (interventions.feature.astype(np.int64), interventions.ablated))
 
-        def change(value: "torch.Tensor") -> "torch.Tensor":
-            """Tensor[rows, 1, d_out] that is added to the value at `output_hook`, from Tensor[rows, 1, d_in], the value at `hook`."""
-            x, amount = value[:, -1], strength
+        def change(value: "torch.Tensor", n_tokens: int) -> "torch.Tensor":
+            """Tensor[rows, tokens, d_out] that is added at `output_hook`, from the value at `hook`, Tensor[rows, tokens, d_in]."""
+            x = value[:, -n_tokens:].to(device).flatten(0, 1)
+            amount, own_rows = strength.repeat_interleave(n_tokens), rows.repeat_interleave(n_tokens, dim=0)
             if interventions.ablated.any():
                 encoded = self._dictionary.encode(x)
-                own = (encoded.feature == feature[encoded.token]) & ablated[encoded.token]
-                amount = strength.index_add(0, encoded.token[own], -encoded.value[own].float())
+                row = encoded.token // n_tokens
+                own = (encoded.feature == feature[row]) & ablated[row]
+                amount = amount.index_add(0, encoded.token[own], -encoded.value[own].float())
             scale = getattr(self._dictionary, "output_scale", None)
-            return (amount[:, None] * rows * (1.0 if scale is None else scale(x)))[:, None]
+            added = amount[:, None] * own_rows * (1.0 if scale is None else scale(x))
+            return torch.nn.functional.pad(added.view(len(rows), n_tokens, -1), (0, 0, value.shape[1] - n_tokens, 0))
 
-        return lambda: edited(self._subject, self._read, self._written, change)
-
-
-class _Run:
-    """Sequences that have their prefixes behind them; each call of `next_logits` reads one token of each."""
-
-    def __init__(self, subject: SubjectModel, prefixes: _Prefixes, rows: "torch.Tensor", edit: Callable[[], Any]) -> None:
-        """`rows`, Tensor[n], are places among the prefixes."""
-        from transformers import DynamicCache
-
-        self._model, self._edit = subject.model, edit
-        self._mask, self._last = prefixes.mask[rows], prefixes.last[rows]
-        if prefixes.cache is None:
-            self._cache = DynamicCache(config=self._model.config)
-        else:
-            self._cache = copy.copy(prefixes.cache)
-            # Selecting makes new tensors, so that the layers, copied without theirs, leave the prefixes' own as they are.
-            self._cache.layers = [copy.copy(layer) for layer in prefixes.cache.layers]
-            self._cache.batch_select_indices(rows)
-
-    def next_logits(self, tokens: "torch.Tensor | None" = None) -> "torch.Tensor":
-        """float32 Tensor[n, vocabulary] after `tokens`, Tensor[n]; None: after the last tokens of the prompts."""
-        import torch
-
-        ids = self._last if tokens is None else tokens
-        self._mask = torch.cat([self._mask, torch.ones_like(ids)[:, None]], dim=1)
-        positions = self._mask.sum(1, keepdim=True) - 1
-        with torch.inference_mode(), self._edit():
-            output = self._model(
-                input_ids=ids[:, None], attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True
-            )
-        return output.logits[:, -1].float()
+        return lambda n_tokens: edited(self._subject, self._read, self._written, lambda value: change(value, n_tokens))

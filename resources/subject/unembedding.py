@@ -8,10 +8,11 @@ it the bare direction meets the unembedding, biases left out. Softcapping of log
 is not applied. Weights only: no forward pass. All products are float32.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from resources.subject.normalization import float32_copy, gain_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +23,15 @@ VOCABULARY_BLOCK = 16_384
 
 @dataclass(frozen=True)
 class Unembedding:
-    """`weight` is Tensor[vocabulary, d_model], `bias` Tensor[vocabulary] or None, `norm` a float32 module, or None to leave it out."""
+    """`weight` is Tensor[vocabulary, d_model], `bias` Tensor[vocabulary] or None, `norm` a float32 module, or None to leave it out.
+
+    Logits are multiplied by `scale`, where the family does so.
+    """
 
     weight: "torch.Tensor" = field(repr=False)
     bias: "torch.Tensor | None" = field(repr=False)
     norm: Any
+    scale: float = 1.0
 
     @property
     def vocabulary_size(self) -> int:
@@ -37,17 +42,25 @@ class Unembedding:
         import torch
 
         with torch.inference_mode():
-            stream = directions.float() if self.norm is None else self.norm(directions.float())
+            stream = directions.to(self.weight.device).float()
+            stream = stream if self.norm is None else self.norm(stream)
             logits = torch.empty(len(stream), len(self.weight), device=stream.device)
             for start in range(0, len(self.weight), VOCABULARY_BLOCK):
                 end = start + VOCABULARY_BLOCK
                 logits[:, start:end] = stream @ self.weight[start:end].float().T
-            return logits if self.bias is None else logits.add_(self.bias.float())
+            logits = logits if self.bias is None else logits.add_(self.bias.float())
+            return logits if self.scale == 1 else logits.mul_(self.scale)
 
 
-def float32_copy(module: Any) -> Any:
-    """A copy of a small module with float32 weights."""
-    return copy.deepcopy(module).float()
+def in_order(modules: "Sequence[Any]", factor: float = 1.0) -> Any:
+    """A float32 module that applies copies of `modules` one after the other, then the factor."""
+    import torch
+
+    class Scaled(torch.nn.Module):
+        def forward(self, value: "torch.Tensor") -> "torch.Tensor":
+            return value * factor
+
+    return torch.nn.Sequential(*(float32_copy(module) for module in modules), *([] if factor == 1 else [Scaled()]))
 
 
 def into_stream(rows: "torch.Tensor", layer: Any, norm: Any) -> "torch.Tensor | None":
@@ -70,8 +83,7 @@ def into_stream(rows: "torch.Tensor", layer: Any, norm: Any) -> "torch.Tensor | 
         if norm is not None:
             if directions.shape[1] != len(norm.weight):
                 return None
-            # An RMSNorm of ones is its gain, however the family stores it: Gemma keeps the gain less one.
-            directions = directions * float32_copy(norm)(torch.ones(directions.shape[1], device=directions.device))
+            directions = directions * gain_of(norm)
         return directions
 
 

@@ -113,10 +113,14 @@ def test_a_decoder_that_does_not_reach_the_stream_has_no_logits(subject: Subject
     assert rows.column("token_id").null_count == rows.num_rows == 2 and rows.schema.equals(VOCABULARY_PROJECTIONS.schema)
 
 
-def test_a_family_that_is_not_known_has_no_logits() -> None:
+def test_a_family_without_a_table_has_logits_where_the_way_to_them_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = FakeModels().subject("fake", None, None)
     subject.model.config.model_type = "olmo"
-    (block,) = projected_blocks(subject, Planted(torch.randn(2, 32)), np.array([0, 1]), TEXTS, FIVE)  # type: ignore[arg-type]
+    planted = Planted(torch.randn(2, 32))
+    (block,) = projected_blocks(subject, planted, np.array([0, 1]), TEXTS, FIVE)  # type: ignore[arg-type]
+    assert block.outcomes.tolist() == ["ok"] * 2
+    monkeypatch.setattr(subject, "unembedding", lambda final_norm: None)
+    (block,) = projected_blocks(subject, planted, np.array([0, 1]), TEXTS, FIVE)  # type: ignore[arg-type]
     assert block.outcomes.tolist() == ["no_logits"] * 2
 
 

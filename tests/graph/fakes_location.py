@@ -4,6 +4,7 @@ Of the explainers and scorers it has those that are asked for by default, since 
 the back end `openai` are real clients: the tests run a server for them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ class CountingModels(FakeModels):
         super().__init__()
         self._file = file
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
+    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> Any:
         """The stand-in subject."""
         self._count("subject")
-        return super().subject(source, revision, dtype)
+        return super().subject(source, revision, dtype, hooks)
 
     def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
         """A client of the tests' server where the settings say so, the stand-in judge otherwise."""

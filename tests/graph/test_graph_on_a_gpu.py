@@ -1,6 +1,6 @@
 """The graph with its models on a simulated GPU against the same graph on a CPU: every stage that uses the device, byte for byte."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from installation import KEY, STAGES, Installation
@@ -13,9 +13,9 @@ from resources.fakes import FakeModels
 class ModelsOnAGpu(FakeModels):
     """The stand-ins, the subject model among them on the GPU."""
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
+    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> Any:
         """The stand-in subject, moved there."""
-        subject = super().subject(source, revision, dtype)
+        subject = super().subject(source, revision, dtype, hooks)
         subject.model.to("cuda")
         return subject
 

@@ -1,6 +1,6 @@
 """The scorers of what a feature makes the model say, through the graph: features planted to say a word, a judge that looks for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ class Planted:
 class SharpModels(FakeModels):
     """Stand-ins whose subject is sure of what it says, so that steering can change it by whole nats."""
 
-    def subject(self, source: str, revision: str | None, dtype: str | None) -> Any:
-        subject = super().subject(source, revision, dtype)
+    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> Any:
+        subject = super().subject(source, revision, dtype, hooks)
         subject.model.lm_head.weight *= 20
         return subject
 

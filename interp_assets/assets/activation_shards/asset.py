@@ -13,7 +13,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import HarvestSettings, PlatformSettings
 from interp_assets.exchange.imported_files import DelphiActivations
-from interp_assets.measuring.harvest import LoadedDictionary, checked_dictionary, spill_activations
+from interp_assets.measuring.harvest import LoadedDictionary, checked_dictionary, dictionary_of, hooks_of, spill_activations
 from interp_assets.measuring.planted import PlantedActivations
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
@@ -21,6 +21,7 @@ from interp_assets.orchestration.versions import HARVEST_CODE_VERSION, activatio
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
+from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider
 from resources.store.activation_spill import ActivationSpill
 from resources.store.lake import Lake
@@ -97,8 +98,16 @@ def _harvest(
     harvest = settings.stage_settings(first.stages).harvest
     sample = read_token_sample(lake, first.key)
     with ExitStack() as held:
-        with closing(models.subject(first.model.source, first.model.revision, first.model.dtype)) as subject:
-            loaded = _checked(run, subject, sample, records, models, harvest)
+        dictionaries = {}
+        for key, record in records.items():
+            with run.failing_alone(key):
+                dictionaries[key] = dictionary_of(record, models)
+        if not dictionaries:
+            return
+        model = first.model
+        with closing(models.subject(model.source, model.revision, model.dtype, hooks_of(dictionaries.values()))) as subject:
+            loaded = _checked(run, subject, sample, records, dictionaries, harvest)
+            dictionaries.clear()  # the loaded ones are on the model's device
             if not loaded:
                 return
             log.info(f"{first.model.source}: one pass over {sample.tokens.size:,} tokens for {', '.join(loaded)}")
@@ -124,14 +133,14 @@ def _checked(
     subject: SubjectModel,
     sample: TokenSample,
     records: dict[str, DictionaryRecord],
-    models: ModelProvider,
+    dictionaries: dict[str, Dictionary],
     settings: HarvestSettings,
 ) -> dict[str, LoadedDictionary]:
-    """The dictionaries that load and pass their self-check."""
+    """The dictionaries that pass their self-check."""
     loaded: dict[str, LoadedDictionary] = {}
-    for key, record in records.items():
+    for key, dictionary in dictionaries.items():
         with run.failing_alone(key):
-            loaded[key] = one = checked_dictionary(subject, sample, record, models, settings)
+            loaded[key] = one = checked_dictionary(subject, sample, records[key], dictionary, settings)
             run.report(key, {"self_check_l0": one.l0, **({} if one.fvu is None else {"self_check_fvu": one.fvu})})
             run.context.log.info(f"{key}: self-check L0 {one.l0:.1f}, FVU {'none' if one.fvu is None else f'{one.fvu:.3f}'}")
     return loaded

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import HarvestSettings
-from interp_assets.measuring.harvest import checked_dictionary
+from interp_assets.measuring.harvest import checked_dictionary, dictionary_of
 from interp_assets.reading.token_sample import TokenSample
 from resources.dictionaries import DictionaryError, load_dictionary, refuse_bad_dictionary, self_check
 from resources.fakes import FakeModels
@@ -43,7 +43,7 @@ def checked(subject: Any, **record: Any) -> Any:
     """What the graph does before a harvest."""
     one = DictionaryRecord(**{"key": "fake/01/x", "hook": HOOK, "width": 2 * D, **record})
     sample = TokenSample("probe", TOKENS.astype(np.int32))
-    return checked_dictionary(subject, sample, one, FakeModels(), HarvestSettings())
+    return checked_dictionary(subject, sample, one, dictionary_of(one, FakeModels()), HarvestSettings())
 
 
 def planted(x: torch.Tensor) -> dict[str, torch.Tensor]:

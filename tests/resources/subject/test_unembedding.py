@@ -121,12 +121,17 @@ def test_module_paths_lead_to_the_stream_as_names_do() -> None:
         assert subject.residual_directions("model.layers.1.mlp.down_proj", torch.randn(2, 23)) is None
 
 
-def test_a_family_without_a_table_has_neither_norm_nor_routes() -> None:
-    model = tiny_model("llama")
+def test_a_family_without_a_table_has_norm_and_routes_by_structure() -> None:
+    known, model = subject_of(tiny_model("llama")), tiny_model("llama")
     model.config.model_type = "olmo"
-    subject = subject_of(model)
-    assert subject.unembedding() is None
-    assert subject.residual_directions("model.layers.1", torch.randn(1, 24)) is None
+    subject, rows = subject_of(model), torch.randn(2, 24)
+    expected, found = known.unembedding(), subject.unembedding()
+    assert expected is not None and found is not None and torch.equal(found.logits(rows), expected.logits(rows))
+    for hook in known.hook_names():
+        width = 40 if hook.endswith("mlp.hook_post") else 24
+        directions = [of.residual_directions(hook, torch.eye(width)) for of in (known, subject)]
+        assert (directions[0] is None) == (directions[1] is None), hook
+        assert directions[0] is None or torch.equal(*directions), hook
 
 
 def test_a_multimodal_gemma_3_has_its_norm_under_the_language_model() -> None:

@@ -1,0 +1,35 @@
+"""Which outputs there will be none of for a dictionary on its model, and why: said when it is registered."""
+
+from typing import Any
+
+from resources.dictionaries import DictionaryError, NoDecoder
+
+
+def known_before_loading(source: str, revision: str | None) -> bool:
+    """Whether the model's family says where its unembedding is, so that no more of it need be loaded than the hooks are deep."""
+    from resources.model_loading import read_config
+    from resources.subject.hook_points import BLOCKS, family
+    from resources.weights import resolve_model_folder
+
+    return family(read_config(resolve_model_folder(source, revision))) in BLOCKS
+
+
+def missing_outputs(subject: Any, dictionary: Any) -> list[str]:
+    """One sentence an output that this dictionary will not have; none for a dictionary that has all."""
+    from resources.subject.hook_edits import written_points
+    from resources.subject.hook_points import BLOCKS
+
+    try:
+        rows = dictionary.decoder_row(0)[None]
+    except NoDecoder:
+        return ["no vocabulary projections, token changes and steering: the dictionary has no decoder"]
+    found = []
+    if subject.family not in BLOCKS and subject.unembedding() is None:
+        found.append(f"no vocabulary projections: no way from the residual stream to the logits was found in this {subject.family} model")
+    elif subject.residual_directions(dictionary.output_hook, rows) is None:
+        found.append(f"no vocabulary projections: what is written at {dictionary.output_hook} goes not as it is into the stream")
+    try:
+        written_points(subject, dictionary.output_hook)
+    except DictionaryError as error:
+        found.append(f"no token changes and steering: {error}")
+    return found
