@@ -74,14 +74,7 @@ class DictionaryRegistry:
 
     def parse_file(self, path: Path) -> DictionaryRecord:
         """The record in a file. Raises `UserError` naming the file, whatever is in it."""
-        try:
-            return self.parse(read_text_file(path), str(path))
-        except UserError:
-            raise
-        except BadYaml as error:
-            raise UserError(f"{path} holds no record: {error}") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+        return self.parse(record_text(path), str(path))
 
     def refused(self, records: Mapping[str, DictionaryRecord], settings: PlatformSettings) -> dict[str, str]:
         """Why, by file name, for those of the records whose `stages` cannot be laid over the site's settings."""
@@ -133,3 +126,13 @@ class DictionaryRegistry:
         except Exception as error:  # a broken record never hides the others, whatever its values make Python say
             raise UserError(f"{where} holds no record: {type(error).__name__}: {str(error)[:200]}") from None
         return record
+
+
+def record_text(path: Path) -> str:
+    """The text of a record's file. Raises `UserError` for a file that cannot be read, is no text, or is too large to be a record."""
+    try:
+        return read_text_file(path)
+    except BadYaml as error:
+        raise UserError(f"{path} holds no record: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}. Check its name and permissions") from None

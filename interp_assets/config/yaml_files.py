@@ -14,11 +14,14 @@ LARGEST_NODES = 500_000
 DEEPEST = 60
 
 
+_FastestLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 class BadYaml(ValueError):
     """A file that holds no YAML, or YAML that nobody meant; the message says what is wrong, and not in which file."""
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(_FastestLoader):
     """The safe loader, for which a key that stands twice in a mapping is an error: YAML takes the last and says nothing."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:

@@ -44,7 +44,9 @@ def changed_inputs(lake: Lake, record: DictionaryRecord) -> list[str]:
     )
     for asset, table, partition, contents in made_from:
         manifest = lake.manifest(table.name, partition)
-        for name, content in contents.items() if manifest is not None else ():
+        if manifest is None:
+            continue
+        for name, content in contents.items():
             then = manifest.inputs.get(name)
             if then is None:
                 lines.append(f"input not recorded: {name} of {record.key}; {asset} was made by an earlier release and is made once more")

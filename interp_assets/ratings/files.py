@@ -166,7 +166,7 @@ def import_ratings(
 
 def ratings_csv(ratings: Sequence[Rating]) -> str:
     """Ratings as a file of all COLUMNS."""
-    return csv_text(COLUMNS, map(_csv_row, ratings))
+    return csv_text(list(COLUMNS), map(_csv_row, ratings))
 
 
 def _csv_row(rating: Rating) -> dict[str, object]:

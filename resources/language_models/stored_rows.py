@@ -133,7 +133,7 @@ def salvaged_from_part(path: Path) -> Salvaged:
     with part:
         for group in range(part.num_row_groups):
             try:
-                rows += filter(is_whole, part.read_row_group(group, columns=columns).to_pylist())
+                rows += [row for row in part.read_row_group(group, columns=columns).to_pylist() if is_whole(row)]
             except UNREADABLE:
                 continue
     return Salvaged(rows, max(total - len(rows), 0))

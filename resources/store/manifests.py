@@ -61,7 +61,7 @@ def parsed_manifest(content: bytes, schema_version: int) -> Manifest:
         raise BadManifest(f"it has no {', '.join(missing)}")
     if found["schema_version"] != schema_version:
         raise BadManifest(f"it was written under schema version {found['schema_version']}, this code reads {schema_version}")
-    known = {name: found.get(name) for name in names}
+    known: dict[str, Any] = {name: found.get(name) for name in names}
     for name, kind in KINDS.items():
         if not isinstance(known[name], kind) or isinstance(known[name], bool) or (kind is int and known[name] < 0):
             raise BadManifest(f"its {name} is {str(known[name])[:60]!r}")
