@@ -1,4 +1,4 @@
-"""Ranges of settings, in their types: whoever reads settings from a file refuses values outside a range, naming the field."""
+"""Types of settings with their ranges: a reader of settings files refuses a value outside its range, and names the field."""
 
 from collections.abc import Collection
 from dataclasses import MISSING, Field, fields
@@ -24,19 +24,23 @@ Temperature = Annotated[float, Ge(0), Le(2)]
 ADDED_LATER = "added later"
 """Marks a settings field that came after its class: `n_draws: Annotated[PositiveCount, ADDED_LATER] = 1`.
 
-A data version leaves the field out while it has its default, so the default must be how things were done without the field."""
+A data version leaves the field out while the field has its default. So the default must stand for how things were done without the
+field."""
 
 
 def later_defaults(settings_class: type) -> dict[str, Any]:
-    """Defaults of the fields of a dataclass that are marked ADDED_LATER, by name."""
+    """Defaults, by name, of the fields of a dataclass that are marked ADDED_LATER."""
     hints = get_type_hints(settings_class, include_extras=True)
     later = [one for one in fields(settings_class) if ADDED_LATER in getattr(hints[one.name], "__metadata__", ())]
     return {one.name: _default_of(one) for one in later}
 
 
 def versioned_fields(settings: Any, without: Collection[str]) -> dict[str, Any]:
-    """The fields of a settings dataclass that belong into a data version, by name: neither those of `without`, which change no result,
-    nor fields marked ADDED_LATER that have their default. Nested settings classes stay instances, and so keep their marks."""
+    """The values, by name, of the fields of a settings dataclass that belong into a data version.
+
+    Left out are the fields named in `without`, which change no result, and fields marked ADDED_LATER that have their default. Nested
+    settings classes stay instances, and so keep their marks.
+    """
     later = later_defaults(type(settings))
     values = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name not in without}
     return {name: value for name, value in values.items() if name not in later or value != later[name]}

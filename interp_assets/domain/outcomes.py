@@ -1,6 +1,6 @@
-"""The named outcomes: how each feature, question or score ended. Causes and cures of all of them are in docs/tables.md.
+"""The named outcomes: how each feature, question or score ended. docs/tables.md has the cause and the cure of every outcome.
 
-A table's outcomes are `outcomes` of its entry in interp_assets/tables.py.
+The field `outcomes` of a table's entry in interp_assets/tables.py lists the outcomes that the table may hold.
 """
 
 from typing import Final, Literal
@@ -32,4 +32,4 @@ PairOutcome = Literal["ok", "too_few_features", "constant"]
 AgreementOutcome = Literal["ok", "one_rater", "constant", "too_few_features"]
 
 FAILED: Final = "failed"
-"""Outcome of what a method's own code could not cope with, anywhere: a defect, told in the log; everything else goes on."""
+"""Outcome of a feature, question or score on which a method's own code raised: a defect. The log has the error; everything else goes on."""

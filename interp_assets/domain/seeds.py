@@ -1,4 +1,4 @@
-"""Random generators keyed by what they are for, so that results depend on neither order nor batch size nor concurrency."""
+"""Random generators keyed by their purpose, so that results depend on neither order nor batch size nor concurrency."""
 
 import hashlib
 

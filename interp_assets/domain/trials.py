@@ -1,4 +1,4 @@
-"""Records that pass between planning, asking and grading: cases, explanations, trials with their hidden key, verdicts, score rows."""
+"""Records between planning, asking and grading: scorer inputs, explanations, trials with their hidden key, verdicts, score rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,15 @@ Reads = Literal["explanation", "rivals", "steered", "steered_sets"]
 
 
 NO_EXPLANATION = "none"
-"""Stands for the explanation method in the rows of scorers that read no explanation."""
+"""The explanation method in the rows of scorers that read no explanation."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """What one method says about one feature.
 
-    `text` is set exactly when `outcome` is "ok"; `donor_feature` only by methods that deal.
+    `text` is set exactly when `outcome` is "ok". `donor_feature` is the feature that the text was written for; only methods that shuffle
+    explanations set it.
     """
 
     feature: int
@@ -41,7 +42,10 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Rival:
-    """Another feature's explanation by the same method. `variant` says how it was found: "neighbour" (one of the nearest) or "random"."""
+    """Another feature's explanation by the same method.
+
+    `variant` says how the other feature was found: "neighbour" (one of the nearest features) or "random".
+    """
 
     feature: int
     text: str
@@ -50,15 +54,16 @@ class Rival:
 
 @dataclass(frozen=True)
 class ScorerInput:
-    """What a scorer judges: one feature under one explanation, with all that it may look at.
+    """What a scorer judges: one feature under one explanation, with everything that the scorer may look at.
 
-    `explanation` is None where the method has none for the feature, and for scorers that read none, whose `method` is NO_EXPLANATION.
-    `shown` and `held_out` are the feature's examples of those roles, silent ones among them. `firing_share` is the share of the sample's
-    windows on which the feature fires, None where unknown.
+    `explanation` is None where the method has no explanation of the feature. It is also None for scorers that read no explanation; `method`
+    is then NO_EXPLANATION. `shown` and `held_out` are the feature's examples of these two roles, activating and silent. `firing_share` is
+    the share of the sample's windows on which the feature fires, None where unknown.
 
-    The others are there for scorers that read them. `rivals` are explanations of other features, the nearest first. `steered` are the
-    feature's runs on its scoring prompts, none where it was not steered. `steered_set` is its set of completions of the fixed prompts, None
-    where it was not steered, `rival_sets` those of random other features, all of whose targets were met.
+    The further fields are filled for scorers that read them. `rivals` are explanations of other features, the nearest feature first.
+    `steered` are the feature's runs on its scoring prompts, empty where the feature was not steered. `steered_set` is the feature's set of
+    completions of the fixed prompts, None where the feature was not steered. `rival_sets` are such sets of random other features; every KL
+    target of these features was met.
     """
 
     feature: int
@@ -75,7 +80,7 @@ class ScorerInput:
 
     @property
     def absent(self) -> ScoreOutcome:
-        """Why there is nothing to sum up, where there is nothing."""
+        """The outcome of a scorer input about which nothing was asked: "no_explanation" or "no_examples"."""
         unexplained = self.explanation is None and self.method != NO_EXPLANATION
         return "no_explanation" if unexplained and self.held_out else "no_examples"
 
@@ -84,9 +89,9 @@ class ScorerInput:
 class TrialItem:
     """One thing to judge within a trial, with its hidden answer. `stratum` is the decile (0 = strongest) of an activating window.
 
-    `example_id` names the window, or what stands in its place (a rival's feature, a text to be written). `variant` names how the item was
-    made: "activating", a kind of silent window ("random", "similar", "neighbour", "token"), "active" for misplaced marks.
-    `activation` is the largest activation of the feature on it, where that is known beforehand.
+    `example_id` names the window, or the thing in a window's place (a rival's feature, a text to be written). `variant` names how the item
+    was made: "activating", a kind of silent window ("random", "similar", "neighbour", "token"), "active" for misplaced marks. `activation`
+    is the feature's largest activation on the item, where this activation is known before asking.
     """
 
     example_id: str
@@ -98,10 +103,10 @@ class TrialItem:
 
 @dataclass(frozen=True)
 class Trial:
-    """One question about one case, with the answer key of its items in the order asked.
+    """One question about one scorer input, with the answer key of its items in the order asked.
 
-    The question goes to a language model or, as a `Comparison`, to the sentence encoder. A trial without items only serves others (the
-    likelihood of a window under a fixed explanation, say).
+    The question goes to a language model or, as a `Comparison`, to the sentence encoder. A trial without items gets no verdict: its answer
+    serves the grading of another trial (as the likelihood of a window under a fixed explanation does).
     """
 
     trial_id: str
@@ -120,11 +125,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class AnsweredTrial:
-    """A trial and what came back; `error` is set when no reply came.
+    """A trial and its reply; `error` is set when no reply came.
 
-    `answer_probabilities[i]` are those of the options at answer i. `suffix_logprobs` has the natural-log probability of each token of the
-    prompt's suffix, `suffix_choices[i]` the probabilities of the options at its placeholder i. `cosines` [queries][texts] answer a
-    `Comparison`. `activations` are the feature's largest on each text that the reply was read to hold.
+    `answer_probabilities[i]` are the probabilities of the options at answer i. `suffix_logprobs` has the natural-log probability of each
+    token of the prompt's suffix, `suffix_choices[i]` the probabilities of the options at the suffix's placeholder i. `cosines`
+    [queries][texts] answer a `Comparison`. `activations` has the feature's largest activation on each text read out of the reply.
     """
 
     trial: Trial
@@ -142,9 +147,10 @@ class AnsweredTrial:
 class Verdict:
     """One graded item.
 
-    A judge that decides gives a `prediction`, and its `probability` of yes if known; a scorer that measures gives a `value` (a cosine, a
-    log-likelihood ratio, a rating), or `values`, one a token (simulated activations). `activation` is the feature's largest on the item,
-    `text` what the item is where no window of the examples is. Nothing of these is set unless `outcome` is "answered".
+    A judge that decides gives a `prediction`, and its `probability` of yes if known. A scorer that measures gives a `value` (a cosine, a
+    log-likelihood ratio, a rating), or `values`, one a token (simulated activations). `activation` is the feature's largest activation on
+    the item. `text` is the item's text where the item is no window of the examples. `prediction`, `probability`, `value`, `values` and
+    `text` are set only when `outcome` is "answered".
     """
 
     trial_id: str
@@ -166,7 +172,7 @@ class Verdict:
 
 
 def verdict_of(trial: Trial, number: int, outcome: VerdictOutcome, **measured: object) -> Verdict:
-    """The verdict on item `number` of a trial; `measured` are the fields of `Verdict` that its answer sets."""
+    """The verdict on item `number` of a trial; `measured` are the fields of `Verdict` that the answer sets."""
     item = trial.items[number]
     own: dict[str, object] = {"prediction": None, "probability": None, "activation": item.activation, **measured}
     return Verdict(
@@ -177,11 +183,11 @@ def verdict_of(trial: Trial, number: int, outcome: VerdictOutcome, **measured: o
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One metric of one explanation under one scorer, with its 95 % interval and the floor that knowing nothing reaches.
+    """One metric of one explanation under one scorer, with its 95 % interval and its floor: the score of a judge that reads nothing.
 
-    `value` is set when `outcome` is "ok", and may be when it is "dead" (nothing made the feature fire, which is a failure and not a gap).
-    `stratum` is set only for the metrics named "…@stratum". `n_positive` and `n_negative` count the answered items that the metric was
-    taken over, `n_unanswered` those that ended without an answer.
+    `value` is set when `outcome` is "ok". It may also be set when `outcome` is "dead": nothing made the feature fire, and the explanation
+    has failed. `stratum` is set only for the metrics named "…@stratum". `n_positive` and `n_negative` count the answered items that the
+    metric was taken over, `n_unanswered` the items that ended without an answer.
     """
 
     feature: int
@@ -203,7 +209,7 @@ class ScoreRow:
 
 
 def as_item(example: Example, truth: bool | None = None) -> TrialItem:
-    """An example as an item whose truth is that the feature fires on it, or `truth`."""
+    """An example as an item. Its truth is `truth` where given, else whether the feature fires on the example."""
     activating = example.kind == "activating"
     return TrialItem(
         example.example_id, activating if truth is None else truth, example.stratum if activating else None,
@@ -217,9 +223,11 @@ def of_kind(examples: Sequence[Example], kind: Literal["activating", "non_activa
 
 
 def evenly_mixed(examples: Sequence[Example], rng: np.random.Generator) -> list[Example]:
-    """All examples, each kind in random order and spread evenly: any number of the first ones hold both kinds in proportion, to within one.
+    """All examples, each kind in random order and spread evenly: the first n examples hold both kinds in proportion, to within one, for
+    every n.
 
-    For questions about one window each, so that asking may stop anywhere. Where several stand in one question it would give answers away.
+    For questions about one window each, so that asking may stop anywhere. In a question about several windows an even order would give
+    answers away.
     """
     kinds = [of_kind(examples, "activating"), of_kind(examples, "non_activating")]
     placed = [((number + 0.5) / len(kind), kind[i]) for kind in kinds for number, i in enumerate(rng.permutation(len(kind)))]
