@@ -1,9 +1,9 @@
 """How far raters agree: Krippendorff's α, and how reliable the mean of several raters is.
 
-α = 1 - D_o / D_e: the mean squared difference of two values of one unit over that of any two values. 1 is perfect agreement, 0 what chance
-gives, below 0 systematic disagreement (Krippendorff, Content Analysis, 2004, ch. 11; "Computing Krippendorff's alpha-reliability", 2011).
-For ordinal values the difference of two is the number of values between them, ties counted half, which is the difference of their mean
-ranks: ordinal α is interval α of the ranks.
+α = 1 - D_o / D_e, where D_o is the mean squared difference of two values of one unit and D_e the mean squared difference of any two values.
+1 is perfect agreement, 0 is agreement by chance, below 0 is systematic disagreement (Krippendorff, Content Analysis, 2004, ch. 11;
+"Computing Krippendorff's alpha-reliability", 2011). The difference of two ordinal values is the number of values between them, ties counted
+half. That is the difference of their mean ranks: ordinal α is interval α of the ranks.
 """
 
 from typing import Literal
@@ -17,10 +17,10 @@ Level = Literal["ordinal", "interval"]
 
 
 def krippendorff_alpha(values: np.ndarray, units: np.ndarray, level: Level, draws: np.ndarray | None = None) -> Estimate:
-    """α of `values` [ratings], each of the unit named in `units` [ratings], with its 95 % interval over `draws` [replicates, ratings].
+    """α of `values` [ratings] with its 95 % interval over `draws` [replicates, ratings]; `units` [ratings] names the unit of each rating.
 
-    Units with one rating compare nothing and are left out. Draws must take all ratings of a unit together; None gives no interval.
-    Undefined with no unit rated twice, or all values equal.
+    Units with one rating compare nothing and are left out. A draw must take all ratings of a unit together; without `draws` there is no
+    interval. Undefined when no unit was rated twice, and when all values are equal.
     """
     values, units = np.asarray(values, dtype=np.float64), np.asarray(units)
     paired = rated_twice(units)
@@ -32,12 +32,12 @@ def krippendorff_alpha(values: np.ndarray, units: np.ndarray, level: Level, draw
 
 
 def alpha_replicates(values: np.ndarray, units: np.ndarray, level: Level, draws: np.ndarray) -> np.ndarray:
-    """α in each replicate, float64 [replicates], of ratings in units that are all rated twice; NaN where undefined."""
+    """α in each replicate, float64 [replicates], where every unit has at least two ratings; NaN where undefined."""
     return np.concatenate([np.empty(0), *(_alpha(values, units, block, level) for block in weight_blocks(draws))])
 
 
 def rated_twice(units: np.ndarray) -> np.ndarray:
-    """bool [ratings]: whether the rating's unit has another."""
+    """bool [ratings]: whether the rating's unit has another rating."""
     if len(units) == 0:
         return np.zeros(0, dtype=bool)
     _, number, counts = np.unique(units, return_inverse=True, return_counts=True)
@@ -45,9 +45,10 @@ def rated_twice(units: np.ndarray) -> np.ndarray:
 
 
 def reliability_of_mean(alpha: float | np.ndarray, n_raters: float) -> np.ndarray:
-    """Reliability of the mean of `n_raters` ratings of which one has reliability `alpha`: k·α / (1 + (k - 1)·α), Spearman and Brown.
+    """Reliability of the mean of k = `n_raters` ratings, where a single rating has reliability `alpha`: k·α / (1 + (k - 1)·α), Spearman and
+    Brown.
 
-    NaN for α ≤ 0, where the ratings tell nothing apart and no correlation can be corrected for it.
+    NaN for α ≤ 0: such ratings tell nothing apart, and no correlation can be corrected for their reliability.
     """
     alpha = np.asarray(alpha, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -55,9 +56,9 @@ def reliability_of_mean(alpha: float | np.ndarray, n_raters: float) -> np.ndarra
 
 
 def _alpha(values: np.ndarray, units: np.ndarray, weights: np.ndarray, level: Level) -> np.ndarray:
-    """α in each replicate, from sums over each unit: n·Σv² - (Σv)² is the sum of the squared differences of its n values.
+    """α in each replicate, from sums over each unit: n·Σv² - (Σv)² is the sum of the squared differences of the unit's n values.
 
-    Interval values are the same in every replicate, so their units are summed up once; ranks are not.
+    Interval values are equal in all replicates, so the sums of a unit are taken once. Ranks differ from replicate to replicate.
     """
     if len(values) == 0:
         return np.full(len(weights), np.nan)
@@ -77,5 +78,5 @@ def _alpha(values: np.ndarray, units: np.ndarray, weights: np.ndarray, level: Le
 
 
 def _sum_over_units(drawn: np.ndarray, each: np.ndarray) -> np.ndarray:
-    """Sum over the units drawn of what each has, [replicates]; `each` is [1, units], or [replicates, units] where replicates differ."""
+    """Sum of `each` over the units drawn, [replicates]; `each` is [1, units], or [replicates, units] where replicates differ."""
     return drawn @ each[0] if len(each) == 1 else (drawn * each).sum(axis=1)

@@ -1,8 +1,8 @@
 """Classification and correlation metrics with bootstrap intervals and floors, and the correlations of score reports.
 
-Undefined values are None, never NaN. Bootstraps resample items (or whole windows of tokens) within each class, so the numbers of
-positives and negatives stay fixed. Values and replicates come out of the same counts: 200 items with 1,000 replicates take 0.4 ms
-(predictions) and 5.1 ms (probabilities), and scikit-learn's values without replicates 3.4 ms and 2.9 ms (`benchmarks/metrics.py`).
+Undefined values are None, never NaN. Bootstraps resample items (or whole windows of tokens) within each class, so that the numbers of
+positives and negatives stay fixed. Values and replicates are computed from the same counts: 200 items with 1,000 replicates take 0.4 ms
+(predictions) and 5.1 ms (probabilities). scikit-learn takes 3.4 ms and 2.9 ms for the values without replicates (`benchmarks/metrics.py`).
 """
 
 import math
@@ -30,9 +30,9 @@ TOKEN_METRICS = ("pearson", "r2")
 def prediction_metrics(truth: np.ndarray, prediction: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Estimate]:
     """Each of PREDICTION_METRICS over boolean arrays [items].
 
-    Balanced accuracy is (TPR + TNR) / 2 and needs both classes; precision needs a predicted positive; recall and F1 need a
-    positive. Resampling n items of a class of which k are predicted positive gives Binomial(n, k / n) of them, so the bootstrap
-    draws those counts.
+    Balanced accuracy is (TPR + TNR) / 2 and needs both classes; precision needs a predicted positive; recall and F1 need a positive. Where
+    k of the n items of a class are predicted positive, a resample of the class holds Binomial(n, k / n) predicted positives. The bootstrap
+    draws these counts.
     """
     truth, prediction = np.asarray(truth, dtype=bool), np.asarray(prediction, dtype=bool)
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
@@ -48,7 +48,7 @@ def probability_metrics(truth: np.ndarray, score: np.ndarray, n_bootstrap: int, 
     """AUROC (ties count half) and average precision (Σ precision · Δrecall over distinct scores) of `score` for boolean `truth`,
     both [items].
 
-    Undefined with a class missing.
+    Undefined when a class is missing.
     """
     truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
     positives, negatives = score[truth], score[~truth]
@@ -72,10 +72,10 @@ def token_metrics(
 ) -> dict[str, Estimate]:
     """Each of TOKEN_METRICS over the tokens of all windows end to end; `predicted` and `true` hold an array [tokens] for each window.
 
-    Pearson's r is that of `pearson`. R² is 1 - Σ(true - predicted)² / Σ(true - mean of true)², of the predictions as they are, without
-    calibration: 0 for always predicting the mean, negative for worse; undefined for constant truths.
-    The bootstrap draws as many windows of each kind (`activating`, boolean [windows]) as there are, with replacement, tokens of a window
-    together. Every window is reduced to six sums first, so that replicates cost a product of matrices, whatever its length.
+    Pearson's r is computed by `pearson`. R² is 1 - Σ(true - predicted)² / Σ(true - mean of true)² of the predictions without calibration: 0
+    for always predicting the mean, negative for worse predictions, undefined for constant true values. The bootstrap draws, with
+    replacement, as many windows of each kind (`activating`, boolean [windows]) as there are; the tokens of a window are drawn together.
+    Every window is first reduced to six sums, so that replicates cost one product of matrices, whatever the length of the windows.
     """
     x, y = (np.concatenate([np.empty(0), *arrays]).astype(np.float64) for arrays in (predicted, true))
     r, r2 = pearson(x, y), _r2_of_arrays(x, y)
@@ -93,8 +93,10 @@ def token_metrics(
 
 
 def floors(n_positive: int, n_negative: int) -> dict[str, float | None]:
-    """What knowing nothing reaches, per metric: chance for balanced accuracy and AUROC, the share of positives for average
-    precision and precision, always answering yes for F1. Recall has none (always yes has recall 1). All None without items.
+    """The floor of each metric, the score of a judge that reads nothing; all None without items.
+
+    Balanced accuracy and AUROC: chance. Average precision and precision: the share of positives. F1: the F1 of always answering yes. Recall
+    has no floor, since always answering yes has recall 1.
     """
     n = n_positive + n_negative
     share = n_positive / n if n else None
@@ -134,11 +136,11 @@ def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Estimat
 def mixed_auroc(
     positives: np.ndarray, negatives: Sequence[tuple[float, np.ndarray]], n_bootstrap: int, rng: np.random.Generator
 ) -> Estimate:
-    """Probability that a positive score [n] is above a negative one, ties counting half, where negatives come from groups.
+    """Probability that a positive score is above a negative score, ties counting half, where negative scores come from groups.
 
-    `negatives` are (weight, scores [n]) of each group, weights summing to 1: Σ weight · AUROC against the group. Equals the AUROC with
-    weight / n as the weight of each of a group's n scores. Undefined without positives, or with an empty group of weight above 0.
-    The bootstrap resamples the positives and each group by itself.
+    `positives` [n]. `negatives` has (weight, scores [m]) of each group; the weights sum to 1. The value is Σ weight · AUROC against the
+    group. It equals the AUROC in which each of a group's m scores has the weight `weight` / m. Undefined without positives, or with an
+    empty group of weight above 0. The bootstrap resamples the positives and each group by itself.
     """
     groups = [(weight, np.asarray(scores, dtype=np.float64)) for weight, scores in negatives if weight > 0]
     assert math.isclose(sum(weight for weight, _ in groups), 1.0), [weight for weight, _ in negatives]
@@ -155,12 +157,13 @@ def mixed_auroc(
 
 
 def signed_gini(auroc: Estimate) -> Estimate:
-    """2 · AUROC - 1, from -1 (every positive below every negative) over 0 (chance) to 1; undefined where the AUROC is."""
+    """2 · AUROC - 1, from -1 (every positive below every negative) over 0 (chance) to 1; undefined where the AUROC is undefined."""
     return Estimate(*(None if bound is None else 2 * bound - 1 for bound in (auroc.value, auroc.ci_low, auroc.ci_high)))
 
 
 def mean_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> tuple[Estimate, Estimate]:
-    """(mean of `first` - mean of `second`, whether it is above 0 as 1.0 or 0.0) of two arrays [n] and [m]; undefined when one is empty.
+    """(mean of `first` - mean of `second`, whether this difference is above 0, as 1.0 or 0.0) of two arrays [n] and [m]; undefined when an
+    array is empty.
 
     The bootstrap resamples each array by itself.
     """
@@ -173,9 +176,9 @@ def mean_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng
 
 
 def mean_with_error(values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> tuple[Estimate, Estimate]:
-    """The mean of an array [n] in its bootstrapped interval, and its standard error, s / √n, which has none.
+    """The mean of an array [n] with its bootstrapped interval, and the standard error of the mean, s / √n, without an interval.
 
-    Undefined without values, the error with fewer than two.
+    Both undefined without values; the standard error undefined with fewer than two values.
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
@@ -187,7 +190,7 @@ def mean_with_error(values: np.ndarray, n_bootstrap: int, rng: np.random.Generat
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> Estimate:
-    """Mean of `first` - `second`, two arrays [n] of the same things; undefined without any. The bootstrap resamples the pairs."""
+    """Mean of `first` - `second`, two arrays [n] over the same items; undefined without items. The bootstrap resamples the pairs."""
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     if len(difference) == 0:
         return UNDEFINED
@@ -241,19 +244,19 @@ def _from_level_counts(positive: np.ndarray, negative: np.ndarray) -> dict[str, 
 
 
 def _resampled_counts(level: np.ndarray, n_levels: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-    """Counts [n_bootstrap, n_levels] of as many draws with replacement as there are items, each item counted at its level."""
+    """Counts [n_bootstrap, n_levels] of draws with replacement, as many draws as items; each item counts at its level."""
     drawn = level[rng.integers(0, len(level), (n_bootstrap, len(level)))]
     drawn += np.arange(n_bootstrap)[:, None] * n_levels
     return np.bincount(drawn.ravel(), minlength=n_bootstrap * n_levels).reshape(n_bootstrap, n_levels)
 
 
 def _drawn_shares(n: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-    """How large a share of n draws with replacement each of n items gets, [n_bootstrap, n]."""
+    """The share of n draws with replacement that each of n items gets, [n_bootstrap, n]."""
     return rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap) / n
 
 
 def _r2_of_arrays(predicted: np.ndarray, true: np.ndarray) -> float | None:
-    """R² of `token_metrics`; None for constant truths or none."""
+    """R² of `token_metrics`; None for constant true values, and without any."""
     if len(true) == 0 or (true == true[0]).all():
         return None
     return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
@@ -265,7 +268,7 @@ def _pair_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _from_pair_sums(sums: np.ndarray, shift: float) -> dict[str, np.ndarray]:
-    """TOKEN_METRICS from pair sums [replicates, 6] of x and y, of which x is `shift` too small beside y; NaN where undefined."""
+    """TOKEN_METRICS from pair sums [replicates, 6] of x and y, where x has been lowered by `shift` against y; NaN where undefined."""
     n, sum_x, sum_y, sum_xx, sum_yy, sum_xy = sums.T
     with np.errstate(divide="ignore", invalid="ignore"):
         spread_x, spread_y = sum_xx - sum_x**2 / n, sum_yy - sum_y**2 / n

@@ -1,8 +1,8 @@
-"""Correlations of two measurements of the same items, with bootstrap replicates that resample the clusters the items belong to.
+"""Correlations of two measurements of the same items, with bootstrap replicates that resample clusters of items.
 
-Every function takes `weights` [replicates, items]: how often each item was drawn. A replicate is then exact, as if the drawn items had
-been listed again, without ever listing them; ones in a single replicate give the value itself. NaN marks what is undefined: fewer than
-two items drawn, or one of the measurements constant.
+Every correlation takes `weights` [replicates, items]: how often each item was drawn. A replicate is then exact, as if each item had been
+listed as often as it was drawn, and no such list is made. A single replicate of ones gives the value itself. NaN marks an undefined
+correlation: fewer than two items drawn, or a constant measurement.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,19 +12,20 @@ import numpy as np
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, estimate
 
 BLOCK_NUMBERS = 4_000_000
-"""Numbers in one array of a block of replicates: what bounds memory."""
+"""Most numbers in one array of a block of replicates; bounds the memory."""
 
 LEAST_FEATURES = 10
-"""Rated features without which no correlation is given: its interval would span nearly everything, and bootstraps of so few mislead."""
+"""Fewest rated features for a correlation: with fewer its interval would span nearly everything, and bootstraps of so few mislead."""
 
 LARGEST_UNDEFINED_SHARE = 0.05
-"""Share of undefined replicates beyond which an interval would be one of the others alone, and is left out."""
+"""Largest share of undefined replicates with which an interval is given: beyond it, the defined replicates alone would make the
+interval."""
 
 Correlation = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def cluster_draws(clusters: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-    """uint16 [n_bootstrap, items]: how often each item is drawn when as many clusters are drawn, with replacement, as there are.
+    """uint16 [n_bootstrap, items]: how often each item is drawn when n of the n clusters are drawn with replacement.
 
     `clusters` [items] names the cluster of each item (any values); items of one cluster are drawn together. [n_bootstrap, 0] without items.
     """
@@ -54,8 +55,10 @@ def value_of(correlation: Correlation, x: np.ndarray, y: np.ndarray) -> float:
 
 
 def interval(value: float, found: np.ndarray) -> Estimate:
-    """The value in the 95 % percentile interval of its replicates; without an interval where more than LARGEST_UNDEFINED_SHARE of them
-    are undefined, and undefined where the value is."""
+    """The value with the 95 % percentile interval of its replicates; undefined where the value is NaN.
+
+    There is no interval without replicates, or where more than LARGEST_UNDEFINED_SHARE of the replicates are undefined.
+    """
     if np.isnan(value):
         return UNDEFINED
     if len(found) == 0 or np.isnan(found).mean() > LARGEST_UNDEFINED_SHARE:
@@ -66,7 +69,7 @@ def interval(value: float, found: np.ndarray) -> Estimate:
 def pearson_weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Pearson's r of x and y in each replicate, float64 [replicates].
 
-    x and y are [items], or [replicates, items] where a replicate has values of its own (ranks).
+    x and y are [items], or [replicates, items] where every replicate has its own values (ranks).
     """
     n = weights.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -85,7 +88,7 @@ def spearman_weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.n
 def spearman_matrices(columns: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Spearman's ρ of every two of `columns` [columns, items] in each replicate, float64 [replicates, columns, columns].
 
-    What `spearman_weighted` gives for each pair, ranking each column once.
+    Equal to `spearman_weighted` of each pair; each column is ranked once.
     """
     n_columns, n_items = columns.shape
     found = np.empty((len(draws), n_columns, n_columns))
@@ -107,8 +110,8 @@ def spearman_matrices(columns: np.ndarray, draws: np.ndarray) -> np.ndarray:
 def kendall_weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Kendall's τ-b of x and y, both [items], in each replicate.
 
-    (concordant - discordant) / √((pairs - pairs tied in x) · (pairs - pairs tied in y)). An item drawn twice is tied with itself.
-    Memory grows with items², a block of items at a time with BLOCK_NUMBERS.
+    (concordant - discordant) / √((pairs - pairs tied in x) · (pairs - pairs tied in y)). An item drawn twice is tied with itself. The pairs
+    are counted for a block of items at a time, at most BLOCK_NUMBERS pairs in a block.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     rows = max(1, BLOCK_NUMBERS // max(len(x), 1))
@@ -123,9 +126,9 @@ def kendall_weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.nd
 
 
 def partial_spearman(groups: np.ndarray) -> Correlation:
-    """Spearman's ρ with the group (dictionary, layer; any values [items]) held constant.
+    """Spearman's ρ with the group held constant; `groups` [items] names the group (dictionary or layer; any values) of each item.
 
-    Pearson's r of what the group's mean leaves of each rank, which is the partial correlation given an indicator of each group.
+    Pearson's r of the ranks less the mean rank of their group. This is the partial correlation given an indicator of each group.
     """
     _, number = np.unique(groups, return_inverse=True)
 
@@ -143,7 +146,7 @@ def partial_spearman(groups: np.ndarray) -> Correlation:
 
 
 def weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean ranks from 1 of `values` [items] in each replicate, float64 [replicates, items]; those of items not drawn mean nothing."""
+    """Mean ranks from 1 of `values` [items] in each replicate, float64 [replicates, items]; the rank of an item not drawn means nothing."""
     order = np.argsort(values, kind="stable")
     last, level = _levels(np.asarray(values)[order])
     below_or_tied = np.cumsum(weights[:, order], axis=1)[:, last]
@@ -154,7 +157,7 @@ def weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _levels(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(place of the last of each distinct value, number of the distinct value of each) of sorted values."""
+    """(the last place of each distinct value, the number of the distinct value at each place) of sorted values."""
     ends = np.append(ascending[1:] != ascending[:-1], True)[: len(ascending)]
     return np.flatnonzero(ends), np.cumsum(ends) - ends
 
@@ -168,7 +171,7 @@ def _ordered_pairs_apart(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _constant(centred: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Whether what was drawn is all alike, or less than two items: spread no larger than rounding leaves, bool [replicates]."""
+    """bool [replicates]: whether fewer than two items were drawn, or all drawn items are alike to within rounding."""
     largest = np.abs(centred).max(axis=1, initial=0.0) if centred.ndim == 2 else np.abs(centred).max(initial=0.0)
     drawn = np.where(weights > 0, np.abs(centred), 0.0).max(axis=1, initial=0.0)
     return (drawn <= 1e-12 * np.maximum(largest, 1e-300)) | (weights.sum(axis=1) < 2)
