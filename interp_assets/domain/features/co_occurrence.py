@@ -1,7 +1,7 @@
 """Which features fire on the same tokens: the Jaccard index |A ∩ B| / |A ∪ B| of their token positions, as delphi measures it.
 
-A sparse join: the counts of a block of features with all others are one product of sparse matrices, features × positions times
-positions × features. Never width × width, and no more memory than the activations that are looked at and one block.
+A sparse join: the counts of common positions of a block of features with all features are one product of sparse matrices, features ×
+positions times positions × features. Nothing is as large as width × width: memory holds the activations that are compared, and one block.
 """
 
 from collections.abc import Iterator
@@ -11,17 +11,18 @@ import numpy as np
 from scipy import sparse
 
 MOST_FIRINGS = 80_000_000
-"""Firings that are compared at most, whatever the bound on pairs: about 40 bytes of memory each at the peak."""
+"""Most firings that are compared, whatever the bound on pairs: about 40 bytes of memory a firing at the peak."""
 
 BLOCK_ENTRIES = 4_000_000
-"""Counts that one block of features may have at most; about 40 bytes each while it is worked on."""
+"""Most counts that one block of features may have: about 40 bytes of memory a count while the block is worked on."""
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest features of each of n, nearest first, end to end: those of feature i are `bounds[i]` to `bounds[i + 1]`.
+    """The nearest features of each of n features, end to end: `bounds[i]` to `bounds[i + 1]` are the neighbours of feature i, nearest
+    first.
 
-    `neighbour` int64 are indices, `similarity` float32.
+    `neighbour` int64 are indices of features, `similarity` float32.
     """
 
     bounds: np.ndarray
@@ -29,7 +30,7 @@ class Nearest:
     similarity: np.ndarray
 
     def of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Neighbours and similarities of one feature; empty when it has none."""
+        """Neighbours and similarities of one feature; empty when it has no neighbours."""
         part = slice(self.bounds[index], self.bounds[index + 1])
         return self.neighbour[part], self.similarity[part]
 
@@ -37,9 +38,9 @@ class Nearest:
 def sampled_positions(firings: np.ndarray, max_pairs: int) -> np.ndarray:
     """bool [n_tokens]: the positions to compare features on, for about `max_pairs` pairs and MOST_FIRINGS firings at most.
 
-    `firings` [n_tokens] counts the features that fire on each. All positions that any fires on where their Σ firings² and Σ firings
-    are within the bounds, else a share of them, chosen by a fixed hash of the position: a uniform sample that no order of reading
-    changes, on which the Jaccard index is estimated.
+    `firings` [n_tokens] counts the features that fire on each position. Where Σ firings² and Σ firings are within the bounds, all positions
+    on which a feature fires are taken. Else a share of these positions is taken, by a fixed hash of the position: a uniform sample, which
+    does not depend on the order of reading. The Jaccard index is then an estimate on this sample.
     """
     share = min(
         max_pairs / max(float(np.square(firings, dtype=np.float64).sum()), 1), MOST_FIRINGS / max(int(firings.sum(dtype=np.int64)), 1)
@@ -56,10 +57,11 @@ def sampled_positions(firings: np.ndarray, max_pairs: int) -> np.ndarray:
 
 
 def nearest_by_co_occurrence(positions: np.ndarray, bounds: np.ndarray, n_positions: int, n_nearest: int) -> Nearest:
-    """The `n_nearest` features (at most) that fire most on the same positions as each feature, the smaller index of equals first.
+    """For each feature at most `n_nearest` features with the largest Jaccard index, largest first; of equals the smaller index first.
 
-    `positions` int32 are those of all features, end to end, ascending and distinct within a feature: feature i's are `bounds[i]` to
-    `bounds[i + 1]`, each below `n_positions`. Features that never fire together are not neighbours, so a list may be short.
+    `positions` int32 are the positions of all features, end to end, ascending and distinct within a feature: `bounds[i]` to `bounds[i + 1]`
+    are the positions of feature i, each below `n_positions`. Features that never fire together are not neighbours, so a feature may have
+    fewer than `n_nearest`.
     """
     n_features = len(bounds) - 1
     ones = np.ones(len(positions), dtype=np.int32)
@@ -90,7 +92,7 @@ def _sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def _blocks(work: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Runs [first, end) of features whose summed `work` is at most BLOCK_ENTRIES, of one feature at least."""
+    """Runs [first, end) of features whose summed `work` is at most BLOCK_ENTRIES; a run has at least one feature."""
     ends = np.cumsum(work)
     first = 0
     while first < len(work):
@@ -101,7 +103,7 @@ def _blocks(work: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _largest(index: np.ndarray, similarity: np.ndarray, own: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The n largest, largest first and the smaller index of equals first, without the feature itself."""
+    """The n largest similarities with their indices, largest first, without the feature itself; of equals the smaller index first."""
     others = index != own
     index, similarity = index[others], similarity[others]
     if len(index) > n:

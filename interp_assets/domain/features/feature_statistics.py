@@ -6,22 +6,24 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-# Edges of the activation histogram [117]: 2^(k/4) from 2^-12 to 2^17. Bin i is [edge i, edge i+1); what lies outside counts in
-# the end bins.
+# Edges of the activation histogram [117]: 2^(k/4) from 2^-12 to 2^17. Bin i is [edge i, edge i+1); values outside the edges count in the
+# first or the last bin.
 HISTOGRAM_EDGES = 2.0 ** (np.arange(-12 * 4, 17 * 4 + 1) / 4)
 N_BINS = len(HISTOGRAM_EDGES) - 1
 QUARTERS, FIRST_EXPONENT = np.frexp(HISTOGRAM_EDGES[1:4])[0], np.frexp(HISTOGRAM_EDGES[0])[1]
-"""Where the bins of a doubling begin, by the mantissas of `np.frexp`, after the first; and the exponent of the first doubling."""
+"""Mantissas, as of `np.frexp`, at which the second, third and fourth bin of a doubling begin, and the exponent of the first doubling."""
 N_TOKENS = np.iinfo(np.int32).max
-"""More than any vocabulary; the columns of a sparse matrix cost nothing."""
+"""More than the size of any vocabulary; the empty columns of a sparse matrix cost nothing."""
 
 
 class FeatureStatistics:
-    """Running statistics of `features` (sorted, distinct). The result does not depend on how the activations were cut into
-    batches: sums of float16, as which values are stored, are exact in float64.
+    """Running statistics of `features` (sorted, distinct).
 
-    Memory: 500 bytes a feature for the histogram, three times as many during an update, and 12 bytes for each distinct (feature, token)
-    pair that fired.
+    The result does not depend on how the activations were cut into batches: values are stored as float16, and sums of float16 are exact in
+    float64.
+
+    Memory: 500 bytes a feature for the histogram, three times as many during an update, and 12 bytes for each distinct pair of a feature
+    and a token on which it fired.
     """
 
     def __init__(self, features: np.ndarray) -> None:
@@ -41,7 +43,7 @@ class FeatureStatistics:
     def update(self, row: np.ndarray, feature: np.ndarray, value: np.ndarray, token_id: np.ndarray) -> None:
         """Take in activations: four arrays [n], any order within the batch, all values > 0, every feature one of `features`.
 
-        No row may be smaller than a row of an earlier batch; a row may go on in the next batch.
+        No row may be smaller than a row of an earlier batch. The activations of one row may be spread over several batches.
         """
         if len(row) == 0:
             return
@@ -63,12 +65,12 @@ class FeatureStatistics:
         return self._firing_count
 
     def compute(self, n_tokens: int, n_contexts: int, n_top_tokens: int = 10) -> pl.DataFrame:
-        """One row per feature over a sample of `n_tokens` tokens (those whose activations were kept) in `n_contexts` rows.
+        """One row per feature over a sample of `n_contexts` rows; `n_tokens` counts the tokens of the rows whose activations are kept.
 
-        Columns: feature · firing_count · token_density (share of tokens) · context_count · context_density (share of rows) · mean
-        and max of the activations (null for a dead feature) · histogram (counts [116] over HISTOGRAM_EDGES) · top_tokens and
-        top_token_masses (ids and summed activation, largest mass first, the smaller id of equals) · top_token_share (share of the
-        first in all mass; null if dead).
+        Columns: feature · firing_count · token_density (share of tokens) · context_count · context_density (share of rows) · mean and max
+        of the activations (null for a dead feature) · histogram (counts [116] over HISTOGRAM_EDGES) · top_tokens and top_token_masses (ids
+        and summed activations, largest mass first, of equals the smaller id first) · top_token_share (share of the first token in all mass;
+        null for a dead feature).
         """
         self._merge_pending()
         index, tokens, masses = self._top_tokens(n_top_tokens)
@@ -116,7 +118,7 @@ class FeatureStatistics:
         return index
 
     def _count_contexts(self, index: np.ndarray, row: np.ndarray) -> None:
-        """Count rows new to their feature: distinct in this batch, and not the row where the feature was last seen."""
+        """Count each row once for each feature: distinct rows of this batch, but for the row in which the feature was last seen."""
         stays = index[1:] == index[:-1]
         if not ((index[1:] > index[:-1]) | (stays & (row[1:] >= row[:-1]))).all():
             order = np.lexsort((row, index))
@@ -128,24 +130,24 @@ class FeatureStatistics:
         np.maximum.at(self._last_row, index, row)
 
     def _merge_pending(self) -> None:
-        """Fold what is pending into the masses."""
+        """Add the pending activations to the masses."""
         if self._pending:
             value, index, token = (np.concatenate(arrays) for arrays in zip(*self._pending, strict=True))
             self._masses = self._masses + sparse.coo_array((value, (index, token)), shape=self._masses.shape).tocsr()
         self._pending, self._pending_length = [], 0
 
     def _top_tokens(self, n_top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(place of the feature, token id, mass) of every feature's heaviest tokens, features ascending, the heaviest first."""
+        """(place of the feature, token id, mass) of every feature's heaviest tokens, features ascending, heaviest token first."""
         per_feature = np.diff(self._masses.indptr)
         index = np.repeat(np.arange(len(per_feature)), per_feature)
-        order = np.lexsort((-self._masses.data.astype(np.float32), index))  # of equals the smaller id comes first: they stand in that order
+        order = np.lexsort((-self._masses.data.astype(np.float32), index))  # of equals the smaller id stays first: ids ascend
         top = order[np.arange(len(index)) - self._masses.indptr[index] < n_top]
         return index[top], self._masses.indices[top], self._masses.data[top]
 
 
 def histogram_bin(values: np.ndarray) -> np.ndarray:
-    """Bin of each value, which is > 0 and finite: int64 [n]."""
-    # Four bins a doubling: the exponent tells which doubling, three comparisons which quarter. A search takes six times as long.
+    """Bin, int64 [n], of each value; values are > 0 and finite."""
+    # Four bins a doubling: the exponent gives the doubling, three comparisons give the quarter. A search takes six times as long.
     mantissa, exponent = np.frexp(values)
     quarter = sum((mantissa >= edge).astype(np.int64) for edge in QUARTERS)
     return np.clip(4 * (exponent - FIRST_EXPONENT) + quarter, 0, N_BINS - 1)
@@ -154,7 +156,7 @@ def histogram_bin(values: np.ndarray) -> np.ndarray:
 def quantile(histogram: Sequence[int] | np.ndarray, q: float) -> float | None:
     """The q-quantile (0 to 1) of the activations counted in a histogram, geometric within its bin; None for a dead feature.
 
-    Right to within one bin, a factor of 2^(1/4), inside the range of the edges.
+    Within the range of the edges the result is right to within one bin, a factor of 2^(1/4).
     """
     assert 0 <= q <= 1, q
     cumulative = np.cumsum(np.asarray(histogram, dtype=np.int64))

@@ -1,7 +1,8 @@
-"""Which feature of another dictionary is which of ours: one-to-one matches of largest total cosine, and controls to read them against.
+"""Matches between the features of two dictionaries: one-to-one matches of largest total cosine, and controls to compare matches with.
 
-As in arXiv 2410.13928, where features of adjacent residual layers are matched by the cosine of their decoder rows, one to one, and the
-explanations of the matched are compared. Candidates are each feature's nearest on either side: nothing is as large as width × width.
+arXiv 2410.13928 matches features of adjacent residual layers one to one by the cosine of their decoder rows, and compares the explanations
+of matched features. A candidate pair is a feature of either dictionary and one of its nearest features in the other dictionary: nothing is
+as large as width × width.
 """
 
 import numpy as np
@@ -14,10 +15,11 @@ from interp_assets.domain.features.co_occurrence import Nearest
 def one_to_one(ours: Nearest, theirs: Nearest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Matches of largest total cosine, as arrays [matches]: our features (int64, ascending), their partners (int64), cosines (float32).
 
-    `ours` names for each of our features the nearest of theirs, `theirs` for each of theirs the nearest of ours. A match is a pair that
-    either names, with a cosine above 0, and no feature stands in two; one whose candidates all do better elsewhere stays alone. The
-    optimum over all such matchings (the sparse Jonker-Volgenant algorithm of scipy), which is the Hungarian method's over all pairs
-    wherever that uses candidates alone. Empty when there is no candidate.
+    `ours` names the nearest of their features for each of our features, `theirs` the nearest of our features for each of their features. A
+    match is a pair with a cosine above 0 that `ours` or `theirs` names. No feature stands in two matches. A feature stays unmatched where
+    all its candidates are worth more in other matches. The result is the optimum over all such matchings, by the sparse Jonker-Volgenant
+    algorithm of scipy. It equals the optimum over all pairs (the Hungarian method) wherever that optimum holds candidate pairs alone. Empty
+    when there is no candidate.
     """
     n_ours, n_theirs = len(ours.bounds) - 1, len(theirs.bounds) - 1
     index = np.concatenate([np.repeat(np.arange(n_ours), np.diff(ours.bounds)), theirs.neighbour])
@@ -26,7 +28,8 @@ def one_to_one(ours: Nearest, theirs: Nearest) -> tuple[np.ndarray, np.ndarray, 
     _, first = np.unique(index * n_theirs + partner, return_index=True)
     first = first[cosine[first] > 0]
     index, partner, cosine = index[first], partner[first], cosine[first]
-    # Each of ours may also stay alone, for the cost of a cosine of 0: so a full matching exists, and the cheapest has the largest total.
+    # Each of our features may also stay alone, at the cost of a cosine of 0. So a full matching exists, and the cheapest full matching has
+    # the largest total cosine.
     alone = np.arange(n_ours)
     costs = np.concatenate([2 - cosine.astype(np.float64), np.full(n_ours, 2.0)])
     graph = sparse.csr_matrix(
@@ -35,16 +38,16 @@ def one_to_one(ours: Nearest, theirs: Nearest) -> tuple[np.ndarray, np.ndarray, 
     row, column = min_weight_full_bipartite_matching(graph) if n_ours else (alone, alone)
     matched = column < n_theirs
     row, column = row[matched].astype(np.int64), column[matched].astype(np.int64)
-    # Edges are in the order of their pair, as np.unique left them.
+    # np.unique left the edges in the order of their pairs.
     edge = np.searchsorted(index * n_theirs + partner, row * n_theirs + column)
     return row, column, cosine[edge]
 
 
 def controls(draws: np.ndarray, matched: np.ndarray, explained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each match another feature than `matched` [matches], uniformly from `explained` (distinct, ascending): int64, and bool whether
-    there is one; both [matches].
+    """(a control feature int64, whether there is a control bool) for each match, both [matches].
 
-    `draws` in [0, 1) decide. Where `explained` holds no other feature the number means nothing.
+    A control is a feature of `explained` (distinct, ascending) other than the match's feature in `matched` [matches], drawn uniformly by
+    `draws` [matches] in [0, 1). Where `explained` holds no other feature there is no control, and the number means nothing.
     """
     place = np.searchsorted(explained, matched)
     present = np.append(explained, -1)[place] == matched

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class CorpusTooSmall(ValueError):
-    """The documents ran out before the sample was full: `found_tokens` of `asked_tokens` (both in whole rows, BOS included)."""
+    """The documents ran out before the sample was full: they fill `found_tokens` of `asked_tokens`, both in whole rows, BOS counted."""
 
     def __init__(self, found_tokens: int, asked_tokens: int) -> None:
         super().__init__(
@@ -31,9 +31,9 @@ class TokenisedDocument(NamedTuple):
 class PackedRows:
     """A token sample.
 
-    `token_ids` int32 [rows, context_tokens]; `is_text` bool, as many: False for BOS, EOS and what of a document is masked. For row r,
-    `document_ids[r]` names the documents with tokens in it, in order, and
-    `document_starts[r]` the position in the row at which each of them begins or continues.
+    `token_ids` int32 [rows, context_tokens]. `is_text` bool [rows, context_tokens]: False for BOS, EOS and masked tokens of a document. For
+    row r, `document_ids[r]` names the documents with tokens in the row, in order, and `document_starts[r]` has the position in the row at
+    which each of these documents begins or continues.
     """
 
     token_ids: np.ndarray
@@ -51,9 +51,8 @@ def pack_documents(
 ) -> PackedRows:
     """The first `n_tokens // context_tokens` full rows of the documents (BOS counts as a token).
 
-    Every document is followed by `eos_id` (unless None); every row begins with `bos_id` (unless None). The last partial row is
-    dropped and reading stops as soon as the rows are full. Empty documents are passed over. Raises `CorpusTooSmall` when
-    documents run out.
+    Every document is followed by `eos_id` (unless None); every row begins with `bos_id` (unless None). A last partial row is dropped, and
+    reading stops as soon as the rows are full. Empty documents are skipped. Raises `CorpusTooSmall` when the documents run out before.
     """
     first_position = 0 if bos_id is None else 1
     body_tokens = context_tokens - first_position
@@ -95,7 +94,7 @@ def pack_documents(
 def _documents_of_rows(
     names: list[str], offsets: list[int], n_rows: int, body_tokens: int, first_position: int
 ) -> tuple[list[tuple[str, ...]], list[tuple[int, ...]]]:
-    """Per row, the names of its documents and where in the row each begins; a continued one begins at the first position."""
+    """The names of each row's documents, and where in the row each document begins; a continued document begins at the first position."""
     bounds = np.arange(n_rows) * body_tokens
     first = np.searchsorted(offsets, bounds, side="right") - 1
     last = np.searchsorted(offsets, bounds + body_tokens, side="left") - 1
