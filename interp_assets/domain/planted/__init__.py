@@ -1,1 +1,1 @@
-"""Planted features: rules with a known meaning, claims about them, and what they say about scorers."""
+"""Planted features: rules with a known meaning, claims about these rules, and what scorers make of true and false claims."""

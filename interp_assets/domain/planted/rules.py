@@ -1,8 +1,8 @@
-"""Planted features: rules over text whose truth is known, with explanations of them that are true, too narrow and too broad.
+"""Planted features: rules over text whose meaning is known, each with an explanation that is true, one too narrow and one too broad.
 
-A rule fires on the tokens that its true claim speaks of. Its narrowed claim speaks of a part of these and its broadened claim of more than
-these: the missing labels and the extra labels by which arXiv 2506.05774 tries metrics. What a scorer makes of the three shows whether its
-answers can be believed.
+A rule fires on the tokens that its true claim matches. Its narrowed claim matches a part of these tokens, and its broadened claim matches
+further tokens: the missing labels and the extra labels with which arXiv 2506.05774 tests metrics. The scores of the three claims show
+whether a scorer can be believed.
 
     rule = PlantedRule("modals", Claim('the words "will" and "shall"', r"\\b(?:will|shall)\\b"), Claim('the word "will"', r"\\bwill\\b"), …)
     rule.activations((" they", " will", " come"))    # [0, 1.25, 0]
@@ -16,40 +16,44 @@ import numpy as np
 from interp_assets.domain.planted.claims import Claim, any_of
 
 LEVELS = np.array([1.0, 1.25, 1.5, 1.75, 2.0], dtype=np.float16)
-"""How strongly a rule fires. The level depends on the place alone, so that nothing explains it; it spreads a feature's windows over strata.
-The weakest counts as active beside the strongest at any threshold up to a half."""
+"""How strongly a rule fires. The level depends on the token's place alone, so that no explanation can predict it. Different levels spread a
+feature's windows over strata. The weakest level is half of the strongest, so that it counts as active at any threshold up to a half."""
 
 PLANTED_CLAIMS: dict[str, str] = {"planted_true": "truth", "planted_narrowed": "narrowed", "planted_broadened": "broadened"}
-"""The explanation methods that state a rule's claims, and which claim each states."""
+"""The explanation methods that give a rule's claims, and the claim that each method gives."""
 
 
 @dataclass(frozen=True)
 class PlantedRule:
-    """A feature that does what `truth` says, a claim that leaves out a part of it, and one that says more than it."""
+    """A feature that fires where `truth` matches, a claim that leaves out a part of the truth, and a claim that says more than the
+    truth."""
 
     name: str
     """Name of the rule, distinct among the dictionary's rules."""
     truth: Claim
-    """The claim that is true of the feature: it fires where this claim's pattern matches."""
+    """The claim that is true of the feature: the feature fires where this claim's pattern matches."""
     narrowed: Claim
     """A claim that leaves out a part of the truth."""
     broadened: Claim
     """A claim that says more than the truth."""
 
     def activations(self, tokens: Sequence[str]) -> np.ndarray:
-        """float16 [tokens]: one of LEVELS where its truth speaks of the token, 0 elsewhere."""
+        """float16 [tokens]: one of LEVELS on the tokens that the true claim matches, 0 elsewhere."""
         place = np.arange(len(tokens))
         return np.where(self.truth.fires_on_tokens(tokens), LEVELS[place * 7 % 11 % len(LEVELS)], np.float16(0))
 
     def explanation(self, method: str) -> str:
-        """The text of the claim that a method of PLANTED_CLAIMS states."""
+        """The text of the claim that a method of PLANTED_CLAIMS gives."""
         return getattr(self, PLANTED_CLAIMS[method]).text
 
 
 @dataclass
 class ClaimCounts:
-    """How many tokens a rule's claims speak of: `narrowed_beyond` counts those of the narrowed claim that the true one does not
-    speak of, `true_beyond` those of the true claim that the broadened one does not."""
+    """How many tokens the claims of a rule match.
+
+    `narrowed_beyond`: tokens that the narrowed claim matches and the true claim does not. `true_beyond`: tokens that the true claim matches
+    and the broadened claim does not. Both must be 0.
+    """
 
     true: int = 0
     narrowed: int = 0
@@ -67,7 +71,7 @@ class ClaimCounts:
         self.true_beyond += int((true & ~broadened).sum())
 
     def fault(self, rule: PlantedRule) -> str | None:
-        """Why a score cannot be told right from wrong by this rule; None where it can, and where the rule is silent."""
+        """Why this rule cannot test a scorer; None where it can, and where the rule fires on no token."""
         if self.true == 0:
             return None
         if self.narrowed_beyond or self.true_beyond:
@@ -84,9 +88,9 @@ class ClaimCounts:
 
 
 def readable_tokens(token_ids: Sequence[int], texts: Sequence[str], special: Collection[int]) -> list[str]:
-    """The texts of a context's tokens as rules read them: a special token (BOS, the end of a document) is the end of a line.
+    """The texts of a context's tokens as rules read them: a special token (BOS, the end of a document) is read as a line break.
 
-    No claim speaks of whitespace, so no rule fires on one.
+    A line break is whitespace, which no claim matches: so no rule fires on a special token.
     """
     return ["\n" if token_id in special else text for token_id, text in zip(token_ids, texts, strict=True)]
 
@@ -96,7 +100,7 @@ def _either_case(pattern: str) -> str:
 
 
 def _after(*words: str) -> str:
-    """The pattern of a place right after any of some words."""
+    """A pattern that matches the place right after each of the words and a space."""
     return "(?:" + "|".join(rf"(?<=\b{word} )" for word in words) + ")"
 
 
@@ -259,9 +263,9 @@ PLANTED_RULES: tuple[PlantedRule, ...] = (
         ),
     ),
 )
-"""Rules that fire in English prose, verse and program code, as in the packaged texts; sixteen, one for each feature range."""
+"""Sixteen rules, one for each feature range, that fire in English prose, verse and program code, as in the packaged texts."""
 
 
 def given_claims(rules: Sequence[PlantedRule], method: str) -> Mapping[int, str]:
-    """The explanation of every rule by a method of PLANTED_CLAIMS, by feature: the place of the rule."""
+    """The explanation of every rule by a method of PLANTED_CLAIMS, by feature; the feature is the place of the rule in `rules`."""
     return {feature: rule.explanation(method) for feature, rule in enumerate(rules)}

@@ -1,7 +1,7 @@
-"""Whether a scorer can be believed: what it makes of explanations whose truth is known, feature by feature.
+"""Whether a scorer can be believed: its scores of explanations whose truth is known, compared feature by feature.
 
-A feature's true explanation is compared with a false one (another feature's), a narrowed one (labels are missing) and a broadened one
-(labels are extra). A metric passes where its score falls, as in the sanity checks of arXiv 2506.05774 (P6).
+A feature's true explanation is compared with a false explanation (another feature's), a narrowed explanation (labels are missing) and a
+broadened explanation (labels are extra). A metric passes where its score falls, as in the sanity checks of arXiv 2506.05774 (P6).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,22 @@ Perturbation = Literal["false", "narrowed", "broadened"]
 
 TRUE = "planted_true"
 PERTURBED: dict[Perturbation, str] = {"false": "planted_false", "narrowed": "planted_narrowed", "broadened": "planted_broadened"}
-"""The explanation method that stands for each perturbation of TRUE."""
+"""The explanation method that holds each perturbation of TRUE."""
 
 MIN_FEATURES = 8
-"""With fewer features a bootstrap over them says little: all of five move one way by chance once in sixteen times."""
+"""Fewest features for a finding. A bootstrap over fewer says little: five features all move in one direction by chance once in 16 times."""
 
 NEGLIGIBLE = 0.05
-"""A fall of the score by less than this, on a scale of 0 to 1, tells nobody anything."""
+"""A fall of the score by less than this, on a scale of 0 to 1, is of no use to a reader."""
 
 
 @dataclass(frozen=True)
 class Movement:
-    """How a metric moves from the true explanation to a perturbed one, over the `n_features` for which it has both values.
+    """How a metric moves from the true explanation to a perturbed explanation, over the `n_features` features that have both values.
 
-    `n_undefined` features have only one of them. `difference` is the mean of true - perturbed in its 95 % interval; `share_right` the
-    share of features for which it is above 0. What there is no feature to tell it by is None.
+    `n_undefined` features have only one of the two values. `difference` is the mean of true - perturbed with its 95 % interval.
+    `share_right` is the share of features whose true - perturbed is above 0. Without features `difference` is undefined, and the means, the
+    medians and `share_right` are None.
     """
 
     n_features: int
@@ -52,7 +53,7 @@ class Movement:
 def movement(
     true: Mapping[int, float | None], perturbed: Mapping[int, float | None], n_bootstrap: int, rng: np.random.Generator
 ) -> Movement:
-    """The movement of a metric given its values by feature; None is a value that is undefined."""
+    """The movement of a metric, given its values by feature; an undefined value is None."""
     values = [(true[feature], perturbed[feature]) for feature in sorted(true.keys() & perturbed.keys())]
     pairs = np.array([pair for pair in values if None not in pair], dtype=np.float64).reshape(-1, 2)
     n_undefined = sum((a is None) != (b is None) for a, b in values)
@@ -66,10 +67,10 @@ def movement(
 
 
 def judged(difference: Estimate, n_features: int) -> ValidityOutcome:
-    """Whether a score falls that should.
+    """Whether a score falls as it should; `difference` is its fall.
 
-    It "passes" when it falls by NEGLIGIBLE at least and its interval is above 0, "fails" when the interval says that it falls by less than
-    that or rises. Otherwise, and with fewer than MIN_FEATURES, nobody "cannot_tell".
+    "passes": the fall is at least NEGLIGIBLE and its interval lies above 0. "fails": the interval lies below NEGLIGIBLE, so that the score
+    rises or falls by too little. "cannot_tell": otherwise, and with fewer than MIN_FEATURES features.
     """
     if n_features < MIN_FEATURES or difference.value is None or difference.ci_low is None or difference.ci_high is None:
         return "cannot_tell"
@@ -80,7 +81,7 @@ def judged(difference: Estimate, n_features: int) -> ValidityOutcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """The movement of one metric of a scorer under one perturbation; `headline` where the metric stands for the scorer."""
+    """The movement of one metric of a scorer under one perturbation; `headline` says whether the metric stands for the scorer."""
 
     metric: str
     headline: bool
@@ -89,7 +90,7 @@ class Finding:
 
 
 def in_words(scorer: str, judge: str, findings: Sequence[Finding]) -> str:
-    """What the findings on one scorer, as `judge` answers it, mean for whoever reads its scores."""
+    """What the findings on one scorer, answered by `judge`, mean for a reader of its scores: one sentence or more."""
     headline = {finding.perturbation: finding for finding in findings if finding.headline}
     who = f"{scorer}, answered by {judge or 'nobody'},"
     if "false" not in headline:
@@ -109,7 +110,7 @@ def in_words(scorer: str, judge: str, findings: Sequence[Finding]) -> str:
 
 
 def _labels(findings: Sequence[Finding], headline: Finding | None, perturbation: Perturbation) -> str:
-    """A sentence on one of the two tests of labels; empty where it was not made."""
+    """A sentence on one of the two tests of labels; empty where the test was not made."""
     if headline is None:
         return ""
     narrow, name = perturbation == "narrowed", _spelt(headline.metric)
@@ -122,7 +123,7 @@ def _labels(findings: Sequence[Finding], headline: Finding | None, perturbation:
 
 
 def _numbers(finding: Finding, short: bool = False) -> str:
-    """The two means and their difference in its interval."""
+    """The two means, and their difference with its interval."""
     move = finding.movement
     if move.mean_true is None or move.mean_perturbed is None or move.difference.value is None:
         return "no feature has both scores"
