@@ -1,8 +1,8 @@
 """Do scorers agree with people? Correlations of every scorer with the mean rating, how far raters agree, and which scorers differ.
 
-The protocol of P1 (arXiv 2410.13928, section 4): an explanation's score by people is the mean of their ratings; a scorer is as good as its
-correlation with it. Intervals are 95 % percentile bootstraps that draw whole features, with the same draws for all scorers, so that
-differences of two scorers are paired.
+The protocol of P1 (arXiv 2410.13928, section 4): people's score of an explanation is the mean of their ratings, and a scorer is as good as
+its correlation with people's scores. Intervals are 95 % percentile bootstraps over whole features. All scorers share the same draws, so
+that differences of two scorers are paired.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from interp_assets.domain.statistics.rank_correlation import (
 
 PUBLISHED_SPEARMAN = {"fuzzing": 0.69, "simulation": 0.60, "detection": 0.59, "surprisal": 0.34, "embedding": 0.32}
 PUBLISHED_EXPLANATIONS, PUBLISHED_CONTEXTS = 81, 700
-"""P1's correlations with people, and what they rest on."""
+"""P1's correlations of scorers with people, and the numbers of explanations and of rated contexts behind these correlations."""
 
 HEADLINE = "spearman"
 STATISTICS = (
@@ -50,12 +50,15 @@ class CorrelationSettings:
     seed: Seed = 0
     """Seed of the bootstrap. Unit: whole number."""
     min_contexts: PositiveCount = 5
-    """Rated contexts that an explanation needs to count (5 in arXiv 2410.13928). Unit: contexts."""
+    """Fewest rated contexts with which an explanation counts (5 in arXiv 2410.13928). Unit: contexts."""
 
 
 @dataclass(frozen=True)
 class RatedItem:
-    """A rated explanation, or anything else that people rate and scorers score: `rating` is the mean, `raters` each rater's own mean."""
+    """A rated explanation, or anything else that people rate and scorers score.
+
+    `rating` is the mean rating, `raters` has each rater's own mean, `scores` the score by each scorer.
+    """
 
     dictionary: str
     layer: str
@@ -67,8 +70,11 @@ class RatedItem:
 
 @dataclass(frozen=True)
 class CorrelationRow:
-    """One statistic of one scorer in one scope. `place_low` to `place_high` is the scorer's place among those of scope "all" (1 = best), as
-    far as the data decide it."""
+    """One statistic of one scorer in one scope.
+
+    `place_low` to `place_high` is the range of the scorer's places among all scorers (1 = best) that the data leave open. Only rows of the
+    scope "all" have places.
+    """
 
     scope: ScopeKind
     scope_value: str
@@ -85,7 +91,7 @@ class CorrelationRow:
 
 @dataclass(frozen=True)
 class AgreementRow:
-    """One measure of how far raters agree, over units that at least two of them rated."""
+    """One measure of how far raters agree, over the units that at least two raters rated."""
 
     measure: str
     rater: str | None
@@ -98,7 +104,7 @@ class AgreementRow:
 
 @dataclass(frozen=True)
 class CorrelationReport:
-    """All three tables."""
+    """The three tables of the report on human ratings."""
 
     correlations: tuple[CorrelationRow, ...]
     pairs: tuple[PairRow, ...]
@@ -106,7 +112,7 @@ class CorrelationReport:
 
 
 def correlation_report(items: Sequence[RatedItem], settings: CorrelationSettings) -> CorrelationReport:
-    """The report on rated items; empty tables without any. Scorers are those that scored one of the items, by name."""
+    """The report on rated items; empty tables without items. Its scorers are all that scored at least one item, by name."""
     scorers = sorted({scorer for item in items for scorer in item.scores})
     features = np.array([f"{item.dictionary}:{item.feature}" for item in items])
     draws = cluster_draws(features, settings.n_bootstrap, np.random.default_rng(settings.seed))
@@ -130,7 +136,7 @@ def correlation_report(items: Sequence[RatedItem], settings: CorrelationSettings
 
 
 def _scopes(items: Sequence[RatedItem]) -> list[tuple[ScopeKind, str, np.ndarray]]:
-    """All items, then each layer, then each dictionary, with which items they hold."""
+    """(kind, value, bool [items]: which items it holds) of each scope: all items, then each layer, then each dictionary."""
     layers = np.array([item.layer for item in items])
     dictionaries = np.array([item.dictionary for item in items])
     parts: list[tuple[ScopeKind, str, np.ndarray]] = []
@@ -144,7 +150,7 @@ def _scopes(items: Sequence[RatedItem]) -> list[tuple[ScopeKind, str, np.ndarray
 def _correlations(
     kind: ScopeKind, value: str, scorer: str, items: Sequence[RatedItem], features: np.ndarray, draws: np.ndarray
 ) -> list[CorrelationRow]:
-    """A row for each of STATISTICS; those that hold a group constant only over all items."""
+    """A row for each of STATISTICS; statistics that hold a group constant only in the scope "all"."""
     scores = np.array([item.scores[scorer] for item in items])
     ratings = np.array([item.rating for item in items])
     n_features = len(set(features.tolist()))
@@ -181,11 +187,11 @@ def _estimated(correlation: Correlation, x: np.ndarray, y: np.ndarray, draws: np
 def _corrected(
     items: Sequence[RatedItem], scores: np.ndarray, ratings: np.ndarray, draws: np.ndarray
 ) -> tuple[Estimate, CorrelationOutcome]:
-    """Spearman's ρ divided by the square root of the reliability of the mean rating (Spearman, 1904): what it would be, were there enough
+    """Spearman's ρ divided by the square root of the reliability of the mean rating (Spearman, 1904): an estimate of ρ with endlessly many
     raters. May exceed 1. The scorer's own noise is not corrected for.
 
-    The reliability is that of the mean of k raters, by `reliability_of_mean` of interval α of the raters' means, k the harmonic mean of the
-    raters of an explanation. It is drawn anew in each replicate.
+    The reliability is `reliability_of_mean` of interval α of the raters' means, for k raters, where k is the harmonic mean of the numbers
+    of raters of the explanations. The reliability is computed anew in each replicate.
     """
     units, values = _rater_means(items)
     paired = rated_twice(units)
@@ -209,7 +215,8 @@ def _rater_means(items: Sequence[RatedItem]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _agreement(items: Sequence[RatedItem], features: np.ndarray, draws: np.ndarray) -> list[AgreementRow]:
-    """α of the raters' means of each item, ordinal and interval; then of each rater the correlation with the mean of the others."""
+    """α of the raters' means of each item, ordinal and interval; then, for each rater, the correlation with the mean of all other
+    raters."""
     if not items:
         return []
     units, values = _rater_means(items)

@@ -1,6 +1,7 @@
-"""Which explanations people are asked to rate: spread over methods and over how the scorers rank them, or by how much a feature matters.
+"""Which explanations people are asked to rate: spread over methods and over the scorers' ranks, or by the importance of features.
 
-A correlation needs explanations of all qualities, of which a uniform draw has few at the ends; and no scorer may be favoured by the choice.
+A correlation needs explanations of all qualities, and a uniform draw holds few very good and very bad explanations. The choice must not
+favour a scorer either.
 """
 
 from collections import defaultdict
@@ -30,11 +31,12 @@ class Candidate:
 
 
 def stratified(candidates: Sequence[Candidate], n: int, rng: np.random.Generator) -> list[Candidate]:
-    """n candidates (or all, where there are fewer): as equally many as can be from each stratum of dictionary, method and score quantile.
+    """n candidates (or all, where there are fewer), in equal numbers, as far as possible, from each stratum of dictionary, method and score
+    quantile.
 
-    The quantile is of the mean over scorers of where a candidate stands among those of its dictionary and scorer; candidates without any
-    score are a stratum of their own. Within a stratum the draw is uniform, but features that were not chosen yet come first: another
-    feature tells more than another explanation of the same one.
+    A candidate has a relative rank among the candidates of its dictionary for each scorer; the quantile is taken of the mean of these
+    ranks. Candidates without any score are a stratum of their own. Within a stratum the draw is uniform, but features that were not chosen
+    yet come first: a further feature tells more than a further explanation of a chosen feature.
     """
     strata: dict[tuple, list[Candidate]] = defaultdict(list)
     for candidate, quantile in zip(candidates, score_quantiles(candidates), strict=True):
@@ -43,9 +45,10 @@ def stratified(candidates: Sequence[Candidate], n: int, rng: np.random.Generator
 
 
 def by_importance(candidates: Sequence[Candidate], n: int, rng: np.random.Generator) -> list[Candidate]:
-    """n candidates (or all), as equally many as can be of each dictionary and method, drawn without replacement with odds proportional to
-    their importance: the largest of importance-weighted exponential keys (Efraimidis and Spirakis, 2006). Those of importance 0 or None
-    come last.
+    """n candidates (or all), in equal numbers, as far as possible, of each dictionary and method.
+
+    Candidates are drawn without replacement with odds proportional to their importance, by importance-weighted exponential keys (Efraimidis
+    and Spirakis, 2006). Candidates with importance 0 or None come last.
     """
     strata: dict[tuple, list[tuple[float, Candidate]]] = defaultdict(list)
     for candidate, draw in zip(candidates, rng.exponential(size=len(candidates)), strict=True):
@@ -56,7 +59,7 @@ def by_importance(candidates: Sequence[Candidate], n: int, rng: np.random.Genera
 
 
 def score_quantiles(candidates: Sequence[Candidate]) -> list[int | None]:
-    """Of each candidate, which of N_QUANTILES it is in, 0 = lowest; None for one without scores."""
+    """The quantile of each candidate, 0 = lowest of N_QUANTILES; None for a candidate without scores."""
     places: list[list[float]] = [[] for _ in candidates]
     by_scorer: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, candidate in enumerate(candidates):
@@ -72,7 +75,10 @@ def score_quantiles(candidates: Sequence[Candidate]) -> list[int | None]:
 
 
 def spread(strata: Sequence[int], n: int, rng: np.random.Generator) -> list[int]:
-    """Indices of n items (or all), as equally many as can be of each stratum, in random order. `strata` has the stratum of each item."""
+    """Indices of n items (or all), in equal numbers, as far as possible, of each stratum. `strata` has the stratum of each item.
+
+    The indices stand in random order, in rounds that take one item of each stratum.
+    """
     by_stratum: dict[int, list[int]] = defaultdict(list)
     for number, stratum in enumerate(strata):
         by_stratum[stratum].append(number)
@@ -82,8 +88,10 @@ def spread(strata: Sequence[int], n: int, rng: np.random.Generator) -> list[int]
 
 
 def _in_turn(strata: Sequence[list[Candidate]], n: int, rng: np.random.Generator) -> list[Candidate]:
-    """n candidates, one of each stratum in turn, in an order drawn anew each turn: the first whose feature was not chosen yet, else the
-    first."""
+    """n candidates, in rounds that take one of each stratum; the order of the strata is drawn anew in each round.
+
+    A stratum gives its first candidate whose feature was not chosen yet, else its first candidate.
+    """
     left, chosen = [list(stratum) for stratum in strata], list[Candidate]()
     seen: set[tuple[str, int]] = set()
     while len(chosen) < n and any(left):

@@ -1,8 +1,8 @@
-"""Ratings of explanations: what a row of a rating file has to say, and the score that an explanation gets from its raters.
+"""Ratings of explanations: the columns of a rating file, and the score that raters give an explanation.
 
-A rating is of an explanation as a whole, or of how well it describes one context (a window of text that its feature fires on). P1's scale
-for the latter (arXiv 2410.13928): 1 unrelated, 2 vaguely related, 3 incomplete, 4 describes it; an explanation's score is the mean over at
-least five contexts.
+A rating judges an explanation as a whole, or how well it describes one context (a window of text on which the feature fires). P1 (arXiv
+2410.13928) rates contexts on the scale 1 unrelated, 2 vaguely related, 3 incomplete, 4 describes it. The score of an explanation is the
+mean over at least five contexts.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ COLUMNS = {
     "seconds": "how long it took; may be empty",
     "source": "where the rating comes from; may be empty",
 }
-"""Columns of a rating file and what each holds. Others are not read."""
+"""The columns of a rating file, and what each column holds. Further columns of a file are not read."""
 
 NAMED_CHOICES = 12
-"""Things that exist which a message lists; the others are counted."""
+"""Most allowed values that a message lists; further values are counted."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """An explanation that can be rated: its id, its text, and the methods that wrote just this text of the feature."""
+    """An explanation that can be rated: its id, its text, and all methods that wrote this text about the feature."""
 
     explanation_id: str
     text: str
@@ -49,7 +49,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row stands: the file's name, and its line, or for JSON the number of its entry."""
+    """Where a row stands: the file's name, and the row's line, in a JSON file the number of its entry."""
 
     file: str
     line: int
@@ -57,7 +57,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a row is not a rating: the column, what stands there, and what is allowed."""
+    """Why a row is not a rating: the column, its value, and what is allowed there."""
 
     place: Place
     column: str
@@ -70,7 +70,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Rating:
-    """One rating on its own scale, of an explanation in one context, or with `context` None as a whole."""
+    """One rating, on its own scale, of an explanation in one context, or of the explanation as a whole where `context` is None."""
 
     rater: str
     rater_kind: str
@@ -92,30 +92,30 @@ class Rating:
 
     @property
     def key(self) -> tuple[str, str, int, str, str | None]:
-        """What a rater rates once."""
+        """(rater, dictionary, feature, explanation id, context): a rater gives one rating for each such key."""
         return self.rater, self.dictionary, self.feature, self.explained.explanation_id, self.context
 
 
 @dataclass(frozen=True)
 class Rateable:
-    """What exists: the dictionaries with the features that each selects, and the explanations of a feature of one of them."""
+    """What can be rated: the selected features of every dictionary, and the explanations of a feature of a dictionary."""
 
     features: Mapping[str, Sequence[int]]
     explanations: Callable[[str, int], Sequence[Explained]]
 
 
 def explanation_id(dictionary: str, feature: int, text: str) -> str:
-    """12 hex digits naming a text as the explanation of a feature: the same wherever it is made again, and silent on the method."""
+    """12 hex digits that name a text as the explanation of a feature. Equal texts of a feature have equal ids, whatever the method."""
     return hashlib.sha256(f"{dictionary}\0{feature}\0{text}".encode()).hexdigest()[:12]
 
 
 def is_unrated(row: Mapping[str, str]) -> bool:
-    """Whether the row of a task has not been filled in."""
+    """Whether a row of a rating task has no rating yet."""
     return not row.get("rating", "").strip()
 
 
 def checked_rating(row: Mapping[str, str], place: Place, rateable: Rateable) -> Rating | list[Rejection]:
-    """The rating in a row of COLUMNS, or everything that is wrong with it: at least one rejection."""
+    """The rating in a row of COLUMNS, or everything that is wrong with the row: at least one rejection."""
     row = {name: str(row.get(name) or "").strip() for name in COLUMNS}
     wrong: list[Rejection] = []
 
@@ -148,7 +148,10 @@ def checked_rating(row: Mapping[str, str], place: Place, rateable: Rateable) -> 
 
 
 def without_repeats(ratings: Iterable[Rating]) -> tuple[list[Rating], list[Rejection]]:
-    """The ratings, each key once, and those rejected: a second one of a key with another value. An equal one says nothing new."""
+    """The ratings, each key once, and a rejection for every further rating of a key that differs from the first.
+
+    A further rating that equals the first is left out without a rejection.
+    """
     kept: dict[tuple, Rating] = {}
     wrong = []
     for rating in ratings:
@@ -165,8 +168,8 @@ def without_repeats(ratings: Iterable[Rating]) -> tuple[list[Rating], list[Rejec
 class RatedExplanation:
     """An explanation with the mean of its ratings, on a scale from 0 to 1.
 
-    `raters` has each rater's own mean. `score` is None where it was rated by context in fewer contexts than are needed. `of_contexts` says
-    whether contexts were rated, or the explanation as a whole.
+    `raters` has each rater's own mean. `of_contexts` says whether the ratings are of contexts; else they are of the explanation as a whole.
+    `score` is None where too few contexts were rated.
     """
 
     dictionary: str
@@ -182,8 +185,9 @@ class RatedExplanation:
 def rated_explanations(ratings: Iterable[Rating], min_contexts: int) -> list[RatedExplanation]:
     """Every rated explanation with its score, by dictionary, feature and id.
 
-    Raters are averaged within each context first, then contexts, so that a context that more people saw does not count more. Where at
-    least `min_contexts` contexts were rated the score is their mean; else that of ratings as a whole, where there are any; else None.
+    Ratings are averaged within each context first, then over contexts, so that a context with more raters does not count more. Where at
+    least `min_contexts` contexts were rated, the score is the mean over contexts. Else it is the mean of the ratings of the explanation as
+    a whole, and None where there are no such ratings.
     """
     found: dict[tuple[str, int, str], list[Rating]] = defaultdict(list)
     for rating in ratings:
@@ -259,6 +263,6 @@ def _explained(
 
 
 def listed(choices: Sequence[object]) -> str:
-    """The first NAMED_CHOICES of what exists, and how many more there are; empty for nothing."""
+    """The first NAMED_CHOICES choices, and how many more there are; an empty text without choices."""
     more = len(choices) - NAMED_CHOICES
     return ", ".join(str(choice) for choice in choices[:NAMED_CHOICES]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,7 +1,7 @@
-"""Which scorer is nearer to the ratings: every two compared on the same draws of features, and what the differences say of an order.
+"""Which scorer is nearer to the ratings: every two scorers compared on the same draws of features, and the order that follows.
 
-Differences of two Spearman correlations are tested by a paired bootstrap and adjusted after Holm for having looked at all pairs. Two
-scorers are put in an order only where this tells them apart.
+Differences of two Spearman correlations are tested by a paired bootstrap, with p values adjusted after Holm for all pairs. Two scorers are
+put in an order only where this test tells them apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,11 @@ from interp_assets.domain.statistics.rank_correlation import LEAST_FEATURES, int
 
 @dataclass(frozen=True)
 class PairRow:
-    """Two scorers over the explanations that both scored: their correlation with each other, and by how much the first correlates better
-    with people. `p_adjusted` is after Holm over all pairs; the scorers `differ` where it is below 0.05."""
+    """Two scorers over the explanations that both scored.
+
+    `between` is their correlation with each other. `difference` is the correlation of `scorer` with people less the correlation of `other`
+    with people. `p_adjusted` is `p` adjusted after Holm over all pairs; the scorers `differ` where `p_adjusted` is below 0.05.
+    """
 
     scorer: str
     other: str
@@ -37,17 +40,17 @@ class PairRow:
 def compared(ratings: np.ndarray, scores: Mapping[str, np.ndarray], features: np.ndarray, draws: np.ndarray) -> list[PairRow]:
     """A row for every two scorers.
 
-    `ratings` [items], `scores` [items] by scorer with NaN where it gave none, `features` [items] names the feature of each, `draws`
-    [replicates, items] are those of `cluster_draws` over the features.
+    `ratings` [items]; `scores` by scorer [items], NaN where the scorer gave no score; `features` [items], the feature of each item; `draws`
+    [replicates, items], as `cluster_draws` makes them over the features.
     """
     comparisons = _Comparisons(ratings, scores, draws)
     return _with_holm([_pair(comparisons, features, one, other) for one, other in combinations(sorted(scores), 2)])
 
 
 def place(scorer: str, pairs: Sequence[PairRow], scorers: Sequence[str]) -> tuple[int | None, int | None]:
-    """(best, worst) place of a scorer that the differences leave open; equal to (1, number of scorers) where nothing is decided.
+    """(best, worst) place of a scorer that the differences leave open; (1, number of scorers) where no difference decides anything.
 
-    (None, None) where none of its pairs could be compared.
+    (None, None) where no pair with this scorer could be compared.
     """
     own = [(pair, 1 if pair.scorer == scorer else -1) for pair in pairs if scorer in (pair.scorer, pair.other)]
     if not any(pair.difference.value is not None for pair, _ in own):
@@ -57,9 +60,9 @@ def place(scorer: str, pairs: Sequence[PairRow], scorers: Sequence[str]) -> tupl
 
 
 def ranking(pairs: Sequence[PairRow]) -> tuple[str, list[str]]:
-    """What the differences allow to say about the order of the scorers: a sentence, and one for each pair that differs.
+    """The order of the scorers in words: a summary sentence, and a sentence for each pair that differs.
 
-    No order is stated that the intervals do not give.
+    An order is given only where the differences are significant.
     """
     tested = [pair for pair in pairs if pair.p is not None]
     differing = sorted((pair for pair in tested if pair.differ), key=lambda pair: pair.p or 0.0)
@@ -89,8 +92,7 @@ def _told(pair: PairRow) -> str:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted after Holm (1979) for having looked at all of them: any below 0.05 keeps the chance of one false finding below
-    0.05."""
+    """p values adjusted after Holm (1979) for the number of tests: findings below 0.05 have a chance below 0.05 of any false finding."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for turn, number in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         largest = max(largest, min(1.0, (len(p_values) - turn) * p_values[number]))
@@ -101,7 +103,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class _Comparisons:
     """Spearman's ρ of scorers with each other and with the ratings, value and replicates, over the items that two scorers share.
 
-    Made once for each set of items, for all scorers that scored the whole of it.
+    Computed once for each set of shared items, for all scorers that scored every item of the set.
     """
 
     def __init__(self, ratings: np.ndarray, scores: Mapping[str, np.ndarray], draws: np.ndarray) -> None:
@@ -109,7 +111,7 @@ class _Comparisons:
         self._made: dict[bytes, tuple[list[str], np.ndarray, np.ndarray]] = {}
 
     def shared(self, scorer: str, other: str) -> np.ndarray:
-        """bool [items]: which both scored."""
+        """bool [items]: whether both scored the item."""
         return ~np.isnan(self._scores[scorer]) & ~np.isnan(self._scores[other])
 
     def of(self, scorer: str, other: str) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +146,7 @@ def _pair(compared: _Comparisons, features: np.ndarray, scorer: str, other: str)
 
 
 def _two_sided(differences: np.ndarray) -> float:
-    """Bootstrap p value of no difference: twice the smaller share of replicates on one side of 0, none of them counting as one."""
+    """Bootstrap p value of no difference: 2 · (k + 1) / (n + 1), at most 1, with k of n replicates on the rarer side of 0."""
     one_side = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (one_side + 1) / (len(differences) + 1))
 
