@@ -1,11 +1,11 @@
-"""What steering found out about a feature, as the scorers read it that look at what the feature makes the model say."""
+"""Results of steering a feature, as scorers read them: how the model goes on from prompts, clean and steered."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class SteeredText:
-    """One prompt, by its number, and how the model went on from it, clean and steered."""
+    """One prompt, by its number, and the model's completions of the prompt, clean and steered."""
 
     prompt: int
     prompt_text: str
@@ -15,9 +15,9 @@ class SteeredText:
 
 @dataclass(frozen=True)
 class SteeredRun:
-    """A feature's scoring prompts under one intervention: strength tuned for `target_kl` nats, or ablation where this is None.
+    """A feature's scoring prompts under one intervention: a strength tuned for `target_kl` nats, or an ablation where `target_kl` is None.
 
-    `met` is whether the target was met within tolerance; an ablation, which has none, always counts as met.
+    `met` says whether the target was met within tolerance. An ablation has no target and always counts as met.
     """
 
     target_kl: float | None
@@ -32,7 +32,7 @@ class SteeredRun:
 
 @dataclass(frozen=True)
 class CompletionSet:
-    """What a feature makes the model say after the fixed prompts: (target KL, prompt and completion), for the targets that were met."""
+    """What a feature makes the model say after the fixed prompts: (target KL, prompt and completion) of every target that was met."""
 
     feature: int
     texts: tuple[tuple[float, str], ...]

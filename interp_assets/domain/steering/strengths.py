@@ -1,7 +1,7 @@
 """Steering, the pure part: which prompts a feature is steered on, and the search for the strengths that reach given KL divergences.
 
-Prompts and targets are those of arXiv 2410.13928: 40 activating contexts of 64 tokens, each cut right after the first token on which the
-feature fires; KL(clean ‖ steered) of the next token, mean over the prompts, of 0.1, 0.33, 1 and 3 nats.
+Prompts and targets are taken from arXiv 2410.13928. Prompts: 40 activating contexts of 64 tokens, each cut right after the first token on
+which the feature fires. Targets: KL(clean ‖ steered) of the next token, mean over the prompts, of 0.1, 0.33, 1 and 3 nats.
 """
 
 import math
@@ -25,18 +25,17 @@ NOISE_KL = 1e-6
 """Divergences below this many nats are rounding errors of float32 log-probabilities."""
 
 FIRST_LOG10_STRENGTH = 0.5
-"""Where a search begins that knows nothing yet."""
+"""log10 of the first strength of a search for which no strength has been tried."""
 
 
 @dataclass(frozen=True)
 class FixedPromptSettings:
-    """Prompts that every feature is steered on, whatever it fires on, and so dead features too. The defaults are the defaults of arXiv
-    2501.08319."""
+    """Prompts that every feature is steered on, dead features too. The defaults are the defaults of arXiv 2501.08319."""
 
     prompts: tuple[str, ...] = ("The explanation is simple:", "I think", "We")
     """The prompts; `[]` for none."""
     kl_targets: tuple[float, ...] = (0.25, 0.5, -0.25, -0.5)
-    """KL divergences, with the sign of the strength; the completions of all prompts at all targets are one set. Unit: nats."""
+    """KL divergences, with the sign of the strength. The completions of all prompts at all targets make one set. Unit: nats."""
     max_new_tokens: Bounded = 25
     """Most tokens of a completion; the end of the text ends it earlier. Unit: tokens."""
     temperature: float = 0.75
@@ -44,10 +43,10 @@ class FixedPromptSettings:
 
     def __post_init__(self) -> None:
         if not all(prompt.strip() for prompt in self.prompts) or len(set(self.prompts)) < len(self.prompts):
-            raise ValueError(f"steering.fixed.prompts are distinct texts, or [] for none, got {list(self.prompts)}")
+            raise ValueError(f"steering.fixed.prompts must be distinct texts, none of them empty, or [] for none, got {list(self.prompts)}")
         _refuse_targets("steering.fixed.kl_targets", self.kl_targets)
         if self.prompts and not self.kl_targets:
-            raise ValueError("steering.fixed.kl_targets is empty: give one at least, or set prompts to [] to steer on no fixed prompts")
+            raise ValueError("steering.fixed.kl_targets is empty: give at least one target, or set prompts to [] for no fixed prompts")
         if self.max_new_tokens < 1 or not self.temperature > 0:
             limits = f"max_new_tokens {self.max_new_tokens}, temperature {self.temperature}"
             raise ValueError(f"steering.fixed needs max_new_tokens of 1 or more and a temperature above 0, got {limits}")
@@ -63,7 +62,7 @@ class SteeringSettings:
     """KL divergences of the next token to steer to. The sign is the sign of the strength: -0.5 asks for a negative strength that moves
     the next token by 0.5 nats. Unit: nats."""
     tolerance: float = 0.1
-    """A target counts as met within this share of it. Unit: share of the target."""
+    """Largest distance from a target, as a share of the target, at which the target counts as met. Unit: share of the target."""
     max_steps: Bounded = 10
     """Most strengths that are tried for a target. Unit: strengths."""
     min_log10_strength: float = -3.0
@@ -73,9 +72,9 @@ class SteeringSettings:
     zero_ablation: bool = True
     """Whether each feature is also clamped to 0 once."""
     context_tokens: Bounded = 64
-    """Tokens of the contexts that prompts are cut from. Unit: tokens."""
+    """Tokens of a context; prompts are cut from contexts. Unit: tokens."""
     n_strata: Bounded = 5
-    """Strata, by largest activation, that contexts are drawn evenly from. Unit: strata."""
+    """Strata, by largest activation, from which contexts are drawn evenly. Unit: strata."""
     n_explainer_prompts: Bounded = 10
     """Prompts for the explainer. Unit: prompts of a feature."""
     n_scoring_prompts: Bounded = 30
@@ -85,7 +84,7 @@ class SteeringSettings:
     temperature: float = 1.0
     """Temperature of the completions. Unit: temperature, above 0."""
     n_shift_tokens: Bounded = 10
-    """Next tokens that are kept whose probability rose most, and fell most. Unit: tokens."""
+    """Next tokens kept of each kind: the tokens whose probability rose most, and the tokens whose probability fell most. Unit: tokens."""
     batch_rows: Bounded = 128
     """Most sequences that go through the model together. Changes speed and memory, and no result. Unit: sequences."""
     fixed: FixedPromptSettings = field(default_factory=FixedPromptSettings)
@@ -97,10 +96,10 @@ class SteeringSettings:
                 raise ValueError(f"steering.{name} must be 1 or more, got {getattr(self, name)}")
         if min(self.n_explainer_prompts, self.n_scoring_prompts) < 0:
             counts = f"n_explainer_prompts {self.n_explainer_prompts}, n_scoring_prompts {self.n_scoring_prompts}"
-            raise ValueError(f"steering counts prompts, 0 or more of each role; got {counts}")
+            raise ValueError(f"steering.n_explainer_prompts and steering.n_scoring_prompts must be 0 or more, got {counts}")
         _refuse_targets("steering.kl_targets", self.kl_targets)
         if not self.kl_targets and not self.zero_ablation:
-            raise ValueError("steering has nothing to do: give kl_targets, or set zero_ablation")
+            raise ValueError("steering has nothing to do: give steering.kl_targets, or set steering.zero_ablation to true")
         if not 0 < self.tolerance < 1 or not self.temperature > 0:
             raise ValueError(f"tolerance must be in (0, 1) and temperature above 0, got {self.tolerance} and {self.temperature}")
         if not self.min_log10_strength < self.max_log10_strength:
@@ -108,17 +107,17 @@ class SteeringSettings:
 
     @property
     def n_prompts(self) -> int:
-        """Prompts of both roles."""
+        """Prompts of both roles together."""
         return self.n_explainer_prompts + self.n_scoring_prompts
 
     @property
     def on_fixed_prompts(self) -> "SteeringSettings":
-        """The same, for the search on the fixed prompts."""
+        """These settings with the KL targets of the fixed prompts, for the search on the fixed prompts."""
         return replace(self, kl_targets=self.fixed.kl_targets)
 
     @property
     def versioned_settings(self) -> dict[str, Any]:
-        """What of this can change a result; how many rows go together cannot."""
+        """The settings that can change a result: all but `batch_rows`."""
         return versioned_fields(self, without={"batch_rows"})
 
 
@@ -132,9 +131,9 @@ def _refuse_targets(name: str, targets: Sequence[float]) -> None:
 class SteeringPrompts:
     """The prompts of one feature; none unless the outcome is "ok".
 
-    `rows` and `starts`, int64 [n], say where each context stands. `token_ids` are the prompts: what its row begins with (BOS, where rows
-    have one: the tokens before `first_token`), then the context up to and with the first token that fires. The first `n_explainer` are
-    for the explainer. `n_contexts` counts the distinct prompts that there were to choose from.
+    `rows` and `starts`, int64 [n], say where each context stands. `token_ids` are the prompts. A prompt is the first `first_token` tokens
+    of its row (BOS, where rows begin with BOS), then the context up to and with the first token on which the feature fires. The first
+    `n_explainer` prompts are for the explainer. `n_contexts` counts the distinct prompts that the prompts were drawn from.
     """
 
     outcome: PromptsOutcome
@@ -161,14 +160,14 @@ def steering_prompts(
     silent_share: float = 0.0,
     passages: Passages | None = None,
 ) -> SteeringPrompts:
-    """The prompts of one feature, drawn evenly from its contexts' strata of largest activation, in both roles alike.
+    """The prompts of one feature, drawn evenly from the strata of its contexts by largest activation, in both roles alike.
 
-    `positions` [n] ascending, row · context + position in the row; `values` [n] > 0, of which those below `silent_share` of the largest
-    count as silence; `token_rows` [rows, context]. Contexts are the cells of `settings.context_tokens` of each row from `first_position`
-    on, which is 1 where rows begin with BOS, else 0, or of each of `passages`; BOS stands before every prompt, as it did where the
-    activations were taken. Prompts
-    equal as token sequences count once, the strongest context standing for them. A feature with fewer than `settings.n_prompts` distinct
-    ones has "too_few_contexts", one that never fires is "dead".
+    `positions` [n] ascending, row · context + position in the row; `values` [n] > 0; `token_rows` [rows, context]. Values below
+    `silent_share` of the largest value count as silence. Contexts are the cells of `settings.context_tokens` tokens of each row from
+    `first_position` on, or of each passage where `passages` are given. `first_position` is 1 where rows begin with BOS, else 0. BOS stands
+    before every prompt, as it did when the activations were taken. Prompts equal as token sequences count once, with the strongest of their
+    contexts. A feature with fewer than `settings.n_prompts` distinct prompts ends as "too_few_contexts", a feature that never fires as
+    "dead".
     """
     shape = WindowShape(
         "cells", settings.context_tokens, token_rows.shape[1], first_position, None if passages is None else SampleText(passages)
@@ -202,7 +201,8 @@ def _no_prompts(outcome: PromptsOutcome, n_contexts: int) -> SteeringPrompts:
 
 
 def _in_turns(strata: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """int64 [n]: n <= len(strata) places, each stratum giving one of its own at random in turn, as long as it has any."""
+    """int64 [n]: n <= len(strata) places. The strata take turns: in its turn a stratum gives one of its places at random, while it has
+    any."""
     shuffled = rng.permutation(len(strata))
     by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
     counts = np.bincount(strata)
@@ -212,7 +212,7 @@ def _in_turns(strata: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarra
 
 @dataclass(frozen=True)
 class Tried:
-    """A strength that was tried and the divergence that it reached: mean KL(clean ‖ steered) in nats, infinite where it overflowed."""
+    """A strength that was tried and its divergence: mean KL(clean ‖ steered) in nats, infinite where the model overflowed."""
 
     strength: float
     kl: float
@@ -220,11 +220,12 @@ class Tried:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The end of a search. Whatever the outcome, `strength` is the one tried whose divergence is nearest to the target, by ratio.
+    """The end of a search. Whatever the outcome, `strength` is the tried strength whose divergence is nearest to the target, by ratio.
 
-    "not_reached": the target is not between the divergences of the least and the greatest strength allowed; "not_monotone": the steps
-    ran out on a curve that falls somewhere; "not_converged": they ran out on one that does not. `n_steps` counts the strengths that this
-    target asked for; `tried` holds all of its sign, other targets' too, by strength.
+    "not_reached": the target is not between the divergences of the least and the greatest strength allowed. "not_monotone": the steps ran
+    out, and the divergence falls somewhere as the strength grows. "not_converged": the steps ran out, and the divergence never falls.
+    `n_steps` counts the strengths that the search for this target asked for. `tried` holds, by absolute strength, all tried strengths with
+    the target's sign, also strengths tried for other targets.
     """
 
     target: float
@@ -242,16 +243,17 @@ class Tuned:
 
 @dataclass(frozen=True)
 class StrengthSearch:
-    """The search for the strength at which the divergence is |target|, on log10 of its absolute value."""
+    """The search for the strength at which the divergence is |target|, on log10 of the absolute strength."""
 
     target: float
     settings: SteeringSettings
 
     def next(self, tried: Sequence[Tried]) -> float | None:
-        """The strength to try next, with the target's sign, given what was tried with this sign; None when the search has ended.
+        """The strength to try next, with the target's sign; None when the search has ended. `tried` are the strengths of this sign so far.
 
-        Until the target is bracketed, strengths are extrapolated along KL ∝ strength², the law of small strengths, or along the last two
-        where these grow otherwise; then interpolated log-log, or halved in log10 where two tries running fell on one side.
+        Until the target is bracketed, strengths are extrapolated: from two outermost strengths along their own slope, from one along KL ∝
+        strength², the law of small strengths. Once it is bracketed, strengths are interpolated log-log, or the bracket is halved in log10
+        where the last two tries fell on one side of the target.
         """
         if self.outcome(tried) is not None:
             return None
@@ -282,7 +284,7 @@ class StrengthSearch:
         return "not_reached" if at_the_end and max(kl for _, kl in points) < abs(self.target) else None
 
     def tuned(self, tried: Sequence[Tried], n_steps: int) -> Tuned:
-        """The end of the search, the steps having run out if nothing else ended it."""
+        """The end of the search after `n_steps` steps: by its outcome, or because the steps ran out."""
         assert tried, f"no strength was tried for {self.target} nats"
         outcome = self.outcome(tried) or ("not_converged" if is_monotone(tried) else "not_monotone")
         candidates = [one for one in tried if self._met(one)] or tried
@@ -299,11 +301,11 @@ class StrengthSearch:
 
 
 def tune(n_features: int, settings: SteeringSettings, measure: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[tuple[Tuned, ...]]:
-    """For each feature the end of the search for each of `settings.kl_targets`, all of them under way at once.
+    """For each feature the ends of the searches for `settings.kl_targets`; all searches of all features run side by side.
 
-    `measure` is given places int64 [n] of features below `n_features`, and strengths float64 [n], and returns divergences float64 [n] >= 0.
-    A round measures what all searches ask for next, at most `settings.max_steps` rounds; what one target's search has tried the others
-    of its feature and sign know too. No features or no targets: nothing is measured.
+    `measure` is given places int64 [n] of features, below `n_features`, and strengths float64 [n], and returns divergences float64 [n] >=
+    0. A round measures the next strengths of all searches; there are at most `settings.max_steps` rounds. All searches of one feature and
+    sign share their tried strengths. No features or no targets: nothing is measured.
     """
     searches = [(place, StrengthSearch(target, settings)) for place in range(n_features) for target in settings.kl_targets]
     tried: dict[tuple[int, bool], list[Tried]] = {(place, sign): [] for place in range(n_features) for sign in (False, True)}
@@ -326,20 +328,21 @@ def tune(n_features: int, settings: SteeringSettings, measure: Callable[[np.ndar
 
 
 def is_monotone(tried: Sequence[Tried]) -> bool:
-    """Whether the divergence never falls as the absolute strength grows, but for rounding errors and 1 %."""
+    """Whether the divergence never falls as the absolute strength grows; rounding errors and falls of 1 % do not count."""
     kls = [kl for _, kl in _points(tried)]
     return all(later >= 0.99 * kl - NOISE_KL for kl, later in pairwise(kls))
 
 
 def _points(tried: Sequence[Tried]) -> list[tuple[float, float]]:
-    """(log10 of the absolute strength, divergence), by strength."""
+    """(log10 of the absolute strength, divergence) of each tried strength, by absolute strength."""
     return sorted((math.log10(abs(one.strength)), one.kl) for one in tried)
 
 
 def _extrapolated(points: Sequence[tuple[float, float]], wanted: float) -> float:
-    """log10 of a strength further out than the one or two outermost tried, the outermost first, both on one side of the divergence wanted.
+    """log10 of a strength further out than all tried strengths, on the way to the divergence wanted.
 
-    `wanted` is a log10. The step is lengthened by a twentieth, to bracket it, and at least a tenth and at most two of log10.
+    `points` are the one or two outermost tried strengths, the outermost first, both on one side of the divergence wanted. `wanted` is the
+    log10 of this divergence. The step is lengthened by a twentieth, to bracket the target, and is 0.1 to 2 in log10 of the strength.
     """
     (outermost, kl), *inner = points
     outwards = 1.0 if kl <= 10**wanted else -1.0
