@@ -1,6 +1,7 @@
-"""The explainers: one file each. A new one is a file, a name in one of the tuples and, where it has settings, its `ExplainingSettings`.
+"""The explainers: one file each. A new explainer is a file, a name in one of the tuples and, for its settings, a field of
+`ExplainingSettings`.
 
-EXPLAINERS ask a language model about each feature on its own. DERIVED make explanations out of those of other methods, or out of
+EXPLAINERS ask a language model about each feature on its own. DERIVED make explanations out of the explanations of other methods, or out of
 nothing. IMPORTED_METHODS are read from files that people or other tools wrote, PLANTED_METHODS from the rules of a planted dictionary.
 """
 
@@ -42,8 +43,8 @@ from interp_assets.domain.trials import Explanation
 class Explainer(Protocol):
     """Plans prompts about a feature, and reads an explanation out of the replies.
 
-    READS says what of the material it may need, and `ExplainingSettings.reads` what it does. One that CHOOSES among explanations is a
-    `ChoosingExplainer`.
+    READS names the parts of an explainer input that the explainer may read, `ExplainingSettings.reads` the parts that it reads under given
+    settings. An explainer that CHOOSES among explanations is a `ChoosingExplainer`.
     """
 
     NAME: str
@@ -52,32 +53,33 @@ class Explainer(Protocol):
     CHOOSES: bool
 
     def plan(self, explainer_input: ExplainerInput, settings: Any, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-        """What to ask, or the outcome that says why nothing is asked."""
+        """The prompts, or the outcome that says why nothing is asked."""
         ...
 
     def grade(self, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: Any) -> Explanation:
-        """The explanation in the replies to the prompts, in their order, or a named outcome."""
+        """The explanation in the replies, or a named outcome; replies stand in the order of their prompts."""
         ...
 
 
 class ChoosingExplainer(Explainer, Protocol):
-    """An explainer that compares several explanations with the validation examples, by the sentence encoder, and keeps one."""
+    """An explainer that compares several explanations with the validation examples, by the sentence encoder, and keeps the best."""
 
     def compare(self, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: Any) -> Comparison | None:
-        """Explanations as queries and windows as texts; None where there is nothing to choose between."""
+        """A comparison with explanations as queries and windows as texts; None where there is nothing to choose between."""
         ...
 
     def choose(
         self, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: Any, cosines: Sequence[Sequence[float]]
     ) -> Explanation:
-        """The explanation kept, given the cosines [queries][texts] of `compare`'s answer."""
+        """The explanation kept, given the cosines [queries][texts] that answer the comparison of `compare`."""
         ...
 
 
 class Derived(Protocol):
-    """Makes explanations out of those of the methods in SOURCES, or out of nothing; out of OPTIONAL_SOURCES where they are made too.
+    """Makes explanations out of the explanations of the methods in SOURCES, or out of nothing.
 
-    One that SHUFFLES gives features the explanations of others, and may be given those of more features than it is to explain.
+    Methods in OPTIONAL_SOURCES are read too where the dictionary has them. A method that SHUFFLES gives each feature the explanation of
+    another feature; its sources may hold explanations of more features than it is to explain.
     """
 
     NAME: str
@@ -87,13 +89,13 @@ class Derived(Protocol):
     SHUFFLES: bool
 
     def explain(self, features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-        """One explanation, or named outcome, for each of `features`, in order; `sources` has each method's by feature."""
+        """One explanation, or named outcome, for each of `features`, in order; `sources` has each method's explanations by feature."""
         ...
 
 
 @dataclass(frozen=True)
 class ExplainingSettings:
-    """A block for each explainer that has settings, named after it."""
+    """A block for each explainer that has settings, named after the explainer."""
 
     max_act: MaxActSettings = field(default_factory=MaxActSettings)
     max_act_cot: MaxActCotSettings = field(default_factory=MaxActCotSettings)
@@ -110,7 +112,7 @@ class ExplainingSettings:
         return getattr(self, explainer.NAME)
 
     def reads(self, explainer: Explainer) -> frozenset[Reads]:
-        """What the explainer reads under its settings: all of its READS but what they leave `unread`."""
+        """The parts of an explainer input that the explainer reads: its READS without the parts that its settings name as `unread`."""
         return explainer.READS - getattr(self.of(explainer), "unread", frozenset())
 
 

@@ -1,8 +1,9 @@
-"""The candidates explainer: several explanations from different examples, of which the one that best tells validation windows apart stays.
+"""The candidates explainer: several explanations from different examples; the explanation that best tells validation windows apart is kept.
 
-Every candidate is asked for as max_act does, at a temperature above 0, from a random part of the shown examples. The sentence encoder
-compares each with windows that neither explainers nor scorers see, as the embedding scorer does, and the best AUROC wins. Without
-validation windows the choice would be made on what the scorers score.
+Every candidate is asked for as in max_act, at a temperature above 0, from a random part of the shown examples. The sentence encoder
+compares each candidate with the validation windows, as the embedding scorer compares explanations with windows, and the candidate with the
+best AUROC is kept. No explainer is shown validation windows and no scorer scores on them: so no candidate is chosen by the windows it is
+scored on.
 """
 
 import json
@@ -31,21 +32,21 @@ CHOOSES: bool = True
 
 @dataclass(frozen=True)
 class CandidatesSettings(MaxActSettings):
-    """The settings of max_act, at a temperature, for several explanations of which one is kept."""
+    """The settings of max_act, at a temperature, for several explanations; the best explanation is kept."""
 
     temperature: Temperature = 0.7
     """Temperature of the replies. Unit: temperature."""
     n_candidates: PositiveCount = 5
     """Explanations that are asked for. Unit: explanations of a feature."""
     shown_share: PositiveShare = 0.5
-    """Share of the shown examples that each of them is made from. Unit: share."""
+    """Share of the shown examples that each explanation is made from. Unit: share."""
 
 
 def plan(explainer_input: ExplainerInput, settings: CandidatesSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """A prompt for each candidate; "no_examples" without any, "no_validation" unless there are validation windows of both kinds.
+    """A prompt for each candidate; "no_examples" without shown examples, "no_validation" unless there are validation windows of both kinds.
 
     The examples of a candidate, at least one, are drawn without replacement and keep their order. Each prompt has a seed of its own, so
-    that two that happen to show the same examples still differ.
+    that two prompts with the same examples still differ.
     """
     if not explainer_input.shown:
         return "no_examples"
@@ -63,7 +64,7 @@ def plan(explainer_input: ExplainerInput, settings: CandidatesSettings, run_seed
 
 
 def compare(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Comparison | None:
-    """The distinct explanations against the validation windows; None where there are not two of them, or where a reply is missing."""
+    """The distinct explanations against the validation windows; None with fewer than two explanations, or where a reply is missing."""
     read = _read(explainer_input, replies)
     texts = _distinct(read)
     if len(texts) < 2 or _is_incomplete(read):
@@ -75,7 +76,7 @@ def compare(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], 
 def choose(
     explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: CandidatesSettings, cosines: Sequence[Sequence[float]]
 ) -> Explanation:
-    """The candidate with the best AUROC of its cosines, activating windows against silent ones; of equals the first."""
+    """The candidate whose cosines have the best AUROC, activating windows against silent windows; of equals the first candidate."""
     read = _read(explainer_input, replies)
     truth = np.array([example.kind == "activating" for example in explainer_input.validation], dtype=bool)
     rng = np.random.default_rng(0)  # not drawn from: no interval is asked for
@@ -88,9 +89,9 @@ def choose(
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: CandidatesSettings) -> Explanation:
-    """What is kept without a choice: the only explanation among the replies or, without any, the outcome of the first reply.
+    """The result without a choice: the only explanation among the replies or, without an explanation, the outcome of the first reply.
 
-    With a reply missing it is "model_error", so that the choice is made once all have come.
+    Where a reply is missing the outcome is "model_error", so that the choice is made once all replies have come.
     """
     read = _read(explainer_input, replies)
     if _is_incomplete(read):
@@ -101,7 +102,7 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def _read(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply]) -> list[Explanation]:
-    """Each reply on its own."""
+    """The explanation, or outcome, in each reply."""
     return [read_explanation(NAME, VERSION, explainer_input, [reply]) for reply in replies]
 
 
@@ -115,7 +116,7 @@ def _distinct(read: Sequence[Explanation]) -> list[str]:
 
 
 def _kept(explainer_input: ExplainerInput, read: Sequence[Explanation], text: str | None, aurocs: dict[str, float]) -> Explanation:
-    """The explanation, with JSON of all candidates as its reply.
+    """The explanation kept, or the outcome where `text` is None, with JSON of all candidates as its reply.
 
     {"chosen": number of the candidate kept, counted from 0, or null, "candidates": [{"outcome", "explanation" or null, "auroc" or null,
     "reply"}]} with candidates in the order asked.

@@ -1,4 +1,4 @@
-"""The constant baseline: one vague sentence for every feature. A scorer that means anything puts it at its floor."""
+"""The constant baseline: one vague sentence for every feature. A scorer that can be believed scores it at the floor."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,5 +14,5 @@ TEXT = "words and phrases in ordinary text"
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-    """The same text for each feature, whether or not it fires."""
+    """The same text for each feature, dead features too."""
     return tuple(Explanation(feature, NAME, TEXT, "ok", "", VERSION) for feature in features)

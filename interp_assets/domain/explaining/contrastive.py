@@ -1,6 +1,7 @@
-"""The contrastive explainer: marked activating examples beside silent ones, and what sets the first apart.
+"""The contrastive explainer: marked activating examples and silent examples, and the question what sets the activating examples apart.
 
-Silent windows that look alike (the examples stage shows the hardest kind it was asked for) rule out descriptions that are too broad.
+Silent windows that look like activating windows rule out descriptions that are too broad. The examples stage shows silent windows of the
+hardest kind that its settings ask for.
 """
 
 from collections.abc import Sequence
@@ -26,10 +27,10 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class ContrastiveSettings(MaxActSettings):
-    """The settings of max_act with fewer examples, and silent ones beside them."""
+    """The settings of max_act with fewer activating examples, and with silent examples."""
 
     n_shown: PositiveCount = 15
-    """Most activating examples shown. They are taken at even steps from strongest to weakest. Unit: windows."""
+    """Most activating examples shown. Examples are taken at even steps from strongest to weakest. Unit: windows."""
     n_contrast: PositiveCount = 5
     """Most silent examples shown. Unit: windows."""
 
@@ -52,11 +53,11 @@ _CONTRAST: tuple[tuple[tuple[str, ...], str], ...] = (
         "opening parentheses after the name of a function in code",
     ),
 )
-"""Silent texts, and the explanation that they narrow, for each of max_act's worked examples."""
+"""Silent texts, and the explanation that these texts make narrower, for each of max_act's worked examples."""
 
 
 def plan(explainer_input: ExplainerInput, settings: ContrastiveSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature; "no_examples" when it has none, "no_contrast" when it has no silent ones."""
+    """The prompt for one feature; "no_examples" when it has no activating examples, "no_contrast" when it has no silent examples."""
     if not explainer_input.shown:
         return "no_examples"
     silent = tuple(window_text(example, explainer_input.token_texts) for example in explainer_input.contrast[: settings.n_contrast])
@@ -78,7 +79,7 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def _question(texts: Sequence[tuple[str, str]], silent: Sequence[str], settings: ContrastiveSettings) -> str:
-    """Both kinds of texts under their labels, numbered through."""
+    """Both kinds of texts, each kind under its label, with running numbers over both kinds."""
     on = numbered_texts(texts, settings.with_activations)
     off = numbered_texts([(text, "") for text in silent], False, first=len(texts) + 1)
     return "\n".join([_ON, on, _SILENT, off])

@@ -1,6 +1,6 @@
 """The ensemble_concat explainer: the finished explanations of several methods, joined (arXiv 2501.08319). No model is asked.
 
-The paper joins three: token_change is taken in where the dictionary has it.
+The paper joins the explanations of three methods. Here token_change is joined only where the dictionary has it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ SHUFFLES: bool = False
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-    """For each feature the texts that its methods have, in the order of SOURCES and OPTIONAL_SOURCES, between semicolons; equal ones once.
+    """For each feature the texts of its methods, joined by semicolons, in the order of SOURCES and OPTIONAL_SOURCES; equal texts once.
 
-    One text stands alone; without any the feature ends as "no_parts".
+    A single text is taken as it is. A feature without texts ends as "no_parts".
     """
     methods = [method for method in (*SOURCES, *OPTIONAL_SOURCES) if method in sources]
     return tuple(_joined(feature, [sources[method][feature].text for method in methods]) for feature in features)

@@ -1,8 +1,8 @@
-"""The ensemble_raw explainer: what max_act sees and what vocab_proj sees in one prompt, labelled by side (arXiv 2501.08319).
+"""The ensemble_raw explainer: the texts of max_act and the tokens of vocab_proj in one prompt, labelled by side (arXiv 2501.08319).
 
-Texts show what switches a feature on (the input side), tokens what it then does (the output side); the paper asks for both in one
-description, after three worked examples. With token changes the prompt also holds what token_change sees, as the paper's fullest ensemble
-does. A question is made of sides: a further one is a function here and a part of each worked example.
+Texts show what switches a feature on (the input side), tokens show what the feature then does (the output side). The paper asks for one
+description of both sides, after three worked examples. With token changes the prompt also holds the tokens of token_change, as the paper's
+fullest ensemble does. A question is made of sides: a further side is a function here and a part of each worked example.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class EnsembleRawSettings(MaxActSettings):
-    """The settings of max_act for the input side, and the output side beside it."""
+    """The settings of max_act for the input side, and settings of the output side."""
 
     few_shot: Count = 3
     """Worked examples before the question; 3 in the paper. Unit: examples, 0 to 3."""
@@ -40,13 +40,13 @@ class EnsembleRawSettings(MaxActSettings):
 
     @property
     def unread(self) -> frozenset[Reads]:
-        """What of READS these settings leave out."""
+        """The parts of READS that these settings leave out."""
         return frozenset() if self.with_token_changes else frozenset({"token_changes"})
 
 
 @dataclass(frozen=True)
 class Side:
-    """One kind of evidence in the question: a label, and the lines under it."""
+    """One side of the question: a label, and the lines under the label."""
 
     label: str
     lines: str
@@ -89,7 +89,7 @@ _WORKED_CHANGES: tuple[tuple[Lists, Lists], ...] = (
     ((("by", "thereby", "zzo", "from"), ("yourself", "arium")), (("myself", "}}^"), ("by", " By", "through"))),
     (((")", "self", "):", "args"), ("although", "esy")), (("whereas", "Sunday", "îl"), (")", "args", "len"))),
 )
-"""What clamping does, for each of them."""
+"""Tokens made more and less likely by clamping to plus and to minus the strength, for each of max_act's worked examples."""
 
 
 def input_side(explainer_input: ExplainerInput, settings: EnsembleRawSettings) -> Side | ExplanationOutcome:
@@ -111,7 +111,7 @@ def clamped_side(explainer_input: ExplainerInput, settings: EnsembleRawSettings)
 
 
 def plan(explainer_input: ExplainerInput, settings: EnsembleRawSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature, or the outcome of the first side that has nothing to show."""
+    """The prompt for one feature, or the outcome of the first side without anything to show."""
     sides: list[Side] = []
     for side_of in (input_side, output_side, *([clamped_side] if settings.with_token_changes else [])):
         side = side_of(explainer_input, settings)

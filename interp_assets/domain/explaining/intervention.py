@@ -1,11 +1,12 @@
 """The intervention explainer: what steering a feature makes the model say next (arXiv 2410.13928).
 
-For ten texts that end where the feature fires it lists the five next tokens whose probability steering raises most, at a strength that
-moves the next token by one nat, and a language model says what the feature makes the model say. The paper asks a base model to go on after
-worked examples; here the worked examples are turns of a conversation, so that the explainer of the other methods can be asked.
+Ten texts end where the feature fires. For each text the prompt lists the five next tokens whose probability steering raises most, at a
+strength that moves the next token by one nat. A language model then says what the feature makes the model say. The paper asks a base model
+to continue after worked examples. Here the worked examples are turns of a conversation, so that the explainer model of all methods can be
+asked.
 
-A feature whose strength did not reach the divergence is shown as it came nearest. Only the explainer's prompts are looked at: those that
-scorers use are others.
+A feature whose strength did not reach the divergence is shown at the strength with the nearest divergence. The explainer sees only the
+prompts for explainers; scorers have prompts of their own.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ READS: frozenset[Reads] = frozenset({"steering"})
 CHOOSES: bool = False
 
 LEAST_RISE = 0.0005
-"""Smaller rises of the probability would be shown as +0.000."""
+"""The least rise of a probability that is shown; a smaller rise would read +0.000."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class InterventionSettings(TaggedSettings):
     few_shot: Count = 3
     """Worked examples before the question. Unit: examples, 0 to 3."""
     target_kl: float = 1.0
-    """Which of `steering.kl_targets` is shown, with the sign of the strength. Unit: nats."""
+    """The target of `steering.kl_targets`, with the sign of the strength, whose effects are shown. Unit: nats."""
     n_prompts: PositiveCount = 10
     """Most texts shown. Unit: prompts."""
     n_tokens: PositiveCount = 5
@@ -77,7 +78,7 @@ _WORKED: tuple[tuple[tuple[SteeredPrompt, ...], str], ...] = (
 
 
 def plan(explainer_input: ExplainerInput, settings: InterventionSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature; "no_steering" when it was not steered, or when that makes no token likelier."""
+    """The prompt for one feature; "no_steering" when the feature was not steered, or when steering makes no token likelier."""
     shown = [_first(prompt, settings.n_tokens) for prompt in explainer_input.steered[: settings.n_prompts]]
     if not any(prompt.raised for prompt in shown):
         return "no_steering"
@@ -91,12 +92,12 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def _first(prompt: SteeredPrompt, n_tokens: int) -> SteeredPrompt:
-    """The prompt with its first tokens that gain something."""
+    """The prompt with its first `n_tokens` tokens, without tokens that gain less than LEAST_RISE."""
     return SteeredPrompt(prompt.text, tuple((token, rise) for token, rise in prompt.raised[:n_tokens] if rise >= LEAST_RISE))
 
 
 def _described(prompts: Sequence[SteeredPrompt]) -> str:
-    """Two lines a prompt: its text, and the tokens that gain."""
+    """Two lines a prompt: its text, and the tokens that gain probability."""
     lines = []
     for number, prompt in enumerate(prompts, start=1):
         gained = ", ".join(f"{quoted(token)} +{rise:.3f}" for token, rise in prompt.raised) or "none"

@@ -22,7 +22,7 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class MaxActSettings(TaggedSettings):
-    """What the explainer is shown and may answer."""
+    """What the explainer is shown, and what it may answer."""
 
     n_shown: PositiveCount = 40
     """Most examples shown. Unit: windows."""
@@ -67,7 +67,7 @@ WORKED: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
 
 
 def plan(explainer_input: ExplainerInput, settings: MaxActSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature, or "no_examples" when it has none."""
+    """The prompt for one feature, or "no_examples" when the feature has no examples."""
     return (prompt(explainer_input, explainer_input.shown[: settings.n_shown], settings),) if explainer_input.shown else "no_examples"
 
 
@@ -77,7 +77,7 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def prompt(explainer_input: ExplainerInput, examples: Sequence[Example], settings: MaxActSettings) -> Prompt:
-    """The question about some of a feature's shown examples."""
+    """The prompt about `examples`, some of a feature's shown examples."""
     instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [WorkedExample(numbered_texts(texts, settings.with_activations), tagged(explanation)) for texts, explanation in WORKED]
     question = numbered_texts(marked_texts(examples, explainer_input, settings.threshold), settings.with_activations)
@@ -85,7 +85,10 @@ def prompt(explainer_input: ExplainerInput, examples: Sequence[Example], setting
 
 
 def marked_texts(examples: Sequence[Example], explainer_input: ExplainerInput, threshold: float) -> list[tuple[str, str]]:
-    """(text with active tokens marked, list of their strengths 0–10 of the feature's largest shown activation) of each example."""
+    """(text with active tokens marked, list of the strengths of these tokens) of each example.
+
+    Strengths are 1 to 10, where 10 is the largest activation on the feature's shown examples.
+    """
     feature_max = max((max(example.activations) for example in explainer_input.shown), default=0.0)
     rendered = []
     for example in examples:
@@ -97,7 +100,7 @@ def marked_texts(examples: Sequence[Example], explainer_input: ExplainerInput, t
 
 
 def numbered_texts(texts: Sequence[tuple[str, str]], with_activations: bool, first: int = 1) -> str:
-    """The texts, numbered from `first`, each with its strengths below if wanted."""
+    """The texts, numbered from `first`; with activations the strengths of each text stand in a line below it."""
     lines = []
     for number, (text, strengths) in enumerate(texts, start=first):
         lines.append(f"Text {number}: {text}")

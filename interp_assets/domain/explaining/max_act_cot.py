@@ -1,7 +1,7 @@
-"""The max_act_cot explainer: as max_act, with three steps of reasoning before the tagged line (arXiv 2410.13928).
+"""The max_act_cot explainer: max_act with three steps of reasoning before the tagged line (arXiv 2410.13928).
 
-The reply is free text, and its last tag counts: what a model tries out while it reasons is not its explanation. The worked examples
-reason too, as in the paper.
+The reply is free text, and the last tag in it counts: a model may try out explanations while it reasons. The worked examples reason too, as
+in the paper.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ _STEPS: tuple[tuple[str, str, str], ...] = (
 
 
 def plan(explainer_input: ExplainerInput, settings: MaxActCotSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature, or "no_examples" when it has none."""
+    """The prompt for one feature, or "no_examples" when the feature has no examples."""
     if not explainer_input.shown:
         return "no_examples"
     instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
@@ -73,12 +73,12 @@ def plan(explainer_input: ExplainerInput, settings: MaxActCotSettings, run_seed:
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: MaxActCotSettings) -> Explanation:
-    """The explanation behind the last tag of the reply, or why there is none; "unparsable" where the reasoning came to no end."""
+    """The explanation after the last tag of the reply, or why there is none; "unparsable" where the reasoning did not end."""
     return read_explanation(NAME, VERSION, explainer_input, replies)
 
 
 def _question(texts: Sequence[tuple[str, str]], settings: MaxActCotSettings) -> str:
-    """The question of max_act, with the form of the reply said once more: after texts alone a small model goes on with texts."""
+    """The question of max_act, then the form of the reply once more: after a question of texts alone a small model writes more texts."""
     return f"{numbered_texts(texts, settings.with_activations)}\n{_REMINDER}"
 
 

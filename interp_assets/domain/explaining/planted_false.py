@@ -1,4 +1,7 @@
-"""The false explanation of a planted feature: what is true of another. A scorer that can be believed puts it below the true one."""
+"""The false explanation of a planted feature: the true explanation of another planted feature.
+
+A scorer that can be believed scores the false explanation below the true explanation.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,5 +16,5 @@ SHUFFLES: bool = True
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-    """For each feature the true explanation of another, and whose it is: see `shuffled.deal`."""
+    """For each feature the true explanation of another feature, with that feature's number: see `shuffled.deal`."""
     return deal(NAME, VERSION, features, sources["planted_true"], run_seed)

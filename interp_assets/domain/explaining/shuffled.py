@@ -1,4 +1,4 @@
-"""The shuffled baseline: every feature gets another feature's explanation. A scorer that means anything puts it at its floor."""
+"""The shuffled baseline: every feature gets another feature's explanation. A scorer that can be believed scores it at the floor."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,15 +15,17 @@ SHUFFLES: bool = True
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-    """For each feature the text and the number of a donor: see `deal`."""
+    """For each feature the text of a donor feature, and the donor's number: see `deal`."""
     return deal(NAME, VERSION, features, sources["max_act"], run_seed)
 
 
 def deal(method: str, version: str, features: Sequence[int], given: Mapping[int, Explanation], run_seed: int) -> tuple[Explanation, ...]:
-    """Explanations of `features` by `method`: for each the text and the number of another that has one in `given`.
+    """Shuffled explanations of `features` by `method`: each feature gets the text of a donor, another feature with an explanation in
+    `given`.
 
-    Donors are dealt in one random cycle through all features whose explanation is "ok" (Sattolo): nobody keeps its own, and each text is
-    used once. The order of the input does not matter. Features without an explanation, and a feature alone in the group, end as "no_donor".
+    One random cycle goes through all features of `given` whose explanation is "ok" (Sattolo): no feature keeps its own text, and each text
+    is used once. The order of the input does not matter. A feature without an explanation in `given`, and the only feature with an
+    explanation, end as "no_donor".
     """
     texts = {feature: explanation.text for feature, explanation in given.items() if explanation.text is not None}
     explained = sorted(texts)

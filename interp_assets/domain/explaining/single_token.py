@@ -1,7 +1,7 @@
-"""The single_token explainer: only the highlighted strings, for a feature that fires on one token; no contexts.
+"""The single_token explainer: the highlighted strings without contexts, for a feature that fires on one token.
 
-Asked exactly where one token carries nearly all of the feature's activation mass. There the contexts say nothing but mislead (arXiv
-2410.13928 notes how many such features a dictionary has), and a list of strings is a small fraction of the tokens.
+It is asked only where one token carries nearly all of the feature's activation mass (arXiv 2410.13928 notes how many such features a
+dictionary has). For such a feature contexts do not help and may mislead, and a list of strings is much shorter than the contexts.
 """
 
 from collections import defaultdict
@@ -26,10 +26,10 @@ CHOOSES: bool = False
 
 @dataclass(frozen=True)
 class SingleTokenSettings(TaggedSettings):
-    """When a feature counts as a feature of one token, and which strings are shown of it."""
+    """When a feature counts as a feature of one token, and which of its strings are shown."""
 
     min_share: Share = 0.9
-    """Share of the feature's activation mass, over the whole sample, that its heaviest token must carry. Unit: share."""
+    """Least share of the feature's activation mass, over the whole sample, on its heaviest token. Unit: share."""
     threshold: Share = 0.3
     """A string is a run of tokens at or above this share of the example's maximum. Unit: share."""
     n_strings: PositiveCount = 20
@@ -50,7 +50,7 @@ _WORKED: tuple[tuple[tuple[tuple[str, int, int], ...], str], ...] = (
 
 
 def plan(explainer_input: ExplainerInput, settings: SingleTokenSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature; "no_examples" when it has none, "not_single_token" when no token carries enough of its mass."""
+    """The prompt for one feature; "no_examples" without examples, "not_single_token" when no token carries enough activation mass."""
     if not explainer_input.shown:
         return "no_examples"
     if explainer_input.top_token_share is None or explainer_input.top_token_share < settings.min_share:
@@ -65,7 +65,10 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def _strings(explainer_input: ExplainerInput, settings: SingleTokenSettings) -> list[tuple[str, int, int]]:
-    """(string, how often it is highlighted, its mean strength 1–10 of the largest shown), the most frequent first, then as they come."""
+    """(string, how often it is highlighted, its mean strength 1–10) of each string, the most frequent first, else in order of appearance.
+
+    Strength 10 is the largest activation on the shown examples.
+    """
     peaks: dict[str, list[float]] = defaultdict(list)
     for text, peak in _highlights(explainer_input, settings.threshold):
         peaks[text.strip() or text].append(peak)

@@ -1,8 +1,9 @@
 """The token_change explainer: the tokens that clamping a feature makes more and less likely (TokenChange, arXiv 2501.08319).
 
-The feature is held at ± a strength all through some random texts; the ten tokens whose logits rise most on the mean, and the ten that fall
-most, are listed for either sign, and a language model says what they have in common. Unlike vocab_proj this sees what the blocks after the
-feature make of it. As there, worked examples show that any of the lists may be noise.
+The feature is held at plus and at minus a strength all through some random texts. For either sign the prompt lists the ten tokens whose
+mean logit rises most and the ten tokens whose mean logit falls most. A language model says what these tokens have in common. Unlike
+vocab_proj, this method sees the effect of the model's blocks after the feature. As in vocab_proj, worked examples show that any list may be
+noise.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ READS: frozenset[Reads] = frozenset({"token_changes"})
 CHOOSES: bool = False
 
 Lists = tuple[tuple[str, ...], tuple[str, ...]]
-"""Tokens made more likely, and less likely."""
+"""(tokens made more likely, tokens made less likely)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TokenChangeExplainerSettings(TaggedSettings):
     few_shot: Count = 3
     """Worked examples before the question; 3 in the paper. Unit: examples, 0 to 3."""
     n_tokens: PositiveCount = 10
-    """Most tokens of each list, most changed first. Unit: tokens."""
+    """Most tokens of each list; the most changed tokens are taken. Unit: tokens."""
 
 
 _INSTRUCTIONS = (
@@ -65,7 +66,7 @@ _WORKED: tuple[tuple[Lists, Lists, str], ...] = (
 
 
 def plan(explainer_input: ExplainerInput, settings: TokenChangeExplainerSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature, or "no_changes" when it was not clamped."""
+    """The prompt for one feature, or "no_changes" when the feature was not clamped."""
     lists = changed_lists(explainer_input, settings.n_tokens)
     if not lists:
         return "no_changes"
@@ -79,7 +80,8 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def changed_lists(explainer_input: ExplainerInput, n_tokens: int) -> tuple[Lists, ...]:
-    """The first tokens raised and lowered at the strength above 0, then at the one below; none for a feature that was not clamped."""
+    """The tokens raised and lowered most, at the strength above 0, then at the strength below 0; empty for a feature that was not
+    clamped."""
     return tuple(
         (tuple(token for token, _ in changes.raised[:n_tokens]), tuple(token for token, _ in changes.lowered[:n_tokens]))
         for changes in explainer_input.clamped
@@ -87,5 +89,5 @@ def changed_lists(explainer_input: ExplainerInput, n_tokens: int) -> tuple[Lists
 
 
 def described(lists: Sequence[Lists]) -> str:
-    """The lists of either sign under its heading."""
+    """The lists of each sign, under a heading for the sign."""
     return "\n".join(f"{heading}\n{listed(more, less)}" for heading, (more, less) in zip((SWITCHED_ON, TURNED), lists, strict=True))

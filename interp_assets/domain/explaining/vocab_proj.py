@@ -1,8 +1,8 @@
 """The vocab_proj explainer: the tokens that a feature's output direction makes more and less likely (VocabProj, arXiv 2501.08319).
 
-The decoder row goes through the final norm and the unembedding; its 50 largest and 50 smallest logits name tokens, and a language model
-says what they have in common. No text is needed, so that a feature that never fires is explained too. As in the paper, a worked example
-shows that either list may be noise.
+The decoder row goes through the final norm and the unembedding. The tokens with the 50 largest and the 50 smallest logits are listed, and a
+language model says what these tokens have in common. No text is needed, so a dead feature is explained too. As in the paper, a worked
+example shows that either list may be noise.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ _WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
 
 
 def plan(explainer_input: ExplainerInput, settings: VocabProjSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
-    """The prompt for one feature, or "no_projection" when it has none."""
+    """The prompt for one feature, or "no_projection" when the feature has no vocabulary projection."""
     lists = token_lists(explainer_input, settings.n_tokens)
     if not any(lists):
         return "no_projection"
@@ -74,12 +74,12 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def token_lists(explainer_input: ExplainerInput, n_tokens: int) -> tuple[list[str], list[str]]:
-    """The first tokens that the feature promotes, and that it suppresses."""
+    """(the `n_tokens` tokens that the feature promotes most, the `n_tokens` tokens that it suppresses most)."""
     return [token for token, _ in explainer_input.promoted[:n_tokens]], [token for token, _ in explainer_input.suppressed[:n_tokens]]
 
 
 def listed(more: Sequence[str], less: Sequence[str]) -> str:
-    """A line for each list that holds anything; tokens that look the same stand there once, where they are strongest."""
+    """A line for each list that is not empty. Of tokens that look alike a line holds only the strongest."""
     lines = []
     for label, tokens in (("More likely", more), ("Less likely", less)):
         if tokens:

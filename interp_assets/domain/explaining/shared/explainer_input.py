@@ -1,4 +1,4 @@
-"""What explainers are given about a feature and what comes back to them; how a tagged explanation is read out of a reply."""
+"""The input of explainers about a feature, the replies to their prompts, and how a tagged explanation is read out of a reply."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Reads = Literal["examples", "feature_statistics", "vocabulary_projections", "tok
 
 @dataclass(frozen=True)
 class TokenChanges:
-    """What clamping a feature to `strength` does: (token, mean change of its logit), most changed first."""
+    """The effect of clamping a feature to `strength`: (token, mean change of its logit), most changed first."""
 
     strength: float
     raised: tuple[tuple[str, float], ...]
@@ -23,7 +23,7 @@ class TokenChanges:
 
 @dataclass(frozen=True)
 class SteeredPrompt:
-    """A prompt's text and the next tokens that steering makes likelier: (token, rise of its probability), the largest rise first."""
+    """A prompt's text, and the next tokens that steering makes likelier: (token, rise of its probability), the largest rise first."""
 
     text: str
     raised: tuple[tuple[str, float], ...]
@@ -31,12 +31,13 @@ class SteeredPrompt:
 
 @dataclass(frozen=True)
 class ExplainerInput:
-    """Everything an explainer may look at about one feature; what it does not ask for in READS is left empty.
+    """Everything that an explainer may look at about one feature. Parts that are not in the explainer's READS are left empty.
 
-    `shown` are its activating examples, strongest first, and `contrast` silent ones; `validation` both kinds, for choosing between
-    explanations: none of these are used by scorers. `promoted` and `suppressed` are (token, logit) of the vocabulary, strongest first.
-    `top_token` and `top_token_share` are the token that carries most of the feature's activation mass, and how much of it. `clamped` holds
-    the changes at a strength above 0, then at one as far below; `steered` the prompts that are for explainers, at one divergence.
+    `shown` are the feature's activating examples, strongest first, `contrast` its silent examples. `validation` are examples of both kinds,
+    for choosing among explanations. Scorers use none of these examples. `promoted` and `suppressed` are (token, logit) over the vocabulary,
+    strongest first. `top_token` is the token with the largest part of the feature's activation mass, `top_token_share` that part as a
+    share. `clamped` holds the changes at a strength above 0, then at its negative. `steered` are the prompts for explainers, at one
+    divergence.
     """
 
     feature: int
@@ -54,14 +55,14 @@ class ExplainerInput:
 
 @dataclass(frozen=True)
 class ExplainerReply:
-    """A reply to one prompt of an explainer; `error` is set when none came."""
+    """A reply to one prompt of an explainer; `error` is set when no reply came."""
 
     text: str
     error: str | None = None
 
 
 def read_explanation(method: str, version: str, explainer_input: ExplainerInput, replies: Sequence[ExplainerReply]) -> Explanation:
-    """The explanation in the only reply: the tagged line, or "model_error", "unparsable" (no tag) or "empty" (nothing behind it)."""
+    """The explanation in the only reply: the tagged line, or the outcome "model_error", "unparsable" (no tag) or "empty" (an empty tag)."""
     (reply,) = replies
     if reply.error is not None:
         return Explanation(explainer_input.feature, method, None, "model_error", reply.text, version)

@@ -1,7 +1,7 @@
-"""What the explainers share that ask for a tagged line: instructions, worked examples as turns of their own, then the question.
+"""Prompts of all explainers that ask for a tagged line: instructions, worked examples as turns of a conversation, then the question.
 
-Worked examples are written by hand and the same for every feature, so that they belong to the shared part of the prompt. arXiv 2410.13928
-shows three, as turns of a conversation, and none for single tokens; arXiv 2501.08319 shows three inside the instructions.
+Worked examples are written by hand and equal for all features, so that they belong to the shared part of the prompt. arXiv 2410.13928 shows
+three worked examples as turns of a conversation, and none for single tokens; arXiv 2501.08319 shows three inside the instructions.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from interp_assets.domain.prompting.prompts import Prompt, Turn
 
 @dataclass(frozen=True)
 class TaggedSettings:
-    """How a tagged line is asked for."""
+    """How an explainer asks for a tagged line."""
 
     few_shot: Count = 2
     """Worked examples before the question. Unit: examples, 0 to 3."""
@@ -33,7 +33,7 @@ class WorkedExample:
 
 
 def tagged(explanation: str) -> str:
-    """The line that is asked for."""
+    """An explanation as a tagged line."""
     return f"{EXPLANATION_TAG} {explanation}"
 
 
