@@ -1,8 +1,9 @@
-"""The scorers: one file each. A new one is a file, a name in SCORERS and a line in `ScoringSettings`.
+"""The scorers: one file each. A new scorer is a file, a name in SCORERS and a field of `ScoringSettings`.
 
-Every scorer plans trials about a case, is given their answers by the model that it names, grades them item by item, and sums the verdicts
-up. What several share stands in `classifier` (yes or no), `choice` (one of several), `ranking` (a number for each window), `rating`
-(texts rated 0 to 2), `likelihood` (of a text in two contexts) and `generated` (texts that a model writes).
+Every scorer plans trials about a scorer input, names the model that answers, grades the answers item by item, and sums the verdicts up.
+Parts of several scorers stand in `shared`: `classifier` (yes or no), `choice` (one of several options), `ranking` (a number for each
+window), `rating` (texts rated 0 to 2), `likelihood` (of a text in two contexts), `generated` (texts that a model writes) and `sequential`
+(when to stop asking).
 """
 
 from collections.abc import Sequence
@@ -47,11 +48,12 @@ from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput
 
 
 class Scorer(Protocol):
-    """Plans trials about a case, grades their answers, and sums verdicts up.
+    """Plans trials about a scorer input, grades their answers, and sums verdicts up.
 
-    MODEL says who answers: the "scorer" (a judge), the "generator" (its replies hold texts, which `texts` reads and the subject model is
-    run on), the "base" language model (likelihoods), or the sentence "encoder". HEADLINE is the metric that stands for the scorer in
-    overviews. READS says what of a case it needs beside examples; a scorer that reads no explanation is run once a feature.
+    MODEL says who answers: the "scorer" (a judge), the "generator" (a language model that writes texts), the "base" language model
+    (likelihoods), or the sentence "encoder". `texts` reads the generator's texts, and the subject model is run on them. HEADLINE is the
+    metric that stands for the scorer in overviews. READS names the parts of a scorer input that the scorer needs beside examples. A scorer
+    that reads no explanation is run once for each feature.
     """
 
     NAME: str
@@ -61,17 +63,17 @@ class Scorer(Protocol):
     READS: frozenset[Reads]
 
     def plan(self, scorer_input: ScorerInput, settings: Any, run_seed: int) -> tuple[Trial, ...]:
-        """Questions about the case; none where there is nothing to ask about."""
+        """Questions about the scorer input; none where there is nothing to ask about."""
         ...
 
     def grade(self, scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: Any) -> tuple[Verdict, ...]:
-        """One verdict for each item of each trial, whatever came back."""
+        """One verdict for each item of each trial, whatever the answers."""
         ...
 
     def summarise(
         self, scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: Any, n_bootstrap: int, run_seed: int
     ) -> tuple[ScoreRow, ...]:
-        """Score rows, always with one for HEADLINE; named outcomes where there is no value."""
+        """Score rows, always with a row for HEADLINE; a row without a value has a named outcome."""
         ...
 
 
@@ -79,13 +81,13 @@ class GeneratorScorer(Scorer, Protocol):
     """A scorer whose MODEL is "generator"."""
 
     def texts(self, answered: AnsweredTrial) -> tuple[str, ...]:
-        """The texts in a reply, on which the subject model is run; none where it cannot be read."""
+        """The texts in a reply, on which the subject model is run; none where the reply cannot be read."""
         ...
 
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """A block for each scorer, named after it, and the settings that all scorers share."""
+    """A block for each scorer, named after the scorer, and the settings that all scorers share."""
 
     n_bootstrap: PositiveCount = 1000
     """Bootstrap replicates of every interval. Unit: replicates."""
@@ -119,7 +121,7 @@ SCORERS: tuple[Scorer, ...] = (
 
 
 def reads_steering(scorer: Scorer) -> bool:
-    """Whether a scorer reads what steering wrote."""
+    """Whether a scorer reads results of steering."""
     return not scorer.READS.isdisjoint({"steered", "steered_sets"})
 
 

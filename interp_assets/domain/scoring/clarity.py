@@ -1,17 +1,21 @@
-"""The clarity scorer: does the feature tell texts that express the explanation from natural ones? (FADE, arXiv 2502.16994)
+"""The clarity scorer: does the feature tell texts that express the explanation from natural texts? (FADE, arXiv 2502.16994)
 
-A generator writes texts that contain what is described; the subject model is run on them. AUROC is the probability that the feature's
-largest activation is higher on such a text than on a natural one, ties counting half; the score is gini = 2 · AUROC - 1. FADE takes its
-absolute value: here it keeps its sign, so that a feature which is quieter on the texts than elsewhere is below 0. Chance is 0.
+A generator writes texts that contain what the explanation describes; the subject model is run on these texts. AUROC is the probability that
+the feature's largest activation is higher on a generated text than on a natural text, ties counting half. The score is gini = 2 · AUROC -
+1. FADE takes the absolute value of gini. Here gini keeps its sign, so that a feature that is quieter on the generated texts than on natural
+texts scores below 0. Chance is 0.
 
-Natural texts are the held-out windows. About half of the held-out windows are activating, but only a share q of the corpus's windows
-(`ScorerInput.firing_share`), so each kind gets its weight in the corpus:
-AUROC = (1 - q) · P(text > silent window) + q · P(text > activating window). Where q is unknown, q = 0: the texts are compared with silent
-windows alone, and the score is a little too high for features that fire often.
+Natural texts are the held-out windows. About half of the held-out windows are activating, but only a share q of the windows of the corpus
+(`ScorerInput.firing_share`). So each kind gets its weight in the corpus:
 
-A text that is written twice counts once, as in FADE. A feature's largest activation grows with the length of a text: the texts that are
-asked for are about as short as a window. FADE leaves the temperature to the server; here it is 0.7, so that the questions, which differ
-by their seed alone, bring different texts. Seeds depend on the run's seed and the feature, not on the explanation.
+    AUROC = (1 - q) · P(text > silent window) + q · P(text > activating window)
+
+Where q is unknown, q = 0: the texts are compared with silent windows alone, and the score is a little too high for features that fire
+often.
+
+A text that is written twice counts once, as in FADE. A feature's largest activation grows with the length of a text, so the prompt asks for
+texts about as short as a window. FADE leaves the temperature to the server. Here the temperature is 0.7, so that questions that differ in
+their seed alone bring different texts. Seeds depend on the run's seed and the feature, not on the explanation.
 """
 
 from collections.abc import Sequence
@@ -40,7 +44,7 @@ KIND = "text"
 
 @dataclass(frozen=True)
 class ClaritySettings:
-    """How texts are asked for."""
+    """How the scorer asks for texts."""
 
     n_texts: PositiveCount = 10
     """Texts that are written. Unit: texts."""
@@ -123,11 +127,11 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: ClaritySettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """A row for gini and one for AUROC, then the AUROC against the activating windows of each stratum: how high the texts reach.
+    """A row for gini and a row for AUROC, then a row for each stratum with the AUROC against the activating windows of the stratum.
 
-    Positives are the distinct texts, negatives the windows that they are compared with. Without verdicts the rows end as "one_class"
-    where windows of a needed kind are missing, else as `case.absent`; with no text answered as "no_answers". Intervals resample texts
-    and windows.
+    Positives are the distinct texts, negatives the windows that the texts are compared with. Without verdicts the rows end as "one_class"
+    where windows of a needed kind are missing, else as `scorer_input.absent`. With no text answered they end as "no_answers". Intervals
+    resample texts and windows.
     """
     answered = [verdict for verdict in verdicts if verdict.value is not None]
     values = np.array(list({verdict.text: verdict.value for verdict in answered}.values()), dtype=np.float64)
@@ -152,13 +156,13 @@ def summarise(
 
 
 def _natural(scorer_input: ScorerInput) -> list[tuple[float, tuple[Example, ...]]]:
-    """(weight, windows) of the silent and of the activating held-out windows."""
+    """(weight, windows) of the silent held-out windows, then of the activating held-out windows."""
     q = scorer_input.firing_share or 0.0
     return [(1 - q, of_kind(scorer_input.held_out, "non_activating")), (q, of_kind(scorer_input.held_out, "activating"))]
 
 
 def _comparable(scorer_input: ScorerInput) -> bool:
-    """Whether there are windows of every kind that has a weight."""
+    """Whether there are windows of every kind with a weight above 0."""
     return all(windows for weight, windows in _natural(scorer_input) if weight > 0)
 
 

@@ -51,7 +51,7 @@ _WORKED = (
 
 
 def plan(scorer_input: ScorerInput, settings: ClassifierSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials over all held-out examples, activating ones true; none without an explanation or without examples."""
+    """Trials over all held-out examples; activating examples are true. None without an explanation or without examples."""
     items = [(as_item(example), window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
     return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
 

@@ -1,9 +1,9 @@
-"""The discrimination scorer: whose windows are these, the feature's own explanation's or that of one of its nearest rivals?
+"""The discrimination scorer: which explanation do these windows belong to, the feature's own explanation or a near rival's?
 
-Detection and fuzzing compare windows under one explanation, so that they cannot tell an explanation from a broader or a similar one that
-fits the neighbours as well. Here the windows are given, marked, and the explanations are compared: the feature's own stands among those of
-up to four other features by the same method. Score = share of the trials in which its own was chosen, against one over the number of
-explanations.
+Detection and fuzzing compare windows under one explanation. So they cannot tell an explanation from a broader or a similar explanation that
+also fits the neighbours of the feature. Here the windows are given, with marks, and explanations are compared: the feature's own
+explanation stands among the explanations of up to four other features by the same method. Score = share of the trials in which the own
+explanation was chosen. Floor = 1 / number of explanations.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ READS: frozenset[Reads] = frozenset({"explanation", "rivals"})
 
 @dataclass(frozen=True)
 class DiscriminationSettings:
-    """How explanations are told apart."""
+    """How the scorer asks which explanation fits windows."""
 
     windows_per_trial: PositiveCount = 3
     """Held-out activating windows of a question. Unit: windows."""
@@ -59,9 +59,10 @@ _WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], int], ...] = (
 
 
 def plan(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials over groups of activating windows; none without an explanation, rivals or such windows.
+    """Trials over groups of activating windows; none without an explanation, without rivals or without activating windows.
 
-    Groups, order and the true one's place depend on the run's seed and the feature, not on the explanations.
+    The groups, the order of the rivals and the place of the own explanation depend on the run's seed and the feature, not on the
+    explanations.
     """
     if scorer_input.explanation is None or not scorer_input.rivals:
         return ()
@@ -98,21 +99,21 @@ def plan(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: 
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: DiscriminationSettings) -> tuple[Verdict, ...]:
-    """One verdict per explanation of every trial, whatever the replies; true is the feature's own: see `choice.grade`."""
+    """One verdict per explanation of every trial, whatever the replies; the feature's own explanation is true: see `choice.grade`."""
     return choice.grade(answered)
 
 
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: DiscriminationSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """Accuracy: see `choice.summarise`; "no_rivals" where there are windows and an explanation, but none to tell it from."""
+    """Accuracy: see `choice.summarise`; "no_rivals" where there are activating windows and an explanation, but no rivals."""
     alone = scorer_input.explanation is not None and not scorer_input.rivals and of_kind(scorer_input.held_out, "activating")
     absent: ScoreOutcome | None = "no_rivals" if alone else None
     return choice.summarise(NAME, scorer_input, verdicts, absent)
 
 
 def _groups(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: int) -> list[list[str]]:
-    """Marked texts of each trial: at most `n_trials` disjoint groups of activating windows; one short group where there is no full one."""
+    """Marked texts of each trial: at most `n_trials` disjoint groups of activating windows; a single short group where no group is full."""
     windows = of_kind(scorer_input.held_out, "activating")
     size = settings.windows_per_trial
     order = generator(run_seed, scorer_input.feature, f"{NAME} order").permutation(len(windows))

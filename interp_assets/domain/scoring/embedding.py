@@ -1,7 +1,8 @@
 """The embedding scorer: is the explanation nearer in meaning to windows on which the feature fires? (arXiv 2410.13928)
 
-A sentence encoder embeds every held-out window, and the explanation with a short instruction before it. A window's value is the cosine of
-the two; the score is the AUROC of the values for activating against silent windows. Chance is 0.5. No language model is asked.
+A sentence encoder embeds every held-out window, and the explanation after a short instruction. A window's value is the cosine of its
+embedding with the explanation's embedding. The score is the AUROC of the values, activating windows against silent windows. Chance is 0.5.
+No language model is asked.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def plan(scorer_input: ScorerInput, settings: EmbeddingSettings, run_seed: int) 
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: EmbeddingSettings) -> tuple[Verdict, ...]:
-    """One verdict a window with the cosine as its value: see `ranking.graded`."""
+    """One verdict a window, with the cosine as its value: see `ranking.graded`."""
     return tuple(v for one in answered for v in ranking.graded(one, None if one.cosines is None else one.cosines[0]))
 
 

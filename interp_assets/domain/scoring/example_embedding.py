@@ -1,12 +1,13 @@
 """The example embedding scorer: are windows on which the feature fires like one another in meaning? (arXiv 2507.08473)
 
-It reads no explanation, and so says how much of a feature any explanation of the text's subject could reach. A sentence encoder embeds
-exemplars and queries. A query's value is its mean cosine with the positive exemplars less that with the negative ones; the score is the
-AUROC of the values for activating against silent queries. Chance is 0.5.
+It reads no explanation, and so tells how well any explanation of a text's subject could do. A sentence encoder embeds exemplars and
+queries. A query's value is its mean cosine with the positive exemplars less its mean cosine with the negative exemplars. The score is the
+AUROC of the values, activating queries against silent queries. Chance is 0.5.
 
-No exemplar is a query. Positive exemplars are drawn among the shown windows, of which no held-out one repeats a text. Negative ones are
-drawn among the silent held-out windows, which are no queries then; at most half of these are taken, so that small sets keep some, and as
-many positives as negatives, so that both means are over as many cosines. All draws depend on the run's seed and the feature.
+No exemplar is a query. Positive exemplars are drawn among the shown windows; no held-out window repeats the text of a shown window.
+Negative exemplars are drawn among the silent held-out windows; the silent windows that are left are queries. At most half of the silent
+windows are taken, so that small sets keep some as queries. There are as many positive as negative exemplars, so that both means are over
+equally many cosines. All draws depend on the run's seed and the feature.
 """
 
 from collections.abc import Sequence
@@ -38,8 +39,8 @@ class ExampleEmbeddingSettings:
 def plan(scorer_input: ScorerInput, settings: ExampleEmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
     """One trial over the held-out windows that are no exemplars, in their order.
 
-    Its comparison has the queries' texts against the exemplars', positive then negative ones, as many of each. None without an
-    activating held-out window, without a shown one, or with fewer than two silent ones.
+    The comparison has the texts of the held-out windows as queries and the texts of the exemplars, first positive, then as many negative
+    exemplars. None without an activating held-out window, without an activating shown window, or with fewer than two silent windows.
     """
     shown, silent = of_kind(scorer_input.shown, "activating"), of_kind(scorer_input.held_out, "non_activating")
     n = min(settings.n_exemplars, len(shown), len(silent) // 2)
@@ -57,7 +58,7 @@ def plan(scorer_input: ScorerInput, settings: ExampleEmbeddingSettings, run_seed
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: ExampleEmbeddingSettings) -> tuple[Verdict, ...]:
-    """One verdict a query with the difference of its mean cosines as value: see `ranking.graded`."""
+    """One verdict a query, with the difference of its mean cosines as its value: see `ranking.graded`."""
     return tuple(v for one in answered for v in ranking.graded(one, None if one.cosines is None else _differences(one.cosines)))
 
 
@@ -69,13 +70,13 @@ def summarise(
 
 
 def _differences(cosines: Sequence[Sequence[float]]) -> list[float]:
-    """Mean of the first half less mean of the second half of each row [exemplars]."""
+    """Mean of the first half of each row [exemplars] less the mean of its second half."""
     half = len(cosines[0]) // 2
     return [(sum(row[:half]) - sum(row[half:])) / half for row in cosines]
 
 
 def _drawn(group: Sequence[Example], n: int, order: Sequence[int]) -> list[Example]:
-    """The first n of the group in a drawn order, put back into their own."""
+    """The n windows of the group that come first in `order`, a random order, in the order of the group."""
     return [group[i] for i in sorted(order[:n])]
 
 

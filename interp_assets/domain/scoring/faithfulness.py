@@ -1,13 +1,13 @@
 """The faithfulness scorer: does the model say more of what is explained once the feature is changed? (FADE, arXiv 2502.16994)
 
-A judge rates what the model went on to say after the scoring prompts, clean and under each intervention whose KL target was met, 0, 1 or 2
-against the explanation (see `rating`), without the prompts, in which the feature fires anyway. The frequency of a kind of texts is the
-share of them rated 2. With c for the clean ones and s for those of an intervention the rise is (s - c) / (1 - c), the part of the headroom
-that is gained; where s is below c it is s - c. The score is the largest rise over the interventions.
+A judge rates the model's completions of the scoring prompts 0, 1 or 2 against the explanation (see `rating`): the clean completions, and
+the completions under each intervention whose KL target was met. The judge does not see the prompts, on which the feature fires anyway. Let
+c be the share of clean texts rated 2, and s the share of an intervention's texts rated 2. The rise of the intervention is (s - c) / (1 -
+c), the part of the headroom that is gained; where s is below c, the rise is s - c. The score is the largest rise over the interventions.
 
-FADE compares with the ablated feature and counts a fall as 0; here the clean model is what is compared with, and a fall keeps its sign. A
-largest of several is above 0 by luck alone, so the floor is not 0: it is the mean rise when the ratings of each prompt's texts, clean ones
-among them, are dealt out anew at random.
+FADE compares with the ablated feature and counts a fall as 0. Here the comparison is with the clean model, and a fall keeps its sign. The
+largest of several rises is above 0 by luck alone, so the floor is not 0. The floor is the mean of the largest rise when the ratings of each
+prompt's texts, clean and steered, are shuffled at random.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ FaithfulnessSettings = RatingSettings
 
 
 def plan(scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials over all texts, mixed: the clean one of each prompt once, and one for each intervention that met its target.
+    """Trials over all texts, mixed: for each prompt its clean text, and a text for each intervention that met its target.
 
     None without an explanation, or where the feature was not steered. The order does not depend on the explanation.
     """
@@ -43,7 +43,7 @@ def plan(scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> 
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
-    """One verdict per text, its rating as value, the text beside it: see `rating.grade`. True are those of interventions."""
+    """One verdict per text, with its rating as value and the text itself: see `rating.grade`. Texts of interventions are true."""
     texts = {item.example_id: text for item, text in _texts(scorer_input).items()}
     return tuple(replace(v, text=texts[v.example_id]) if v.outcome == "answered" else v for v in rating.grade(answered))
 
@@ -51,11 +51,11 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """A row for the largest rise, then one an intervention, "rise@0.33" or "rise@zero_ablation".
+    """A row for the largest rise, then a row for each intervention, "rise@0.33" or "rise@zero_ablation".
 
-    Positives are rated texts of interventions, negatives rated clean ones. Intervals resample prompts, the texts of each together.
-    "not_steered" where steering has no texts of the feature, "kl_not_met" where it met no target, "undefined" where clean texts, or those
-    of an intervention, have no ratings.
+    Positives are the rated texts of interventions, negatives the rated clean texts. Intervals resample prompts, each with all its texts.
+    "not_steered" where steering has no texts of the feature, "kl_not_met" where steering met no target, "undefined" where the clean texts,
+    or the texts of an intervention, have no ratings.
     """
     names = [CLEAN, *(run.name for run in _met(scorer_input))]
     clear = _clear(verdicts, names)
@@ -86,12 +86,12 @@ def summarise(
 
 
 def _met(scorer_input: ScorerInput) -> tuple[SteeredRun, ...]:
-    """The interventions that count."""
+    """The interventions that met their target."""
     return tuple(run for run in scorer_input.steered if run.met)
 
 
 def _texts(scorer_input: ScorerInput) -> dict[TrialItem, str]:
-    """What was said, on one line, by item: the clean texts, then those of each intervention."""
+    """The completions, each on one line, by item: the clean texts, then the texts of each intervention."""
     runs = _met(scorer_input)
     found = {TrialItem(f"{text.prompt}/{CLEAN}", False, None, CLEAN): one_line(text.clean) for run in runs[:1] for text in run.texts}
     for run in runs:
@@ -105,7 +105,7 @@ def _absent(scorer_input: ScorerInput) -> ScoreOutcome:
 
 
 def _clear(verdicts: Sequence[Verdict], names: Sequence[str]) -> np.ndarray:
-    """float64 [prompts, names]: 1 where a text was rated 2, 0 where lower, NaN where it has no rating."""
+    """float64 [prompts, names]: 1 where the text was rated 2, 0 where it was rated lower, NaN where it has no rating."""
     prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(verdict.example_id.split("/")[0] for verdict in verdicts))}
     clear = np.full((len(prompts), len(names)), np.nan)
     for verdict in verdicts:
@@ -115,12 +115,12 @@ def _clear(verdicts: Sequence[Verdict], names: Sequence[str]) -> np.ndarray:
 
 
 def _counts(clear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Texts rated 2 and texts rated, both [replicates, kinds], of ratings [replicates, prompts, kinds]."""
+    """(numbers of texts rated 2, numbers of texts rated), both [replicates, kinds], from ratings [replicates, prompts, kinds]."""
     return np.nansum(clear, axis=1), (~np.isnan(clear)).sum(axis=1)
 
 
 def _rises(clear: np.ndarray, rated: np.ndarray) -> np.ndarray:
-    """Rises [replicates, interventions] of counts [replicates, 1 + interventions], clean texts first; NaN where none were rated."""
+    """Rises [replicates, interventions] from counts [replicates, 1 + interventions], clean texts first; NaN where no text was rated."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = clear / rated
         change = share[:, 1:] - share[:, :1]

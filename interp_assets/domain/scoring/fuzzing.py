@@ -1,6 +1,6 @@
 """The fuzzing scorer: in which of these windows are the marked tokens the ones described? (arXiv 2410.13928)
 
-Marks must not give the answer away: negatives carry, one for one, the marks of positives.
+Marks must not give the answer away: each negative carries the marks of a positive.
 """
 
 from collections.abc import Sequence
@@ -73,10 +73,10 @@ Marks = tuple[bool, ...]
 
 
 def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials over activating examples with their own marks and negatives with misplaced ones.
+    """Trials over activating examples with their own marks, and over negatives with misplaced marks.
 
-    None without an explanation or examples. With "active" negatives, windows that have no room for misplaced marks are left out
-    of both classes, so that each class keeps the same numbers of marks.
+    None without an explanation or without examples. With "active" negatives, windows that have no room for misplaced marks are left out of
+    both classes, so that both classes have equal numbers of marks.
     """
     activating = of_kind(scorer_input.held_out, "activating")
     marks = [marked_positions(example.activations, settings.threshold) for example in activating]
@@ -101,11 +101,11 @@ def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) ->
 
 
 def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.Generator) -> list[Marks]:
-    """Marks for silent windows of these lengths: those of the positives, dealt like cards, again from a full deck when it runs
-    out.
+    """Marks for silent windows of these lengths: the marks of the positives, shuffled, each used once before any is used again.
 
-    So the number of marks, their grouping and their places have the positives' distribution, and no judge of marks alone can do
-    better than chance. Only marks of a window of the same length are dealt, unless there are none. No positives: no marks.
+    So the number of marks, their grouping and their places have the distribution of the positives' marks, and a judge of marks alone cannot
+    do better than chance. A window gets marks of a positive of equal length where there is one, else marks cut or padded to its length.
+    Without positives nothing is marked.
     """
     decks: dict[int, list[Marks]] = {}
     dealt = []
@@ -118,11 +118,11 @@ def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.G
 
 
 def moved_marks(activations: Sequence[float], own: Marks, rng: np.random.Generator) -> Marks | None:
-    """As many marks as `own`, on silent tokens of the same window; None where it has too few silent tokens.
+    """As many marks as `own`, on silent tokens of the same window; None where the window has too few silent tokens.
 
-    The marks are turned around the window together, by a random step that touches no activation, which keeps their grouping; only
-    if no step does, silent tokens are drawn one by one. Places differ from the positives' (a centred window's own peak cannot be
-    marked), so this variant asks less about places than "random" does.
+    All marks are turned around the window by one random step after which they touch no activation: this keeps their grouping. Only where no
+    such step exists, silent tokens are drawn one by one. The places of marks differ from the positives' places (a centred window's own peak
+    cannot be marked), so this variant asks less about places than "random" does.
     """
     active = np.array(activations) > 0
     mask = np.array(own)
@@ -151,5 +151,5 @@ def summarise(
 
 
 def _fitted(mask: Marks, length: int) -> Marks:
-    """The mask cut or padded with False to `length`."""
+    """The mask, cut or padded with False to `length`."""
     return (mask + (False,) * length)[:length]

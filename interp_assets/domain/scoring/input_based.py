@@ -1,21 +1,22 @@
 """The input-based scorer: does the feature fire on sentences written after the explanation? (arXiv 2501.08319)
 
-A generator writes sentences that should make the feature fire and, asked by itself, sentences that should not, 5 of each; the subject
-model is run on them. A sentence's value is the feature's largest activation on it, special tokens left out. With A those of the first kind
-and S those of the second:
+A generator writes 5 sentences that should make the feature fire and, in a question of its own, 5 sentences that should not; the subject
+model is run on all of them. A sentence's value is the feature's largest activation on it, special tokens left out. Let A be the values of
+the first kind, S the values of the second kind, and M the largest activation on the shown windows:
 
     success   1 if mean(A) > mean(S), else 0: the paper's score. Equal means are no success. Floor 0.5
-    margin    (mean(A) - mean(S)) / M, with M the largest activation on the shown windows: "undefined" where there are none, since raw
-              units of different features cannot be averaged. Floor 0
-    hit_rate  share of A that is at least `hit_share` · M, "undefined" likewise. No floor: it depends on how often the feature fires
+    margin    (mean(A) - mean(S)) / M. "undefined" without shown windows, since raw units of different features cannot be averaged. Floor 0
+    hit_rate  share of A that is at least `hit_share` · M. "undefined" without shown windows. No floor: a floor would depend on how often
+              the feature fires
     auroc     P(A > S), ties counting half. Floor 0.5
 
-Where not a sentence makes the feature fire, the explanation has failed: the outcome is "dead", with success, margin and hit rate 0 and an
-AUROC of 0.5. A feature without examples is asked about too, if it has an explanation: one read off its weights may find what fires it.
+Where no sentence makes the feature fire, the explanation has failed: the outcome is "dead", with success, margin and hit rate 0 and an
+AUROC of 0.5. A feature without examples is asked about too, if it has an explanation: an explanation read off the feature's weights may
+tell what makes it fire.
 
-The paper has all sentences written in one reply: small models do not get as far as the second kind. It names no temperature, which leaves
-it to the server; here it is 0.7, since at 0 small models write the same sentence again and again. Seeds depend on the run's seed and the
-feature, not on the explanation.
+The paper has all sentences written in one reply: small models do not get as far as the second kind. The paper names no temperature, which
+leaves it to the server. Here the temperature is 0.7, since at 0 small models write the same sentence again and again. Seeds depend on the
+run's seed and the feature, not on the explanation.
 """
 
 from collections.abc import Sequence
@@ -44,14 +45,14 @@ KINDS = ("activating", "silent")
 
 @dataclass(frozen=True)
 class InputBasedSettings:
-    """How sentences are asked for, and when one counts as a hit."""
+    """How the scorer asks for sentences, and when a sentence counts as a hit."""
 
     n_sentences: PositiveCount = 5
     """Sentences of each kind that are written. Unit: sentences."""
     few_shot: Count = 1
     """Worked examples before the question. Unit: examples, 0 to 2."""
     hit_share: Share = 0.3
-    """A sentence is a hit from this share of the largest activation on the shown windows up. Unit: share."""
+    """Least activation of a hit, as a share of the largest activation on the shown windows. Unit: share."""
     temperature: Temperature = 0.7
     """Temperature of the reply. Unit: temperature."""
     max_reply_tokens: PositiveCount = 300
@@ -116,7 +117,7 @@ _WORKED: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
 
 
 def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Two trials, for the sentences that should make the feature fire and for the others; none without an explanation."""
+    """Two trials: sentences that should make the feature fire, and sentences that should not; none without an explanation."""
     if scorer_input.explanation is None:
         return ()
     n, rng = settings.n_sentences, generator(run_seed, scorer_input.feature, NAME)
@@ -156,8 +157,8 @@ def summarise(
 ) -> tuple[ScoreRow, ...]:
     """A row for each of METRICS; positives are the sentences that should make the feature fire.
 
-    "no_explanation" where nothing was asked, "no_answers" where nothing could be read, "one_class" with sentences of one kind only.
-    Intervals resample the sentences of each kind; the hit rate's is Wilson's.
+    "no_explanation" where nothing was asked, "no_answers" where no sentence could be read, "one_class" with sentences of one kind only.
+    Intervals resample the sentences of each kind; the interval of the hit rate is Wilson's.
     """
     answered = [verdict for verdict in verdicts if verdict.value is not None]
     should, should_not = (np.array([v.value for v in answered if v.truth == truth], dtype=np.float64) for truth in (True, False))

@@ -1,14 +1,15 @@
 """The intervention scorer: does making the feature stronger make a language model likelier to name what is explained? (arXiv 2410.13928)
 
-Every scoring prompt was gone on from twice, clean and with the feature tuned to one KL divergence. A base model reads the prompt with what
-followed and says how likely the explanation is as what the passage holds an unusual amount of. Score = mean over prompts of
-log p(explanation | steered text) - log p(explanation | clean text), in nats, with its standard error. 0 is what an explanation reaches that
-the steering has nothing to do with; one of what the clean model says, and the steered one no longer, is below it. The stronger a feature
-is made, the larger its gain, so scores are compared only at equal KL: a feature whose target was not met has none.
+Every scoring prompt has two completions: clean, and with the feature steered to one KL divergence. A base model reads a prompt with one of
+its completions and is asked what the passage holds an unusual amount of; the answer's likelihood is read for the explanation. Score = mean
+over prompts of log p(explanation | steered text) - log p(explanation | clean text), in nats, with its standard error. An explanation that
+has nothing to do with the steering scores 0. An explanation of what the clean model says, and the steered model does not say, scores below
+0. The stronger a feature is made, the larger its gain. So scores are compared only at equal KL, and a feature whose target was not met has
+no score.
 
-A text is the prefix and the explanation the suffix. All questions of a run begin with the same instructions and worked examples, which are
-what a back end computes once; the two texts of a prompt share its tokens besides, and so do the explanations of a feature its texts, where
-the engine caches by blocks.
+The text is the prefix and the explanation the suffix. All questions of a run begin with the same instructions and worked examples, which a
+back end computes once. An engine that caches by blocks also shares the tokens of a prompt between its two texts, and the tokens of a text
+between the explanations of a feature.
 """
 
 from collections.abc import Sequence
@@ -37,10 +38,10 @@ STANDARD_ERROR = "gain_standard_error"
 
 @dataclass(frozen=True)
 class InterventionSettings:
-    """At which divergence steered texts are read, and how."""
+    """At which divergence steered texts are read, and how the base model is asked."""
 
     kl_target: float = 1.0
-    """Which of `steering.kl_targets` is read. Unit: nats."""
+    """The target of `steering.kl_targets` whose texts are read. Unit: nats."""
     few_shot: Count = 3
     """Worked examples before the text. Unit: examples, 0 to 3."""
 
@@ -55,10 +56,10 @@ _WORKED = (
 
 
 def plan(scorer_input: ScorerInput, settings: InterventionSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Two trials for every scoring prompt: none without an explanation, or where the feature was not steered to the target.
+    """Two trials for every scoring prompt; none without an explanation, or where the feature was not steered to the target.
 
-    First that of the clean text, which has no item of its own, then that of the steered one: so whoever stops between two trials leaves
-    no item without its pair. The prompts stand in an order in which the strata of activation take turns.
+    The trial of the clean text comes first and has no items. The trial of the steered text follows and has one item. So every item has its
+    clean trial, wherever the asking stops. The order of the prompts lets the strata of activation take turns.
     """
     run = _run(scorer_input, settings)
     if scorer_input.explanation is None or run is None or not run.met:
@@ -81,7 +82,7 @@ def plan(scorer_input: ScorerInput, settings: InterventionSettings, run_seed: in
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: InterventionSettings) -> tuple[Verdict, ...]:
-    """One verdict per prompt, its gain in nats as value and what the steered model said as text: see `likelihood.gain`."""
+    """One verdict per prompt, with its gain in nats as value and the steered completion as text: see `likelihood.gain`."""
     run = _run(scorer_input, settings)
     by_id = {one.trial.trial_id: one for one in answered}
     said = {f"prompt/{text.prompt}": text.steered for text in run.texts} if run else {}
@@ -93,9 +94,10 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: InterventionSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """The mean gain over prompts with its bootstrapped interval, then its standard error; positives are the prompts.
+    """A row for the mean gain over prompts with its bootstrapped interval, then a row for its standard error; positives are the prompts.
 
-    "not_steered" where steering has no texts of the feature (its table says why), "kl_not_met" where it did not meet the target.
+    "not_steered" where steering has no texts of the feature (the table of steering says why), "kl_not_met" where steering did not meet the
+    target.
     """
     values = np.array([verdict.value for verdict in verdicts if verdict.value is not None], dtype=np.float64)
     counts = (len(values), 0, len(verdicts) - len(values))
@@ -108,7 +110,7 @@ def summarise(
 
 
 def _run(scorer_input: ScorerInput, settings: InterventionSettings) -> SteeredRun | None:
-    """The run of the target, if the feature was steered."""
+    """The feature's run at the target; None if the feature was not steered."""
     return next((run for run in scorer_input.steered if run.target_kl == settings.kl_target), None)
 
 
@@ -118,7 +120,7 @@ def _absent(scorer_input: ScorerInput, settings: InterventionSettings) -> ScoreO
 
 
 def _clean_id(trial_id: str) -> str:
-    """Name of the trial that the one of this name is compared with."""
+    """Id of the clean trial that belongs to a steered trial."""
     return f"{trial_id}/clean"
 
 

@@ -1,11 +1,11 @@
-"""The intruder scorer: five windows with marks, on four of which the feature fires; which is the fifth? (arXiv 2507.08473)
+"""The intruder scorer: five windows with marks; the feature fires on four of them; which window is the intruder? (arXiv 2507.08473)
 
-It reads no explanation: it says whether a feature has something in common that a reader can see at all, whoever explains it. Score =
-share of the trials in which the intruder was found, against 1/5.
+It reads no explanation: it tells whether a reader can see at all what a feature's windows have in common. Score = share of the trials in
+which the intruder was found. Floor = 1/5.
 
 The marks must not give the intruder away. A trial takes five activating windows of one stratum: four are shown with their own marks, and
-the fifth lends its marks to a silent window. So the five sets of marks are five windows' of one stratum, and neither their number nor
-their places say which is the odd one.
+the fifth lends its marks to a silent window, the intruder. So all five sets of marks come from activating windows of one stratum, and
+neither the number of marks nor their places tell which window is the intruder.
 """
 
 from collections import Counter
@@ -35,10 +35,10 @@ N_OPTIONS = 5
 
 @dataclass(frozen=True)
 class IntruderSettings:
-    """How intruders are asked for."""
+    """How the scorer asks for intruders."""
 
     per_stratum: PositiveCount = 2
-    """Most questions of each stratum; fewer where the stratum has not five windows for each, and one at least. Unit: questions."""
+    """Most questions of each stratum. A stratum has one question for every five of its windows, and at least one. Unit: questions."""
     threshold: Share = 0.3
     """Tokens at or above this share of the example's maximum are marked. Unit: share."""
     few_shot: Count = 2
@@ -87,7 +87,8 @@ _WORKED: tuple[tuple[tuple[str, ...], int], ...] = (
 
 @dataclass(frozen=True)
 class _Draw:
-    """The windows of one trial: four activating ones, the one whose marks are lent, and the silent one that bears them."""
+    """The windows of one trial: four activating windows, the activating window that lends its marks, and the silent window that bears these
+    marks."""
 
     stratum: int
     shown: tuple[Example, ...]
@@ -96,7 +97,7 @@ class _Draw:
 
 
 def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials of all strata in random order; none with fewer than five activating windows, or no silent one."""
+    """Trials of all strata in random order; none with fewer than five activating windows or without a silent window."""
     draws = _drawn(scorer_input, settings, run_seed)
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for texts, answer in _WORKED[: settings.few_shot]:
@@ -132,19 +133,19 @@ def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: IntruderSettings) -> tuple[Verdict, ...]:
-    """One verdict per window of every trial, whatever the replies; true is the intruder: see `choice.grade`."""
+    """One verdict per window of every trial, whatever the replies; the intruder is true: see `choice.grade`."""
     return choice.grade(answered)
 
 
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: IntruderSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """Accuracy, and that of each stratum: see `choice.summarise`."""
+    """Accuracy over all trials, then over the trials of each stratum: see `choice.summarise`."""
     return choice.summarise(NAME, scorer_input, verdicts)
 
 
 def _asked(scorer_input: ScorerInput, example: Example, marks: Marks, stratum: int) -> tuple[TrialItem, str]:
-    """A window as an item with its text. An activating one keeps its own stratum; the intruder, the one to find, gets the trial's."""
+    """A window as an item, with its marked text. An activating window keeps its own stratum; the intruder gets the trial's stratum."""
     silent = example.kind == "non_activating"
     item = as_item(example, truth=silent)
     text = marked_window(example, scorer_input.token_texts, marks)
@@ -154,9 +155,12 @@ def _asked(scorer_input: ScorerInput, example: Example, marks: Marks, stratum: i
 def _drawn(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -> list[_Draw]:
     """The windows of every trial, the strata mixed.
 
-    A stratum's trials use each of its windows once. One with fewer than five windows uses them all and borrows from the nearest strata
-    (of two equally near ones the stronger first). Windows that were used least come first, in random order otherwise; so do silent ones,
-    of which those of the lender's length go before longer ones, and shorter ones bear no marks of it.
+    A stratum's trials use each of its windows at most once. A stratum with fewer than five windows uses all its windows, and takes the
+    missing windows from the nearest strata (of two equally near strata from the stronger first). Windows that were used least are taken
+    first, in random order otherwise.
+
+    The intruder is a silent window at least as long as the lender: windows of the lender's length before longer windows, then windows that
+    were used least. A draw without such a silent window makes no trial.
     """
     rng = generator(run_seed, scorer_input.feature, f"{NAME} windows")
     activating, silent = (_shuffled(of_kind(scorer_input.held_out, kind), rng) for kind in ("activating", "non_activating"))

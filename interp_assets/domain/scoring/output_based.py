@@ -1,11 +1,11 @@
 """The output-based scorer: which of three sets of texts did the feature make the model write? (arXiv 2501.08319)
 
-A set holds what the model said after a few fixed prompts with one feature made stronger, or weaker, at several KL divergences. The judge
-sees the set of this feature and two of random other features at the same divergences, in random order, and the explanation, and picks
-one. Score = share of the trials in which its own was picked, against 1/3. The feature's own set is the same in all trials: what they
-average over are the rivals, and its place.
+A set holds the model's completions of a few fixed prompts with one feature made stronger, or weaker, at several KL divergences. The judge
+sees the explanation, the set of this feature, and the sets of two random other features at the same divergences, in random order, and picks
+a set. Score = share of the trials in which the feature's own set was picked. Floor = 1/3. The feature's own set is the same in all trials;
+the trials differ in the rivals and in the place of the own set.
 
-Fixed prompts need no contexts on which the feature fires, so that features score here that are dead on the token sample.
+Fixed prompts need no contexts on which the feature fires. So features that are dead on the token sample can be scored too.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ N_SETS = 3
 
 @dataclass(frozen=True)
 class OutputBasedSettings:
-    """How sets of steered texts are told apart."""
+    """How the scorer asks which set of steered texts fits an explanation."""
 
     n_trials: Annotated[int, Ge(1), Le(16)] = 3
-    """Questions of a feature (1 in the paper), each with other rivals as long as there are any. A judge that always names the same place
-    is at chance exactly where this is a multiple of 3. Unit: questions."""
+    """Questions of a feature (1 in the paper), each with new rivals as long as there are unused rivals. A judge that always names the same
+    place scores exactly at chance where this number is a multiple of 3. Unit: questions."""
     few_shot: Count = 1
     """Worked examples before the question. Unit: examples, 0 to 2."""
 
@@ -70,10 +70,11 @@ _WORKED: tuple[tuple[tuple[tuple[str, ...], ...], str, int], ...] = (
 
 
 def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials with the feature's own set and two others; none without an explanation, a set or two rivals.
+    """Trials with the feature's own set and two rivals' sets; none without an explanation, an own set or two rivals.
 
-    Rivals' sets are cut to the targets that the feature's own has. Rivals, their order and the own set's place depend on the run's seed
-    and the feature, not on the explanation, which stands last, so that all explanations of a feature share what comes before.
+    Rivals' sets are cut to the targets of the feature's own set. The rivals, their order and the place of the own set depend on the run's
+    seed and the feature, not on the explanation. The explanation stands last, so that the prompts of all explanations of a feature share
+    their beginning.
     """
     own, rivals = scorer_input.steered_set, scorer_input.rival_sets
     if scorer_input.explanation is None or own is None or not own.texts or len(rivals) < N_SETS - 1:
@@ -111,7 +112,7 @@ def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: OutputBasedSettings) -> tuple[Verdict, ...]:
-    """One verdict per set of every trial, whatever the replies; true is the feature's own: see `choice.grade`."""
+    """One verdict per set of every trial, whatever the replies; the feature's own set is true: see `choice.grade`."""
     return choice.grade(answered)
 
 
@@ -120,8 +121,8 @@ def summarise(
 ) -> tuple[ScoreRow, ...]:
     """Accuracy: see `choice.summarise`.
 
-    "not_steered" where steering has no set of the feature, "kl_not_met" where it met none of the targets, "no_rivals" where fewer than
-    two others have a set.
+    "not_steered" where steering has no set of the feature, "kl_not_met" where steering met none of the targets, "no_rivals" where fewer
+    than two other features have a set.
     """
     return choice.summarise(NAME, scorer_input, verdicts, _absent(scorer_input))
 
@@ -134,6 +135,6 @@ def _absent(scorer_input: ScorerInput) -> ScoreOutcome:
 
 
 def _question(sets: Sequence[Sequence[str]], explanation: str) -> str:
-    """The last turn: the numbered sets, a text a line, then the explanation."""
+    """The last turn: the numbered sets, each text on a line, then the explanation."""
     lines = [line for number, texts in enumerate(sets, start=1) for line in (f"Set {number}:", *(f"- {text}" for text in texts))]
     return "\n".join([*lines, f"Description: {explanation}"])

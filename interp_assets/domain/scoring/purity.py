@@ -1,12 +1,12 @@
-"""The purity scorer: is what the feature fires on what is described, and nothing else? (FADE, arXiv 2502.16994)
+"""The purity scorer: does the feature fire on what the explanation describes, and on nothing else? (FADE, arXiv 2502.16994)
 
-A judge rates the held-out windows 0, 1 or 2 against the explanation (see `rating`). Windows are ranked by the feature's largest
-activation; the score is the average precision, Σ precision · Δrecall over the distinct activations, with rated 2 as what is to be found
-and rated 0 as what is not. FADE turns the ranking round where the AUROC is below 0.5; here it stays, so that a feature which fires on
-everything but what is described is below its floor.
+A judge rates the held-out windows 0, 1 or 2 against the explanation (see `rating`). Windows are ranked by the feature's largest activation.
+The score is the average precision, Σ precision · Δrecall over the distinct activations; windows rated 2 are the positives, windows rated 0
+the negatives. FADE reverses the ranking where the AUROC is below 0.5. Here the ranking is kept, so that a feature that fires on everything
+but what the explanation describes scores below its floor.
 
-The floor is the share of 2 among these ratings, which is the held-out windows' own: about half of them are activating, far more than in
-the corpus, so purities are to be compared at like floors, and not with those of FADE.
+The floor is the share of 2 among the ratings 2 and 0 of the held-out windows. About half of the held-out windows are activating, far more
+than in the corpus. So purities are to be compared only at equal floors, and not with purities of FADE.
 """
 
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ def plan(scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> 
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
-    """One verdict per window, its rating as value: see `rating.grade`."""
+    """One verdict per window, with its rating as value: see `rating.grade`."""
     return rating.grade(answered)
 
 
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """A row for average precision, then one a stratum: the share of its windows rated 2 or 0 that were rated 2.
+    """A row for average precision, then a row for each stratum: the share rated 2 of its windows rated 2 or 0.
 
-    Positives are the windows rated 2, negatives those rated 0. "one_class" when the judge gives only one of these ratings, for a stratum
-    "undefined" when it gives neither. Intervals are bootstrapped, those of strata Wilson's. Strata have no floor.
+    Positives are the windows rated 2, negatives the windows rated 0. "one_class" when the judge gives only one of these two ratings. A
+    stratum is "undefined" when the judge gives neither. Intervals are bootstrapped; intervals of strata are Wilson's. Strata have no floor.
     """
     truth, activation, counts = rating.clearly_or_not(verdicts)
     rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")

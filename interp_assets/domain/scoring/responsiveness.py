@@ -1,12 +1,13 @@
-"""The responsiveness scorer: does the feature fire more where what is described stands in the text? (FADE, arXiv 2502.16994)
+"""The responsiveness scorer: does the feature fire more on texts that hold what the explanation describes? (FADE, arXiv 2502.16994)
 
 A judge rates the held-out windows 0, 1 or 2 against the explanation (see `rating`). AUROC is the probability that the feature's largest
-activation is higher on a window rated 2 than on one rated 0, ties counting half; the score is gini = 2 · AUROC - 1. FADE takes its
-absolute value: here it keeps its sign, so that a feature which fires on everything but what is described is below 0. Chance is 0.
+activation is higher on a window rated 2 than on a window rated 0, ties counting half. The score is gini = 2 · AUROC - 1. FADE takes the
+absolute value of gini. Here gini keeps its sign, so that a feature that fires on everything but what the explanation describes scores below
+0. Chance is 0.
 
-The AUROC does not depend on how many windows are rated 2, but it is over the held-out windows, of which about half are activating and
-these spread evenly over the strata of activation: a sample by level of activation, as in FADE, and not the corpus. There are no rows by
-stratum, as the activation that makes the strata is what is ranked.
+The AUROC does not depend on how many windows are rated 2, but it is taken over the held-out windows. About half of the held-out windows are
+activating, and the activating windows are spread evenly over the strata of activation. This is a sample by level of activation, as in FADE,
+and not a sample of the corpus. There are no rows by stratum, since strata are made of the activations that the AUROC ranks.
 """
 
 from collections.abc import Sequence
@@ -32,16 +33,16 @@ def plan(scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> 
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: RatingSettings) -> tuple[Verdict, ...]:
-    """One verdict per window, its rating as value: see `rating.grade`."""
+    """One verdict per window, with its rating as value: see `rating.grade`."""
     return rating.grade(answered)
 
 
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: RatingSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """A row for gini and one for AUROC; positives are the windows rated 2, negatives those rated 0.
+    """A row for gini and a row for AUROC; positives are the windows rated 2, negatives the windows rated 0.
 
-    "one_class" when the judge gives only one of these ratings; intervals are bootstrapped.
+    "one_class" when the judge gives only one of these two ratings. Intervals are bootstrapped.
     """
     truth, activation, counts = rating.clearly_or_not(verdicts)
     rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")

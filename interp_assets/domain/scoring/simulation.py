@@ -1,12 +1,14 @@
 """The simulation scorer: how strongly would a neuron that the explanation is true of react to each token? (OpenAI 2023)
 
-Of every held-out window the judge says a level, 0 to `max_level`, for each token. The score is Pearson's correlation between simulated and
-true activations over the tokens of all windows end to end, not the mean of the windows' own: it asks which windows as well as which tokens.
+For each token of every held-out window the judge gives a level, 0 to `max_level`. The score is Pearson's correlation between simulated and
+true activations over the tokens of all windows end to end. It is not the mean of the correlations of the windows: so it tests which windows
+a feature fires on as well as which tokens.
 
-In mode `all_at_once` a window is one question without a reply: its tokens stand one on a line, each with a placeholder for its level, and
-at every placeholder the probabilities of all levels are read; their mean is the simulated activation. The placeholders before a token say
-nothing of the levels there, in the worked examples as little as here, so that all tokens of a window are asked at once. Before the tokens
-all windows of an explanation have the same text. Mode `json` asks for a list of levels, for back ends that cannot read a prompt.
+In mode `all_at_once` a window is one question without a reply. Its tokens stand one on a line, each with a placeholder for its level. At
+every placeholder the probabilities of all levels are read; the mean level is the simulated activation. A token's level cannot depend on the
+levels of earlier tokens, since placeholders stand there, also in the worked examples. So all tokens of a window are asked at once. Before
+the tokens all windows of an explanation have the same text. Mode `json` asks for a list of levels, for back ends that cannot read
+log-probabilities of a prompt.
 """
 
 import json
@@ -57,19 +59,18 @@ class SimulationSettings:
     mode: Literal["all_at_once", "json"] = "all_at_once"
     """`all_at_once`: levels are read from the log-probabilities of the prompt. `json`: the model writes the levels."""
     max_level: Bounded = 10
-    """Strongest level: 10 as published, or 9 for a tokenizer that spells 10 in two tokens, which `all_at_once` cannot read. Unit: level,
-    1 to 10."""
+    """Strongest level: 10 as published. A tokenizer that spells 10 in two tokens needs 9 in mode `all_at_once`. Unit: level, 1 to 10."""
     few_shot: Count = 2
     """Worked examples before the question. Unit: examples, 0 to 3."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_level <= 10:
-            raise ValueError(f"max_level is the strongest level, 1 to 10, got {self.max_level}; take 10, or 9 for levels of one digit")
+            raise ValueError(f"max_level is the strongest level and must be 1 to 10, got {self.max_level}; take 10, or 9 for single digits")
 
 
 @dataclass(frozen=True)
 class WorkedWindow:
-    """A hand-written window: tokens with levels 0 to 10, the first `hidden` of which are not shown."""
+    """A hand-written window: tokens with levels 0 to 10; the levels of the first `hidden` tokens are not shown."""
 
     explanation: str
     tokens: tuple[tuple[str, int], ...]
@@ -134,7 +135,7 @@ def plan(scorer_input: ScorerInput, settings: SimulationSettings, run_seed: int)
 
 
 def _all_at_once(head: Sequence[Turn], explanation: str, tokens: Sequence[str], settings: SimulationSettings) -> Prompt:
-    """Nothing to write: the levels' probabilities at each placeholder. All messages are the same for all windows."""
+    """A prompt without a reply: it asks for the probabilities of the levels at each placeholder. All windows share all its messages."""
     question: Turn = ("user", f"Description: {explanation}\n\n")  # a base model's suffix follows its last message directly
     messages = (*head, question)
     levels = tuple(str(level) for level in range(settings.max_level + 1))
@@ -143,7 +144,7 @@ def _all_at_once(head: Sequence[Turn], explanation: str, tokens: Sequence[str], 
 
 
 def _as_json(head: Sequence[Turn], explanation: str, tokens: Sequence[str], settings: SimulationSettings) -> Prompt:
-    """A list of one level a token; in an object, since hosted APIs take no schema of a bare list."""
+    """A prompt for a list with one level a token. The list stands in an object, since hosted APIs take no schema of a bare list."""
     n = len(tokens)
     one = {"type": "integer", "minimum": 0, "maximum": settings.max_level}
     levels = {"type": "array", "items": one, "minItems": n, "maxItems": n}
@@ -153,7 +154,7 @@ def _as_json(head: Sequence[Turn], explanation: str, tokens: Sequence[str], sett
 
 
 def _worked_turns(worked: WorkedWindow, settings: SimulationSettings) -> list[Turn]:
-    """A worked example in the form of the question, its levels on the scale asked for."""
+    """A worked example in the form of the question, with its levels on the scale 0 to `max_level`."""
     tokens = [token for token, _ in worked.tokens]
     levels = [str(math.ceil(level * settings.max_level / 10)) for _, level in worked.tokens]
     if settings.mode == "json":
@@ -168,9 +169,9 @@ def _lines(tokens: Sequence[str], levels: Sequence[str]) -> str:
 
 
 def _cell(token: str) -> str:
-    """The token on one line; a placeholder in it is given a capital, so that placeholders are where levels stand and nowhere else.
+    """The token's text on one line. The word of the placeholder in it gets a capital, so that placeholders stand only where levels stand.
 
-    A further token of a character that is shown before it is an ellipsis.
+    A character of several tokens is shown at its first token; its further tokens are shown as an ellipsis.
     """
     return (visible(token) or ELLIPSIS).replace(PLACEHOLDER, PLACEHOLDER.capitalize())
 
@@ -182,10 +183,10 @@ def _numbered(explanation: str, tokens: Sequence[str]) -> str:
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: SimulationSettings) -> tuple[Verdict, ...]:
-    """One verdict per window, whatever came back: its `values` are the simulated levels, one a token.
+    """One verdict per window, whatever the answers; its `values` are the simulated levels, one a token.
 
-    Without a level's probabilities at every token it is "no_probabilities"; a list that is too short is "truncated", and one that is too
-    long, or holds anything but levels, "unparsable".
+    "no_probabilities" unless every token has probabilities of levels. In mode `json` a list that is too short is "truncated"; a list that
+    is too long, or holds anything but levels, is "unparsable".
     """
     lengths = {example.example_id: len(example.token_ids) for example in scorer_input.held_out}
     return tuple(_graded(one, lengths[one.trial.items[0].example_id], settings) for one in answered)
@@ -202,16 +203,17 @@ def _graded(answered: AnsweredTrial, n_tokens: int, settings: SimulationSettings
 
 
 def expected_levels(shares: Sequence[Sequence[float]], n_tokens: int) -> tuple[float, ...] | VerdictOutcome:
-    """Σ p · level / Σ p at each of the tokens, over the levels listed there."""
+    """Σ p · level / Σ p at each token, over the levels; "no_probabilities" where a token has none."""
     if len(shares) != n_tokens or not all(0 < sum(options) < math.inf for options in shares):
         return "no_probabilities"
     return tuple(sum(level * p for level, p in enumerate(options)) / sum(options) for options in shares)
 
 
 def parse_levels(text: str, n_tokens: int, max_level: int) -> tuple[float, ...] | VerdictOutcome:
-    """The levels of the last bracketed list of `n_tokens` entries, or else of the last of any number (one left open at the end counts).
+    """The levels in the last bracketed list of `n_tokens` entries, or else in the last bracketed list of any length.
 
-    Reasoning is passed over.
+    A list left open at the end of the reply counts. Reasoning is skipped. "unparsable" without a list, or where the list is too long or
+    holds anything but levels; "truncated" where it is too short.
     """
     found = [match.group(1) for match in _LIST.finditer(without_reasoning(text))]
     lists = [[entry.strip() for entry in content.split(",")] for content in found if content.strip()]
@@ -227,13 +229,16 @@ def parse_levels(text: str, n_tokens: int, max_level: int) -> tuple[float, ...] 
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: SimulationSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """Rows for "pearson" and "r2" over all answered windows, then "pearson@stratum" over those of each stratum and all silent ones.
+    """Rows for "pearson" and "r2" over all answered windows, then a row "pearson@stratum" for each stratum.
 
-    Bootstraps draw windows. "r2" is the share of the true activations' variance that the simulated ones explain as they stand, a level
-    being that share of the feature's largest activation on its examples (`statistics.token_metrics`): unlike OpenAI's explained variance
-    they are not calibrated, and unlike the R² in its code the variance is about the mean, so that 0 is what the mean reaches, not silence.
-    Pearson's r is as there. Counts are of windows. Without verdicts rows end as `case.absent`, with none answered as "no_answers", and
-    where simulated or true activations do not vary as "undefined". The floor is 0.
+    The row of a stratum is over the activating windows of the stratum and all silent windows. Bootstraps draw windows. Counts are of
+    windows. Without verdicts rows end as `scorer_input.absent`, with no window answered as "no_answers", and where simulated or true
+    activations do not vary as "undefined". The floor is 0.
+
+    Pearson's r is OpenAI's correlation score. "r2" is the share of the variance of the true activations that the simulated activations
+    explain (`metrics.token_metrics`). A simulated activation is its level / `max_level` · the feature's largest activation on its examples.
+    OpenAI's explained variance calibrates the simulated activations; "r2" does not. The R² in OpenAI's code compares with silence. "r2"
+    compares with the mean: always predicting the mean scores 0.
     """
     own = [verdict for verdict in verdicts if verdict.values is not None]
     examples = {example.example_id: example for example in scorer_input.held_out}

@@ -1,10 +1,13 @@
 """The surprisal scorer: do windows on which the feature fires surprise a language model less once it has read the explanation?
 (arXiv 2410.13928)
 
-Of every held-out window x a base model says log p(x | explanation) and log p(x | pseudo-explanation), the sums of its tokens' natural-log
-probabilities after a prompt that describes what follows; v(x) = log p(x | explanation) - log p(x | pseudo-explanation). The score is the
-AUROC of v for activating against silent windows. The pseudo-explanation is one vague description, the same for all features and methods, so
-that these questions, half of all, are asked once a feature, however many explanations it has.
+For every held-out window x a base model gives log p(x | explanation) and log p(x | pseudo-explanation): the sum of the natural-log
+probabilities of the window's tokens after a prompt that ends with the description. The window's value is
+
+    v(x) = log p(x | explanation) - log p(x | pseudo-explanation)
+
+The score is the AUROC of v, activating windows against silent windows. The pseudo-explanation is one vague description for all features and
+methods. So the questions with the pseudo-explanation, half of all, are asked once a feature, however many explanations the feature has.
 """
 
 from collections.abc import Sequence
@@ -30,7 +33,7 @@ PSEUDO_EXPLANATION = "texts of all kinds, with nothing in common"
 
 @dataclass(frozen=True)
 class SurprisalSettings:
-    """How likelihoods are asked for."""
+    """How the scorer asks for likelihoods."""
 
     few_shot: Count = 3
     """Worked examples before the text. Unit: examples, 0 to 3."""
@@ -48,8 +51,9 @@ _WORKED = (
 def plan(scorer_input: ScorerInput, settings: SurprisalSettings, run_seed: int) -> tuple[Trial, ...]:
     """Two trials for every held-out window, both kinds evenly mixed; none without an explanation or without examples.
 
-    First the one under the pseudo-explanation, which has no item of its own, then the one under the explanation: so whoever stops between
-    two trials leaves no item without its pair. The order depends on the run's seed and the feature, not on the explanation.
+    The trial under the pseudo-explanation comes first and has no items. The trial under the explanation follows and has one item. So every
+    item has its pseudo-explanation's trial, wherever the asking stops. The order depends on the run's seed and the feature, not on the
+    explanation.
     """
     if scorer_input.explanation is None:
         return ()
@@ -65,12 +69,12 @@ def plan(scorer_input: ScorerInput, settings: SurprisalSettings, run_seed: int) 
 
 
 def _pseudo_id(trial_id: str) -> str:
-    """Name of the trial that the one of this name is compared with."""
+    """Id of the trial under the pseudo-explanation that belongs to a trial under the explanation."""
     return f"{trial_id}/pseudo"
 
 
 def _messages(explanation: str, settings: SurprisalSettings) -> tuple[Turn, ...]:
-    """The turns before a window. A base model reads them joined by empty lines, and the window directly after the last of them."""
+    """The turns before a window. A base model reads the turns joined by empty lines, and the window directly after the last turn."""
     turns: list[Turn] = [("system", _INSTRUCTIONS)]
     for worked, text in _WORKED[: settings.few_shot]:
         turns.append(("user", _described(worked)))
@@ -84,14 +88,16 @@ def _described(explanation: str) -> str:
 
 
 def _text(example: Example, token_texts: TokenTexts) -> str:
-    """The window as plain text; one of nothing but whitespace as it stands, and one of nothing at all as a space, since none cannot be
-    asked about."""
+    """The window as plain text.
+
+    A window of whitespace alone keeps its whitespace. An empty window becomes a space, since an empty text cannot be asked about.
+    """
     tokens = token_strings(example.token_ids, token_texts)
     return plain_text(tokens) or "".join(tokens) or " "
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: SurprisalSettings) -> tuple[Verdict, ...]:
-    """One verdict per window: `value` is v in nats. "model_error" or "no_probabilities" if either of its two trials ended so."""
+    """One verdict per window; `value` is v in nats. "model_error" or "no_probabilities" if one of its two trials ended so."""
     by_id = {one.trial.trial_id: one for one in answered}
     return tuple(gain(one, by_id[_pseudo_id(one.trial.trial_id)]) for one in answered if one.trial.items)
 
@@ -99,5 +105,5 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: SurprisalSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """AUROC and average precision of v: see `ranking.summarise`."""
+    """AUROC, average precision and the AUROC of each stratum of v: see `ranking.summarise`."""
     return ranking.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)

@@ -1,4 +1,4 @@
-"""What the scorers share that ask for one of several: places of the answers, replies to verdicts, verdicts to accuracy.
+"""Parts of all scorers that ask for one of several options: places of the true options, replies to verdicts, verdicts to accuracy.
 
 A trial's items are its options in the order shown, exactly one of them true. The reply is a list of one number, counted from 1.
 """
@@ -30,23 +30,23 @@ def one_of(n: int) -> Choices:
 
 
 def even_places(n_trials: int, n_options: int, rng: np.random.Generator) -> list[int]:
-    """The place, 0 to n_options - 1, of the true option of each trial: shuffled, and every place as often as every other (or once less).
+    """The place, 0 to n_options - 1, of the true option of each trial: in random order, each place equally often, to within one.
 
-    So a judge that always names the same place is at chance exactly, once all are asked.
+    So a judge that always names the same place scores exactly at chance where `n_options` divides `n_trials`.
     """
     decks = [rng.permutation(n_options).tolist() for _ in range(0, n_trials, n_options)]
     return [place for deck in decks for place in deck][:n_trials]
 
 
 def inserted(true: Thing, others: Sequence[Thing], place: int) -> list[Thing]:
-    """The others in their order, with the true one at `place`."""
+    """The options: `others` in their order, with `true` at `place`."""
     return [*others[:place], true, *others[place:]]
 
 
 def parse_choice(text: str, n: int) -> int | None:
-    """The option named, 0 to n - 1; None where the reply names none, several different ones, or one that does not exist.
+    """The option that the reply names, 0 to n - 1; None where it names no option, different options, or an option that does not exist.
 
-    Numbers in brackets of their own, as asked for, go before all others in the reply. Reasoning is passed over.
+    Where a number stands in brackets, as the prompt asks, only numbers in brackets count. Reasoning is skipped.
     """
     text = without_reasoning(text)
     # No option is 0, and int() raises where there are thousands of digits.
@@ -55,7 +55,8 @@ def parse_choice(text: str, n: int) -> int | None:
 
 
 def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
-    """One verdict per option of every trial: `prediction` is whether it was chosen, `probability` that of choosing it, if known."""
+    """One verdict per option of every trial: `prediction` says whether the option was chosen, `probability` how likely that was, if
+    known."""
     return tuple(verdict for one in answered for verdict in _graded(one))
 
 
@@ -73,10 +74,11 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
 def summarise(
     scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], absent: ScoreOutcome | None = None
 ) -> tuple[ScoreRow, ...]:
-    """Accuracy over trials, then over the trials of each stratum (that of the true option), with Wilson's intervals.
+    """A row for accuracy over all trials, then a row for the trials of each stratum, with Wilson's intervals.
 
-    The floor is one over the number of options. `n_positive` counts answered trials, `n_unanswered` the others. Without verdicts the row
-    ends as `absent` (if not given, `case.absent`), with none answered as "no_answers".
+    The stratum of a trial is the stratum of its true option. The floor is 1 / number of options. `n_positive` counts answered trials,
+    `n_unanswered` unanswered trials. Without verdicts the row ends as `absent`, by default `scorer_input.absent`; with no trial answered it
+    ends as "no_answers".
     """
     truths = [verdict for verdict in verdicts if verdict.truth]
     floor = len(truths) / len(verdicts) if verdicts else None

@@ -1,4 +1,4 @@
-"""What the yes-or-no scorers share: groups of items to trials, replies to verdicts, verdicts to score rows."""
+"""Parts of all yes-or-no scorers: groups of items to trials, replies to verdicts, verdicts to score rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ClassifierSettings:
 
 @dataclass(frozen=True)
 class WorkedExample:
-    """A hand-written question with its answers, shown to the judge before the real one."""
+    """A hand-written question with its answers, shown to the judge before the real question."""
 
     explanation: str
     texts: tuple[str, ...]
@@ -61,9 +61,9 @@ def plan_trials(
 ) -> tuple[Trial, ...]:
     """Trials of at most `per_prompt` items each (the last may be short), positives and negatives mixed at random.
 
-    The order depends on the run's seed, the feature and the scorer, not on the explanation: two explanations of a feature are
-    judged on the same groups, and scorers that give one name as `order_of` on those of each other. `options` are the answers
-    an item may have. No items, or no explanation: no trials.
+    The order depends on the run's seed, the feature and `order_of` (by default the scorer's name), not on the explanation. So all
+    explanations of a feature are judged on the same groups of items, and so do scorers with the same `order_of` judge the same groups.
+    `options` are the answers that an item may have. No trials without items or without an explanation.
     """
     if scorer_input.explanation is None:
         return ()
@@ -89,8 +89,8 @@ def plan_trials(
 def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
     """One verdict per item of every trial, whatever the replies.
 
-    The prediction is read from the text alone. A reply that cannot be read makes every item "unparsable"; one that is too short
-    leaves its last items "truncated"; an error makes all "model_error". Probabilities are P(1), kept for answered items.
+    The prediction is read from the text alone. A reply that cannot be read makes every item "unparsable"; a reply that is too short leaves
+    its last items "truncated"; an error makes all items "model_error". Probabilities are P(1), kept for answered items.
     """
     return tuple(verdict for one in answered for verdict in _graded(one))
 
@@ -116,11 +116,11 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
 
 
 def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
-    """One row per metric of METRICS, then one "recall@stratum" row per stratum asked about.
+    """A row for each metric of METRICS, then a row "recall@stratum" for each stratum asked about.
 
-    Metrics are over answered items; unanswered ones are counted. Without verdicts every row ends as `case.absent`; with none answered
-    as "no_answers"; with one class as "one_class" where both are needed; what has no value otherwise (precision of a judge that
-    never says yes, AUROC without probabilities) as "undefined". Stratum intervals are Wilson's, the others bootstrapped.
+    Metrics are over answered items; unanswered items are counted. Outcomes of rows without a value: `scorer_input.absent` without verdicts,
+    "no_answers" with no item answered, "one_class" where a class that the metric needs is missing, else "undefined" (precision of a judge
+    that never says yes, AUROC without probabilities). Intervals of strata are Wilson's; all others are bootstrapped.
     """
     own = [verdict for verdict in verdicts if verdict.prediction is not None]
     truth = np.array([verdict.truth for verdict in own], dtype=bool)
@@ -158,9 +158,9 @@ def score_row(
     otherwise: ScoreOutcome,
     stratum: int | None = None,
 ) -> ScoreRow:
-    """A score row of a case: "ok" with the value of `found`, or `otherwise` where it has none.
+    """A score row of a scorer input: "ok" with the value of `found`, or `otherwise` where `found` has no value.
 
-    `counts` are answered positives, answered negatives and unanswered items.
+    `counts` are the numbers of answered positives, of answered negatives and of unanswered items.
     """
     return ScoreRow(
         scorer_input.feature, scorer_input.method, scorer, metric, found.value, found.ci_low, found.ci_high, floor, *counts,

@@ -1,9 +1,9 @@
-"""What the scorers share that have texts written: the form of the reply, replies to texts, texts and their activations to verdicts.
+"""Parts of all scorers that ask for texts: the form of the reply, replies to texts, texts and their activations to verdicts.
 
-A question asks for texts of one kind. The reply is a JSON object with a numbered member for each: {"silent 1": "…", "silent 2": "…"}. One
-kind a question, and numbers, are for small models, which write on and on in a list and never come to the next. An item of a trial is a
-text to be written: its example_id is "<kind>/<number>", counted within the case from 0, and the texts of a reply fill its items in order.
-Back ends that can hold a reply to a JSON schema do; what others write is read leniently.
+A question asks for texts of one kind. The reply is a JSON object with a numbered member for each text: {"silent 1": "…", "silent 2": "…"}.
+Small models do not end a list once they have begun it: hence the numbers, and hence one kind a question. An item of a trial is a text to be
+written. Its example_id is "<kind>/<number>", counted from 0 within the scorer input. The texts of a reply fill the items of its trial in
+order. Some back ends can hold a reply to a JSON schema; replies of all other back ends are read leniently.
 """
 
 import json
@@ -19,17 +19,17 @@ from interp_assets.domain.trials import AnsweredTrial, TrialItem, Verdict, verdi
 
 VARIANT = "generated"
 MAX_OBJECTS = 20
-"""Beginnings of JSON objects that are looked at in a reply: trying each costs its length."""
+"""Most opening braces of a reply at which a JSON object is tried; each try may read the rest of the reply."""
 
 _MEMBER = re.compile(r"(?:^|(?<=[{,\"']))\s{0,8}[\"'*_#\- ]{0,8}([a-z]{1,20})[ _#-]{0,3}(\d{1,3})[\"'*_ ]{0,8}:", re.I | re.M)
 _LISTED = re.compile(r"^[ \t]{0,8}(?:[-*•]|\(?\d{1,3}[.):])[ \t]+(\S.*)$", re.M)
-# A match without the quote at its end does not count; were that quote demanded, a search would begin again at every quote on the way.
+# A match without its closing quote does not count. If the pattern required it, a search would begin again at every quote on the way.
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)("?)', re.S)
 _SINGLE_QUOTED = re.compile(r"(?<=[\[,\s])'((?:[^'\\\n]|\\.|'(?=\w))+)('(?=\s*[,\]]))?")
 
 
 def items_of(kind: str, truth: bool, first: int, n: int) -> tuple[TrialItem, ...]:
-    """Items for n texts of a kind, numbered from `first`; `truth` says whether the feature should fire on them."""
+    """Items for n texts of a kind, numbered from `first`; `truth` says whether the feature should fire on these texts."""
     return tuple(TrialItem(f"{kind}/{number}", truth, None, VARIANT) for number in range(first, first + n))
 
 
@@ -41,18 +41,21 @@ def schema(kind: str, n: int) -> str:
 
 
 def written(kind: str, texts: Sequence[str]) -> str:
-    """A reply with these texts, in the form asked for, a text a line."""
+    """A reply with these texts in the form that questions ask for, one text a line."""
     return json.dumps({_name(kind, i): text for i, text in enumerate(texts)}, indent=0, ensure_ascii=False)
 
 
 def parse_texts(text: str, kind: str) -> tuple[str, ...] | ParseFailure:
-    """The texts of a kind in a reply, in order, empty ones left out.
+    """The texts of a kind in a reply, in order, empty texts left out. Reasoning is skipped.
 
-    Read is the first JSON object with texts of the kind, as numbered members or in a list. Without one, what follows the names
-    "<kind> <n>", up to the next such name of whatever kind; a text in quotes that do not end is left out, as the reply was cut there.
-    Without these, what follows the name of the kind, or the whole reply: numbered or bulleted lines, else what stands in double quotes,
-    else in single ones (without the name only after a bracket: prose has quotes too). Reasoning is passed over. Fails as "empty", or
-    "no_list" where not a single text is found.
+    The first of these readings that finds a text counts:
+    1. The first JSON object with texts of the kind, as numbered members or in a list.
+    2. The text after each name "<kind> <n>", up to the next such name of any kind. A text whose quotes do not close is left out, since the
+       reply was cut there.
+    3. The section after the name of the kind, or the whole reply where the name is missing: numbered or bulleted lines, else texts in
+       double quotes, else texts in single quotes. Where the name is missing, quotes count only after a bracket, since prose has quotes too.
+
+    Fails as "empty", or as "no_list" where no text is found.
     """
     if not text.strip():
         return ParseFailure("empty")
@@ -61,7 +64,7 @@ def parse_texts(text: str, kind: str) -> tuple[str, ...] | ParseFailure:
 
 
 def texts(answered: AnsweredTrial) -> tuple[str, ...]:
-    """The texts in the reply to a trial, at most as many as it has items, in their order; none without a readable reply."""
+    """The texts in the reply to a trial, in their order, at most as many as the trial has items; none without a readable reply."""
     if answered.error is not None:
         return ()
     read = parse_texts(answered.text, answered.trial.items[0].example_id.split("/")[0])
@@ -69,10 +72,10 @@ def texts(answered: AnsweredTrial) -> tuple[str, ...]:
 
 
 def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
-    """One verdict per item of every trial, with its text, and the feature's largest activation on it as value and activation.
+    """One verdict per item of every trial, with its text; value and activation are the feature's largest activation on the text.
 
-    A reply that cannot be read makes every item "unparsable", one with too few texts leaves items "truncated", an error makes all
-    "model_error".
+    A reply that cannot be read makes every item "unparsable", a reply with too few texts leaves its last items "truncated", an error makes
+    all items "model_error".
     """
     return tuple(verdict for one in answered for verdict in _graded(one))
 
@@ -90,12 +93,12 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
 
 
 def _name(kind: str, place: int) -> str:
-    """The name of a text's member."""
+    """The name of the JSON member of the text at `place`."""
     return f"{kind} {place + 1}"
 
 
 def _from_json(text: str, kind: str) -> tuple[str, ...]:
-    """The texts in the first JSON object that has any; none without one."""
+    """The texts in the first JSON object that has texts of the kind; none without such an object."""
     decoder = json.JSONDecoder(strict=False)
     for opening in islice(re.finditer(r"\{", text), MAX_OBJECTS):
         try:
@@ -108,7 +111,7 @@ def _from_json(text: str, kind: str) -> tuple[str, ...]:
 
 
 def _of_object(content: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """The texts of a kind in a JSON object: of its list, else of its numbered members by number."""
+    """The texts of a kind in a JSON object: the texts in the kind's list, else in the kind's numbered members, by number."""
     own = {key.lower(): value for key, value in content.items()}
     if isinstance(own.get(kind), list):
         return _cleaned([value for value in own[kind] if isinstance(value, str)])
@@ -118,7 +121,7 @@ def _of_object(content: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def _from_members(text: str, kind: str) -> tuple[str, ...]:
-    """The texts after the names "<kind> <n>", by number, of each number the first."""
+    """The texts after the names "<kind> <n>", by number; of several texts with one number the first."""
     found: dict[int, str] = {}
     heads = list(_MEMBER.finditer(text))
     for head, following in zip_longest(heads, heads[1:]):
@@ -128,9 +131,10 @@ def _from_members(text: str, kind: str) -> tuple[str, ...]:
 
 
 def _member(piece: str) -> str:
-    """The text between a member's name and the next; "" if it was cut.
+    """The text between a member's name and the next name; "" where its quotes do not close.
 
-    It stands in quotes that end with a line, or else in the outermost ones, or is the first line where there are none.
+    A text in quotes ends at the first closing quote at the end of a line, or else at the last closing quote. A text without quotes is the
+    first line.
     """
     piece = piece.strip()
     if (quote := piece[:1]) in ('"', "'"):
@@ -141,7 +145,10 @@ def _member(piece: str) -> str:
 
 
 def _from_section(text: str, kind: str) -> tuple[str, ...]:
-    """The texts after the name of the kind (at the head of a line or a member, and with a colon after it), or in all of the reply."""
+    """The texts in the section after the name of the kind, or in the whole reply where the name is missing.
+
+    The name must stand at the head of a line or of a member, with a colon after it.
+    """
     head = re.search(rf"(?:^|[{{,])[ \t]{{0,8}}[\"'*_#\d. ]{{0,8}}{re.escape(kind)}\b[^\n:]{{0,40}}:", text, re.I | re.M)
     section = text[head.end() :] if head else text
     if lines := _LISTED.findall(section):
@@ -151,12 +158,12 @@ def _from_section(text: str, kind: str) -> tuple[str, ...]:
 
 
 def _closed(quoted: re.Pattern[str], text: str) -> list[str]:
-    """What stands between quotes of a kind, where the quote at the end is there."""
+    """The texts between quotes of the pattern's kind; quotes that do not close are left out."""
     return [body for body, end in quoted.findall(text) if end]
 
 
 def _unescaped(body: str) -> str:
-    """What a JSON string says; the string as it stands where it is none."""
+    """The value of the JSON string with this body; the body itself where that is no JSON string."""
     try:
         return str(json.loads(f'"{body}"', strict=False))
     except ValueError:
@@ -164,10 +171,10 @@ def _unescaped(body: str) -> str:
 
 
 def _cleaned(found: Sequence[str]) -> tuple[str, ...]:
-    """The texts without outer whitespace, empty ones left out; half of a character's escape ("\\ud83d" alone) becomes U+FFFD."""
+    """The texts without outer whitespace, empty texts left out; half of a character's escape ("\\ud83d" alone) becomes U+FFFD."""
     return tuple(encodable(text.strip()) for text in found if text.strip())
 
 
 def _worded(found: Sequence[str]) -> tuple[str, ...]:
-    """Those with a letter or digit in them: what else stands between the quotes of a broken reply is its punctuation."""
+    """The texts that hold a letter or a digit; other texts between the quotes of a broken reply are its punctuation."""
     return tuple(text for text in found if any(c.isalnum() for c in text))

@@ -1,4 +1,4 @@
-"""What the scorers share that compare how likely a text is in two contexts: a pair of trials to a verdict."""
+"""The part of all scorers that compare the likelihoods of a text in two contexts: a pair of trials to a verdict."""
 
 import math
 
@@ -6,9 +6,10 @@ from interp_assets.domain.trials import AnsweredTrial, Verdict, verdict_of
 
 
 def gain(own: AnsweredTrial, baseline: AnsweredTrial, **measured: object) -> Verdict:
-    """The verdict on the one item of `own`: its value is log p of the suffix there less log p in `baseline`, sums over tokens, in nats.
+    """The verdict on the only item of `own`. Its value, in nats, is log p of the suffix in `own` less log p of the suffix in `baseline`.
 
-    `measured` are further fields of an answered verdict. "model_error" or "no_probabilities" if either of the two trials ended so.
+    log p is a sum over tokens. `measured` are further fields of an answered verdict. "model_error" or "no_probabilities" if one of the two
+    trials ended so.
     """
     if own.error is not None or baseline.error is not None:
         return verdict_of(own.trial, 0, "model_error")

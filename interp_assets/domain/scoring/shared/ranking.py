@@ -1,4 +1,4 @@
-"""What the scorers share that give every window a number: numbers to verdicts, verdicts to AUROC and average precision."""
+"""Parts of all scorers that give every window a number: numbers to verdicts, verdicts to AUROC and average precision."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ STRATUM_METRIC = "auroc@stratum"
 
 
 def graded(answered: AnsweredTrial, values: Sequence[float] | None) -> tuple[Verdict, ...]:
-    """A verdict an item of a trial with its value, in order; "model_error" where there are no values, or the value is no number."""
+    """A verdict for each item of a trial, in order, with its value; "model_error" without values, and where a value is not finite."""
     if answered.error is not None or values is None:
         return tuple(verdict_of(answered.trial, i, "model_error") for i in range(len(answered.trial.items)))
     assert len(values) == len(answered.trial.items), (answered.trial.trial_id, len(values))
@@ -28,10 +28,10 @@ def graded(answered: AnsweredTrial, values: Sequence[float] | None) -> tuple[Ver
 
 
 def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
-    """A row for AUROC and one for average precision of the verdicts' values against their truth, then the AUROC of each stratum.
+    """Rows for AUROC and average precision of the verdicts' values against their truth, then a row for the AUROC of each stratum.
 
-    The AUROC of a stratum ranks its activating windows against all silent ones. Values are over answered items. Without verdicts the rows
-    end as `case.absent`, with none answered as "no_answers", with one class as "one_class". Intervals are bootstrapped.
+    The AUROC of a stratum ranks its activating windows against all silent windows. Metrics are over answered items. Without verdicts the
+    rows end as `scorer_input.absent`, with no item answered as "no_answers", with one class as "one_class". Intervals are bootstrapped.
     """
     own = [verdict for verdict in verdicts if verdict.value is not None]
     strata = sorted({verdict.stratum for verdict in verdicts if verdict.truth and verdict.stratum is not None})

@@ -1,9 +1,9 @@
-"""What the scorers share that have texts rated: the question, replies to ratings, ratings and activations to metrics.
+"""Parts of all scorers that ask for ratings of texts: the question, replies to ratings, ratings and activations to metrics.
 
-The texts are the held-out windows, or what a steered model said (`faithfulness`). A judge rates each 0 (what is described does not stand
-in it), 1 (vaguely or in part) or 2 (clearly), as in FADE (arXiv 2502.16994). `responsiveness` and `purity`, which leave 1 out of what
-follows, ask exactly the same questions, so that those of the second are answered out of the store of replies; that holds as long as their
-settings are equal.
+The texts are the held-out windows, or completions of a steered model (`faithfulness`). A judge rates a text 0 (it does not hold what the
+explanation describes), 1 (vaguely or in part) or 2 (clearly), as in FADE (arXiv 2502.16994). `responsiveness` and `purity` use only the
+ratings 0 and 2. With equal settings these two scorers ask exactly the same questions, so that the second scorer's questions are answered
+out of the reply store.
 """
 
 import re
@@ -65,11 +65,11 @@ _DIGIT_RUN = re.compile(r"^\s*([012]{2,})\s*$")
 
 @dataclass(frozen=True)
 class RatingSettings(ClassifierSettings):
-    """How ratings are asked for; the windows are called texts here."""
+    """How the scorer asks for ratings; `per_prompt` counts texts, which are windows or completions."""
 
 
 def plan_trials(scorer: str, scorer_input: ScorerInput, settings: RatingSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials over all held-out windows, the same for every scorer but for its name; none without an explanation or windows."""
+    """Trials over all held-out windows, equal for all scorers but for the scorer's name; none without an explanation or windows."""
     items = [(as_item(example), window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
     return plan_texts(scorer, scorer_input, items, settings, run_seed)
 
@@ -82,11 +82,11 @@ def plan_texts(
 
 
 def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
-    """The first n ratings (0 to 2) of the reply, fewer if it gives fewer.
+    """The first n ratings (0 to 2) of the reply; fewer where the reply has fewer ratings.
 
-    Read, in this order: the last bracketed list of n, or else the last of any number (one left open at the end counts), numbered lines
-    "1: 2", the last line of bare ratings "0, 2, 1" or digits "021". Reasoning is passed over. Fails as "empty", "not_a_rating" (lists with
-    anything else in them), "bad_numbering" or "no_list".
+    The first of these that the reply holds is read: the last bracketed list of n ratings; the last bracketed list of any length; numbered
+    lines "1: 2"; the last line of bare ratings "0, 2, 1" or digits "021". A list left open at the end of the reply counts. Reasoning is
+    skipped. Fails as "empty", "not_a_rating" (a list holds anything but ratings), "bad_numbering" or "no_list".
     """
     if not text.strip():
         return ParseFailure("empty")
@@ -111,16 +111,16 @@ def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
 
 
 def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
-    """One verdict per item of every trial, its rating as value and the window's largest activation as activation.
+    """One verdict per item of every trial, with its rating as value; activation is the feature's largest activation on the window.
 
-    The truth of an item is that the feature fires on it. A reply that cannot be read makes every item "unparsable"; one that is too short
-    leaves its last items "truncated"; an error makes all "model_error".
+    The truth of a window says whether the feature fires on it. A reply that cannot be read makes every item "unparsable"; a reply that is
+    too short leaves its last items "truncated"; an error makes all items "model_error".
     """
     return tuple(verdict for one in answered for verdict in _graded(one))
 
 
 def clearly_or_not(verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
-    """(rated 2 and not 0, largest activation) of the windows rated 2 or 0, both [n], and counts: rated 2, rated 0, unanswered."""
+    """(whether rated 2, bool [n]; largest activation [n]) of the n windows rated 2 or 0, and the counts (rated 2, rated 0, unanswered)."""
     own = [verdict for verdict in verdicts if verdict.value in (0.0, 2.0)]
     truth = np.array([verdict.value == 2 for verdict in own], dtype=bool)
     activation = np.array([verdict.activation for verdict in own], dtype=np.float64)
@@ -129,7 +129,7 @@ def clearly_or_not(verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray,
 
 
 def lacking(scorer_input: ScorerInput, verdicts: Sequence[Verdict]) -> ScoreOutcome:
-    """Why there is no metric where there is none: nothing to ask about, no answer, or ratings of one kind alone."""
+    """The outcome of a row without a value: nothing to ask about, no answer, or only one of the ratings 0 and 2."""
     return scorer_input.absent if not verdicts else "no_answers" if all(verdict.value is None for verdict in verdicts) else "one_class"
 
 
@@ -145,5 +145,5 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
 
 
 def _read(content: str) -> tuple[int, ...] | None:
-    """The ratings in a list without its brackets; None if anything else stands there."""
+    """The ratings in the content of a list; None if the content is anything else."""
     return tuple(int(one[0]) for one in re.findall(_ONE, content)) if _LISTED.match(content) else None

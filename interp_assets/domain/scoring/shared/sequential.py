@@ -1,4 +1,4 @@
-"""Sequential scoring: asking a case's trials in rounds, until its score is known well enough."""
+"""Sequential scoring: asking the trials of a scorer input in rounds, until its score is known well enough."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,17 @@ from interp_assets.domain.trials import ScoreRow
 
 @dataclass(frozen=True)
 class SequentialSettings:
-    """Stop asking about a case when its score is known well enough.
+    """Stop asking about a feature when its score is known well enough.
 
-    A case whose headline interval is at most `ci_width` wide is done (see `is_known`). Between two looks lie `step_trials` trials, or a
-    quarter of the trials asked so far, whichever is more. Trials that were never asked are kept as "stopped_early".
+    A feature is done, for one explanation, once the interval of its headline score is at most `ci_width` wide (see `is_known`). Between two
+    looks lie `step_trials` trials, or a quarter of the trials asked so far, whichever is more. Trials that were never asked are kept as
+    "stopped_early".
 
-    A trial is 5 windows to detection and fuzzing, 1 to simulation, and two trials are a window to surprisal. Stopping early promises a
-    width for every feature, and no better ranks: as many trials dealt evenly over features rank the features as well. It costs some
-    honesty: luckily extreme cases stop a little more often, so that over simulated judges balanced accuracies stopped at a width of 0.2
-    lie 0.01 too far from 1/2 on average, and their intervals cover the truth 87 times in 100, against 93 times for all trials. Two
-    explanations of a feature are judged on different numbers of windows. See `benchmarks/sequential.py`.
+    A trial holds 5 windows for detection and fuzzing and 1 window for simulation; surprisal needs two trials for a window. Stopping early
+    promises a width for every feature. It does not give better ranks: equally many trials spread evenly over features rank the features as
+    well. It makes scores a little less honest: scores that are extreme by luck stop a little more often. Over simulated judges, balanced
+    accuracies stopped at a width of 0.2 lie 0.01 too far from 1/2 on average, and their intervals cover the truth 87 times in 100, against
+    93 times for all trials. Two explanations of a feature are judged on different numbers of windows. See `benchmarks/sequential.py`.
     """
 
     ci_width: float
@@ -31,14 +32,14 @@ class SequentialSettings:
 
     def __post_init__(self) -> None:
         if not self.ci_width > 0:
-            raise ValueError(f"ci_width is the width of an interval, above 0, got {self.ci_width}; take 0.2, say")
+            raise ValueError(f"ci_width is the width of an interval and must be above 0, got {self.ci_width}; take 0.2, for example")
         for name in ("first_trials", "step_trials"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} counts trials and must be 1 or more, got {getattr(self, name)}")
 
 
 def next_round(n_trials: int, n_asked: int, settings: SequentialSettings | None) -> range:
-    """Which of a case's trials to ask next, given that the first `n_asked` were: all the others without settings."""
+    """Which trials of a scorer input to ask next, after the first `n_asked` trials; without settings all trials that are left."""
     if settings is None:
         return range(n_asked, n_trials)
     size = max(settings.step_trials, n_asked // 4) if n_asked else settings.first_trials
@@ -46,11 +47,11 @@ def next_round(n_trials: int, n_asked: int, settings: SequentialSettings | None)
 
 
 def is_known(rows: Sequence[ScoreRow], headline: str, settings: SequentialSettings) -> bool:
-    """Whether the headline score among the rows has a value in an interval of at most `ci_width`.
+    """Whether the headline score among the rows has a value with an interval of at most `ci_width`.
 
-    Where all answers were right, or all alike, a bootstrapped interval has no width, however few they are. So no interval counts as
-    narrower than Wilson's of a judge that was always right on the smaller class, n of n: z² / (n + z²), 0.28 after 10 and 0.16 after 20;
-    twice that for scores from -1 to 1, which are those with a floor of 0.
+    Where all answers were right, or all alike, a bootstrapped interval has no width, however few answers there are. So each interval has a
+    least width: the width of Wilson's interval for n right answers out of n, with n the size of the smaller class. This width is z² / (n +
+    z²): 0.28 for n = 10, 0.16 for n = 20. It is doubled for scores from -1 to 1, which have a floor of 0.
     """
     (row,) = (row for row in rows if row.metric == headline)
     if row.ci_low is None or row.ci_high is None:
