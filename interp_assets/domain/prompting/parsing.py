@@ -1,4 +1,4 @@
-"""Replies of language models, read leniently but never guessed: a reading, or a named failure."""
+"""Parsing replies of language models, leniently but without guesses: a reading, or a named failure."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _WORDS = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "true": 1, "false": 0, "yes": 1, "
 _WORD = r"(?:1\.0|0\.0|[01]|true|false|yes|no)"
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 _UNCLOSED = re.compile(r"\[([^\[\]]*)$")
-# Repetitions of which one may take up where another ends are possessive (*+): given back bit by bit, they make a match quadratic.
+# Neighbouring repetitions that can match the same characters are possessive (*+): with backtracking they make a match quadratic.
 _NUMBERED = re.compile(rf"^\W*+(?:window|text|example|item|answer)?\s*+#?\(?(\d{{1,4}})\s*+[:.)=\-]\W*+({_WORD})\b", re.I)
 _EDGE = r"[\s*_`\"'().]*+"
 _BARE = re.compile(rf"^{_EDGE}{_WORD}(?:[,;\s]++{_WORD})*{_EDGE}[,;]?\s*+$", re.I)
@@ -17,7 +17,7 @@ _DIGIT_RUN = re.compile(rf"^{_EDGE}([01]{{2,}}){_EDGE}$")
 # Every repetition before the word is bounded: an unbounded one makes the search quadratic in replies of nothing but asterisks.
 _TAG = re.compile(r"\[\s{0,3}explanation\s{0,3}\][*_` ]{0,8}:?|^[*_#` \t]{0,8}explanation[*_` ]{0,8}:", re.I | re.M)
 _QUOTES = ('""', "''", "``", "“”", "‘’", "«»")
-# At the head of a line only: an explanation may well be about these tags.
+# Only at the head of a line: an explanation may be about these tags.
 _THOUGHT = re.compile(r"^[ \t]{0,8}<(/?)think(?:ing)?>", re.I | re.M)
 
 
@@ -29,9 +29,9 @@ class ParseFailure:
 
 
 def without_reasoning(text: str) -> str:
-    """What stands after the reasoning of a model that writes it between <think> and </think>; nothing where it came to no end.
+    """The text after the reasoning between <think> and </think>; the whole text without these tags, and "" where the reasoning did not end.
 
-    The first tag may be missing, as some chat templates write it for the model.
+    The opening tag may be missing, since some chat templates write it for the model.
     """
     tags = list(_THOUGHT.finditer(text))
     if not tags:
@@ -40,12 +40,12 @@ def without_reasoning(text: str) -> str:
 
 
 def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
-    """The first n answers (0 or 1) of the reply, fewer if it gives fewer.
+    """The first n answers (0 or 1) of the reply; fewer where the reply has fewer answers.
 
-    Read, in this order: the last bracketed list of n answers, or else the last of any number (one left open at the end counts),
-    numbered lines "1: 0", the last line of bare answers "1, 0, 1", a run of digits "101". Yes, no, true and false count as 1 and
-    0. Answers beyond the n-th are dropped: items are asked in order, so the first n stay aligned. Anything else in the list fails
-    it as "not_binary". Reasoning is passed over.
+    The first of these that the reply holds is read: the last bracketed list of n answers; the last bracketed list of any length; numbered
+    lines "1: 0"; the last line of bare answers "1, 0, 1" or of digits "101". A list left open at the end of the reply counts. Yes and true
+    count as 1, no and false as 0. Answers beyond the n-th are dropped: items are asked in order, so the first n answers stay aligned.
+    Reasoning is skipped. Fails as "empty", "not_binary" (only lists that hold anything else), "bad_numbering" or "no_list".
     """
     if not text.strip():
         return ParseFailure("empty")
@@ -76,8 +76,8 @@ def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
 def parse_tagged_explanation(text: str) -> str | ParseFailure:
     """The text after the last explanation tag, on one line, without quotes and Markdown around it.
 
-    Taken up to the end of the line, or the next line that says something when the tag stands alone. "Explanation:" at the head of
-    a line counts as the tag where there is none in brackets. Reasoning is passed over. Fails as "empty", "no_tag" or "no_text".
+    The text is the rest of the tag's line or, where the tag stands alone, the next line with a letter or a digit. "Explanation:" at the
+    head of a line counts as the tag where the reply has no tag in brackets. Reasoning is skipped. Fails as "empty", "no_tag" or "no_text".
     """
     if not text.strip():
         return ParseFailure("empty")
@@ -94,7 +94,7 @@ def parse_tagged_explanation(text: str) -> str | ParseFailure:
 
 
 def _unwrapped(text: str) -> str:
-    """The text without Markdown and colons around it, and without quotes that stand around the whole of it."""
+    """The text without Markdown and colons around it, and without quotes around the whole text."""
     text = text.strip("*_: ")
     while len(text) > 1 and (ends := text[0] + text[-1]) in _QUOTES and not set(ends) & set(text[1:-1]):
         text = text[1:-1].strip("*_: ")
@@ -102,7 +102,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _read_list(content: str) -> tuple[int, ...] | None:
-    """The answers between brackets, or None if anything else stands there."""
+    """The answers in the content of a list, or None if the content holds anything else."""
     words = [word.strip(" \"'`*\n\t").lower() for word in re.split(r"[,;\s]+", content.strip())]
     words = [word for word in words if word]
     if words and all(word in _WORDS for word in words):

@@ -1,4 +1,4 @@
-"""What the pure code asks of models: a question to a language model, or texts to compare by a sentence encoder."""
+"""Questions of the pure code to models: a prompt for a language model, or texts to compare by a sentence encoder."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ Turn = tuple[Role, str]
 
 @dataclass(frozen=True)
 class Choices:
-    """The reply is to be a bracketed list of `count` of `options`, such as `[1, 0, 1]`."""
+    """The reply must be a bracketed list of `count` entries, each one of `options`, such as `[1, 0, 1]`."""
 
     count: int
     options: tuple[str, ...] = ("0", "1")
@@ -20,7 +20,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class SuffixChoices:
-    """Each `placeholder` in a prompt's suffix is a question of its own: how likely is every option in its place?"""
+    """Each `placeholder` in a prompt's suffix is a question of its own: how likely is every option in the place of the placeholder?"""
 
     placeholder: str
     options: tuple[str, ...]
@@ -30,13 +30,13 @@ class SuffixChoices:
 class Prompt:
     """One question to a language model.
 
-    The first `shared_messages` turns (instructions and worked examples, say) are the same in other prompts of the batch, so that a back
-    end can compute them once. The reply is free text unless `choices` or `json_schema` (canonical JSON text) says what it must be.
-    `line_prefix` says that it should be one line that begins so: a back end that can continue a given beginning does. `seed` matters
-    above temperature 0 alone.
+    The first `shared_messages` turns (instructions and worked examples, for instance) are equal in other prompts of the batch, so that a
+    back end can compute them once. The reply is free text unless `choices` or `json_schema` (canonical JSON text) gives its form. With a
+    `line_prefix` the reply should be one line that begins with this prefix; a back end that can continue a given beginning continues the
+    prefix. `seed` matters only above temperature 0.
 
-    With a `suffix` nothing is to be written (`max_reply_tokens` 0): the question is how likely that text is as the reply, token by token,
-    and with `suffix_choices` what else could stand at its placeholders.
+    With a `suffix` the model writes nothing (`max_reply_tokens` 0): the question is how likely the suffix is as the reply, token by token.
+    With `suffix_choices` the question is how likely each option is at each placeholder of the suffix.
     """
 
     messages: tuple[Turn, ...]

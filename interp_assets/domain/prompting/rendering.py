@@ -1,7 +1,7 @@
 """Examples as text: with marks for prompts, with highlights for people.
 
-`TokenTexts` gives the string of a token id: a list over the vocabulary or a mapping. A string may be anything: empty, whitespace,
-half a character decoded to U+FFFD. A character of several tokens is the text of the first of them; the others are empty and belong to it.
+`TokenTexts` gives the string of a token id: a list over the vocabulary, or a mapping. A string may be anything: empty, whitespace, half a
+character decoded to U+FFFD. A character of several tokens is the string of its first token; the strings of its further tokens are empty.
 """
 
 import html
@@ -30,7 +30,7 @@ def plain_text(tokens: Sequence[str]) -> str:
 
 
 def marked_positions(activations: Sequence[float], threshold: float) -> tuple[bool, ...]:
-    """Whether each activation is positive and at least `threshold` times the largest of the example; all False in silence."""
+    """Whether each activation is positive and at least `threshold` times the example's largest activation; all False in silence."""
     limit = threshold * max(activations, default=0.0)
     return tuple(a > 0 and a >= limit for a in activations)
 
@@ -49,11 +49,11 @@ def over_characters(tokens: Sequence[str], values: Sequence[float]) -> tuple[flo
 
 
 def mark_tokens(tokens: Sequence[str], marked: Sequence[bool]) -> str:
-    """The text with marked tokens between << and >>, adjacent ones in one pair, without outer whitespace.
+    """The text with marked tokens between << and >>, without outer whitespace. Adjacent marked tokens share a pair of marks.
 
-    Whitespace at the head of a marked run stays before the mark (" <<dog>>"), unless the run is nothing else. A mark never falls inside
-    a character. A << or >> of the text itself is written with a space (`cout < < x`), as is a bracket of the text beside a mark, so that
-    only marks look like marks.
+    Whitespace at the head of a marked run stays before the mark (" <<dog>>"), unless the run is whitespace alone. A mark never falls inside
+    a character. Only marks look like marks: a << or >> of the text itself is written with a space (`cout < < x`), and a bracket of the text
+    next to a mark is kept apart from the mark by a space.
     """
     written = ""
     for on, lead, text in _runs(tokens, marked):
@@ -73,29 +73,30 @@ def _without_marks(text: str) -> str:
 
 
 def display_activations(activations: Sequence[float], feature_max: float) -> tuple[int, ...]:
-    """Integers 0–10 per token: ceil(10 · a / feature_max), 0 only for silence; the whole feature's maximum, not the window's."""
+    """Integers 0–10, one a token: ceil(10 · a / feature_max), 0 only for silence. `feature_max` is the feature's maximum, not the
+    window's."""
     return tuple(min(10, max(1, math.ceil(10 * a / feature_max))) if a > 0 else 0 for a in activations)
 
 
 def activation_list(tokens: Sequence[str], activations: Sequence[float], marked: Sequence[bool], feature_max: float) -> str:
-    """Marked tokens with their display activations, as `("dog", 7), ("cat", 10)`; an empty string when none is marked."""
+    """Marked tokens with their display activations, as `("dog", 7), ("cat", 10)`; an empty string when no token is marked."""
     levels = over_characters(tokens, display_activations(activations, feature_max))
     shown = zip(tokens, levels, over_characters(tokens, marked), strict=True)
     return ", ".join(f'("{visible(token.strip() or token)}", {level})' for token, level, on in shown if on and token)
 
 
 def quoted(text: str) -> str:
-    """The text between quotation marks, on one line and without outer whitespace, unless it is nothing else."""
+    """The text between quotation marks, on one line, without outer whitespace; a text of whitespace alone keeps its whitespace."""
     return f'"{visible(text.strip() or text)}"'
 
 
 def one_line(text: str) -> str:
-    """The text with every run of whitespace as one space, none at its ends: what a line of a prompt may hold."""
+    """The text on one line, as a line of a prompt may hold it: every run of whitespace is one space, and none stands at the ends."""
     return " ".join(text.split())
 
 
 def encodable(text: str) -> str:
-    """The text with U+FFFD for lone surrogates (halves of characters that were escaped in JSON), which no tokenizer or table can hold."""
+    """The text with U+FFFD for lone surrogates: halves of characters, escaped in JSON, that no tokenizer and no table can hold."""
     return _LONE_SURROGATE.sub("\ufffd", text)
 
 
@@ -120,7 +121,7 @@ def escape_markdown(text: str) -> str:
 
 
 def html_highlight(tokens: Sequence[str], activations: Sequence[float], feature_max: float) -> str:
-    """HTML with every active token in a <span> whose background is the deeper the larger its share of `feature_max`."""
+    """HTML with every active token in a <span>; the larger the activation's share of `feature_max`, the deeper the background."""
     pieces = []
     for token, activation in zip(tokens, over_characters(tokens, activations), strict=True):
         text = html.escape(visible(token))
@@ -132,7 +133,7 @@ def html_highlight(tokens: Sequence[str], activations: Sequence[float], feature_
 
 
 def _highlight(text: str) -> str:
-    """The text in bold between guillemets; spaces at its end, or a text of nothing else, are made visible."""
+    """The text in bold between guillemets; spaces at its end are made visible, and an empty text is shown as ∅."""
     body = visible(text)
     bare = body.rstrip(" ")
     return f"«**{escape_markdown(bare + '␣' * (len(body) - len(bare)) or '∅')}**»"

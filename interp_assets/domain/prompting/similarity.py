@@ -1,7 +1,7 @@
-"""How an explanation is put to the sentence encoder, the same wherever windows are compared with one."""
+"""The query that an explanation becomes for the sentence encoder, wherever windows are compared with an explanation."""
 
 QUERY_INSTRUCTION = "A text that fits this description:"
-"""Stands before the explanation, so that it is embedded as a search for texts rather than as a text."""
+"""Stands before the explanation, so that the explanation is embedded as a search for texts rather than as a text."""
 
 
 def query(explanation: str) -> str:
