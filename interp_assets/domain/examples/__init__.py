@@ -1,1 +1,1 @@
-"""Windows of tokens: how they are cut, drawn and capped, and the silent windows beside them."""
+"""Windows of tokens: how windows are cut, drawn and capped, and the silent windows that are drawn for a feature."""

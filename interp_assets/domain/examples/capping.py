@@ -1,7 +1,7 @@
-"""Keeping less of a feature that fires nearly everywhere: all its activations in a seeded share of the contexts, none in the others.
+"""Capping a feature that fires nearly everywhere: a seeded share of contexts keeps all its activations, all other contexts keep none.
 
-Whole contexts are kept or dropped, by a rule that can be evaluated again from the feature's number, so that a context without kept
-activations is known to be dropped or known to be silent, and is never taken for the other.
+Whole contexts are kept or dropped, by a rule that can be evaluated again from the seed and the feature's number. So a dropped context is
+never taken for a silent context.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def context_draws(seed: int, feature: int, rows: np.ndarray) -> np.ndarray:
-    """float64 [n] in [0, 1): one draw for each context number in `rows`, the same whenever and wherever it is made.
+    """float64 [n] in [0, 1): one draw for each context number in `rows`, equal on every machine and at every call.
 
     The upper 53 bits of SplitMix64 (Steele, Lea and Flood 2014) over seed, feature and row.
     """
@@ -21,9 +21,9 @@ def context_draws(seed: int, feature: int, rows: np.ndarray) -> np.ndarray:
 
 
 def kept_share(seed: int, feature: int, counts: np.ndarray, cap: int) -> float:
-    """Largest share of contexts, in draws, whose activations together are at most `cap`; 1.0 where all of them are.
+    """The largest share for which the kept contexts together hold at most `cap` activations; 1.0 where all contexts together do.
 
-    `counts` [rows]: the feature's activations in each context. A context is kept where its draw is below the share.
+    `counts` [rows]: the number of the feature's activations in each context. A context is kept where its draw is below the share.
     """
     assert cap > 0, f"a cap of {cap} keeps nothing"
     if counts.sum() <= cap:
@@ -43,13 +43,13 @@ def kept_contexts(seed: int, feature: int, share: float, n_rows: int) -> np.ndar
 
 
 def blocked_positions(kept: np.ndarray, shape: WindowShape) -> np.ndarray:
-    """int64, ascending: positions (row * context + place) such that every window in a context that is not `kept` holds one of them."""
+    """int64, ascending: positions (row · context + place) in the contexts that are not `kept`; every window in these contexts holds one."""
     places = np.arange(shape.first_position + shape.full_length - 1, shape.context_tokens, shape.full_length)
     places = np.unique(np.append(places, shape.context_tokens - 1))
     blocked = (np.flatnonzero(~kept)[:, None] * shape.context_tokens + places[None, :]).reshape(-1)
     if shape.passages is None:
         return blocked
-    # A window that holds none of these is shorter than a full one, and so reaches the end of its passage.
+    # A window that holds none of these positions is shorter than a full window, and so reaches the end of its passage.
     return np.union1d(blocked, shape.passages.end[~kept[shape.passages.row]] - 1)
 
 

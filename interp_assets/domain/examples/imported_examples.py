@@ -1,6 +1,6 @@
 """Examples out of windows that another tool chose: cut to size, made distinct as text, split once, and only then sampled.
 
-The rules are those of `interp_assets.domain.examples.sampling`; what differs is that the windows, and their activation bins, are given.
+The rules are the rules of `interp_assets.domain.examples.sampling`, but the windows and their activation bins are given by the other tool.
 """
 
 from collections import Counter
@@ -30,8 +30,8 @@ SAMPLING = "imported"
 class ImportedWindow:
     """A window as the other tool gave it: `row` is its number in the import, and equal `token_ids` mean equal tokens.
 
-    `bin_top` is the upper edge of the activation bin that it was drawn from (infinite for the top activations), None where the tool says
-    nothing of bins. A window without a positive activation is silent.
+    `bin_top` is the upper edge of the activation bin that the window was drawn from (infinite for the top activations), None where the tool
+    gives no bins. A window without a positive activation is silent.
     """
 
     row: int
@@ -41,11 +41,11 @@ class ImportedWindow:
 
 
 def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettings, run_seed: int, feature: int) -> FeatureExamples:
-    """All examples of one feature, activating then silent, and of each kind those shown, those for validation, those held out.
+    """All examples of one feature: activating, then silent examples; each kind in the order shown, validation, held out.
 
-    A stratum is an activation bin, the strongest 0; without bins, strata have equal counts. Windows longer than `window_tokens` are cut
-    around their peak, silent ones anywhere. Silent windows are only those of the import: with too few of them, which the roles then get
-    in proportion, as with none, the outcome is "too_few_silent_windows".
+    A stratum is an activation bin, the strongest bin 0; without bins, strata have equal counts. Windows longer than `window_tokens` are cut
+    around their peak, silent windows at random. All silent windows come from the import. Where the import has too few of them, the roles
+    get silent windows in proportion, and the outcome is "too_few_silent_windows"; so it is where the import has none.
     """
     activating = [window for window in windows if max(window.activations) > 0]
     maximum = max((max(window.activations) for window in activating), default=None)
@@ -65,7 +65,7 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     silent = _silent(windows, {window.token_ids for _, window in activating}, settings.window_tokens, sum(asked), rng)
     n_shown, n_validation, n_held_out = np.bincount(dealt(len(silent), asked), minlength=len(ROLES)).tolist()
     roles: list[Role] = ["shown"] * n_shown + ["validation"] * n_validation + ["held_out"] * n_held_out
-    in_order = [*silent[n_held_out:], *silent[:n_held_out]]  # so that what else is asked for leaves the held-out ones as they are
+    in_order = [*silent[n_held_out:], *silent[:n_held_out]]  # so that counts of other roles do not change held-out windows
     examples += [_example(feature, role, None, *item) for role, item in zip(roles, in_order, strict=True)]
     outcome = "ok" if len(silent) == sum(asked) else "too_few_silent_windows"
     return FeatureExamples(feature, tuple(examples), outcome, len(activating), maximum)
@@ -97,11 +97,11 @@ def columns_of(item: FeatureExamples) -> ExampleColumns:
     )
 
 
-_Cut = tuple[int, ImportedWindow]  # where the cut begins in the window as it was given, and the cut
+_Cut = tuple[int, ImportedWindow]  # (first token of the cut in the given window, the cut)
 
 
 def _start_around_peak(window: ImportedWindow, window_tokens: int) -> int:
-    """First token of the cut: the peak (the first of equals) at three quarters of it, shifted at the window's ends."""
+    """First token of the cut. The peak (of equals the first) stands at three quarters of the cut, shifted at the window's ends."""
     peak = int(np.argmax(window.activations))
     return int(np.clip(peak - int(window_tokens * PEAK_SHARE), 0, max(len(window.token_ids) - window_tokens, 0)))
 
@@ -112,7 +112,7 @@ def _cut(window: ImportedWindow, start: int, window_tokens: int) -> _Cut:
 
 
 def _distinct(cuts: Sequence[_Cut]) -> list[_Cut]:
-    """Of the cuts with the same tokens only the strongest (the first of equals), in the order given."""
+    """The cuts by `row`; of cuts with equal tokens only the strongest is kept, of equally strong cuts the first."""
     best: dict[tuple[int, ...], _Cut] = {}
     for cut in cuts:
         known = best.get(cut[1].token_ids)
@@ -122,7 +122,7 @@ def _distinct(cuts: Sequence[_Cut]) -> list[_Cut]:
 
 
 def _bin_strata(cuts: Sequence[_Cut], peaks: np.ndarray, n_strata: int) -> np.ndarray:
-    """Stratum [n] of each window: its bin's place among the feature's bins, the strongest 0."""
+    """Stratum [n] of each window: the place of its bin among the feature's bins, the strongest bin 0."""
     tops = [window.bin_top for _, window in cuts]
     if any(top is None for top in tops):
         return equal_count_strata(peaks, n_strata)

@@ -1,6 +1,6 @@
 """Silent windows of a feature, from easy to hard: anywhere, of similar meaning, of neighbouring features, around its own tokens.
 
-Each kind offers candidates in its order of preference, all of them silent; `first_distinct` then takes those whose text is new. A
+Each kind offers candidates in its order of preference, all of them silent; `first_distinct` then takes the candidates whose text is new. A
 feature's activations come as `positions` int64 [n], ascending, row · context_tokens + position in the row.
 """
 
@@ -16,19 +16,19 @@ from interp_assets.domain.examples.windows import Places, Windows, WindowShape, 
 NegativeKind = Literal["random", "similar", "neighbour", "token"]
 NEGATIVE_KINDS: tuple[NegativeKind, ...] = get_args(NegativeKind)
 HARD_KINDS = NEGATIVE_KINDS[1:]
-"""The kinds whose windows are looked for, hardest first."""
+"""The kinds of hard negatives, in the order in which they are taken: similar, neighbour, token."""
 
 CANDIDATES_PER_WINDOW = 4
-"""Candidates looked at for each window asked for: what repeats a text is left out, and more than this seldom does."""
+"""Most candidates for each window asked for. Candidates that repeat a text are left out; more candidates are seldom needed."""
 
 OCCURRENCES_PER_WINDOW = 16
-"""Occurrences of a token looked at for each window asked for: of a peak token many are not silent."""
+"""Most occurrences of a token that are examined for each window asked for; many occurrences of a peak token are not silent."""
 
 
 def negative_counts(shares: NegativeKind | Mapping[NegativeKind, float], total: int) -> dict[NegativeKind, int]:
-    """How many of `total` windows each kind gives: by share, rounded down, the rest to the largest remainders (earlier kind first).
+    """How many of `total` windows each kind gives: its share, rounded down; the rest goes to the largest remainders (earlier kind first).
 
-    Shares are of 1. Raises ValueError naming the share that is negative, or their sum when it is not 1.
+    Raises ValueError with all shares when a share is negative or the shares do not sum to 1.
     """
     shares = {shares: 1.0} if isinstance(shares, str) else shares
     negative = {kind: share for kind, share in shares.items() if share < 0}
@@ -43,7 +43,7 @@ def negative_counts(shares: NegativeKind | Mapping[NegativeKind, float], total: 
 
 
 def are_silent(places: Places, positions: np.ndarray, context_tokens: int) -> np.ndarray:
-    """bool [places]: no position of the place is among `positions`."""
+    """bool [places]: whether no position of the place is among `positions`."""
     begin = places.row * context_tokens + places.start
     return np.searchsorted(positions, begin) == np.searchsorted(positions, begin + places.length)
 
@@ -53,7 +53,7 @@ def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, tok
     hashes = window_hashes(candidates.row, candidates.start, candidates.length, token_rows)
     _, first = np.unique(hashes, return_index=True)
     kept = np.sort(first)
-    taken = np.sort(taken_hashes)  # np.isin would look for repeats in it too, which takes longer than all the rest
+    taken = np.sort(taken_hashes)  # np.isin would also look for repeats in the taken hashes, which takes longer than everything else
     is_taken = np.searchsorted(taken, hashes[kept], side="left") < np.searchsorted(taken, hashes[kept], side="right")
     kept = kept[~is_taken][:count]
     return candidates.take(kept), hashes[kept]
@@ -61,10 +61,12 @@ def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, tok
 
 @dataclass(frozen=True, eq=False)
 class SilentWindows:
-    """All silent windows of a feature, not listed: in runs [runs] of window starts, from `start` of `row` on, ending at number `ends`.
+    """All silent windows of a feature, as runs [runs] of window starts from `start` of `row` on.
 
-    `step` is 1, or 0 for a passage shorter than the window: it has one window, which as many numbers stand for as it has tokens, so that
-    short passages are drawn as often as the feature could fire in them. With the "cells" builder the runs are the silent cells.
+    Windows are numbered over all runs; `ends` is the number after a run's last window. `step` is 1 where each number of a run is a window
+    start of its own. A passage shorter than the window is a run with one window and `step` 0: as many numbers as the passage has tokens
+    stand for this window, so that short passages are drawn in proportion to their tokens. With the "cells" builder each silent cell is a
+    run.
     """
 
     row: np.ndarray
@@ -75,7 +77,7 @@ class SilentWindows:
 
     @classmethod
     def of(cls, positions: np.ndarray, n_rows: int, shape: WindowShape) -> "SilentWindows":
-        """Those of a feature with these activations, in a sample of `n_rows` rows."""
+        """The silent windows of a feature with these activations, in a sample of `n_rows` rows."""
         positions = positions[shape.usable(positions)]
         row, position = positions // shape.context_tokens, positions % shape.context_tokens
         if shape.builder == "cells":
@@ -98,7 +100,7 @@ class SilentWindows:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def at(self, number: np.ndarray) -> Places:
-        """The windows of these numbers, each below the length."""
+        """The windows with these numbers; numbers are below the length."""
         run = np.searchsorted(self.ends, number, side="right")
         first_number = np.concatenate([[0], self.ends])[run]
         starts = self.start[run] + (number - first_number) * self.step[run]
@@ -114,9 +116,9 @@ class SilentWindows:
 def random_places(
     windows: SilentWindows, token_rows: np.ndarray, taken_hashes: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[Places, np.ndarray]:
-    """At most `count` of the windows and their hashes, uniform and without replacement, distinct in text and from `taken_hashes`.
+    """At most `count` of the windows, and their hashes, drawn uniformly without replacement; fewer where fewer exist.
 
-    Fewer come back when fewer exist.
+    The windows are distinct in text, and none has the text of a window in `taken_hashes`.
     """
     total = len(windows)
     drawn = min(total, 2 * count)
@@ -133,8 +135,8 @@ def neighbour_places(
 ) -> Places:
     """Windows of neighbouring features, the nearest first, on which this feature is silent; no neighbours: no places.
 
-    Every neighbour gives the same number, spread over the quantiles of its own strength, its strongest first; what one lacks the
-    others make up for.
+    All neighbours give equally many windows, spread over the quantiles of their own strength, the strongest quantile first. Where a
+    neighbour has too few windows, other neighbours give more.
     """
     offered: list[Places] = []
     turns: list[np.ndarray] = []
@@ -153,7 +155,7 @@ def neighbour_places(
 
 
 def spread_over_quantiles(strength: np.ndarray, n_strata: int, rng: np.random.Generator) -> np.ndarray:
-    """All indices, in rounds: each round takes one at random from each of `n_strata` equal-count strata of `strength`, strongest first."""
+    """All indices, in rounds: a round takes one random index from each of `n_strata` equal-count strata of `strength`, strongest first."""
     by_strength = np.argsort(-strength, kind="stable")
     stratum = np.arange(len(strength)) * n_strata // max(len(strength), 1)
     shuffled = np.lexsort((rng.permutation(len(strength)), stratum))
@@ -163,9 +165,9 @@ def spread_over_quantiles(strength: np.ndarray, n_strata: int, rng: np.random.Ge
 
 @dataclass(frozen=True)
 class TokenIndex:
-    """Where each token id stands in a token sample: its positions are `order[first[id] : first[id + 1]]`, ascending.
+    """The positions of each token id in a token sample: `order[first[id] : first[id + 1]]`, ascending.
 
-    Built once per sample; 4 bytes a token, 8 above 2^32 tokens. Positions that no window may contain are left out.
+    Built once per sample; takes 4 bytes a token, 8 bytes above 2^32 tokens. Positions that no window may contain are left out.
     """
 
     order: np.ndarray
@@ -181,14 +183,15 @@ class TokenIndex:
         return cls(order, np.concatenate([[0], np.cumsum(counts)]))
 
     def occurrences(self, token_id: int) -> np.ndarray:
-        """Positions of a token, ascending; none for an id that does not occur."""
+        """Positions of a token, ascending; empty for an id that does not occur."""
         if token_id + 1 >= len(self.first):
             return self.order[:0]
         return self.order[self.first[token_id] : self.first[token_id + 1]]
 
 
 def peak_tokens(positions: np.ndarray, values: np.ndarray, token_rows: np.ndarray, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and shares (of their sum) of the `n_tokens` tokens with most activation mass, heaviest first, the smaller id of equals."""
+    """Ids of the `n_tokens` tokens with most activation mass, and their shares in the mass of these tokens; heaviest first, of equals the
+    smaller id first."""
     ids, inverse = np.unique(token_rows.ravel()[positions], return_inverse=True)
     mass = np.bincount(inverse, weights=values, minlength=len(ids))
     top = np.argsort(-mass, kind="stable")[:n_tokens]
@@ -205,10 +208,10 @@ def token_places(
     shape: WindowShape,
     rng: np.random.Generator,
 ) -> Places:
-    """Silent windows around the feature's `n_tokens` heaviest tokens, each standing where an activating window has its peak.
+    """Silent windows around the feature's `n_tokens` heaviest tokens; the token stands where an activating window has its peak.
 
-    Any first part of them holds the tokens in proportion to their activation mass, as far as they occur in silence. Of a frequent
-    token no more than OCCURRENCES_PER_WINDOW · count occurrences, drawn at random, are looked at. A dead feature: no places.
+    The first k windows, for every k, hold the tokens in proportion to their activation mass, as far as the tokens occur in silence. Of a
+    frequent token at most OCCURRENCES_PER_WINDOW · count occurrences are examined, drawn at random. A dead feature: no places.
     """
     offered: list[Places] = []
     turns: list[np.ndarray] = []
@@ -228,7 +231,7 @@ def token_places(
 
 
 def mean_embedding(cells: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """float32 [d] of length 1: the mean direction of the embeddings of `cells` [n], n > 0."""
+    """float32 [d] of length 1: the direction of the mean of the embeddings of `cells` [n], n > 0."""
     mean = embeddings[cells].astype(np.float32).mean(axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
@@ -241,11 +244,11 @@ def similar_places(
     shape: WindowShape,
     block_cells: int = 65_536,
 ) -> list[Places]:
-    """For each query float32 [features, d]: the cells nearest to it by dot product in which its feature is silent, nearest first.
+    """For each feature the cells in which it is silent and whose embeddings are nearest to its query, by dot product, nearest first.
 
-    `embeddings` [n_cells, d] may be float16; products are float32. `active_cells[i]` are the cells, ascending, in which feature i
-    fires. With the "centred" builder the short cell at the end of a row is no candidate: its length would give it away. Memory:
-    features · block_cells numbers.
+    `queries` float32 [features, d]; `embeddings` [n_cells, d], float16 or float32; products are float32. `active_cells[i]` are the cells,
+    ascending, in which feature i fires. With the "centred" builder the short cell at the end of a row is no candidate, since its length
+    would give it away. Memory: features · block_cells numbers.
     """
     wanted = CANDIDATES_PER_WINDOW * count
     best_score = np.empty((len(queries), 0), dtype=np.float32)
@@ -270,7 +273,8 @@ def similar_places(
 def window_hashes(row: np.ndarray, start: np.ndarray, length: np.ndarray, token_rows: np.ndarray) -> np.ndarray:
     """uint64 [n]: equal token sequences have equal hashes.
 
-    Unequal ones collide with a chance of 2^-64 a pair, which would drop a window, never let a repeated text through.
+    Unequal sequences have equal hashes with a chance of 2^-64 a pair. Such a collision drops a window; it never lets a repeated text
+    through.
     """
     if len(row) == 0:
         return np.empty(0, dtype=np.uint64)

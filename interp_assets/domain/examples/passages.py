@@ -1,4 +1,4 @@
-"""Passages of a token sample: runs of tokens of one document that count as text. No window runs over a passage's end.
+"""Passages of a token sample: runs of text tokens of one document. No window runs over the end of a passage.
 
 A passage ends with its document, at a control token, at a chat template's own tokens, and at the end of a row. A place is row · context +
 position in the row.
@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 MOST_TRIMMED = 8
-"""Tokens of a word cut by a window's end that are left out of the window; of a longer word its part stays."""
+"""Most tokens that are left out at a window's end because they are a part of a word; a longer part of a word stays in the window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,8 @@ class Passages:
 
     @staticmethod
     def of(is_text: np.ndarray, document_starts: Sequence[Sequence[int]]) -> "Passages":
-        """The runs of true values in bool [rows, context], cut where a document starts: row r's start at positions document_starts[r]."""
+        """The runs of true values in `is_text`, bool [rows, context], cut where a document starts: row r at positions
+        document_starts[r]."""
         rows, context = is_text.shape
         fresh = np.zeros((rows, context), dtype=bool)
         fresh[:, 0] = True
@@ -44,16 +45,16 @@ class Passages:
 
     @cached_property
     def begin(self) -> np.ndarray:
-        """int64 [n]: the first place of each."""
+        """int64 [n]: the first place of each passage."""
         return self.row * self.context_tokens + self.start
 
     @property
     def end(self) -> np.ndarray:
-        """int64 [n]: the place after the last of each."""
+        """int64 [n]: the place after the last place of each passage."""
         return self.begin + self.length
 
     def holding(self, place: np.ndarray) -> np.ndarray:
-        """int64: the number of the passage that holds each place, -1 for a place in none."""
+        """int64, one for each place: the number of the passage that holds the place, -1 where no passage does."""
         number = np.searchsorted(self.begin, place, side="right") - 1
         inside = (number >= 0) & (place < self.end[number]) if len(self) else np.zeros(np.shape(place), dtype=bool)
         return np.where(inside, number, -1)
@@ -68,19 +69,20 @@ class Passages:
 
 @dataclass(frozen=True, eq=False)
 class SampleText:
-    """What of a token sample is text, and where its words go on.
+    """The passages of a token sample, and where its words go on.
 
-    `goes_on` bool [rows · context]: whether the token at a place goes on with the word, or the character, of the token before it. At the
-    first place of a row's text, the token before is the last of the row before where the same document goes on. None: words are not known.
+    `goes_on` bool [rows · context]: whether the token at a place goes on with the word, or the character, of the token before it. Where a
+    document goes on in the next row, the token before the first text token of that row is the last token of the row before. `goes_on` None:
+    words are not known.
     """
 
     passages: Passages
     goes_on: np.ndarray | None = None
 
     def trimmed(self, begin: np.ndarray, length: np.ndarray, kept: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(begin, length) of runs of places, without the parts of words at their ends that the ends cut.
+        """(begin, length) of runs of places, without parts of words at the ends of the runs.
 
-        No more than MOST_TRIMMED tokens are left out at an end, no more than a quarter of the run, and never the place `kept` [n].
+        At each end at most MOST_TRIMMED tokens and at most a quarter of the run are left out, and never the place `kept` [n].
         """
         if self.goes_on is None:
             return begin, length
@@ -91,13 +93,13 @@ class SampleText:
         return begin + lead, length - lead - tail
 
     def is_cut(self, begin: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whether each run of places begins, and whether it ends, inside a word; unknown is False."""
+        """Bool [n] twice: whether each run of places begins, and whether it ends, inside a word; False where words are not known."""
         if self.goes_on is None:
             return np.zeros(len(begin), dtype=bool), np.zeros(len(begin), dtype=bool)
         return self.goes_on[begin], self._goes_on_at(begin + length)
 
     def _goes_on_at(self, end: np.ndarray) -> np.ndarray:
-        """Whether a word goes on at a place that is the end of a run: at the end of a row, whether it does in the next row."""
+        """Whether a word goes on at `end`, the place after a run; at the end of a row: whether it goes on in the next row."""
         assert self.goes_on is not None
         context = self.passages.context_tokens
         at_row_end = end % context == 0
@@ -107,7 +109,7 @@ class SampleText:
 
     @cached_property
     def _row_starts(self) -> np.ndarray:
-        """int64 [rows]: the first position of text in each row, 0 in a row without any."""
+        """int64 [rows]: the first position of text in each row, 0 in a row without text."""
         assert self.goes_on is not None
         starts = np.zeros(len(self.goes_on) // self.passages.context_tokens, dtype=np.int64)
         rows, first = np.unique(self.passages.row, return_index=True)
@@ -116,7 +118,7 @@ class SampleText:
 
 
 def _steps(goes_on: np.ndarray, edge: np.ndarray, inside: np.ndarray, direction: int, most: np.ndarray) -> np.ndarray:
-    """How far to move each edge [n] that is `inside` a word, at most `most` [n], to where no word goes on; 0 where that is too far."""
+    """Steps, int64 [n], from each edge that is `inside` a word to the next place where no word goes on; 0 where they exceed `most` [n]."""
     steps = np.zeros(len(edge), dtype=np.int64)
     for step in range(1, int(most.max(initial=0)) + 1):
         here = np.flatnonzero(inside & (steps == 0) & (step <= most))

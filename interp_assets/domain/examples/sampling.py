@@ -1,8 +1,8 @@
-"""Examples of a feature: which of its windows the explainer is shown, which choose among its candidate explanations, which the scorers
-hold out, and silent windows beside them.
+"""Examples of a feature: activating and silent windows in three roles.
 
-Windows are made distinct as token sequences, split once into a shown, a validation and a held-out pool, and only then sampled, so that
-nothing the explainer sees or is chosen by recurs, even as text, among what it is scored on.
+Shown windows are for explainers, validation windows for choosing among candidate explanations, held-out windows for scorers. Windows are
+made distinct as token sequences, split once into a shown, a validation and a held-out pool, and only then sampled. So no window that an
+explanation was made from or chosen by recurs, even as text, among the windows on which it is scored.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ Kind = Literal["activating", "non_activating"]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 HELD_OUT_SAMPLING: Sampling = "quantiles"
-"""How validation and held-out windows are drawn, so that explanations are chosen by the measure they are scored by."""
+"""How validation and held-out windows are drawn. Both are drawn alike, so that explanations are chosen as they are scored."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class ExampleSettings:
     builder: Builder = "centred"
     """`centred`: the peak stands at three quarters of the window. `cells`: the context is cut into fixed windows."""
     n_strata: Bounded = 10
-    """Strata of equal count, by peak activation, that windows are drawn evenly from. Unit: strata."""
+    """Strata of equal count, by peak activation, from which windows are drawn evenly. Unit: strata."""
     mix_top_share: float = 0.2
-    """Share of the shown windows that `sampling: mix` takes from the strongest. Unit: share."""
+    """Share of the shown windows that `sampling: mix` takes from the strongest windows. Unit: share."""
     silent_share: float = 0.0
     """Activations below this share of the feature's own maximum count as silence. Raw neurons are never exactly silent and need a value
     such as 0.1. Unit: share of the feature's maximum."""
     non_activating: NegativeKind | dict[NegativeKind, float] = "random"
     """One kind of silent window, or shares of several kinds that sum to 1. `random`: from anywhere. `similar`: nearest in meaning to the
-    shown windows. `neighbour`: the nearest features fire there. `token`: around the feature's heaviest tokens. Random windows make up
-    for what a kind lacks."""
+    shown windows. `neighbour`: windows on which the nearest features fire. `token`: around the feature's heaviest tokens. Where a kind has
+    too few windows, random windows are taken."""
     n_neighbours: Bounded = 5
     """Nearest features whose windows are `neighbour` windows. Unit: features."""
     n_peak_tokens: Bounded = 5
@@ -74,17 +74,17 @@ class ExampleSettings:
     n_shown_non_activating: Bounded = 5
     """Silent windows that explainers may see for contrast. Unit: windows of a feature."""
     shown_non_activating: NegativeKind | None = None
-    """Kind of these silent windows; without it the hardest kind that `non_activating` asks for, in the order similar, neighbour, token,
-    random."""
+    """Kind of the silent windows that explainers may see. By default the first of similar, neighbour, token and random that
+    `non_activating` asks for."""
     across_documents: Annotated[bool, ADDED_LATER] = False
-    """Whether windows are cut out of whole rows. Without it a window lies in one document, and leaves out a part of a word at its ends.
-    Unit: yes or no."""
+    """Whether windows are cut out of whole rows and may run over the ends of documents. By default a window lies in one document, and parts
+    of words at its ends are left out. Unit: yes or no."""
 
     def __post_init__(self) -> None:
         negative_counts(self.non_activating, self.n_non_activating)
         for name in ("n_shown", "n_validation", "n_held_out", "n_non_activating", "n_shown_non_activating"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} counts windows and must be 0 or more, got {getattr(self, name)}")
+                raise ValueError(f"{name} is a number of windows and must be 0 or more, got {getattr(self, name)}")
 
     @property
     def activating_counts(self) -> dict[Role, int]:
@@ -108,26 +108,26 @@ class ExampleSettings:
 
     @property
     def negative_counts(self) -> dict[NegativeKind, int]:
-        """How many silent windows of each kind are asked for by all roles together."""
+        """How many silent windows of each kind all roles together ask for."""
         by_role = [self.negative_counts_of(role) for role in ROLES]
         return {kind: sum(counts[kind] for counts in by_role) for kind in NEGATIVE_KINDS}
 
     def asks_for(self, kind: NegativeKind) -> bool:
-        """Whether any silent window of this kind is asked for."""
+        """Whether a role asks for silent windows of this kind."""
         return self.negative_counts[kind] > 0
 
     def shape(self, context_tokens: int, first_position: int, text: SampleText | None = None) -> WindowShape:
-        """How these settings cut windows out of rows of `context_tokens`."""
+        """The shape of the windows that these settings cut out of rows of `context_tokens`."""
         return WindowShape(self.builder, self.window_tokens, context_tokens, first_position, None if self.across_documents else text)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A window of tokens with the feature's activations on them (0.0 where it is silent), both of the window's length.
+    """A window: its tokens, and the feature's activation on each token (0.0 where the feature is silent).
 
-    `sampling` says how it was drawn: quantiles, top, random or mix if activating, else its kind of silent window. `stratum` is the
-    decile of an activating window's maximum among all windows of the feature (0 = strongest), None when silent. `begins_in_word` and
-    `ends_in_word` say that its end cuts a word.
+    `sampling` says how an activating window was drawn (quantiles, top, random or mix), or the kind of a silent window. `stratum` is the
+    decile of an activating window's maximum among all windows of the feature (0 = strongest), None for a silent window. `begins_in_word`
+    and `ends_in_word` say whether the window begins, and whether it ends, inside a word.
     """
 
     example_id: str
@@ -146,13 +146,12 @@ class Example:
 
 @dataclass(frozen=True)
 class FeatureExamples:
-    """The examples of one feature and how it ended. `n_windows` counts its distinct activating windows before sampling.
+    """The examples of one feature, and how the feature ended. `n_windows` counts its distinct activating windows before sampling.
 
-    Outcomes: "dead" (no activation), "too_few_windows" (fewer than `min_activating`), both without examples;
-    "too_few_silent_windows" has all activating examples and as many non-activating ones as exist; "ok" has everything asked for,
-    or, with fewer activating windows than the roles ask for together, all windows in that proportion. Silent windows are dealt in
-    proportion too where there are too few. `n_filled` counts the held-out random ones that stand in for another kind that was asked
-    for.
+    "dead" (no activation) and "too_few_windows" (fewer than `min_activating`) have no examples. "ok" has all examples that the roles ask
+    for. Where the roles ask for more activating windows than there are, all windows are split in proportion to the numbers asked for, and
+    the outcome is still "ok". "too_few_silent_windows" has all activating examples and all silent windows that exist, split in proportion.
+    `n_filled` counts the held-out random windows that stand in for missing windows of other kinds.
     """
 
     feature: int
@@ -168,12 +167,12 @@ NO_PLACES = Places.joined([])
 
 @dataclass(frozen=True, eq=False)
 class ActivatingDraw:
-    """The activating side of one feature's examples, all that its silent windows depend on.
+    """The activating windows of one feature, with everything that its silent windows depend on.
 
-    `positions` int64 and `values` float64, both [n], are its activations that count as such, ascending by position; `shape` how its
-    windows are cut. `windows` holds the drawn windows, first the `n_shown` shown ones, then the `n_validation` ones for validation,
-    then the held-out ones, with their `strata`; `active_hashes` the token sequences of all its windows, drawn or not. `outcome` is
-    "ok" exactly when there are windows.
+    `positions` int64 and `values` float64, both [n], are the feature's activations without those that count as silence, ascending by
+    position. `shape` says how its windows are cut. `windows` holds the drawn windows: first `n_shown` shown windows, then `n_validation`
+    validation windows, then the held-out windows; `strata` has their strata. `active_hashes` are the hashes of the token sequences of all
+    its activating windows, drawn or not. `outcome` is "ok" exactly when there are windows.
     """
 
     feature: int
@@ -190,7 +189,7 @@ class ActivatingDraw:
     active_hashes: np.ndarray
 
     def with_blocked(self, positions: np.ndarray) -> "ActivatingDraw":
-        """The same windows, with `positions` (none of them active) counting as not silent: no silent window will contain one."""
+        """This draw with `positions`, none of them active, counting as not silent: no silent window will contain any of them."""
         positions = positions[self.shape.usable(positions)]
         everything = np.concatenate([self.positions, positions])
         order = np.argsort(everything, kind="stable")
@@ -210,12 +209,12 @@ class ActivatingDraw:
 
 @dataclass(frozen=True, eq=False)
 class ExampleColumns:
-    """The examples of one feature as columns: `n_shown`, `n_validation` and `n_held_out` activating windows, then the silent ones.
+    """The examples of one feature as columns: `n_shown`, `n_validation` and `n_held_out` activating windows, then the silent windows.
 
-    Of these `n_shown_non_activating` are shown, the next `n_validation_non_activating` for validation, the rest held out; `negatives`
-    is the kind of each, `strata` are those of the activating ones. `token_ids` and `activations` hold the windows' tokens end to end,
-    `max_activation` is the largest activation of each window (0.0 when silent); `cut` says whether each begins, and whether it ends, inside
-    a word, None where that is unknown.
+    Of the silent windows the first `n_shown_non_activating` are shown, the next `n_validation_non_activating` are for validation, the rest
+    is held out. `negatives` has the kind of each silent window, `strata` the stratum of each activating window. `token_ids` and
+    `activations` hold the windows' tokens end to end. `max_activation` is the largest activation of each window (0.0 for a silent window).
+    `cut` says whether each window begins, and whether it ends, inside a word; None where words are not known.
     """
 
     feature: int
@@ -239,7 +238,7 @@ class ExampleColumns:
 
     @property
     def cut_words(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bool [examples] twice: whether each begins, and whether it ends, inside a word; False where that is unknown."""
+        """Bool [examples] twice: whether each example begins, and whether it ends, inside a word; False where words are not known."""
         return self.cut or (np.zeros(len(self.places), dtype=bool), np.zeros(len(self.places), dtype=bool))
 
     @property
@@ -261,7 +260,7 @@ class ExampleColumns:
         return self.negatives[ends[place] : ends[place + 1]]
 
     def labels(self, sampling: Sampling) -> list[tuple[Role, Kind, str]]:
-        """Role, kind and sampling of every example, where `sampling` is how the shown ones were drawn; "imported" for all of an import."""
+        """Role, kind and sampling of every example. `sampling` says how shown windows were drawn; all imported examples are "imported"."""
         how = ("imported", "imported") if self.imported else (sampling, HELD_OUT_SAMPLING)
         drawn = [*[how[0]] * self.n_shown, *[how[1]] * (self.n_activating - self.n_shown), *self.negatives]
         return [
@@ -275,7 +274,7 @@ class ExampleColumns:
         return [f"{self.feature}/{row}/{start}" for row, start in zip(self.places.row.tolist(), self.places.start.tolist(), strict=True)]
 
     def examples(self, sampling: Sampling, index: Iterable[int] | None = None) -> tuple[Example, ...]:
-        """One record per example, of all or of those at `index`."""
+        """A record for every example, or for the examples at `index`."""
         bounds = np.cumsum([0, *self.places.length.tolist()]).tolist()
         labels = self.labels(sampling)
         begun, broken = self.cut_words
@@ -305,8 +304,10 @@ def build_examples(
     candidates: Mapping[NegativeKind, Places] | None = None,
     text: SampleText | None = None,
 ) -> FeatureExamples:
-    """All examples of one feature: `draw_activating`, then `with_negatives`. Activating ones come first, and of each kind those shown,
-    those for validation, those held out."""
+    """All examples of one feature: `draw_activating`, then `with_negatives`.
+
+    Activating examples come first, then silent examples; each kind in the order shown, validation, held out.
+    """
     draw = draw_activating(feature_positions, feature_values, token_rows, first_position, settings, run_seed, feature, text)
     found = with_negatives(draw, candidates or {}, token_rows, settings, run_seed)
     examples = found.examples(settings.sampling)
@@ -360,11 +361,11 @@ def with_negatives(
     settings: ExampleSettings,
     run_seed: int,
 ) -> ExampleColumns:
-    """The activating windows of `draw` and silent ones beside them, all distinct in text.
+    """The activating windows of `draw`, then silent windows, all distinct in text.
 
-    `candidates` offers the kinds other than "random", each best first and silent; what a kind asked for does not offer is filled
-    with random windows and counted in `n_filled`. The best of a kind are shown; the next are dealt out to validation and held-out
-    windows in turn, so that these are equally hard.
+    `candidates` offers silent windows of each kind but "random", the hardest first. Random windows stand in for missing windows of a kind;
+    `n_filled` counts them among the held-out windows. The hardest windows of a kind are shown. The next windows go to validation and
+    held-out in turn, so that both roles get equally hard windows.
     """
     if draw.outcome != "ok":
         return ExampleColumns(draw.feature, draw.outcome, draw.n_windows, draw.max_activation)
@@ -404,7 +405,7 @@ def _silent(
 ) -> tuple[list[Places], list[list[NegativeKind]]]:
     """Silent windows and their kinds for each of ROLES, all distinct in text from each other and from every activating window.
 
-    `asked` says for each role how many of each kind.
+    `asked` has, for each role, the number of windows of each kind that the role asks for.
     """
     taken = draw.active_hashes
     parts: list[list[Places]] = [[] for _ in ROLES]
@@ -435,7 +436,11 @@ def _silent(
 def _in_proportion(
     places: list[Places], kinds: list[list[NegativeKind]], asked: Sequence[int]
 ) -> tuple[list[Places], list[list[NegativeKind]]]:
-    """The windows as given where every role has the number asked for; else what there is in proportion, the last of a role given away."""
+    """The windows as given where every role has the number it asks for. Else all windows, split over the roles in proportion to these
+    numbers.
+
+    A role with too many windows gives its last windows away.
+    """
     counts = [len(of_role) for of_role in kinds]
     if counts == list(asked):
         return places, kinds
@@ -459,10 +464,11 @@ def equal_count_strata(max_activation: np.ndarray, n_strata: int) -> np.ndarray:
 
 
 def dealt(n: int, counts: Sequence[int]) -> np.ndarray:
-    """int64 [n]: which of the pools gets each of n items in a row, when they are dealt in the proportion of `counts`.
+    """int64 [n]: the pool that each of n items in a row goes to, when the items are spread over pools in the proportion of `counts`.
 
-    The first pool has its share of any run of items to within one, and so has each next one of what the pools before it left. Of
-    n >= sum(counts) items every pool gets at least its count; of fewer none gets more. All counts 0: the last pool gets everything.
+    The first pool gets its share of any run of items to within one. Each next pool gets its share of the items that earlier pools left, to
+    within one. With n >= sum(counts) every pool gets at least its count; with fewer items no pool gets more. Where all counts are 0, the
+    last pool gets everything.
     """
     pool = np.full(n, len(counts) - 1)
     left = np.arange(n)
@@ -477,10 +483,10 @@ def dealt(n: int, counts: Sequence[int]) -> np.ndarray:
 
 
 def split_windows(strata: np.ndarray, counts: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
-    """Indices, ascending, of one pool for each of `counts`: disjoint, together all windows, in the proportion of the counts.
+    """A pool of window indices, ascending, for each of `counts`: disjoint pools of all windows, in the proportion of the counts.
 
-    Within every stratum the proportion holds as `dealt` says. Given at least sum(counts) windows the pools are large enough for all;
-    given fewer, each is short in the same proportion.
+    Within every stratum the proportion holds as in `dealt`. With at least sum(counts) windows every pool has at least its count; with fewer
+    windows all pools are short in equal proportion.
     """
     order = np.lexsort((rng.permutation(len(strata)), strata))
     pool = dealt(len(strata), counts)
@@ -490,7 +496,7 @@ def split_windows(strata: np.ndarray, counts: Sequence[int], rng: np.random.Gene
 def split_and_sampled(
     strata: np.ndarray, max_activation: np.ndarray, settings: ExampleSettings, run_seed: int, feature: int
 ) -> list[np.ndarray]:
-    """For each of ROLES the indices of its windows, strongest first: split once, then sampled out of the role's own pool."""
+    """For each of ROLES the indices of its windows, strongest first: windows are split once, then sampled out of the role's own pool."""
     asked = settings.activating_counts
     pools = split_windows(strata, list(asked.values()), generator(run_seed, feature, "split"))
     return [
@@ -511,10 +517,10 @@ def sample_windows(
     settings: ExampleSettings,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """`count` indices out of `pool` (all of it if smaller), strongest first, without repetition.
+    """`count` indices out of `pool` (the whole pool if it is smaller), strongest first, without repetition.
 
-    "quantiles": an equal number from each stratum (the remainder and what a short stratum lacks are drawn from the rest) · "top":
-    the strongest of the pool · "random": uniform · "mix": `mix_top_share` from the top, the rest by quantiles.
+    "quantiles": an equal number from each stratum; the remainder, and missing windows of short strata, are drawn from the rest of the pool.
+    "top": the strongest of the pool. "random": uniform. "mix": a share `mix_top_share` from the top, the rest by quantiles.
     """
     count = min(count, len(pool))
     if count == 0:
@@ -537,7 +543,7 @@ def sample_windows(
 
 
 def _strongest_of_equal_text(windows: Windows, hashes: np.ndarray) -> np.ndarray:
-    """Indices, ascending, of the windows left when of those with the same tokens only the strongest is kept."""
+    """Indices, ascending, of the windows that are kept: of windows with equal tokens only the strongest."""
     order = np.argsort(-windows.max_activation, kind="stable")
     _, first = np.unique(hashes[order], return_index=True)
     return np.sort(order[first])

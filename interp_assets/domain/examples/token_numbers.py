@@ -1,7 +1,7 @@
-"""Numbers for tokens as examples show them: equal numbers mean equal texts, which equal ids do not.
+"""Numbers for tokens as examples show them: equal numbers mean equal texts. Equal token ids need not mean equal texts.
 
-Imported windows are text first, and not every text is one token of the subject's vocabulary. A token of the vocabulary can have another
-text in another place, as a part of a character that is shown elsewhere.
+Imported windows are texts of tokens, and not every text is a token of the subject's vocabulary. One token of the vocabulary can have
+different texts in different places, since a part of a character is shown at the character's first token.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ NO_ID = -1
 
 
 class TokenNumbers:
-    """Gives each text that no id stands for a number of its own, -2, -3, … in order of first sight. `texts` has the text of every number.
+    """Gives each text without an id a number of its own: -2, -3, … in the order in which texts come. `texts` has the text of every number.
 
-    An id stands for the first text that it was seen with; with another text it gets that text's number.
+    An id is the number of the first text that came with it. A token with this id and a different text gets the number of its text.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class TokenNumbers:
         self._numbers: dict[str, int] = {}
 
     def numbered(self, token_ids: Sequence[int], texts: Sequence[str]) -> tuple[int, ...]:
-        """`token_ids` with each NO_ID, and each id whose text is another one here, replaced by the number of the text."""
+        """`token_ids`, where each NO_ID, and each id that came with a different text before, is replaced by the number of its text."""
         numbers = []
         for token_id, text in zip(token_ids, texts, strict=True):
             number = token_id

@@ -1,8 +1,8 @@
 """Windows of one feature: short runs of tokens around its activations, inside one row.
 
-All functions take one feature's activations as three arrays of equal length [n], sorted by (row, position): `row`, `position`
-within the row, and `value` > 0. `first_position` is the first position that a window may contain: 1 where rows begin with BOS,
-else 0. With `passages` every window lies in one of them, as it else lies in one row, and activations outside them are passed over.
+All functions take one feature's activations as arrays of equal length [n], sorted by (row, position): `row`, `position` within the row, and
+`value` > 0. `first_position` is the first position that a window may contain: 1 where rows begin with BOS, else 0. With `passages` every
+window lies in one passage, and activations outside all passages are left out. Without `passages` every window lies in one row.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from interp_assets.domain.examples.passages import Passages, SampleText
 
 Builder = Literal["centred", "cells"]
 
-PEAK_SHARE = 0.75  # where a centred window holds its peak: more is seen of what led up to it than of what followed
+PEAK_SHARE = 0.75  # place of the peak in a centred window: the window shows more tokens before the peak than after it
 
 
 @dataclass(frozen=True)
 class Windows:
     """n windows of one feature, sorted by (row, start); every field is an array [n].
 
-    A window covers positions [start, start + length) of its row; `peak_position` (also counted in the row) is its strongest
-    token, the first of equals, and `max_activation` that token's activation.
+    A window covers positions [start, start + length) of its row. `peak_position`, also counted in the row, is the window's strongest token
+    (of equals the first), and `max_activation` the activation on this token.
     """
 
     row: np.ndarray
@@ -35,13 +35,13 @@ class Windows:
         return len(self.row)
 
     def take(self, index: np.ndarray) -> "Windows":
-        """The windows at `index`, in its order."""
+        """The windows at `index`, in the order of `index`."""
         return Windows(*(array[index] for array in (self.row, self.start, self.length, self.peak_position, self.max_activation)))
 
 
 @dataclass(frozen=True)
 class Places:
-    """n runs of consecutive tokens, positions [start, start + length) of a row each; every field is int64 [n], lengths > 0."""
+    """n runs of consecutive tokens; a run covers positions [start, start + length) of its row; every field is int64 [n], lengths > 0."""
 
     row: np.ndarray
     start: np.ndarray
@@ -51,7 +51,7 @@ class Places:
         return len(self.row)
 
     def take(self, index: np.ndarray) -> "Places":
-        """The places at `index`, in its order."""
+        """The places at `index`, in the order of `index`."""
         return Places(self.row[index], self.start[index], self.length[index])
 
     @staticmethod
@@ -65,7 +65,7 @@ class Places:
 class WindowShape:
     """How windows are cut out of rows of `context_tokens`: by which builder, how long, from which position on, and out of which text.
 
-    Without `text` a row is text from `first_position` on, whose words are unknown.
+    Without `text` each row is text from `first_position` on, and words are not known.
     """
 
     builder: Builder
@@ -76,12 +76,12 @@ class WindowShape:
 
     @property
     def passages(self) -> Passages | None:
-        """What windows may not run over the ends of; None: rows."""
+        """The passages whose ends windows may not run over; None: windows may not run over the ends of rows."""
         return self.text.passages if self.text else None
 
     @property
     def full_length(self) -> int:
-        """Tokens of a window that no end of a row or passage cuts short."""
+        """Tokens of a window that the end of its row or passage does not cut short."""
         return min(self.window_tokens, self.context_tokens - self.first_position)
 
     def usable(self, positions: np.ndarray) -> np.ndarray:
@@ -91,7 +91,7 @@ class WindowShape:
         return positions % self.context_tokens >= self.first_position
 
     def windows(self, row: np.ndarray, position: np.ndarray, value: np.ndarray) -> Windows:
-        """The windows of a feature by this builder (see `centred_windows` and `cell_windows`), without the words that their ends cut."""
+        """The windows of a feature by this builder, without parts of words at their ends: see `centred_windows` and `cell_windows`."""
         build = centred_windows if self.builder == "centred" else cell_windows
         found = build(row, position, value, self.window_tokens, self.context_tokens, self.first_position, self.passages)
         if self.text is None:
@@ -101,7 +101,7 @@ class WindowShape:
         return Windows(found.row, begin - at, length, found.peak_position, found.max_activation)
 
     def trimmed(self, places: Places) -> Places:
-        """The places without the words that their ends cut."""
+        """The places without parts of words at their ends."""
         if self.text is None:
             return places
         at = places.row * self.context_tokens
@@ -109,13 +109,13 @@ class WindowShape:
         return Places(places.row, begin - at, length)
 
     def is_cut(self, places: Places) -> tuple[np.ndarray, np.ndarray]:
-        """Bool [n] twice: whether each place begins, and whether it ends, inside a word; unknown is False."""
+        """Bool [n] twice: whether each place begins, and whether it ends, inside a word; False where words are not known."""
         if self.text is None:
             return np.zeros(len(places), dtype=bool), np.zeros(len(places), dtype=bool)
         return self.text.is_cut(places.row * self.context_tokens + places.start, places.length)
 
     def around(self, row: np.ndarray, position: np.ndarray) -> Places:
-        """The window [n] that a lone activation at each (row, position), which a window may contain, would get."""
+        """For each (row, position) the window that a single activation there would get; a window must be able to contain the position."""
         if self.builder == "centred":
             return Places(row, *_around(position, *_bounds(row, position, self)[1:], self.window_tokens))
         return self.cells_at(self.cell_of(row, position))
@@ -127,14 +127,16 @@ class WindowShape:
         return n_rows * self.cells_per_row
 
     def cell_of(self, row: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Number [n] of the fixed cell that holds each (row, position), whatever the builder: counted through the rows, or passages."""
+        """Number [n] of the fixed cell that holds each (row, position), whatever the builder; cells are numbered over all rows or
+        passages."""
         if self.passages is not None:
             passage, begin, _ = _bounds(row, position, self)
             return _first_cells(self.passages, self.window_tokens)[passage] + (position - begin) // self.window_tokens
         return row * self.cells_per_row + (position - self.first_position) // self.window_tokens
 
     def cells_at(self, cell: np.ndarray) -> Places:
-        """The cells of these numbers; the last of a row or passage is shorter where the window does not divide it."""
+        """The cells with these numbers; the last cell of a row or passage is shorter where the window does not divide the row or
+        passage."""
         if self.passages is not None:
             firsts = _first_cells(self.passages, self.window_tokens)
             passage = np.searchsorted(firsts, cell, side="right") - 1
@@ -145,13 +147,13 @@ class WindowShape:
         return Places(cell // self.cells_per_row, start, np.minimum(self.window_tokens, self.context_tokens - start))
 
     def is_short(self, places: Places) -> np.ndarray:
-        """Bool [n]: whether a place is shorter than the windows around peaks in its row or passage are, which would give it away."""
+        """Bool [n]: whether a place is shorter than the windows around peaks in its row or passage; its length would give it away."""
         _, begin, end = _bounds(places.row, places.start, self)
         return places.length < np.minimum(self.window_tokens, end - begin)
 
     @property
     def cells_per_row(self) -> int:
-        """Fixed cells that a row is cut into where it is cut without regard to passages, the short one at its end counted."""
+        """Fixed cells that a row without passages is cut into, with the short cell at the end of the row."""
         return len(cell_starts(self.window_tokens, self.context_tokens, self.first_position))
 
 
@@ -164,17 +166,18 @@ def centred_windows(
     first_position: int = 0,
     passages: Passages | None = None,
 ) -> Windows:
-    """One window per local peak, the peak at three quarters of it; shifted, never dropped, at the ends of the row or passage.
+    """One window for each chosen peak, with the peak at three quarters of the window.
 
-    Peaks are chosen greedily, strongest first (the earlier of equals), each at least `window_tokens` from every peak chosen
-    before in its row, so that unshifted windows do not overlap and no peak is inside another's window. A window can hold a
-    stronger token than the peak it was cut around, when that token stood too near to a yet stronger one; that token is then its
-    `peak_position`. Rows shorter than the window give windows of the whole row. No activations: no windows.
+    At the ends of a row or passage windows are shifted, not dropped. Peaks are chosen greedily, strongest first (of equals the earlier),
+    each at least `window_tokens` from every peak chosen before in its row. So unshifted windows do not overlap, and no chosen peak is
+    inside the window of another. A window can hold a stronger token than the peak it was cut around: a token too near to a yet stronger
+    peak is not chosen. This stronger token is then the window's `peak_position`. Rows shorter than the window give windows of the whole
+    row. No activations: no windows.
     """
     shape = WindowShape("centred", window_tokens, context_tokens, first_position, None if passages is None else SampleText(passages))
     row, position, value = _usable(row, position, value, shape)
     group, begin, end = _bounds(row, position, shape)
-    # Firings of different rows or passages are never within a window of each other.
+    # Activations of different rows or passages are never within a window of each other.
     key = row * context_tokens + position + group * window_tokens
     ranks = _ranks(key, value)
     chosen = _separated_peaks(key, ranks[0], window_tokens)
@@ -191,9 +194,9 @@ def cell_windows(
     first_position: int = 0,
     passages: Passages | None = None,
 ) -> Windows:
-    """The active ones among the fixed cells of each row, cut every `window_tokens` from `first_position` on, or of each passage.
+    """The fixed cells in which the feature fires; cells are cut every `window_tokens` of a row from `first_position` on, or of a passage.
 
-    The last cell of a row or passage is shorter where the window does not divide it. No activations: no windows.
+    The last cell of a row or passage is shorter where the window does not divide the row or passage. No activations: no windows.
     """
     shape = WindowShape("cells", window_tokens, context_tokens, first_position, None if passages is None else SampleText(passages))
     row, position, value = _usable(row, position, value, shape)
@@ -220,7 +223,7 @@ def _around(position: np.ndarray, begin: np.ndarray, end: np.ndarray, window_tok
 
 
 def _first_cells(passages: Passages, window_tokens: int) -> np.ndarray:
-    """int64 [passages + 1]: the number of the first cell of each passage, and of all cells."""
+    """int64 [passages + 1]: the number of the first cell of each passage, then the number of all cells."""
     return np.concatenate([[0], np.cumsum(-(-passages.length // window_tokens))])
 
 
@@ -240,9 +243,9 @@ def silent_windows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of window starts that leave the feature silent: (row, first start, count) of each run, all [runs], counts > 0.
 
-    Every full window without an activation is in exactly one run, so that drawing a number below `count.sum()` draws a silent
-    window uniformly without listing them. A row or passage shorter than the window is one window. Costs memory in activations plus rows,
-    not in tokens.
+    Every full window without an activation is in exactly one run. So a number below `count.sum()`, drawn uniformly, is a uniform draw of a
+    silent window without a list of silent windows. A row or passage shorter than the window is one window. Memory grows with activations
+    plus rows, not with tokens.
     """
     if passages is None:
         rows = np.arange(n_rows, dtype=np.int64)
@@ -251,7 +254,7 @@ def silent_windows(
     key = np.asarray(row, dtype=np.int64) * context_tokens + np.asarray(position, dtype=np.int64)
     key = key[passages.holding(key) >= 0]
     ends = passages.end
-    stops = np.searchsorted(key, ends) + np.arange(len(passages))  # where the ends of passages come to stand among the activations
+    stops = np.searchsorted(key, ends) + np.arange(len(passages))  # places of the ends of passages among the activations
     is_end = np.zeros(len(key) + len(passages), dtype=bool)
     is_end[stops] = True
     stop = np.empty(len(is_end), dtype=np.int64)
@@ -272,10 +275,10 @@ def _usable(row: np.ndarray, position: np.ndarray, value: np.ndarray, shape: Win
 
 
 def _separated_peaks(key: np.ndarray, rank: np.ndarray, separation: int) -> np.ndarray:
-    """Indices, ascending, of the greedy choice of strongest first with every two keys at least `separation` apart.
+    """Indices, ascending, of a greedy choice, strongest first, with every two chosen keys at least `separation` apart.
 
-    In rounds: whoever is the strongest of its neighbourhood is chosen, and its neighbours are out. As being a neighbour is mutual
-    this gives exactly the greedy choice, in a handful of vectorised rounds instead of one step per activation.
+    In each round every activation that is the strongest of its neighbourhood is chosen, and its neighbours are removed. Since neighbours
+    are neighbours of each other, this gives exactly the greedy choice, in a few vectorised rounds instead of one step for each activation.
     """
     alive = np.arange(len(key))
     chosen: list[np.ndarray] = []
@@ -300,7 +303,7 @@ def _windows_at(
     row_key: np.ndarray,
     ranks: tuple[np.ndarray, np.ndarray],
 ) -> Windows:
-    """Windows with their strongest token looked up; each must hold an activation. `row_key` [n] is the key of position 0."""
+    """Windows, with the strongest token of each; each window must hold an activation. `row_key` [n] is the key of position 0."""
     low = np.searchsorted(key, row_key + start, side="left")
     high = np.searchsorted(key, row_key + start + length, side="left")
     rank, by_rank = ranks
@@ -309,7 +312,7 @@ def _windows_at(
 
 
 def _ranks(key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rank of each activation, 0 = strongest and the earlier of equals first, and the inverse: the index at each rank."""
+    """(rank of each activation, 0 = strongest, of equals the earlier first; the inverse: the index at each rank)."""
     by_rank = np.lexsort((key, -value))
     rank = np.empty_like(by_rank)
     rank[by_rank] = np.arange(len(by_rank))
@@ -317,7 +320,7 @@ def _ranks(key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _range_min(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The least of values[low[i]:high[i]] for every i; each range must hold something."""
+    """The least of values[low[i]:high[i]] for every i; no range may be empty."""
     if len(low) == 0:
         return values[:0]
     assert (low < high).all(), "empty range"

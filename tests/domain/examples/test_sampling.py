@@ -189,7 +189,7 @@ def test_what_is_shown_for_contrast_changes_nothing_else_where_there_is_room(ful
 
 @pytest.mark.parametrize("name", ["n_shown", "n_validation", "n_held_out", "n_non_activating", "n_shown_non_activating"])
 def test_a_negative_count_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} counts windows and must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match=f"{name} is a number of windows and must be 0 or more, got -1"):
         ExampleSettings(**{name: -1})  # type: ignore[arg-type]
 
 
