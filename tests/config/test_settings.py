@@ -89,7 +89,7 @@ def test_choosing_among_explanations_needs_validation_windows() -> None:
         ("intervention", {"enabled": True, "kl_targets": [0.1, 3]}, "intervention.kl_target is 1: take one of steering.kl_targets, [0.1"),
         ("output_based", {"enabled": True, "fixed": {"prompts": ["We", " "]}}, "steering.fixed.prompts must be distinct texts"),
         ("output_based", {"enabled": True, "fixed": {"kl_targets": []}}, "steering.fixed.kl_targets is empty: give at least one target"),
-        ("output_based", {"enabled": True, "fixed": {"kl_targets": [0.5, 0]}}, "steering.fixed.kl_targets are distinct numbers of nats"),
+        ("output_based", {"enabled": True, "fixed": {"kl_targets": [0.5, 0]}}, "steering.fixed.kl_targets must be distinct numbers"),
         ("output_based", {"enabled": True, "fixed": {"temperature": 0}}, "a temperature above 0, got max_new_tokens 25, temperature 0"),
         ("output_based", {"enabled": True, "fixed": {"prompt": []}}, "steering.fixed.prompt"),
     ],

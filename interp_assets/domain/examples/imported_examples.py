@@ -1,6 +1,6 @@
 """Examples out of windows that another tool chose: cut to size, made distinct as text, split once, and only then sampled.
 
-The rules are the rules of `interp_assets.domain.examples.sampling`, but the windows and their activation bins are given by the other tool.
+The rules are the rules of `interp_assets.domain.examples.sampling`, but another tool gave the windows and their activation bins.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ SAMPLING = "imported"
 
 @dataclass(frozen=True)
 class ImportedWindow:
-    """A window as the other tool gave it: `row` is its number in the import, and equal `token_ids` mean equal tokens.
+    """A window of an import: `row` is its number in the import, and equal `token_ids` mean equal tokens.
 
     `bin_top` is the upper edge of the activation bin that the window was drawn from (infinite for the top activations), None where the tool
     gives no bins. A window without a positive activation is silent.

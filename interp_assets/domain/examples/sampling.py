@@ -169,7 +169,7 @@ NO_PLACES = Places.joined([])
 class ActivatingDraw:
     """The activating windows of one feature, with everything that its silent windows depend on.
 
-    `positions` int64 and `values` float64, both [n], are the feature's activations without those that count as silence, ascending by
+    `positions` int64 and `values` float64, both [n], are the feature's activations without activations that count as silence, ascending by
     position. `shape` says how its windows are cut. `windows` holds the drawn windows: first `n_shown` shown windows, then `n_validation`
     validation windows, then the held-out windows; `strata` has their strata. `active_hashes` are the hashes of the token sequences of all
     its activating windows, drawn or not. `outcome` is "ok" exactly when there are windows.

@@ -23,7 +23,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise ValueError(f"the claim with the pattern {self.pattern!r} has no text: say in words what it matches")
+            raise ValueError(f"the claim with the pattern {self.pattern!r} has no text: say in words what the pattern matches")
         try:
             re.compile(self.pattern)
         except re.error as error:

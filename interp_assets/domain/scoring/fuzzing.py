@@ -1,4 +1,4 @@
-"""The fuzzing scorer: in which of these windows are the marked tokens the ones described? (arXiv 2410.13928)
+"""The fuzzing scorer: in which of these windows does the description fit the marked tokens? (arXiv 2410.13928)
 
 Marks must not give the answer away: each negative carries the marks of a positive.
 """

@@ -88,7 +88,7 @@ class SteeringSettings:
     batch_rows: Bounded = 128
     """Most sequences that go through the model together. Changes speed and memory, and no result. Unit: sequences."""
     fixed: FixedPromptSettings = field(default_factory=FixedPromptSettings)
-    """Prompts beside the feature's own contexts."""
+    """Prompts that all features share, in addition to prompts from the feature's own contexts."""
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "context_tokens", "n_strata", "n_prompts", "max_new_tokens", "n_shift_tokens", "batch_rows"):
@@ -124,7 +124,7 @@ class SteeringSettings:
 def _refuse_targets(name: str, targets: Sequence[float]) -> None:
     """Raise ValueError unless the targets are distinct numbers other than 0."""
     if not all(math.isfinite(target) and target for target in targets) or len(set(targets)) < len(targets):
-        raise ValueError(f"{name} are distinct numbers of nats other than 0, got {list(targets)}")
+        raise ValueError(f"{name} must be distinct numbers of nats other than 0, got {list(targets)}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,5 +27,5 @@ def test_texts_are_cut_into_words_and_marks() -> None:
 def test_a_claim_needs_words_and_a_pattern() -> None:
     with pytest.raises(ValueError, match=r"the pattern '\[' of 'brackets' is no regular expression: unterminated character set"):
         Claim("brackets", "[")
-    with pytest.raises(ValueError, match="has no text: say in words what it matches"):
+    with pytest.raises(ValueError, match="has no text: say in words what the pattern matches"):
         Claim(" ", "x")

@@ -62,8 +62,8 @@ def plan_trials(
     """Trials of at most `per_prompt` items each (the last may be short), positives and negatives mixed at random.
 
     The order depends on the run's seed, the feature and `order_of` (by default the scorer's name), not on the explanation. So all
-    explanations of a feature are judged on the same groups of items, and so do scorers with the same `order_of` judge the same groups.
-    `options` are the answers that an item may have. No trials without items or without an explanation.
+    explanations of a feature are judged on the same groups of items, and scorers with an equal `order_of` judge the same groups. `options`
+    are the answers that an item may have. No trials without items or without an explanation.
     """
     if scorer_input.explanation is None:
         return ()
