@@ -7,12 +7,12 @@ from typing import Annotated, Any, get_type_hints
 from annotated_types import Ge, Gt, Le, Lt
 
 LARGEST_COUNT = 10_000_000
-"""Bound of every count without a narrower one: nothing that is counted here comes near it, and a slip of the keyboard passes it."""
+"""Largest count where a setting has no narrower bound: far above every sensible count, and below what a slip of the keyboard gives."""
 
 Count = Annotated[int, Ge(0), Le(LARGEST_COUNT)]
 PositiveCount = Annotated[int, Ge(1), Le(LARGEST_COUNT)]
 Bounded = Annotated[int, Le(LARGEST_COUNT)]
-"""A number whose class has a lower bound of its own."""
+"""A whole number of at most LARGEST_COUNT; the settings class itself checks a lower bound."""
 
 Seed = Annotated[int, Ge(0), Lt(1 << 63)]
 Share = Annotated[float, Ge(0), Le(1)]

@@ -14,5 +14,5 @@ TEXT = "words and phrases in ordinary text"
 
 
 def explain(features: Sequence[int], sources: Mapping[str, Mapping[int, Explanation]], run_seed: int) -> tuple[Explanation, ...]:
-    """The same text for each feature, dead features too."""
+    """TEXT for each feature, dead features too."""
     return tuple(Explanation(feature, NAME, TEXT, "ok", "", VERSION) for feature in features)

@@ -20,7 +20,7 @@ class CorpusTooSmall(ValueError):
 
 
 class TokenisedDocument(NamedTuple):
-    """A document's name, its ids [n], and which of them are text, bool [n]; None: all of them."""
+    """A document's name, its token ids [n], and whether each token is text, bool [n]; `is_text` None: all tokens are text."""
 
     name: str
     token_ids: Sequence[int] | np.ndarray

@@ -14,7 +14,7 @@ TokenTexts = Mapping[int, str] | Sequence[str]
 
 MARK_OPEN, MARK_CLOSE = "<<", ">>"
 ELLIPSIS = "…"
-_JOINERS = re.compile("[\u200c\u200d\U000e0020-\U000e007f]")  # inside words and emoji; without them these fall apart
+_JOINERS = re.compile("[\u200c\u200d\U000e0020-\U000e007f]")  # joiners inside words and emoji, which fall apart without them
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
 
@@ -36,9 +36,9 @@ def marked_positions(activations: Sequence[float], threshold: float) -> tuple[bo
 
 
 def over_characters(tokens: Sequence[str], values: Sequence[float]) -> tuple[float, ...]:
-    """For each token the largest of the values of the tokens that share its character: empty texts go with the text before them.
+    """For each token the largest value of all tokens of its character. A token with an empty text belongs to the character before it.
 
-    Empty texts at the beginning go with the first text.
+    Tokens with empty texts at the beginning belong to the first character.
     """
     character = list(accumulate(map(bool, tokens)))
     first = min(1, character[-1]) if character else 0
@@ -101,7 +101,7 @@ def encodable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text on one line: line breaks as ↵, tabs as ⇥, other control characters as U+FFFD; what joins letters and emoji stays."""
+    """The text on one line: line breaks as ↵, tabs as ⇥, other control characters as U+FFFD; joiners of letters and emoji stay."""
     text = text.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")
     return "".join(c if c.isprintable() or c == " " or _JOINERS.match(c) else "\ufffd" for c in text)
 
@@ -140,7 +140,7 @@ def _highlight(text: str) -> str:
 
 
 def _runs(tokens: Sequence[str], marked: Sequence[bool]) -> Iterator[tuple[bool, str, str]]:
-    """(marked, whitespace to keep outside, text) of each maximal run of equally marked tokens, whole characters together."""
+    """(marked, whitespace to keep outside, text) of each maximal run of equally marked characters."""
     for on, run in groupby(zip(tokens, over_characters(tokens, marked), strict=True), key=lambda pair: bool(pair[1])):
         text = "".join(token for token, _ in run)
         body = text.lstrip() if on else text

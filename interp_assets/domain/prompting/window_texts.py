@@ -1,4 +1,4 @@
-"""Windows as judges and explainers see them: plain or with marks, with an ellipsis where a window's end cuts a word."""
+"""Windows as judges and explainers see them: plain or with marks, with an ellipsis where a window begins or ends inside a word."""
 
 from collections.abc import Sequence
 
