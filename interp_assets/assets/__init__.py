@@ -1,1 +1,1 @@
-"""The graph, one file per stage: documents → token_sample → activation_shards → examples → explanations → scores → warehouse."""
+"""The assets, one folder an asset: documents → token_sample → activation_shards → examples → explanations → scores → warehouse."""

@@ -53,9 +53,9 @@ def activation_shards(
 ) -> dg.MaterializeResult:
     """The subject's activations through each dictionary, with exact statistics of every selected feature.
 
-    Dictionaries on the same model and token sample share one forward pass, which ends at the deepest hook. A killed run continues
-    where its spill on disk ends. The activations of an imported delphi cache come from its files, and those of a planted dictionary
-    from its rules, without a model; a dictionary of imported examples has none.
+    Dictionaries on the same model and token sample share one forward pass. The pass ends at the deepest hook. A killed run continues where
+    its spill on disk ends. Two kinds need no model: the activations of an imported delphi cache come from the files of the cache, and the
+    activations of a planted dictionary come from its rules. A dictionary of imported examples has no activations.
     """
     run = DictionaryRun(context)
     groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
@@ -93,7 +93,7 @@ def _harvest(
     settings: PlatformSettings,
     spill_folder: Path,
 ) -> None:
-    """One pass of one subject over one sample for all of `records`; a dictionary that does not load fails alone, before it."""
+    """One pass of the subject model over the token sample for all of `records`. A dictionary that does not load fails alone."""
     log, first = run.context.log, next(iter(records.values()))
     harvest = settings.stage_settings(first.stages).harvest
     sample = read_token_sample(lake, first.key)
@@ -107,7 +107,7 @@ def _harvest(
         model = first.model
         with closing(models.subject(model.source, model.revision, model.dtype, hooks_of(dictionaries.values()))) as subject:
             loaded = _checked(run, subject, sample, records, dictionaries, harvest)
-            dictionaries.clear()  # the loaded ones are on the model's device
+            dictionaries.clear()  # loaded dictionaries are on the model's device
             if not loaded:
                 return
             log.info(f"{first.model.source}: one pass over {sample.tokens.size:,} tokens for {', '.join(loaded)}")
@@ -116,7 +116,7 @@ def _harvest(
             spill = held.enter_context(ActivationSpill(folder, edges, sample.tokens.shape[1]))
             spill_activations(subject, sample, loaded, spill, harvest, log.info, progress_of(run.context, "tokens harvested"))
         keys = list(loaded)
-        loaded.clear()  # their weights leave the card before the sort
+        loaded.clear()  # frees the weights of the dictionaries on the GPU before the sort
         tokenizer = models.tokenizer(first.model.source, first.model.revision)
         for key in keys:
             stages = settings.stage_settings(records[key].stages)
@@ -147,8 +147,10 @@ def _checked(
 
 
 def _write_none(lake: Lake, key: str, version: str, sample_version: str) -> None:
-    """Complete ranges without rows, of a dictionary whose examples are imported: what comes after them depends on the imported files
-    through their data version."""
+    """Write complete ranges without rows for a dictionary whose examples are imported.
+
+    Later stages depend on the imported files through the data version of these ranges.
+    """
     for feature_range in FEATURE_RANGE_KEYS:
         partition = {"dictionary": key, "feature_range": feature_range}
         for table in (ACTIVATIONS, FEATURE_STATISTICS):
@@ -174,7 +176,7 @@ def _report(run: DictionaryRun, lake: Lake, registry: DictionaryRegistry, settin
             lines += [_line(row) for row in found.slice(0, PREVIEWED_FEATURES - len(lines)).to_pylist()]
         cap = settings.stage_settings(registry.get(key).stages).harvest.max_activations or 0
         if not counted <= rows <= counted + capped * cap:
-            disagreeing.append(f"{key}: statistics count {counted} and {capped} features of at most {cap}, shards hold {rows}")
+            disagreeing.append(f"{key}: statistics count {counted} rows and {capped} features capped at {cap}, shards hold {rows}")
         if dead > len(densities) / 2:
             mostly_dead.append(f"{key}: {dead} of {len(densities)} features never fire")
         plot = distribution_plot({key: densities}, "share of tokens on which a feature fires", "Activation density", log_x=True)

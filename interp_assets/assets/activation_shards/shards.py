@@ -1,4 +1,5 @@
-"""A dictionary's activations into the lake: range by range, sorted by feature, capped where asked, with exact statistics beside."""
+"""Writes a dictionary's activations into the lake, range by range and sorted by feature, with exact statistics of each feature. The
+settings may cap the number of activations of a feature."""
 
 import threading
 import time
@@ -26,7 +27,7 @@ from resources.store.stored_values import fits_float16
 from resources.subject.tokenizer import Tokenizer
 
 ROW_GROUP_ROWS = 65_536
-"""Small row groups: their statistics let a reader touch one feature's rows alone."""
+"""Rows of a row group of Parquet. The groups are small: by their statistics a reader finds the rows of one feature alone."""
 
 BATCH_ROWS = 64 * ROW_GROUP_ROWS
 WRITER_OPTIONS = {
@@ -37,25 +38,25 @@ WRITER_OPTIONS = {
 FLOAT32_ACTIVATIONS = ACTIVATIONS.schema.set(
     ACTIVATIONS.schema.get_field_index("value"), ACTIVATIONS.schema.field("value").with_type(pa.float32())
 )
-"""The table's schema in a range of which float16 does not hold some value."""
+"""The table's schema in a range with values that float16 does not hold."""
 
 REPORT_SECONDS = 10.0
 INTERRUPTIBLE_SECONDS = 1.0
-"""Longest wait for a thread at a time: with Polars a wait without end does not hear an interrupt."""
+"""Longest single wait for a thread, seconds. With Polars, a wait without a limit does not notice an interrupt."""
 
 
 class BeyondFloat16(Exception):
-    """A value that float16 does not hold; the range is written again as float32."""
+    """A value that float16 does not hold. The range is written again as float32."""
 
 
 def write_threads() -> int:
-    """Ranges to write at a time where they can be read so: one for each core that this process may use, as Polars counts them
-    (`POLARS_MAX_THREADS`)."""
+    """Number of ranges to write at a time where the activations can be read by several threads: the cores of this process, as Polars counts
+    them (`POLARS_MAX_THREADS`)."""
     return min(pl.thread_pool_size(), N_FEATURE_RANGES)
 
 
 class SortedActivations(Protocol):
-    """Activations that are there already, by feature: spilled by a forward pass, or in another tool's files."""
+    """Existing activations by feature: in the spill of a forward pass, or in the files of another tool."""
 
     def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
         """The groups of one range of a dictionary: see `ActivationSpill.sorted_groups`."""
@@ -66,9 +67,9 @@ class SortedActivations(Protocol):
 class ShardWriter:
     """Writes the ranges of one dictionary, harvested on `sample`.
 
-    Values are float16, and float32 in a range of which float16 does not hold some; statistics are over all values, as stored. With a
-    `cap`, a feature of more activations keeps all of them in a seeded share of the contexts (`kept_contexts_share` in its statistics) and
-    none in the others. The statistics are written last: they say that a range is complete.
+    Values are float16; in a range with values that float16 does not hold, all values are float32. Statistics are over all values, as
+    stored. With a `cap`, a feature with more activations than the cap keeps all its activations in a seeded share of the contexts, and none
+    in the rest (`kept_contexts_share` in its statistics). The statistics of a range are written last: a range with statistics is complete.
     """
 
     lake: Lake
@@ -82,10 +83,11 @@ class ShardWriter:
     def write(
         self, activations: SortedActivations, n_threads: int = 1, on_progress: Callable[[Progress], None] = lambda progress: None
     ) -> None:
-        """Write every range of the dictionary, those in which nothing fires too.
+        """Write every range of the dictionary, also a range without activations.
 
-        `n_threads` ranges are written at a time, which `activations` has to allow where it is not one; the files are the same whatever it
-        is. Where a range fails, or this is interrupted, no other is begun and those under way stop at their next group.
+        `n_threads` ranges are written at a time; above 1, several threads read `activations` together. The files do not depend on
+        `n_threads`. After an error in a range, or an interrupt, no further range is begun, and the ranges under way stop at their next
+        group.
         """
         special = list(self.tokenizer.special_token_ids)
         n_tokens = int((self.sample.is_text() & ~np.isin(self.sample.tokens, special)).sum())
@@ -114,9 +116,9 @@ class ShardWriter:
     def _write_activations(
         self, key: RangeKey, activations: SortedActivations, n_tokens: int, stopped: threading.Event, schema: pa.Schema
     ) -> list[pa.Table]:
-        """Write the activations of a range, with values of the schema's type; the statistics of its features come back.
+        """Write the activations of a range, with values of the schema's type, and return the statistics of its features.
 
-        Raises `BeyondFloat16` for a value that float16 does not hold where the schema has float16.
+        Raises `BeyondFloat16` where the schema has float16 and a value is beyond it.
         """
         statistics: list[pa.Table] = [FEATURE_STATISTICS.schema.empty_table()]
         batches = self._batches(key, activations, n_tokens, statistics, stopped, schema)
@@ -133,14 +135,15 @@ class ShardWriter:
         stopped: threading.Event,
         schema: pa.Schema,
     ) -> Iterator[pa.Table]:
-        """The rows of a range, group by group; the statistics of each group are appended to `statistics` before its rows come."""
+        """The rows of a range, group by group. The statistics of each group are appended to `statistics` before the rows of the group are
+        yielded."""
         selected = self.record.features_of(key)
         yield schema.empty_table()
         for group in activations.sorted_groups(key.dictionary, key.index):
             if stopped.is_set():
                 raise CancelledError(f"{key} is not finished, since the work was stopped")
             features = selected[(selected >= group.first_feature) & (selected < group.end_feature)]
-            # Sorted once where there is something to sort; a feature alone in its group streams, twice.
+            # A group of several features is sorted once and kept in memory; a feature alone in its group is streamed twice.
             chunks = group.chunks if len(features) < 2 else list(group.chunks()).__iter__
             counted = FeatureStatistics(features)
             for feature, position, value in chunks():
@@ -159,7 +162,7 @@ class ShardWriter:
         return self.sample.tokens.reshape(-1)
 
     def _kept_shares(self, features: np.ndarray, counted: FeatureStatistics, chunks: Iterator[Activations]) -> dict[int, float]:
-        """The share of contexts kept, of each feature that is over the cap."""
+        """For each feature over the cap, the share of the contexts in which its activations are kept."""
         if self.cap is None:
             return {}
         over = features[counted.firing_counts > self.cap]
@@ -171,7 +174,7 @@ class ShardWriter:
         return {number: kept_share(self.seed, number, counts, self.cap) for number, counts in per_context.items()}
 
     def _kept(self, chunk: Activations, shares: dict[int, float]) -> Activations:
-        """The activations of a chunk that the cap keeps."""
+        """The activations of a chunk without those that the cap leaves out."""
         if not shares:
             return chunk
         feature, position, value = chunk
@@ -206,8 +209,11 @@ class ShardWriter:
 
 
 def _as_done(work: Callable[[str], None], ranges: Sequence[str], n_threads: int, stopped: threading.Event) -> Iterator[None]:
-    """Work on each range, `n_threads` at a time, and come back after each. `stopped` is set once this is left, however it is, and no thread
-    goes on: not even a thread that an interrupt hit while the pool was starting it, which the pool does not know."""
+    """Run `work` on each range, `n_threads` at a time, and yield after each range.
+
+    `stopped` is set when this generator ends, by whatever cause, and then no thread goes on. This holds also for a thread that the pool
+    does not know: an interrupt can come while the pool is starting a thread.
+    """
     if n_threads == 1:
         yield from map(work, ranges)
         return
@@ -242,7 +248,7 @@ def feature_edges(record: DictionaryRecord) -> np.ndarray:
 
 
 def activation_tables(dictionary: str, activations: Activations, schema: pa.Schema = ACTIVATIONS.schema) -> Iterator[pa.Table]:
-    """Rows of the table `activations`, at most BATCH_ROWS at once. Raises `BeyondFloat16` where the schema does not hold a value."""
+    """Rows of the table `activations`, at most BATCH_ROWS at once. Raises `BeyondFloat16` for a value that the schema does not hold."""
     feature, position, value = activations
     if schema is not FLOAT32_ACTIVATIONS:
         if not fits_float16(value):

@@ -52,10 +52,10 @@ RANGE_STAGE = RangeStage(
     lambda stages, platform: stages.examples,
 )
 BLOCK_FEATURES = 64
-"""Features that are drawn and written together: what memory holds beside the token sample."""
+"""Features that are drawn and written together: memory holds their examples beside the token sample."""
 
 USED = {"shown": "to be shown", "validation": "for validation", "held_out": "to be held out"}
-"""What windows of a role are asked for, in messages: 3 of 10 silent windows to be held out."""
+"""In messages, the use of the windows of each role: "3 of 10 silent windows to be held out"."""
 
 PREVIEWED = 10
 """Features of a range that its preview shows."""
@@ -69,7 +69,7 @@ PREVIEWED = 10
     code_version=CODE_VERSION,
     check_specs=[
         dg.AssetCheckSpec(
-            "roles_are_disjoint", asset="examples", blocking=True, description="no text is in two of shown, validation and held out"
+            "roles_are_disjoint", asset="examples", blocking=True, description="no text has two of the roles shown, validation, held out"
         ),
         outcome_check_spec("examples"),
     ],
@@ -81,11 +81,11 @@ def examples(
     models: dg.ResourceParam[ModelProvider],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.MaterializeResult:
-    """Activating windows by quantile (or top, random, mix), and silent ones, split into shown, validation and held out.
+    """Activating windows by quantile (or top, random, mix) and silent windows, split into shown, validation and held out.
 
-    Silent windows are random, or hard ones: similar in meaning, of neighbouring features, or around the feature's own tokens. No
-    window, and no identical token sequence, has two of these roles. A feature with too few windows gets a row saying so. Windows
-    of an imported Neuronpedia export are cut and split by the same rules; their strata are the export's activation bins.
+    Silent windows are random, or hard negatives: similar in meaning, of neighbouring features, or around the feature's own tokens. No
+    window has two roles, and no two roles share a token sequence. A feature with too few windows gets a row that says so. Windows of an
+    imported Neuronpedia export are cut and split by the same rules; the strata of imported windows are the activation bins of the export.
     """
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     sources: dict[str, HardNegatives | NeuronpediaExamples] = {}
@@ -121,7 +121,7 @@ def examples(
 
 @dataclass
 class DrawnPartition:
-    """What is kept of a partition while its examples stream to disk: a row per feature, and the first features for the preview."""
+    """Kept in memory while the examples of a partition stream to disk: a row per feature, and the first features for the preview."""
 
     partition: RangePartition
     texts: TokenTexts
@@ -142,7 +142,7 @@ class DrawnPartition:
 
 
 def _source(lake: Lake, partition: RangePartition, tokenizer: Tokenizer) -> HardNegatives | NeuronpediaExamples:
-    """Where the examples of a partition's dictionary come from: its activations, or the files that it was imported from."""
+    """The source of the examples of a partition's dictionary: its activations, or the files that it was imported from."""
     if not partition.record.has_activations:
         return NeuronpediaExamples(partition.record, tokenizer)
     sample = read_token_sample(lake, partition.key.dictionary)
@@ -150,7 +150,7 @@ def _source(lake: Lake, partition: RangePartition, tokenizer: Tokenizer) -> Hard
 
 
 def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iterator[list[ExampleColumns]]:
-    """The examples of a partition's features, drawn from its activations, block by block."""
+    """The examples of a partition's features, drawn from the activations of the dictionary, block by block."""
     tokens, settings, seed = source.sample.tokens, partition.settings.examples, partition.settings.seed
     counted = lake.read(FEATURE_STATISTICS.name, lake_partition(partition.key), ["feature", "kept_contexts_share"])
     shares = dict(zip(*(counted.column(name).to_pylist() for name in ("feature", "kept_contexts_share")), strict=True))
@@ -172,9 +172,9 @@ def _imported(partition: RangePartition, source: NeuronpediaExamples) -> Iterato
 
 
 def _tables(lake: Lake, drawn: DrawnPartition, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
-    """The examples of a partition, block by block, and then, beside them, the table feature_examples.
+    """The examples of a partition, block by block; after the last block, the table feature_examples is written.
 
-    That table is whole before this one's manifest says that the partition is complete.
+    The table feature_examples is whole before the manifest of the table examples says that the partition is complete.
     """
     partition = drawn.partition
     for found in blocks:
@@ -230,9 +230,9 @@ def _example_rows(partition: RangePartition, found: Sequence[ExampleColumns], te
 
 
 def window_texts(token_ids: np.ndarray, lengths: np.ndarray, texts: TokenTexts) -> pa.Array:
-    """The text of each token in its window; `token_ids` holds windows of these lengths, all above 0, end to end.
+    """The text of each token in its window. `token_ids` holds windows of these lengths, all above 0, end to end.
 
-    Every distinct token is looked up once; only windows with a token whose text depends on its neighbours are read token by token.
+    Each distinct token is looked up once; only windows with a token whose text depends on its neighbours are read token by token.
     """
     distinct, place = np.unique(token_ids, return_inverse=True)
     found = texts.texts(distinct)
@@ -261,7 +261,7 @@ def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
 
 
 def _message(columns: ExampleColumns, partition: RangePartition) -> str:
-    """What was needed and what there was, for a feature that has not all that was asked for; empty otherwise."""
+    """For a feature with fewer windows than asked for: the windows needed and the windows found. Empty otherwise."""
     settings, imported = partition.settings.examples, not partition.record.has_activations
     return {
         "ok": "" if imported else _filled(columns, settings),
@@ -272,7 +272,7 @@ def _message(columns: ExampleColumns, partition: RangePartition) -> str:
 
 
 def _filled(columns: ExampleColumns, settings: ExampleSettings) -> str:
-    """Of which hard kinds there were fewer silent windows than asked for, and for what; empty when of none."""
+    """The kinds of hard negatives with fewer windows than asked for, by role; empty where there are enough."""
     found = [
         f"{columns.negatives_of(role).count(kind)} of {count} {kind} windows {USED[role]}"
         for role in ROLES
@@ -283,7 +283,7 @@ def _filled(columns: ExampleColumns, settings: ExampleSettings) -> str:
 
 
 def _lacking(columns: ExampleColumns, settings: ExampleSettings) -> str:
-    """Which roles have fewer silent windows than asked for."""
+    """The roles with fewer silent windows than asked for."""
     asked = {role: sum(settings.negative_counts_of(role).values()) for role in ROLES}
     found = {role: len(columns.negatives_of(role)) for role in ROLES}
     return ", ".join(f"{found[role]} of {n} silent windows {USED[role]}" for role, n in asked.items() if found[role] < n)
@@ -304,7 +304,7 @@ def _overlaps(columns: ExampleColumns) -> bool:
 
 
 def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: TokenTexts) -> str:
-    """For each feature its three strongest shown windows, active tokens highlighted, and a silent one of each kind, or its outcome."""
+    """For each feature its three strongest shown windows and a silent window of each kind, active tokens highlighted; or its outcome."""
     rows = []
     for columns in found:
         strongest = np.argsort(-columns.max_activation[: columns.n_shown], kind="stable")[:3]

@@ -1,4 +1,4 @@
-"""What the hard kinds of silent windows need beside the feature itself: embeddings, neighbours, and where each token stands."""
+"""Candidates for hard negatives: by window embeddings, by neighbouring features, and by the positions of tokens."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,17 +18,17 @@ from resources.store.lake import Lake
 from resources.subject.tokenizer import Tokenizer
 
 NEIGHBOURS_TRIED = 4
-"""Neighbours looked at for each one wanted: the nearest by decoder may be dead."""
+"""Neighbours looked at for each neighbour wanted: the nearest by decoder cosine may be dead."""
 
 KEPT_NEIGHBOURS = 2048
-"""Features whose windows are kept for the next feature that they are near to."""
+"""Features whose windows stay in memory; the next feature may have the same neighbours."""
 
 
 class HardNegatives:
-    """Candidates for the silent windows of one dictionary's features. Reads only what its settings ask for, once."""
+    """Candidates for the hard negatives of one dictionary's features. Only the inputs that its settings ask for are read, each once."""
 
     def __init__(self, lake: Lake, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer, settings: StageSettings) -> None:
-        """Open it. Raises `LakeError` naming the input that is asked for and not there."""
+        """Open the inputs. Raises `LakeError` naming an input that the settings ask for and the lake does not hold."""
         self.lake, self.record, self.sample = lake, record, sample
         self.settings, self.seed = settings.examples, settings.seed
         asked = {kind: count for kind, count in self.settings.negative_counts.items() if count}
@@ -40,7 +40,7 @@ class HardNegatives:
         self._windows: dict[int, Windows] = {}
 
     def of(self, draws: Sequence[ActivatingDraw]) -> list[Mapping[NegativeKind, Places]]:
-        """For each feature its candidates of every kind that is asked for, best first; none for a feature without examples."""
+        """For each feature its candidates of every kind asked for, best first; no candidates for a feature without examples."""
         found: list[dict[NegativeKind, Places]] = [{} for _ in draws]
         able = [i for i, draw in enumerate(draws) if draw.outcome == "ok"]
         like = [i for i in able if draws[i].n_shown]  # with nothing shown there is nothing to be similar to
@@ -65,7 +65,8 @@ class HardNegatives:
         return found  # type: ignore[return-value]
 
     def _neighbour_windows(self, features: Sequence[int]) -> dict[int, list[Windows]]:
-        """Windows of each feature's nearest `n_neighbours` that fire at all, of the NEIGHBOURS_TRIED nearest a place, nearest first."""
+        """For each feature the windows of its `n_neighbours` nearest features that fire at all, nearest first; at most NEIGHBOURS_TRIED
+        times as many neighbours are looked at."""
         tried = NEIGHBOURS_TRIED * self.settings.n_neighbours
         neighbours = {f: near[:tried] for f, near in read_neighbours(self.lake, self.record.key, features).items()}
         unknown = {n for near in neighbours.values() for n in near} - self._windows.keys()
@@ -80,7 +81,7 @@ class HardNegatives:
         }
 
     def _cut(self, positions: np.ndarray, values: np.ndarray) -> Windows:
-        """Windows of a feature around what is loud of it."""
+        """Windows around the activations of at least `silent_share` of the feature's largest activation."""
         loud = values >= self.settings.silent_share * values.max(initial=0.0)
         row, position = positions[loud] // self.shape.context_tokens, positions[loud] % self.shape.context_tokens
         return self.shape.windows(row, position, values[loud])

@@ -53,13 +53,13 @@ READABLE: tuple[tuple[Reads, Table, str], ...] = (
     ("token_changes", TOKEN_CHANGES, "token_changes"),
     ("steering", STEERING, "steering"),
 )
-"""What explainers may read beside examples, in which table it is, and which asset makes it."""
+"""Each input that explainers may read beside examples: its name, its table, and the asset that makes the table."""
 PREVIEWED = 10
-"""Explanations of a range that its preview shows."""
+"""Explanations of a range in its preview."""
 
 
 FEW_FEATURES = 16 * N_FEATURE_RANGES
-"""A dictionary with fewer selected features deals explanations out over all its ranges: within one there are too few to deal to."""
+"""A dictionary with fewer selected features shuffles explanations over all its ranges: one range has too few features to shuffle among."""
 
 
 def is_small(record: DictionaryRecord) -> bool:
@@ -72,7 +72,7 @@ def _chosen(stages: StageSettings, method: str) -> bool:
 
 
 def _sources(stages: StageSettings, derived: Derived) -> list[str]:
-    """The methods that a derived one is made out of: all that it needs, and of the optional ones those that the settings ask for."""
+    """The methods that a derived method is made out of: all its sources, and its optional sources where the settings ask for them."""
     return [*derived.SOURCES, *(source for source in derived.OPTIONAL_SOURCES if _chosen(stages, source))]
 
 
@@ -83,7 +83,7 @@ def _asked_for(stage: RangeRun, method: str) -> list[RangePartition]:
 
 
 def explainer_stage(explainer: Explainer) -> RangeStage:
-    """What an explainer's explanations depend on: nothing where the settings do not ask for them."""
+    """What an explainer's explanations depend on; nothing where the settings do not ask for this explainer."""
 
     def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
         if not _chosen(stages, explainer.NAME):
@@ -100,7 +100,8 @@ def explainer_stage(explainer: Explainer) -> RangeStage:
 
 
 def derived_stage(derived: Derived) -> RangeStage:
-    """What explanations depend on that are made out of others; in any case on which features there are, as their examples tell."""
+    """What derived explanations depend on: the explanations of their source methods, and always the features that have rows in the
+    examples."""
 
     def made_of(source: str) -> Upstream:
         needed = lambda stages: _chosen(stages, derived.NAME) and source in _sources(stages, derived)  # noqa: E731
@@ -113,8 +114,10 @@ def derived_stage(derived: Derived) -> RangeStage:
 
 
 def given_stage(method: str) -> RangeStage:
-    """What explanations read from files or rules depend on: the files, and which features there are, as their examples tell. Their version
-    changes with the record, and so with its rules."""
+    """What given explanations (from files or rules) depend on: the files, and the features that have rows in the examples.
+
+    The version of the examples changes with the dictionary's record, and so with its rules.
+    """
     extra = {"explanation_method": method}
     chosen = lambda stages: _chosen(stages, method)  # noqa: E731
     files = (Upstream(IMPORTED_EXPLANATIONS, extra, chosen, optional=True),) if method in IMPORTED_METHODS else ()
@@ -127,7 +130,7 @@ def _options(method: str, version: str, description: str | None, deps: Sequence[
     checks = [
         outcome_check_spec(["explanations", method]),
         dg.AssetCheckSpec(
-            "explained_share", asset=["explanations", method], description="at least half of the features that were asked about"
+            "explained_share", asset=["explanations", method], description="at least half of the features asked about are explained"
         ),
     ]
     common = {"key": ["explanations", method], "deps": deps, "description": description, "group_name": "explanations"}
@@ -136,7 +139,7 @@ def _options(method: str, version: str, description: str | None, deps: Sequence[
 
 @dataclass(frozen=True)
 class _Planned:
-    """A feature with its prompts, or why it has none; without evidence, the end of its partition."""
+    """A feature with its prompts, or with the outcome that takes their place; without stored examples, the end of its partition."""
 
     partition: RangePartition
     evidence: StoredExamples | None = None
@@ -144,7 +147,7 @@ class _Planned:
     prompts: tuple[Prompt, ...] | ExplanationOutcome = ()
 
     def questions(self, method: str) -> list[Question]:
-        """What is asked about the feature."""
+        """The questions to the language model about the feature; none for an outcome."""
         prompts = () if isinstance(self.prompts, str) or self.explainer_input is None else self.prompts
         return [Question(self.explainer_input.feature, method, prompt) for prompt in prompts] if self.explainer_input else []
 
@@ -191,7 +194,7 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
 
 
 def _planned(lake: Lake, explainer: Explainer, partitions: Sequence[RangePartition], log: dg.DagsterLogManager) -> Iterator[_Planned]:
-    """Every feature of every partition, then the end of the partition."""
+    """Every feature of every partition; after the features of a partition, the end of the partition."""
     for partition in partitions:
         for evidence, explainer_input in read_explainer_inputs(lake, partition, explainer):
             prompts: tuple[Prompt, ...] | ExplanationOutcome
@@ -204,7 +207,7 @@ def _planned(lake: Lake, explainer: Explainer, partitions: Sequence[RangePartiti
 
 
 def _failed(explainer: Explainer, explainer_input: ExplainerInput, log: dg.DagsterLogManager) -> Explanation:
-    """The outcome of a feature on which the explainer's own code fails, which stops no other; the error being handled goes to the log."""
+    """The outcome of a feature on which the explainer's own code fails. Other features go on; the error being handled goes to the log."""
     log.error(f"{explainer.NAME} failed on feature {explainer_input.feature}:\n{traceback.format_exc()}")
     return Explanation(explainer_input.feature, explainer.NAME, None, FAILED, "", explainer.VERSION)
 
@@ -217,7 +220,7 @@ def _with_replies(
     settings: PlatformSettings,
     log: dg.DagsterLogManager,
 ) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
-    """Each planned feature with the answers and its explanation, in order; None at the end of a partition."""
+    """Each planned feature with the answers and its explanation, in order; the explanation is None at the end of a partition."""
     for wave in waves(planned, lambda work: len(work.questions(explainer.NAME))):
         answers = answered_in_order(asker, [work.questions(explainer.NAME) for work in wave])
         if not explainer.CHOOSES:
@@ -247,14 +250,17 @@ def _chosen_by_encoder(
     settings: PlatformSettings,
     log: dg.DagsterLogManager,
 ) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
-    """The same for an explainer that compares its candidates by the sentence encoder, for which the language model makes room."""
+    """Each feature of a wave with the answers and its explanation, where an explainer compares its candidates by the sentence encoder.
+
+    The language model is freed before the encoder is loaded.
+    """
     comparisons = []
     for work, given in zip(wave, answers, strict=True):
         own = work.partition.settings.explaining.of(explainer)
         asked = work.explainer_input is not None and not isinstance(work.prompts, str)
         try:
             comparisons.append(explainer.compare(work.explainer_input, _replies(given), own) if asked and work.explainer_input else None)
-        except Exception:  # grading meets it again, and names it
+        except Exception:  # grading meets the same failure and names it
             comparisons.append(None)
     asked_for = [comparison for comparison in comparisons if comparison is not None]
     found: list[tuple[tuple[float, ...], ...]] = []
@@ -284,7 +290,7 @@ def _replies(answers: Sequence[Answer]) -> list[ExplainerReply]:
 
 
 def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
-    """The asset of explanations that are made out of other methods', range by range."""
+    """The asset of explanations that are derived from explanations of other methods, range by range."""
     deps = ["examples", *(["explanations", source] for source in (*derived.SOURCES, *derived.OPTIONAL_SOURCES))]
 
     @range_asset(EXPLANATIONS, **_options(derived.NAME, derived.VERSION, derived.__doc__, deps, kinds={"python", "parquet"}))
@@ -309,11 +315,11 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
 
 
 def _given_asset(method: str) -> dg.AssetsDefinition:
-    """The asset of explanations that were read from files, or that a planted dictionary's rules state."""
+    """The asset of given explanations: read from files, or from the rules of a planted dictionary."""
     description = (
         f"Explanations read from files with `interp import explanations … --method {method}`."
         if method in IMPORTED_METHODS
-        else f"What the rules of a planted dictionary state as {method.removeprefix('planted_')}: see domain/planted.py."
+        else f"The {method.removeprefix('planted_')} explanations in the rules of a planted dictionary: see domain/planted.py."
     )
     without: ExplanationOutcome = "not_imported" if method in IMPORTED_METHODS else "not_planted"
 
@@ -341,7 +347,7 @@ def _given_asset(method: str) -> dg.AssetsDefinition:
 
 
 def _rows(partition: RangePartition, made: Sequence[Explanation], answers: Sequence[Answer]) -> pa.Table:
-    """Rows of explanations; `answers` are those that the only one of them was read out of."""
+    """Rows of the table explanations. `answers` are the answers that an asked explanation was read out of: `made` has then one entry."""
     failed = any(answer.reply.error for answer in answers)
     rows = [
         {
@@ -356,7 +362,7 @@ def _rows(partition: RangePartition, made: Sequence[Explanation], answers: Seque
 
 
 class _Report:
-    """Outcomes, and the first explanations, each beside the strongest window that its feature fired on."""
+    """Counts of outcomes, and the first explanations, each beside the strongest window of its feature."""
 
     def __init__(self) -> None:
         self._outcomes: Counter = Counter()
@@ -396,7 +402,7 @@ NEVER_ASKED = (
 
 
 def _summary(lake: Lake, stage: RangeRun, method: str) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:
-    """Metadata over all ranges of the run, and the two checks."""
+    """Metadata over all ranges of the run, and the result of the two checks."""
     explained, explainable, lines = 0, 0, []
     for partition in stage.partitions:
         rows = lake.read(EXPLANATIONS.name, stage.partition(partition), columns=["feature", "outcome", "explanation"]).to_pylist()

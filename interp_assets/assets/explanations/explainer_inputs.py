@@ -1,4 +1,4 @@
-"""What explainers are given about the features of a partition, read feature by feature."""
+"""Explainer inputs of the features of a partition, read feature by feature."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,8 @@ from resources.store.lake import Lake
 
 
 def read_explainer_inputs(lake: Lake, partition: RangePartition, explainer: Explainer) -> Iterator[tuple[StoredExamples, ExplainerInput]]:
-    """Evidence and material on every feature of a partition, ascending; what the explainer does not read is left empty."""
+    """The stored examples and the explainer input of every feature of a partition, ascending; fields that the explainer does not read are
+    empty."""
     reads = partition.settings.explaining.reads(explainer)
     statistics = _top_tokens(lake, partition) if "feature_statistics" in reads else {}
     projections = _Projections(lake, partition) if "vocabulary_projections" in reads else None
@@ -52,7 +53,7 @@ def _top_tokens(lake: Lake, partition: RangePartition) -> dict[int, tuple[str | 
 
 
 class _Lists:
-    """A list of (token, number) of each of some features."""
+    """For each of some features a list of (token, number)."""
 
     def __init__(self, rows: pa.Table, number: str) -> None:
         """`rows`, by feature and rank, have the columns feature, token and `number`."""
@@ -72,7 +73,7 @@ class _Projections:
         self._sides = {side: _Lists(_where(rows, side=side), "logit") for side in ("promoted", "suppressed")}
 
     def of(self, feature: int, side: str) -> tuple[tuple[str, float], ...]:
-        """(token, logit) of one side of a feature, strongest first; none where it has no projection."""
+        """(token, logit) of one side of a feature, strongest first; empty where the feature has no projection."""
         return self._sides[side].of(feature)
 
 
@@ -86,14 +87,14 @@ class _Changes:
         self._strengths = {sign: _Lists(_where(of_sign[sign], side="raised"), "strength") for sign in SIGNS}
 
     def of(self, feature: int) -> tuple[TokenChanges, ...]:
-        """What clamping a feature above and below 0 does; empty where it was not clamped."""
+        """The token changes of a feature that is clamped above and below 0; empty where the feature was not clamped."""
         raised, lowered = ([self._sides[sign, side].of(feature) for sign in SIGNS] for side in SIDES)
         strengths = [[strength for _, strength in self._strengths[sign].of(feature)[:1]] for sign in SIGNS]
         return tuple(TokenChanges(own[0], up, down) for own, up, down in zip(strengths, raised, lowered, strict=True) if own)
 
 
 class _Steered:
-    """The prompts of a partition that are for explainers, steered to one target divergence."""
+    """The prompts of a partition for explainers, steered to one target KL divergence."""
 
     def __init__(self, lake: Lake, partition: RangePartition, target_kl: float) -> None:
         columns = ["feature", "prompt", "prompt_text", "raised_tokens"]
@@ -103,7 +104,7 @@ class _Steered:
         self._feature = self._rows.column("feature").to_numpy()
 
     def of(self, feature: int) -> tuple[SteeredPrompt, ...]:
-        """The steered prompts of a feature; empty where it was not steered."""
+        """The steered prompts of a feature; empty where the feature was not steered."""
         low, high = np.searchsorted(self._feature, [feature, feature + 1]).tolist()
         prompts = []
         for row in self._rows.slice(low, high - low).to_pylist():
@@ -113,7 +114,7 @@ class _Steered:
 
 
 def _ranked(lake: Lake, partition: RangePartition, table: Table, kinds: Sequence[str], *numbers: str) -> pa.Table:
-    """A partition's rows that name a token, by feature and rank; `kinds` are the columns that tell a feature's lists apart."""
+    """A partition's rows with a token, by feature and rank; `kinds` are the columns that tell the lists of a feature apart."""
     rows = lake.read(table.name, lake_partition(partition.key), columns=["feature", *kinds, "rank", "token", *numbers])
     for kind in kinds:
         rows = rows.set_column(rows.column_names.index(kind), kind, rows.column(kind).cast(pa.string()))
@@ -121,7 +122,7 @@ def _ranked(lake: Lake, partition: RangePartition, table: Table, kinds: Sequence
 
 
 def _where(rows: pa.Table, **values: str) -> pa.Table:
-    """The rows in which columns have these values."""
+    """The rows with these values in these columns."""
     for name, value in values.items():
         rows = rows.filter(pc.equal(rows.column(name), value))
     return rows

@@ -1,4 +1,4 @@
-"""`feature_matches`: which feature of another dictionary each feature is most like. Writes the table feature_matches."""
+"""`feature_matches`: the feature of another dictionary that is most like each feature. Writes the table feature_matches."""
 
 import time
 from collections import Counter
@@ -49,7 +49,7 @@ NOT_ASKED = "not matched: `stages: {matching: {with: [another dictionary]}}` ask
     check_specs=[
         dg.AssetCheckSpec("every_feature_has_both_assignments", asset="feature_matches", blocking=True),
         dg.AssetCheckSpec("matches_are_one_to_one_and_cosines_in_range", asset="feature_matches", blocking=True),
-        dg.AssetCheckSpec("both_dictionaries_are_explained", asset="feature_matches", description="wherever both ask for a method"),
+        dg.AssetCheckSpec("both_dictionaries_are_explained", asset="feature_matches", description="by every method that both ask for"),
     ],
 )
 def feature_matches(
@@ -59,10 +59,11 @@ def feature_matches(
     models: dg.ResourceParam[ModelProvider],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.MaterializeResult:
-    """Features of other dictionaries that write the same direction, such as those of the next layer (arXiv 2410.13928, first version).
+    """Features of other dictionaries that write the same direction, such as features of the next layer (arXiv 2410.13928, first version).
 
-    By cosine of the decoder rows: the nearest, and one to one with the largest total cosine; and how alike the explanations of the matched
-    are, beside those of a random feature. Costs nothing unless `matching: {with: […]}` names dictionaries.
+    Matches are by cosine of the decoder rows: the nearest features, and one-to-one matches with the largest total cosine. The explanations
+    of matched features are compared by cosine, with the explanation of a random feature as the control. Costs nothing unless `matching:
+    {with: […]}` names dictionaries.
     """
     run = DictionaryRun(context)
     faults: dict[str, list[str]] = {"incomplete": [], "unsound": [], "unexplained": []}
@@ -108,7 +109,7 @@ def _tables(
     encoder: EncoderOnDemand,
     log: dg.DagsterLogManager,
 ) -> Iterator[pa.Table]:
-    """The rows of one dictionary, another dictionary at a time."""
+    """The rows of one dictionary, yielded for each other dictionary in turn."""
     stages = settings.stage_settings(record.stages)
     for other in others:
         started = time.monotonic()
@@ -124,7 +125,7 @@ def _tables(
 
 
 def _faults(record: DictionaryRecord, others: Sequence[DictionaryRecord], rows: pa.Table) -> dict[str, list[str]]:
-    """Lines of what is not as it must be, by check; `unexplained`: methods that the other dictionary asks for and does not have yet."""
+    """Lines on faults, by check. `unexplained` names methods that the other dictionary asks for and has no explanations of yet."""
     found: dict[str, list[str]] = {"incomplete": [], "unsound": [], "unexplained": []}
     for other in others:
         pair = rows.filter(pc.equal(rows.column("other_dictionary"), other.key))
@@ -138,19 +139,19 @@ def _faults(record: DictionaryRecord, others: Sequence[DictionaryRecord], rows: 
         ]
         partner = pair.column("matched_feature").to_numpy()[ok & (assignment == ONE_TO_ONE)]
         if len(np.unique(partner)) < len(partner):
-            found["unsound"].append(f"{name}: {len(partner) - len(np.unique(partner))} features of the other are matched more than once")
+            found["unsound"].append(f"{name}: {len(partner) - len(np.unique(partner))} features of the other dictionary are matched twice")
         cosine = pair.column("cosine").to_numpy()[ok]
         if (np.abs(cosine) > 1.001).any():
             found["unsound"].append(f"{name}: {int((np.abs(cosine) > 1.001).sum())} cosines out of range")
         entries = pc.list_flatten(pair.column("explanations"))
         not_made = entries.filter(pc.equal(pc.struct_field(entries, "outcome"), "not_made"))
         methods = sorted(set(pc.struct_field(not_made, "explanation_method").to_pylist()))
-        found["unexplained"] += [f"{other.key} has no {method} explanations yet: make them, then this again" for method in methods]
+        found["unexplained"] += [f"{other.key} has no {method} explanations yet: make them, then the matches again" for method in methods]
     return found
 
 
 def _report(lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRecord], rows: pa.Table) -> dict[str, Any]:
-    """Counts, how alike matched features and their explanations are, and some matches with what is said of both."""
+    """Counts, similarities of matched features and of their explanations, and some matches with the explanations of both features."""
     if not others:
         return {"dagster/partition_row_count": 0, "preview": markdown(f"*{NOT_ASKED}*")}
     first = rows.filter(pc.equal(rows.column("rank"), 0)).select(
@@ -179,7 +180,7 @@ def _report(lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRec
 
 
 def _preview(lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRecord], pairs: pa.Table) -> str:
-    """Matches spread over the features, each with the first explanation that there is of either feature."""
+    """Matches spread over the features, each with the first explanation found of each of its two features."""
     texts = {one.key: _texts(lake, one) for one in (record, *others)}
     ok = pairs.filter(pc.equal(pairs.column("outcome"), "ok"))
     picks = np.linspace(0, ok.num_rows - 1, min(PREVIEWED, ok.num_rows)).astype(int)
@@ -192,7 +193,7 @@ def _preview(lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRe
 
 
 def _texts(lake: Lake, record: DictionaryRecord) -> dict[int, str]:
-    """Explanations of a dictionary by the first method that it has, escaped; empty without one."""
+    """Explanations of a dictionary by feature, escaped, by the first method that the dictionary has; empty where it has none."""
     for method in METHODS:
         explained = read_explained(lake, record, method)
         if explained is not None and explained.texts:

@@ -1,4 +1,5 @@
-"""Matches of a dictionary's features among another's, and how alike the two explanations are: rows of the table feature_matches."""
+"""Matches of one dictionary's features with features of another dictionary, and how alike their explanations are: rows of
+feature_matches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,9 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True)
 class PairMatches:
-    """All matches of one dictionary in another, as arrays [rows] by assignment, feature and rank.
+    """All matches of one dictionary in another dictionary, as arrays [rows] by assignment, feature and rank.
 
-    `feature` and `matched` count the features that each record selects; `matched` and `cosine` mean something where `outcome` is "ok".
+    `feature` and `matched` count the selected features of the two records; `matched` and `cosine` are defined where `outcome` is "ok".
     """
 
     assignment: np.ndarray
@@ -44,7 +45,7 @@ class PairMatches:
 
 @dataclass(frozen=True)
 class ExplainedFeatures:
-    """One method's explanations of a dictionary: which selected features have one (int64, ascending), and its text."""
+    """One method's explanations of a dictionary: which selected features are explained (int64, ascending), and the text for each."""
 
     features: np.ndarray
     texts: list[str]
@@ -52,7 +53,8 @@ class ExplainedFeatures:
 
 @dataclass(frozen=True)
 class ComparedExplanations:
-    """For each ok match (arrays [matches]): cosine of the two explanations, control cosine, and which of both there is."""
+    """For each ok match (arrays [matches]): an outcome, the cosine of the two explanations, and the cosine with the control where there is
+    a control. The outcome says which of the two explanations exist."""
 
     method: str
     outcome: np.ndarray
@@ -63,7 +65,7 @@ class ComparedExplanations:
 
 @dataclass(frozen=True)
 class AskedMatches:
-    """What a dictionary's matches are made of: the other dictionaries, the versions of the explanations compared, and the data version."""
+    """The inputs of a dictionary's matches: the other dictionaries, the versions of the compared explanations, and the data version."""
 
     others: tuple[DictionaryRecord, ...]
     explanations: dict[str, str]
@@ -73,9 +75,11 @@ class AskedMatches:
 def asked_matches(
     lake: Versions, registry: DictionaryRegistry, platform: PlatformSettings, record: DictionaryRecord, encoder_revision: Callable[[], str]
 ) -> AskedMatches:
-    """The matches that a dictionary's settings ask for; no others where they ask for none, which then needs no input.
+    """The inputs of the matches that a dictionary's settings ask for. Where the settings ask for no matches, there are no other
+    dictionaries, and no input is needed.
 
-    Raises `UserError` for a dictionary that is not registered or not of the same model, `LakeError` while its own explanations are missing.
+    Raises `UserError` for a dictionary that is not registered or not of the same model, `LakeError` while explanations of `record` are
+    missing.
     """
     stages = platform.stage_settings(record.stages)
     others = tuple(registry.get(key) for key in stages.matching.others if key != record.key)
@@ -86,17 +90,17 @@ def asked_matches(
 
 
 def asks_for_matches(record: DictionaryRecord, stages: StageSettings) -> bool:
-    """Whether a dictionary's settings name another."""
+    """Whether a dictionary's settings name another dictionary to match with."""
     return any(key != record.key for key in stages.matching.others)
 
 
 def holds_matches(lake: Lake, record: DictionaryRecord) -> bool:
-    """Whether the lake has matches of a dictionary, of this or an earlier time, those that a killed run left among them."""
+    """Whether the lake has matches of a dictionary, current or old; matches left by a killed run count."""
     return lake.holds_rows(FEATURE_MATCHES.name, {"dictionary": record.key})
 
 
 def refuse_other_model(record: DictionaryRecord, other: DictionaryRecord) -> None:
-    """Raise `UserError` naming both where two dictionaries are not of one model, whose directions have nothing in common."""
+    """Raise `UserError` naming both dictionaries where their models differ: directions of different models have nothing in common."""
     if (record.model.source, record.model.revision) != (other.model.source, other.model.revision):
         raise UserError(
             f"dictionary {record.key} of the model {record.model.source} is to be matched with {other.key} of the model "
@@ -106,10 +110,10 @@ def refuse_other_model(record: DictionaryRecord, other: DictionaryRecord) -> Non
 
 
 def match_pair(models: ModelProvider, record: DictionaryRecord, other: DictionaryRecord, n_nearest: int) -> PairMatches:
-    """Nearest and one-to-one matches of the features that `record` selects among those that `other` does.
+    """Nearest and one-to-one matches of the selected features of `record` with the selected features of `other`.
 
-    Weights only, and no more than both decoders in half precision with one block of cosines. Raises `UserError` naming both where their
-    decoder rows have different lengths, or the models differ.
+    Reads weights only. Memory holds both decoders in half precision and one block of cosines. Raises `UserError` naming both dictionaries
+    where their decoder rows have different lengths, or their models differ.
     """
     refuse_other_model(record, other)
     ours, theirs = _directions(models, record), _directions(models, other)
@@ -120,7 +124,7 @@ def match_pair(models: ModelProvider, record: DictionaryRecord, other: Dictionar
         return _joined(none, none, without)
     if ours.shape[1] != theirs.shape[1]:
         raise UserError(
-            f"decoder rows of {record.key} ({record.output_hook or record.hook}) have {ours.shape[1]} dimensions and those of {other.key} "
+            f"decoder rows of {record.key} ({record.output_hook or record.hook}) have {ours.shape[1]} dimensions and rows of {other.key} "
             f"({other.output_hook or other.hook}) {theirs.shape[1]}: they write into different spaces. Take {other.key} out of "
             f"`stages: {{matching: {{with: …}}}}` of {record.key}."
         )
@@ -144,7 +148,8 @@ def _directions(models: ModelProvider, record: DictionaryRecord):
 
 
 def _without_zeros(nearest: Nearest, zero: np.ndarray, of_zeros: np.ndarray) -> Nearest:
-    """Without the neighbours of features whose decoder row is zeros, and without such neighbours: no direction is near another."""
+    """`nearest` without the neighbours of features whose decoder row is zeros, and without such features as neighbours: zeros have no
+    direction."""
     owner = np.repeat(np.arange(len(zero)), np.diff(nearest.bounds))
     kept = ~zero[owner] & ~of_zeros[nearest.neighbour]
     bounds = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(zero)))])
@@ -152,7 +157,7 @@ def _without_zeros(nearest: Nearest, zero: np.ndarray, of_zeros: np.ndarray) -> 
 
 
 def _joined(nearest: Nearest, pairs: Nearest, without: np.ndarray) -> PairMatches:
-    """Rows of both assignments; a feature without a match has one row in each, with its outcome from `without` [features]."""
+    """Rows of both assignments. In each assignment, a feature without a match has one row, with its outcome from `without` [features]."""
     parts = []
     for assignment, found in ((NEAREST, nearest), (ONE_TO_ONE, pairs)):
         count = np.diff(found.bounds)
@@ -174,10 +179,11 @@ def compare_explanations(
     embed: Embed,
     seed: int,
 ) -> list[ComparedExplanations]:
-    """What each of `methods` says of the two features of every ok match, in the matches' order; `embed` maps texts to rows of length 1.
+    """For each of `methods` the comparison of the two explanations of every ok match, in the order of `matches`. `embed` maps texts to rows
+    of length 1.
 
-    The control is the explanation of one other explained feature of the other dictionary, drawn by (seed, feature, other dictionary) and
-    the same for all of a feature's matches: what two explanations have in common that are of nothing in common.
+    The control is the explanation of another explained feature of the other dictionary, drawn by (seed, feature, other dictionary). All
+    matches of a feature have the same control: it shows how alike two explanations of unrelated features are.
     """
     ok = matches.outcome == "ok"
     feature, matched = matches.feature[ok], matches.matched[ok]
@@ -201,7 +207,7 @@ def _compared(
     embed: Embed,
     draws: np.ndarray,
 ) -> ComparedExplanations:
-    """One method's comparison; `theirs` is None where the other dictionary does not have it."""
+    """One method's comparison; `theirs` is None where the other dictionary has no explanations by the method."""
     n = len(feature)
     nothing = np.zeros(n, dtype=np.float32)
     if theirs is None:
@@ -222,14 +228,15 @@ def _compared(
 
 
 def _places(explained: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of `features` stands among `explained` (ascending), its end where it does not, and whether it does."""
+    """(index, found), both [features]: the index of each of `features` in `explained` (ascending), len(explained) where it is not found."""
     place = np.searchsorted(explained, features)
     here = np.append(explained, -1)[place] == features
     return np.where(here, place, len(explained)), here
 
 
 def _cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """float32 [matches]: products of two rows of `vectors` each, where wanted, else 0; ROWS_AT_ONCE in memory."""
+    """float32 [matches]: dot products of row `left` and row `right` of `vectors` where wanted, else 0. ROWS_AT_ONCE are in memory at a
+    time."""
     found = np.zeros(len(left), dtype=np.float32)
     rows = np.flatnonzero(wanted)
     for part in (rows[first : first + ROWS_AT_ONCE] for first in range(0, len(rows), ROWS_AT_ONCE)):
@@ -238,7 +245,7 @@ def _cosines(vectors: np.ndarray, left: np.ndarray, right: np.ndarray, wanted: n
 
 
 def read_explained(lake: Lake, record: DictionaryRecord, method: str) -> ExplainedFeatures | None:
-    """The explained features of a dictionary by one method; None where a range of them is not there."""
+    """The features of a dictionary that one method explains, with the texts; None where a range of explanations is missing."""
     cells = [{"explanation_method": method, "dictionary": record.key, "feature_range": name} for name in FEATURE_RANGE_KEYS]
     if any(lake.manifest(EXPLANATIONS.name, cell) is None for cell in cells):
         return None
@@ -268,14 +275,14 @@ def match_rows(
 
 
 def _selected(other: DictionaryRecord, matched: np.ndarray, ok: np.ndarray) -> np.ndarray:
-    """uint32 [rows]: the other dictionary's feature of each ok match, 0 elsewhere."""
+    """uint32 [rows]: the matched feature of the other dictionary for each ok match, 0 elsewhere."""
     features = np.zeros(len(matched), dtype=np.uint32)
     features[ok] = other.selected_features[matched[ok]]
     return features
 
 
 def _lists(ok: np.ndarray, compared: Sequence[ComparedExplanations]) -> pa.ListArray:
-    """The list of comparisons of each row: one a method for an ok match, none for another."""
+    """The list of comparisons of each row: for an ok match one comparison a method, for any other outcome an empty list."""
 
     def column(arrays: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(arrays, axis=1).ravel() if arrays else np.empty(0)

@@ -48,10 +48,10 @@ def feature_neighbours(
     models: dg.ResourceParam[ModelProvider],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.MaterializeResult:
-    """The nearest features of each: by cosine of the decoder rows, and by the Jaccard index of the tokens they fire on.
+    """The nearest features of each feature: by cosine of the decoder rows, and by the Jaccard index of the tokens that both fire on.
 
-    Neighbours are among the features that the record selects, since only those are harvested. A kind without a decoder has the second
-    measure alone.
+    Neighbours are among the features that the record selects, since only selected features are harvested. A kind without a decoder has
+    neighbours by co-occurrence alone.
     """
     run = DictionaryRun(context)
     incomplete: list[str] = []
@@ -118,7 +118,7 @@ def _directions(models: ModelProvider, record: DictionaryRecord):
 
 
 def _rows(record: DictionaryRecord, measure: str, nearest: Nearest | None, without: np.ndarray, compared: CoOccurrence | None) -> pa.Table:
-    """Rows of one measure; a feature without neighbours has one row, with its outcome from `without` [selected] and nulls."""
+    """Rows of one measure. A feature without neighbours has one row with nulls and its outcome from `without` [selected]."""
     selected = record.selected_features
     count = np.zeros(len(selected), dtype=np.int64) if nearest is None else np.diff(nearest.bounds)
     rows = np.maximum(count, 1)
@@ -140,7 +140,7 @@ def _rows(record: DictionaryRecord, measure: str, nearest: Nearest | None, witho
 
 
 def _incomplete(key: str, record: DictionaryRecord, rows: pa.Table) -> list[str]:
-    """One line for each measure in which a selected feature has no first row, or two."""
+    """One line for each measure in which a selected feature has no row of rank 0, or two."""
     feature, rank = rows.column("feature").to_numpy(), rows.column("rank").to_numpy()
     measure = rows.column("measure").to_numpy()
     return [
@@ -151,7 +151,8 @@ def _incomplete(key: str, record: DictionaryRecord, rows: pa.Table) -> list[str]
 
 
 def _unsound(key: str, rows: pa.Table) -> list[str]:
-    """One line for each kind of row that cannot be: a feature near itself, a similarity out of range, or one above a nearer one's."""
+    """One line for each kind of impossible row: a feature as its own neighbour, a similarity out of range, neighbours that are not
+    sorted."""
     found = rows.filter(pc.equal(rows.column("outcome"), "ok"))
     feature, neighbour = found.column("feature").to_numpy(), found.column("neighbour").to_numpy()
     rank, similarity = found.column("rank").to_numpy(), found.column("similarity").to_numpy()
@@ -166,7 +167,7 @@ def _unsound(key: str, rows: pa.Table) -> list[str]:
 
 
 def _report(lake: Lake, record: DictionaryRecord, rows: pa.Table) -> dict[str, Any]:
-    """Counts, the similarity of the nearest, and some features with their neighbours and what those fire on."""
+    """Counts, the similarity of the nearest features, and some features with their neighbours and the top tokens of these neighbours."""
     selected = record.selected_features
     nearest = rows.filter(pc.equal(rows.column("rank"), 0))
     outcomes = Counter(zip(nearest.column("measure").to_pylist(), nearest.column("outcome").to_pylist(), strict=True))
@@ -193,7 +194,7 @@ def _report(lake: Lake, record: DictionaryRecord, rows: pa.Table) -> dict[str, A
 
 
 def _told(rows: list[dict[str, Any]], texts: dict[int, str]) -> str:
-    """Neighbours with similarity and top tokens in one cell, or the outcome."""
+    """Neighbours with similarity and top tokens as one entry of a table, or the outcome."""
     if rows[0]["outcome"] != "ok":
         return f"*{rows[0]['outcome']}*"
     return " · ".join(f"{row['neighbour']} ({row['similarity']:.2f}) {texts.get(row['neighbour'], '')}".strip() for row in rows)

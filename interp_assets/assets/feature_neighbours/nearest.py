@@ -1,4 +1,4 @@
-"""Nearest features of every selected feature of a dictionary: by the direction they write, and by the tokens they fire on."""
+"""Nearest features of every selected feature of a dictionary by co-occurrence: the share of tokens on which both features fire."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CoOccurrence:
-    """Nearest features by co-occurrence, as indices of the selected features; on how many of the `n_positions` compared each fires."""
+    """Nearest features by co-occurrence, as indices of the selected features. `firings` counts, of the `n_positions` compared, the
+    positions on which each feature fires."""
 
     nearest: Nearest
     firings: np.ndarray
@@ -28,8 +29,8 @@ class CoOccurrence:
 def nearest_in_store(lake: Lake, record: DictionaryRecord, n_tokens: int, n_nearest: int, max_pairs: int) -> CoOccurrence:
     """Nearest features by co-occurrence in the activation store.
 
-    Indices count the record's selected features, which are all that the store holds. The store is read twice in batches: once to see
-    how many features fire on each position, then to keep the activations on the positions that are compared.
+    Indices count the selected features of the record: the store holds no other features. The store is read twice, in batches: first to
+    count the features that fire on each position, then to keep the activations on the compared positions.
     """
     firings = np.zeros(n_tokens, dtype=np.int32)
     for batch in _batches(lake, record.key, ["position"]):
@@ -54,7 +55,7 @@ def nearest_in_store(lake: Lake, record: DictionaryRecord, n_tokens: int, n_near
 
 
 def _batches(lake: Lake, dictionary: str, columns: list[str]) -> Iterator[dict[str, np.ndarray]]:
-    """Arrays of the store's `columns`, a batch at a time, in the order of feature and then position."""
+    """Arrays of the store's `columns`, a batch at a time, sorted by feature and then by position."""
     for feature_range in FEATURE_RANGE_KEYS:
         for batch in lake.batches(ACTIVATIONS.name, {"dictionary": dictionary, "feature_range": feature_range}, columns):
             yield {name: batch.column(name).to_numpy() for name in columns}

@@ -1,4 +1,4 @@
-"""`human_correlation_report`: does any scorer agree with people, how well, and which is better? Tables, figures and one page."""
+"""`human_correlation_report`: does any scorer agree with people, how well, and which scorer agrees best? Tables, figures and one page."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def human_correlation_report(
     settings: dg.ResourceParam[PlatformSettings],
     reports_folder: dg.ResourceParam[Path],
 ) -> dg.MaterializeResult:
-    """How every scorer correlates with people's ratings, with intervals, agreement among raters and the published values; one page."""
+    """How every scorer correlates with people's ratings, with intervals, the agreement among raters and the published values. One page."""
     version, inputs = report_version(lake, registry, settings.human_correlations)
     rated = rated_scores(lake, registry, settings.human_correlations)
     report = correlation_report(rated.items, settings.human_correlations)

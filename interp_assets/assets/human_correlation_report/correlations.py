@@ -1,4 +1,4 @@
-"""The report on how scorers agree with people: ratings and scores out of the lake, into its four tables, and what its page says."""
+"""The tables of the report on how scorers agree with people: made from the ratings and scores in the lake."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,14 +23,14 @@ from resources.store.lake import Lake
 
 CODE_VERSION = "1"
 TABLES_OF_THE_REPORT = (RATED_EXPLANATIONS, SCORER_PAIRS, RATER_AGREEMENT, HUMAN_CORRELATIONS)
-"""The last one's manifest says that the report is complete."""
+"""In the order of writing: the manifest of the last table says that the report is complete."""
 
 
 @dataclass(frozen=True)
 class RatedScores:
-    """What the report is about: ratings of one kind, what was rated, and of each rated explanation its scores and outcome.
+    """The inputs of the report: ratings of one kind, the rated explanations, and the scores and outcome of each rated explanation.
 
-    `n_of_other_kinds` counts ratings that are left out because they are not people's.
+    `n_of_other_kinds` counts ratings that are left out because people did not give them.
     """
 
     rater_kind: str
@@ -42,7 +42,7 @@ class RatedScores:
 
     @property
     def items(self) -> list[RatedItem]:
-        """The explanations that correlations are made of."""
+        """The rated explanations that correlations are computed from."""
         return [
             RatedItem(one.dictionary, one.dictionary.rpartition("/")[0], one.feature, one.score or 0.0, one.raters, scores)
             for one, outcome, scores in zip(self.explanations, self.outcomes, self.scores, strict=True)
@@ -58,7 +58,7 @@ class RatedScores:
 def report_version(lake: Lake, registry: DictionaryRegistry, settings: CorrelationSettings) -> tuple[str, dict[str, str]]:
     """(data version, inputs) of the report: over the ratings, the scores of all ranges with rated features, and the settings.
 
-    Raises `LakeError` where the ratings have not been read.
+    Raises `LakeError` where no ratings have been read into the lake.
     """
     inputs = {HUMAN_RATINGS.name: lake.require(HUMAN_RATINGS.name, {}).data_version}
     for key in _rated_ranges(registry, stored_ratings(lake)):
@@ -70,10 +70,11 @@ def report_version(lake: Lake, registry: DictionaryRegistry, settings: Correlati
 
 
 def rated_scores(lake: Lake, registry: DictionaryRegistry, settings: CorrelationSettings) -> RatedScores:
-    """The ratings in the lake with the scores of what they rate: people's, or where there are none of them, generated ones.
+    """The ratings in the lake with the scores of the rated explanations: the ratings of people, or generated ratings where people gave
+    none.
 
-    An explanation's score by a scorer is its headline score, the mean of equal texts of several methods; scorers that read no explanation
-    give that of the feature.
+    The score of an explanation by a scorer is its headline score; where several methods wrote the same text, the mean of their headline
+    scores. For a scorer that reads no explanation, it is the score of the feature.
     """
     ratings = stored_ratings(lake)
     kind = "human" if any(rating.rater_kind == "human" for rating in ratings) or not ratings else "generated"
@@ -101,7 +102,7 @@ def _outcome(one: RatedExplanation, scores: Mapping[str, float]) -> RatedOutcome
 
 
 def _rated_ranges(registry: DictionaryRegistry, ratings: Iterable[Rating]) -> list[RangeKey]:
-    """The partitions that hold rated features of dictionaries that are still registered."""
+    """The partitions that hold rated features; dictionaries that are not registered are left out."""
     records = registry.read_all()[0]
     rated = {(rating.dictionary, rating.feature) for rating in ratings if rating.dictionary in records}
     return sorted({records[dictionary].range_of(feature) for dictionary, feature in rated})

@@ -28,12 +28,12 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "interp-assets", "pdf.fonttype": 42,
 }  # fmt: skip
 MOST_ROWS = 40
-"""Rows of a figure; a table has them all."""
+"""Most rows of a figure; the tables have all rows."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its file name without ending, what it shows, and itself as SVG, PDF and PNG."""
+    """A figure: its file name without ending, its caption, and its content as SVG, PDF and PNG."""
 
     name: str
     caption: str
@@ -43,17 +43,17 @@ class Figure:
 
     @property
     def data_uri(self) -> str:
-        """The SVG within the text of a page."""
+        """The SVG as an address that a page embeds."""
         return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
 
     @property
     def markdown(self) -> str:
-        """The PNG within Markdown."""
+        """The PNG as a Markdown image."""
         return f"![{self.caption}](data:image/png;base64,{base64.b64encode(self.png).decode()})"
 
 
 def figures(items: Sequence[RatedItem], report: CorrelationReport, ratings_by: str) -> list[Figure]:
-    """Those for which there is anything to show, in the order of the page. `ratings_by` says whose ratings: "people"."""
+    """The figures that have something to show, in the order of the page. `ratings_by` says who gave the ratings, such as "people"."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -70,7 +70,7 @@ def figures(items: Sequence[RatedItem], report: CorrelationReport, ratings_by: s
 
 
 def headline_rows(report: CorrelationReport, scope: ScopeKind = "all") -> list[CorrelationRow]:
-    """The headline correlations of a scope that have a value, by name of the scorer: sorted by value they would read as a ranking."""
+    """The headline correlations of a scope that have a value, by name of the scorer: in order of value they would read as a ranking."""
     rows = [row for row in report.correlations if row.statistic == HEADLINE and row.scope == scope and row.estimate.value is not None]
     return sorted(rows, key=lambda row: (row.scope_value, row.scorer))
 
@@ -203,14 +203,14 @@ def with_interval(estimate: Estimate) -> str:
 
 
 def _grid(width: float, height: float, lines: int, columns: int) -> tuple[Any, np.ndarray]:
-    """A figure of so many inches with axes [lines, columns]."""
+    """A figure of `width` × `height` inches with axes [lines, columns]."""
     import matplotlib.pyplot as plt
 
     return plt.subplots(lines, columns, figsize=(width, height), squeeze=False)
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of so many inches with one pair of axes."""
+    """A figure of `width` × `height` inches with one pair of axes."""
     figure, grid = _grid(width, height, 1, 1)
     return figure, grid[0, 0]
 
@@ -224,7 +224,7 @@ def _error_bar(axes: Any, estimate: Estimate, place: float, colour: str, marker:
 
 
 def _rows_axis(axes: Any, labels: Sequence[str], xlabel: str) -> None:
-    """One row a label, the first on top, with a line at 0."""
+    """One row a label, the first label on top, with a line at 0."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     low = min(-0.1, axes.get_xlim()[0])
@@ -235,7 +235,7 @@ def _rows_axis(axes: Any, labels: Sequence[str], xlabel: str) -> None:
 
 
 def _finished(name: str, caption: str, figure: Any) -> Figure:
-    """The figure in its three forms, which are the same bytes each time."""
+    """The figure as SVG, PDF and PNG. The bytes are the same in every run."""
     import matplotlib.pyplot as plt
 
     figure.tight_layout()

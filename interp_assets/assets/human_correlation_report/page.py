@@ -1,4 +1,4 @@
-"""What the report on human correlation says: one text for the Markdown in the UI and the HTML page on disk."""
+"""The text of the report on human correlation, for the Markdown in the UI and for the HTML page on disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from interp_assets.reporting.pages import page
 from resources.store.whole_files import write_whole
 
 NEXT_STEPS = (
-    "interp ratings template --dictionary KEY --n 80 --out rating-task   # a page to rate in, and the same as a CSV",
-    "interp ratings import FILE                                          # what the page saved, or any CSV of ratings",
-    "dg launch --assets human_ratings,human_correlation_report           # or materialise the two in the UI",
+    "interp ratings template --dictionary KEY --n 80 --out rating-task   # a page to rate in, and its task as a CSV",
+    "interp ratings import FILE                                          # the file that the page saved, or any CSV",
+    "dg launch --assets human_ratings,human_correlation_report           # or materialise both in the UI",
 )
 PLAIN = {
     "too_few_contexts": "rated in too few contexts (see human_correlations: {min_contexts: …} in settings.yaml)",
@@ -35,12 +35,12 @@ PLAIN = {
 NOTES = (
     "Spearman, Pearson and Kendall's τ-b are between a scorer's headline score of an explanation and the mean of its ratings, each rating "
     "moved to a scale from 0 to 1; raters are averaged within a context first, then contexts.",
-    "Scorers are listed by name. Their place among one another, where the data decide any of it, is what paired differences leave open.",
+    "Scorers are listed by name. The place of a scorer is the range of ranks that the paired differences with other scorers leave open.",
     "Intervals are 95 % percentile bootstraps that draw whole features, so that several explanations of one feature do not count as "
     "independent. Differences of two scorers use the same draws for both.",
     "The corrected correlation is Spearman's divided by the square root of the reliability of the mean rating (Spearman–Brown from "
-    "interval α): what it would be with ever more raters of this kind. It says nothing of a scorer's own noise, and may exceed 1.",
-    "Partial correlations hold the layer or the dictionary constant: what is left when explanations are compared only within it.",
+    "interval α): the correlation with infinitely many raters of this kind. It does not correct for a scorer's noise, and may exceed 1.",
+    "Partial correlations hold the layer or the dictionary constant: explanations are compared only within one layer or dictionary.",
     "Published values: arXiv 2410.13928, Spearman over "
     f"{PUBLISHED_EXPLANATIONS} explanations and {PUBLISHED_CONTEXTS} contexts. Other models, raters and features: look at the intervals.",
 )
@@ -57,7 +57,7 @@ class TableText:
 
 @dataclass(frozen=True)
 class ReportText:
-    """The words of the report. `next_steps` are commands, where there is something to do first."""
+    """The text of the report. `next_steps` are commands to run first; empty where there is nothing to do first."""
 
     title: str
     warning: str
@@ -70,12 +70,12 @@ class ReportText:
 
 
 def ratings_by(rated: RatedScores) -> str:
-    """Whose ratings these are, in words: generated ones are never people's."""
+    """Who gave the ratings, in words: generated ratings are never called people's."""
     return "people" if rated.rater_kind == "human" else "a generator"
 
 
 def report_text(rated: RatedScores, report: CorrelationReport, settings: CorrelationSettings) -> ReportText:
-    """What there is to say, from no ratings at all to a full study."""
+    """The text of the report, for any state of the ratings from none at all to a full study."""
     if not rated.ratings:
         return ReportText(
             "How scorers agree with people",
@@ -100,7 +100,8 @@ def report_text(rated: RatedScores, report: CorrelationReport, settings: Correla
 def _study_size() -> str:
     return (
         f"A study like the published one ({PUBLISHED_EXPLANATIONS} explanations, {PUBLISHED_CONTEXTS} contexts) shows correlations from "
-        f"{smallest_detectable_spearman(PUBLISHED_EXPLANATIONS):.2f} with probability 0.8; one of 0.5 takes {items_needed(0.5)} features."
+        f"{smallest_detectable_spearman(PUBLISHED_EXPLANATIONS):.2f} with probability 0.8. A "
+        f"correlation of 0.5 takes {items_needed(0.5)} features."
     )
 
 
@@ -128,7 +129,7 @@ def _left_out(rated: RatedScores) -> list[str]:
         if counts[outcome]
     ]
     if rated.n_of_other_kinds:
-        said.append(f"{_count(rated.n_of_other_kinds, 'generated rating')} left out: they are not people's.")
+        said.append(f"{_count(rated.n_of_other_kinds, 'generated rating')} left out: people did not give them.")
     return said
 
 
@@ -138,8 +139,8 @@ def _power(report: CorrelationReport, settings: CorrelationSettings) -> list[str
         return [f"{_count(n, 'rated feature')} with scores: no correlation is given below {LEAST_FEATURES}. {_study_size()}"]
     detectable = smallest_detectable_spearman(n)
     return [
-        f"With {n} features a Spearman correlation of {detectable:.2f} or more would have been found with probability 0.8, smaller ones "
-        f"more likely not: {FORMULA}. {settings.n_bootstrap:,} bootstrap replicates."
+        f"With {n} features a Spearman correlation of {detectable:.2f} or more would have been found with probability 0.8; a smaller one "
+        f"would more likely have been missed: {FORMULA}. {settings.n_bootstrap:,} bootstrap replicates."
     ]
 
 
@@ -220,12 +221,12 @@ def report_markdown(text: ReportText, figures: Sequence[Figure], path: Path) -> 
     for table in text.tables:
         rows = [[escape_markdown(cell) for cell in row] for row in table.rows]
         parts.append(f"**{escape_markdown(table.caption)}**\n\n{markdown_table(table.header, rows)}")
-    parts += ["\n".join(f"- {escape_markdown(note)}" for note in text.notes), f"The same as one page, and every figure as PDF: `{path}`"]
+    parts += ["\n".join(f"- {escape_markdown(note)}" for note in text.notes), f"The report as one page, and every figure as PDF: `{path}`"]
     return "\n\n".join(part for part in parts if part)
 
 
 def write_page(text: ReportText, figures: Sequence[Figure], folder: Path, data_version: str) -> Path:
-    """The page, after writing it with its figures as PDF into `folder`; figures of earlier pages are removed."""
+    """Write the page and, as PDF, its figures into `folder`; return the path of the page. Figures of earlier pages are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.pdf"):
         old.unlink()

@@ -1,4 +1,4 @@
-"""`human_ratings`: what people said of explanations, read row by row from the files in `$INTERP_HOME/ratings`."""
+"""`human_ratings`: people's ratings of explanations, read row by row from the files in `$INTERP_HOME/ratings`."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,7 +26,7 @@ PREVIEWED = 20
     metadata={"dagster/column_schema": column_schema(HUMAN_RATINGS.schema), "table": HUMAN_RATINGS.name},
     check_specs=[
         dg.AssetCheckSpec(
-            "every_row_is_a_rating", asset="human_ratings", description="no row of any file is rejected; rejected_ratings names each"
+            "every_row_is_a_rating", asset="human_ratings", description="no row of any file is rejected; see rejected_ratings"
         ),
         dg.AssetCheckSpec("raters_are_people", asset="human_ratings", description="none of the ratings was generated"),
     ],

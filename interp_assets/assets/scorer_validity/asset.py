@@ -1,4 +1,4 @@
-"""`scorer_validity`: can the scorers be believed? What they make of planted features, whose truth is known. Writes scorer_validity."""
+"""`scorer_validity`: can the scorers be believed? Tests their scores on planted features, whose truth is known. Writes scorer_validity."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ CHECKS = {
     "some_score_falls_with_extra_labels": "some metric falls when the explanation is too broad",
 }
 NOTHING_PLANTED = (
-    "Nothing is known: no planted dictionary has been scored. `interp dictionaries --example planted` prints a record of one to register."
+    "Nothing is known: no planted dictionary has been scored. `interp dictionaries --example planted` prints a record to register."
 )
 MARKS = {"passes": "passes", "fails": "**fails**", "cannot_tell": "cannot tell"}
 
@@ -44,7 +44,7 @@ def scorer_validity(
 ) -> dg.MaterializeResult:
     """Does each scorer's score fall when the explanation of a planted feature is false, too narrow or too broad (arXiv 2506.05774)?
 
-    Over the features of every planted dictionary: means, medians, the paired difference in its bootstrap interval and, in plain words,
+    Over the features of every planted dictionary: means, medians, the paired difference with its bootstrap interval and, in plain words,
     whether the judge behind the scorer can be believed.
     """
     rows: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ def _headlines(rows: Sequence[Mapping[str, Any]], perturbation: Perturbation) ->
 
 
 def _in_short(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which scorers may be believed, by dictionary."""
+    """The scorers that may be believed, by dictionary."""
     lines = []
     headlines = _headlines(rows, "false")
     for dictionary in dict.fromkeys(row["dictionary"] for row in headlines):
@@ -93,7 +93,7 @@ def _in_short(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _checks(rows: Sequence[Mapping[str, Any]], told: str) -> list[dg.AssetCheckResult]:
-    """The three checks, none of which passes where nothing was scored; each names every scorer with its numbers."""
+    """The three checks. No check passes where nothing was scored. Each check names every scorer with its numbers."""
     false = _headlines(rows, "false")
     passed = [bool(false) and all(row["outcome"] == "passes" for row in false)]
     passed += [any(row["outcome"] == "passes" for row in rows if row["perturbation"] == labels) for labels in ("narrowed", "broadened")]
@@ -134,7 +134,7 @@ def _number(value: float | None) -> str:
 
 
 def _forest(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How far the headline of each scorer falls under each perturbation, in its interval."""
+    """How far the headline metric of each scorer falls under each perturbation, with its interval."""
     dictionaries = {row["dictionary"] for row in rows}
     series = {
         perturbation: [

@@ -1,4 +1,5 @@
-"""What the scores of planted dictionaries say about the scorers: read from the lake, compared feature by feature, as rows and as words."""
+"""Compares the scores of planted features under true and perturbed explanations: rows of scorer_validity, and the finding on each
+scorer."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ def planted_records(registry: DictionaryRegistry) -> list[DictionaryRecord]:
 
 
 def validity_version(lake: Lake, record: DictionaryRecord, settings: PlatformSettings) -> str:
-    """Data version of the scorer validity of a planted dictionary: of the scores that are complete, of all that it asks for."""
+    """Data version of the scorer validity of a planted dictionary: over the complete scores among the scores that it asks for."""
     stages = settings.stage_settings(record.stages)
     scores = {
         scorer.NAME: [lake.require(SCORES.name, partition).data_version for partition in _partitions(record, scorer)]
@@ -38,14 +39,14 @@ def validity_version(lake: Lake, record: DictionaryRecord, settings: PlatformSet
 
 
 def validity_is_current(lake: Lake, record: DictionaryRecord, settings: PlatformSettings) -> bool:
-    """Whether the scorer validity of a dictionary is that of its scores as they are; True for one that is not planted."""
+    """Whether the scorer validity of a dictionary was made from its present scores; True for a dictionary that is not planted."""
     return record.kind != PLANTED_KIND or lake.is_current(
         SCORER_VALIDITY.name, {"dictionary": record.key}, validity_version(lake, record, settings)
     )
 
 
 def scored_scorers(lake: Lake, record: DictionaryRecord, stages: StageSettings) -> list[Scorer]:
-    """The scorers that judge true explanations and perturbed ones of a planted dictionary and whose scores are complete."""
+    """The scorers of a planted dictionary with complete scores that judge both true and perturbed explanations."""
     return [
         scorer
         for scorer in SCORERS
@@ -75,7 +76,7 @@ def validity_rows(lake: Lake, record: DictionaryRecord, settings: PlatformSettin
 
 
 def words_of(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """What rows of scorer_validity mean, by dictionary and scorer, in their order."""
+    """The findings in rows of scorer_validity as words, by dictionary and scorer, in the order of the rows."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["dictionary"], row["scorer"]].append(row)
@@ -93,7 +94,7 @@ def _partitions(record: DictionaryRecord, scorer: Scorer) -> list[dict[str, str]
 
 
 def _values(lake: Lake, record: DictionaryRecord, scorer: Scorer) -> dict[str, dict[str, dict[int, float | None]]]:
-    """Values by metric, explanation method and feature; those of single strata are left out."""
+    """Values by metric, explanation method and feature; values of single strata are left out."""
     found: dict[str, dict[str, dict[int, float | None]]] = defaultdict(lambda: defaultdict(dict))
     columns = ["metric", "explanation_method", "feature", "stratum", "value"]
     for partition in _partitions(record, scorer):

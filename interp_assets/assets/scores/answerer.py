@@ -1,4 +1,4 @@
-"""Who answers a scorer's trials: a language model, one whose texts the subject model is run on, or the sentence encoder."""
+"""Answers to a scorer's trials: of a language model, of the subject model on a language model's texts, or of the sentence encoder."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,8 @@ from resources.store.lake import Lake
 
 @dataclass(frozen=True)
 class Planned:
-    """A case with its trials; without a case, the end of its partition. `failure` is the traceback where planning failed on the case."""
+    """A scorer input with its trials; without a scorer input, the end of its partition. `failure` is the traceback where planning
+    failed."""
 
     partition: RangePartition
     scorer_input: ScorerInput | None
@@ -34,7 +35,8 @@ class Planned:
 
 @dataclass(frozen=True)
 class AnsweredInput:
-    """A planned case with the answers to those of its trials that were asked, in order; from language models the replies as they came."""
+    """A planned scorer input with the answers to its trials, in order, without the trials that were not asked. `answers` are the replies of
+    a language model as they came."""
 
     planned: Planned
     trials: tuple[AnsweredTrial, ...]
@@ -43,7 +45,7 @@ class AnsweredInput:
 
 
 class Answerer(Protocol):
-    """Answers planned cases, in their order, holding a wave of them at a time."""
+    """Answers planned scorer inputs in their order. A wave of scorer inputs is in memory at a time."""
 
     def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]: ...
 
@@ -59,7 +61,7 @@ def answerer_of(
     spending: RunSpending,
     lake: Lake,
 ) -> Answerer:
-    """Whoever answers the scorer, by its MODEL. Nothing is loaded before there is something to answer."""
+    """The answerer for the scorer, by its MODEL. No model is loaded before there is something to answer."""
     who = settings.model_of(scorer.MODEL)
     if isinstance(who, SentenceEncoderSettings):
         return Encoding(who, models)
@@ -70,13 +72,13 @@ def answerer_of(
 
 
 class Judging:
-    """A language model answers every trial, or in rounds until a case's score is known well enough."""
+    """A language model answers every trial, or answers in rounds until the score of a scorer input is known well enough."""
 
     def __init__(self, scorer: Scorer, asker: Asker) -> None:
         self._scorer, self._asker = scorer, asker
 
     def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]:
-        """Answers in planned order, each case as soon as it and all before it are whole."""
+        """Answers in planned order: a scorer input is yielded once its own trials and all trials before them are answered."""
         for wave in waves(planned, lambda work: len(work.trials)):
             answers: list[list[Answer]] = [[] for _ in wave]
             done = [False] * len(wave)
@@ -96,14 +98,15 @@ class Judging:
         self._asker.close()
 
     def _next(self, work: Planned, given: Sequence[Answer]) -> list[Question]:
-        """The questions of a case's next round: all of them, unless it may be stopped early."""
+        """The questions of the next round of a scorer input: all its questions, unless it may be stopped early."""
         chosen = next_round(len(work.trials), len(given), work.partition.settings.scoring.sequential)
         return [Question(t.feature, t.explanation_method, t.prompt) for t in (work.trials[i] for i in chosen)]
 
     def _is_done(self, work: Planned, given: Sequence[Answer]) -> bool:
-        """Whether nothing is left to ask, or the interval of the headline metric is as narrow as was asked for.
+        """Whether nothing is left to ask, or the interval of the headline metric is as narrow as the settings ask for.
 
-        Where the scorer's own code fails on the answers no more are worth asking for: whoever sums the case up meets the failure again.
+        Also True where the scorer's own code fails on the answers: no further answers are worth asking for, and grading meets the failure
+        again.
         """
         settings = work.partition.settings.scoring
         if len(given) == len(work.trials) or settings.sequential is None or work.scorer_input is None:
@@ -122,13 +125,13 @@ class Judging:
 
 
 class Generating:
-    """A language model writes texts; then it makes room for the subject model, which is run on them."""
+    """A language model writes texts. Then the language model is freed, and the subject model is run on the texts."""
 
     def __init__(self, scorer: GeneratorScorer, asker: Asker, measure: TextMeasure, lake: Lake) -> None:
         self._scorer, self._asker, self._measure, self._lake = scorer, asker, measure, lake
 
     def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]:
-        """Answers in planned order, wave by wave. Of the two models one is loaded at a time."""
+        """Answers in planned order, wave by wave. Only one of the two models is loaded at a time."""
         for wave in waves(planned, lambda work: len(work.trials)):
             self._measure.close()
             groups = [[Question(t.feature, t.explanation_method, t.prompt) for t in work.trials] for work in wave]
@@ -155,12 +158,12 @@ class Generating:
                 yield AnsweredInput(work, measured, tuple(given), given[0].model if given else "")
 
     def _levels(self, partition: RangePartition, features: set[int]) -> dict[int, float]:
-        """The activation of each feature below which a text counts as silent, as a stored window does."""
+        """For each feature the activation below which a text counts as silent, as for a stored window."""
         share = partition.settings.examples.silent_share
         return silence_levels(self._lake, partition.record, features, share) if share else dict.fromkeys(features, 0.0)
 
     def _texts(self, trial: AnsweredTrial) -> tuple[str, ...]:
-        """The texts in a reply; none where the scorer's own code fails on it, as it then does again when it grades."""
+        """The texts in a reply; none where the scorer's own code fails on the reply. Grading then meets the same failure."""
         try:
             return self._scorer.texts(trial)
         except Exception:
@@ -173,7 +176,7 @@ class Generating:
 
 
 class Encoding:
-    """The sentence encoder compares texts; a text that stands in several trials of a wave is embedded once."""
+    """The sentence encoder compares texts; a text in several trials of a wave is embedded once."""
 
     def __init__(self, settings: SentenceEncoderSettings, models: ModelProvider) -> None:
         self._encoder = models.sentence_encoder(settings.source, settings.revision)

@@ -36,7 +36,7 @@ PREVIEWED = 20
 
 
 def score_stage(scorer: Scorer) -> RangeStage:
-    """What a scorer's scores depend on: nothing at all where the settings ask for none."""
+    """What a scorer's scores depend on; nothing where the settings ask for no scores by this scorer."""
     reads_rivals, reads_sets = "rivals" in scorer.READS, "steered_sets" in scorer.READS
 
     def judged(method: str) -> Upstream:
@@ -111,7 +111,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
 
 
 class _ScoredCell:
-    """Grades and sums up the cases of a partition as their answers come, and writes them."""
+    """Grades and sums up the scorer inputs of a partition as their answers come, and writes the rows."""
 
     def __init__(self, scorer: Scorer, partition: RangePartition, context: dg.AssetExecutionContext, writer: PartitionTables) -> None:
         self._scorer, self._partition, self._context, self._writer = scorer, partition, context, writer
@@ -123,7 +123,7 @@ class _ScoredCell:
         self._lines: list[tuple] = []
 
     def add(self, work: AnsweredInput) -> None:
-        """Write one case: its ledger, trials, verdicts and scores."""
+        """Write the ledger, trials, verdicts and scores of one scorer input."""
         scorer_input = work.planned.scorer_input
         assert scorer_input is not None
         verdicts, rows = self._judged(scorer_input, work)
@@ -147,7 +147,8 @@ class _ScoredCell:
         return "explanation" in self._scorer.READS
 
     def _judged(self, scorer_input: ScorerInput, work: AnsweredInput) -> tuple[Sequence[Verdict], Sequence[ScoreRow]]:
-        """Verdicts and score rows of a case. Where the scorer's own code fails on it they end as "failed", with the error in the log."""
+        """Verdicts and score rows of a scorer input. Where the scorer's own code fails, their outcome is "failed", and the error goes to
+        the log."""
         failure = work.planned.failure
         if not failure:
             try:
@@ -164,7 +165,7 @@ class _ScoredCell:
         return verdicts, [score_row(self._scorer.NAME, scorer_input, self._scorer.HEADLINE, UNDEFINED, None, counts, FAILED)]
 
     def report(self) -> PartitionReport:
-        """Outcomes of the items, what they cost, and headline scores with their intervals beside the explanations."""
+        """Outcomes and costs of the items, and headline scores with their intervals beside the explanations."""
         numbers: dict[str, Any] = dict(self._cost.numbers)
         explained = ["method", "explanation"] if self._reads_explanations else []
         header = ["feature", *explained, self._scorer.HEADLINE.replace("_", " ")]
@@ -180,7 +181,7 @@ def _with_interval(row: ScoreRow) -> str:
 
 
 def _trial_rows(partition: RangePartition, work: AnsweredInput, version: str) -> pa.Table:
-    """A row per planned trial; those that were never asked are "stopped_early"."""
+    """A row per planned trial; the outcome of a trial that was never asked is "stopped_early"."""
     rows = []
     for number, trial in enumerate(work.planned.trials):
         asked = number < len(work.trials)

@@ -1,4 +1,4 @@
-"""What there is to score: the cases of a partition, one a feature and explanation method, read feature by feature."""
+"""The scorer inputs of a partition, one a feature and explanation method, read feature by feature."""
 
 import traceback
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ from interp_assets.tables import DICTIONARY_SAMPLES
 from resources.store.lake import Lake
 
 N_RIVALS = 4
-"""Explanations that a feature's own is told apart from."""
+"""Explanations of other features from which a feature's own explanation has to be told apart."""
 
 RANDOM_TRIED = 64
-"""Random features looked at where the nearest do not suffice; more would cost the whole dictionary for each of its features."""
+"""Random features looked at where the nearest features do not suffice. Without this bound, each feature could read the whole dictionary."""
 
 
 def planned_cases(lake: Lake, scorer: Scorer, partition: RangePartition) -> Iterator[Planned]:
-    """Every feature and explanation method of a partition that the scorer is to judge, with its trials, then the end of the partition.
+    """Every scorer input of a partition with its trials, then the end of the partition.
 
-    Feature by feature, so that trials on the same windows stand together.
+    The order is feature by feature, so that trials on the same windows are together.
     """
     methods = partition.settings.scored(scorer)
     settings = partition.settings.scoring.of(scorer)
@@ -61,7 +61,8 @@ def planned_cases(lake: Lake, scorer: Scorer, partition: RangePartition) -> Iter
 
 
 def _planned(scorer: Scorer, partition: RangePartition, scorer_input: ScorerInput, settings: Any) -> Planned:
-    """The case with its trials, or with what went wrong: a case on which the scorer's own code fails stops no other."""
+    """The scorer input with its trials, or with the traceback of a failure in the scorer's own code. A failure does not stop other scorer
+    inputs."""
     try:
         return Planned(partition, scorer_input, scorer.plan(scorer_input, settings, partition.settings.seed))
     except Exception:
@@ -69,13 +70,14 @@ def _planned(scorer: Scorer, partition: RangePartition, scorer_input: ScorerInpu
 
 
 def windows_in_sample(lake: Lake, partition: RangePartition) -> int:
-    """How many windows the dictionary's token sample would be cut into side by side; 0 for imported examples."""
+    """Number of windows that the dictionary's token sample would be cut into side by side; 0 for imported examples."""
     sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": partition.key.dictionary}, columns=["n_rows", "context_tokens"]).to_pylist()
     return sum(row["n_rows"] * row["context_tokens"] // partition.settings.examples.window_tokens for row in sample)
 
 
 class Rivals:
-    """Explanations by one method of the features nearest to those of a partition, whatever their range, filled up with random ones."""
+    """Explanations by one method of the nearest features of each feature, from any range, filled up with explanations of random
+    features."""
 
     def __init__(self, lake: Lake, partition: RangePartition, method: str) -> None:
         self._partition = partition
@@ -85,7 +87,7 @@ class Rivals:
         self._nearest = read_neighbours(lake, partition.key.dictionary, partition.record.features_of(partition.key).tolist())
 
     def of(self, feature: int) -> tuple[Rival, ...]:
-        """Up to N_RIVALS explained features other than this one, whose explanations differ from its own and from one another."""
+        """Up to N_RIVALS explained features other than `feature`. Their explanations differ from its explanation and from one another."""
         taken = {self._texts.get(feature)}
         chosen: list[Rival] = []
         for variant, other in self._candidates(feature):
@@ -98,7 +100,7 @@ class Rivals:
         return tuple(chosen)
 
     def _candidates(self, feature: int) -> Iterator[tuple[str, int]]:
-        """The nearest features, then random explained ones, which are drawn only when they are wanted."""
+        """The nearest features, then random explained features. Random features are drawn only when they are needed."""
         for other in self._nearest.get(feature, []):
             yield "neighbour", other
         n = len(self._features)

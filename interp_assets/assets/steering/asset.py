@@ -1,4 +1,4 @@
-"""`steering`: how strongly each feature must be pushed to change what the model says, and what it says then. Writes steering,
+"""`steering`: how strongly each feature must be changed to change the model's output, and the outputs at these strengths. Writes steering,
 steered_texts and steered_sets."""
 
 from collections import Counter
@@ -55,7 +55,7 @@ RANGE_STAGE = RangeStage(STEERING, CODE_VERSION, (Upstream(ACTIVATIONS, needed=_
     code_version=CODE_VERSION,
     check_specs=[
         outcome_check_spec("steering"),
-        dg.AssetCheckSpec("kl_targets_met", asset="steering", description="at least half of the targets that were searched for"),
+        dg.AssetCheckSpec("kl_targets_met", asset="steering", description="at least half of the targets searched for are met"),
     ],
 )
 def steering(
@@ -65,11 +65,11 @@ def steering(
     models: dg.ResourceParam[ModelProvider],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.MaterializeResult:
-    """Strengths at which each feature moves the next token by given KL divergences, and completions there, ablated, and clean.
+    """Strengths at which each feature changes the next token by given KL divergences, with completions steered, ablated and clean.
 
-    Prompts are activating contexts cut right after the first firing token; the feature is changed from that token on, the SAE's error kept
-    (arXiv 2410.13928). Sets of completions of a few fixed prompts, the same for all features, stand beside them (arXiv 2501.08319). Costs
-    nothing unless `steering: {enabled: true}` asks for it. Nothing here depends on an explanation.
+    Prompts are activating contexts, cut right after the first firing token. The feature is changed from that token on, and the SAE's error
+    is kept (arXiv 2410.13928). The table steered_sets has completions of a few fixed prompts, which are the same for all features (arXiv
+    2501.08319). Costs nothing unless `steering: {enabled: true}` asks for it. Steering does not depend on explanations.
     """
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[Sequence[Any]] = []
@@ -97,7 +97,7 @@ def steering(
 
 @dataclass
 class SteeredPartition:
-    """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first runs for the preview."""
+    """Kept in memory while the rows of a partition stream to disk: counts of outcomes, and the first runs for the preview."""
 
     lines: list[Sequence[Any]] = field(default_factory=list)
     report: PartitionReport = field(default_factory=PartitionReport)

@@ -1,4 +1,4 @@
-"""Steering the features of a dictionary: their prompts out of the activation store, strengths for all of a block at once, and the rows."""
+"""Steers the features of a dictionary: prompts from the activation store, strengths for all features of a block at once, and the rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,15 +38,16 @@ class TunedRun:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Columns that tell it from the feature's other runs."""
+        """Columns that tell this run from other runs of the feature."""
         return {"intervention": "strength" if self.tuned else "zero_ablation", "target_kl": self.tuned.target if self.tuned else None}
 
 
 @dataclass(frozen=True, eq=False)
 class SteeredFeature:
-    """One feature with its prompts and how these go on; without runs unless the outcome is "ok".
+    """One feature with its prompts and their completions; without runs unless the outcome is "ok".
 
-    `fixed` is its set on the fixed prompts, where there are any: it needs no contexts, and so has an outcome of its own.
+    `fixed` is the feature's set on the fixed prompts, None where there are no fixed prompts. The set needs no contexts of the feature, and
+    so has its own outcome.
     """
 
     feature: int
@@ -66,10 +67,10 @@ class FeatureSteerer:
         self._sample: tuple[str, TokenSample] | None = None
 
     def blocks(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[list[SteeredFeature]]:
-        """The features of a range in their order, as many together as fill two batches with their prompts or, where these have none, with
-        a fixed one each; nothing for no features.
+        """The features of a range in their order, block by block; nothing for no features.
 
-        Imported and planted dictionaries have no decoder here. The model is loaded for the first feature that has prompts.
+        A block ends when the prompts of its features fill two batches, or when one fixed prompt for each feature fills two batches.
+        Imported and planted dictionaries have no decoder here. The model is loaded for the first feature with prompts.
         """
         features, settings = record.features_of(key), stages.steering
         if not record.reads_hook:
@@ -149,10 +150,11 @@ class FeatureSteerer:
 def steered_features(
     steerer: Steerer, wanted: Sequence[tuple[int, SteeringPrompts]], settings: SteeringSettings, run_seed: int, texts: VocabularyTexts
 ) -> Iterator[SteeredFeature]:
-    """Each of some features with as many prompts, steered to every target and, if asked for, ablated; all go through the model together.
+    """Each feature steered to every target and, if asked for, ablated. All features have the same number of prompts and go through the
+    model together.
 
-    The random numbers of a prompt's completions are the feature's own, and the same for the clean text and for all steered ones: what
-    these differ in is the steering's doing, while each by itself is a fair sample.
+    The random numbers of a prompt's completions are drawn by feature, and are the same for the clean completion and for all steered
+    completions. So a difference between two completions comes from the steering, while each completion by itself is a fair sample.
     """
     n = settings.n_prompts
     features = np.array([feature for feature, _ in wanted], dtype=np.int64)
@@ -187,7 +189,7 @@ def steered_features(
 
 
 def steering_rows(key: RangeKey, steered: Sequence[SteeredFeature]) -> pa.Table:
-    """Rows of the table `steering`: one for each run of a feature, or one with its outcome."""
+    """Rows of the table `steering`: one row for each run of a feature, or one row with the feature's outcome."""
     rows: list[dict[str, Any]] = []
     for one in steered:
         common = {"dictionary": key.dictionary, "feature_range": key.feature_range, "feature": one.feature, "n_contexts": one.n_contexts}
@@ -225,7 +227,7 @@ def text_rows(key: RangeKey, steered: Sequence[SteeredFeature], tokenizer: Token
 
 
 def _shifted(shifts: TokenShifts, side: int, tokenizer: Tokenizer) -> list[list[dict[str, Any]]]:
-    """For each prompt the tokens of one side."""
+    """For each prompt the shifted tokens of one side."""
     ids = shifts.token_ids[:, side]
     tokens = iter(tokenizer.texts(ids.ravel()))
     found: list[list[dict[str, Any]]] = [[] for _ in ids]

@@ -1,4 +1,4 @@
-"""Sets of steered completions: what each feature makes the model say after a few fixed prompts, the same for all features."""
+"""Sets of steered completions: each feature's completions of a few fixed prompts, which are the same for all features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from resources.subject.tokenizer import Tokenizer
 
 @dataclass(frozen=True, eq=False)
 class SteeredSet:
-    """One feature's set: token ids `completions[t][p]` at target t after prompt p; none unless the outcome is "ok"."""
+    """One feature's set: token ids `completions[t][p]` at target t after prompt p; no completions unless the outcome is "ok"."""
 
     feature: int
     outcome: SteeredSetOutcome
@@ -35,10 +35,10 @@ def fixed_prompt_ids(settings: FixedPromptSettings, tokenizer: Tokenizer, with_b
 def steered_sets(
     steerer: Steerer, features: Sequence[int], prompts: Sequence[np.ndarray], settings: SteeringSettings, run_seed: int
 ) -> list[SteeredSet]:
-    """The set of each feature; nothing for none. All go through the model together.
+    """The set of each feature; an empty list for no features. All features go through the model together.
 
-    Strengths are tuned on these prompts: mean KL over them at their last tokens. Every completion has random numbers of its own, keyed by
-    the feature, so that a set shows what the model says in several tries.
+    Strengths are tuned on these prompts: by the mean over the prompts of the KL divergence at the last token. Every completion has its own
+    random numbers, drawn by feature: a set shows several independent samples of the model's output.
     """
     if not len(features):
         return []
@@ -67,7 +67,7 @@ def steered_sets(
 
 
 def set_rows(key: RangeKey, sets: Sequence[SteeredSet], settings: FixedPromptSettings, tokenizer: Tokenizer) -> pa.Table:
-    """Rows of the table `steered_sets`: one for each completion, by target and prompt, or one with the feature's outcome."""
+    """Rows of the table `steered_sets`: one row for each completion, by target and prompt, or one row with the feature's outcome."""
     rows: list[dict[str, Any]] = []
     for one in sets:
         common = {"dictionary": key.dictionary, "feature_range": key.feature_range, "feature": one.feature}

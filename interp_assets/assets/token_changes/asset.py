@@ -1,4 +1,4 @@
-"""`token_changes`: the tokens that each feature makes more and less likely while it is clamped. Writes the table of that name."""
+"""`token_changes`: the tokens that each feature makes more and less likely while it is clamped. Writes the table token_changes."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,11 +60,11 @@ def token_changes(
     models: dg.ResourceParam[ModelProvider],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.MaterializeResult:
-    """The tokens whose logits rise and fall most, on the mean over random windows, with each feature clamped to ± its largest activation
+    """The tokens whose mean logits over random windows rise and fall most with each feature clamped to ± its largest activation
     (TokenChange, arXiv 2501.08319).
 
-    The SAE's error is kept; the windows are the same for all features of a dictionary, and the model runs on them from the hook on. Costs
-    nothing unless an explanation asks for it. No language model is asked.
+    The SAE's error is kept. The windows are the same for all features of a dictionary, and the model runs on these windows from the hook
+    on. Costs nothing unless an explanation method asks for token changes. No language model is asked.
     """
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[Sequence[Any]] = []
@@ -84,7 +84,7 @@ def token_changes(
 
 @dataclass
 class ChangedPartition:
-    """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first features for the preview."""
+    """Kept in memory while the rows of a partition stream to disk: counts of outcomes, and the first features for the preview."""
 
     partition: RangePartition
     advance: Callable[[int], None]
@@ -92,7 +92,7 @@ class ChangedPartition:
     report: PartitionReport = field(default_factory=PartitionReport)
 
     def tables(self, blocks: Iterable[ChangedBlock]) -> Iterator[pa.Table]:
-        """The rows of the partition, block by block; the preview is there once they are through."""
+        """The rows of the partition, block by block. The preview is complete after the last block."""
         for block in blocks:
             self.report.outcomes.update(Counter(block.outcomes.tolist()))
             self.lines += list(_lines(block))[: PREVIEWED - len(self.lines)]

@@ -1,4 +1,4 @@
-"""Token changes: the tokens whose logits a feature raises and lowers while it is clamped, block by block, and the rows of their table."""
+"""Token changes: the tokens whose logits a feature raises and lowers while it is clamped, block by block, as rows of token_changes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ from resources.subject.clamper import Clamper
 from resources.subject.unembedding import extreme_tokens
 
 BLOCK_BYTES = 256 << 20
-"""The most that one block of changed logits, clamps × vocabulary in float64, takes."""
+"""Largest size of a block of changed logits (clamps × vocabulary, float64). Unit: bytes."""
 
 
 @dataclass(frozen=True)
 class ChangedBlock:
-    """Some features with their outcomes, and the tokens of those that are `ok`, in the same order.
+    """Some features with their outcomes, and the tokens of the `ok` features, in the same order.
 
-    `strengths` float64 [ok] are above 0: each is clamped there, and as far below 0. `token_ids` int64 and `changes` float32 are
-    [ok, 2, 2, n], by sign and side, most changed first; `tokens` are the texts of `token_ids.ravel()`. Changes are means over
+    `strengths` float64 [ok] are above 0: each feature is clamped to its strength and to minus its strength. `token_ids` int64 and `changes`
+    float32 are [ok, 2, 2, n], by sign and side, most changed first; `tokens` are the texts of `token_ids.ravel()`. Changes are means over
     `n_positions` tokens.
     """
 
@@ -53,14 +53,14 @@ class ChangedBlock:
 
 
 class TokenChanger:
-    """Clamps the features of one range after the other, all of a dictionary on the same windows."""
+    """Clamps the features of range after range; all features of a dictionary are clamped on the same windows."""
 
     def __init__(self, models: ModelProvider, lake: Lake) -> None:
         self._held, self._lake = LoadedModels(models), lake
         self._clamper: tuple[str, Clamper] | None = None
 
     def blocks(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[ChangedBlock]:
-        """The features of a range in their order, a block of at most BLOCK_BYTES at a time; nothing for none.
+        """The features of a range in their order, a block of at most BLOCK_BYTES at a time; nothing for no features.
 
         Imported dictionaries have no decoder here, and their model is not loaded.
         """
@@ -92,7 +92,7 @@ class TokenChanger:
 
     def _clamper_of(self, record: DictionaryRecord, stages: StageSettings) -> Clamper:
         if self._clamper is None or self._clamper[0] != record.key:
-            self._clamper = None  # freed before the next is made
+            self._clamper = None  # freed before the next clamper is made
             settings, sample = stages.token_change, read_token_sample(self._lake, record.key)
             first = sample.first_position(self._held.tokenizer(record.model).bos_token_id)
             windows = clamped_windows(sample.tokens, first, settings, generator(stages.seed, 0, "token change windows"))
@@ -104,7 +104,8 @@ class TokenChanger:
 def changed_block(
     clamper: Clamper, features: np.ndarray, strengths: np.ndarray, written: np.ndarray, texts: VocabularyTexts, n_tokens: int
 ) -> ChangedBlock:
-    """Some features, uint32 [n], clamped to ±`strengths`, float64 [n], 0 for those that have none; `written` says which write anything."""
+    """Some features, uint32 [n], clamped to ±`strengths`, float64 [n], 0 for a dead feature. `written`, bool [n], says which features have
+    a decoder row that is not zeros."""
     outcomes = np.where(written, np.where(strengths > 0, "ok", "dead"), "zero_decoder").astype(object)
     asked = outcomes == "ok"
     if not asked.any():
@@ -121,7 +122,8 @@ def changed_block(
 
 
 def change_rows(key: RangeKey, block: ChangedBlock) -> pa.Table:
-    """Rows of the table for a block: one a token of an "ok" feature, by sign, side and rank; one with its outcome for any other feature."""
+    """Rows of token_changes for a block: one row a token of an "ok" feature, by sign, side and rank; one row with the outcome of any other
+    feature."""
     n_ok, n_tokens = int((block.outcomes == "ok").sum()), block.token_ids.shape[3]
     signs, sides = np.repeat([0, 1], 2 * n_tokens), np.tile(np.repeat([0, 1], n_tokens), 2)
     columns = {

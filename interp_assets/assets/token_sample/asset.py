@@ -55,7 +55,7 @@ def token_sample(
 
 
 def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: ModelProvider) -> bool:
-    """Write the sample of a dictionary where it is not there yet, and report on it; whether its rows are sound."""
+    """Write the sample of a dictionary unless the lake holds it already, and report on it. Returns whether its rows are sound."""
     log, key = run.context.log, record.key
     tokenizer = models.tokenizer(record.model.source, record.model.revision)
     sample = run.versions[key] = sample_version(record, tokenizer.revision)
@@ -92,7 +92,7 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
 
 
 def _write_use(lake: Lake, record: DictionaryRecord, sample: str, n_rows: int, context_tokens: int) -> None:
-    """Write which sample a dictionary is harvested on: no rows where its examples are imported."""
+    """Write which sample a dictionary is harvested on; no rows for a dictionary whose examples are imported."""
     use = {"dictionary": record.key, "sample": sample, "n_rows": n_rows, "context_tokens": context_tokens}
     rows = pa.Table.from_pylist([use], schema=DICTIONARY_SAMPLES.schema)
     partition = {"dictionary": record.key}
@@ -100,7 +100,8 @@ def _write_use(lake: Lake, record: DictionaryRecord, sample: str, n_rows: int, c
 
 
 def _own_rows(record: DictionaryRecord, tokenizer: Tokenizer) -> tuple[PackedRows, pa.Table]:
-    """The rows of an imported cache, and no documents: a cache does not keep them. Control tokens are taken for their ends."""
+    """The rows of an imported cache, and no documents: a cache does not keep documents. Control tokens are taken for the ends of
+    documents."""
     tokens = read_tokens(open_delphi(record)).astype(np.int32)
     return PackedRows(
         tokens, ~np.isin(tokens, list(tokenizer.special_token_ids)), [()] * len(tokens), [()] * len(tokens)
@@ -158,7 +159,7 @@ def _rows(packed: PackedRows, sample: str) -> pa.Table:
 
 
 def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: Tokenizer) -> bool:
-    """Whether all rows have the asked length and, unless they are another tool's, start with BOS where the tokenizer has one."""
+    """Whether all rows have the asked length and, unless another tool made them, start with BOS where the tokenizer has one."""
     bos = tokenizer.bos_token_id
     return tokens.shape[1] == record.token_sample.context_tokens and (
         bos is None or record.has_own_tokens or bool((tokens[:, 0] == bos).all())

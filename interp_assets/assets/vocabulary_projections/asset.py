@@ -1,4 +1,4 @@
-"""`vocabulary_projections`: the tokens that each feature's output direction promotes and suppresses. Writes the table of that name."""
+"""`vocabulary_projections`: the tokens that each feature's output direction promotes and suppresses. Writes vocabulary_projections."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ CODE_VERSION = "1"
 RANGE_STAGE = RangeStage(
     VOCABULARY_PROJECTIONS,
     CODE_VERSION,
-    (Upstream(ACTIVATIONS),),  # not read: their version changes with the record, as the projections must
+    (Upstream(ACTIVATIONS),),  # not read: projections must change with the record, as activations do
     lambda stages, platform: stages.projection,
 )
 PREVIEWED, PREVIEWED_TOKENS = 10, 8
@@ -52,8 +52,9 @@ def vocabulary_projections(
 ) -> dg.MaterializeResult:
     """The tokens whose logits each decoder row raises and lowers most: row → final norm → unembedding (VocabProj, arXiv 2501.08319).
 
-    Weights only: no forward pass, and no language model is asked. Neurons write by the down projection, attention outputs by the output
-    projection. A feature without a decoder, or whose decoder does not reach the residual stream, gets a row saying so.
+    Reads weights only: no forward pass is run, and no language model is asked. Neurons write by the down projection, attention outputs by
+    the output projection. A feature without a decoder gets a row that says so; so does a feature whose decoder does not reach the residual
+    stream.
     """
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[Line] = []
@@ -72,7 +73,7 @@ def vocabulary_projections(
 
 @dataclass
 class ProjectedPartition:
-    """What is kept of a partition while its rows stream to disk: counts of outcomes, and the first features for the preview."""
+    """Kept in memory while the rows of a partition stream to disk: counts of outcomes, and the first features for the preview."""
 
     partition: RangePartition
     lines: list[Line] = field(default_factory=list)

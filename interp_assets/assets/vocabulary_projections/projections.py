@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     pass
 
 BLOCK_BYTES = 256 << 20
-"""The most that one block of logits, features × vocabulary in float32, takes."""
+"""Largest size of a block of logits (features × vocabulary, float32). Unit: bytes."""
 
 SIDES = ("promoted", "suppressed")
 
 
 @dataclass(frozen=True)
 class ProjectedBlock:
-    """Some features with their outcomes, and the tokens of those that are `ok`, in the same order.
+    """Some features with their outcomes, and the tokens of the `ok` features, in the same order.
 
     `token_ids` int64 and `logits` float32 are [ok, 2, n]: promoted then suppressed, strongest first. `tokens` are the texts of
     `token_ids.ravel()`.
@@ -52,13 +52,13 @@ class ProjectedBlock:
 
 
 class VocabularyProjector:
-    """Projects the features of one dictionary after the other."""
+    """Projects the features of dictionary after dictionary."""
 
     def __init__(self, models: ModelProvider) -> None:
         self._held = LoadedModels(models)
 
     def blocks(self, record: DictionaryRecord, features: np.ndarray, settings: ProjectionSettings) -> Iterator[ProjectedBlock]:
-        """`features`, uint32 [n], of a dictionary, block by block in their order; nothing for none.
+        """`features`, uint32 [n], of a dictionary, block by block in their order; nothing for no features.
 
         Imported and planted dictionaries have no decoder here, and their model is not loaded.
         """
@@ -78,9 +78,10 @@ class VocabularyProjector:
 def projected_blocks(
     subject: SubjectModel, dictionary: Dictionary, features: np.ndarray, texts: VocabularyTexts, settings: ProjectionSettings
 ) -> Iterator[ProjectedBlock]:
-    """`features`, uint32 [n], of `dictionary`, a block of at most BLOCK_BYTES of logits at a time (a feature at least).
+    """`features`, uint32 [n], of `dictionary`, a block of at most BLOCK_BYTES of logits at a time, and at least one feature a block.
 
-    A family whose final norm is not known has `no_logits`, as has a decoder that does not write into the residual stream.
+    The outcome is `no_logits` for a model family with an unknown final norm, and for a decoder that does not write into the residual
+    stream.
     """
     unembedding = subject.unembedding(settings.final_norm)
     if unembedding is None:
@@ -104,7 +105,8 @@ def projected_blocks(
 
 
 def projection_rows(key: RangeKey, block: ProjectedBlock) -> pa.Table:
-    """Rows of the table for a block: one a token of an "ok" feature, by side and rank; one with its outcome for any other feature."""
+    """Rows of vocabulary_projections for a block: one row a token of an "ok" feature, by side and rank; one row with the outcome of any
+    other feature."""
     n_ok, n_tokens = int((block.outcomes == "ok").sum()), block.token_ids.shape[2]
     columns = {
         "side": names_at(np.tile(np.repeat([0, 1], n_tokens), n_ok), SIDES),

@@ -1,4 +1,4 @@
-"""`warehouse`: the DuckDB file over the lake: views over what manifests vouched for when it was made."""
+"""`warehouse`: the DuckDB file over the lake. Its views show the partitions that were complete when the file was made."""
 
 from collections import defaultdict
 
@@ -22,9 +22,9 @@ REPORTS = ("feature_matches", "scorer_validity", "human_correlation_report")
     check_specs=[dg.AssetCheckSpec("every_view_answers", asset="warehouse")],
 )
 def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourceParam[Warehouse]) -> dg.MaterializeResult:
-    """DuckDB views over every table of the lake, and the questions in `sql/` as views. Open it read-only, or use `interp query`.
+    """DuckDB views over every table of the lake, and the questions in `sql/` as views. Open the file read-only, or use `interp query`.
 
-    Small partitions are copied into one sorted file for each table and dictionary, those alone that have changed: queries over many
+    Small partitions are copied into one sorted file for each table and dictionary; only changed copies are made again. So queries over many
     features open few files.
     """
     made = warehouse_file.copy()

@@ -1,4 +1,5 @@
-"""The platform's warehouse: which tables and dictionaries the DuckDB file and `interp query` show, and what they cannot show."""
+"""The platform's warehouse: the tables and dictionaries that the DuckDB file and `interp query` show, and notes on what they cannot
+show."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -33,15 +34,15 @@ DICTIONARIES_SCHEMA = pa.schema(
     ]
 )
 NAMED = 3
-"""Partitions of a table that a note names; the others are counted."""
+"""Most partitions of a table that a note names; further partitions are counted."""
 
 SLOW_PARTS = 200
-"""Parts above which a note says how they are read faster."""
+"""Number of parts above which a note says how to read them faster."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows, and what has to be said of them: what is not among them, or is not sure."""
+    """Rows, and notes on missing or unverified rows."""
 
     rows: pa.Table
     notes: list[str]
@@ -57,26 +58,26 @@ class Warehouse:
 
     @cached_property
     def index(self) -> LakeIndex:
-        """What of the lake can be read."""
+        """An index of the readable partitions of the lake."""
         return LakeIndex(self.lake, self.path.parent / "warehouse" / "index")
 
     @property
     def copies_folder(self) -> Path:
-        """Folder of the copies."""
+        """Folder of the copies of small partitions."""
         return self.path.parent / "warehouse" / "copies"
 
     @cached_property
     def copies(self) -> TableCopies:
-        """Copies of small partitions, one a table and dictionary."""
+        """Copies of small partitions, one copy a table and dictionary."""
         return TableCopies(self.index, self.copies_folder)
 
     def build(self) -> list[str]:
-        """Names of its views, after rebuilding the file over what manifests vouch for now."""
+        """Rebuild the file over the partitions that are complete now, and return the names of its views."""
         found = {table.name: self._look(table) for table in TABLES}
         return build_warehouse(self.path, self.lake, self._schemas, self._sources(found), self._dictionaries())
 
     def copy(self) -> int:
-        """Number of copies made anew for tables whose partitions have changed."""
+        """Make the copies again for tables whose partitions have changed, and return the number of new copies."""
         made = 0
         for table in TABLES:
             if "dictionary" in table.partition_columns:
@@ -85,7 +86,7 @@ class Warehouse:
         return made
 
     def open(self) -> duckdb.DuckDBPyConnection:
-        """A read-only connection to the file as it was built last."""
+        """A read-only connection to the file as it was last built."""
         return open_warehouse(self.path, self.lake)
 
     @property
@@ -94,9 +95,10 @@ class Warehouse:
         return ["dictionaries", *self._schemas, *view_files()]
 
     def query(self, sql: str, verify: bool = False, unsafe: bool = False) -> Answer:
-        """The answer to SQL, over what manifests vouch for at this moment; with `verify` every byte that it may read is checked first.
+        """The answer to SQL over the partitions that are complete at this moment. With `verify`, every byte that may be read is checked
+        first.
 
-        Without `unsafe` nothing is written, and no file is read but the lake's. Raises `duckdb.Error` for SQL that cannot be answered, and
+        Without `unsafe` nothing is written, and only files of the lake are read. Raises `duckdb.Error` for SQL that cannot be answered, and
         `RefusedStatement` for SQL that would do more than read.
         """
         if not unsafe:
@@ -138,7 +140,7 @@ class Warehouse:
 
 
 def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, verified: bool) -> Iterable[str]:
-    """What an answer from a table leaves out, each with its cure; nothing where all is there and sound."""
+    """Notes on the partitions that an answer from a table leaves out, each with a remedy; empty where the table is complete and sound."""
     total = f"{len(found.parts):,} partitions"
     if missing := found.missing:
         problems = [part.problem if part.problem.startswith("/") else f"{index.path_of(table, part)}: {part.problem}" for part in missing]

@@ -46,9 +46,10 @@ def window_embeddings(
     models: dg.ResourceParam[ModelProvider],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.MaterializeResult:
-    """Sentence embeddings of all cells of a token sample, in one pass that every feature shares.
+    """Sentence embeddings of all cells of a token sample, in one pass that all features share.
 
-    Made only for dictionaries whose settings ask for `similar` silent windows. Two with the same sample and window length share them.
+    Made only for dictionaries whose settings ask for `similar` silent windows. Two dictionaries with the same sample and window length
+    share their embeddings.
     """
     run = DictionaryRun(context)
     faulty: list[str] = []
@@ -64,7 +65,7 @@ def window_embeddings(
 def _made(
     run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: ModelProvider, settings: PlatformSettings, encoder: EncoderOnDemand
 ) -> bool:
-    """Embed the cells of a dictionary's sample where its settings ask for it, and report; whether all vectors are sound."""
+    """Embed the cells of a dictionary's sample where its settings ask for it, and report. Returns whether all vectors are sound."""
     key, stages = record.key, settings.stage_settings(record.stages)
     sample = lake.read(DICTIONARY_SAMPLES.name, {"dictionary": key}, columns=["sample"]).column(0)[0].as_py()
     version = run.versions[key] = embeddings_version(record, stages, sample, lambda: encoder().revision)
@@ -87,7 +88,7 @@ def _made(
 
 
 class SampleCells:
-    """The cells of a token sample as texts, the same ones that the builder "cells" cuts."""
+    """The cells of a token sample as texts: the same cells that the window builder "cells" cuts."""
 
     def __init__(self, sample: TokenSample, tokenizer: Tokenizer, window_tokens: int, across_documents: bool = False) -> None:
         self.sample, self.tokenizer = sample, tokenizer
@@ -98,18 +99,18 @@ class SampleCells:
         return self.shape.n_cells(len(self.sample.tokens))
 
     def places(self, first: int, end: int) -> Places:
-        """Where the cells of these numbers stand."""
+        """The places in the sample of the cells `first` to `end`, exclusive."""
         return self.shape.cells_at(np.arange(first, end))
 
     def texts(self, first: int, end: int) -> list[str]:
-        """The text of each of these cells, as scorers see a window."""
+        """The text of each of the cells `first` to `end`, exclusive, as scorers see a window."""
         places = self.places(first, end)
         rows = zip(places.row.tolist(), places.start.tolist(), places.length.tolist(), strict=True)
         return [plain_text(self.tokenizer.tokens(self.sample.tokens[row, start : start + length])) for row, start, length in rows]
 
 
 def _embedded(context: dg.AssetExecutionContext, lake: Lake, version: str, cells: SampleCells, encoder: SentenceEncoder) -> dict[str, Any]:
-    """What to report of the embeddings, made now or kept, and whether they are sound."""
+    """The report on the embeddings, new or kept, with whether all vectors are sound."""
     partition = {"embeddings": version}
     kept = lake.is_current(WINDOW_EMBEDDINGS.name, partition, version)
     started = time.monotonic()
@@ -142,7 +143,7 @@ def _embedded(context: dg.AssetExecutionContext, lake: Lake, version: str, cells
 
 
 def _batches(context: dg.AssetExecutionContext, version: str, cells: SampleCells, encoder: SentenceEncoder) -> Iterator[pa.Table]:
-    """Rows of the table, some thousand cells at a time, so that memory stays there."""
+    """Rows of the table, some thousand cells at a time, so that memory stays bounded."""
     started = reported = time.monotonic()
     for first in range(0, len(cells), BATCH_CELLS):
         end = min(first + BATCH_CELLS, len(cells))
@@ -160,7 +161,7 @@ def _batches(context: dg.AssetExecutionContext, version: str, cells: SampleCells
 
 
 def _preview(vectors: np.ndarray, cells: SampleCells) -> str:
-    """Five of the first cells, each with the nearest other of them."""
+    """Five of the first cells, each with the nearest other cell among the first cells."""
     n = min(len(vectors), 512)
     near = vectors[:n] @ vectors[:n].T
     np.fill_diagonal(near, -1)
