@@ -1,4 +1,4 @@
-"""Reading back the activation store: one feature after the other, or a few features from anywhere in a dictionary."""
+"""Reads the activation store: the features of a range in order, or a few features from anywhere in a dictionary."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -18,9 +18,9 @@ FeatureActivations = tuple[np.ndarray, np.ndarray]
 
 
 def activations_in_order(lake: Lake, key: RangeKey, features: Sequence[int] | np.ndarray) -> Iterator[tuple[int, FeatureActivations]]:
-    """Each of `features` (ascending, all that the range holds) with its activations; those of a dead feature are empty.
+    """Each of `features` (ascending, all features that the range holds) with its activations; empty arrays for a dead feature.
 
-    Reads the range once, in batches: memory holds a batch and one feature.
+    The range is read once, in batches: memory holds a batch and one feature.
     """
     batches = lake.batches(ACTIVATIONS.name, lake_partition(key), COLUMNS)
     waiting = iter(int(feature) for feature in features)
@@ -33,7 +33,7 @@ def activations_in_order(lake: Lake, key: RangeKey, features: Sequence[int] | np
             while current is not None and current != feature[first]:
                 yield current, _joined(held)
                 current, held = next(waiting, None), []
-            assert current is not None, f"{key} holds feature {feature[first]}, which is not among those selected"
+            assert current is not None, f"{key} holds feature {feature[first]}, which is not among the selected features"
             held.append((position[first:end], value[first:end]))
     while current is not None:
         yield current, _joined(held)
@@ -41,7 +41,7 @@ def activations_in_order(lake: Lake, key: RangeKey, features: Sequence[int] | np
 
 
 def activations_of(lake: Lake, record: DictionaryRecord, features: Sequence[int]) -> dict[int, FeatureActivations]:
-    """Activations of some selected features, wherever they are; only the row groups that hold them are read."""
+    """Activations of some selected features, from any range; only the row groups with these features are read."""
     selected = record.selected_features
     by_range: dict[int, list[int]] = defaultdict(list)
     for feature, place in zip(wanted := sorted(set(features)), np.searchsorted(selected, wanted).tolist(), strict=True):
@@ -58,7 +58,7 @@ def activations_of(lake: Lake, record: DictionaryRecord, features: Sequence[int]
 
 
 def silence_levels(lake: Lake, record: DictionaryRecord, features: Collection[int], silent_share: float) -> dict[int, float]:
-    """`silent_share` of the largest stored activation of each feature: weaker activations count as silence. 0.0 for a dead feature."""
+    """For each feature `silent_share` times its largest stored activation: weaker activations count as silence. 0.0 for a dead feature."""
     found = activations_of(lake, record, sorted(features))
     return {feature: silent_share * float(values.max(initial=0)) for feature, (_, values) in found.items()}
 

@@ -7,13 +7,14 @@ from interp_assets.tables import DICTIONARY_EMBEDDINGS, WINDOW_EMBEDDINGS
 from resources.store.lake import Lake
 
 FLOAT32_BYTES = 1 << 30
-"""Embeddings are held in float32 up to this size, for speed, and in float16 above."""
+"""Up to this size, embeddings are in float32 for speed; larger embeddings are in float16. Unit: bytes."""
 
 
 def read_embeddings(lake: Lake, dictionary: str, window_tokens: int) -> np.ndarray:
-    """[n_cells, dimensions] of the cells of `window_tokens`, float32 or, where they are large, float16.
+    """[n_cells, dimensions] of the cells of `window_tokens` tokens, in float32, or in float16 above FLOAT32_BYTES.
 
-    Raises `LakeError` when window_embeddings is not there, and `UserError` when it was made under settings that asked for others.
+    Raises `LakeError` when window_embeddings has not been made, and `UserError` when it was made under settings that asked for other
+    windows.
     """
     use = lake.read(DICTIONARY_EMBEDDINGS.name, {"dictionary": dictionary}).to_pylist()[0]
     if use["outcome"] != "ok" or use["window_tokens"] != window_tokens:

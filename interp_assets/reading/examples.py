@@ -1,4 +1,4 @@
-"""Reading back what earlier stages wrote about the features of one range: examples and explanations as the domain's own types."""
+"""Reads the tables examples and feature_examples of one range as the domain's own types."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from interp_assets.tables import EXAMPLES, FEATURE_EXAMPLES
 from resources.store.lake import Lake
 
 BATCH_ROWS = 1024
-"""Examples held at once as they are read: those of a few features."""
+"""Examples in memory at once while they are read: the examples of a few features."""
 
 
 @dataclass(frozen=True)
 class StoredExamples:
-    """One feature's examples as written; `outcome` and `n_windows`, the activating windows found, are those of feature_examples.
+    """One feature's examples as stored; `outcome` and `n_windows` (activating windows found) are columns of feature_examples.
 
     `token_texts` is the text of every token id in the examples. A token that has no id in the subject's vocabulary, or another text here
     than its id has elsewhere, has a negative number, one for each text; these are of this feature alone.
@@ -37,7 +37,7 @@ class StoredExamples:
 
     @property
     def shown_non_activating(self) -> tuple[Example, ...]:
-        """Silent examples that explainers may see, for contrast."""
+        """Silent examples that explainers may see, as a contrast."""
         return self._of("shown", ("non_activating",))
 
     @property
@@ -55,9 +55,9 @@ class StoredExamples:
 
 
 def read_examples(lake: Lake, key: RangeKey) -> Iterator[StoredExamples]:
-    """Evidence on every feature of a range, ascending; features without examples have their outcome and no examples.
+    """The stored examples of every feature of a range, ascending; a feature without examples has its outcome and no examples.
 
-    Memory holds the examples of a few features. Raises as `Lake.read` does, once the first is asked for.
+    Memory holds the examples of a few features. Raises as `Lake.read` does, when the first feature is asked for.
     """
     counted = lake.read(FEATURE_EXAMPLES.name, lake_partition(key), columns=["feature", "outcome", "n_windows"]).to_pylist()
     batches = lake.batches(EXAMPLES.name, lake_partition(key), batch_rows=BATCH_ROWS)
@@ -70,7 +70,7 @@ def read_examples(lake: Lake, key: RangeKey) -> Iterator[StoredExamples]:
         yield StoredExamples(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
         if here:
             feature, rows = next(by_feature, (None, ()))
-    assert feature is None, f"{key}: the examples of feature {feature} are out of order, or it has no row in feature_examples"
+    assert feature is None, f"{key}: the examples of feature {feature} are out of order, or the feature has no row in feature_examples"
 
 
 def _examples(rows: Iterable[Mapping[str, Any]], numbers: TokenNumbers) -> tuple[Example, ...]:

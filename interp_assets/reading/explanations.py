@@ -1,4 +1,4 @@
-"""Reads explanations: each method's, of one range or of all, and imported ones."""
+"""Reads explanations: by each method, of one range or of a whole dictionary, and imported explanations."""
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.domain.explaining import METHODS
@@ -9,7 +9,7 @@ from resources.store.lake import Lake
 
 
 def read_all_explanations(lake: Lake, dictionary: str, method: str) -> dict[int, Explanation]:
-    """Explanations of a dictionary by one method, all its ranges together, by feature."""
+    """Explanations of a dictionary by one method, over all ranges, by feature."""
     found: dict[int, Explanation] = {}
     for name in FEATURE_RANGE_KEYS:
         found |= read_explanations(lake, RangeKey(dictionary, name), method)
@@ -29,7 +29,7 @@ def read_explanations(lake: Lake, key: RangeKey, method: str) -> dict[int, Expla
 
 
 def explanations_of_range(lake: Lake, key: RangeKey) -> dict[int, tuple[Explained, ...]]:
-    """The distinct explanations of each feature of a range that any method has written, in the order of METHODS; empty where none has."""
+    """The distinct explanations by any method of each feature of a range, in the order of METHODS; empty where there are none."""
     texts: dict[int, dict[str, list[str]]] = {}
     for method in METHODS:
         partition = {"explanation_method": method, **lake_partition(key)}
@@ -45,7 +45,8 @@ def explanations_of_range(lake: Lake, key: RangeKey) -> dict[int, tuple[Explaine
 
 
 def read_imported(lake: Lake, dictionary: str, method: str) -> dict[int, str]:
-    """The imported explanations of a dictionary by feature, ascending; empty when none were imported. `method`: one of IMPORTED_METHODS."""
+    """The imported explanations of a dictionary by feature, ascending; empty when none were imported. `method` is one of
+    IMPORTED_METHODS."""
     if lake.manifest(IMPORTED_EXPLANATIONS.name, _partition(dictionary, method)) is None:
         return {}
     rows = lake.read(IMPORTED_EXPLANATIONS.name, _partition(dictionary, method), columns=["feature", "explanation"]).to_pylist()

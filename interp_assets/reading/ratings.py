@@ -6,7 +6,7 @@ from resources.store.lake import Lake
 
 
 def stored_ratings(lake: Lake) -> list[Rating]:
-    """The ratings in the lake. Raises `LakeError` where none have been read yet."""
+    """The ratings in the lake. Raises `LakeError` where no ratings have been read into it yet."""
     return [
         Rating(
             row["rater"], row["rater_kind"], row["dictionary"], row["feature"],

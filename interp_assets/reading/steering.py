@@ -1,4 +1,4 @@
-"""Reading back what steering wrote: the runs of each feature of a range in turn, and the sets of a whole dictionary."""
+"""Reads the tables of steering: the runs of each feature of a range in turn, and the sets of a whole dictionary."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,13 +17,14 @@ from interp_assets.tables import STEERED_SETS, STEERED_TEXTS, STEERING
 from resources.store.lake import Lake
 
 N_RIVAL_SETS = 32
-"""Sets of other features that are at hand for telling a feature's own from: enough for 16 questions without a rival twice."""
+"""Rival sets at hand, from which a feature's own set has to be told apart: enough for 16 questions without using a rival twice."""
 
 TEXT_COLUMNS = ["feature", "intervention", "target_kl", "prompt", "role", "prompt_text", "clean_completion", "steered_completion"]
 
 
 class SteeredRuns:
-    """The runs of the features of a range on their scoring prompts. Memory holds one feature's texts, and the outcomes of all."""
+    """The runs of the features of a range on their scoring prompts. Memory holds the texts of one feature, and the outcomes of all
+    features."""
 
     def __init__(self, lake: Lake, key: RangeKey) -> None:
         outcomes = lake.read(STEERING.name, lake_partition(key), columns=["feature", "intervention", "target_kl", "outcome"]).to_pylist()
@@ -33,7 +34,7 @@ class SteeredRuns:
         self._next: tuple[int | None, Any] = next(self._features, (None, ()))
 
     def of(self, feature: int) -> tuple[SteeredRun, ...]:
-        """Runs of a feature, none where it was not steered. To be asked for ascending features, each once."""
+        """Runs of a feature; empty where the feature was not steered. Ask for features in ascending order, each once."""
         while self._next[0] is not None and self._next[0] < feature:
             self._next = next(self._features, (None, ()))
         if self._next[0] != feature:
@@ -47,7 +48,7 @@ class SteeredRuns:
 
 
 class CompletionSets:
-    """The sets of all features of a dictionary, whatever their range; those of which every target was met may stand as rivals."""
+    """The sets of all features of a dictionary, from all ranges. A set with every target met may stand as a rival."""
 
     def __init__(self, lake: Lake, partition: RangePartition) -> None:
         self._seed = partition.settings.seed
@@ -63,7 +64,7 @@ class CompletionSets:
         self._whole = features[whole]
 
     def of(self, feature: int) -> CompletionSet | None:
-        """The set of a feature, with the texts of the targets that were met; None where it was not steered."""
+        """The set of a feature, with the texts of the targets that were met; None where the feature was not steered."""
         low, high = np.searchsorted(self._feature, [feature, feature + 1]).tolist()
         rows = self._rows.slice(low, high - low).to_pylist()
         texts = ((row["target_kl"], one_line(row["prompt_text"] + row["completion"])) for row in rows if row["met"])

@@ -19,8 +19,11 @@ _BEGINS_IN_CHARACTER = regex.compile(r"[\p{M}\u200d]", regex.V1)
 
 @dataclass(frozen=True)
 class TokenSample:
-    """The contexts of one dictionary: `tokens` int32 [rows, context_tokens]; `sample` their content address; `passages` what of them is
-    text, None where all is; `continued` bool [rows]: whether a row goes on with the document of the row before."""
+    """The contexts of one dictionary: `tokens` int32 [rows, context_tokens], and `sample`, their content address.
+
+    `passages` says which tokens are text, None where all tokens are; `continued` bool [rows] says whether a row continues the document of
+    the row before.
+    """
 
     sample: str
     tokens: np.ndarray
@@ -28,7 +31,7 @@ class TokenSample:
     continued: np.ndarray | None = None
 
     def first_position(self, bos_token_id: int | None) -> int:
-        """1 where every row begins with BOS, which no window may contain; else 0 (rows of other tools have none)."""
+        """1 where every row begins with BOS, which no window may contain; else 0 (rows of other tools have no BOS)."""
         return int(bos_token_id is not None and bool((self.tokens[:, 0] == bos_token_id).all()))
 
     def is_text(self) -> np.ndarray:
@@ -36,16 +39,16 @@ class TokenSample:
         return np.ones(self.tokens.shape, dtype=bool) if self.passages is None else self.passages.is_text(len(self.tokens))
 
     def text(self, tokenizer: Tokenizer) -> SampleText | None:
-        """What windows are cut out of; None where nothing is known of it."""
+        """The units that windows are cut from; None where the sample does not tell them."""
         if self.passages is None:
             return None
         return SampleText(self.passages, words_go_on(self.tokens, self.passages, self.continued, tokenizer))
 
 
 def words_go_on(tokens: np.ndarray, passages: Passages, continued: np.ndarray | None, tokenizer: Tokenizer) -> np.ndarray:
-    """Bool [rows · context]: whether each token goes on with the word, or the character, of the token of text before it.
+    """Bool [rows · context]: whether each token continues the word, or the character, of the text token before it.
 
-    Between tokens of scripts that are written without spaces words are not told apart, and none is cut.
+    In scripts without spaces words are not told apart, and no word is cut there.
     """
     flat = tokens.reshape(-1)
     present = np.flatnonzero(np.bincount(flat))
@@ -59,7 +62,7 @@ def words_go_on(tokens: np.ndarray, passages: Passages, continued: np.ndarray | 
     starts = passages.begin
     goes_on[starts] = False
     if continued is not None and len(starts):
-        # The first passage of a row whose document goes on there: the token before is the last of the row before.
+        # The first passage of a row that continues a document: the token before it is the last token of the row before.
         first_of_row = np.concatenate([[True], passages.row[1:] != passages.row[:-1]])
         number = np.flatnonzero(first_of_row)
         number = number[(number > 0) & continued[passages.row[number]]]
@@ -90,7 +93,7 @@ def read_token_sample(lake: Lake, dictionary: str) -> TokenSample:
 
 
 def _continued(documents: pa.ListArray) -> np.ndarray:
-    """Bool [rows]: whether a row begins with the document that the row before ended with."""
+    """Bool [rows]: whether a row begins with the document at the end of the row before."""
     offsets, ids = documents.offsets.to_numpy(), documents.values.to_numpy()
     found = np.zeros(len(documents), dtype=bool)
     filled = np.flatnonzero((np.diff(offsets)[1:] > 0) & (np.diff(offsets)[:-1] > 0)) + 1
