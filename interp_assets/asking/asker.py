@@ -21,23 +21,24 @@ from resources.progress import Progress
 Work = TypeVar("Work")
 
 WAVE_QUESTIONS = 20_000
-"""Questions that are planned and asked together: enough to keep an engine full for minutes, few enough to hold."""
+"""Questions that are planned and asked together: enough to keep an engine busy for minutes, few enough for memory."""
 
 
 class RunSpending:
-    """What each run of this process has spent, all its stages together, under the site's budget."""
+    """The spending of each run of this process under the site's budget; all stages of a run count together."""
 
     def __init__(self, budget: BudgetSettings) -> None:
         self._budget = Budget(budget.tokens, budget.usd)
         self._runs: dict[str, Spending] = {}
 
     def of_run(self, context: dg.AssetExecutionContext) -> Spending:
-        """The spending of the run of `context`; none yet where it is new."""
+        """The spending of the run of `context`; zero for a new run."""
         return self._runs.setdefault(context.run.run_id, Spending(self._budget))
 
 
 class Asker:
-    """Puts questions to one language model. It is loaded for the first question, and not at all when there is none; `close` frees it."""
+    """Puts questions to one language model. The model is loaded for the first question, and not at all without questions; `close` frees
+    it."""
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class Asker:
         self.close()
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
-        """(index, answer) of every question, as they come: stored replies first, the rest as one flat batch.
+        """(index, answer) of every question, in the order in which answers come: stored replies first, the remaining questions as one flat
+        batch.
 
         Raises `dg.Failure`, which is not retried, when the budget is spent, and `UnsupportedRequest` before anything is asked.
         """
@@ -77,7 +79,7 @@ class Asker:
             raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None
 
     def _notice(self, reply: Reply, name: str) -> None:
-        """Say once that the server does not count tokens, and once that another model answers; how often stands in the materialisation."""
+        """Warn once that the server does not count tokens, and once that another model answers. The materialisation says how often."""
         oddities = {
             f"the server of {name} sends no counts of tokens that can be true; they are estimated": reply.tokens_are_estimated,
             f"the server of {name} answers as {reply.other_model}; `refuse_other_models` ends a batch there": bool(reply.other_model),
@@ -101,7 +103,7 @@ class Asker:
 
 
 def waves(planned: Iterable[Work], questions_of: Callable[[Work], int]) -> Iterator[list[Work]]:
-    """The planned work in order, in waves of at least WAVE_QUESTIONS questions: memory holds one, and the model is kept busy."""
+    """The planned work in order, in waves of at least WAVE_QUESTIONS questions: memory holds one wave, and the model is kept busy."""
     wave: list[Work] = []
     waiting = 0
     for work in planned:
@@ -115,7 +117,8 @@ def waves(planned: Iterable[Work], questions_of: Callable[[Work], int]) -> Itera
 
 
 def answered_in_order(asker: Asker, groups: Sequence[Sequence[Question]]) -> Iterator[list[Answer]]:
-    """The answers to each group of questions, in order, each group as soon as it and all before it are answered. One flat batch."""
+    """The answers to each group of questions, in order: a group comes once its own and all earlier questions are answered. One flat
+    batch."""
     group_of = [number for number, group in enumerate(groups) for _ in group]
     first = list(accumulate((len(group) for group in groups), initial=0))
     missing = [len(group) for group in groups]

@@ -8,7 +8,7 @@ from interp_assets.domain.prompting.prompts import Comparison
 
 
 def cosines(embed: Callable[[Sequence[str]], np.ndarray], comparisons: Sequence[Comparison]) -> Iterator[tuple[tuple[float, ...], ...]]:
-    """Cosines [queries][texts] of each comparison, every distinct text embedded once; `embed` gives rows of length 1."""
+    """Cosines [queries][texts] of each comparison; each distinct text is embedded once. `embed` gives rows of length 1."""
     texts = list(dict.fromkeys(text for one in comparisons for text in (*one.queries, *one.texts)))
     if not texts:
         return

@@ -1,6 +1,6 @@
-"""What was said before a backfill that its questions would take at most, kept to be compared with the ledger afterwards.
+"""Estimates of a backfill's questions, made before it and kept for comparison with the ledger afterwards.
 
-A small JSON file a dictionary in the home's folder `estimates`; of one asset and explanation method the latest estimate stays.
+One small JSON file a dictionary in the home's folder `estimates`; the latest estimate of each asset and explanation method stays.
 """
 
 import json
@@ -22,7 +22,7 @@ ESTIMATE = pa.struct(
 
 @dataclass(frozen=True)
 class KeptEstimate:
-    """The most that `n_features` features of one dictionary were said to take, all together."""
+    """An estimate: the most tokens of the questions about `n_features` features of one dictionary, all together."""
 
     asset: str
     explanation_method: str
@@ -34,7 +34,7 @@ class KeptEstimate:
 
 
 def keep_estimates(folder: Path, dictionary: str, estimates: Iterable[KeptEstimate]) -> None:
-    """Keep what was said of a dictionary, over what was said earlier of the same assets and methods."""
+    """Keep estimates of a dictionary. They replace earlier estimates of the same assets and methods."""
     kept = {(one.asset, one.explanation_method): one for one in (*read_estimates(folder, dictionary), *estimates)}
     if kept:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def keep_estimates(folder: Path, dictionary: str, estimates: Iterable[KeptEstima
 
 
 def read_estimates(folder: Path, dictionary: str) -> list[KeptEstimate]:
-    """What was said of a dictionary; nothing where nothing was said, or where the file is damaged: the next backfill says it again."""
+    """The kept estimates of a dictionary; empty where there are none, or where the file is damaged: the next backfill estimates again."""
     try:
         rows = json.loads(_file(folder, dictionary).read_text(encoding="utf-8"))
         return [

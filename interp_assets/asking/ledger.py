@@ -14,9 +14,9 @@ from resources.language_models.ledger import price_usd
 
 
 def ledger_rows(asset: str, partition: RangeKey, answers: Sequence[Answer], first: int) -> pa.Table:
-    """Ledger of some questions of a range, in planned order, numbered from `first`; empty when nothing was asked.
+    """Ledger rows of some questions of a range, in planned order, numbered from `first`; empty when nothing was asked.
 
-    A reply counts with what it cost when it was asked, in this run or an earlier one; a question that stands twice costs once.
+    A reply counts with its cost at the time of asking, in this run or an earlier run; a question that is planned twice costs once.
     """
     rows = []
     for number, answer in enumerate(answers, start=first):
@@ -35,7 +35,7 @@ def ledger_rows(asset: str, partition: RangeKey, answers: Sequence[Answer], firs
 
 
 class LedgerSums:
-    """What a range's questions cost in all, for its materialisation."""
+    """Sums of the costs of a range's questions, for its materialisation."""
 
     SUMMED = ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd")
 
@@ -46,7 +46,7 @@ class LedgerSums:
         self._other_models: Counter = Counter()
 
     def add(self, ledger: pa.Table, answers: Sequence[Answer] = ()) -> None:
-        """Count more rows of the ledger, and the answers that they are of."""
+        """Count further rows of the ledger, and the answers of these rows."""
         replies = [answer.reply for answer in answers if answer.source != "repeated"]
         self._estimated += sum(reply.tokens_are_estimated for reply in replies)
         self._other_models.update(reply.other_model for reply in replies if reply.other_model)
@@ -56,9 +56,10 @@ class LedgerSums:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """Questions, those that cost nothing, and sums; zeros when nothing was asked.
+        """The number of questions, the number of free questions, and the sums of costs; zeros when nothing was asked.
 
-        Where there are any: questions whose tokens are estimates, since the server did not count them, and the other models that answered.
+        Where there are any: the number of questions with estimated tokens, since the server did not count them, and other models that
+        answered.
         """
         sources = self._sources
         counts = {"questions": sources.total(), "from_store": sources["store"], "repeated": sources["repeated"]}

@@ -9,7 +9,7 @@ from resources.language_models.interface import ChoiceList, FreeText, JsonReply,
 
 @dataclass(frozen=True)
 class Question:
-    """One planned prompt, and what it is about."""
+    """One planned prompt, with the feature and the method that it asks about."""
 
     feature: int
     explanation_method: str
@@ -18,7 +18,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question with its reply, the reply's content address, where the reply came from, and who gave it."""
+    """A question with its reply, the content address and the source of the reply, and the model that gave it."""
 
     question: Question
     reply: Reply
@@ -28,7 +28,7 @@ class Answer:
 
 
 def request_of(prompt: Prompt) -> Request:
-    """The back-end request for a pure prompt."""
+    """The request to a back end for a prompt of the domain."""
     reply_format: ReplyFormat = FreeText()
     if prompt.choices is not None:
         reply_format = ChoiceList(prompt.choices.count, prompt.choices.options)
