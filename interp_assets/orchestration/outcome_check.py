@@ -22,8 +22,8 @@ def outcome_check_spec(asset: str | Sequence[str]) -> dg.AssetCheckSpec:
 def outcome_check(run: RangeRun, tables: Mapping[Table, Asked]) -> dg.AssetCheckResult:
     """The result of the check over all partitions of a run.
 
-    In each of `tables` the features with rows must be all features of the partition where the settings ask for rows, and none elsewhere.
-    The names of the partitions for which this does not hold are the check's metadata.
+    Where the settings ask for rows of one of `tables`, all features of the partition must have rows in it; elsewhere no feature may have
+    any. The metadata of the check names the partitions that break this rule.
     """
 
     def is_whole(partition: RangePartition, table: Table, asked: Asked) -> bool:

@@ -11,7 +11,8 @@ DICTIONARY_BY_RANGE = dg.MultiPartitionsDefinition({"dictionary": DICTIONARIES, 
 SUBJECT_POOL = "gpu_subject"
 EXPLAINER_POOL = "gpu_explainer"
 POOLS = (SUBJECT_POOL, EXPLAINER_POOL)
-"""Dagster pools that keep two models from sharing a card; one run at a time each, see dagster.yaml."""
+"""Dagster pools that keep two models from sharing a GPU; each pool runs one step at a time, see dagster.yaml."""
 
 ON_A_CARD = {"dagster-ray/config": {"num_gpus": 1}}
-"""Tags of a step that runs the subject model: where steps are Ray jobs, one card is its own. Nothing else reads them."""
+"""Tags of a step that runs the subject model: where steps are Ray jobs, the step has a GPU of its own. Elsewhere the tags have no
+effect."""

@@ -49,15 +49,15 @@ class PartitionReport:
 
 
 def range_asset(table: Table, **options: Any) -> AssetMaker:
-    """`dg.asset` with what all per-range stages have in common: partitions, one run per backfill, owner, and `table`'s columns.
+    """`dg.asset` with the options of all per-range stages: partitions, one run per backfill, owner, and the columns of `table`.
 
-    A stage in the subject model's pool has a card of its own where steps are Ray jobs.
+    Where steps are Ray jobs, a stage in the subject model's pool has a GPU of its own.
     """
     return _asset(table, DICTIONARY_BY_RANGE, options)
 
 
 def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
-    """The same for stages that are made a dictionary at a time."""
+    """`dg.asset` with the options of all stages by dictionary: partitions, one run per backfill, owner, and the columns of `table`."""
     return _asset(table, DICTIONARIES, options)
 
 
@@ -75,20 +75,20 @@ def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str,
 
 
 class DictionaryRun:
-    """A materialisation of one per-dictionary asset: gathers data versions, metadata and failures, each dictionary's its own."""
+    """A materialisation of one per-dictionary asset: gathers data versions, metadata and failures, separately for each dictionary."""
 
     def __init__(self, context: dg.AssetExecutionContext) -> None:
         self.context = context
         self.keys = list(context.partition_keys)
         self.versions: dict[str, str] = {}
-        """Data version of each dictionary that is made."""
+        """Data version of each dictionary that was made."""
         self.failures: dict[str, str] = {}
-        """What went wrong, by dictionary."""
+        """The reason of each failure, by dictionary."""
         self._metadata: dict[str, dict[str, Any]] = defaultdict(dict)
 
     @contextlib.contextmanager
     def failing_alone(self, *keys: str) -> Iterator[None]:
-        """What is raised within is the failure of these dictionaries, and the rest of the run goes on; with no rest, it is raised."""
+        """An exception in the block is the failure of these dictionaries, and the rest of the run goes on. Without a rest, it is raised."""
         try:
             yield
         except Exception as error:
@@ -110,8 +110,8 @@ class DictionaryRun:
     def result(self, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation of all dictionaries of the run.
 
-        Raises `Failure`, naming each, when some failed; the others count as made all the same, so that their next stages can begin, unless
-        one of `checks` finds an error among them.
+        Raises `Failure`, naming each failed dictionary, when some failed. The other dictionaries still count as made, so that their next
+        stages can begin, unless one of `checks` finds an error among them.
         """
         if not self.failures:
             for key in self.keys:
@@ -126,7 +126,7 @@ class DictionaryRun:
             self.context.log.warning(f"check {check.check_name} did not pass: {check.metadata}")
         errors = [str(check.check_name) for check in not_passed if check.severity is dg.AssetCheckSeverity.ERROR]
         if errors:
-            raise dg.Failure(f"{told}, the others do not count as made: {', '.join(errors)} did not pass. {failed}")
+            raise dg.Failure(f"{told}, the others do not count as made, since {', '.join(errors)} did not pass. {failed}")
         for key in self.made:
             tags = {DATA_VERSION_TAG: self.versions[key]}
             event = dg.AssetMaterialization(self.context.asset_key, partition=key, metadata=self._metadata[key], tags=tags)
@@ -169,7 +169,8 @@ class RangeRun:
         return self.stage.partition(partition.key)
 
     def to_do(self) -> list[RangePartition]:
-        """Partitions that are not complete in the lake under their data version, in key order; the number of skipped ones is logged."""
+        """Partitions that are not complete in the lake under their data version, in key order. The number of skipped partitions is
+        logged."""
         todo = [
             partition
             for partition in self.partitions
@@ -182,8 +183,8 @@ class RangeRun:
     def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[RangePartition]:
         """Partitions to do whose settings ask for the stage, in key order.
 
-        The others are complete at once without rows, their preview saying `note`; of `tables`, which are all that the stage writes, those
-        beside its own are emptied where an earlier run left any.
+        All other partitions are completed at once without rows, with `note` as their preview. `tables` are all tables of the stage: in its
+        side tables, rows that an earlier run left for these partitions are removed.
         """
         asked = []
         for partition in self.to_do():
@@ -201,7 +202,7 @@ class RangeRun:
         tables: Sequence[tuple[Table, pa.Table | Iterable[pa.Table]]],
         report: PartitionReport | None = None,
     ) -> None:
-        """Write a partition's tables, each whole or part by part.
+        """Write a partition's tables, each table whole or part by part.
 
         The stage's own table must come last: the manifest of that table says that the partition is complete.
         """
@@ -213,7 +214,7 @@ class RangeRun:
 
     @contextlib.contextmanager
     def writing(self, partition: RangePartition, tables: Sequence[Table]) -> Iterator["PartitionTables"]:
-        """A partition's tables, all open for writing side by side. The stage's own table must come last, as in `write`."""
+        """A partition's tables, all open for writing at the same time. The stage's own table must come last, as in `write`."""
         assert tables[-1] is self.table, f"{self.table.name} must be written last"
         with contextlib.ExitStack() as stack:
             writers = {
@@ -228,11 +229,11 @@ class RangeRun:
         return self.partition(partition)
 
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
-        """The materialisation: row counts, bytes and outcomes per partition, `metadata` and the data version on all of them."""
+        """The materialisation: row counts, bytes and outcomes per partition, with `metadata` and the data version on every partition."""
         versions: set[str] = set()
         for partition in self.partitions:
             manifest = self.lake.require(self.table.name, self.partition(partition))
-            versions.add(manifest.data_version)  # the content's, which is not the planned one where questions went without answer
+            versions.add(manifest.data_version)  # of the content: it differs from the planned version where questions stayed unanswered
             report = self.reports.get(partition.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
             own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(partition)))
@@ -254,7 +255,7 @@ class PartitionTables:
     BUFFERED_ROWS = 65_536
     """Small parts are gathered into row groups of this many rows."""
     WAITING_PARTS = 512
-    """Small parts that wait as they came; more become one, since a table of one row takes kilobytes."""
+    """Most small parts that wait as they came. More parts are joined into one, since a table of one row takes kilobytes."""
 
     def __init__(self, stage: RangeRun, partition: RangePartition, writers: Mapping[str, PartitionWriter]) -> None:
         self._stage, self._partition, self._writers = stage, partition, writers
@@ -300,7 +301,7 @@ class PartitionTables:
 
 
 def features_done(context: dg.AssetExecutionContext, partition: RangePartition, what: str) -> Callable[[int], None]:
-    """A function to call with the number of features that have just been done; it reports the progress of the partition.
+    """A function to call with the number of newly done features; it reports the progress of the partition.
 
     `what` says in the report what is done to a feature, such as "explained".
     """
@@ -317,8 +318,8 @@ def features_done(context: dg.AssetExecutionContext, partition: RangePartition, 
 
 
 def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:
-    """A callback that logs `what` with done, total, rate and ETA, and now and then records them as an observation of the asset, so that
-    the asset's page shows them while it runs."""
+    """A callback that logs `what` with done, total, rate and ETA. From time to time it also records these numbers as an observation of the
+    asset, so that the asset's page shows them during the run."""
     observed = time.monotonic()
 
     def report(progress: Progress) -> None:

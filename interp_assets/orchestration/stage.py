@@ -16,18 +16,18 @@ from interp_assets.tables import (
 from resources.store.lake import Lake
 
 ABSENT = "absent"
-"""Version of an optional input that is not there."""
+"""Version of an optional input that is absent."""
 
 
 class Versioned(Protocol):
-    """What is known of a partition."""
+    """The data version of a partition."""
 
     @property
     def data_version(self) -> str: ...
 
 
 class Versions(Protocol):
-    """Where the data versions of partitions are looked up: the lake, or the lake as it will be after a backfill."""
+    """Looks up the data versions of partitions: in the lake, or in the lake as it will be after a backfill."""
 
     def manifest(self, table: str, partition: Mapping[str, str]) -> Versioned | None: ...
 
@@ -35,7 +35,7 @@ class Versions(Protocol):
 
 
 def changed_inputs(lake: Lake, record: DictionaryRecord) -> list[str]:
-    """Lines on the local files whose content is not the content that a dictionary's sample or activations were made from."""
+    """Lines on local files whose content has changed since a dictionary's sample or activations were made from them."""
     lines = []
     first = lake_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[0]))
     made_from = (
@@ -59,8 +59,8 @@ def changed_inputs(lake: Lake, record: DictionaryRecord) -> list[str]:
 class Upstream:
     """An input of a range stage: a table, and `extra`, its partition columns beside dictionary and range (such as the explanation method).
 
-    A table that is partitioned by dictionary alone is read whole for each partition. A table by ranges is read whole for the dictionaries
-    that `all_ranges` names. `needed` says whether the settings ask for the input at all; an `optional` input may be absent.
+    A table that is partitioned by dictionary alone is read whole for each partition. A table by ranges is read whole for a dictionary for
+    which `all_ranges` is true. `needed` says whether the settings ask for the input at all; an `optional` input may be absent.
     """
 
     table: Table
@@ -83,11 +83,11 @@ class Upstream:
         ]
 
     def missing(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> bool:
-        """Whether any of it is not there."""
+        """Whether any partition of the input is absent."""
         return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(record, key))
 
     def version(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> str:
-        """Data version of the input of a partition. Raises `LakeError` naming what is not there."""
+        """Data version of the input of a partition. Raises `LakeError` naming an absent input."""
         if self.optional and self.missing(lake, record, key):
             return ABSENT
         versions = [lake.require(self.table.name, partition).data_version for partition in self.partitions(record, key)]
@@ -98,8 +98,8 @@ class Upstream:
 class RangeStage:
     """A stage by feature range: its main table, its `side_tables` (partitioned alike), and everything that their content depends on.
 
-    `settings_of(stage_settings, platform_settings)` returns what of the settings shapes the content; None or False where they do not ask
-    for the stage, which is then complete without rows.
+    `settings_of(stage_settings, platform_settings)` returns the settings that shape the content, or None or False where the settings do not
+    ask for the stage. The stage is then complete without rows.
     """
 
     table: Table
@@ -119,11 +119,11 @@ class RangeStage:
         return self.settings_of(stages, platform) not in (None, False)
 
     def holds_rows(self, lake: Lake, record: DictionaryRecord) -> bool:
-        """Whether the lake has any rows of it of a dictionary, of this or an earlier time, those that a killed run left among them."""
+        """Whether the lake has any rows of this stage for a dictionary: current rows, old rows, or rows that a killed run left."""
         return any(lake.holds_rows(table.name, {**self.extra, "dictionary": record.key}) for table in (self.table, *self.side_tables))
 
     def has_work_for(self, lake: Lake, record: DictionaryRecord, platform: PlatformSettings) -> bool:
-        """Whether a dictionary is to have rows of it, or has some that are not asked for any more: otherwise there is nothing to run."""
+        """Whether there is anything to run: the settings ask for rows of a dictionary, or the lake has rows that no setting asks for."""
         return self.asked_for(platform.stage_settings(record.stages), platform) or self.holds_rows(lake, record)
 
     def partition(self, key: RangeKey) -> dict[str, str]:
@@ -131,7 +131,7 @@ class RangeStage:
         return {**self.extra, **lake_partition(key)}
 
     def inputs(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
-        """Data version of every input that a partition needs. Raises `LakeError` naming the input that is not there."""
+        """Data version of every input that a partition needs. Raises `LakeError` naming an absent input."""
         return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)}
 
     def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:

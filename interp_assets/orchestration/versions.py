@@ -27,11 +27,11 @@ MATCHES_CODE_VERSION = "1"
 
 
 NO_EMBEDDINGS = "not-asked"
-"""Version of a dictionary's embeddings while its settings ask for no similar windows."""
+"""Version of a dictionary's embeddings where its settings ask for no similar windows."""
 
 
 NO_MATCHES = "not-asked"
-"""Version of a dictionary's matches while its settings name no other dictionary."""
+"""Version of a dictionary's matches where its settings name no other dictionary."""
 
 
 def sample_version(record: DictionaryRecord, tokenizer_revision: str) -> str:
@@ -55,9 +55,9 @@ def neighbours_version(settings: StageSettings, activations: str) -> str:
 
 
 def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample: str, encoder_revision: Callable[[], str]) -> str:
-    """Content address of the window embeddings that a dictionary's examples need; NO_EMBEDDINGS when they need none.
+    """Content address of the window embeddings that a dictionary's examples need; NO_EMBEDDINGS where the examples need none.
 
-    Equal for two dictionaries on one sample with windows of one length. The encoder is looked up only where it is needed.
+    Equal for two dictionaries with the same sample and window length. The encoder is looked up only where it is needed.
     """
     if not record.has_activations or not settings.examples.asks_for("similar"):
         return NO_EMBEDDINGS
@@ -68,8 +68,11 @@ def embeddings_version(record: DictionaryRecord, settings: StageSettings, sample
 def matched_explanations(
     lake: Versions, record: DictionaryRecord, others: Sequence[DictionaryRecord], platform: PlatformSettings
 ) -> dict[str, str]:
-    """Versions of all explanations that a dictionary's matches compare, by `<method> <dictionary>`; ABSENT for one that another dictionary
-    does not have yet. Raises `LakeError` naming one that this dictionary does not have."""
+    """Versions of all explanations that a dictionary's matches compare, by `<method> <dictionary>`.
+
+    ABSENT for explanations that another dictionary does not have yet. Raises `LakeError` naming explanations that this dictionary does not
+    have.
+    """
     own, versions = platform.stage_settings(record.stages).explanations, {}
     for other in others:
         for method in own:
@@ -89,7 +92,7 @@ def matches_version(
 ) -> str:
     """Data version of a dictionary's feature matches; NO_MATCHES where its settings ask for none.
 
-    `explanations` are those of `matched_explanations`. The encoder is looked up only where some are compared.
+    `explanations` is the result of `matched_explanations`. The encoder is looked up only where explanations are compared.
     """
     if not others:
         return NO_MATCHES
