@@ -1,4 +1,4 @@
-"""Decoder directions of features, and the nearest among them."""
+"""Decoder directions of features, and the nearest features by direction."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ ROW_BLOCK, COLUMN_BLOCK = 2048, 16_384
 def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor | None":
     """float16 Tensor[features, d_out]: the decoder row of each feature, scaled to length 1 (a row of zeros stays zeros).
 
-    None for a dictionary without a decoder, and for one that reconstructs nothing, such as neurons: its rows are the axes, and no two are
-    nearer than others. Half precision keeps 131,072 rows of 2,304 in 0.6 GB and moves a cosine by less than 1e-3.
+    None for a dictionary without a decoder, and for a dictionary that reconstructs nothing, such as neurons: its rows are the axes, and no
+    two axes are nearer than others. Half precision keeps 131,072 rows of 2,304 in 0.6 GB and moves a cosine by less than 1e-3.
     """
     import torch
 
@@ -37,7 +37,8 @@ def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor |
 
 
 def nearest_by_decoder(directions: "torch.Tensor", n_nearest: int) -> Nearest:
-    """The `n_nearest` others with the largest cosine to each of Tensor[features, d_out] of length 1, the smaller index of equals first."""
+    """For each of Tensor[features, d_out] of length 1 the `n_nearest` other features of largest cosine; of equal cosines the smaller
+    index."""
     width = len(directions)
     n = max(min(n_nearest, width - 1), 0)
     blocks = [nearest_of_rows(directions, first, n) for first in range(0, width, ROW_BLOCK)]
@@ -47,9 +48,9 @@ def nearest_by_decoder(directions: "torch.Tensor", n_nearest: int) -> Nearest:
 
 
 def nearest_of_rows(directions: "torch.Tensor", first: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices int64 and cosines float32, both [rows, n], of the n others nearest to each of the ROW_BLOCK features from `first` on.
+    """Indices int64 and cosines float32, both [rows, n]: the n nearest other features of each of the ROW_BLOCK features from `first` on.
 
-    Products are float32 on the device of `directions`, ROW_BLOCK × COLUMN_BLOCK at a time: all the memory there is beside them.
+    Products are float32 on the device of `directions`, ROW_BLOCK × COLUMN_BLOCK at a time; nothing else takes memory.
     """
     import torch
 
@@ -66,9 +67,10 @@ def nearest_of_rows(directions: "torch.Tensor", first: int, n: int) -> tuple[np.
 
 
 def nearest_both_ways(ours: "torch.Tensor", theirs: "torch.Tensor", n_nearest: int) -> tuple[Nearest, Nearest]:
-    """Of two dictionaries' Tensor[features, d_in] of length 1: the `n_nearest` of theirs to each of ours, and of ours to each of theirs.
+    """Nearest features of two dictionaries, both Tensor[features, d_in] of length 1: for each of `ours` the `n_nearest` of `theirs`, and
+    for each of `theirs` the `n_nearest` of `ours`.
 
-    One pass over blocks of ROW_BLOCK × COLUMN_BLOCK cosines on the device of both; beside a block, memory holds the nearest so far.
+    One pass over blocks of ROW_BLOCK × COLUMN_BLOCK cosines on the device of both tensors. Beside a block, memory holds the nearest so far.
     """
     import torch
 
@@ -89,15 +91,15 @@ def nearest_both_ways(ours: "torch.Tensor", theirs: "torch.Tensor", n_nearest: i
 
 
 def _as_nearest(cosines: "torch.Tensor", index: "torch.Tensor") -> Nearest:
-    """Tensors [features, n], nearest first, end to end."""
+    """Tensors [features, n], nearest first, as one flat list of neighbours."""
     bounds = np.arange(len(index) + 1, dtype=np.int64) * index.shape[1]
     return Nearest(bounds, index.cpu().numpy().ravel(), cosines.cpu().numpy().ravel())
 
 
 def _merged(best: "torch.Tensor", index: "torch.Tensor", cosines: "torch.Tensor", start: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """The largest n of each row among `best` and `cosines`, whose columns begin at feature `start`, and their features.
+    """The n largest of each row among `best` and `cosines`, and their features; the columns of `cosines` begin at feature `start`.
 
-    Only what beats a row's present n-th is sorted: after the first block of columns that is a handful.
+    Only cosines above the present n-th best of a row are sorted: a handful, after the first block of columns.
     """
     import torch
 
@@ -127,7 +129,7 @@ def _compact(cosines: "torch.Tensor", beats: "torch.Tensor", most: int) -> "tupl
 
 
 def decoder_rows(dictionary: Dictionary, features: np.ndarray) -> "torch.Tensor | None":
-    """float32 Tensor[n, d_out]: the decoder row of each feature, n > 0; None for a dictionary that has no decoder."""
+    """float32 Tensor[n, d_out]: the decoder row of each feature, n > 0; None for a dictionary without a decoder."""
     import torch
 
     try:

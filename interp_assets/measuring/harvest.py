@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from resources.subject.model import SparseBatch
 
 FLUSH_SECONDS = 20.0
-"""A killed harvest repeats at most this much."""
+"""A killed harvest repeats at most this much. Unit: seconds."""
 
 REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class LoadedDictionary:
-    """A dictionary with its record and what the self-check measured on the first contexts of the sample."""
+    """A dictionary with its record and the measurements of the self-check on the first contexts of the sample."""
 
     record: DictionaryRecord
     dictionary: Any
@@ -38,7 +38,7 @@ class LoadedDictionary:
 
 
 def dictionary_of(record: DictionaryRecord, models: Any) -> Any:
-    """A record's dictionary on the CPU; it is read before its model, since it says how deep the model is needed. Raises `UserError`."""
+    """A record's dictionary on the CPU. It is read before its model, since it says how deep the model is needed. Raises `UserError`."""
     try:
         return models.dictionary(kind=record.kind, **record.loader_fields, device="cpu")
     except DictionaryError as error:
@@ -46,7 +46,7 @@ def dictionary_of(record: DictionaryRecord, models: Any) -> Any:
 
 
 def hooks_of(dictionaries: Iterable[Any]) -> tuple[str, ...]:
-    """All hooks that dictionaries read and write, which is how deep a harvest with its self-check runs."""
+    """All hooks that dictionaries read and write: they say how deep a harvest with its self-check runs."""
     return tuple(sorted({hook for dictionary in dictionaries for hook in (dictionary.hook, dictionary.output_hook)}))
 
 
@@ -55,7 +55,7 @@ def checked_dictionary(
 ) -> LoadedDictionary:
     """A record's dictionary, checked on real activations before the long pass, on the subject's device.
 
-    Raises with the measured numbers when it explains less than nothing or contradicts its record.
+    Raises with the measured numbers when the dictionary explains less than nothing or contradicts its record.
     """
     import torch
 
@@ -81,7 +81,7 @@ def spill_activations(
     say: Callable[[str], None],
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Run the subject once over the contexts that `spill` does not have yet and put every dictionary's activations there."""
+    """Run the subject once over the contexts that `spill` does not hold yet, and spill the activations of every dictionary."""
     done, (total, context) = spill.rows_done, sample.tokens.shape
     is_text = sample.is_text()
     masked = (~is_text & ~np.isin(sample.tokens, list(subject.special_token_ids))).any()  # the subject leaves special tokens out itself
@@ -99,7 +99,7 @@ def spill_activations(
     )
     if subject.device.type != "cpu":
         batches = prefetched(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare
-    with closing(batches):  # nothing runs on the model any more once this is left, however it is
+    with closing(batches):  # however the block ends, nothing runs on the model after it
         for batch in batches:
             spill.append(batch.name, batch if counted is None else _counted(batch, counted))
             if batch.name != last_name:
@@ -117,6 +117,6 @@ def spill_activations(
 
 
 def _counted(batch: "SparseBatch", is_text: np.ndarray) -> "SparseBatch":
-    """The activations of a batch that stand on text; `is_text` bool [rows, context]."""
+    """The activations of a batch on tokens of text; `is_text` is bool [rows, context]."""
     kept = is_text[batch.row, batch.position]
     return replace(batch, row=batch.row[kept], position=batch.position[kept], feature=batch.feature[kept], value=batch.value[kept])

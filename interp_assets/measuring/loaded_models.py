@@ -1,4 +1,4 @@
-"""What stages that go from dictionary to dictionary hold: the subject model and dictionary last asked for, and a sentence encoder."""
+"""Models in memory of a stage that goes from dictionary to dictionary: subject model, dictionary, sentence encoder."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ def loaded_encoder(models: ModelProvider, settings: SentenceEncoderSettings) -> 
 
 
 class LoadedModels:
-    """Loads what is asked for, unless it is what was asked for last."""
+    """Holds one subject model and one dictionary, and loads another only when another is asked for."""
 
     def __init__(self, models: ModelProvider) -> None:
         self._models = models
@@ -52,7 +52,7 @@ class LoadedModels:
         return self._texts[1]
 
     def subject(self, model: ModelSource) -> SubjectModel:
-        """The model; another one is freed first."""
+        """The subject model, loaded where it is not in memory; another model is freed first."""
         if self._subject is None or self._subject[0] != model:
             self.close()
             self._subject = model, self._models.subject(model.source, model.revision, model.dtype)
@@ -62,12 +62,12 @@ class LoadedModels:
         """The dictionary of a record, on the device of its model."""
         device = str(self.subject(record.model).device)
         if self._dictionary is None or self._dictionary[0] != record.key:
-            self._dictionary = None  # freed before the next is loaded
+            self._dictionary = None  # freed before the next dictionary is loaded
             self._dictionary = record.key, self._models.dictionary(kind=record.kind, **record.loader_fields, device=device)
         return self._dictionary[1]
 
     def close(self) -> None:
-        """Free both."""
+        """Free the model and the dictionary."""
         self._dictionary = None
         if self._subject is not None:
             self._subject[1].close()

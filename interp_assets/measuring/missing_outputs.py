@@ -1,4 +1,4 @@
-"""Which outputs there will be none of for a dictionary on its model, and why: said when it is registered."""
+"""The outputs that a dictionary on its model will not have, and the reasons: told at registration."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from resources.dictionaries import DictionaryError, NoDecoder
 
 
 def known_before_loading(source: str, revision: str | None) -> bool:
-    """Whether the model's family says where its unembedding is, so that no more of it need be loaded than the hooks are deep."""
+    """Whether the place of the unembedding follows from the model's family: if so, the model is loaded only as deep as the hooks."""
     from resources.model_loading import read_config
     from resources.subject.hook_points import BLOCKS, family
     from resources.weights import resolve_model_folder
@@ -15,7 +15,7 @@ def known_before_loading(source: str, revision: str | None) -> bool:
 
 
 def missing_outputs(subject: Any, dictionary: Any) -> list[str]:
-    """One sentence an output that this dictionary will not have; none for a dictionary that has all."""
+    """One sentence for each output that this dictionary will not have; empty for a dictionary with all outputs."""
     from resources.subject.hook_edits import written_points
     from resources.subject.hook_points import BLOCKS
 

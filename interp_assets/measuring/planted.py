@@ -17,7 +17,8 @@ from resources.subject.tokenizer import Tokenizer
 class PlantedActivations:
     """The activations of a planted dictionary on the tokens of `sample`, by feature range as the harvest has them.
 
-    Raises `UserError`, once a rule is applied, where the claims of its narrowed and broadened explanations do not frame it on this sample.
+    Raises `UserError`, when a rule is applied, where the narrowed and broadened explanations do not bound the true explanation on this
+    sample: see the message.
     """
 
     def __init__(self, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer) -> None:
@@ -43,8 +44,8 @@ class PlantedActivations:
             values.append(found[places])
         if fault := counts.fault(rule):
             raise UserError(
-                f"dictionary {self._record.key}: {fault}, on its token sample. The true explanation must speak of all that the narrowed "
-                "one does and more, and the broadened one of all that the true one does and more: change the patterns, or the sample"
+                f"dictionary {self._record.key}: {fault}, on its token sample. The true explanation must match all that the narrowed "
+                "one matches and more, and the broadened one all tokens that the true one matches and more: change patterns or sample"
             )
         return np.concatenate(positions), np.concatenate(values)
 
@@ -59,7 +60,7 @@ def largest_on_texts(record: DictionaryRecord, tokenizer: Tokenizer, wanted: Seq
 
 
 def firing_line(record: DictionaryRecord, sample: np.ndarray, tokenizer: Tokenizer) -> str:
-    """How many of a planted dictionary's selected rules fire in int [rows, context], and which do not."""
+    """How many of a planted dictionary's selected rules fire in int [rows, context], and the names of the silent rules."""
     fires: Counter[str] = Counter()
     rules = [record.planted_rules[feature] for feature in record.selected_features.tolist()]
     for token_ids in sample:

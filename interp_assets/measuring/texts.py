@@ -1,4 +1,4 @@
-"""Running the subject model, or a planted rule, on given texts: how strongly a feature fires on each."""
+"""Runs the subject model, or a planted rule, on given texts: how strongly a feature fires on each text."""
 
 import time
 from collections import defaultdict
@@ -17,20 +17,20 @@ from resources.subject.model import SubjectModel
 
 BATCH_TOKENS = 8_192
 MAX_TEXT_TOKENS = 256
-"""Longer texts are cut: what a generator writes are sentences."""
+"""Longer texts are cut: generators write sentences."""
 
 
 class TextMeasure:
-    """Subject models and dictionaries, loaded for the texts that need them, a dictionary at a time."""
+    """Measures texts. Subject models and dictionaries are loaded when texts need them, one dictionary at a time."""
 
     def __init__(self, models: ModelProvider, on_progress: Callable[[Progress], None]) -> None:
         self._loaded, self._on_progress = LoadedModels(models), on_progress
 
     def largest_activations(self, wanted: Sequence[tuple[DictionaryRecord, int, str]]) -> list[float]:
-        """For each (record, feature, text) the largest activation of the feature on the text, 0.0 where it is silent.
+        """For each (record, feature, text) the largest activation of the feature on the text, 0.0 where the feature is silent.
 
-        Activations on special tokens (the BOS that every text begins with) do not count, and neither does anything beyond
-        MAX_TEXT_TOKENS. A text without tokens has 0.0. Raises `UserError` for a dictionary that has no weights here.
+        Activations on special tokens (every text begins with BOS) do not count, and neither do tokens beyond MAX_TEXT_TOKENS. A text
+        without tokens has 0.0. Raises `UserError` for a dictionary without weights here.
         """
         largest = [0.0] * len(wanted)
         by_dictionary: dict[str, list[int]] = defaultdict(list)
@@ -75,14 +75,14 @@ class TextMeasure:
 
 
 def heard(activation: float, level: float) -> float:
-    """The activation, or 0.0 for one below the level from which on the feature counts as active."""
+    """The activation, or 0.0 where it is below the level at which the feature counts as active."""
     return activation if activation >= level else 0.0
 
 
 def _batch(
     subject: SubjectModel, dictionary: Dictionary, features: np.ndarray, rows: Sequence[Sequence[int]], wanted: Sequence[int]
 ) -> list[float]:
-    """The largest activation of `wanted[i]` on row i. Rows are filled up on the right, where what stands before does not see it."""
+    """The largest activation of feature `wanted[i]` on row i. Rows are padded on the right, where earlier tokens do not see the padding."""
     lengths = np.array([len(row) for row in rows])
     tokens = np.zeros((len(rows), lengths.max()), dtype=np.int64)
     for place, row in zip(tokens, rows, strict=True):

@@ -1,4 +1,4 @@
-"""The texts of a model's vocabulary, and which of its ids stand for none."""
+"""The texts of a model's vocabulary, and the ids that stand for no text."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,10 @@ class VocabularyTexts:
         self._text_ids = tokenizer.text_token_ids
 
     def left_out(self, vocabulary_size: int) -> list[int]:
-        """Ids below `vocabulary_size` that stand for no text, ascending: special, reserved and unused ones."""
+        """Ids below `vocabulary_size` that stand for no text, ascending: special, reserved and unused ids."""
         return np.setdiff1d(np.arange(vocabulary_size), self._text_ids).tolist()
 
     def of(self, token_ids: np.ndarray) -> pa.StringArray:
-        """The text of each id of [n], every distinct one looked up once."""
+        """The text of each id of [n]; each distinct id is looked up once."""
         distinct, place = np.unique(token_ids, return_inverse=True)
         return pa.array(self._tokenizer.texts(distinct), pa.string()).take(pa.array(place.ravel()))
