@@ -1,7 +1,7 @@
 """People's ratings of explanations: read from the files of `$INTERP_HOME/ratings` into the lake, row by row.
 
-`interp ratings import` puts files there; one that is dropped in is read just the same. Every row ends as a rating, a rejection that names
-file, line, column and what is allowed, or is not yet rated.
+`interp ratings import` writes files into that folder; a file that is put there by hand is read in the same way. Every row ends as a rating,
+as "not yet rated", or as a rejection. A rejection names file, line, column and the allowed values.
 """
 
 from collections import Counter
@@ -42,7 +42,7 @@ CACHED_RANGES = 64
 
 @dataclass
 class ReadRatings:
-    """What the files hold: ratings, everything wrong, and how many rows of each file are not yet rated."""
+    """The content of rating files: ratings, rejections, and the number of rows not yet rated of each file."""
 
     ratings: list[Rating] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
@@ -51,7 +51,8 @@ class ReadRatings:
 
 
 def rateable(lake: Lake, registry: DictionaryRegistry) -> Rateable:
-    """What can be rated: features of the registered dictionaries, and their explanations in the lake as they are asked about."""
+    """The features of the registered dictionaries and their explanations: what can be rated. Explanations are read when they are asked
+    for."""
     records = registry.read_all()[0]
 
     @lru_cache(maxsize=CACHED_RANGES)
@@ -70,12 +71,13 @@ def selected(record: DictionaryRecord) -> Sequence[int]:
 
 
 def rating_files(folder: Path) -> list[Path]:
-    """The rating files of a folder by name; none where it does not exist."""
+    """The rating files of a folder, sorted by name; empty where the folder does not exist."""
     return sorted(path for path in folder.glob("*") if path.is_file() and path.name.endswith(SUFFIXES) and path.name[0] != ".")
 
 
 def read_ratings(files: Iterable[Path], there: Rateable) -> ReadRatings:
-    """Every row of the files; a file that cannot be read at all is one rejection, and hides no other."""
+    """The ratings and rejections in every row of the files. A file that cannot be read at all is one rejection; other files are still
+    read."""
     read = ReadRatings()
     for file in files:
         try:
@@ -88,7 +90,7 @@ def read_ratings(files: Iterable[Path], there: Rateable) -> ReadRatings:
 
 
 def _sort_rows(read: ReadRatings, name: str, rows: Iterable[RatingRow], there: Rateable) -> None:
-    """Sort the rows of one file into what they are."""
+    """Sort the rows of one file into ratings, rejections and rows not yet rated."""
     for row in rows:
         place = Place(name, row.line)
         read.n_rows[name] += 1
@@ -116,13 +118,13 @@ def import_ratings(
     max_bad_share: float = 0.0,
     say: Callable[[str], None] = lambda line: None,
 ) -> ReadRatings:
-    """What was read from `path`, after writing its ratings to `folder` as `<name>.csv` of all COLUMNS, all or none of them. By default the
-    name is that of `path`.
+    """Read `path`, write its ratings to `folder` as `<name>.csv` with all COLUMNS, and return what was read. Either all ratings are
+    written, or none. By default, `name` is the name of `path`.
 
-    A file of that name is replaced; an equal one stays as it is. `rater`, `dictionaries`: see `read_rating_rows`; `rater_kind` is that of
-    rows which name none. Rejected rows are told to `say`, each of them; one is where a rater has rated the same with another value in
-    another file. Raises `ExchangeError` where their share exceeds `max_bad_share`, nothing is rated, or the file of that name has ratings
-    by a rater of whom the new one has none.
+    An older file of this name is replaced; a file with equal content is kept. For `rater` and `dictionaries` see `read_rating_rows`;
+    `rater_kind` holds for rows that name no kind. Each rejected row is told to `say`. A row is also rejected where the rater gave the same
+    explanation another rating in another file. Raises `ExchangeError` where the share of rejected rows exceeds `max_bad_share`, where no
+    row is rated, or where the older file has ratings by a rater who has none in the new file.
     """
     if not path.is_file():
         raise ExchangeError(f"there is no file {path}. Name a file of ratings ({', '.join(SUFFIXES)}); `interp ratings template` makes one")
@@ -154,7 +156,7 @@ def import_ratings(
         if lost:
             raise ExchangeError(
                 f"{target} has ratings by {', '.join(sorted(lost))}, of whom {path} has none. Nothing was written. Keep both under another "
-                "name (--name), or remove the first"
+                "name (--name), or remove the older file"
             )
     if not target.exists() or target.read_text() != content:
         say(f"{'replacing' if target.exists() else 'writing'} {target}")
@@ -165,7 +167,7 @@ def import_ratings(
 
 
 def ratings_csv(ratings: Sequence[Rating]) -> str:
-    """Ratings as a file of all COLUMNS."""
+    """Ratings as a CSV text with all COLUMNS."""
     return csv_text(list(COLUMNS), map(_csv_row, ratings))
 
 
@@ -181,14 +183,14 @@ def _csv_row(rating: Rating) -> dict[str, object]:
 
 
 def ratings_version(read: ReadRatings) -> str:
-    """Data version of ratings and rejections: of what they say, wherever it stands."""
+    """Data version of ratings and rejections: over their content, not over file and line."""
     ratings = [[*map(str, rating.key), rating.rater_kind, rating.rating, rating.scale_min, rating.scale_max] for rating in read.ratings]
     methods = [[rating.explained.explanation_id, *rating.explained.methods] for rating in read.ratings]
     return fingerprint(CODE_VERSION, ratings, methods, list(map(str, read.rejections)))
 
 
 def write_ratings(lake: Lake, read: ReadRatings) -> Manifest:
-    """Manifest of human_ratings, after writing it and rejected_ratings; both stay as they are where nothing has changed."""
+    """Write human_ratings and rejected_ratings, and return the manifest of human_ratings. Unchanged tables are not written again."""
     version = ratings_version(read)
     current = lake.manifest(HUMAN_RATINGS.name, {})
     if current is not None and current.data_version == version:
@@ -198,7 +200,10 @@ def write_ratings(lake: Lake, read: ReadRatings) -> Manifest:
 
 
 def dictionaries_option(values: Sequence[str], known: Iterable[str]) -> dict[str, str]:
-    """`--dictionary KEY` and `--dictionary SOURCE=KEY` as a mapping from the source, "" for the former. Raises `UserError`."""
+    """`--dictionary KEY` and `--dictionary SOURCE=KEY` as a mapping from the source to the key; the source of a bare KEY is "".
+
+    Raises `UserError` for a key that is not registered.
+    """
     known = sorted(known)
     found: dict[str, str] = {}
     for value in values:

@@ -1,6 +1,6 @@
-"""Tasks for raters: which explanations they see, in which windows, written as a page to rate in and as the same in a CSV.
+"""Tasks for raters: explanations and the windows to rate them in, written as a page to rate in and as a CSV.
 
-Raters do not see which method wrote an explanation or how it scored; the page does not show the dictionary and feature either.
+Raters do not see the method and the scores of an explanation; the page does not show the dictionary and feature either.
 """
 
 from collections import defaultdict
@@ -28,16 +28,19 @@ from resources.store.lake import Lake
 
 Selection = Literal["quantiles", "importance"]
 TASK_COLUMNS = ("rating", "explanation", "window", *(name for name in COLUMNS if name not in ("rating", "explanation")))
-"""Columns of the CSV: what a rater looks at first. `window` is the text of a context, with the tokens that fire between << and >>."""
+"""Columns of the CSV; columns for the rater come first. `window` is the text of a context, with the tokens that fire between << and >>."""
 
 MARK_SHARE = 0.3
-"""Tokens with at least this share of the window's largest activation are marked in the CSV; the page shades all of them."""
+"""The CSV marks tokens with at least this share of the window's largest activation; the page shades all tokens that fire."""
 
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What raters are asked: how many explanations, of which methods (none named: all but the baselines), in how many windows each; or of
-    each as a whole, beside its windows."""
+    """The size and the kind of a task.
+
+    `n` explanations by `methods` (empty: all methods but the baselines) are rated, each in `n_contexts` windows, or `as_a_whole` beside its
+    windows.
+    """
 
     n: int = 80
     n_contexts: int = 5
@@ -59,7 +62,7 @@ class Window:
 
 @dataclass(frozen=True)
 class TaskItem:
-    """An explanation to rate, in its windows; `feature_max` is the largest activation among those of the feature that there are."""
+    """An explanation to rate, in its windows; `feature_max` is the largest activation of the feature in its held-out windows."""
 
     chosen: Candidate
     windows: tuple[Window, ...]
@@ -68,7 +71,7 @@ class TaskItem:
 
 @dataclass(frozen=True)
 class RatingTask:
-    """A task: its items in the order in which raters see them, and a name that changes with its content."""
+    """A task: its items in the order for raters, and a name that changes with the content."""
 
     name: str
     items: tuple[TaskItem, ...]
@@ -76,8 +79,8 @@ class RatingTask:
 
 
 def rating_task(lake: Lake, registry: DictionaryRegistry, dictionaries: Sequence[str], settings: TaskSettings) -> RatingTask:
-    """A task over the explanations of dictionaries that have held-out windows. Raises `UserError` where there is nothing to rate, or
-    nothing that the selection could go by."""
+    """A task over the explanations of dictionaries with held-out windows. Raises `UserError` where there is nothing to rate, or where the
+    numbers are missing by which explanations are selected."""
     candidates: list[Candidate] = []
     for key in dictionaries:
         candidates += _candidates(lake, registry.get(key), settings)
@@ -107,11 +110,11 @@ def _refuse_nothing(candidates: Sequence[Candidate], dictionaries: Sequence[str]
         methods = f" by {', '.join(settings.methods)}" if settings.methods else f" by a method other than {' and '.join(BASELINES)}"
         raise UserError(f"{named} has no explanation{methods} in the lake. Make some first: interp backfill {dictionaries[0]}")
     if settings.selection == "importance" and not any(candidate.importance for candidate in candidates):
-        raise UserError(f"{named} has no feature statistics, which importance is read from. Leave out --select importance")
+        raise UserError(f"{named} has no feature statistics, from which importance is computed. Leave out --select importance")
 
 
 def _candidates(lake: Lake, record: DictionaryRecord, settings: TaskSettings) -> list[Candidate]:
-    """The explanations of a dictionary by the methods asked for, each text of a feature once."""
+    """The explanations of a dictionary by the methods asked for; equal texts of a feature count once."""
     wanted = settings.methods or tuple(method for method in METHODS if method not in BASELINES)
     found: list[Candidate] = []
     for name in FEATURE_RANGE_KEYS:
@@ -141,7 +144,7 @@ def _scores(lake: Lake, key: RangeKey) -> Mapping[tuple[int, str], dict[str, flo
 
 
 def _importance(lake: Lake, key: RangeKey) -> dict[int, float]:
-    """Activation mass of each feature of a range: firings times their mean; empty where there are no statistics."""
+    """Activation mass of each feature of a range (firings times mean activation); empty where there are no statistics."""
     if lake.manifest(FEATURE_STATISTICS.name, lake_partition(key)) is None:
         return {}
     rows = lake.read(FEATURE_STATISTICS.name, lake_partition(key), columns=["feature", "firing_count", "mean_activation"]).to_pylist()
@@ -149,14 +152,14 @@ def _importance(lake: Lake, key: RangeKey) -> dict[int, float]:
 
 
 class _Windows:
-    """Held-out activating windows, a range read at a time and kept."""
+    """Held-out activating windows. A range is read when it is needed, and kept in memory."""
 
     def __init__(self, lake: Lake, records: Mapping[str, DictionaryRecord]) -> None:
         self._lake, self._records = lake, records
         self._read: dict[RangeKey, dict[int, list[Window]]] = {}
 
     def of(self, candidate: Candidate) -> list[Window]:
-        """Those of the candidate's feature, as written; none where it has none."""
+        """The held-out windows of the candidate's feature, as written; empty where the feature has none."""
         key = self._records[candidate.dictionary].range_of(candidate.feature)
         if key not in self._read:
             self._read[key] = self._of_range(key)
@@ -176,7 +179,7 @@ class _Windows:
 
 
 def task_rows(task: RatingTask) -> list[dict[str, str]]:
-    """The rows that the task asks to be rated, by column of TASK_COLUMNS, with nothing filled in: one a window, or one an explanation."""
+    """The rows to rate, by column of TASK_COLUMNS, with nothing filled in: one row a window, or one row an explanation."""
     rows = []
     for item in task.items:
         asked = [None] if task.settings.as_a_whole else item.windows
@@ -195,12 +198,12 @@ def task_rows(task: RatingTask) -> list[dict[str, str]]:
 
 
 def task_csv(task: RatingTask) -> str:
-    """The task as a CSV: fill in rater and rating, 1 to 4."""
+    """The task as a CSV, in which raters fill in the columns rater and rating (1 to 4)."""
     return csv_text(TASK_COLUMNS, task_rows(task))
 
 
 def task_page(task: RatingTask) -> str:
-    """The task as a page that works without a network: it keeps what was rated in the browser, and saves it as a CSV."""
+    """The task as a page that works without a network. The page keeps ratings in the browser and saves them as a CSV."""
     rows = task_rows(task)
     number, cards = 0, []
     for item in task.items:
@@ -208,7 +211,7 @@ def task_page(task: RatingTask) -> str:
         asked = [number] if task.settings.as_a_whole else list(range(number, number + len(windows)))
         cards.append({"explanation": item.chosen.text, "windows": windows, "asked": asked})
         number += len(asked)
-    # The columns that need no saving: the page has the window's text already.
+    # The columns of a rating file without the method. The window's text needs no column: the page shows it.
     saved = [name for name in COLUMNS if name != "explanation_method"]
     return page(
         "rating_task.html", task=task.name, cards=cards, scale=P1_SCALE, as_a_whole=task.settings.as_a_whole, columns=saved,
@@ -217,11 +220,12 @@ def task_page(task: RatingTask) -> str:
 
 
 def write_task(task: RatingTask, folder: Path) -> tuple[Path, Path]:
-    """(page, CSV) of the task, after writing them into `folder`. Raises `UserError` where a CSV of ratings would be overwritten."""
+    """Write the page and the CSV of the task into `folder`, and return their paths. Raises `UserError` where a filled-in CSV would be
+    overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
     html, table = folder / f"rating-task-{task.name}.html", folder / f"rating-task-{task.name}.csv"
     if table.exists() and table.read_text() != task_csv(task):
-        raise UserError(f"{table} is there and has been filled in. Import it, or name another folder: --out")
+        raise UserError(f"{table} exists already and has been filled in. Import it, or name another folder: --out")
     html.write_text(task_page(task))
     table.write_text(task_csv(task))
     return html, table
