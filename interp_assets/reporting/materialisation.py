@@ -1,4 +1,4 @@
-"""What a materialisation shows in the UI: tables, Markdown previews and plots."""
+"""Metadata of a materialisation in the UI: tables, Markdown previews and plots."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; a line saying so when there are no rows."""
+    """A Markdown table, or a line that says that there are no rows."""
     lines = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     if not lines:
         return "*no rows*"
@@ -43,14 +43,14 @@ def _cell(value: Any) -> str:
 
 
 def text_or_outcome(text: str | None, outcome: str) -> str:
-    """An explanation as Markdown shows it word for word, or its outcome in italics when there is none."""
+    """An explanation escaped for Markdown, word for word; without an explanation, its outcome in italics."""
     return escape_markdown(text) if text else f"*{outcome}*"
 
 
 def distribution_plot(
     series: Mapping[str, Sequence[float]], xlabel: str, title: str, *, log_x: bool = False, floor: float | None = None
 ) -> str:
-    """A Markdown image of one histogram per series (PNG within the text); a sentence when there are no values."""
+    """A Markdown image of one histogram per series (the PNG is in the text); a sentence when there are no values."""
     import numpy as np
 
     values = {name: np.asarray([v for v in numbers if v is not None and (v > 0 or not log_x)]) for name, numbers in series.items()}
@@ -77,7 +77,8 @@ def distribution_plot(
 def scatter_plot(
     series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, title: str, *, floors: tuple[float, float]
 ) -> str:
-    """A Markdown image of points (x, y) by series (PNG within the text), a line at the floor of each axis; a sentence without points."""
+    """A Markdown image of points (x, y) by series (the PNG is in the text), with a line at the floor of each axis; a sentence without
+    points."""
     points = {name: pairs for name, pairs in series.items() if pairs}
     if not points:
         return f"*{title}: no values*"
@@ -91,7 +92,7 @@ def scatter_plot(
 
 
 def _pyplot() -> Any:
-    """matplotlib's pyplot, drawing without a screen."""
+    """matplotlib's pyplot, with a back end that needs no screen."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -101,7 +102,7 @@ def _pyplot() -> Any:
 
 
 def _embedded(figure: Any, axes: Any) -> str:
-    """The finished figure as a Markdown image, the same bytes each time."""
+    """The finished figure as a Markdown image. The bytes are the same in every run."""
     title = axes.get_title()
     axes.title.set_fontsize(10)
     axes.legend(fontsize=7)
@@ -109,9 +110,10 @@ def _embedded(figure: Any, axes: Any) -> str:
 
 
 def interval_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabel: str, title: str) -> str:
-    """A Markdown image of values in their intervals, a line at 0, one colour a series (PNG within the text); a sentence without values.
+    """A Markdown image of values in their intervals, with a line at 0 and one colour a series (the PNG is in the text); a sentence without
+    values.
 
-    Each entry of a series is (label, value, low, high); entries with one label stand beside each other.
+    Each entry of a series is (label, value, low, high); entries with the same label stand beside each other.
     """
     import matplotlib
 
@@ -137,7 +139,7 @@ def interval_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]
 
 
 def _image(figure: Any, title: str) -> str:
-    """The figure, closed, as a Markdown image that holds its PNG."""
+    """Close the figure, and return it as a Markdown image with its PNG in the text."""
 
     figure.tight_layout()
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Pages that stand on their own: one HTML file without anything from outside it. A template of jinja2 for each, in this folder."""
+"""Pages that stand on their own: one HTML file that loads nothing from outside it. This folder has one template of jinja2 a page."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parent
 
 
 def page(template: str, **values: Any) -> str:
-    """The page of a template in this folder, such as "rating_task.html". Values are escaped; a name that it lacks is an error."""
+    """The page of a template in this folder, such as "rating_task.html". Values are escaped; a missing value is an error."""
     import jinja2
 
     environment = jinja2.Environment(
