@@ -1,4 +1,4 @@
-"""What leaves the lake in the formats of other tools."""
+"""Exports a dictionary's activations and tokens as a delphi cache."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from resources.store.lake import Lake
 
 DEFAULT_SPLITS = 5
 FILE_ACTIVATIONS = 20_000_000
-"""Aimed at when the number of files is not given: a file is held in memory whole while it is written."""
+"""Most activations of a file where the number of files is not given: a file is in memory whole while it is written."""
 
 
 def export_delphi(
@@ -32,10 +32,10 @@ def export_delphi(
     n_splits: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Written:
-    """What was written: the dictionary's activations as the cache `folder`/latents/<hookpoint>, which must not exist yet.
+    """Write the dictionary's activations as the cache `folder`/latents/<hookpoint>, which must not exist yet, and return what was written.
 
-    `features` None: all that the record selects. Raises `UserError` for features that it does not select, for activations that are not
-    up to date, and for a dictionary that has none; `LakeError` where they were never made.
+    `features` None stands for all features that the record selects. Raises `UserError` for features that the record does not select, for
+    activations that are not up to date, and for a dictionary without activations; `LakeError` where activations were never made.
     """
     if not record.has_activations:
         raise UserError(f"dictionary {record.key} has imported examples and no activations. Export a dictionary that was harvested.")
@@ -87,7 +87,7 @@ def _chosen(record: DictionaryRecord, features: tuple[int, ...] | None) -> np.nd
 
 
 def legal_hookpoint(name: str) -> str:
-    """The name of a hook point as a folder or file may have it. Raises `UserError` for another."""
+    """`name` itself, where it can be the name of a folder or file. Raises `UserError` otherwise."""
     if not name or any(part in ("", ".", "..") for part in name.split("/")):
         raise UserError(f"--hookpoint {name!r} is no folder name; write it as layers.9")
     return name
@@ -96,7 +96,7 @@ def legal_hookpoint(name: str) -> str:
 def _activations(
     lake: Lake, record: DictionaryRecord, keys: list[RangeKey], features: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(feature uint32, position uint32, value float16) of features (ascending), by feature then position."""
+    """(feature uint32, position uint32, value float16) of `features` (ascending), sorted by feature and then by position."""
     parts = [(np.empty(0, np.uint32), np.empty(0, np.uint32), np.empty(0, np.float16))]
     for key in keys:
         of_range = np.intersect1d(record.features_of(key), features)

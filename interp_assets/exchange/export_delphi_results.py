@@ -1,4 +1,4 @@
-"""Explanations and verdicts leave the lake as the results of a delphi run."""
+"""Exports explanations and verdicts as the results of a delphi run."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from resources.formats.delphi_results import JudgedWindow, ResultsFolder, judged
 from resources.store.lake import Lake
 
 DELPHI_SCORERS = {"detection": "detection", "fuzzing": "fuzz"}
-"""Our scorers that delphi has too, with its names for them."""
+"""Scorers that delphi has too: our name, delphi's name."""
 
 
 @dataclass
 class ExportedResults:
-    """Features by what was written of them: explanations, scores by scorer, and the outcomes of those without an explanation.
+    """Counts of features: with explanations, with scores by scorer, and without an explanation by outcome.
 
-    `n_kept` counts the files that an earlier, broken-off export had written.
+    `n_kept` counts files that an earlier, interrupted export had written.
     """
 
     explanations: int = 0
@@ -39,10 +39,11 @@ def export_delphi_results(
     hookpoint: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedResults:
-    """What was written to `folder`/explanations and `folder`/scores: one explanation method of a dictionary, and its verdicts.
+    """Write one explanation method of a dictionary to `folder`/explanations and its verdicts to `folder`/scores, and return the counts.
 
-    A feature without an explanation has no file, and one that no window was asked about no scores; a scorer that has not run is left out,
-    and `say` says so. Raises `LakeError` for what is there in part only, `UserError` for verdicts on earlier explanations or examples.
+    A feature without an explanation has no file. A feature without questions about its windows has no scores. A scorer that has not run is
+    left out, and `say` says so. Raises `LakeError` for explanations or verdicts that exist only in part, `UserError` for verdicts on
+    earlier explanations or examples.
     """
     hookpoint = legal_hookpoint(hookpoint or record.hook)
     keys = [RangeKey(record.key, feature_range) for feature_range in FEATURE_RANGE_KEYS]
@@ -50,7 +51,7 @@ def export_delphi_results(
     for scorer in DELPHI_SCORERS:
         if scorer not in scorers:
             run = f"interp backfill {record.key} --only scores/{scorer}"
-            say(f"note: {scorer} has not run on {record.key}, and is left out; where its settings ask for it: {run}")
+            say(f"note: {scorer} has not run on {record.key}, and is left out; if the settings ask for it: {run}")
     versions = fingerprint(*(_version(lake, key, method, scorers) for key in keys))
     provenance = {"dictionary": record.key, "explanation_method": method, "scorers": scorers, "data_version": versions}
     results = ResultsFolder(folder, hookpoint, provenance)
@@ -64,7 +65,7 @@ def export_delphi_results(
 
 
 def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list[str]:
-    """Data versions of all that a range's results come from. Raises `UserError` where verdicts are on other explanations or examples."""
+    """Data versions of everything behind a range's results. Raises `UserError` where verdicts are on other explanations or examples."""
     inputs = {
         f"{EXPLANATIONS.name}/{method}": lake.require(EXPLANATIONS.name, _explained(key, method)).data_version,
         EXAMPLES.name: lake.require(EXAMPLES.name, lake_partition(key)).data_version,

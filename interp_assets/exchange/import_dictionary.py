@@ -1,4 +1,4 @@
-"""Records of dictionaries that come from files of other tools: the files are read through, and what they hold is said before they count."""
+"""Records of dictionaries in files of other tools: the files are read through, and their content is reported before it is registered."""
 
 import hashlib
 from collections import Counter
@@ -17,12 +17,15 @@ from resources.model_provider import ModelProvider
 
 RETOKENISED_ROWS = 32
 LEAST_RETOKENISED_SHARE = 0.95
-"""Prose, code and Chinese in a tokenizer's own tokens reach 0.97 to 1, the ids of another vocabulary read with it 0.85 to 0.94: most tokens
-are whole words, which survive in any order. A coarse check, which is why the beginning is shown as well."""
+"""Least share of tokens that must come back when the text of a cache is tokenised again.
+
+Prose, code and Chinese in the model's own tokens reach 0.97 to 1; ids of another vocabulary reach 0.85 to 0.94, since most tokens are whole
+words, which survive in any order. The check is coarse, so the beginning of the text is shown as well.
+"""
 
 LONGEST_CONTEXT, LARGEST_SAMPLE = 1 << 16, 1 << 32
 SELECTED = "selected_latents"
-"""Key of a cache's config.json under which an export of some features names them."""
+"""Key in a cache's config.json that names the exported features, where an export has only some features."""
 
 
 def delphi_record(
@@ -39,11 +42,10 @@ def delphi_record(
     accept_tokens: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> DictionaryRecord:
-    """The record of a delphi cache, read through and found sound; `say` gets what was found.
+    """The record of a delphi cache, once the cache is read through and found sound; `say` gets the findings.
 
-    A cache without tokens needs `token_sample`, and `unverified_tokens` to confirm that its rows are the cache's. `accept_tokens`
-    takes tokens that do not read as text of the model. Raises `UserError` and
-    `ExchangeError` with what does not fit.
+    A cache without tokens needs `token_sample`, and `unverified_tokens` to confirm that the rows of the sample are the rows of the cache.
+    `accept_tokens` takes tokens that do not read as text of the model. Raises `UserError` and `ExchangeError` naming what does not fit.
     """
     cache = delphi.open_cache(delphi.find_hookpoint(folder, hookpoint))
     tokenizer = tokenizer_of(models, model)
@@ -89,7 +91,7 @@ def neuronpedia_record(
     min_activating: int = 10,
     say: Callable[[str], None] = lambda line: None,
 ) -> DictionaryRecord:
-    """The record of one source of a Neuronpedia export, read through; `say` gets what was found, bad rows by file and line."""
+    """The record of one source of a Neuronpedia export, which is read through; `say` gets the findings, with bad rows by file and line."""
     export = neuronpedia.open_export(folder)
     tokenizer = tokenizer_of(models, model)
     say(f"reading {export.folder}")
@@ -119,7 +121,10 @@ def neuronpedia_record(
 
 
 def check_imported(record: DictionaryRecord) -> str:
-    """What was found of a written record's files: that they are those that were imported. Raises `UserError` and `ExchangeError`."""
+    """Check the files of a written record: they must be as they were when they were imported. Returns a line to print.
+
+    Raises `UserError` and `ExchangeError`.
+    """
     if record.kind == "delphi":
         cache = open_delphi(record)
         delphi.require_features(cache, record.selected_features)
@@ -130,7 +135,7 @@ def check_imported(record: DictionaryRecord) -> str:
 
 
 def parse_features(text: str | None) -> tuple[int, ...] | None:
-    """The features in a list such as 0-99,205; None for none. Raises `UserError` for anything else."""
+    """The features in a list such as 0-99,205; None where there is no list. Raises `UserError` for any other text."""
     if text is None:
         return None
     features: set[int] = set()
@@ -143,7 +148,7 @@ def parse_features(text: str | None) -> tuple[int, ...] | None:
 
 
 def tokenizer_of(models: ModelProvider, model: ModelSource) -> Any:
-    """The model's tokenizer. Raises `UserError` where it does not load."""
+    """The model's tokenizer. Raises `UserError` where the tokenizer does not load."""
     try:
         return models.tokenizer(model.source, model.revision)
     except (ValueError, OSError) as error:
@@ -151,14 +156,14 @@ def tokenizer_of(models: ModelProvider, model: ModelSource) -> Any:
 
 
 def tokens_address(tokens: np.ndarray) -> str:
-    """The corpus of a sample that is in a cache: equal for two hook points of one run, which then share it."""
+    """The corpus name for a sample that is in a cache: equal for two hook points of one run, so that both share one sample."""
     return "delphi:" + hashlib.sha256(repr(tokens.shape).encode() + np.ascontiguousarray(tokens, dtype="<i8").tobytes()).hexdigest()[:16]
 
 
 def retokenised_share(tokenizer: Any, tokens: np.ndarray) -> float:
-    """Share of the tokens of int [rows, context] that the tokenizer makes again of their text; near 1 if they are its own.
+    """Share of the tokens of int [rows, context] that come back when their text is tokenised again; near 1 for tokens of this tokenizer.
 
-    Special tokens are left out; a row without others counts nothing. 1.0 when there is nothing to count.
+    Special tokens are left out, and so are rows of special tokens alone. 1.0 when nothing is left to count.
     """
     same = total = 0
     for row in tokens[:RETOKENISED_ROWS]:
@@ -178,7 +183,7 @@ def _width(width: int | None, found: int, folder: Path) -> int:
 def _own_tokens(
     cache: delphi.DelphiCache, tokenizer: Any, model: ModelSource, accept: bool, say: Callable[[str], None]
 ) -> TokenSampleSettings:
-    """The sample in the cache, if its tokens can be the model's."""
+    """The sample in the cache. Raises `UserError` where its tokens cannot be the model's."""
     tokens = delphi.read_tokens(cache)
     largest, (rows, context) = int(tokens.max()), tokens.shape
     if not 8 <= context <= LONGEST_CONTEXT or tokens.size > LARGEST_SAMPLE:
@@ -207,11 +212,11 @@ def _other_model(cache: delphi.DelphiCache) -> str:
 def _tokens_elsewhere(
     cache: delphi.DelphiCache, sample: TokenSampleSettings | None, unverified: bool, say: Callable[[str], None]
 ) -> TokenSampleSettings:
-    """The sample that the user says is the cache's, if they say so."""
+    """The sample that the user vouches for as the sample of the cache. Raises `UserError` where the user does not."""
     if sample is None or not unverified:
         raise UserError(
             f"{cache.folder} has no tokens, so nothing in it says which text its rows are. Cache again with tokens saved, or name the "
-            "sample whose rows they are (--corpus, --n-tokens, --context-tokens, --seed) and confirm it with --unverified-tokens: should "
+            "sample that has these rows (--corpus, --n-tokens, --context-tokens, --seed) and confirm it with --unverified-tokens: should "
             "the rows differ, every example shows the wrong text and nothing can notice."
         )
     stated = cache.config.get("cache_ctx_len")
@@ -219,14 +224,15 @@ def _tokens_elsewhere(
         raise UserError(
             f"{cache.folder}/config.json says cache_ctx_len {stated}, but --context-tokens is {sample.context_tokens}: give {stated}."
         )
-    say("note: the cache has no tokens; that its rows are those of the sample is taken on trust, and marked so in the record")
+    say("note: the cache has no tokens; nothing can check that the sample has the same rows, and the record says so")
     return sample
 
 
 def sample_settings(
     corpus: tuple[str, ...], n_tokens: int | None, context_tokens: int | None, seed: int | None
 ) -> TokenSampleSettings | None:
-    """A token sample from options; None when none of them was given. Raises `UserError` unless all but the seed were, and are in range."""
+    """A token sample from options; None when no option was given. Raises `UserError` where only some options were given (the seed may be
+    left out), or where an option is out of range."""
     if not corpus and n_tokens is None and context_tokens is None and seed is None:
         return None
     if not corpus or n_tokens is None or context_tokens is None:

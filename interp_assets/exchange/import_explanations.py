@@ -1,6 +1,6 @@
-"""Explanations that people or other tools wrote: read from files into the lake, and from there by the graph.
+"""Imports explanations that people or other tools wrote: from files into the lake, where the graph reads them.
 
-They are of two methods, kept apart everywhere: "human" for those that a person wrote, "imported" for any others.
+There are two methods, kept apart everywhere: "human" for explanations by a person, "imported" for any other explanations.
 """
 
 from collections import Counter
@@ -26,9 +26,9 @@ NOTHING_IMPORTED = "none"
 
 @dataclass
 class ReadExplanations:
-    """What was read: the rows to keep, by feature, and those left out. `n_bad` counts rows that cannot be used.
+    """The rows to keep, by feature, and the rows left out. `n_bad` counts rows that cannot be used; `bad` are the first of these.
 
-    `not_selected` are sound, but of features that the record's subset leaves out; `by_others` counts rows of other authors than the one
+    `not_selected` are sound rows of features that the record does not select; `by_others` counts rows of other authors where one author is
     asked for.
     """
 
@@ -40,7 +40,8 @@ class ReadExplanations:
 
 
 def imported_version(lake: Lake, dictionary: str, method: str) -> str:
-    """Data version of what `read_imported` returns: of features and texts, not of authors and sources. "none" when nothing was imported."""
+    """Data version of the result of `read_imported`: over features and texts, not over authors and sources. "none" when nothing was
+    imported."""
     manifest = lake.manifest(IMPORTED_EXPLANATIONS.name, _partition(dictionary, method))
     return manifest.data_version if manifest else NOTHING_IMPORTED
 
@@ -58,11 +59,11 @@ def import_explanations(
     append: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
-    """Manifest of the explanations of `method` of a dictionary, after writing those at `path`, all or none of them.
+    """Write the explanations at `path` as explanations of a dictionary by `method`, all or none of them, and return their manifest.
 
-    They take the place of what was imported before under this method; with `append`, only of the same features. `author` keeps the rows of
-    one author; `hookpoint` is one of a delphi run. `say` gets what was left out. Raises `ExchangeError` where the share of bad rows exceeds
-    `max_bad_share`, or nothing is left.
+    They replace all explanations imported before under this method; with `append`, only explanations of the same features. `author` keeps
+    the rows of one author; `hookpoint` is a hook point of a delphi run. `say` gets what was left out. Raises `ExchangeError` where the
+    share of bad rows exceeds `max_bad_share`, or where no row is left.
     """
     assert method in IMPORTED_METHODS, method
     found = open_explanations(path, format_, hookpoint)
@@ -75,7 +76,7 @@ def import_explanations(
     rows = {feature: _row(record.key, method, row, path) for feature, row in read.kept.items()}
     if old is not None:
         before = {row["feature"]: row for row in lake.read(IMPORTED_EXPLANATIONS.name, partition).to_pylist()}
-        say(f"{len(before.keys() & rows.keys()):,} of the {len(before):,} imported before are replaced, the others stay")
+        say(f"{len(before.keys() & rows.keys()):,} of the {len(before):,} explanations imported before are replaced, the rest stay")
         rows = {**before, **rows}
     table = pa.Table.from_pylist([rows[feature] for feature in sorted(rows)], schema=IMPORTED_EXPLANATIONS.schema)
     version = fingerprint(IMPORTED_EXPLANATIONS.name, method, [(feature, rows[feature]["explanation"]) for feature in sorted(rows)])
@@ -84,7 +85,7 @@ def import_explanations(
 
 
 def _read(found: ExplanationFiles, record: DictionaryRecord, author: str | None) -> ReadExplanations:
-    """Every row of the files, sorted into what is kept and what is not."""
+    """Every row of the files, sorted into rows to keep and rows left out."""
     read = ReadExplanations()
     selected = np.zeros(record.width, dtype=bool)
     selected[record.selected_features] = True
@@ -127,7 +128,7 @@ def _refuse_too_many_bad(read: ReadExplanations, record: DictionaryRecord, path:
     if read.n_bad > max_bad_share * total:
         named = "".join(f"\n  {row.where}: {row.problem}" for row in read.bad)
         authors = sorted({row.author for row in read.kept.values() if row.author})
-        choose = f" Rows are by {', '.join(authors[:8])}; those of one: --author {authors[0]!r}." if len(authors) > 1 else ""
+        choose = f" Rows are by {', '.join(authors[:8])}; for one author: --author {authors[0]!r}." if len(authors) > 1 else ""
         raise ExchangeError(
             f"{path}: {read.n_bad:,} of {total:,} rows are bad, allowed is a share of {max_bad_share:g}:{named}\nNothing was written. "
             f"Correct the file, or allow more: --max-bad-share 0.05.{choose}"

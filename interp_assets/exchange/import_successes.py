@@ -1,4 +1,4 @@
-"""Successes of descriptions that another tool found, read from its results into the lake, beside which views set our own."""
+"""Imports successes of descriptions from another tool's results; views show our own successes beside the imported ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +24,10 @@ def import_successes(
     max_bad_share: float = 0.0,
     say: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
-    """Manifest of the successes of descriptions of a dictionary's features, after writing those in `file`, all or none of them.
+    """Write the successes of a dictionary's descriptions in `file` to the lake, all or none of them, and return their manifest.
 
-    They take the place of those imported before. `layer` is the dictionary's in the file. `say` gets what was left out. Raises
-    `ExchangeError` that names every bad row, up to ten, where their share exceeds `max_bad_share`, or where nothing is left.
+    They replace the successes imported before. `layer` is the name of the dictionary's layer in the file. `say` gets what was left out.
+    Raises `ExchangeError` where the share of bad rows exceeds `max_bad_share`, naming the bad rows, up to ten, and where no row is left.
     """
     found = open_results(file, layer)
     say(f"reading the layer {found.layer} of {file}: {', '.join(found.methods)}")
@@ -48,7 +48,7 @@ def import_successes(
 
 
 def _read(found: ResultsFile, record: DictionaryRecord, max_bad_share: float, say: Callable[[str], None]) -> list[StatedSuccess]:
-    """What the sound rows state about the features that the record selects."""
+    """The sound rows about features that the record selects."""
     selected = np.zeros(record.width, dtype=bool)
     selected[record.selected_features] = True
     first: dict[int, str] = {}

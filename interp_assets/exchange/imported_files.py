@@ -1,6 +1,6 @@
-"""What the graph reads from files of other tools: tokens and activations of a delphi cache, windows of a Neuronpedia export.
+"""Files of other tools as the graph reads them: tokens and activations of a delphi cache, windows of a Neuronpedia export.
 
-A record says which files and what they held when they were imported; they are read only while that is still so.
+A record names the files and a hash of their content at the import. The files are read only while their content is unchanged.
 """
 
 from collections import defaultdict
@@ -25,13 +25,13 @@ from resources.subject.token_texts import whole_characters
 from resources.subject.tokenizer import Tokenizer
 
 GROUP_ACTIVATIONS = 8 << 20
-"""Activations that are sorted at once: memory holds about 40 bytes for each."""
+"""Activations that are sorted at once: each takes about 40 bytes of memory."""
 
 FLOAT16 = np.finfo(np.float16)
 
 
 def require_unchanged(record: DictionaryRecord, folder: Path, files: Sequence[Path]) -> None:
-    """Raise `UserError` when the record's files are not those that were imported."""
+    """Raise `UserError` when the record's files have changed since they were imported."""
     assert record.imported is not None, record.key
     found = content_hash(folder, files)
     if found != record.imported.content:
@@ -42,7 +42,7 @@ def require_unchanged(record: DictionaryRecord, folder: Path, files: Sequence[Pa
 
 
 def open_delphi(record: DictionaryRecord) -> delphi.DelphiCache:
-    """The cache of a record, unchanged since its import."""
+    """The cache of a record, which must be unchanged since its import."""
     cache = delphi.open_cache(Path(str(record.source)))
     require_unchanged(record, cache.folder, cache.files)
     return cache
@@ -51,9 +51,8 @@ def open_delphi(record: DictionaryRecord) -> delphi.DelphiCache:
 class DelphiActivations:
     """The activations of a cache on the tokens of `sample`, by feature range as the harvest has them.
 
-    Activations on special tokens are left out, as in a harvest. Values become float16, so that what fired is never zero, and stay
-    float32 where float16 does not hold them. Opening
-    reads the whole cache through once, and raises `ExchangeError` where it is not sound.
+    Activations on special tokens are left out, as in a harvest. Values become float16 without rounding to zero; values that float16 does
+    not hold stay float32. Opening reads the whole cache once, and raises `ExchangeError` where the cache is not sound.
     """
 
     def __init__(self, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer) -> None:
@@ -64,7 +63,8 @@ class DelphiActivations:
         self._n_special = 0
 
     def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
-        """The groups of one range, in order of feature, each of one chunk and at most GROUP_ACTIVATIONS, or one feature."""
+        """The groups of one range, in order of feature. Each group has one chunk of at most GROUP_ACTIVATIONS activations, or of one
+        feature."""
         features = self._record.features_of(RangeKey(name, FEATURE_RANGE_KEYS[range_index])).astype(np.int64)
         ends = np.cumsum(np.append(self._findings.firing_counts, np.zeros(self._record.width - self._cache.width, np.int64))[features])
         first = 0
@@ -86,7 +86,8 @@ class DelphiActivations:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the activations come from and what was left out, for the materialisation; complete once all ranges were read."""
+        """The source of the activations and the counts of what was left out, for the materialisation; complete once all ranges were
+        read."""
         assert self._record.imported is not None
         return {
             "imported_from": str(self._cache.folder),
@@ -107,16 +108,16 @@ class NeuronpediaExamples:
         self._numbers = TokenNumbers()
         self._export = neuronpedia.open_export(Path(str(record.source)))
         require_unchanged(record, self._export.folder, self._export.activation_files)
-        self._spans: dict[Path, tuple[int, int, int]] = {}  # file: (smallest feature, largest, good rows), once it has been read
+        self._spans: dict[Path, tuple[int, int, int]] = {}  # file: (smallest feature, largest feature, good rows) of a file that was read
 
     def of_range(self, key: RangeKey, settings: ExampleSettings, run_seed: int) -> list[FeatureExamples]:
-        """Examples of every selected feature of a range. Files that were seen to hold none of them are not read again."""
+        """Examples of every selected feature of a range. A file that is known to hold none of these features is not read again."""
         features = self._record.features_of(key)
         windows = self._windows(set(features.tolist()))
         return [imported_examples(windows[feature], settings, run_seed, feature) for feature in features.tolist()]
 
     def tokens(self, numbers: Sequence[int] | np.ndarray) -> list[str]:
-        """The texts of tokens: the tokenizer's own where the token has an id, the export's where it has none."""
+        """The texts of tokens: by the tokenizer for a token with an id, from the export for a token without one."""
         return [self._numbers.texts[number] for number in numbers]
 
     texts = tokens
@@ -139,7 +140,7 @@ class NeuronpediaExamples:
         return windows
 
     def _kept(self, file: Path, first_number: int, wanted: set[int], windows: dict[int, list[ImportedWindow]]) -> Iterator[int]:
-        """The feature of every good row of a file, after putting the windows of those that are wanted into `windows`."""
+        """The feature of every good row of a file. Windows of the wanted features are added to `windows`."""
         for row in neuronpedia.read_batch(file, self._record.width, first_number):
             if isinstance(row, BadRow):
                 continue
@@ -153,7 +154,7 @@ class NeuronpediaExamples:
 
 
 def import_provenance(record: DictionaryRecord) -> dict[str, Any]:
-    """Where a dictionary's examples come from, for its materialisations; empty for a dictionary that was not imported."""
+    """The source of a dictionary's examples, for its materialisations; empty for a dictionary that was not imported."""
     if record.imported is None:
         return {}
     return {"imported_from": str(record.source), "imported_content": record.imported.content}
