@@ -1,1 +1,1 @@
-"""What users write: settings, dictionary records and their keys, read from YAML files that may hold anything."""
+"""Files that users write: settings, dictionary records and their keys, read from YAML files with any content."""

@@ -12,7 +12,7 @@ from interp_assets.config.validation import violations
 from interp_assets.domain.bounds import ADDED_LATER, later_defaults
 
 NAMED_ERRORS = 20
-"""Errors of a file that a message names; the others are counted."""
+"""Most errors of a file that a message names; further errors are counted."""
 
 
 class Closed(BaseModel):
@@ -22,7 +22,7 @@ class Closed(BaseModel):
 
 
 class UserError(ValueError):
-    """A mistake in what the user wrote. The message names the thing, its value, what was allowed and the next step."""
+    """A mistake of the user. The message names the thing, its value, what was allowed and the next step."""
 
 
 def validated(cls: type, content: Any, where: str) -> Any:
@@ -37,7 +37,7 @@ def validated(cls: type, content: Any, where: str) -> Any:
 
 
 def _truths_as_numbers(content: Any, result: Any, place: str = "") -> Iterator[tuple[str, bool]]:
-    """(where, value) of each true and false in `content` that `result`, the instance made of it, holds as a number."""
+    """(place, value) of each true or false in `content` that became a number in `result`, the instance made of `content`."""
     if isinstance(content, bool) and isinstance(result, int | float) and not isinstance(result, bool):
         yield place or "(top)", content
     elif isinstance(content, dict):
@@ -69,7 +69,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def _versioned_content(part: Any) -> Any:
-    """`part` as JSON values, without the fields that are marked ADDED_LATER and have their default."""
+    """`part` as JSON values, without fields that are marked ADDED_LATER and have their default."""
     return _without_neutral_fields(part, TypeAdapter(type(part)).dump_python(part, mode="json"))
 
 

@@ -10,7 +10,7 @@ RECORD = """\
 # features: {{count: 200}}                 # treat a spread subset; leave out to treat all
 {stages}"""
 RANGE_STAGES = """\
-# stages:                                # override any default, see interp_assets/settings.py
+# stages:                                # override any default, see docs/settings.md
 #   examples: {n_shown: 20}
 """
 
@@ -33,7 +33,7 @@ hook: blocks.20.hook_resid_post
 kind: gemma_scope
 source: google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71   # or a folder or file params.npz
 width: 16384
-# output_hook: blocks.20.hook_mlp_out    # of a transcoder, which reads blocks.20.ln2.hook_normalized
+# output_hook: blocks.20.hook_mlp_out    # for a transcoder; it reads blocks.20.ln2.hook_normalized
 """,
     "sparsify": """\
 key: llama-3-8b/10/sparsify-32x
@@ -92,9 +92,9 @@ width: 10
 d_in: 576
 """,
     "planted": """\
-key: smollm2-135m/planted/rules          # whose tokenizer cuts the text; no model runs
+key: smollm2-135m/planted/rules          # the tokenizer of this model cuts the text; no model runs
 kind: planted                            # features that are rules over the text, to see whether scorers can be believed
-# rules:                                 # leave out for sixteen that fire in English text and in program code
+# rules:                                 # leave out for sixteen rules that fire in English text and in program code
 #   - name: modals
 #     truth: {text: the words will and shall, pattern: '\\b(?:will|shall)\\b'}
 #     narrowed: {text: the word will, pattern: '\\bwill\\b'}
@@ -107,6 +107,6 @@ stages:
 
 
 def example_record(kind: str) -> str:
-    """A record of this kind, one of those in HEADS, in YAML with comments."""
+    """A record of this kind (one of HEADS), in YAML with comments."""
     head, mark, stages = HEADS[kind].replace("# KINDS", "# " + " | ".join(HEADS)).partition("stages:\n")
     return RECORD.format(head=head, stages=mark + stages or RANGE_STAGES)

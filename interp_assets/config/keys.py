@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 N_FEATURE_RANGES = 16
-"""Ranges that every dictionary is cut into. A constant, since the grid is rectangular while widths differ."""
+"""Ranges of every dictionary. The number is a constant, since Dagster's grid is rectangular and widths differ."""
 
 
 FEATURE_RANGE_KEYS = tuple(f"{index:02d}of{N_FEATURE_RANGES:02d}" for index in range(N_FEATURE_RANGES))
@@ -54,7 +54,8 @@ class RangeKey:
 
 
 def range_bounds(range_index: int, n_selected: int) -> tuple[int, int]:
-    """First and one-past-last entry of the selected features in a range: [i*W//N, (i+1)*W//N). Empty where W < N leaves none."""
+    """Bounds in the selected features of a range: the first, and one past the last: [i*W//N, (i+1)*W//N). Empty for some ranges where W <
+    N."""
     return range_index * n_selected // N_FEATURE_RANGES, (range_index + 1) * n_selected // N_FEATURE_RANGES
 
 

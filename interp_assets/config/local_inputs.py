@@ -1,6 +1,8 @@
-"""Content of the local files that results depend on: a dictionary's weights, corpus files, models in folders. None for what is not local.
+"""Hashes of the local files that results depend on: a dictionary's weights, corpus files, models in folders. None for sources that are not
+local.
 
-Hub sources are named by their revision, embedded ones and the demo's by the release that ships them: their content is not asked for.
+Sources on the hub are named by their revision, embedded sources and the demo's sources by the release of their package: their content is
+not hashed.
 """
 
 import importlib.util
@@ -14,7 +16,7 @@ from resources.store.input_content import CONTENTS
 from resources.weights import EMBEDDED_PREFIX
 
 WEIGHT_FILES = (".json", ".yaml", ".yml", ".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy", ".h5", ".gguf", ".model", ".py", ".txt")
-"""Endings of the files in a folder of weights that can decide what is computed. Notes and logs beside them cannot."""
+"""Endings of the files in a folder of weights that can determine results. Notes and logs beside these files cannot."""
 
 FOLDER_KINDS = ("sae_lens", "gemma_scope", "sparsify", "dictionary_learning")
 
@@ -49,7 +51,7 @@ def corpus_contents(corpus: Sequence[str]) -> dict[str, str]:
 
 
 def _callable_file(place: str) -> Path | None:
-    """The file that a callable is in; None where it cannot be told without running it."""
+    """The file with a callable; None where the file cannot be found without running code."""
     if place.endswith(".py"):
         return Path(place).expanduser()
     try:

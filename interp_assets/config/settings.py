@@ -1,7 +1,7 @@
-"""Every number a user can change, in frozen classes that refuse unknown keys.
+"""Every number that a user can change, in frozen classes that refuse unknown keys.
 
-The defaults are those of the papers (methods named in each domain module). A site changes them for all its dictionaries in
-`$INTERP_HOME/settings.yaml`; a dictionary's own record overrides them under `stages:`.
+The defaults are the values of the papers; each module of a method in domain/ names its paper. A site changes the values for all its
+dictionaries in `$INTERP_HOME/settings.yaml`; the record of a dictionary overrides them under `stages:`.
 """
 
 from collections.abc import Iterable
@@ -33,24 +33,24 @@ SPEED_OPTIONS = frozenset({
 
 
 class LanguageModelSettings(Closed):
-    """Which model answers, and how it is reached."""
+    """Which model answers, and how the model is reached."""
 
     backend: Literal["transformers", "vllm", "openai", "replay"] = "transformers"
     """How the model is reached: see the back ends in language-models.md."""
     model: str = "embedded:smollm2-135m-instruct"
     """The model's name: a hub id, a local folder, `embedded:<name>` for a packaged model, or the name that a server gives it."""
     revision: str | None = None
-    """Commit of the hub repository, or a name for a server's present weights; without it the newest commit is taken and recorded."""
+    """Commit of the hub repository, or a name for a server's present weights. Without it, the newest commit is taken and recorded."""
     require: tuple[Capability, ...] = ()
-    """Abilities that the back end must have; a stage stops before its first question where one is missing. Scores without
-    `answer_probabilities` have no AUROC, and a site may not want to pay for them."""
+    """Abilities that the back end must have. A stage stops before its first question where one is missing. Scores without
+    `answer_probabilities` have no AUROC, and a site may not want to pay for such scores."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the back end: see language-models.md."""
 
     @property
     def versioned_settings(self) -> dict[str, Any]:
-        """What of this can change a reply, and so makes a partition stale, the content of a model in a local folder too; how fast the model
-        is asked, and at which address, cannot."""
+        """The settings that can change a reply, and so make a partition stale, with the content of a model in a local folder. Speed and
+        address of the model are left out."""
         left_out = SPEED_OPTIONS | ({"base_url"} if self.backend == "openai" else set())
         options = {name: value for name, value in self.options.items() if name not in left_out}
         content = folder_content(self.model) if self.backend in ("transformers", "vllm") else None
@@ -68,13 +68,13 @@ class BudgetSettings(Closed):
 
 
 class AutomationSettings(Closed):
-    """When missing partitions are made without a person who asks for them."""
+    """When missing partitions are made without a command."""
 
     when: Literal["on_missing", "nightly", "never"] = "on_missing"
-    """`on_missing`: as soon as a dictionary is registered, stage by stage, and each partition once. `nightly`: from the tick of `cron`
-    on, each missing partition once a night. `never`: by hand alone."""
+    """`on_missing`: as soon as a dictionary is registered, stage by stage, each partition once. `nightly`: from the tick of `cron` on, each
+    missing partition once a night. `never`: only by hand."""
     cron: str = "0 2 * * *"
-    """When a night begins: five fields of cron. Read by `nightly` alone."""
+    """When a night begins: five fields of cron. Only `nightly` reads it."""
     timezone: str = "UTC"
     """Time zone of `cron`, such as Europe/Berlin."""
 
@@ -95,45 +95,45 @@ class AutomationSettings(Closed):
         try:
             ScheduleDefinition(name="nightly", job_name="nightly", cron_schedule=cron)
         except DagsterInvalidDefinitionError:
-            raise ValueError("not five fields of cron; two in the morning is 0 2 * * *, and on weekdays alone 0 2 * * 1-5") from None
+            raise ValueError("not five fields of cron; two in the morning is 0 2 * * *, and on weekdays 0 2 * * 1-5") from None
         return cron
 
 
 class HarvestSettings(Closed):
-    """How the subject model is run, and how much is kept."""
+    """How the subject model is run, and how many activations are kept."""
 
     batch_rows: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """Contexts that go through the subject model together. Changes speed and memory, and no result. Unit: contexts."""
+    """Contexts that go through the subject model together. Changes speed and memory, but no result. Unit: contexts."""
     self_check_rows: Annotated[int, Field(ge=1, le=65_536)] = 16
     """Contexts on which a dictionary is checked before it is harvested. Unit: contexts."""
     max_activations: Annotated[int, Field(ge=1000, le=1 << 32)] | None = None
-    """A feature with more activations keeps those of a seeded share of the contexts, and its statistics stay exact; none means no bound.
-    Unit: activations of a feature."""
+    """A feature with more activations keeps its activations in a seeded share of the contexts; its statistics stay exact. None means no
+    bound. Unit: activations of a feature."""
 
 
 class NeighbourSettings(Closed):
-    """How the nearest features are found."""
+    """How the nearest features of a feature are found."""
 
     n_neighbours: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Nearest features that are kept of each feature, by each measure. Unit: features."""
+    """Nearest features that are kept for each feature, by each measure. Unit: features."""
     max_pairs: Annotated[int, Field(ge=1, le=1 << 50)] = 2_000_000_000
-    """About the most pairs of firings that co-occurrence compares; two billion take minutes on one core. Where there are more, a uniform
-    sample of the token positions is compared. Unit: pairs."""
+    """Approximate upper bound on the pairs of firings that co-occurrence compares; two billion take minutes on one core. Above the bound, a
+    uniform sample of the token positions is compared. Unit: pairs."""
 
 
 class MatchingSettings(Closed):
-    """Among which dictionaries each feature's match is sought."""
+    """With which dictionaries the features are matched."""
 
     others: tuple[str, ...] = Field(default=(), alias="with")
-    """Keys of dictionaries of the same model; the dictionary itself is left out. Empty: no matches are sought."""
+    """Keys of dictionaries of the same model. The dictionary itself is left out. Empty: no matches are made."""
     n_nearest: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Nearest features that are kept on either side; they are the candidates for one-to-one matches. Unit: features."""
+    """Nearest features that are kept in both directions, as candidates for one-to-one matches. Unit: features."""
 
     @field_validator("others")
     @classmethod
     def _legal_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
         if repeated := sorted({key for key in keys if keys.count(key) > 1}):
-            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each dictionary once")
+            raise ValueError(f"{', '.join(repeated)} is listed more than once: name each dictionary once")
         return tuple(map(check_dictionary_key, keys))
 
 
@@ -152,11 +152,11 @@ class SentenceEncoderSettings(Closed):
     source: str = "embedded:all-minilm-l6-v2"
     """`embedded:all-minilm-l6-v2`, or a folder or hub id in the format of sentence-transformers."""
     revision: str | None = None
-    """Commit of the hub repository; without it the newest commit is taken and recorded."""
+    """Commit of the hub repository. Without it, the newest commit is taken and recorded."""
 
     @property
     def versioned_settings(self) -> Any:
-        """What of this can change a vector: all of it, and the content of an encoder in a local folder."""
+        """The settings that can change a vector: all settings, and the content of an encoder in a local folder."""
         content = folder_content(self.source)
         return self if content is None else [self, content]
 
@@ -165,9 +165,9 @@ DEFAULT_SCORES: dict[str, Any] = {"detection": "all", "fuzzing": "all"}
 
 
 class StageSettings(Closed):
-    """One block per stage of the graph, and which explanations and scores are made at all.
+    """One block of settings a stage of the graph, and the explanations and scores that are made at all.
 
-    For a scorer that reads no explanation anything but `[]` under `scores` means yes.
+    For a scorer that reads no explanation, anything but `[]` under `scores` means yes.
     """
 
     harvest: HarvestSettings = HarvestSettings()
@@ -201,7 +201,7 @@ class StageSettings(Closed):
     def _known_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         _refuse_unknown("explanation method", methods, METHODS)
         if repeated := sorted({method for method in methods if methods.count(method) > 1}):
-            raise ValueError(f"{', '.join(repeated)} stands there more than once: name each method once")
+            raise ValueError(f"{', '.join(repeated)} is listed more than once: name each method once")
         for derived in DERIVED:
             missing = sorted(set(derived.SOURCES) - set(methods)) if derived.NAME in methods else []
             if missing:
@@ -212,7 +212,7 @@ class StageSettings(Closed):
     @classmethod
     def _over_the_default(cls, scores: Any) -> Any:
         if not isinstance(scores, dict):
-            raise ValueError("name scorers with what each of them judges, such as {detection: all, intruder: all, fuzzing: []}")
+            raise ValueError("name scorers with the methods that each scorer judges, such as {detection: all, intruder: all, fuzzing: []}")
         for scorer, methods in scores.items():
             if methods != "all" and not isinstance(methods, list | tuple):
                 raise ValueError(f"{scorer} judges all, a list of explanation methods, or none ([]); {methods!r} is none of these")
@@ -266,7 +266,8 @@ class StageSettings(Closed):
         return self
 
     def scored(self, scorer: Scorer) -> tuple[str, ...]:
-        """The explanation methods that a scorer judges; NO_EXPLANATION alone for one that reads none and is asked for."""
+        """The explanation methods that a scorer judges; (NO_EXPLANATION,) for a scorer that reads no explanation, where its scores are
+        asked for."""
         chosen = self.scores.get(scorer.NAME, ())
         if "explanation" not in scorer.READS:
             return (NO_EXPLANATION,) if chosen else ()
@@ -274,16 +275,16 @@ class StageSettings(Closed):
 
 
 class PlatformSettings(Closed):
-    """The content of `$INTERP_HOME/settings.yaml`. An absent file means these defaults: the embedded model on this machine."""
+    """The content of `$INTERP_HOME/settings.yaml`. A missing file means these defaults: the embedded model on this machine."""
 
     explainer: LanguageModelSettings = LanguageModelSettings()
     """The model that writes explanations."""
     scorer: LanguageModelSettings = LanguageModelSettings()
     """The model that judges explanations."""
     generator: LanguageModelSettings | None = None
-    """The model that writes texts which an explanation says should make a feature fire; without it the explainer writes them."""
+    """The model that writes texts on which a feature should fire by its explanation. Without it, the explainer writes these texts."""
     base: LanguageModelSettings | None = None
-    """The model that says how likely texts are; without it the scorer does. A base model does this better than an instruct model."""
+    """The model that gives the likelihood of texts. Without it, the scorer does. A base model does this better than an instruct model."""
     sentence_encoder: SentenceEncoderSettings = SentenceEncoderSettings()
     """The model that turns texts into vectors."""
     human_correlations: CorrelationSettings = CorrelationSettings()
@@ -291,9 +292,9 @@ class PlatformSettings(Closed):
     budget: BudgetSettings = BudgetSettings()
     """The most that one run may spend on language models."""
     automation: AutomationSettings = AutomationSettings()
-    """When missing partitions are made without a person who asks for them."""
+    """When missing partitions are made without a command."""
     stages: dict[str, Any] = Field(default_factory=dict)
-    """Stage settings of all dictionaries of this site; a record's own `stages:` are laid over them, key by key."""
+    """Stage settings of all dictionaries of this site. A record's own `stages:` are laid over them, key by key."""
 
     @classmethod
     def read(cls, path: Path) -> "PlatformSettings":
@@ -315,12 +316,12 @@ class PlatformSettings(Closed):
         return {"scorer": self.scorer, "generator": self.generator or self.explainer, "base": self.base or self.scorer}[model]
 
     def stage_settings(self, overrides: dict[str, Any]) -> StageSettings:
-        """RangeStage settings of one dictionary: paper defaults, then the site's, then the record's `overrides`."""
+        """Stage settings of one dictionary: defaults, then the settings of the site, then the record's `overrides`."""
         return validated(StageSettings, merged(self.stages, overrides), "stages")
 
 
 def _refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ValueError naming the first name that is not known, and what is."""
+    """Raise ValueError naming the first unknown name, and the known names."""
     for name in names:
         if name not in known:
             raise ValueError(f"there is no {what} named {name!r}; there are {', '.join(known)}{nearest_hint(name, known)}")

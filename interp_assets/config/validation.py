@@ -27,7 +27,7 @@ def violations(cls: Any, content: Any) -> tuple[Any, list[str]]:
 
 
 def known_keys(cls: Any, place: Sequence[int | str]) -> list[str]:
-    """The keys that a mapping at `place` may have, where `cls` is the class of the whole; empty where the classes do not tell."""
+    """The keys that a mapping at `place` may have, where `cls` is the class of the whole content; empty where the classes do not tell."""
     inside: list[Any] = [cls]
     for part in place:
         inside = [type_ for one in inside for type_ in _inner(one, part)]
@@ -53,7 +53,7 @@ def _line(cls: Any, place: Sequence[int | str], kind: str, message: str, value: 
 
 
 def _inner(type_: Any, part: int | str) -> Iterator[Any]:
-    """The classes that may stand under a key, a number, or the name of one of a union's members."""
+    """The classes at a key or index, or of the named member of a union."""
     for one in _members(type_):
         if part in _fields(one):
             yield from _members(_fields(one)[part])
@@ -66,7 +66,7 @@ def _inner(type_: Any, part: int | str) -> Iterator[Any]:
 
 
 def _members(type_: Any) -> Iterator[Any]:
-    """The types of a union, annotations taken off."""
+    """The types of a union, without annotations."""
     origin = get_origin(type_)
     if origin is Annotated:
         yield from _members(get_args(type_)[0])

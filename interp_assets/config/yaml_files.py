@@ -1,4 +1,4 @@
-"""YAML as users write it, read at a bounded cost: whatever is in a file, it is read or refused in a moment."""
+"""Reads users' YAML at a bounded cost: any content is read or refused quickly."""
 
 import stat
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ import yaml
 
 LARGEST_BYTES = 8 << 20
 LARGEST_NODES = 500_000
-"""Values in a file, those that aliases repeat counted each time: what is made of them is walked through several times."""
+"""Most values in a file, with repeated counting of values that aliases repeat: later steps walk through the values several times."""
 
 DEEPEST = 60
 
@@ -18,11 +18,11 @@ _FastestLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLo
 
 
 class BadYaml(ValueError):
-    """A file that holds no YAML, or YAML that nobody meant; the message says what is wrong, and not in which file."""
+    """A file without YAML, or with YAML that nobody meant. The message says what is wrong, but not in which file."""
 
 
 class _Loader(_FastestLoader):
-    """The safe loader, for which a key that stands twice in a mapping is an error: YAML takes the last and says nothing."""
+    """The safe loader, with an error for a key that occurs twice in a mapping: YAML itself takes the last key without a word."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         places: dict[Hashable, int] = {}
@@ -36,7 +36,7 @@ class _Loader(_FastestLoader):
 
 
 def read_text_file(path: Path) -> str:
-    """The text of a file. Raises `BadYaml` for what is no regular file, too large, or no text, and OSError as `open` does."""
+    """The text of a file. Raises `BadYaml` for a file that is not regular, too large, or no text, and OSError as `open` does."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise BadYaml("it is no regular file")
@@ -49,7 +49,7 @@ def read_text_file(path: Path) -> str:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text; None for an empty one. Raises `BadYaml` with what is wrong, whatever is in it."""
+    """The value of a YAML text; None for an empty text. Raises `BadYaml` naming the problem, for any content that is no YAML."""
     try:
         _refuse_deep(text)
         content = yaml.load(text, Loader=_Loader)
@@ -58,13 +58,13 @@ def parse_yaml(text: str) -> Any:
         raise
     except yaml.YAMLError as error:
         raise BadYaml(f"it is not YAML: {error}") from None
-    except Exception as error:  # what YAML takes for a date or number and Python does not: 2024-13-45, 5,000 digits
+    except Exception as error:  # a date or number for YAML but not for Python: 2024-13-45, 5,000 digits
         raise BadYaml(f"it holds a value that is none: {str(error)[:200]}. Put it in quotes if it is text") from None
     return content
 
 
 def _refuse_deep(text: str) -> None:
-    """Raise `BadYaml` for nesting that the loader, which is C and calls itself, would end the process on."""
+    """Raise `BadYaml` for deep nesting: the loader is C code that calls itself, and would end the process."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -73,13 +73,14 @@ def _refuse_deep(text: str) -> None:
 
 
 def _refuse_bomb(content: Any) -> None:
-    """Raise `BadYaml` where the values are too many or too deep, aliases followed."""
+    """Raise `BadYaml` where there are too many values or too deep nesting; aliases are followed."""
     if _n_values(content, {}, 0) > LARGEST_NODES:
         raise BadYaml(f"it holds more than {LARGEST_NODES:,} values, those that aliases repeat among them")
 
 
 def _n_values(value: Any, counted: dict[int, int], depth: int) -> int:
-    """Number of values in a value, itself among them. `counted` holds those of the containers seen so far; 0 for one that holds itself."""
+    """Number of values in a value, counting itself. `counted` has the counts of the containers seen so far, 0 for a container that holds
+    itself."""
     if depth > DEEPEST:
         raise BadYaml(f"it is nested deeper than {DEEPEST} levels, aliases followed")
     if not isinstance(value, dict | list | tuple | set):
