@@ -1,8 +1,8 @@
-"""The most tokens that one feature's questions can take: counted on prompts of a method's own code about a feature that has everything.
+"""Upper bounds on the tokens of one feature's questions: counted on the prompts of a method's own code about a made-up feature.
 
-The made-up feature has as many windows as the record asks for, fires on every other token of each (so that as many marks as possible stand
-in a prompt) and has explanations as long as their replies may be. Its windows are the longest of a spread of the dictionary's own token
-sample, or text that tokenizers cut small while there is no sample.
+The made-up feature has every input. It has as many windows as the record asks for, fires on every second token of each window (so that a
+prompt has as many marks as possible) and has explanations of the greatest length of their replies. Its windows are the longest windows in a
+spread of the dictionary's own token sample; without a sample they are text that tokenizers cut into small tokens.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,14 +26,14 @@ from resources.language_models.openai_server.wire import most_reply_tokens
 from resources.store.lake import Lake, LakeError
 
 TEMPLATE_TOKENS = 64
-"""What a chat template puts before all messages, such as a default system prompt."""
+"""Tokens that a chat template puts before all messages, such as a default system prompt."""
 
 SAMPLED_WINDOWS, LONGEST_WINDOWS = 2_000, 8
 EXPLANATION_TOKENS = 256
-"""Of an explanation that no explainer of ours wrote."""
+"""Tokens of an explanation that no explainer of ours wrote."""
 
 LISTED = 200
-"""Tokens in each list of a made-up feature; explainers take the first of them."""
+"""Tokens in each list of a made-up feature; explainers take the first tokens of a list."""
 
 CUT_SMALL = (" zażółć", "Qx7_", " 0x3F;", " naïveté", "\n\t})", " 1,984.50", "Ünïq", " [[-=>")
 """Token texts that most tokenizers cut into two to four."""
@@ -41,7 +41,8 @@ CUT_SMALL = (" zażółć", "Qx7_", " 0x3F;", " naïveté", "\n\t})", " 1,984.50
 
 @dataclass(frozen=True)
 class Bound:
-    """The most that one feature's questions take: how many, their tokens, and the replies' tokens; `windows` says whose texts these are."""
+    """Upper bounds for one feature: number of questions, prompt tokens, and reply tokens. `windows` says where the windows' texts are
+    from."""
 
     questions: int
     prompt_tokens: int
@@ -50,7 +51,7 @@ class Bound:
 
 
 class Bounds:
-    """Bounds of one dictionary. `count_of` gives the counter of a model's tokens, or None where its tokenizer is not known here."""
+    """Bounds for one dictionary. `count_of` gives the token counter of a model, or None where the model's tokenizer is not known here."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Bounds:
         self._counters: dict[str, tuple[TokenCounter, str]] = {}
 
     def of(self, asset: str, method: str, model: LanguageModelSettings) -> Bound | None:
-        """The bound of an asset that asks `model` about explanations by `method`; None where no prompt can be made up for it."""
+        """The bound for an asset that asks `model` about explanations by `method`; None where no prompt can be made up for the method."""
         try:
             prompts = list(self._prompts(asset, method))
         except Exception:  # a method that needs what a made-up feature lacks: its rate is told instead
@@ -81,7 +82,7 @@ class Bounds:
         return Bound(len(asked), prompt_tokens, reply_tokens, f"{whose}, counted by {counted}")
 
     def _counter(self, model: LanguageModelSettings) -> tuple[TokenCounter, str]:
-        """What counts a model's tokens, and its name: its tokenizer where that is here, else bytes."""
+        """A model's token counter, and its name: the model's tokenizer where it is on this machine, else a count of bytes."""
         if model.model not in self._counters:
             try:
                 count = self._count_of(model)
@@ -91,7 +92,7 @@ class Bounds:
         return self._counters[model.model]
 
     def _prompts(self, asset: str, method: str) -> Iterator[Prompt]:
-        """The prompts about a feature that has everything."""
+        """The prompts about the made-up feature."""
         stage, _, name = asset.partition("/")
         if stage == "explanations":
             (explainer,) = (one for one in EXPLAINERS if name == one.NAME)
@@ -110,7 +111,7 @@ class Bounds:
 
     @cached_property
     def _sampled(self) -> list[tuple[str, ...]]:
-        """The longest windows, in bytes, of a spread of the dictionary's sample; empty while there is none."""
+        """The longest windows, in bytes, of a spread of the dictionary's sample; empty while there is no sample."""
         if self._texts_of is None or self._record.imported:
             return []
         try:
@@ -180,7 +181,7 @@ class Bounds:
         )  # fmt: skip
 
     def _completion(self) -> str:
-        """A text of steering: as many tokens as it writes at most, and a prompt's."""
+        """A text of steering: a prompt, and a completion of the greatest length."""
         windows, texts = self._windows
         n_tokens = 2 * max(
             self._stages.steering.max_new_tokens,
@@ -191,12 +192,12 @@ class Bounds:
         return "".join(texts[windows[0][place % len(windows[0])]] for place in range(n_tokens))
 
     def _explanation(self, method: str, number: int) -> str:
-        """An explanation by a method as long as it may be."""
+        """An explanation of the greatest length by a method."""
         return f"{number}" + " zażółć" * _explanation_words(method, self._stages)
 
 
 def _explanation_words(method: str, stages: StageSettings) -> int:
-    """How many words, of several tokens each, are no shorter than the longest explanation of a method."""
+    """Number of words, of several tokens each, that are at least as long as the longest explanation by a method."""
     own: Mapping[str, int] = {one.NAME: int(_max_reply_tokens(stages.explaining.of(one))) for one in EXPLAINERS}
     sources = {one.NAME: [*one.SOURCES, *one.OPTIONAL_SOURCES] for one in DERIVED}
     names = sources.get(method, [method])

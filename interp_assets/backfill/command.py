@@ -1,4 +1,4 @@
-"""`interp backfill` as it is typed: which partitions it selects, and with --dry-run what they would cost. Needs no webserver."""
+"""`interp backfill`: selects the partitions, and with --dry-run tells their cost. Needs no webserver."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ from resources.weights import WeightsError
 def costed_plan(
     home: Home, dictionaries: Sequence[str], only: Sequence[str], features: str | None, models: ModelProvider | None = None
 ) -> tuple[pl.DataFrame, list[str]]:
-    """The plan of a backfill with its costs, and lines on the whole of it. Nothing is started or written but the warehouse's views."""
+    """The plan of a backfill with its costs, and lines that sum it up. Nothing is started, and nothing is written but the warehouse's
+    views."""
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
     planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
@@ -41,7 +42,7 @@ def costed_plan(
 
 
 def costs_of(home: Home, planned: Sequence[PlannedAsset], dictionaries: Sequence[str], models: ModelProvider) -> list[Estimate]:
-    """What a plan will cost at most, and by what features have cost so far."""
+    """The upper bound on the costs of a plan, and its costs by the rates of features so far."""
     home.warehouse.build()
     with home.warehouse.open() as connection:
         rates = Rates(measured_rates(connection), demo_rates())
@@ -51,7 +52,7 @@ def costs_of(home: Home, planned: Sequence[PlannedAsset], dictionaries: Sequence
 def _keep_costs(
     home: Home, chosen: "ChosenAssets", dictionaries: Sequence[str], ranges: dict[str, tuple[str, ...]], models: ModelProvider
 ) -> None:
-    """Keep what the backfill will cost at most, for the view cost_by_method; a plan that cannot be made stops no backfill."""
+    """Keep the estimate of the backfill's costs for the view cost_by_method. A failure to make the plan does not stop the backfill."""
     try:
         costs = costs_of(home, _plan(home, chosen.assets, dictionaries, ranges, models), dictionaries, models)
     except UserError:
@@ -68,7 +69,7 @@ def _keep_costs(
 
 
 def _bounds(home: Home, record: DictionaryRecord, models: ModelProvider) -> Bounds:
-    """The bounds of a dictionary, whose sample and models' tokenizers are looked up when they are first wanted."""
+    """The bounds of a dictionary. Its sample and the models' tokenizers are looked up at first use."""
 
     def texts_of(token_ids: Sequence[int]) -> Sequence[str]:
         return models.tokenizer(record.model.source, record.model.revision).tokens(token_ids)
@@ -91,10 +92,10 @@ def selected_partitions(
     say: Callable[[str], None],
     models: ModelProvider | None = None,
 ) -> list[dict[str, Any]]:
-    """Selectors of the backfill. What there is nothing to run of is left out, and `say` is told: stages that no settings ask for, and with
-    `features` what cannot be made of their ranges alone.
+    """Selectors of the backfill, without partitions that have nothing to run. `say` is told what is left out.
 
-    Such as explanations that are dealt out over a whole dictionary while the other ranges have none.
+    Left out are stages that no settings ask for, and with `features` stages that cannot be made from their ranges alone: explanations that
+    are shuffled over a whole dictionary need explanations in all ranges.
     """
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
@@ -110,13 +111,13 @@ def selected_partitions(
             say(f"left out: {one.asset} of {one.dictionary}, {len(one.blocked)} ranges: {one.reason}")
     selectors = partitions_by_asset(chosen.assets, dictionaries, unblocked(planned, ranges))
     if not selectors:
-        raise UserError("nothing can be made of these features alone; leave --features out, or make what is named above first")
+        raise UserError("nothing can be made of these features alone; leave --features out, or make the assets named above first")
     return selectors
 
 
 def left_to_make(home: Home, dictionaries: Sequence[str], models: ModelProvider | None = None) -> list[str]:
-    """Names of the assets that a backfill of the dictionaries would make, or could not make, in the order of the graph; empty when all that
-    the settings ask for is complete and current."""
+    """Names of the assets that a backfill of the dictionaries would make, or could not make, in the order of the graph. Empty when
+    everything that the settings ask for is complete and current."""
     ranges = chosen_ranges(home, dictionaries, None)
     planned = _plan(home, chosen_assets(home, dictionaries, ()).assets, dictionaries, ranges, models or RealModels())
     left = [f"{one.asset} of {one.dictionary}" for one in planned if one.dictionary and one.certain and (one.to_make or one.blocked)]
@@ -126,18 +127,18 @@ def left_to_make(home: Home, dictionaries: Sequence[str], models: ModelProvider 
 
 
 MATCHES = "feature_matches"
-"""The one asset by dictionary that settings may ask nothing of."""
+"""The only asset by dictionary that is made for no dictionary unless its settings ask for it."""
 
 NAMED = 12
-"""Most of what is emptied that a line names."""
+"""Most names of emptied partitions in a line."""
 
 
 @dataclass(frozen=True)
 class ChosenAssets:
     """What a backfill runs: `assets` by name.
 
-    `left_out` are those that the settings of none of its dictionaries ask for and of which the lake holds no rows; `emptied` says, as
-    "<asset> of <dictionary>", which rows go, since they are not asked for any more.
+    `left_out` are assets that no dictionary's settings ask for and that have no rows in the lake. `emptied` names rows that go, as "<asset>
+    of <dictionary>": the settings do not ask for them.
     """
 
     assets: dict[str, dg.AssetsDefinition]
@@ -145,7 +146,7 @@ class ChosenAssets:
     emptied: tuple[str, ...]
 
     def notes(self, by_name: bool) -> list[str]:
-        """Lines on what is left out, each by its name or all as a number, and on what is emptied."""
+        """Lines on the assets left out, by name or as a number, and on the rows that are emptied."""
         left_out = ", ".join(self.left_out) if by_name else f"{len(self.left_out)} stages"
         more = f" and {len(self.emptied) - NAMED:,} more" if len(self.emptied) > NAMED else ""
         emptied = ", ".join(self.emptied[:NAMED]) + more
@@ -156,10 +157,10 @@ class ChosenAssets:
 
 
 def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) -> ChosenAssets:
-    """The assets of a backfill: all, or those named in `only`, less those that there is nothing to run of.
+    """The assets of a backfill: all, or the assets named in `only`, without assets that have nothing to run.
 
-    One that any of the dictionaries asks for is run for all, since stages of the same partitions share a run and its models. Raises
-    `UserError` where none is left, saying how to ask for one, and `ServerError` for a name in `only` that is none of an asset.
+    An asset that any of the dictionaries asks for is run for all dictionaries, since stages of the same partitions share a run and its
+    models. Raises `UserError` where no asset is left, saying how to ask for one, and `ServerError` for an unknown name in `only`.
     """
     from interp_assets.graph.assembly import ASSETS, RANGE_STAGES
 
@@ -192,7 +193,7 @@ def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) 
 
 
 def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
-    """What to write under `stages:` for these assets and what they are made out of, besides what `stages` ask for already."""
+    """The lines under `stages:` that ask for these assets and for their sources, without what `stages` already ask for."""
     explainers = [one for one in EXPLAINERS if f"explanations/{one.NAME}" in names]
     scorers = [one for one in SCORERS if f"scores/{one.NAME}" in names]
     sources = [source for one in DERIVED if f"explanations/{one.NAME}" in names for source in one.SOURCES]
@@ -210,9 +211,9 @@ def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
 
 
 def chosen_ranges(home: Home, dictionaries: Sequence[str], features: str | None) -> dict[str, tuple[str, ...]]:
-    """The feature ranges of each dictionary that hold any of `features`, such as 0-4095; all where it is None.
+    """The feature ranges of each dictionary that hold any of `features`, such as 0-4095; all ranges where `features` is None.
 
-    Raises `UserError` for a dictionary that is not registered, or of which none is selected.
+    Raises `UserError` for a dictionary that is not registered, and for a dictionary that selects none of `features`.
     """
     wanted = parse_features(features)
     records = [home.registry.get(key) for key in dictionaries]
@@ -220,7 +221,7 @@ def chosen_ranges(home: Home, dictionaries: Sequence[str], features: str | None)
 
 
 def _range_note(home: Home, key: str, ranges: Sequence[str]) -> str:
-    """How many features a selection of ranges comes to."""
+    """A line on the number of features in a selection of ranges."""
     record = home.registry.get(key)
     n_features = sum(len(record.features_of(RangeKey(key, name))) for name in ranges)
     return f"{key}: {n_features:,} of {len(record.selected_features):,} features, in the ranges {', '.join(ranges)}"
@@ -233,7 +234,7 @@ def _plan(
     ranges: dict[str, tuple[str, ...]],
     models: ModelProvider,
 ) -> list[PlannedAsset]:
-    """The plan of a site's backfill. Raises `UserError` where a model is not to be found."""
+    """The plan of a site's backfill. Raises `UserError` where a model is not found."""
     from interp_assets.graph.assembly import RANGE_STAGES
 
     encoder = home.settings.sentence_encoder

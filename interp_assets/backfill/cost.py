@@ -1,4 +1,4 @@
-"""What questions to language models will cost, going by what they have cost: per feature, asset and explanation method."""
+"""Estimated costs of questions to language models, from the costs so far: per feature, asset and explanation method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,8 @@ NO_BOUND = "by the rate, no bound"
 
 @dataclass(frozen=True)
 class Rate:
-    """What one feature costs: tokens, hours and US dollars (None without a price), a mean over `n_features`; `source` says whose."""
+    """Cost of one feature: tokens, hours and US dollars (None without a price), a mean over `n_features`. `source` says where the rate is
+    from."""
 
     n_features: int
     prompt_tokens: float
@@ -36,10 +37,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one asset's questions about one method's explanations of a dictionary will cost at most.
+    """The cost of one asset's questions about a dictionary, for one explanation method: an upper bound.
 
-    Tokens are bounded by `bound`, counted on the prompts themselves; where no prompt can be made up beforehand (None) they are those of
-    `rate`, which is what features have cost so far, and no bound. `rate` is None where none is known; hours are always by it.
+    Tokens are bounded by `bound`, which is counted on the prompts themselves. Where no prompt can be made up beforehand (None), tokens
+    follow `rate`, the costs of features so far, and are no bound. `rate` is None where no rate is known; hours always follow `rate`.
     """
 
     asset: str
@@ -71,7 +72,7 @@ class Estimate:
 
     @property
     def usual_tokens(self) -> float | None:
-        """Prompt and completion tokens as features have cost so far; None without a rate."""
+        """Prompt and completion tokens by the rate of features so far; None without a rate."""
         return None if self.rate is None else self.n_features * (self.rate.prompt_tokens + self.rate.completion_tokens)
 
     @property
@@ -81,7 +82,7 @@ class Estimate:
 
     @property
     def usd(self) -> float | None:
-        """US dollars by the price table, nothing cached; None for a model without a price."""
+        """US dollars by the price table, without cached tokens; None for a model without a price."""
         if self.bound is None:
             return None if self.rate is None or self.rate.usd is None else self.n_features * self.rate.usd
         per_feature = price_usd(self.model, self.bound.prompt_tokens, 0, self.bound.completion_tokens)
@@ -89,16 +90,16 @@ class Estimate:
 
 
 class Rates:
-    """Rates by asset, method and model: those of the ledger, and for want of them those that the demo was recorded with."""
+    """Rates by asset, method and model: the rates in the ledger, and where the ledger has none, the recorded rates of the demo."""
 
     def __init__(self, measured: Mapping[tuple[str, str, str], Rate], demo: Mapping[str, Rate]) -> None:
         self._measured, self._demo = measured, demo
 
     def of(self, asset: str, method: str, model: str) -> Rate | None:
-        """The nearest rate that there is, its source saying how near; None without any.
+        """The rate of the nearest kind, with a `source` that names the kind; None where there is no rate.
 
-        In this order: of the method with the model that will be asked; of the asset's other methods with it; of any with another model; the
-        demo's. Of several the one over most features.
+        Kinds, nearest first: the same method and model; another method of the asset with the same model; any method of the asset with
+        another model; the demo. Of several rates of one kind, the rate over most features is returned.
         """
         mine = {key: rate for key, rate in self._measured.items() if key[0] == asset}
         choices = (
@@ -115,14 +116,14 @@ class Rates:
 def measured_rates(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], Rate]:
     """Rates by asset, explanation method and model, from the view cost_by_method; empty while nothing was asked.
 
-    Means over the features that were asked about, so an estimate counts dead features as if they were not.
+    Rates are means over the features that were asked about, so an estimate counts dead features as live features.
     """
     rows = connection.execute(MEASURED).fetchall()
     return {(asset, method, model): Rate(*numbers, source="measured") for asset, method, model, *numbers in rows}
 
 
 def demo_rates(path: Path = DEMO_RATES) -> dict[str, Rate]:
-    """The demo's recorded rates by asset, their source saying so. The price is left out: the demo's model has none to speak of."""
+    """The demo's recorded rates by asset, without a price: the demo's model has none. Their source says "demo"."""
     content = yaml.safe_load(path.read_text())
     return {asset: Rate(usd=None, source=content["source"], **numbers) for asset, numbers in content["rates"].items()}
 
@@ -130,9 +131,9 @@ def demo_rates(path: Path = DEMO_RATES) -> dict[str, Rate]:
 def estimates(
     planned: Sequence[PlannedAsset], settings: PlatformSettings, rates: Rates, bounds: Mapping[str, Bounds] | None = None
 ) -> list[Estimate]:
-    """What each planned asset will cost by method, where it asks a language model; at most, since replies that are kept cost nothing.
+    """The cost of each planned asset that asks a language model, by method. An upper bound, since stored replies cost nothing.
 
-    `bounds` are those of each dictionary by its key.
+    `bounds` has the bounds of each dictionary by its key.
     """
     found = []
     for one in planned:
@@ -146,7 +147,7 @@ def estimates(
 
 
 def _asked_model(asset: str, settings: PlatformSettings) -> LanguageModelSettings | None:
-    """The language model that an asset asks; None for one that asks none."""
+    """The language model that an asset asks; None for an asset that asks no language model."""
     stage, _, name = asset.partition("/")
     if stage == "explanations":
         return settings.explainer if name in [explainer.NAME for explainer in EXPLAINERS] else None
@@ -162,9 +163,9 @@ COLUMNS = {
 
 
 def plan_frame(planned: Sequence[PlannedAsset], costs: Sequence[Estimate]) -> pl.DataFrame:
-    """What is to make, a row per asset and dictionary, or per explanation method where a language model is asked; costs are at most.
+    """The plan: a row per asset and dictionary, or per explanation method where a language model is asked. Costs are upper bounds.
 
-    What asks none has nulls there: it costs no tokens, and the ledger knows nothing of its hours.
+    An asset that asks no language model has nulls for costs: it costs no tokens, and the ledger does not know its hours.
     """
     rows = []
     for one in planned:
@@ -177,7 +178,7 @@ def plan_frame(planned: Sequence[PlannedAsset], costs: Sequence[Estimate]) -> pl
 
 
 def _told(cost: Estimate) -> dict[str, object]:
-    """An estimate as columns: what it is at most, then what features have cost so far."""
+    """An estimate as columns: upper bounds, then the costs by the rate of features so far."""
     told: dict[str, object] = {"features": cost.n_features, "explanations": cost.method, "rate": UNKNOWN}
     if cost.prompt_tokens is not None and cost.completion_tokens is not None:
         told |= {
@@ -196,7 +197,7 @@ def _told(cost: Estimate) -> dict[str, object]:
 
 
 def plan_summary(planned: Sequence[PlannedAsset], costs: Sequence[Estimate], settings: PlatformSettings) -> list[str]:
-    """Lines on the whole of it: partitions, totals and what they leave out, what stands in the way, and the budget."""
+    """Lines that sum up the plan: partitions, totals and what the totals leave out, blocked partitions, and the budget."""
     count = count_of(planned)
     lines = [
         f"{count['to_make']:,} partitions to make, "
@@ -224,11 +225,11 @@ def plan_summary(planned: Sequence[PlannedAsset], costs: Sequence[Estimate], set
     unknown = sorted({cost.asset for cost in costs if cost.tokens is None})
     if unknown:
         lines.append(
-            f"not in these sums, since never measured: {', '.join(unknown)}; a backfill of some features (--features) measures them"
+            f"not in these sums, since never measured: {', '.join(unknown)}; a backfill of some features (--features) measures these"
         )
     if any(cost.rate is not None and cost.rate.source.startswith("demo") for cost in costs):
         lines.append(
-            "rates called demo are none of yours: another model, few windows. A backfill of some features (--features) measures your own"
+            "rates called demo are not yours: another model, few windows. A backfill of some features (--features) measures your own"
         )
     if not costs and (count["to_make"] or count["unsure"]):
         lines.append("no language model is asked")

@@ -1,4 +1,4 @@
-"""Launching a backfill of dictionaries through Dagster and following it to its end."""
+"""Launches a backfill of dictionaries through Dagster and follows it to its end."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ FINISHED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CAN
 
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
 OUTAGE_SECONDS = 30.0
-"""How long the webserver may not answer before a backfill is no longer followed."""
+"""Longest time that the webserver may not answer before a backfill is no longer followed. Unit: seconds."""
 DAEMON_SECONDS = 180.0
-"""How long no daemon may work on backfills before waiting for one is given up."""
+"""Longest time without a daemon that works on backfills before waiting is given up. Unit: seconds."""
 
 
 @dataclass(frozen=True)
 class BackfillResult:
-    """How a backfill ended: its id, whether everything was made, and the errors of what was not."""
+    """The end of a backfill: its id, whether everything was made, and the errors of failed steps."""
 
     backfill_id: str
     succeeded: bool
@@ -48,7 +48,7 @@ class BackfillResult:
 
 
 def known_assets(assets: Sequence[dg.AssetsDefinition], only: Sequence[str] = ()) -> dict[str, dg.AssetsDefinition]:
-    """Assets by name: all of them, or those named in `only`. Raises `ServerError` that lists the names for one that is not there."""
+    """Assets by name: all assets, or the assets named in `only`. Raises `ServerError`, listing the names, for an unknown name."""
     known = {"/".join(asset.key.path): asset for asset in assets}
     if unknown := sorted(set(only) - set(known)):
         raise ServerError(f"no asset is called {', '.join(unknown)}; assets are {', '.join(known)}")
@@ -60,9 +60,9 @@ def partitions_by_asset(
     dictionaries: Sequence[str],
     ranges_of: Callable[[str, str], Sequence[str]] = lambda asset, dictionary: FEATURE_RANGE_KEYS,
 ) -> list[dict[str, Any]]:
-    """GraphQL selectors: for every asset, by its name, the dictionaries, or their ranges.
+    """GraphQL selectors: for every asset, by its name, the dictionaries or the ranges of dictionaries.
 
-    `ranges_of(asset, dictionary)` are the feature ranges, in their order, of an asset that is made by range; all of them by default.
+    `ranges_of(asset, dictionary)` are the feature ranges, in order, of an asset that is made by range; by default all ranges.
     """
     selectors = []
     for name, asset in assets.items():
@@ -81,16 +81,16 @@ def partitions_by_asset(
 
 
 def _runs(ranges: Sequence[str]) -> list[tuple[str, str]]:
-    """First and last of every run of ranges that follow one another."""
+    """First and last range of every run of consecutive ranges."""
     numbers = [FEATURE_RANGE_KEYS.index(name) for name in ranges]
     starts = [i for i, number in enumerate(numbers) if i == 0 or number != numbers[i - 1] + 1]
     return [(ranges[start], ranges[end - 1]) for start, end in zip(starts, [*starts[1:], len(ranges)], strict=False)]
 
 
 def launch_backfill(server: DagsterServer, selectors: list[dict[str, Any]], title: str) -> str:
-    """Id of the backfill just launched, or of one under this title that an interrupted command left running.
+    """Id of the launched backfill; where an interrupted command left a backfill of this title running, the id of that backfill.
 
-    Raises `ServerError` with Dagster's own words when it is refused.
+    Raises `ServerError` with Dagster's own words when Dagster refuses the backfill.
     """
     for active in server.query(ACTIVE)["partitionBackfillsOrError"].get("results", []):
         if active["title"] == title:
@@ -102,10 +102,10 @@ def launch_backfill(server: DagsterServer, selectors: list[dict[str, Any]], titl
 
 
 def follow_backfill(server: DagsterServer, backfill_id: str, say: Callable[[str], None], poll_seconds: float = 2.0) -> BackfillResult:
-    """The backfill's end, after passing every log line of its runs to `say` as it comes.
+    """Follow the backfill to its end, and return its result. Every log line of its runs is passed to `say` as it comes.
 
-    A run that was tried again and then succeeded is no failure, whatever was said of its first try. Raises `ServerError` where Dagster
-    stays silent, and where no daemon works on backfills.
+    A run that succeeds when it is tried again is no failure, whatever its first try logged. Raises `ServerError` where Dagster stays
+    silent, and where no daemon works on backfills.
     """
     following = _Following(server, backfill_id, say)
     heard = worked = time.monotonic()
@@ -128,7 +128,7 @@ def follow_backfill(server: DagsterServer, backfill_id: str, say: Callable[[str]
 
 
 class _Following:
-    """What is known of a backfill that is followed."""
+    """The state of a backfill that is followed."""
 
     def __init__(self, server: DagsterServer, backfill_id: str, say: Callable[[str], None]) -> None:
         self._server, self._id, self._say = server, backfill_id, say
@@ -139,7 +139,7 @@ class _Following:
         self._unhealthy = False
 
     def look(self) -> BackfillResult | None:
-        """Pass on what is new; the result once there is one."""
+        """Pass on new log lines; the result once the backfill has ended."""
         answer = self._server.query(STATUS, id=self._id)["partitionBackfillOrError"]
         if "status" not in answer:
             raise ServerError(f"Dagster knows no backfill {self._id} any more; run the same command again")
@@ -157,7 +157,7 @@ class _Following:
         return BackfillResult(self._id, succeeded, tuple(self._errors))
 
     def waits_for_a_daemon(self) -> bool:
-        """Whether no daemon works on backfills; asked at every tenth look."""
+        """Whether no daemon works on backfills. Checked at every tenth look."""
         if self._looks % 10 == 0:
             found = self._server.query(HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
             self._unhealthy = any(one["daemonType"] == "BACKFILL" and one["healthy"] is False for one in found)
@@ -166,7 +166,7 @@ class _Following:
 
 
 def _new_events(server: DagsterServer, run: str, cursor: str | None, say: Callable[[str], None], errors: list[str]) -> str | None:
-    """Cursor after passing on the log lines and step events that came since `cursor`."""
+    """Pass the log lines and step events since `cursor` to `say`, and return the new cursor."""
     while True:
         page = server.query(EVENTS, run=run, cursor=cursor)["logsForRun"]
         for event in page.get("events", []):

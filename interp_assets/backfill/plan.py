@@ -1,4 +1,4 @@
-"""What a backfill would make, partition by partition, and what it would keep: found out from manifests and settings alone."""
+"""The plan of a backfill: which partitions it would make and which it would keep, from manifests and settings alone."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,12 +34,12 @@ ModelRevisions = Callable[[DictionaryRecord], str]
 
 @dataclass(frozen=True)
 class PlannedAsset:
-    """What a backfill means for one asset and dictionary (None: over all of them).
+    """What a backfill means for one asset and dictionary (None: over all dictionaries).
 
-    `to_make` and `blocked` are feature ranges, or "" for an asset that is not made by range. A blocked one lacks an input that the backfill
-    does not make: `reason` names it. `asked` is whether the settings ask for any rows; without, a partition costs nothing. `features`
-    counts by explanation method the features that a language model may be asked about. `certain` is False where the asset itself decides
-    what to keep.
+    `to_make` and `blocked` are feature ranges, or "" for an asset that is not made by range. A blocked range lacks an input that the
+    backfill does not make: `reason` names the input. `asked` says whether the settings ask for any rows; if not, a partition costs nothing.
+    `features` counts, by explanation method, the features that a language model may be asked about. `certain` is False where the asset
+    itself decides which partitions it keeps.
     """
 
     asset: str
@@ -59,24 +59,24 @@ class _Expected:
 
 
 class LakeAfter:
-    """The data versions of a lake as they will be when what is planned is there: the `Versions` of stages to come."""
+    """The data versions of a lake as they will be after the planned partitions are made: the `Versions` of later stages."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._expected: dict[str, _Expected] = {}
 
     def expect(self, table: Table, partition: Mapping[str, str], data_version: str) -> bool:
-        """Note that a partition will have this version. Whether it has to be made for that."""
+        """Note that a partition will have this version. Returns whether the partition must be made for it."""
         known = self.manifest(table.name, partition)
         self._expected[self._lake.path(table.name, partition)] = _Expected(data_version)
         return known is None or known.data_version != data_version
 
     def manifest(self, table: str, partition: Mapping[str, str]) -> Versioned | None:
-        """What will be known of a partition; None where there will be none."""
+        """The expected manifest of a partition; None where the partition will not exist."""
         return self._expected.get(self._lake.path(table, partition)) or self._lake.manifest(table, partition)
 
     def require(self, table: str, partition: Mapping[str, str]) -> Versioned:
-        """The same; raises `LakeError` naming a partition that there will not be."""
+        """The expected manifest of a partition. Raises `LakeError` naming the partition where it will not exist."""
         return self._expected.get(self._lake.path(table, partition)) or self._lake.require(table, partition)
 
 
@@ -87,7 +87,7 @@ def ranges_holding(record: DictionaryRecord, features: Sequence[int]) -> tuple[s
     found = tuple(FEATURE_RANGE_KEYS[index] for index in sorted({range_holding(place, len(selected)) for place in places.tolist()}))
     if not found:
         raise UserError(
-            f"--features: dictionary {record.key} selects none of them; it selects {len(selected):,} features"
+            f"--features: dictionary {record.key} selects none of these features; it selects {len(selected):,} features"
             + (f" between {selected[0]} and {selected[-1]}" if len(selected) else "")
         )
     return found
@@ -95,7 +95,8 @@ def ranges_holding(record: DictionaryRecord, features: Sequence[int]) -> tuple[s
 
 @dataclass(frozen=True)
 class Planner:
-    """What the data versions of a site depend on. `tokenizer_revision` and `encoder_revision` look models up, without their weights."""
+    """Everything that the data versions of a site depend on. `tokenizer_revision` and `encoder_revision` look models up, without their
+    weights."""
 
     lake: Lake
     registry: DictionaryRegistry
@@ -109,7 +110,7 @@ class Planner:
     ) -> list[PlannedAsset]:
         """What a backfill of `assets` (by name, in the order of the graph) would make of the dictionaries' feature ranges.
 
-        Inputs are looked for as they will be: a stage that is made again with the same outcome keeps what is below it. Assets that this
+        Inputs are looked up as they will be: where a stage is made again under the same version, stages after it are kept. Assets that this
         module does not know decide for themselves when they run.
         """
         after = LakeAfter(self.lake)
@@ -128,7 +129,7 @@ class Planner:
         return planned
 
     def _by_dictionary(self, after: LakeAfter, asset: str, record: DictionaryRecord) -> PlannedAsset:
-        """The plan of an asset that is made a dictionary at a time."""
+        """The plan of an asset that is made by dictionary."""
         partition, stages = {"dictionary": record.key}, self.settings.stage_settings(record.stages)
 
         def sample() -> str:
@@ -187,7 +188,7 @@ class Planner:
 
 
 def _methods(stage: RangeStage, stages: StageSettings) -> Sequence[str]:
-    """The explanation methods under which a stage's questions stand in the ledger; none for a stage that is not about explanations."""
+    """The explanation methods of a stage's questions in the ledger; empty for a stage without explanation methods."""
     if stage.table is EXPLANATIONS:
         return [stage.extra["explanation_method"]]
     if stage.table is SCORES:
@@ -197,13 +198,13 @@ def _methods(stage: RangeStage, stages: StageSettings) -> Sequence[str]:
 
 
 def unblocked(planned: Sequence[PlannedAsset], ranges: Mapping[str, Sequence[str]]) -> Callable[[str, str], Sequence[str]]:
-    """The ranges of each asset and dictionary less the blocked ones, as `partitions_by_asset` takes them."""
+    """The ranges of each asset and dictionary without the blocked ranges, as `partitions_by_asset` takes them."""
     blocked = {(one.asset, one.dictionary): set(one.blocked) for one in planned}
     return lambda asset, dictionary: [name for name in ranges[dictionary] if name not in blocked.get((asset, dictionary), ())]
 
 
 def count_of(planned: Sequence[PlannedAsset]) -> Counter:
-    """Partitions of a plan: to make, to make without rows, kept, blocked, and those whose assets decide when they run."""
+    """Partitions of a plan by fate: to make, to make without rows, kept, blocked, and left to their asset's decision."""
     count: Counter = Counter()
     for one in planned:
         count["unsure" if not one.certain else "to_make" if one.asked else "empty"] += len(one.to_make)
