@@ -52,7 +52,7 @@ ASSETS = (
 RANGE_STAGES = (PROJECTIONS_STAGE, TOKEN_CHANGES_STAGE, STEERING_STAGE, EXAMPLES_STAGE, *EXPLANATION_STAGES, *SCORE_STAGES)
 
 
-# The stages of a run follow one another: a process each would only import torch again.
+# The stages of a run follow one another: a process for each stage would only import torch again.
 IN_PROCESS = dg.in_process_executor
 
 
@@ -63,11 +63,13 @@ SHARED_VARIABLES = (
     "DAGSTER_HOME", "DAGSTER_PG_HOST", "DAGSTER_PG_PORT", "DAGSTER_PG_USER", "DAGSTER_PG_DB", "DAGSTER_LOGS_BUCKET", "RAY_DASHBOARD_URL",
     "INTERP_HOME", "INTERP_LAKE", "INTERP_SCRATCH", "INTERP_EXECUTOR",
 )  # fmt: skip
-"""What a step's job on another host needs to know, as deploy/dagster.yaml passes it to a run's. No secrets: Ray shows what it passes."""
+"""Environment variables for a step's job on another host, as deploy/dagster.yaml passes them to a run. No secrets: Ray shows their
+values."""
 
 
 def executor_named(name: str) -> dg.ExecutorDefinition:
-    """What runs the steps of a run: "in_process" one after the other, or "ray" each as a Ray job of its own, with the run's variables.
+    """The executor of the steps of a run: "in_process" runs them one after another, "ray" runs each as its own Ray job with the run's
+    variables.
 
     Raises `UserError` for another name, and for "ray" where dagster-ray is not installed.
     """
@@ -85,7 +87,7 @@ def executor_named(name: str) -> dg.ExecutorDefinition:
 def definitions(
     home: Home, models: ModelProvider, executor: dg.ExecutorDefinition = IN_PROCESS, tick_seconds: int = TICK_SECONDS
 ) -> dg.Definitions:
-    """The graph over one home, with real or stand-in models; its sensors look every `tick_seconds`."""
+    """The graph over one home, with real or stand-in models. Its sensors look for changes every `tick_seconds`."""
     automation = home.settings.automation
     return dg.Definitions(
         assets=automated(ASSETS, automation),

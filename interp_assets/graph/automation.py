@@ -1,4 +1,4 @@
-"""What happens by itself: a new dictionary record becomes a partition of the graph, what is missing there is made in order, and new ratings
+"""What happens by itself: a new dictionary record becomes a partition of the graph, missing assets of it are made in order, and new ratings
 are read and reported on."""
 
 from collections.abc import Mapping, Sequence, Set
@@ -16,10 +16,10 @@ from interp_assets.ratings.files import rating_files
 from resources.formats.interface import content_hash
 
 TICK_SECONDS = 30
-"""Pause between two looks of a sensor."""
+"""Pause between two ticks of a sensor. Unit: seconds."""
 
 AUTOMATION_TAG = "dagster/from_automation_condition"
-"""The tag of runs that a condition asked for."""
+"""Tag of the runs that a condition requested."""
 
 _HANDLED = (
     AutomationCondition.newly_requested()
@@ -38,14 +38,18 @@ def _dictionary_ready() -> AutomationCondition:
 
 
 def dictionary_condition(settings: AutomationSettings, reads_ranges: bool) -> AutomationCondition | None:
-    """When an asset of a whole dictionary that is not there, and all of whose inputs are, is requested; None for never.
+    """When a missing asset of a whole dictionary is requested, once all its inputs exist; None for never.
 
-    "on_missing" requests what appears while it is switched on, once: what a run or backfill, whoever began it, leaves undone is left
-    alone, since the failure says why and `interp backfill` goes on. It is requested again where an input was made since: so the others
-    go on where one dictionary of a run failed, and that one once its failed stage is made. "nightly" takes up older partitions too: from
-    a tick of the cron on each once, as soon as its inputs are there, so that a stage waits for the one before it but not for another
-    night. Neither requests what a run or a backfill has in hand. One that `reads_ranges` is not looked at before the dictionary's own
-    assets are there.
+    "on_missing" requests an asset once, when it becomes missing while this setting is on. What a run or a backfill leaves unmade, whoever
+    began it, is not requested again: the failure says why, and `interp backfill` goes on. There is one exception: an asset is requested
+    again after a new input was made. So one failed dictionary of a run does not stop the rest, and it goes on itself once its failed stage
+    is made.
+
+    "nightly" requests older partitions too: after a tick of the cron each partition once, as soon as its inputs exist. So a stage waits for
+    the stage before it, but not for another night.
+
+    Neither requests a partition that a run or a backfill is making. An asset that `reads_ranges` is not looked at before the dictionary's
+    own assets exist.
     """
     if settings.when == "never":
         return None
@@ -57,10 +61,10 @@ def dictionary_condition(settings: AutomationSettings, reads_ranges: bool) -> Au
 
 
 def _left_undone() -> AutomationCondition:
-    """What a failed run was to make and did not, with an input that was made since it was requested last, unless a blocking check of an
-    input stopped it."""
+    """Assets that a failed run was to make and did not make, with an input that is newer than the last request; not where a blocking check
+    of an input stopped the asset."""
     input_made = AutomationCondition.any_deps_match(AutomationCondition.newly_updated())
-    # Requested at the last tick: an input that was made since is a newer one.
+    # An asset requested at the last tick: an input made since that tick is newer than the request.
     dealt_with = AutomationCondition.newly_updated() | (AutomationCondition.newly_requested() & ~input_made)
     newer_input = input_made.since(dealt_with)
     stopped = AutomationCondition.any_deps_match(
@@ -70,14 +74,15 @@ def _left_undone() -> AutomationCondition:
 
 
 def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]) -> dict[str, AutomationCondition | None]:
-    """The same for stages by feature range; `above` has, of each, the names of all stages by range that it depends on.
+    """When missing partitions of stages by feature range are requested; None for never. `above` has for each stage the names of all stages
+    by range that it depends on.
 
-    They begin once every asset of the dictionary is made, also those that they do not read: so all of them are asked for at one tick and
-    come as one backfill, whose runs load each model once, instead of in pieces as ranges fill.
+    A stage begins once every asset of the dictionary is made, also assets that the stage does not read. So all stages are requested at one
+    tick, as one backfill whose runs load each model once, instead of in pieces as ranges fill.
 
-    On missing, those with no stage by range above them follow the dictionary's own assets where these were made by themselves, and the
-    others follow them at the same tick. Each condition so begins with what happened since the last tick, which is next to nothing, and
-    looks at no other partition: a site's thousands of them cost a tick nothing.
+    With "on_missing", a stage without stages above it follows the dictionary's own assets where these were made by themselves. All other
+    stages follow such a stage at the same tick. So each condition begins with the events since the last tick, of which there are few, and
+    looks at no other partition: thousands of partitions cost a tick nothing.
     """
     if settings.when == "never":
         return dict.fromkeys(above)
@@ -85,11 +90,11 @@ def range_conditions(settings: AutomationSettings, above: Mapping[str, Set[str]]
     if settings.when == "nightly":
         return dict.fromkeys(above, _nightly(settings, ready))
     tag = {AUTOMATION_TAG: "true"}
-    # The first looks at all of an asset's new partitions, but not at the first events of an installation; the second at the last partition.
+    # The first condition sees all new partitions of an asset, but not an installation's first events; the second sees the last partition.
     by_itself = AutomationCondition.any_new_update_has_run_tags(tag_values=tag) | AutomationCondition.executed_with_tags(tag_values=tag)
     made = AutomationCondition.newly_updated() & by_itself
     arrived = reduce(or_, (AutomationCondition.asset_matches(name, made) for name in _LAST_OF_A_DICTIONARY))
-    # Kept until it is acted on: an event may be seen a tick before the state that it leads to.
+    # Kept until it is acted on: a tick may see an event before it sees the state that follows from the event.
     first = (arrived.since(_HANDLED) & ready & _MISSING).with_label("the dictionary is made")
     firsts = {name for name, stages in above.items() if not stages}
 
@@ -106,9 +111,9 @@ def _nightly(settings: AutomationSettings, ready: AutomationCondition) -> Automa
 
 
 def view_condition(settings: AutomationSettings) -> AutomationCondition | None:
-    """When an asset over all dictionaries is made again: after any of them has something new, once nothing above it is in progress.
+    """When an asset over all dictionaries is made again: after any dictionary has new data, once nothing above the asset is in progress.
 
-    What one dictionary lacks, such as a failed range, keeps the others out of nothing. None for never.
+    A missing partition of one dictionary, such as a failed range, does not hold up other dictionaries. None for never.
     """
     if settings.when == "never":
         return None
@@ -116,7 +121,7 @@ def view_condition(settings: AutomationSettings) -> AutomationCondition | None:
 
 
 def automated(assets: Sequence[dg.AssetsDefinition], settings: AutomationSettings) -> list[dg.AssetsDefinition]:
-    """The assets with the condition under which each is made by itself."""
+    """The assets, each with the condition under which it is made by itself."""
     deps = {asset.key: asset.asset_deps[asset.key] for asset in assets if asset.partitions_def == DICTIONARY_BY_RANGE}
 
     def above(key: dg.AssetKey) -> set[dg.AssetKey]:
@@ -139,7 +144,8 @@ def automated(assets: Sequence[dg.AssetsDefinition], settings: AutomationSetting
 
 
 def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SECONDS) -> list[dg.SensorDefinition]:
-    """The sensors for new records and new ratings, and the one that evaluates the conditions, running unless settings say never."""
+    """The sensors for new records and for new ratings, and the sensor that evaluates the conditions. All run unless the settings say
+    never."""
 
     @dg.sensor(
         name="new_dictionaries",
@@ -152,7 +158,7 @@ def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SE
         registry: dg.ResourceParam[DictionaryRegistry],
         settings: dg.ResourceParam[PlatformSettings],
     ) -> dg.SensorResult:
-        """Dynamic partitions for the records that have none yet."""
+        """Dynamic partitions for records that have no partition yet."""
         records, broken = registry.read_all()
         known = set(context.instance.get_dynamic_partitions(DICTIONARIES.name or ""))
         unknown = {key: records[key] for key in sorted(set(records) - known)}
@@ -171,10 +177,10 @@ def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SE
         asset_selection=["human_ratings", "human_correlation_report"],
         minimum_interval_seconds=tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Reads the files in $INTERP_HOME/ratings and makes the report anew when any of them has changed.",
+        description="Reads the files in $INTERP_HOME/ratings, and makes the report again when a file has changed.",
     )
     def new_ratings(context: dg.SensorEvaluationContext, ratings_folder: dg.ResourceParam[Path]) -> dg.SensorResult:
-        """A run for a content of the folder that there was none for; none while it is empty and always was."""
+        """A run for a new content of the folder; no run while the folder is, and always was, empty."""
         files = rating_files(ratings_folder)
         content = content_hash(ratings_folder, files) if files else ""
         if content == (context.cursor or ""):

@@ -1,4 +1,5 @@
-"""A job for each common task: parts of the graph that are often launched together, for the Jobs page, `dg launch --job` and schedules."""
+"""A job for each common task, for the Jobs page, `dg launch --job` and schedules. A job holds parts of the graph that are launched
+together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_R
 
 @dataclass(frozen=True)
 class Task:
-    """Assets of some groups with one kind of partitions, since a job has one; None for the assets over all dictionaries."""
+    """Assets of some groups with one kind of partitions, since a job has one kind; None for assets over all dictionaries."""
 
     name: str
     description: str
@@ -18,7 +19,7 @@ class Task:
     partitions: dg.PartitionsDefinition | None
 
     def includes(self, asset: dg.AssetsDefinition) -> bool:
-        """Whether the asset is one of the task's."""
+        """Whether the asset belongs to the task."""
         return asset.partitions_def == self.partitions and asset.group_names_by_key[asset.key] in self.groups
 
 
@@ -28,22 +29,22 @@ TASKS = (
         ("sample", "activations", "examples"), DICTIONARIES,
     ),
     Task("explain", "Projections, examples and all explanations that are asked for.", ("examples", "explanations"), DICTIONARY_BY_RANGE),
-    Task("score", "All scores that are asked for, of explanations that are there.", ("scores",), DICTIONARY_BY_RANGE),
+    Task("score", "All scores that are asked for, of explanations that exist.", ("scores",), DICTIONARY_BY_RANGE),
     Task("steer", "Steering strengths and steered texts, where they are asked for.", ("steering",), DICTIONARY_BY_RANGE),
     Task("match", "Matches among other dictionaries' features, where they are asked for.", ("matches",), DICTIONARIES),
     Task(
-        "report", "What is made over all dictionaries: reports, and the DuckDB file with views for tables and dictionaries that are new.",
+        "report", "Assets over all dictionaries: reports, and the DuckDB file with views, also for new tables and dictionaries.",
         ("reports", "human_ratings", "warehouse"), None,
     ),
 )  # fmt: skip
 
 
 def task_jobs(assets: Sequence[dg.AssetsDefinition]) -> list:
-    """The job of each task over `assets`. Raises ValueError for a task that has none."""
+    """The job of each task over `assets`. Raises ValueError for a task without assets."""
     jobs = []
     for task in TASKS:
         keys = [asset.key for asset in assets if task.includes(asset)]
         if not keys:
-            raise ValueError(f"task {task.name} has no asset of the groups {', '.join(task.groups)}: mend it in interp_assets/jobs.py")
+            raise ValueError(f"task {task.name} has no asset of the groups {', '.join(task.groups)}: see interp_assets/graph/jobs.py")
         jobs.append(dg.define_asset_job(task.name, selection=dg.AssetSelection.assets(*keys), description=task.description))
     return jobs
