@@ -1,1 +1,1 @@
-"""One installation: its home folder, its Dagster server, registration of dictionaries, and the check of all of it."""
+"""One installation: its home folder, its Dagster server, registration of dictionaries, and the check of the whole."""

@@ -1,4 +1,4 @@
-"""Whether Dagster's own files of a home can be used, said before Dagster fails on them one by one."""
+"""Checks Dagster's own files of a home, so that problems are named before Dagster fails on each."""
 
 import contextlib
 import os
@@ -6,11 +6,11 @@ import sqlite3
 from pathlib import Path
 
 CHECKED_BYTES = 512 << 20
-"""A larger database is not read through before a start."""
+"""A larger database is not read whole before a start. Unit: bytes."""
 
 
 def damaged_databases(folder: Path) -> dict[Path, str]:
-    """Dagster's SQLite files under `folder` that cannot be read, and why; only first pages of large ones are looked at."""
+    """Dagster's SQLite files under `folder` that cannot be read, with the reasons. Only the first pages of large files are read."""
     found: dict[Path, str] = {}
     for path in sorted(folder.rglob("*.db")):
         try:
@@ -29,7 +29,7 @@ def damaged_databases(folder: Path) -> dict[Path, str]:
 
 
 def unusable_home(folder: Path) -> str | None:
-    """Why Dagster cannot work in `folder`, with the next step; None where it can."""
+    """The reason why Dagster cannot work in `folder`, with the next step; None where it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""What `interp doctor` looks at: packages, device, back ends, records, and whether the store is sound."""
+"""The checks of `interp doctor`: packages, device, back ends, records, and the soundness of the store."""
 
 import importlib.metadata
 import importlib.util
@@ -17,7 +17,7 @@ PACKAGES = ("dagster", "torch", "transformers", "polars", "duckdb", "pyarrow")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. "FAIL" makes the command fail; "warn" names something that only some uses need."""
+    """The finding of one check. "FAIL" makes the command fail; "warn" names something that only some uses need."""
 
     mark: Literal["ok", "warn", "FAIL"]
     subject: str

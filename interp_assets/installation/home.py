@@ -1,6 +1,6 @@
-"""Where everything of one installation lives: `$INTERP_HOME`, by default `.interp` in the current folder.
+"""The folder of one installation: `$INTERP_HOME`, by default `.interp` in the current folder.
 
-On several machines the home is a folder that all of them see, the lake may be a bucket, and what is scratch may be a local disk: see
+On several machines the home is a folder that all machines see, the lake may be a bucket, and the scratch folder may be a local disk: see
 `deploy/README.md`.
 """
 
@@ -36,7 +36,7 @@ def refuse_misread_path(path: str) -> None:
 
 @dataclass(frozen=True)
 class Home:
-    """Paths under one root, and the stores in them. `lake_url` may point elsewhere, such as an S3 bucket, and so may `scratch`."""
+    """Paths under one root, and the stores in them. `lake_url` may name another place, such as an S3 bucket, and so may `scratch`."""
 
     root: Path
     lake_url: str
@@ -44,9 +44,11 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> "Home":
-        """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) and the scratch folder named by INTERP_SCRATCH, or
-        both in the home itself. Raises `UserError` where the home is no folder, or where a part of the platform would read its path as
-        another path."""
+        """Home named by INTERP_HOME, with the lake named by INTERP_LAKE (any fsspec URL) and the scratch folder named by INTERP_SCRATCH.
+        Without these two variables, lake and scratch folder are in the home.
+
+        Raises `UserError` where the home is no folder, or where a part of the platform would read its path as another path.
+        """
         root = Path(os.environ.get("INTERP_HOME") or ".interp").expanduser().resolve()
         refuse_misread_path(str(root))
         if root.exists() and not root.is_dir():
@@ -71,7 +73,7 @@ class Home:
     def replies(self) -> ReplyStore:
         """Every reply that any language model has given, by content address.
 
-        Always in the home: journals need a file system with locks, and a run that continues on another host must find them.
+        Always in the home: journals need a file system with locks, and a run that continues on another host must find the replies.
         """
         return ReplyStore(self.root / "replies")
 
@@ -102,7 +104,7 @@ class Home:
 
     @property
     def estimates(self) -> Path:
-        """Folder of what backfills were said to cost at most."""
+        """Folder of the estimates that were made before backfills."""
         return self.root / "estimates"
 
     @property

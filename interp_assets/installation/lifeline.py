@@ -1,7 +1,8 @@
 """Runs a program for as long as the process that asked for it lives: `python lifeline.py SECONDS PROGRAM ARGUMENTS`.
 
-Standard input is a pipe whose other end that process alone holds, so the pipe closes when the process ends, however it ends: SIGKILL and a
-lack of memory too. All processes of our group are then interrupted, and killed where they take more than SECONDS. Needs nothing but Python.
+Standard input is a pipe. Only the asking process holds its other end, so the pipe closes when that process ends, by whatever cause: also by
+SIGKILL or a lack of memory. Then all processes of our group are interrupted, and killed where they take more than SECONDS. Needs only
+Python.
 """
 
 import os
@@ -17,7 +18,7 @@ HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main(end_seconds: float, command: list[str]) -> int:
     """Exit status of the program, as shells count it."""
-    for number in HEARD:  # a handler, since a program inherits what is ignored
+    for number in HEARD:  # a handler, since a program inherits ignored signals
         signal.signal(number, lambda _number, _frame: None)
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     threading.Thread(target=_end_with_the_pipe, args=(end_seconds,), daemon=True).start()

@@ -1,7 +1,7 @@
-"""One Dagster a home: whoever starts it claims it, whoever comes later uses it, and it ends after all that use it.
+"""One Dagster a home: the first process starts and claims it, later processes use it, and it ends after all its users.
 
 Two daemons over one instance would launch every run twice. Claims are file locks, which end with the process that holds them, so a killed
-process leaves nothing that is in the way; the file beside the lock only says where the Dagster is.
+process leaves nothing in the way. The file beside the lock only says where the Dagster is.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ CLAIM, USERS, ADDRESS = "running.lock", "users.lock", "running.json"
 
 @dataclass(frozen=True)
 class Claim:
-    """Where a home's Dagster answers, and which process started it; `url` is "" where it is not told yet."""
+    """The address of a home's Dagster, and the process that started it; `url` is "" until it is known."""
 
     url: str
     pid: int
@@ -52,7 +52,7 @@ def claimed(folder: Path, url: str) -> Iterator[None]:
 
 
 def claim_on(folder: Path) -> Claim | None:
-    """Who holds the claim; None where nobody does, whatever a dead process has left behind."""
+    """The holder of the claim; None where nobody holds it, also where a dead process has left files behind."""
     if not (folder / CLAIM).exists():
         return None
     with _lock_file(folder / CLAIM) as lock:
@@ -65,14 +65,14 @@ def claim_on(folder: Path) -> Claim | None:
 
 @contextlib.contextmanager
 def using(folder: Path) -> Iterator[None]:
-    """Keep the Dagster of the instance in `folder` from ending before the block does, where it ends of its own accord."""
+    """Keep the Dagster of the instance in `folder` from ending by itself before the block ends."""
     with _lock_file(folder / USERS) as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
 
 def wait_for_users(folder: Path, say: Callable[[str], None], pause: float = 0.5) -> None:
-    """Return once nobody uses the Dagster any more; say so where that is not at once."""
+    """Return once nobody uses the Dagster any more; print a line where that takes time."""
     with _lock_file(folder / USERS) as lock:
         said = False
         while True:

@@ -1,4 +1,4 @@
-"""A program in a process group of its own: a signal, an error or the end of the work ends the program and all that it has started."""
+"""A program in its own process group: a signal, an error or the end of the work ends the program and all processes that it has started."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from typing import IO
 
 LIFELINE = Path(__file__).with_name("lifeline.py")
 END_SECONDS = 20
-"""How long the processes of a group may take to end by themselves before they are killed."""
+"""Longest time for the processes of a group to end by themselves before they are killed. Unit: seconds."""
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -29,7 +29,7 @@ class Interrupted(KeyboardInterrupt):
 def started_group(
     command: Sequence[str], environment: Mapping[str, str], log: IO[bytes] | None = None, end_seconds: float = END_SECONDS
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The started program, in our working folder; it prints to `log`, or where we print.
+    """The started program, in our working folder. It prints to `log`, or to our output.
 
     However the block is left, the program and all that it has started have ended after it: they are interrupted, and killed where they
     take more than `end_seconds`. They end so too where this process is killed: see lifeline.py. SIGINT, SIGTERM and SIGHUP raise
@@ -51,7 +51,7 @@ def started_group(
 
 
 class _Signals:
-    """Handler of the ending signals: it counts them and, where it is told so, raises `Interrupted` at the first."""
+    """Handler of the ending signals. It counts them and, once it is told so, raises `Interrupted` at the first."""
 
     def __init__(self) -> None:
         self.count, self._first, self._raises = 0, 0, False
@@ -77,10 +77,11 @@ class _Signals:
 
 @contextlib.contextmanager
 def _ending_signals() -> Iterator[_Signals]:
-    """A handler of the ending signals for as long as the block runs; outside the main thread, where none can be set, one that hears none.
+    """A handler of the ending signals for as long as the block runs. Outside the main thread no handler can be set: there it gets no
+    signals.
 
-    A signal that this process ignores, as under nohup, stays without effect. It too gets a handler, since a program that we start
-    inherits what is ignored, but no handler: Dagster would hear no interrupt.
+    A signal that this process ignores, as under nohup, stays without effect, but gets a handler too. A program that we start inherits
+    ignored signals, but no handlers: without the handler, Dagster would ignore an interrupt.
     """
     signals = _Signals()
     if threading.current_thread() is not threading.main_thread():
@@ -97,7 +98,7 @@ def _ending_signals() -> Iterator[_Signals]:
 
 
 def _end(process: subprocess.Popen[bytes], signals: _Signals, end_seconds: float) -> None:
-    """Interrupt every process of the group that `process` leads, and kill what is left of it after `end_seconds`, or at a signal."""
+    """Interrupt every process of the group that `process` leads; after `end_seconds`, or at a signal, kill the processes that are left."""
     heard = signals.count
     for number in (signal.SIGINT, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
@@ -112,7 +113,7 @@ def _end(process: subprocess.Popen[bytes], signals: _Signals, end_seconds: float
 
 
 def _lives(group: int) -> bool:
-    """Whether a process of this group still runs. A process that has ended, and that nobody has asked after, does not."""
+    """Whether a process of this group still runs. A process that has ended but was not waited for does not count."""
     import psutil
 
     for process in psutil.process_iter():

@@ -1,4 +1,4 @@
-"""Registering a dictionary: its record is validated, its model and weights are tried, and it becomes a partition of the graph."""
+"""Registers a dictionary: its record is validated, its model and weights are tried, and it becomes a partition of the graph."""
 
 import traceback
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from interp_assets.measuring.planted import firing_line
 from interp_assets.orchestration.partitions import DICTIONARIES
 
 EXPECTED = (ValueError, OSError, RuntimeError)
-"""What the loaders raise with a message of their own."""
+"""Exceptions of the loaders with messages of their own."""
 
 
 def register_record(home: Home, text: str, where: str, *, check: bool, say: Callable[[str], None]) -> DictionaryRecord:
-    """The record in `text`, registered. With `check` the model, hook, width and self-check are tried first.
+    """The record in `text`, once it is registered. With `check`, model, hook and width are tried and the self-check is run first.
 
-    Raises `UserError` for a malformed record, and for one whose model or dictionary does not load; nothing is written then.
+    Raises `UserError` for a malformed record, and for a record whose model or dictionary does not load. Nothing is written then.
     """
     record = home.registry.parse(text, where)
     for refused in home.registry.refused({record.key: record}, home.settings).values():
@@ -34,7 +34,7 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
 
 
 def _check(home: Home, record: DictionaryRecord, say: Callable[[str], None]) -> None:
-    """Try what the record names. Raises `UserError` whatever goes wrong: the model, the files and the code are the user's own."""
+    """Try everything that the record names. Raises `UserError` for any failure: the model, the files and the code are the user's own."""
     try:
         if record.imported:
             say(check_imported(record))
@@ -63,9 +63,9 @@ def add_record(home: Home, record: DictionaryRecord) -> None:
 
 
 def refuse_misfit(record: DictionaryRecord) -> Any:
-    """The record's dictionary on the CPU, once hook, widths and context fit the model's configuration; no weights of the model are read.
+    """The record's dictionary on the CPU, once hook, widths and context fit the model's configuration. The model's weights are not read.
 
-    Raises `WeightsError`, `UnknownHook`, `UnknownFamily`, `DictionaryError` or `UserError` for the first misfit.
+    Raises `WeightsError`, `UnknownHook`, `UnknownFamily`, `DictionaryError` or `UserError` for the first thing that does not fit.
     """
     from resources.dictionaries import load_dictionary, refuse_wrong_fields
     from resources.subject.outline import model_outline
@@ -92,7 +92,7 @@ def refuse_misfit(record: DictionaryRecord) -> Any:
 
 
 def self_check_line(record: DictionaryRecord) -> str:
-    """What the self-check measured on a few real contexts of the record's own corpus. Raises when it fails."""
+    """A line with the measurements of the self-check on a few contexts of the record's own corpus. Raises when the self-check fails."""
     import numpy as np
 
     from interp_assets.domain.examples.passages import Passages

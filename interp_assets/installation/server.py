@@ -1,4 +1,4 @@
-"""Dagster on this machine: started for one home and ended whole, and its webserver, which answers over GraphQL."""
+"""Dagster on this machine: its processes, started for one home and ended whole, and its webserver, which answers over GraphQL."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ class ServerError(RuntimeError):
 
 
 class ServerSilent(ServerError):
-    """Dagster does not answer, which may pass."""
+    """Dagster does not answer, perhaps only for a while."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DagsterServer:
         return httpx.Client(trust_env=False)
 
     def query(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Data of a GraphQL request. Raises `ServerError` with the server's own message, and `ServerSilent` where none comes."""
+        """Data of a GraphQL request. Raises `ServerError` with the server's own message, and `ServerSilent` where no answer comes."""
         return self._answered(query, variables, QUERY_SECONDS)
 
     def _answered(self, query: str, variables: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class DagsterServer:
         return content["data"]
 
     def serves(self, home: Home) -> bool:
-        """Whether it is up, holds the instance of `home`, and has loaded our code."""
+        """Whether the server answers, holds the instance of `home`, and has loaded our code."""
         try:
             data = self._answered(SERVED, {}, PROBE_SECONDS)
         except ServerError:
@@ -96,9 +96,10 @@ def _strings(described: Any) -> Iterator[str]:
 
 
 def prepare_instance(home: Home) -> dict[str, str]:
-    """Environment for Dagster's processes, after placing the package's dagster.yaml and a workspace.yaml in the instance's folder.
+    """Place the package's dagster.yaml and a workspace.yaml in the instance's folder, and return the environment for Dagster's processes.
 
-    A new instance, or one whose databases were moved away, gets the pools' limits and the partitions of all registered dictionaries.
+    A new instance, and an instance whose databases were moved away, gets the pools' limits and the partitions of all registered
+    dictionaries.
     """
     home.dagster.mkdir(parents=True, exist_ok=True)
     _write_workspace(home)
@@ -126,10 +127,10 @@ def prepare_instance(home: Home) -> dict[str, str]:
 
 
 def _write_workspace(home: Home) -> None:
-    """Say in a file which code Dagster loads.
+    """Write the file that names the code for Dagster to load.
 
-    Its working folder is the instance's, since Dagster imports from there first: by itself it takes the current folder, and a folder
-    `resources` there would be taken for ours. Python's safe path does the same for the processes that Dagster starts.
+    Its working folder is the folder of the instance, since Dagster imports from the working folder first. By default that is the current
+    folder, and a folder `resources` in it would be taken for ours. Python's safe path does the same for the processes that Dagster starts.
     """
     module = {"module_name": "interp_assets.definitions", "location_name": "interp_assets", "working_directory": str(home.dagster)}
     content = yaml.safe_dump({"load_from": [{"python_module": module}]})
@@ -140,8 +141,7 @@ def _write_workspace(home: Home) -> None:
 
 
 def set_pool_limits(instance: "dg.DagsterInstance") -> None:
-    """Give each pool that has no limit yet the default of dagster.yaml, which Dagster applies only from the second time that it meets a
-    pool."""
+    """Give each pool without a limit the default limit of dagster.yaml: Dagster itself applies it only from the second use of a pool on."""
     from interp_assets.orchestration.partitions import POOLS
 
     for pool in POOLS:
@@ -150,10 +150,10 @@ def set_pool_limits(instance: "dg.DagsterInstance") -> None:
 
 @contextlib.contextmanager
 def running_server(home: Home, port: int = DEFAULT_PORT, say: Callable[[str], None] = print) -> Iterator[DagsterServer]:
-    """The webserver of this home: on `port`, or the one that another command has started, or one with its daemon started here.
+    """The webserver of this home: on `port`, or started by another command, or started here with its daemon.
 
-    One that is started here runs as long as the block, and then until no other command uses it. Raises `Interrupted` in the block when a
-    signal comes meanwhile.
+    A webserver that is started here runs as long as the block, and then until no other command uses it. Raises `Interrupted` in the block
+    when a signal comes meanwhile.
     """
     existing = DagsterServer(url_of(DEFAULT_HOST, port))
     if existing.serves(home):
@@ -177,7 +177,7 @@ def running_server(home: Home, port: int = DEFAULT_PORT, say: Callable[[str], No
 
 
 def _other_commands_server(home: Home) -> DagsterServer:
-    """The webserver that another command is starting or has started. Raises `ServerError` where it does not come to answer."""
+    """The webserver that another command is starting or has started. Raises `ServerError` where it never answers."""
     deadline = time.monotonic() + START_SECONDS
     while (claim := claim_on(home.dagster)) is not None and time.monotonic() < deadline:
         server = DagsterServer(claim.url)
@@ -192,15 +192,15 @@ def _other_commands_server(home: Home) -> DagsterServer:
 
 
 def refuse_unusable(home: Home) -> None:
-    """Raise `ServerError` where Dagster cannot work in this home: it cannot be written, or a database is damaged."""
+    """Raise `ServerError` where Dagster cannot work in this home: the home cannot be written, or a database is damaged."""
     if why := unusable_home(home.dagster):
         raise ServerError(why)
 
 
 def serve_ui(home: Home, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Run Dagster's webserver and daemon of this home until a signal ends them; at once where they run on this port already.
+    """Run the webserver and the daemon of this home until a signal ends them; return at once where they run on this port already.
 
-    Raises `Interrupted` at the signal, and `ServerError` when another program holds the port, or Dagster ends by itself.
+    Raises `Interrupted` at the signal, and `ServerError` when another program holds the port, or when Dagster ends by itself.
     """
     server = DagsterServer(url_of(host, port))
     if server.serves(home):
@@ -220,7 +220,7 @@ def serve_ui(home: Home, host: str, port: int, say: Callable[[str], None]) -> No
 
 @contextlib.contextmanager
 def started_dagster(home: Home, host: str, port: int, log: IO[bytes] | None) -> Iterator[tuple[DagsterServer, subprocess.Popen[bytes]]]:
-    """Dagster's webserver, daemon and code server of this home, and the process over them; they print to `log`, or where we print.
+    """Dagster's webserver, daemon and code server of this home, and the process that leads them. They print to `log`, or to our output.
 
     All of them have ended after the block, and a signal raises `Interrupted` in it: see `started_group`. They keep our working folder,
     so that a relative path of a record means what it meant when the record was tried. Raises `AlreadyClaimed` where another process has
@@ -243,13 +243,13 @@ def wait_until_it_serves(server: DagsterServer, home: Home, process: subprocess.
 
 
 def url_of(host: str, port: int) -> str:
-    """Where a browser on this machine finds what listens at host and port."""
+    """The address by which a browser on this machine reaches a server at host and port."""
     reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def free_port(host: str = DEFAULT_HOST) -> int:
-    """A port that nobody listens on."""
+    """A port without a listener."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
