@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures on held-out tokens, special ones left out of all but the losses (nats a token; the hook's value at BOS is never replaced).
+    """Figures on held-out tokens. Special tokens are left out except in the losses (nats a token; the hook's value at BOS is never
+    replaced).
 
     loss_recovered = (zero - sae) / (zero - clean): 1 when the reconstruction costs nothing, 0 when it is as bad as zeros.
     """
@@ -34,9 +35,10 @@ class Evaluation:
 
 
 def evaluate(recipe: "Recipe", tokens: np.ndarray, folder: Path) -> Evaluation:
-    """Figures of the autoencoder in `folder` on the last held-out rows of `tokens`, also written to its cfg.json and README.md.
+    """Figures of the autoencoder in `folder` on the last held-out rows of `tokens`. The figures are also written to its cfg.json and
+    README.md.
 
-    A latent is dead when it fires on no token of 512 training rows nor of the held-out rows.
+    A latent is dead when it fires neither on the tokens of 512 training rows nor on the held-out rows.
     """
     from resources.dictionaries import load_dictionary
     from resources.subject.model import SubjectModel
@@ -78,7 +80,7 @@ def _fit(subject: "SubjectModel", dictionary: "Dictionary", rows: np.ndarray) ->
 
 
 def _loss(subject: "SubjectModel", module: str, rows: np.ndarray, replace: "Callable[[torch.Tensor], torch.Tensor]") -> float:
-    """Mean cross-entropy (nats) of the next token while `replace` maps the module's output [tokens, d] at all but the first position."""
+    """Mean cross-entropy (nats) of the next token while `replace` maps the module's output [tokens, d] at all positions but the first."""
     import torch
 
     def patch(_module: Any, _inputs: Any, output: Any) -> Any:
@@ -102,7 +104,8 @@ def _loss(subject: "SubjectModel", module: str, rows: np.ndarray, replace: "Call
 
 
 def write_card(recipe: "Recipe", result: Evaluation, folder: Path) -> None:
-    """Write the figures to `metadata` of cfg.json, and README.md with figures, recipe and the command that makes it again."""
+    """Write the figures to `metadata` of cfg.json, and a README.md with the figures, the recipe and the command that repeats the
+    training."""
     path = folder / "cfg.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["metadata"] |= {"recipe": asdict(recipe), **asdict(result)}

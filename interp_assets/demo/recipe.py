@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result; written into the card. Tokens count BOS."""
+    """All choices that determine the result. The card lists them. Token counts include BOS."""
 
     model: str = "embedded:smollm2-135m-instruct"
     hook: str = "blocks.9.hook_resid_post"

@@ -1,4 +1,5 @@
-"""`interp demo`: all that its records ask for, on the embedded model, its small SAE and its neurons, through a Dagster backfill."""
+"""`interp demo`: makes everything that the demo's records ask for, on the embedded model, its small SAE and its neurons, through a
+backfill."""
 
 import importlib.metadata
 import shutil
@@ -46,10 +47,10 @@ FROM scorer_sanity_checks WHERE headline AND {here} ORDER BY scorer
 
 
 def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = False) -> tuple[list[Any], str]:
-    """([some explanations with their scores, medians by method], message) once everything is there; what already is there is kept.
+    """([some explanations with their scores, medians by method], message) once everything is made. Complete partitions are kept.
 
-    `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method, rotated neurons and planted rules
-    through some; the tables are then a leaderboard, the controls beside it, and what the scorers make of planted features.
+    `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method, and rotated neurons and planted rules
+    through some methods. The tables are then a leaderboard, the controls beside it, and the scorers' results on planted features.
 
     Raises `UserError` where the demo's weights or texts are not installed, and `ServerError` with a failed stage's own error.
     """

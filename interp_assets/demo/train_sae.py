@@ -2,9 +2,9 @@
 
     python -m interp_assets.demo.train_sae --work /tmp/demo-sae
 
-About 25 minutes on two CPU cores, in three stages that each resume where they stopped: activations are harvested once to disk,
-the autoencoder is trained on them with sae-lens, and `interp_assets/demo/evaluate_sae.py` measures it on held-out rows and writes
-the card. The result is a SAELens folder (`cfg.json`, `sae_weights.safetensors`, `README.md`).
+About 25 minutes on two CPU cores, in three stages that each resume where they stopped: activations are harvested once to disk; the
+autoencoder is trained on these activations with sae-lens; `interp_assets/demo/evaluate_sae.py` measures it on held-out rows and writes the
+card. The result is a SAELens folder (`cfg.json`, `sae_weights.safetensors`, `README.md`).
 """
 
 import argparse
@@ -32,7 +32,8 @@ HELD_OUT_GAP_ROWS = 64
 def token_rows(recipe: Recipe, subject: "SubjectModel") -> np.ndarray:
     """int32 [training + gap + held-out rows, context]: documents joined by EOS and cut, each row beginning with BOS.
 
-    The corpus never repeats a document, so the last rows hold text that the first do not; the gap covers a document that spans rows.
+    The corpus never repeats a document, so the last rows hold text that the first rows do not hold. The gap covers a document that spans
+    rows.
     """
     from resources.corpus import read_documents
 
