@@ -24,7 +24,7 @@ SYSTEM_REMEDIES = {
     errno.EDQUOT: _ROOM,
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`); what is finished is kept, and the same command continues",
 }
-"""What a refusal of the system asks for, where it is known."""
+"""The next step after an error of the operating system, where it is known."""
 
 
 @contextlib.contextmanager

@@ -35,9 +35,9 @@ class ExplanationFormat(StrEnum):
 
 
 Key = Annotated[str, typer.Option(help="key of the dictionary to register: <model>/<layer>/<name>")]
-Model = Annotated[str, typer.Option(help="the model whose tokens these are: hub id, local folder, or embedded:smollm2-135m-instruct")]
+Model = Annotated[str, typer.Option(help="the model of these tokens: hub id, local folder, or embedded:smollm2-135m-instruct")]
 Revision = Annotated[str | None, typer.Option(help="commit of the model's hub repository")]
-Width = Annotated[int | None, typer.Option(help="features of the dictionary; by default one more than the last in the files")]
+Width = Annotated[int | None, typer.Option(help="features of the dictionary; by default one more than the largest index in the files")]
 
 
 @importing.command("delphi", epilog="Example: interp import delphi results/run --hookpoint layers.9 --key smollm2/09/run --model HUB/MODEL")
@@ -45,7 +45,7 @@ def import_delphi(
     folder: Annotated[Path, typer.Argument(help="a delphi run, its latents folder, or the folder of one hook point")],
     key: Key,
     model: Model,
-    hookpoint: Annotated[str | None, typer.Option(help="hook point; may be left out where there is one")] = None,
+    hookpoint: Annotated[str | None, typer.Option(help="hook point; may be left out where the run has one")] = None,
     revision: Revision = None,
     width: Width = None,
     features: Annotated[str | None, typer.Option(help="features to take, such as 0-99,205; all by default")] = None,
@@ -58,7 +58,7 @@ def import_delphi(
     ] = False,
     accept_tokens: Annotated[bool, typer.Option("--accept-tokens", help="take tokens that do not read as text of the model")] = False,
 ) -> None:
-    """Register a delphi cache: its tokens become the token sample, its activations the shards, and the graph goes on from there."""
+    """Register a delphi cache. Its tokens become the token sample, its activations the shards, and later stages go on from there."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.records import ModelSource
     from interp_assets.exchange.import_dictionary import delphi_record, parse_features, sample_settings
@@ -89,13 +89,13 @@ def import_neuronpedia(
     folder: Annotated[Path, typer.Argument(help="the folder of one source, with activations/batch-N.jsonl.gz in it")],
     key: Key,
     model: Model,
-    hook: Annotated[str | None, typer.Option(help="hook of the features; by default what the export says")] = None,
+    hook: Annotated[str | None, typer.Option(help="hook of the features; by default the hook that the export names")] = None,
     revision: Revision = None,
     width: Width = None,
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.01,
-    min_activating: Annotated[int, typer.Option(min=2, help="fewest windows of a feature to explain; exports have tens of them")] = 10,
+    min_activating: Annotated[int, typer.Option(min=2, help="fewest windows of a feature to explain; exports have tens a feature")] = 10,
 ) -> None:
-    """Register a Neuronpedia export: its windows become examples, shown and held out, and the graph goes on from there."""
+    """Register a Neuronpedia export. Its windows become examples, shown and held out, and later stages go on from there."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.records import ModelSource
     from interp_assets.exchange.import_dictionary import neuronpedia_record
@@ -124,15 +124,15 @@ def import_neuronpedia(
 )
 def import_explanations(
     path: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="CSV, JSON or JSON lines; a Neuronpedia source; a delphi run")],
-    dictionary: Annotated[str, typer.Option(help="key of a registered dictionary whose features these explain")],
-    method: Annotated[ImportedMethod, typer.Option(help="human where a person wrote them")] = ImportedMethod.imported,
-    format_: Annotated[ExplanationFormat, typer.Option("--format", help="by default what name and content say")] = ExplanationFormat.auto,
-    author: Annotated[str | None, typer.Option(help="only rows of this author; of Neuronpedia: its type and model")] = None,
-    hookpoint: Annotated[str | None, typer.Option(help="hook point of a delphi run; may be left out where there is one")] = None,
+    dictionary: Annotated[str, typer.Option(help="key of the registered dictionary with these features")],
+    method: Annotated[ImportedMethod, typer.Option(help="human where a person wrote the explanations")] = ImportedMethod.imported,
+    format_: Annotated[ExplanationFormat, typer.Option("--format", help="by default by name and content")] = ExplanationFormat.auto,
+    author: Annotated[str | None, typer.Option(help="only rows of this author; for Neuronpedia: type and model")] = None,
+    hookpoint: Annotated[str | None, typer.Option(help="hook point of a delphi run; may be left out where it has one")] = None,
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.01,
-    append: Annotated[bool, typer.Option("--append", help="keep what was imported before of other features")] = False,
+    append: Annotated[bool, typer.Option("--append", help="keep earlier explanations of other features")] = False,
 ) -> None:
-    """Read explanations from files; they take the place of those imported before under the same method."""
+    """Read explanations from files. They replace explanations that were imported before under the same method."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.import_explanations import import_explanations as import_
     from interp_assets.installation.home import Home
@@ -155,13 +155,13 @@ def import_explanations(
 )
 def import_output_centric(
     file: Annotated[Path, typer.Argument(help="CSV with Layer, Feature, and Description, Input Success, Output Success of each method")],
-    dictionary: Annotated[str, typer.Option(help="key of a registered dictionary whose features these results are of")],
+    dictionary: Annotated[str, typer.Option(help="key of the registered dictionary with these features")],
     layer: Annotated[
-        str | None, typer.Option(help="the dictionary's layer as the file writes it; may be left out where it has one")
+        str | None, typer.Option(help="the dictionary's layer as the file writes it; may be left out where the file has one layer")
     ] = None,
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.0,
 ) -> None:
-    """Read which descriptions succeeded in results of arXiv 2501.08319; the view success_by_method sets our own beside them."""
+    """Read from results of arXiv 2501.08319 which descriptions succeeded. The view success_by_method shows our successes beside them."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.import_successes import import_successes
     from interp_assets.installation.home import Home
@@ -204,7 +204,7 @@ def export_delphi_results(
     explanations: Annotated[str, typer.Option(help="method of the explanations")] = "max_act",
     hookpoint: Annotated[str | None, typer.Option(help="name of the hook point in file names; the record's hook by default")] = None,
 ) -> None:
-    """Write explanations, and what detection and fuzzing made of each window, as files that delphi reads."""
+    """Write explanations, and the verdicts of detection and fuzzing on each window, as files that delphi reads."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_delphi_results import export_delphi_results as export
     from interp_assets.installation.home import Home

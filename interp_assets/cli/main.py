@@ -1,4 +1,4 @@
-"""`interp`: register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
+"""`interp`: register dictionaries, launch backfills, query the warehouse, check the installation. Everything else is `dg`."""
 
 import codecs
 import locale
@@ -65,7 +65,7 @@ def dictionaries(
     kind: Annotated[str | None, typer.Argument(help=f"only this kind: {', '.join(HEADS)}")] = None,
     example: Annotated[bool, typer.Option("--example", help="print a record of the kind (sae_lens by default) to start from")] = False,
 ) -> None:
-    """List the registered dictionaries, and any record that is broken; or print a record to start from."""
+    """List the registered dictionaries and any broken record, or print a record to start from."""
     from interp_assets.installation.home import Home
 
     if kind is not None and kind not in HEADS:
@@ -90,14 +90,15 @@ def dictionaries(
 @app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing --dry-run")
 def backfill(
     dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")],
-    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; by default all that is asked for")] = None,
-    features: Annotated[str | None, typer.Option(help="only the feature ranges that hold these, such as 0-4095; all by default")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; by default all in the settings")] = None,
+    features: Annotated[str | None, typer.Option(help="only the ranges with these features, such as 0-4095; all by default")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")
     ] = False,
     port: Annotated[int, typer.Option(help="port of a running `interp ui`; one is started otherwise")] = 3000,
 ) -> None:
-    """Make all that the settings ask for of the dictionaries as one Dagster backfill and follow it to its end. Finished ranges are kept."""
+    """Make everything that the settings ask for of the dictionaries, as one Dagster backfill, and follow it to its end. Finished ranges are
+    kept."""
     from interp_assets.backfill.command import costed_plan, selected_partitions
     from interp_assets.backfill.launch import follow_backfill, launch_backfill
     from interp_assets.installation.home import Home
@@ -133,7 +134,7 @@ def query(
         bool, typer.Option("--unsafe", help="let the SQL read and write any file, load extensions, and change DuckDB's settings")
     ] = False,
 ) -> None:
-    """Answer a named view or SQL from what the lake's manifests vouch for; notes say what is not among the rows. Nothing is written."""
+    """Answer a named view or SQL from the complete partitions of the lake; notes name missing rows. Nothing is written."""
     import duckdb
     import polars as pl
 
@@ -165,7 +166,7 @@ def replies(
     prune_older_than_days: Annotated[float | None, typer.Option(help="forget replies older than this")] = None,
     prune_model: Annotated[str | None, typer.Option(help="forget the replies of this model")] = None,
 ) -> None:
-    """Show the size of the reply store by model, or prune it. A pruned reply is asked again when it is next needed."""
+    """Show the size of the reply store by model, or prune it. A pruned reply is asked for again when it is needed."""
     from interp_assets.installation.home import Home
 
     with errors_as_messages():
@@ -236,13 +237,14 @@ def demo(
 
 
 def in_utf8() -> None:
-    """Start the command again in Python's UTF-8 mode where the locale's encoding is another: records and texts are UTF-8 everywhere."""
+    """Start the command again in Python's UTF-8 mode where the locale has another encoding: records and texts are UTF-8 everywhere."""
     if not sys.flags.utf8_mode and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def main() -> NoReturn:
-    """Run a command and leave without taking the interpreter down: beside torch, DuckDB's binding then lists all its types as leaked."""
+    """Run a command and leave without taking the interpreter down: at its end, beside torch, DuckDB's binding would list its types as
+    leaked."""
     in_utf8()
     status: object = 0
     try:

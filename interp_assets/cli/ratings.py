@@ -1,4 +1,4 @@
-"""`interp ratings`: tasks for raters, and their ratings back in."""
+"""`interp ratings`: writes tasks for raters, and reads their ratings."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +9,12 @@ import typer
 from interp_assets.cli.help import CommandGroup
 
 rating = typer.Typer(
-    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Have people rate explanations, and read what they said."
+    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Have people rate explanations, and read their ratings."
 )
 
 
 class Selection(StrEnum):
-    """By what explanations are chosen for rating."""
+    """How explanations are chosen for rating."""
 
     quantiles = "quantiles"
     importance = "importance"
@@ -24,16 +24,16 @@ class Selection(StrEnum):
 def template(
     dictionary: Annotated[list[str], typer.Option(help="key of a dictionary whose explanations are to be rated; repeat for several")],
     n: Annotated[int, typer.Option(min=1, help="explanations to rate")] = 80,
-    contexts: Annotated[int, typer.Option(min=1, max=100, help="windows that each is rated in")] = 5,
+    contexts: Annotated[int, typer.Option(min=1, max=100, help="windows of each explanation")] = 5,
     method: Annotated[list[str] | None, typer.Option(help="explanation method; by default all but shuffled and constant")] = None,
     select: Annotated[
         Selection, typer.Option(help="evenly over methods and quantiles of their scores, or by the feature's activation mass")
     ] = Selection.quantiles,
-    whole: Annotated[bool, typer.Option("--whole", help="one rating of each explanation beside its windows, not one a window")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="one rating an explanation beside its windows, instead of one a window")] = False,
     seed: Annotated[int, typer.Option(help="another seed draws another task")] = 0,
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("rating-task"),
 ) -> None:
-    """Write a rating task: a page to rate in, which needs no network, and the same as a CSV. Raters see no method and no score."""
+    """Write a rating task: a page to rate in, which needs no network, and a CSV with the same rows. Raters see no method and no score."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.base import UserError
     from interp_assets.config.nearest import nearest_hint
@@ -59,7 +59,7 @@ def template(
     detectable = smallest_detectable_spearman(features)
     if detectable is not None:
         typer.echo(f"so many features show a Spearman correlation from {detectable:.2f} up, with probability 0.8")
-    typer.echo("next: let at least two people rate all of it, each in a copy; then interp ratings import FILE")
+    typer.echo("next: let at least two people rate the whole task, each in a copy; then interp ratings import FILE")
 
 
 @rating.command("import", epilog="Example: interp ratings import rating-task-1f0c33aa-ada.csv")
@@ -69,15 +69,15 @@ def import_(
     ],
     rater: Annotated[str, typer.Option(help="who rated, where the file does not say")] = "",
     dictionary: Annotated[
-        list[str] | None, typer.Option(help="KEY of the dictionary, where the file names it otherwise; SOURCE=KEY, repeated, for several")
+        list[str] | None, typer.Option(help="KEY of the dictionary, where the file names another; SOURCE=KEY, repeated, for several")
     ] = None,
     generated: Annotated[
         bool, typer.Option("--generated", help="a model or script made these ratings: no report counts them as people's")
     ] = False,
-    name: Annotated[str | None, typer.Option(help="name to keep the file under; its own by default")] = None,
+    name: Annotated[str | None, typer.Option(help="name to keep the file under; by default the file's name")] = None,
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be rejected, and are left out")] = 0.0,
 ) -> None:
-    """Check every row and keep the ratings in $INTERP_HOME/ratings. The same file again changes nothing."""
+    """Check every row and keep the ratings in $INTERP_HOME/ratings. Importing the same file again changes nothing."""
     from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.base import UserError
     from interp_assets.installation.home import Home
@@ -100,7 +100,7 @@ def import_(
 
 @rating.command("columns", epilog="Example: interp ratings columns")
 def columns() -> None:
-    """What the columns of a rating file hold, as a table and as the first line of a CSV."""
+    """Print the meaning of each column of a rating file, as a table and as the first line of a CSV."""
     from interp_assets.domain.ratings.ratings import COLUMNS
 
     for name, meaning in COLUMNS.items():
