@@ -10,7 +10,7 @@
     findings = check_cache(cache)
     feature, row, position, value = read_activations(cache, np.arange(128), findings.rows, findings.context_tokens)
 
-Files are read through, a million entries at a time: memory holds one such piece, and what is asked for.
+Files are read a million entries at a time: memory holds one such piece, and the result.
 """
 
 import json
@@ -27,7 +27,7 @@ import numpy as np
 from resources.formats.interface import ExchangeError
 
 SMALLEST_ACTIVATION = 1e-5
-"""delphi keeps what is larger than this in size; what is not counts as absent."""
+"""delphi keeps activations of a larger absolute value; an entry that is not kept counts as absent."""
 
 PIECE_ENTRIES = 1 << 20
 PIECE_ROWS = 4_096
@@ -51,7 +51,7 @@ class Split:
 
 @dataclass(frozen=True)
 class DelphiCache:
-    """The cache of one hook point: its files by feature, which overlap nowhere, and its config.json (empty when there is none)."""
+    """The cache of one hook point: its files by feature, without overlaps, and its config.json (empty when there is none)."""
 
     folder: Path
     splits: tuple[Split, ...]
@@ -64,7 +64,7 @@ class DelphiCache:
 
     @property
     def files(self) -> list[Path]:
-        """The files that decide the activations."""
+        """The files that determine the activations."""
         return [split.path for split in self.splits]
 
     @property
@@ -75,9 +75,9 @@ class DelphiCache:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is in a checked cache. `activations` counts what is kept; the `n_…` count what is left out, and why.
+    """The content of a checked cache. `activations` counts the kept entries; each `n_…` counts entries left out for one reason.
 
-    `firing_counts` int64 [width] is what is kept of each feature.
+    `firing_counts` int64 [width] has the kept entries of each feature.
     """
 
     rows: int
@@ -92,7 +92,7 @@ class Findings:
 def find_hookpoint(folder: Path, hookpoint: str | None) -> Path:
     """The folder of one hook point, given a run's folder, its `latents` folder, or the folder itself.
 
-    `hookpoint` may be None where there is only one. Raises `ExchangeError` listing those that there are.
+    `hookpoint` may be None where the run has only one hook point. Raises `ExchangeError` listing the hook points that exist.
     """
     if not folder.is_dir():
         raise ExchangeError(f"there is no folder {folder}. Name a delphi run, its latents folder, or one hook point's folder in it.")
@@ -109,7 +109,7 @@ def find_hookpoint(folder: Path, hookpoint: str | None) -> Path:
 
 
 def open_cache(folder: Path) -> DelphiCache:
-    """The cache in `folder`, its file names and headers checked; activations and tokens are not read yet. Raises `ExchangeError`."""
+    """The cache in `folder`. File names and headers are checked; activations and tokens are not read yet. Raises `ExchangeError`."""
     splits = sorted((_split(path) for path in folder.glob("*.safetensors")), key=lambda split: split.first)
     if not splits:
         raise ExchangeError(f"{folder} has no .safetensors files. Name the folder of one hook point, such as results/run/latents/layers.9")
@@ -118,7 +118,7 @@ def open_cache(folder: Path) -> DelphiCache:
             raise ExchangeError(f"{after.path} begins at feature {after.first}, but {before.path.name} ends at {before.last}. {AGAIN}")
     shapes = {split.tokens_shape: split.path.name for split in splits if split.tokens_shape}
     if len(shapes) > 1:
-        raise ExchangeError(f"{folder}: tokens differ in shape between files: {shapes}; every file has the same ones. {AGAIN}")
+        raise ExchangeError(f"{folder}: tokens differ in shape between files: {shapes}; allowed is one shape. {AGAIN}")
     config = folder / "config.json"
     try:
         content = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
@@ -130,8 +130,8 @@ def open_cache(folder: Path) -> DelphiCache:
 def check_cache(cache: DelphiCache, shape: tuple[int, int] | None = None) -> Findings:
     """Findings of one pass over all files. `shape` is (rows, context tokens) where the cache has no tokens.
 
-    Raises `ExchangeError` at the first entry whose row, position or feature is out of bounds, whose value is not finite, whose row is
-    smaller than its feature's last, or that stands twice; and where tokens differ between two files.
+    Raises `ExchangeError` at the first bad entry: row, position or feature out of bounds, a value that is not finite, a row smaller than
+    the previous row of its feature, or a repeated entry. Also raises where tokens differ between two files.
     """
     rows, context = cache.tokens_shape or shape or (0, 0)
     assert rows and context, "a cache without tokens needs the shape of its token sample"
@@ -158,12 +158,12 @@ def require_features(cache: DelphiCache, features: np.ndarray) -> None:
         missing = features[~covered]
         raise ExchangeError(
             f"{cache.folder} has no file with feature {missing[0]} ({len(missing):,} of {len(features):,} features are in no file; "
-            f"files are {', '.join(path.name for path in cache.files[:8])}). Restore the missing, or name what to take: --features 0-99"
+            f"files are {', '.join(path.name for path in cache.files[:8])}). Restore missing files, or name features: --features 0-99"
         )
 
 
 def read_tokens(cache: DelphiCache) -> np.ndarray:
-    """int64 [rows, context]: the tokens. The cache must have some."""
+    """int64 [rows, context]: the tokens of a cache that has tokens."""
     split = next(split for split in cache.splits if split.tokens_shape)
     with _opened(split.path) as file:
         return file.get_tensor("tokens").astype(np.int64)
@@ -174,8 +174,8 @@ def read_activations(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(feature uint32, row uint32, position uint16, value float32) of `features` (ascending), by feature, row and position.
 
-    Only values above 1e-5; negative ones are left out, as everywhere on this platform. Raises `ExchangeError` for an entry out of bounds
-    and for one that stands twice.
+    Only values above 1e-5; negative values are left out, as everywhere on this platform. Raises `ExchangeError` for an entry out of bounds
+    and for a repeated entry.
     """
     features = np.asarray(features, dtype=np.int64)
     parts: list[tuple[np.ndarray, ...]] = [
@@ -204,7 +204,7 @@ def read_activations(
 
 
 def _split(path: Path) -> Split:
-    """A file's name and header."""
+    """The file with the contents of its name and header."""
     name = _SPLIT_NAME.fullmatch(path.name)
     if not name or int(name[1]) > int(name[2]):
         raise ExchangeError(f"{path} is not named <first feature>_<last feature>.safetensors, as in 0_409.safetensors. Move it elsewhere.")
@@ -231,7 +231,7 @@ def _split(path: Path) -> Split:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The file, memory-mapped. Raises `ExchangeError` naming it where it is not a whole safetensors file."""
+    """The file, memory-mapped. Raises `ExchangeError` naming the file where it is not a whole safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -266,7 +266,7 @@ def _refuse(split: Split, start: int, values: np.ndarray, wrong: np.ndarray, nam
 
 
 def _check_order(split: Split, start: int, location: np.ndarray, last_row: np.ndarray, context: int) -> None:
-    """Refuse an entry whose row is below the last row of its feature, or that stands twice in the piece; updates `last_row`."""
+    """Refuse an entry whose row is below the last row of its feature, and an entry that is repeated in the piece. Updates `last_row`."""
     order = np.argsort(location[:, 2], kind="stable")
     row, feature = location[order, 0], location[order, 2]
     begins = np.concatenate([[True], feature[1:] != feature[:-1]])
@@ -294,7 +294,7 @@ def _check_distinct(split: Split, sorted_keys: np.ndarray, rows: int, context: i
 
 
 def _check_tokens(cache: DelphiCache) -> None:
-    """Refuse negative ids, and files whose tokens are not those of the first that has any."""
+    """Refuse negative ids, and files whose tokens differ from the tokens of the first file with tokens."""
     with_tokens = [split for split in cache.splits if split.tokens_shape]
     for split in with_tokens:
         with _opened(with_tokens[0].path) as first_file, _opened(split.path) as file:

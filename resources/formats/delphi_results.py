@@ -1,12 +1,12 @@
-"""A delphi run's results, one file a feature: its explanation, and what a judge made of each window under each scorer.
+"""A delphi run's results, one file a feature: its explanation, and a judge's verdict on each window under each scorer.
 
     explanations/layers.9_latent7.txt        "words for cats"
     scores/detection/layers.9_latent7.txt    [{"str_tokens": ["The", " cat"], "activations": [0.0, 2.5], "distance": 0, "activating": true,
                                                "prediction": true, "probability": 0.9, "correct": true}, …]
     exported/layers.9.json                   what was exported: only in folders written here
 
-A hook point with a slash in its name has `--` there in file names, as in delphi's scores. `distance` is the decile of an activating
-window (0 = strongest) and -1 for one that is not; it is null where the decile is not known, and so are the answers that did not come.
+File names have `--` for a slash in a hook point's name, as in delphi's scores. `distance` is the decile of an activating
+window (0 = strongest) and -1 for a silent window. It is null where the decile is not known; a missing answer is null too.
 """
 
 import json
@@ -22,14 +22,14 @@ from resources.store.whole_files import write_whole
 
 NOT_ACTIVATING = -1
 NO_EXPLANATION = ("Explanation could not be parsed.", "No explanation found")
-"""What delphi writes, and scores, where there is no explanation."""
+"""Texts that delphi writes, and scores, in the place of a missing explanation."""
 
 _FILE_NAME = re.compile(r"(.+)_latent(0|[1-9]\d*)\.txt")
 
 
 @dataclass(frozen=True)
 class JudgedWindow:
-    """One window under a yes-or-no scorer, in the fields and the order of delphi's own."""
+    """One window under a yes-or-no scorer, in the fields of delphi and their order."""
 
     str_tokens: list[str]
     activations: list[float]
@@ -49,15 +49,18 @@ def judged_window(
 
 
 class ResultsFolder:
-    """The results of one hook point in a folder, which may hold other hook points' too. Every file appears whole or not at all.
+    """The results of one hook point in a folder, which may hold results of other hook points too. Every file appears whole or not at all.
 
-    An export that was broken off continues: files that are there are kept, which is safe because `exported/<hook point>.json` says what
-    they come from, and another export is refused.
+    An interrupted export continues: existing files are kept. That is safe because `exported/<hook point>.json` names their origin, and an
+    export of another origin is refused.
     """
 
     def __init__(self, folder: Path, hookpoint: str, provenance: Mapping[str, Any]) -> None:
-        """Begin or continue an export. Raises `ExchangeError` where the hook point's results are of something else, and where delphi,
-        which looks for a hook point's name anywhere in a file's name, would take results of another for this one's or the reverse."""
+        """Begin or continue an export.
+
+        Raises `ExchangeError` where the folder has results of this hook point from another origin. Also raises where delphi would mix up
+        results of two hook points: it looks for a hook point's name anywhere in a file's name.
+        """
         self.folder, self._module = folder, _file_module(hookpoint)
         mine = folder / "exported" / f"{self._module}.json"
         files = (path for pattern in ("explanations/*.txt", "scores/*/*.txt") for path in folder.glob(pattern))
@@ -72,17 +75,17 @@ class ResultsFolder:
             raise ExchangeError(f"{folder} has results of {hookpoint} that were not exported from here. Name another folder.")
         if mixed := sorted(other for other in others - {self._module} if other in self._module or self._module in other):
             raise ExchangeError(
-                f"{folder} has results of {mixed[0]}, and delphi reads those of {hookpoint} together with them: one name is part of the "
+                f"{folder} has results of {mixed[0]}, and delphi would mix them with results of {hookpoint}: one name is part of the "
                 "other. Name another folder, or another hook point: --hookpoint NAME"
             )
         write_whole(mine, json.dumps(dict(provenance), indent=4))
 
     def write_explanation(self, feature: int, text: str) -> bool:
-        """Whether the file was written; False where it was there."""
+        """Write the explanation of one feature. Returns whether the file was written; False where it existed."""
         return self._write("explanations", feature, text)
 
     def write_scores(self, scorer: str, feature: int, windows: Iterable[JudgedWindow]) -> bool:
-        """The same for the windows of one feature under one of delphi's scorers."""
+        """Write the windows of one feature under one of delphi's scorers. Returns whether the file was written; False where it existed."""
         return self._write(f"scores/{scorer}", feature, [asdict(window) for window in windows])
 
     def _write(self, kind: str, feature: int, content: Any) -> bool:
@@ -94,14 +97,14 @@ class ResultsFolder:
 
 
 def has_explanations(folder: Path) -> bool:
-    """Whether a folder is that of a run with explanations, or of the explanations themselves."""
+    """Whether a folder is the folder of a run with explanations, or its folder of explanations."""
     return any(_FILE_NAME.fullmatch(path.name) for path in _explanations(folder).glob("*_latent*.txt"))
 
 
 def explanation_files(folder: Path, hookpoint: str | None) -> tuple[Path, ...]:
-    """The explanations of one hook point by feature, in a run's folder or that of its explanations.
+    """The explanations of one hook point by feature, in a run's folder or in its folder of explanations.
 
-    `hookpoint` may be None where there is only one. Raises `ExchangeError` listing those that there are.
+    `hookpoint` may be None where the run has only one hook point. Raises `ExchangeError` listing the hook points that exist.
     """
     found: dict[str, dict[int, Path]] = {}
     for path in _explanations(folder).glob("*_latent*.txt" if hookpoint is None else f"{escape(_file_module(hookpoint))}_latent*.txt"):
@@ -120,7 +123,7 @@ def explanation_files(folder: Path, hookpoint: str | None) -> tuple[Path, ...]:
 
 
 def read_explanations(files: Iterable[Path], width: int) -> Iterator[StatedExplanation | BadRow]:
-    """Every explanation in the order of `files`; what is not one JSON text, or says that there is no explanation, is bad."""
+    """Every explanation in the order of `files`. A file is bad where it is not one JSON text, or says that there is no explanation."""
     for path in files:
         name = _FILE_NAME.fullmatch(path.name)
         assert name, path

@@ -18,7 +18,7 @@ LARGEST_SHORT = 1 << 16
 
 @dataclass(frozen=True)
 class Written:
-    """What went into a cache: its folder, files and activations, and how many were left out because they are not above 1e-5."""
+    """What was written: folder, files and number of activations of a cache, and the number left out because they are not above 1e-5."""
 
     folder: Path
     files: tuple[str, ...]
@@ -40,10 +40,10 @@ def write_cache(
     activations_of: Callable[[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]],
     config: Mapping[str, Any],
 ) -> Written:
-    """What was written to `folder`, the folder of one hook point, which must not exist yet; it appears whole or not at all.
+    """Write `folder`, the folder of one hook point, which must not exist yet, and return what was written. It appears whole or not at all.
 
-    `tokens` integers [rows, context]. `activations_of(first, last)` gives (feature, position = row · context + place in the row, value)
-    of an interval of features; one file's worth is in memory at a time. Values that are not above 1e-5 are left out, as delphi does.
+    `tokens` integers [rows, context]. `activations_of(first, last)` gives (feature, position = row · context + place in the row, value) of
+    an interval of features; the activations of one file are in memory at a time. Values that are not above 1e-5 are left out, as in delphi.
     """
     from safetensors.numpy import save_file
 
@@ -71,7 +71,7 @@ def write_cache(
 
 
 def _entries(feature: np.ndarray, position: np.ndarray, value: np.ndarray, first: int, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """(locations [n, 3], activations [n], of the type of `value`) by row, position and feature; 16-bit locations where all fit."""
+    """(locations [n, 3], activations [n] of the type of `value`) by row, position and feature; locations are 16-bit where all fit."""
     order = np.lexsort((feature, position))
     row, place = np.divmod(position[order].astype(np.int64), context)
     locations = np.stack([row, place, feature[order].astype(np.int64) - first], axis=1)

@@ -1,8 +1,8 @@
-"""Explanations in a file or folder, one a feature, each with the place that it stands at.
+"""Explanations in a file or folder, one a feature, each with its file and line.
 
     csv          a header with feature and explanation, perhaps author and source, then a row a feature; other columns are not read
     jsonl        {"feature": 7, "explanation": "words for cats", "author": "Ada", "source": "pilot study"}, a line a feature
-    json         {"7": "words for cats", "9": "numbers in dates"}, one object: the form in which explanations are released
+    json         {"7": "words for cats", "9": "numbers in dates"}, one object: the form of released explanations
     neuronpedia  explanations/batch-N.jsonl.gz of one source: see `resources.formats.neuronpedia`
     delphi       explanations/<hook point>_latent<feature>.txt of a run: see `resources.formats.delphi_results`
 
@@ -30,7 +30,7 @@ NEEDED_COLUMNS = ("feature", "explanation")
 
 @dataclass(frozen=True)
 class ExplanationFiles:
-    """Where explanations are: their format, and the files in reading order, all below `folder`."""
+    """The place of explanations: their format, and the files in reading order, all below `folder`."""
 
     format: str
     folder: Path
@@ -38,9 +38,10 @@ class ExplanationFiles:
 
 
 def open_explanations(path: Path, format_: str, hookpoint: str | None) -> ExplanationFiles:
-    """The explanations at `path`, in one of FORMATS or the one that "auto" finds; nothing is read yet but the beginning of a .jsonl file.
+    """The explanations at `path`, in one of FORMATS; "auto" finds the format. Nothing is read yet but the beginning of a .jsonl file.
 
-    `hookpoint` names one of several in a delphi folder. Raises `ExchangeError` where there are none, or their format cannot be told.
+    `hookpoint` names a hook point in a delphi folder. Raises `ExchangeError` where there are no explanations, or their format cannot be
+    told.
     """
     if not path.exists():
         raise ExchangeError(
@@ -66,7 +67,7 @@ def open_explanations(path: Path, format_: str, hookpoint: str | None) -> Explan
 
 
 def read_explanations(found: ExplanationFiles, width: int) -> Iterator[StatedExplanation | BadRow]:
-    """Every row in file order, for a dictionary of `width` features; one that is not sound comes as a `BadRow`.
+    """Every row in file order, for a dictionary of `width` features; a row that is not sound comes as a `BadRow`.
 
     Raises `ExchangeError` for a file that is not of its format at all.
     """
@@ -126,7 +127,7 @@ def _json_rows(file: Path, width: int) -> Iterator[StatedExplanation | BadRow]:
 
 
 def _object_entries(file: Path, width: int) -> Iterator[StatedExplanation | BadRow]:
-    """Entries of the one object, those with equal keys too."""
+    """Entries of the one object, also entries with equal keys."""
 
     def pairs(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         return entries

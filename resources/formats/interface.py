@@ -1,4 +1,4 @@
-"""What the exchange formats have in common: their error, rows and bad rows, lines of files, and the content address of files."""
+"""Parts shared by the exchange formats: their error, rows and bad rows, lines of files, and the content address of files."""
 
 import csv
 import gzip
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 NAMED_BAD_ROWS = 10
-"""Bad rows that a message names; the others are counted."""
+"""Most bad rows that a message names; further bad rows are counted."""
 
 
 class ExchangeError(ValueError):
@@ -21,7 +21,7 @@ class ExchangeError(ValueError):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used: where it is, and why."""
+    """A row that cannot be used: its file and line, and the problem."""
 
     where: str
     problem: str
@@ -29,7 +29,7 @@ class BadRow:
 
 @dataclass(frozen=True)
 class StatedExplanation:
-    """An explanation as a file states it. `author` and `origin` (what the row itself calls its source) are None where it names none."""
+    """An explanation in a file. `author` and `origin` (the source that the row itself names) are None where the row has none."""
 
     where: str
     feature: int
@@ -41,7 +41,8 @@ class StatedExplanation:
 def stated_explanation(
     where: str, feature: object, text: object, width: int, author: object = None, origin: object = None
 ) -> StatedExplanation | BadRow:
-    """The row, its text without spaces around it; a bad row where the feature is no number below `width` or there is no text."""
+    """The row, with its text stripped of spaces at both ends; a bad row where the feature is no number below `width`, or the text is
+    empty."""
     if isinstance(feature, bool) or not re.fullmatch(r"[0-9]{1,12}", str(feature).strip()) or int(str(feature)) >= width:
         return BadRow(where, f"feature {feature!r}; allowed are 0 to {width - 1}")
     if not isinstance(text, str) or not text.strip():

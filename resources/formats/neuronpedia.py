@@ -1,4 +1,4 @@
-"""A Neuronpedia export: the windows on which each feature of one source was shown, as JSON lines, 1,024 to a batch.
+"""A Neuronpedia export: the windows that show each feature of one source, as JSON lines, 1,024 lines a batch.
 
     v1/gpt2-small/6-res-jb/activations/batch-0.jsonl.gz   {"index": "7", "tokens": ["The", " cat"], "values": [0, 2.5], "maxValue": 2.5,
                                                            "maxValueTokenIndex": 1, "binMin": 2, "binMax": 3, "binContains": 0.1, …}
@@ -7,7 +7,7 @@
                                                            "description": "cats", "typeName": "np_max-act",
                                                            "explanationModelName": "gpt-4o-mini", …}
 
-`binContains` -1 marks the top activations; the others were drawn from the bin binMin to binMax.
+`binContains` -1 marks the top activations; all other windows were drawn from the bin binMin to binMax.
 """
 
 import math
@@ -46,7 +46,7 @@ class Export:
 
 @dataclass
 class Findings:
-    """What is in an export. `width` is one more than the largest feature, or what the caller said."""
+    """The content of an export. `width` is the width that the caller gave, or one more than the largest feature."""
 
     width: int = 0
     windows: int = 0
@@ -61,7 +61,7 @@ class Findings:
 
 
 def open_export(folder: Path) -> Export:
-    """The export of one source in `folder`, or in the only such folder below it. Raises `ExchangeError` listing those that there are."""
+    """The export of one source in `folder`, or in the only such folder below it. Raises `ExchangeError` listing the folders found."""
     if not folder.is_dir():
         raise ExchangeError(f"there is no folder {folder}. Name the folder of one source, such as v1/gpt2-small/6-res-jb")
     found = [folder] if (folder / "activations").is_dir() else sorted(path.parent for path in folder.rglob("activations") if path.is_dir())
@@ -75,9 +75,9 @@ def open_export(folder: Path) -> Export:
 
 
 def check_export(export: Export, width: int | None, max_bad_share: float) -> Findings:
-    """Findings of one pass. `width` None: one more than the largest feature of the features' files, or of the activations.
+    """Findings of one pass. `width` None stands for one more than the largest feature of the features' files, or else of the activations.
 
-    Raises `ExchangeError` naming the first bad rows where their share exceeds `max_bad_share`, and where there is no good one.
+    Raises `ExchangeError` naming the first bad rows where their share exceeds `max_bad_share`, and where there is no good row.
     """
     findings = Findings()
     largest = -1
@@ -108,10 +108,10 @@ def check_export(export: Export, width: int | None, max_bad_share: float) -> Fin
 
 
 def read_windows(export: Export, width: int | None) -> Iterator[Activation | BadRow]:
-    """Every activation in file order, `number` counting the good ones; a row that is not sound comes as a `BadRow`.
+    """Every activation in file order; `number` counts the good rows. A row that is not sound comes as a `BadRow`.
 
     Unsound are: no JSON object, an index that is no number below `width`, tokens and values of different lengths or none, a value that is
-    no finite number, a maxValue that is not the largest value, and a maxValueTokenIndex that is not its place.
+    no finite number, a maxValue that is not the largest value, and a maxValueTokenIndex that is not the index of the largest value.
     """
     number = 0
     for file in export.activation_files:
@@ -121,7 +121,7 @@ def read_windows(export: Export, width: int | None) -> Iterator[Activation | Bad
 
 
 def read_batch(file: Path, width: int | None, first_number: int = 0) -> Iterator[Activation | BadRow]:
-    """The same for one file, whose first good row has the number `first_number`."""
+    """Every activation of one file, as in `read_windows`; the first good row has the number `first_number`."""
     number = first_number
     for where, content in json_lines(file):
         row = _window(where, content, width, number)
@@ -135,9 +135,10 @@ def explanation_files(path: Path) -> tuple[Path, ...]:
 
 
 def read_explanations(files: Iterable[Path], width: int) -> Iterator[StatedExplanation | BadRow]:
-    """Every explanation in file order, by the author `<typeName> <explanationModelName>`.
+    """Every explanation in file order, with the author `<typeName> <explanationModelName>`.
 
-    Bad are, besides what `stated_explanation` refuses, a line that is no JSON object and a row of another model or layer than the first.
+    Bad are the rows that `stated_explanation` refuses, lines that are no JSON object, and rows of another model or layer than the first
+    row.
     """
     source = None
     for file in files:
@@ -193,7 +194,7 @@ def _features(export: Export) -> Iterator[tuple[int, str | None]]:
 
 
 def _batches(folder: Path) -> tuple[Path, ...]:
-    """The batch files of a folder by number; a file that is there with and without .gz is read once."""
+    """The batch files of a folder by number; a file that exists with and without .gz is read once."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob("batch-*.jsonl*")):
         if match := re.fullmatch(r"batch-(\d+)\.jsonl(\.gz)?", path.name):

@@ -3,7 +3,7 @@
     Layer,Feature,MaxAct Description,MaxAct Input Success,MaxAct Output Success,VocabProj Description,VocabProj Input Success,…
     20-res-16k,7,words for cats,True,False,felines,1,
 
-A method may lack either of its success columns, and a cell may be empty: then nothing is known there. Other columns are not read. Files
+A method may lack a success column, and a field may be empty: then the success is unknown. Other columns are not read. Files
 whose names end in .gz are decompressed.
 
     found = open_results(Path("results.csv"), layer=None)
@@ -25,7 +25,7 @@ ALLOWED = "allowed are True, False, 1, 0, or nothing"
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """A file of results: its methods with the column number of each of their parts, and the layer whose rows are wanted.
+    """A file of results: its methods with the column number of each of their parts, and the layer of the wanted rows.
 
     `unread` are the names of the columns that belong to no method.
     """
@@ -41,7 +41,7 @@ class ResultsFile:
 
 @dataclass(frozen=True)
 class StatedSuccess:
-    """One method's description of a feature, and whether it succeeded by inputs and by outputs; None where the file does not say."""
+    """One method's description of a feature, with its success by inputs and by outputs; None where the file does not say."""
 
     where: str
     feature: int
@@ -53,7 +53,7 @@ class StatedSuccess:
 
 @dataclass(frozen=True)
 class ResultsRow:
-    """A sound row: what each method states about its feature; empty where no method says anything."""
+    """A sound row: each method's description and successes of its feature; empty where no method has a description."""
 
     where: str
     feature: int
@@ -61,7 +61,7 @@ class ResultsRow:
 
 
 def open_results(file: Path, layer: str | None) -> ResultsFile:
-    """The results in `file`, of one layer by the name that it has there; None where the file has one only.
+    """The results in `file` for the layer of this name; None where the file has only one layer.
 
     Raises `ExchangeError` for a file without the columns of at least one method, or without rows of the layer.
     """
@@ -80,9 +80,9 @@ def open_results(file: Path, layer: str | None) -> ResultsFile:
 
 
 def read_results(found: ResultsFile, width: int) -> Iterator[ResultsRow | BadRow]:
-    """Every row of the layer in file order, for a dictionary of `width` features; one that is not sound comes as a `BadRow`.
+    """Every row of the layer in file order, for a dictionary of `width` features; a row that is not sound comes as a `BadRow`.
 
-    A bad row names each of its wrong cells: column, value and what was allowed. Rows of other layers are passed over.
+    A bad row names each of its wrong fields: column, value and what was allowed. Rows of other layers are skipped.
     """
     with opened_text(found.file) as handle:
         reader = csv.reader(handle)
@@ -101,7 +101,7 @@ def read_results(found: ResultsFile, width: int) -> Iterator[ResultsRow | BadRow
 
 
 def _columns(file: Path, header: list[str]) -> ResultsFile:
-    """What the header says; the layer is left open."""
+    """The file as its header describes it; the layer is left open."""
     lower = [name.lower() for name in header]
     if repeated := sorted({name for name, low in zip(header, lower, strict=True) if name and lower.count(low) > 1}):
         raise ExchangeError(f"{file} has the columns {repeated} more than once. Leave one of each.")

@@ -1,9 +1,9 @@
-"""Rows of rating files as text by column name, each with its line; what they mean is checked elsewhere.
+"""Rows of rating files as text by column name, each with its line; the values are checked elsewhere.
 
 csv     a header of `interp_assets.domain.ratings.ratings.COLUMNS`, in any order, then a row a rating
 jsonl   one object a line with the same names
 delphi  {"evaluations": {"<source>_<feature>": {"source", "feature", "explanation", "rating": 1 to 10, "time_spent"}}}, as the rating app
-        of delphi saves them; its entries are numbered from 1 in the place of lines
+        of delphi saves them; entries are numbered from 1, and the number stands for the line
 
 rows = read_rating_rows(Path("ratings.csv"))
 """
@@ -26,7 +26,7 @@ EXPLANATION_COLUMNS = ("explanation_id", "explanation_method", "explanation")
 
 @dataclass(frozen=True)
 class RatingRow:
-    """One row: its line, its fields by lower-case column name, and, where it is no row at all, why."""
+    """One row: its line, its fields by lower-case column name, and the problem where it is no row at all."""
 
     line: int
     fields: Mapping[str, str]
@@ -34,15 +34,16 @@ class RatingRow:
 
 
 def read_rating_rows(file: Path, rater: str = "", dictionaries: Mapping[str, str] | None = None) -> Iterator[RatingRow]:
-    """Every row in file order. `rater` stands in where the file names none, as those of delphi's app do.
+    """Every row in file order. `rater` is filled in where a row names no rater, such as in files of delphi's app.
 
-    `dictionaries` gives the dictionary by what the file calls it (in delphi's files the source), under "" that of all rows of a file that
-    names one at most. Raises `ExchangeError` for a file that cannot be read, is of no known form, or names several for "".
+    `dictionaries` maps a dictionary's name in the file (the source, in delphi's files) to its key. The name "" gives the key of all rows;
+    the file may then name at most one dictionary. Raises `ExchangeError` for a file that cannot be read or has no known form, and for a
+    file that names several dictionaries where `dictionaries` has the name "".
     """
     suffix = file.name.removesuffix(".gz").rpartition(".")[2]
     reading = {"csv": _csv_rows, "jsonl": _json_rows, "json": _delphi_rows}.get(suffix)
     if reading is None:
-        raise ExchangeError(f"the name of {file} does not say what it is; ratings are in files that end in {', '.join(SUFFIXES)}")
+        raise ExchangeError(f"the name of {file} does not say its format; ratings are in files that end in {', '.join(SUFFIXES)}")
     dictionaries = dictionaries or {}
     optional = {name for name, given in (("rater", rater), ("dictionary", dictionaries)) if given}
     named: set[str] = set()
@@ -125,5 +126,5 @@ def _delphi_rows(file: Path, optional: Collection[str]) -> Iterator[RatingRow]:
 
 
 def _text(value: Any) -> str:
-    """A JSON value as a CSV would have it; nothing for null."""
+    """A JSON value in the form of a CSV field; empty for null."""
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)

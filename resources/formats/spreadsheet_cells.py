@@ -1,6 +1,6 @@
-"""Text in CSV files that spreadsheets open: a cell that one would run as a formula gets an apostrophe in front, which reading takes off.
+"""Text in CSV files for spreadsheets: a field that would run as a formula gets an apostrophe in front, and reading removes the apostrophe.
 
-See OWASP, CSV injection. Numbers stay numbers, negative ones too.
+See OWASP, CSV injection. Numbers stay numbers, also negative numbers.
 """
 
 import re
@@ -12,17 +12,17 @@ _MARKED = re.compile(r"'(?='*\s*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20])")
 
 
 def inert_cell(text: str) -> str:
-    """The text as a spreadsheet shows it and does not run it."""
+    """The text as a field that a spreadsheet shows and does not run."""
     return f"'{text}" if _RUN_AS_FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def written_cell(cell: str) -> str:
-    """The text that `inert_cell` wrote as this cell."""
+    """The original text of a field that `inert_cell` wrote."""
     return cell[1:] if _MARKED.match(cell) else cell
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """A CSV of these columns in which nothing is a formula; a cell that holds a comma, a quote or a line's end of any kind is quoted.
+    """A CSV of these columns without formulas. A field with a comma, a quote or a line's end of any kind is quoted.
 
     Python's own writer leaves a lone carriage return unquoted, which every reader takes for the end of the row.
     """
