@@ -1,4 +1,4 @@
-"""Dictionaries of features by kind; `load_dictionary` is the one way to make one."""
+"""Dictionaries of features by kind. `load_dictionary` is the only way to make a dictionary."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind is loaded, the fields that it needs, and those that it may have. All fields go to `load` by name."""
+    """How a kind is loaded, the fields that it needs, and the fields that it may have. All fields are passed to `load` by name."""
 
     load: Callable[..., Any]
     needs: tuple[str, ...]
@@ -73,8 +73,8 @@ def load_dictionary(
 ) -> Dictionary:
     """The dictionary of this kind on `device`, from the fields of its record; None is a field that is not given.
 
-    Raises `DictionaryError` for an unknown kind, a field that is missing or that the kind does not have, a width or d_in that contradicts
-    the source, and for files that are not what the kind's files are.
+    Raises `DictionaryError` for an unknown kind, for a missing field, for a field that the kind does not have, for a width or d_in that
+    contradicts the source, and for files of another content than the kind needs.
     """
     record = {"source": source, "hook": hook, "output_hook": output_hook, "width": width, "d_in": d_in, "k": k, "seed": seed}
     given = {name: value for name, value in record.items() if value is not None}
@@ -83,7 +83,7 @@ def load_dictionary(
         return KINDS[kind].load(**given).to(device)
     except DictionaryError:
         raise
-    except Exception as error:  # whatever a library raises for truncated files, and Python for content of another shape than a loader reads
+    except Exception as error:  # libraries raise anything for truncated files, Python for content of another shape
         raise DictionaryError(
             f"{kind} dictionary {source or hook} cannot be loaded: {type(error).__name__}: {error}. Check that its files are whole and are "
             f"those of the kind {kind}."

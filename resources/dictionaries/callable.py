@@ -1,8 +1,8 @@
-"""Any Python as a dictionary: the source names a function, or an object with `encode`, in a module or a file.
+"""Any Python code as a dictionary: the source names a function, or an object with `encode`, in a module or a file.
 
     source: my_package.probes:verbs          source: /data/probes.py:verbs
 
-It takes the hook's values, Tensor[tokens, d_in], and returns activations, dense or sparse; those <= 0 are dropped:
+The function takes the hook's values, Tensor[tokens, d_in], and returns activations, dense or sparse; values <= 0 are dropped:
 
     def verbs(x: torch.Tensor) -> torch.Tensor:        # Tensor[tokens, width]
         return torch.relu(x @ DIRECTIONS.to(x) - 1.5)
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CallableDictionary:
-    """`implementation` encodes; `source` is where it came from and `revision` a hash of its file."""
+    """`implementation` encodes; `source` is its record's source, and `revision` a hash of its file."""
 
     source: str
     hook: str
@@ -48,7 +48,7 @@ class CallableDictionary:
         return getattr(self.implementation, "l0_expected", None)
 
     def encode(self, x: "torch.Tensor") -> Encoded:
-        """Activations > 0 of Tensor[tokens, d_in]. Raises `DictionaryError` when what was returned is not of tokens x width."""
+        """Activations > 0 of Tensor[tokens, d_in]. Raises `DictionaryError` when the returned value is not of tokens x width."""
         import torch
 
         found = getattr(self.implementation, "encode", self.implementation)(x)
@@ -60,11 +60,11 @@ class CallableDictionary:
         return self._sorted(found, len(x))
 
     def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> "torch.Tensor | None":
-        """What the object reconstructs, Tensor[tokens, d_out]; None for a function."""
+        """The object's reconstruction, Tensor[tokens, d_out]; None for a function."""
         return self.implementation.reconstruct(x, encoded) if hasattr(self.implementation, "reconstruct") else None
 
     def decoder_row(self, feature: int) -> "torch.Tensor":
-        """The object's Tensor[d_out]. Raises `NoDecoder` for a function, which has none."""
+        """The object's decoder row, Tensor[d_out]. Raises `NoDecoder` for a function."""
         if not hasattr(self.implementation, "decoder_row"):
             raise NoDecoder(f"{self.source} has no decoder_row(feature): its features cannot be steered. Add the method.")
         return self.implementation.decoder_row(feature)
@@ -84,7 +84,10 @@ class CallableDictionary:
 
 
 def load_callable(source: str, hook: str, width: int, d_in: int, output_hook: str | None = None) -> CallableDictionary:
-    """The dictionary that `source` names. Raises `DictionaryError` when it cannot be imported, or is neither callable nor encodes."""
+    """The dictionary that `source` names.
+
+    Raises `DictionaryError` when `source` cannot be imported, or is neither callable nor an object with `encode`.
+    """
     place, _, name = source.rpartition(":")
     if not place or not name:
         raise DictionaryError(f"callable source {source!r} is not of the form package.module:name or path/to/file.py:name.")
@@ -114,7 +117,7 @@ def _module(source: str, place: str) -> ModuleType:
 
 
 def _file_revision(module: ModuleType) -> str:
-    """16 hex digits over the module's file; its name where it has none."""
+    """16 hex digits over the module's file; the module's name where it has no file."""
     path = getattr(module, "__file__", None)
     content = Path(path).read_bytes() if path else module.__name__.encode()
     return hashlib.sha256(content).hexdigest()[:16]

@@ -36,7 +36,7 @@ DOES_NOT_SUBTRACT = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 
 def load_dictionary_learning(source: str, hook: str, width: int | None = None, d_in: int | None = None) -> SparseAutoencoder:
-    """The autoencoder in `source`, on the CPU in float32. The L0 to expect is the trainer's k or target_l0. Raises `DictionaryError`."""
+    """The autoencoder in `source`, on the CPU in float32. The expected L0 is the trainer's k or target_l0. Raises `DictionaryError`."""
     trainer, state = _read(source)
     name = trainer.get("dict_class")
     if name not in WEIGHT_NAMES:

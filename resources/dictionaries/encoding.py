@@ -1,6 +1,6 @@
-"""From pre-activations to sparse features, one block of latents at a time: no array of tokens x width is ever made.
+"""From pre-activations to sparse features, one block of latents at a time: no array of tokens x width is made.
 
-An activation reads the blocks of an encoder from the first latent to the last and keeps what fires. With h a pre-activation:
+An activation reads the blocks of an encoder from the first latent to the last and keeps active features. With h a pre-activation:
 
     Threshold   h where h > threshold and h > 0 (relu, JumpReLU, BatchTopK after training)
     TopK        the k largest h of a token, where > 0
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
-"""Most bytes of pre-activations held at a time, by type of device."""
+"""Most bytes of pre-activations in memory at a time, by type of device."""
 
 CHUNK_TOKENS = 16_384
 """Most tokens encoded at a time: a block keeps enough latents for the matrix product to be quick."""
@@ -28,10 +28,10 @@ CHUNK_TOKENS = 16_384
 
 @dataclass(frozen=True)
 class Block:
-    """Pre-activations `hidden` Tensor[tokens, n] of the latents from `first` on, with room for a bool of each in `mask`.
+    """Pre-activations `hidden` Tensor[tokens, n] of the latents from `first` on, with memory for a bool of each in `mask`.
 
-    Both are overwritten when the next block is taken: new tensors of this size would each leave a hole in the heap, in which the
-    features kept from one block come to lie, so that the next does not fit.
+    Both tensors are overwritten when the next block is taken. New tensors of this size would leave holes in the heap: features kept from
+    one block would be put into a hole, and the tensors of the next block would not fit.
     """
 
     first: int
@@ -39,7 +39,7 @@ class Block:
     mask: "torch.Tensor"
 
     def above(self, limit: "torch.Tensor | float") -> "tuple[torch.Tensor, torch.Tensor]":
-        """(token, place in the block) of the pre-activations above `limit`, a number or Tensor[n], and of any NaN; by token and then
+        """(token, place in the block) of the pre-activations above `limit`, a number or Tensor[n], and of all NaNs; by token and then
         place."""
         import torch
 
@@ -48,13 +48,13 @@ class Block:
 
 
 class Activation(Protocol):
-    """What turns blocks of pre-activations into features. `group` latents stand in one block."""
+    """Turns blocks of pre-activations into features. A block holds whole groups of `group` latents."""
 
     @property
     def group(self) -> int: ...
 
     def encode(self, blocks: Iterable[Block]) -> Encoded:
-        """The activations > 0 of all blocks, which come in order of their latents, by token."""
+        """The activations > 0 of all blocks, by token. The blocks come in order of their latents."""
         ...
 
 
@@ -80,7 +80,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class TopK:
-    """The k largest h of a token, where > 0. Of equal ones any may be kept."""
+    """The k largest h of a token, where > 0. Among equal values any may be kept."""
 
     k: int
     group: int = 1
@@ -111,7 +111,7 @@ class GroupMax:
     group: int
 
     def encode(self, blocks: Iterable[Block]) -> Encoded:
-        """One feature a group and token at most, by token and then feature."""
+        """At most one feature a group and token, by token and then feature."""
         return joined([self._block(block) for block in blocks])
 
     def _block(self, block: Block) -> Encoded:
@@ -122,7 +122,7 @@ class GroupMax:
 
 @dataclass(frozen=True)
 class Gate:
-    """relu(gain h + offset) where h > 0: h is the gate, and the magnitude is a line in it. Both are Tensor[width]."""
+    """relu(gain h + offset) where h > 0: h is the gate, and the magnitude is linear in h. `gain` and `offset` are Tensor[width]."""
 
     gain: "torch.Tensor"
     offset: "torch.Tensor"
@@ -141,9 +141,9 @@ class Gate:
 
 
 def encode_in_blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", activation: Activation) -> Encoded:
-    """Features of x, Tensor[tokens, d_in], whose pre-activations are x weight + bias: weight is Tensor[d_in, width], bias [width].
+    """Features of x, Tensor[tokens, d_in], with pre-activations x weight + bias: weight is Tensor[d_in, width], bias [width].
 
-    Equal to the activation of the whole product, but no more than `BLOCK_BYTES` of it are held. No tokens give no activations.
+    Equal to the activation of the whole product, but at most `BLOCK_BYTES` of the product are in memory. No tokens give no activations.
     """
     import torch
 
@@ -178,7 +178,7 @@ def blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None
 
 
 def whole(hidden: "torch.Tensor") -> list[Block]:
-    """Values that are there already, Tensor[tokens, width], as one block."""
+    """Existing pre-activations, Tensor[tokens, width], as one block."""
     import torch
 
     return [Block(0, hidden, torch.empty_like(hidden, dtype=torch.bool))]
@@ -190,7 +190,7 @@ def encoded_from_dense(activations: "torch.Tensor") -> Encoded:
 
 
 def joined(parts: Sequence[Encoded]) -> Encoded:
-    """The activations of all parts sorted by token; parts in order of their features stay so within a token."""
+    """The activations of all parts sorted by token; within a token, the order of the parts stays."""
     import torch
 
     if len(parts) == 1:
@@ -201,7 +201,7 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
 
 
 def on_device(item: Any, device: "str | torch.device") -> Any:
-    """The dataclass with its tensors on `device`, also those of the dataclasses that it holds."""
+    """The dataclass with its tensors on `device`, also the tensors of nested dataclasses."""
     import torch
 
     moved = {}

@@ -24,9 +24,9 @@ FILES = ("params.npz", "params.safetensors")
 def load_gemma_scope(
     source: str, hook: str, output_hook: str | None = None, width: int | None = None, d_in: int | None = None
 ) -> SparseAutoencoder:
-    """The autoencoder, or with an `output_hook` the transcoder, in `source`, on the CPU in float32; its files name no hook.
+    """The autoencoder in `source`, or with an `output_hook` the transcoder, on the CPU in float32. Its files name no hook.
 
-    The L0 to expect is read from a folder called average_l0_<n>. Raises `DictionaryError`.
+    The expected L0 is read from the name of a folder average_l0_<n>. Raises `DictionaryError`.
     """
     path = _params_file(source)
     weights = _read(path)

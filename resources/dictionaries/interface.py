@@ -1,4 +1,4 @@
-"""What every dictionary gives: sparse features of a hook's values, and the check that it is at the right hook."""
+"""The interface of all dictionaries: sparse features of a hook's values, and the check that a dictionary fits its hook."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -12,11 +12,11 @@ UNSOUND = "Check the dictionary's weights or code, and the scale of the values t
 
 
 class DictionaryError(ValueError):
-    """A dictionary that cannot be used; the message says what was found, what was allowed and what to do."""
+    """A dictionary that cannot be used. The message says what was found, what was allowed and what to do."""
 
 
 class NoDecoder(DictionaryError):
-    """A dictionary that only reads: its features have no direction that they write."""
+    """A dictionary that only reads: its features write no direction."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Encoded:
 class Dictionary(Protocol):
     """Features of one hook's values.
 
-    `output_hook` is where the decoder writes: `hook` itself, or the output that a transcoder predicts. `revision` is a hash of all
-    that decides the activations; `l0_expected` is features a token, if known.
+    `output_hook` is where the decoder writes: `hook` itself, or the output that a transcoder predicts. `revision` is a hash of everything
+    that determines the activations; `l0_expected` is the expected number of features a token, None where unknown.
     """
 
     @property
@@ -61,11 +61,12 @@ class Dictionary(Protocol):
         ...
 
     def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> "torch.Tensor | None":
-        """Values at `output_hook`, Tensor[tokens, d_out], from `encoded`, which is `encode(x)`; None when it reconstructs nothing."""
+        """Values at `output_hook`, Tensor[tokens, d_out], from `encoded` = `encode(x)`; None for a dictionary that reconstructs nothing."""
         ...
 
     def decoder_row(self, feature: int) -> "torch.Tensor":
-        """Tensor[d_out]: what one unit of the feature adds to the value at `output_hook`. Raises `NoDecoder` where there is none."""
+        """Tensor[d_out]: what one unit of the feature adds to the value at `output_hook`. Raises `NoDecoder` for a dictionary without a
+        decoder."""
         ...
 
     def to(self, device: "str | torch.device") -> "Dictionary":
@@ -82,9 +83,9 @@ class SelfCheck:
 
 
 def self_check(dictionary: Dictionary, x: "torch.Tensor", y: "torch.Tensor | None" = None) -> SelfCheck:
-    """L0 and FVU of `dictionary` on hook values Tensor[tokens, d_in], special tokens left out. At least two tokens.
+    """L0 and FVU of `dictionary` on hook values Tensor[tokens, d_in] without special tokens. At least two tokens.
 
-    `y` are the values at `output_hook` on the same tokens, Tensor[tokens, d_out]; x itself where the two hooks are one.
+    `y` are the values at `output_hook` on the same tokens, Tensor[tokens, d_out]; None stands for x, where both hooks are the same.
     """
     assert x.ndim == 2 and len(x) > 1, f"self_check needs [tokens, d_in] with two tokens or more, got {tuple(x.shape)}"
     refuse_wrong_width(dictionary, x.shape[1])
@@ -126,7 +127,7 @@ def refuse_not_finite(values: "torch.Tensor", of_what: str, remedy: str) -> None
 
 
 def refuse_wrong_width(dictionary: Dictionary, d: int) -> None:
-    """Raise `DictionaryError` unless the hook's values have as many dimensions as the dictionary reads."""
+    """Raise `DictionaryError` unless the hook's values have the number of dimensions that the dictionary reads."""
     if d != dictionary.d_in:
         raise DictionaryError(
             f"dictionary {dictionary.kind} reads {dictionary.d_in} dimensions, but {dictionary.hook} has {d}. "
@@ -135,10 +136,10 @@ def refuse_wrong_width(dictionary: Dictionary, d: int) -> None:
 
 
 def refuse_bad_dictionary(dictionary: Dictionary, x: "torch.Tensor", y: "torch.Tensor | None" = None) -> SelfCheck:
-    """The self-check on `x` and `y`, if it is good. Raises `DictionaryError` with L0 and FVU when the dictionary cannot belong here.
+    """The self-check on `x` and `y`. Raises `DictionaryError` with L0 and FVU where the dictionary cannot belong to this hook.
 
-    Refused: FVU >= 1 (worse than predicting the mean), FVU not finite, no feature active at all, or L0 more than a factor of 2 away
-    from what the dictionary's own metadata says.
+    Refused: FVU >= 1 (worse than predicting the mean), FVU not finite, no active feature at all, or an L0 that differs by more than a
+    factor of 2 from the L0 in the dictionary's own metadata.
     """
     check = self_check(dictionary, x, y)
     expected = dictionary.l0_expected

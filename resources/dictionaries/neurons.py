@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NeuronDictionary:
-    """`width` neurons at `hook`; k is None when all positive ones are kept."""
+    """`width` neurons at `hook`; k is None where all positive neurons are kept."""
 
     hook: str
     width: int
@@ -36,7 +36,7 @@ class NeuronDictionary:
 
     @property
     def revision(self) -> str:
-        """The rule itself: there are no weights."""
+        """The rule itself, since there are no weights."""
         return f"{self.kind}-1-{self.width}-{self.k or 'all'}"
 
     @property
@@ -45,11 +45,11 @@ class NeuronDictionary:
         return None
 
     def encode(self, x: "torch.Tensor") -> Encoded:
-        """The positive entries of Tensor[tokens, width], only among each token's k largest where k is set."""
+        """The positive entries of Tensor[tokens, width]; where k is set, only the positive entries among the k largest of each token."""
         return (Threshold() if self.k is None else TopK(self.k)).encode(whole(x.float()))
 
     def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> None:
-        """None: neurons are a part of the value itself, nothing is reconstructed."""
+        """None: neurons are a part of the value itself, so nothing is reconstructed."""
         return None
 
     def decoder_row(self, feature: int) -> "torch.Tensor":

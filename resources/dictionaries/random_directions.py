@@ -1,10 +1,10 @@
-"""Random directions as a dictionary: baselines that know nothing of the model but the hook's dimension.
+"""Random directions as a dictionary: baselines that depend on the model only by the hook's dimension.
 
     random_topk           a randomly initialised TopK autoencoder: `width` Gaussian directions of norm 1, encoder = decoder transposed
     rotated_topk_neurons  the k largest neurons after a random rotation: `width` orthonormal directions (QR of a Gaussian matrix)
 
-A feature is the value's component along its direction, kept when it is among the token's k largest and positive. Both are drawn on
-the CPU from a seed of their own, so that they are the same everywhere.
+A feature is the value's component along its direction, kept when it is positive and among the token's k largest. Directions are drawn on
+the CPU from their own seed, so that they are the same on every machine.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class RandomDirections:
 
     @property
     def revision(self) -> str:
-        """The rule itself: the directions follow from it."""
+        """The rule itself, from which the directions follow."""
         return f"{self.kind}-1-{self.width}x{self.d_in}-{self.k}-{self.seed}"
 
     @property
@@ -50,7 +50,7 @@ class RandomDirections:
         return None
 
     def encode(self, x: "torch.Tensor") -> Encoded:
-        """The positive ones among each token's k largest components, of Tensor[tokens, d_in]."""
+        """The positive components among the k largest components of each token, of Tensor[tokens, d_in]."""
         return encode_in_blocks(x.float(), self.directions.T, None, TopK(self.k))
 
     def reconstruct(self, x: "torch.Tensor", encoded: Encoded) -> None:

@@ -4,7 +4,7 @@ Architectures, with h the encoder's pre-activations:
 
     topk      the k largest h, where > 0          jumprelu   h where h > threshold and h > 0
     standard  relu(h)                             gated      relu(x (W exp(r_mag)) + b_mag) where x W + b_gate > 0
-    batchtopk, matryoshka_batchtopk  as jumprelu, with the one threshold that training kept
+    batchtopk, matryoshka_batchtopk  as jumprelu, with one threshold for all latents, kept from training
     transcoder, skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder  relu or jumprelu, from one hook to another
 
 `rescale_acts_by_decoder_norm` is folded into the weights: activations are in SAELens's units, decoder rows have norm 1.
@@ -47,8 +47,8 @@ def load_sae_lens(
 ) -> SparseAutoencoder:
     """The autoencoder or transcoder in folder `source`, or "release/sae_id" downloaded by the package sae-lens, on the CPU in float32.
 
-    Hooks, width and d_in default to what the configuration says; width and d_in must agree with it, and a hook other than the
-    stated one is left to the self-check. Raises `DictionaryError`.
+    Hooks, width and d_in default to the values of the configuration. Width and d_in must agree with the configuration; another hook is
+    allowed, and left to the self-check. Raises `DictionaryError`.
     """
     if Path(source).expanduser().is_dir():
         config, weights = _read_folder(source)
@@ -130,14 +130,14 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
 
 
 def _release_and_id(source: str, releases: Any) -> tuple[str, str]:
-    """("release", "sae_id"): a release that sae-lens lists, or else a hub repository, which has a slash of its own."""
+    """("release", "sae_id"): a release that sae-lens lists, or else a hub repository, whose name has a slash itself."""
     parts = source.split("/")
     n = 1 if parts[0] in releases or len(parts) == 2 else 2
     return "/".join(parts[:n]), "/".join(parts[n:])
 
 
 def _current(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration in the words of SAELens 6, its defaults filled in, with `metadata`."""
+    """The configuration in the terms of SAELens 6, with its defaults filled in, and with `metadata`."""
     config = {**config, "metadata": dict(config.get("metadata") or {})}
     for old, new in (("hook_point", "hook_name"), ("hook_name", "hook_name"), ("model_from_pretrained_kwargs",) * 2):
         if old in config:
@@ -152,7 +152,7 @@ def _current(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fold_scaling_factor(config: dict[str, Any], weights: dict[str, "torch.Tensor"], factor: float) -> None:
-    """Let the weights take in activations that were multiplied by `factor` in training. What the features are stays the same."""
+    """Fold a factor that multiplied activations in training into the weights. The features stay the same."""
     weights["W_enc"] = weights["W_enc"] * factor
     weights["W_dec"] = weights["W_dec"] / factor
     weights["b_dec"] = weights["b_dec"] / factor
@@ -169,7 +169,7 @@ def _fold_decoder_norm(weights: dict[str, "torch.Tensor"]) -> None:
 
 
 def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> None:
-    """Raise `DictionaryError` for an architecture, normalisation or set of weights that there is no formula for."""
+    """Raise `DictionaryError` for an architecture, a normalisation or a set of weights without a formula here."""
     architecture, norm = config["architecture"], config["normalize_activations"]
     if architecture not in WEIGHT_NAMES:
         raise DictionaryError(f"SAE {source} has architecture {architecture!r}; supported: {sorted(WEIGHT_NAMES)}.")
@@ -197,7 +197,8 @@ def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "to
 
 
 def _refuse_ambiguous_input(source: str, hook: str, metadata: dict[str, Any]) -> None:
-    """SAELens calls what Gemma's MLP reads `hook_mlp_in`, TransformerLens the residual before its normalisation: ask for a plain name."""
+    """Refuse a hook name with two meanings: SAELens calls the input of Gemma's MLP `hook_mlp_in`, TransformerLens the residual before its
+    norm."""
     stated = str(metadata.get("hf_hook_name") or "")
     if hook.endswith("hook_mlp_in") and "layernorm" in stated and stated.endswith((".output", "layernorm")):
         clear = hook.removesuffix("hook_mlp_in") + "mlp.hook_in"

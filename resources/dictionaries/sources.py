@@ -1,4 +1,4 @@
-"""Where a dictionary's files are: a folder on this machine, or "owner/repository/folder" on the Hugging Face hub."""
+"""Finds a dictionary's files: in a folder on this machine, or in "owner/repository/folder" on the Hugging Face hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +7,9 @@ from resources.dictionaries.interface import DictionaryError
 
 
 def source_folder(source: str, files: Sequence[str], written_by: str) -> Path:
-    """The folder of `source` with all of `files` in it; a hub folder is downloaded into the hub's cache first.
+    """The folder of `source` with all of `files` in it. A folder on the hub is downloaded into the hub's cache first.
 
-    Raises `DictionaryError` for a source that is neither, a folder that lacks a file, and a hub that does not answer.
+    Raises `DictionaryError` for a source of neither form, a folder that lacks a file, and a hub that does not answer.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():

@@ -1,8 +1,8 @@
-"""One sparse autoencoder or transcoder, whatever format it came in: an encoder, an activation and a decoder.
+"""A sparse autoencoder or transcoder of any file format: an encoder, an activation and a decoder.
 
     h = (norm(x) - b_dec) W_enc + b_enc        f = activation(h)        ŷ = f W_dec + b_dec (+ x W_skip), normalisation undone
 
-A transcoder reads one hook and writes another: there neither b_dec is subtracted from its input nor a normalisation undone.
+A transcoder reads one hook and writes another: b_dec is not subtracted from its input, and no normalisation is undone.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Norm = Literal["none", "constant_norm_rescale", "layer_norm"]
 class SparseAutoencoder:
     """Weights are float32: W_enc Tensor[d_in, width], b_enc [width], W_dec [width, d_out], b_dec [d_out], W_skip [d_in, d_out].
 
-    `centred`: it was trained on a model with centred writing weights, whose residual stream is ours minus its mean over dimensions.
+    `centred`: trained on a model with centred writing weights. The residual stream of such a model is ours minus its mean over dimensions.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class SparseAutoencoder:
         return self.W_enc.shape[1]
 
     def encode(self, x: "torch.Tensor") -> Encoded:
-        """Activations > 0 of Tensor[tokens, d_in], in the units that the autoencoder was saved with."""
+        """Activations > 0 of Tensor[tokens, d_in], in the units of the saved autoencoder."""
         normed, _, _ = self._normed(x)
         return encode_in_blocks(normed - self.b_dec if self.subtracts_b_dec else normed, self.W_enc, self.b_enc, self.activation)
 
@@ -72,14 +72,14 @@ class SparseAutoencoder:
         return self.W_dec[feature]
 
     def output_scale(self, x: "torch.Tensor") -> "torch.Tensor | float":
-        """Tensor[tokens, 1], or 1.0: what multiplies decoder rows on their way to the values at `output_hook`, where `x` is normalised."""
+        """Tensor[tokens, 1], or 1.0: the factor of decoder rows in values at `output_hook`, where `x` is normalised."""
         return self._normed(x)[1] if self.output_hook == self.hook else 1.0
 
     def to(self, device: "str | torch.device") -> "SparseAutoencoder":
         return on_device(self, device)
 
     def _normed(self, x: "torch.Tensor") -> tuple["torch.Tensor", Any, Any]:
-        """(x centred and normalised, scale, shift) such that normalised * scale + shift is x again."""
+        """(x centred and normalised, scale, shift), where normalised * scale + shift gives x."""
         x = x.float()
         mean = x.mean(dim=-1, keepdim=True) if self.centred or self.norm == "layer_norm" else 0.0
         if self.norm == "layer_norm":
@@ -95,9 +95,9 @@ class SparseAutoencoder:
 
 
 def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int | None, d_in: int | None) -> SparseAutoencoder:
-    """The autoencoder with its revision, once its weights fit each other and what its record says. Raises `DictionaryError`.
+    """The autoencoder with its revision, once its weights fit one another and the record. Raises `DictionaryError`.
 
-    The revision is 16 hex digits over the weights and everything else that decides the activations.
+    The revision is 16 hex digits over the weights and everything else that determines the activations.
     """
     for name, given, found in (("width", width, autoencoder.width), ("d_in", d_in, autoencoder.d_in)):
         if given is not None and given != found:
@@ -121,8 +121,7 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
 
 
 def _refuse_unsound(source: str, name: str, value: Any) -> None:
-    """Raise `DictionaryError` for a weight with NaN, or with infinities but for a threshold's: a latent above whose threshold nothing is
-    never fires."""
+    """Raise `DictionaryError` for a weight with NaN or infinities. A threshold may be infinite: its latent never fires."""
     import torch
 
     value = torch.tensor(value) if isinstance(value, float) else value

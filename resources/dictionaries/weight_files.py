@@ -1,7 +1,7 @@
-"""Reading the files of a dictionary: its tensors from safetensors, ae.pt or npz, and its configuration from JSON.
+"""Reads the files of a dictionary: tensors from safetensors, ae.pt or npz, and the configuration from JSON.
 
-Files come from anywhere. No code in them is run, and whatever is wrong with one ends as a `DictionaryError` of one sentence: cut short,
-a header that lies, another format under this name, objects instead of numbers.
+The files may come from anywhere. No code in them is run. Any fault of a file ends as a `DictionaryError` of one sentence: a truncated file,
+a wrong header, another format under this name, objects instead of numbers.
 """
 
 import json
@@ -34,7 +34,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors in a file by name, on the CPU, numbers of any type as float32. Raises `DictionaryError`."""
+    """The tensors in a file by name, on the CPU; numbers of any type become float32. Raises `DictionaryError`."""
     import torch
 
     try:
@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
 
 
 def _content(path: Path) -> Any:
-    """What a file holds, by the format that its name says."""
+    """The content of a file, by the format of its name."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -70,7 +70,7 @@ def _content(path: Path) -> Any:
 
 
 def _reason(error: BaseException, path: Path) -> str:
-    """What went wrong as one short phrase; torch's advice to load unsafely is left out."""
+    """The problem as a short phrase; torch's advice to load unsafely is left out."""
     text = str(error)
     if "weights_only" in text or "Unpickler" in type(error).__name__ or "Unsupported global" in text or "Unsupported operand" in text:
         if "GLOBAL" in text or "global" in text:
