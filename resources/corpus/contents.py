@@ -1,4 +1,4 @@
-"""What a row's field holds: text, a chat's messages, or token ids."""
+"""The content of a row's field: text, a chat's messages, or token ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 from resources.corpus.interface import CorpusError
 
-_ROLES = {"human": "user", "gpt": "assistant"}  # as ShareGPT calls them
+_ROLES = {"human": "user", "gpt": "assistant"}  # the names of ShareGPT
 
 
 @dataclass(frozen=True)
 class Content:
-    """One of the three; `messages` are (role, content). `text` is what is said in them, for counting."""
+    """One of the three contents; `messages` are (role, content). `text` is the text of the messages, for counting."""
 
     text: str = ""
     messages: tuple[tuple[str, str], ...] = ()
@@ -19,7 +19,7 @@ class Content:
 
 
 def content_of(value: Any, name: str, where: str) -> Content | None:
-    """The content of a field, None for a null. Raises `CorpusError` naming what it is where it is none of the three."""
+    """The content of a field, None for a null. Raises `CorpusError` naming the type of a value that is none of the three."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -36,7 +36,8 @@ def content_of(value: Any, name: str, where: str) -> Content | None:
 
 
 def _message(one: Mapping[str, Any], name: str, where: str) -> tuple[str, str]:
-    """(role, content) of a message; of a content in parts the text of those that have any. ShareGPT's `from` and `value` are read too."""
+    """(role, content) of a message. A content in parts gives the text of the parts with text. ShareGPT's `from` and `value` are read
+    too."""
     role = one.get("role", one.get("from"))
     content = one["content"] if "content" in one else one.get("value")
     if isinstance(content, Sequence) and not isinstance(content, str):

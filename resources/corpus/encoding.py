@@ -1,4 +1,4 @@
-"""Documents to token ids, and which of them are text: plain text, chats through the model's own template, rows that are ids already.
+"""Documents to token ids, with the ids that are text: plain text, chats through the model's own template, rows of token ids.
 
 encode = DocumentEncoder(tokenizer, turns=("assistant",))
 ids, is_text = encode(document)
@@ -17,17 +17,18 @@ CHECKED_DOCUMENTS = 32
 """Documents of ids that are decoded and encoded again."""
 
 LEAST_CHECKED_TOKENS = 128
-"""Fewer say too little."""
+"""Fewest tokens for this check: a share of fewer tokens says too little."""
 
 LEAST_SAME_SHARE = 0.95
-"""Of the tokens of prose, code and Chinese in a tokenizer's own ids 0.97 to 1 come out again, of another vocabulary's ids 0.85 to 0.94."""
+"""Least share of tokens that must come back when their text is encoded again. The tokenizer's own ids of prose, code and Chinese reach 0.97
+to 1, ids of another vocabulary 0.85 to 0.94."""
 
 
 class DocumentEncoder:
     """Encodes documents with a subject's tokenizer.
 
-    Of a chat the contents of the `turns` by these roles are text (None: all), and nothing that the template writes. Of rows of ids every
-    token but the special ones is.
+    In a chat, the contents of the turns by the roles `turns` are text (None: all roles), and the text of the template is not. In rows of
+    ids all tokens but special tokens are text.
     """
 
     def __init__(self, tokenizer: Tokenizer, turns: Sequence[str] | None = None) -> None:
@@ -35,7 +36,7 @@ class DocumentEncoder:
         self._checked = self._same = self._total = 0
 
     def __call__(self, document: Document) -> tuple[np.ndarray, np.ndarray | None]:
-        """(int32 [n] ids, bool [n] which are text, None for all). Raises `CorpusError` naming the document."""
+        """(int32 [n] ids, bool [n] whether each id is text, None where all are). Raises `CorpusError` naming the document."""
         if document.messages:
             return self._chat(document)
         if document.token_ids is not None:
@@ -58,7 +59,7 @@ class DocumentEncoder:
         return ids[first:], is_text[first:]
 
     def _ids(self, document: Document, token_ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids without the special tokens around them, which rows get themselves: BOS, the end of the document, padding."""
+        """The ids without the special tokens around them: rows get BOS, the end of the document and padding from us."""
         ids = np.asarray(token_ids, dtype=np.int64)
         size = self._tokenizer.vocabulary_size
         if len(ids) and (ids.min() < 0 or ids.max() >= size):
@@ -75,7 +76,7 @@ class DocumentEncoder:
         return ids, is_text
 
     def _check(self, document: Document, ids: np.ndarray) -> None:
-        """Raise `CorpusError` where the tokenizer makes too few of the first documents' tokens again of their text."""
+        """Raise `CorpusError` where too few tokens of the first documents come back when their text is encoded again."""
         if self._checked >= CHECKED_DOCUMENTS or not len(ids):
             return
         again = self._tokenizer.encode(self._tokenizer.text(ids)).tolist()

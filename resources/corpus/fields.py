@@ -1,4 +1,4 @@
-"""Looking up the text of a record: fields by name, fields inside fields, and what to say when there is none."""
+"""Looks up the text of a record: fields by name, nested fields, and the message for a field that does not exist."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ from resources.corpus.interface import CorpusError
 
 
 def value_at(record: Mapping[str, Any], name: str, where: str) -> Any:
-    """The value at a field called `name`, or else, where `name` has dots, of the field inside a field; None inside a null.
+    """The value of the field `name`; where there is no such field and `name` has dots, the value of the nested field. None inside a null.
 
     Raises `CorpusError` with the nearest names.
     """
@@ -26,7 +26,7 @@ def value_at(record: Mapping[str, Any], name: str, where: str) -> Any:
 
 
 def missing_field(where: str, name: str, names: Sequence[str]) -> str:
-    """The message for a field that is not there: what there is, the most alike first."""
+    """The message for a missing field: the names of the existing fields, with the most similar names first."""
     near = get_close_matches(name, names, n=2, cutoff=0.7)
     meant = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return f"{where} has no {name!r}; it has {', '.join(sorted(map(repr, names))) or 'no fields'}.{meant} Name one of them after '#'."

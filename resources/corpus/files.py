@@ -19,14 +19,15 @@ from resources.corpus.interface import CorpusError, Document
 
 COMPRESSED = (".gz", ".zst", ".bz2")
 SUFFIXES = {"text": (".txt", ".md"), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
-"""What counts as a file of the kind in a folder; text and JSON lines also with a suffix of COMPRESSED behind it."""
+"""Endings of the files of a kind in a folder; text and JSON lines may have an ending of COMPRESSED after it."""
 
 LONG_TEXT_CHARACTERS = 1_000_000
 BATCH_ROWS = 1_024
 
 
 def read_text(argument: str) -> Iterator[Document]:
-    """One document a file; a file beyond a million characters in pieces of about that size, cut at line ends, so that memory is bounded."""
+    """One document a file. A file beyond a million characters is read in pieces of about that size, cut at line ends, so that memory is
+    bounded."""
     for path in _files("text", argument):
         with _opened(path) as handle:
             number = 0
@@ -37,7 +38,7 @@ def read_text(argument: str) -> Iterator[Document]:
 
 
 def read_jsonl(argument: str) -> Iterator[Document]:
-    """One document a line of the files `path#field`; text, messages or token ids at `field`. Blank lines and nulls are skipped."""
+    """One document a line of the files `path#field`; the field holds text, messages or token ids. Blank lines and nulls are skipped."""
     pattern, field = _split("jsonl", argument, "field")
     for path in _files("jsonl", pattern):
         with _opened(path) as handle:
@@ -61,7 +62,7 @@ def read_parquet(argument: str) -> Iterator[Document]:
 
 
 def _parquet_values(path: Path, column: str) -> Iterator[Any]:
-    """The values of a column, row by row; of a column inside another when no column has the whole name."""
+    """The values of a column, row by row; the values of a nested column when no column has the whole name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -92,7 +93,7 @@ def _is_content(type_: Any) -> bool:
 
 
 def _parquet_column(schema: Any, column: str, path: Path) -> tuple[str, Any, list[str]]:
-    """(top-level column, type of what is asked for, names of the fields on the way down to it)."""
+    """(top-level column, type of the wanted value, names of the nested fields down to it)."""
     import pyarrow as pa
 
     if column in schema.names:
@@ -148,8 +149,8 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def local_files(source: str) -> tuple[str | None, list[Path]]:
-    """(path or glob, files) that a corpus source reads on this machine; (None, []) for a source that is none of files, no files for one
-    whose files are not there."""
+    """(path or glob, files) that a corpus source reads on this machine; (None, []) for a source without files, and no files where they are
+    missing."""
     kind, mark, argument = source.partition(":")
     pattern = argument.rpartition("#")[0] if kind in ("jsonl", "parquet", "hf") else argument
     if not mark or kind not in (*SUFFIXES, "hf"):
@@ -171,7 +172,7 @@ def _split(kind: str, argument: str, part: str) -> tuple[str, str]:
 
 
 def _files(kind: str, pattern: str) -> list[Path]:
-    """The files that `pattern` names, by path. Raises `CorpusError` when there is none."""
+    """The files that `pattern` names, by path. Raises `CorpusError` when there is no such file."""
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]

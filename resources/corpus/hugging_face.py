@@ -26,7 +26,7 @@ def read_dataset(argument: str) -> Iterator[Document]:
     split = split or "train"
     try:
         rows = iter(load_dataset(name, config or None, split=split, streaming=True))
-    except Exception as error:  # the loader raises a dozen classes, of its own and of its network libraries
+    except Exception as error:  # the loader raises a dozen classes of errors, also from its network libraries
         raise CorpusError(
             f"corpus source 'hf:{argument}' cannot be opened (dataset {name}, config {config or 'default'}, split {split}): {error}. "
             "Check the name, config and split; a private dataset needs `hf auth login`, a closed network a copy on disk."

