@@ -1,4 +1,4 @@
-"""Activations on their way to disk: appended in row order, cut by feature range, read back sorted in groups of whole features.
+"""Activations on disk between harvest and lake: appended in row order, read back sorted, by feature range and group of whole features.
 
     spill = ActivationSpill(folder, {"sae": [0, 128, 256]}, context_tokens=256)
     for batch in subject.sparse_activations(rows, dictionaries, first_row=spill.rows_done):
@@ -7,9 +7,9 @@
         for feature, position, value in group.chunks():
             ...
 
-Memory is bounded by the buffer while appending and by `sort_records` for each thread while reading, whatever the number of activations: a
-range larger than that is first dealt out on disk into runs of features that fit. Several threads may read, each a range of its own.
-`rows_done.json` names how much of every file counts; what a crash left behind it is cut off, so a restart repeats at most the rows since
+While appending, memory is bounded by the buffer; while reading, by `sort_records` for each thread, whatever the number of activations: a
+larger range is first split on disk into runs of features that fit. Several threads may read, each thread another range.
+`rows_done.json` has the valid length of every file. Bytes that a crash left beyond it are cut off: a restart repeats at most the rows since
 the last flush.
 """
 
@@ -38,7 +38,7 @@ MARKER = "rows_done.json"
 
 
 class SpillError(ValueError):
-    """A spill folder that does not belong to what is asked of it, or that has no room left."""
+    """A spill folder that does not fit the request, or that has no room left."""
 
 
 Activations = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -46,7 +46,7 @@ Activations = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class SortedGroup:
-    """All activations of the features in [first_feature, end_feature): `n` of them, in chunks sorted by feature then position.
+    """All activations of the features in [first_feature, end_feature): `n` activations, in chunks sorted by feature then position.
 
     Each chunk is (feature uint32, position uint32 = row * context + place in the row, value float16 or, where that
     does not hold all of the chunk's, float32), three arrays of one length; a
@@ -70,12 +70,12 @@ class ActivationSpill:
         buffer_bytes: int = 64 << 20,
         sort_records: int = 2 << 20,
     ) -> None:
-        """Open or resume the spill in `folder`; at most `sort_records` activations (about 40 bytes each) are sorted at once
-        by each thread that reads a range.
+        """Open or resume the spill in `folder`. Each thread that reads a range sorts at most `sort_records` activations (about 40 bytes
+        each) at once.
 
-        `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); others are dropped. The folder
-        belongs to this object until `close`. Raises `SpillError` when another process has it, or it was made for other bounds or
-        another context.
+        `bounds[name]` are ascending feature numbers: range i holds features in [bounds[i], bounds[i+1]); other features are dropped. The
+        folder belongs to this object until `close`. Raises `SpillError` when another process holds the folder, or when it was made for
+        other bounds or another context length.
         """
         self.folder = Path(folder)
         self.bounds = {name: np.asarray(edges, dtype=np.int64) for name, edges in bounds.items()}
@@ -106,7 +106,7 @@ class ActivationSpill:
         self.close()
 
     def close(self) -> None:
-        """Let others have the folder; what was flushed stays there. Nothing can be appended afterwards."""
+        """Release the folder to other processes; flushed activations stay in it. Nothing can be appended afterwards."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -117,7 +117,7 @@ class ActivationSpill:
         return self._rows_on_disk
 
     def append(self, name: str, batch: "SparseBatch") -> None:
-        """Take one batch. Batches of one dictionary come in row order; those below `rows_done` must not come again.
+        """Take one batch. Batches of one dictionary come in row order; rows below `rows_done` must not come again.
 
         Values are stored as `resources.store.stored_values` has them. Raises `ValueError` for one that is not finite.
         """
@@ -137,9 +137,9 @@ class ActivationSpill:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held and move `rows_done` on. Call it once after the last batch; every dictionary must be at the same row.
+        """Write the buffer and advance `rows_done`. Call it once after the last batch; every dictionary must be at the same row.
 
-        Raises `SpillError` when the disk is full; what was flushed before stays.
+        Raises `SpillError` when the disk is full; activations that were flushed before stay.
         """
         rows = set(self._rows.values()) if self._rows else {self._rows_on_disk}
         assert len(rows) == 1 and (not self._rows or len(self._rows) == len(self.bounds)), f"dictionaries at different rows: {self._rows}"
@@ -157,9 +157,9 @@ class ActivationSpill:
             self._write_marker()
 
     def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
-        """The groups of one range, in order of feature; together they cover the range, features that never fired too.
+        """The groups of one range, in order of feature. Together they cover the range, also features that never fired.
 
-        Only what was flushed is there. A group's chunks can be read until the next group is asked for. Raises `SpillError` when the
+        Only flushed activations are included. A group's chunks can be read until the next group is asked for. Raises `SpillError` when the
         disk is full.
         """
         low, high = (int(edge) for edge in self.bounds[name][range_index : range_index + 2])
@@ -186,7 +186,8 @@ class ActivationSpill:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _run_chunks(self, run: Path, n: int, low: int, n_features: int) -> Iterator[Activations]:
-        """The chunks of one run of `n` records; a feature alone in its run is in position order already. Silent features have no file."""
+        """The chunks of one run of `n` records. A feature alone in its run is in position order already. A run of silent features has no
+        file."""
         if n_features > 1:
             yield from [_sorted(_records(run), low)] if n else []
             return
@@ -199,7 +200,7 @@ class ActivationSpill:
 
     @contextmanager
     def _room_named(self) -> Iterator[None]:
-        """Around writing: a full disk becomes a `SpillError` that says where and what to do."""
+        """A block that writes: a full disk becomes a `SpillError` that says where and what to do."""
         try:
             yield
         except OSError as error:
@@ -230,7 +231,7 @@ class ActivationSpill:
         aside.replace(self.folder / MARKER)
 
     def _resume(self) -> None:
-        """Take up what the marker vouches for: files are cut to their recorded sizes, those it does not know are removed."""
+        """Resume from the marker: files are cut to their recorded sizes, and files without a recorded size are removed."""
         path = self.folder / MARKER
         marker = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if marker is not None and marker["plan"] != self._plan():
@@ -247,15 +248,16 @@ class ActivationSpill:
 
 
 def _ranges(edges: np.ndarray) -> np.ndarray:
-    """Of every feature up to the last edge the range that holds it, or the number of ranges where none does."""
+    """The range of every feature below the last edge; the number of ranges for a feature in no range."""
     index = np.searchsorted(edges, np.arange(edges[-1] + 1), side="right") - 1
     n = len(edges) - 1
     return np.where(index < 0, n, index).astype(np.min_scalar_type(n))
 
 
 def _dealt(place: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(order, starts): `order[starts[i] : starts[i + 1]]` are where `place` is i, ascending, for i in 0..n-1; others are left out."""
-    order = np.argsort(place.astype(np.min_scalar_type(n), copy=False), kind="stable")  # of 16 bits at most a radix sort, ten times as fast
+    """(order, starts): `order[starts[i] : starts[i + 1]]` are the indices where `place` is i, ascending, for i in 0..n-1; others are left
+    out."""
+    order = np.argsort(place.astype(np.min_scalar_type(n), copy=False), kind="stable")  # radix sort up to 16 bits, ten times as fast
     starts = np.searchsorted(place[order], np.arange(n + 1))
     return order[: starts[-1]], starts
 
@@ -265,15 +267,15 @@ def _records(path: Path) -> np.ndarray:
 
 
 def _parts(path: Path, size: int) -> Iterator[np.ndarray]:
-    """The records of a file, `size` at a time; nothing for a file that is not there."""
+    """The records of a file, `size` at a time; nothing for a file that does not exist."""
     n = path.stat().st_size // RECORD.itemsize if path.is_file() else 0
     for first in range(0, n, size):
         yield np.fromfile(path, dtype=RECORD, count=min(size, n - first), offset=first * RECORD.itemsize)
 
 
 def _sorted(records: np.ndarray, low: int) -> Activations:
-    """Records in position order, by feature then position; `low` is the smallest feature that can occur."""
-    # A stable sort by feature alone is enough. Columns first: records are not aligned, and gathering from them takes six times as long.
+    """Records in position order, sorted by feature then position; `low` is the smallest possible feature."""
+    # A stable sort by feature alone is enough. Split into columns first: gathering from unaligned records takes six times as long.
     feature, position, value = (np.ascontiguousarray(records[name]) for name in ("feature", "position", "value"))
     offset = feature - np.uint32(low)
     order = np.argsort(offset.astype(np.uint16) if len(offset) and int(offset.max()) < 1 << 16 else offset, kind="stable")
@@ -291,7 +293,7 @@ def _cuts(counts: np.ndarray, size: int) -> np.ndarray:
 
 
 def _deal(path: Path, folder: Path, low: int, cuts: np.ndarray, size: int) -> None:
-    """Deal the records of `path` out into one file for each run of features, in the order in which they stand."""
+    """Split the records of `path` into one file for each run of features, keeping their order."""
     for part in _parts(path, size):
         runs = np.searchsorted(cuts, part["feature"].astype(np.int64) - low, side="right") - 1
         order, starts = _dealt(runs, len(cuts) - 1)

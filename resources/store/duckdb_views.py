@@ -1,7 +1,6 @@
-"""The warehouse: DuckDB views over the parts of the lake that manifests vouch for, and the questions in `sql/`. Never the system of record.
+"""The warehouse: DuckDB views over the complete partitions of the lake, and the questions in `sql/`. Never the system of record.
 
-A view reads a list of files, never a pattern: what is withdrawn, half written or gone is not in the list. The list is that of the moment
-when the views were made.
+A view reads a list of files, never a pattern, so withdrawn, half-written or missing files are not read. The list is made with the view.
 """
 
 import os
@@ -19,7 +18,7 @@ from resources.store.table_copies import Sources
 
 SQL_FOLDER = Path(__file__).resolve().parents[2] / "interp_assets" / "assets" / "warehouse" / "sql"
 CATALOGUE = re.compile(r"\b(information_schema|duckdb_\w+|pg_\w+|sqlite_master|show|describe)\b", re.IGNORECASE)
-"""What a query says that may ask about any view."""
+"""Matches words of a question about the catalogue, which may concern any view."""
 
 HARDENED: dict[str, bool | str] = {
     "autoinstall_known_extensions": False,
@@ -40,9 +39,10 @@ def view_files(folder: Path = SQL_FOLDER) -> dict[str, Path]:
 
 
 def named_in(sql: str, tables: Iterable[str]) -> tuple[list[str], list[str]]:
-    """(tables, views) that a query may read: those whose names stand in it, and in the views that it reads, in creation order.
+    """(tables, views) that a query may read, in creation order: names that occur in the query, and in the views that it reads.
 
-    A name in a text or comment counts too: one view too many only costs its making. A question about the catalogue names all.
+    A name in a text or comment counts too: a needless view costs only its making. A question about the catalogue counts as naming all
+    views.
     """
     tables, views = list(tables), view_files()
     if CATALOGUE.search(sql):
@@ -60,11 +60,11 @@ def named_in(sql: str, tables: Iterable[str]) -> tuple[list[str], list[str]]:
 def build_warehouse(
     path: Path, lake: Lake, schemas: Mapping[str, pa.Schema], sources: Mapping[str, Sources], dictionaries: pa.Table
 ) -> list[str]:
-    """Names of the views, after writing a fresh warehouse to a temporary file and renaming it over `path`.
+    """Write a fresh warehouse to a temporary file, rename it over `path`, and return the names of the views.
 
     Every table of `schemas` becomes a view over its sources (typed and empty when there are none), `dictionaries` a small table, and every
-    file of `sql/` a view. Readers of the old file keep it until they close it. A lake on an object store is read through its own file
-    system, so that DuckDB needs no extension.
+    file of `sql/` a view. Readers of the old file keep the old file until they close it. A lake on an object store is read through its own
+    file system, so that DuckDB needs no extension.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".warehouse-", suffix=".duckdb", dir=path.parent)
@@ -85,7 +85,7 @@ def build_warehouse(
 
 
 def open_warehouse(path: Path, lake: Lake) -> duckdb.DuckDBPyConnection:
-    """A read-only connection; any number of readers may hold one."""
+    """A read-only connection; any number of readers may be connected."""
     return _reading(lake, duckdb.connect(str(path), read_only=True))
 
 
@@ -98,9 +98,9 @@ def query_connection(
     dictionaries: pa.Table,
     unsafe: bool,
 ) -> duckdb.DuckDBPyConnection:
-    """A connection with these tables and views alone, in memory, for one query.
+    """A connection in memory for one query, with only these tables and views.
 
-    Without `unsafe` it reads no file but those of the lake and of its copies, loads no extension, and its settings are locked.
+    Without `unsafe` it reads only files of the lake and of its copies, loads no extension, and its settings are locked.
     """
     connection = _reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
     _add_dictionaries(connection, dictionaries)
@@ -120,7 +120,7 @@ def query_connection(
 
 
 def refuse_writing(sql: str) -> None:
-    """Raise `RefusedStatement` for SQL that is not one question: DuckDB may write files wherever it may read them."""
+    """Raise `RefusedStatement` for SQL that is not a single question: DuckDB may write files wherever it may read files."""
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
         raise RefusedStatement(f"there are {len(statements)} statements; give one question at a time")
@@ -142,7 +142,7 @@ def _add_dictionaries(connection: duckdb.DuckDBPyConnection, dictionaries: pa.Ta
 
 
 def _reading(lake: Lake, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """The connection, able to read the lake where that is not on a local disk."""
+    """The connection, with access to the lake's file system where the lake is not on a local disk."""
     if not lake.is_local:
         connection.register_filesystem(lake.fs)
     return connection
@@ -161,8 +161,8 @@ def _add_table(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, sch
 
 
 def _read(files: list[str]) -> str:
-    """SELECT over files. Their folders' names say the values of partition columns, by which DuckDB leaves files unopened; not where a
-    folder above the table would read as such a value."""
+    """SELECT over files. The names of their folders give the values of partition columns, by which DuckDB skips files. This is off where a
+    folder above the table would be read as such a value."""
     folders = files[0].split("/")[:-1]
     while folders and "=" in folders[-1]:
         folders.pop()

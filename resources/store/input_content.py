@@ -1,7 +1,7 @@
-"""What local files hold, as hashes that are made again only where a file's size, times or inode have moved.
+"""Hashes of the content of local files. A hash is computed again only where the size, times or inode of a file have changed.
 
-The hashes are kept in the cache folder of the user, so that a dictionary of gigabytes is read once, and not at every look. A path that is
-gone keeps the content that it was last seen with: what was made out of it is no older for that.
+The hashes are kept in the user's cache folder, so that a dictionary of gigabytes is read once, and not at every look. A path that is gone
+keeps the content that it was last seen with: results made from it are still current.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this before it was read is read again next time: within a clock tick it can change unseen."""
+"""A file that changed less than this before it was read is read again at the next look: within a clock tick a change cannot be seen."""
 
 GONE = "gone"
-"""Content of a path that is not there and was never seen."""
+"""Content of a path that does not exist and was never seen."""
 
 
 class InputContents:
-    """Content addresses of files and folders; `place` says where they are kept, None nowhere."""
+    """Content addresses of files and folders, kept at `place`; None keeps them nowhere."""
 
     def __init__(self, place: Callable[[], Path | None] = lambda: None) -> None:
         self._place = place
@@ -48,7 +48,7 @@ class InputContents:
     def of(self, path: Path, files: Iterable[Path]) -> str:
         """16 hex digits that change when the name below `path`, or the content, of any of `files` changes; `path` may be the only file.
 
-        With no files, which means that the path is gone, those of the last time.
+        No files mean that the path is gone: the digits of the last look are returned.
         """
         name, listed = f"{os.path.abspath(path)}//", sorted(files)
         if not listed:
@@ -78,7 +78,7 @@ class InputContents:
         return self._hashes
 
     def _keep(self) -> None:
-        """Write the hashes whole; where that cannot be, they are made again next time."""
+        """Write the hashes whole. Where they cannot be written, they are computed again at the next look."""
         place = self._place()
         if place is None:
             return
@@ -98,4 +98,4 @@ def _user_cache() -> Path | None:
 
 
 CONTENTS = InputContents(_user_cache)
-"""The contents that this process has seen, kept for the next."""
+"""The contents that this process has seen, kept for the next process."""

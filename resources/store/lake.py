@@ -1,6 +1,6 @@
-"""The lake: Parquet partitions that are there whole or not at all, each vouched for by a manifest, on a local disk or an object store.
+"""The lake: Parquet partitions, each whole or absent, each with a manifest, on a local disk or an object store.
 
-Every page carries a checksum and the manifest has one of the file's footer, so that a damaged file is never taken for data: reading one
+Every page has a checksum, and the manifest has a checksum of the file's footer. So a damaged file is never taken for data: reading it
 withdraws its manifest and says so, and the next run makes the partition again.
 """
 
@@ -32,18 +32,19 @@ MANIFEST = "manifest.json"
 WITHDRAWN = "manifest.withdrawn.json"
 MARKER = "lake.json"
 READ_TWICE_BYTES = 4 << 20
-"""Parts up to this size are compared with the checksum of the whole file before they are read; of larger ones each page that is read is."""
+"""Parts up to this size are compared with the checksum of the whole file before they are read; of larger parts only the pages read are
+compared."""
 
 ELSEWHERE = (PermissionError, TimeoutError, ConnectionError)
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
 
 class LakeError(RuntimeError):
-    """The store is of another version, a partition that should be there is not, or there is no room for one."""
+    """The store has another version, a required partition is missing, or there is no room for a partition."""
 
 
 class CorruptPartition(LakeError):
-    """A partition whose file is not what was written. Its manifest has been withdrawn, so that it counts as missing."""
+    """A partition whose file was changed or damaged after it was written. Its manifest has been withdrawn, so that it counts as missing."""
 
 
 class Lake:
@@ -65,13 +66,13 @@ class Lake:
 
     @property
     def url(self) -> str:
-        """Where the lake is: a folder, or a URL such as `s3://bucket/lake`."""
+        """The address of the lake: a folder, or a URL such as `s3://bucket/lake`."""
         return self.root if self.is_local else self.fs.unstrip_protocol(self.root)
 
     def _marked_version(self) -> int:
-        """Schema version that the lake was written under; this code's for a lake that is not there yet.
+        """Schema version that the lake was written under; the version of this code for a lake that does not exist yet.
 
-        A marker that is lost or damaged is written again where the manifests are of this version. Raises `LakeError` where they are not.
+        A marker that is lost or damaged is written again where the manifests have this version. Raises `LakeError` where they have another.
         """
         marker = self._marker
         problem = "is lost"
@@ -99,14 +100,14 @@ class Lake:
         return f"{self.root}/{MARKER}"
 
     def _mark(self) -> None:
-        """Make the lake where it is not there yet, under this code's schema version."""
+        """Create the lake under this code's schema version, unless it exists."""
         if not self.fs.exists(self._marker):
             if self.is_local:
                 self.fs.makedirs(self.root, exist_ok=True)
             self._put(self._marker, json.dumps({"schema_version": self.schema_version}).encode())
 
     def _version_of_manifests(self) -> int | None:
-        """Schema version in the first manifest that names one; None where there is none."""
+        """Schema version of the first manifest with a version; None without such a manifest."""
         for folder, _, files in (os.walk if self.is_local else self.fs.walk)(self.root):
             if MANIFEST in files:
                 with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
@@ -117,7 +118,7 @@ class Lake:
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
-        """Around the first look at an object store: no bucket, no credentials or no answer is a `LakeError` that says what to look at."""
+        """A block with the first access to an object store: without bucket, credentials or answer, `LakeError` says what to check."""
         try:
             yield
         except LakeError:
@@ -138,17 +139,17 @@ class Lake:
         return "/".join([self.root, table, *(f"{name}={quote(value, safe='')}" for name, value in partition.items())])
 
     def location(self, table: str, partition: Mapping[str, str]) -> str:
-        """The same as people write it: a folder, or a URL."""
+        """The folder of a partition as people write it: a folder, or a URL."""
         path = self.path(table, partition)
         return path if self.is_local else self.fs.unstrip_protocol(path)
 
     def manifest(self, table: str, partition: Mapping[str, str]) -> Manifest | None:
-        """Manifest of a partition, None when the partition is not complete: there is none, or it is damaged or of another schema version,
-        which is logged by its path."""
+        """Manifest of a partition; None when the partition is not complete. A damaged manifest, or a manifest of another schema version,
+        counts as missing, and its path is logged."""
         return self.manifest_in(self.path(table, partition))
 
     def manifest_in(self, folder: str) -> Manifest | None:
-        """The same, of the partition in a folder."""
+        """Manifest of the partition in a folder; None when the partition is not complete, as in `manifest`."""
         try:
             return self.read_manifest(folder)
         except BadManifest as error:
@@ -156,8 +157,7 @@ class Lake:
             return None
 
     def read_manifest(self, folder: str) -> Manifest | None:
-        """Manifest of the partition in a folder, None where there is none. Raises `BadManifest` naming the file where it vouches for
-        nothing."""
+        """Manifest of the partition in a folder; None where there is none. Raises `BadManifest` naming a file that is no valid manifest."""
         path = f"{folder}/{MANIFEST}"
         try:
             manifest = parsed_manifest(self._content(path), self.schema_version)
@@ -196,10 +196,10 @@ class Lake:
         writer_options: Mapping[str, object] | None = None,
         row_group_rows: int | None = None,
     ) -> Manifest:
-        """Manifest of the partition just replaced. Until the new file is whole the old partition stays; of two writers the last wins.
+        """Replace a partition, and return its manifest. The old partition stays until the new file is whole; of two writers the last wins.
 
-        `batches` may be a generator; each of its tables becomes at least one row group, so memory stays at one batch. Raises
-        `LakeError` when the disk is full.
+        `batches` may be a generator; each of its tables becomes at least one row group, so memory stays at one batch. Raises `LakeError`
+        when the disk is full.
         """
         tables: Iterable[pa.Table] = (batches,) if isinstance(batches, pa.Table) else batches
         with self.writer(table, partition, schema, writer_options, row_group_rows) as writer:
@@ -216,7 +216,7 @@ class Lake:
         writer_options: Mapping[str, object] | None = None,
         row_group_rows: int | None = None,
     ) -> Iterator["PartitionWriter"]:
-        """A partition in the making: add to it and commit it, or leave without committing and the old one stays. See `write`."""
+        """A new partition: add rows and commit it; without a commit the old partition stays. See `write`."""
         folder = self.path(table, partition)
         with self._room(table, partition):
             self._mark()
@@ -232,7 +232,7 @@ class Lake:
 
     @contextlib.contextmanager
     def _room(self, table: str, partition: Mapping[str, str]) -> Iterator[None]:
-        """Around writing a partition: a full disk, and a lake that may not be written, are a `LakeError` that says what to do."""
+        """A block that writes a partition: a full disk, or a lake that may not be written, is a `LakeError` that says what to do."""
         try:
             yield
         except OSError as error:
@@ -249,7 +249,7 @@ class Lake:
             ) from error
 
     def _commit(self, manifest: Manifest, new: NewFile) -> None:
-        """Put a finished file in the partition's place, and vouch for it: the manifest, written last, is what commits."""
+        """Put a finished file in the partition's place, then write its manifest: the manifest is the commit."""
         folder = self.path(manifest.table, manifest.partition)
         with self._only_writer(folder):
             self._sweep(folder)
@@ -272,7 +272,8 @@ class Lake:
             return rows
 
     def discard(self, table: str, partition: Mapping[str, str]) -> None:
-        """Take a partition's manifest away, so that it counts as missing until it is written again; nothing where there is none."""
+        """Remove a partition's manifest, so that the partition counts as missing until it is written again. Nothing happens without a
+        manifest."""
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(f"{self.path(table, partition)}/{MANIFEST}")
 
@@ -283,7 +284,7 @@ class Lake:
             self._read_through(path, manifest)
 
     def damage(self, manifest: Manifest, read_all: bool) -> str | None:
-        """What is wrong with a partition's file, None when nothing is; nothing is withdrawn. Without `read_all` only size and footer are
+        """The fault of a partition's file, None where there is none. Nothing is withdrawn. Without `read_all` only size and footer are
         compared."""
         path = f"{self.path(manifest.table, manifest.partition)}/{PART}"
         try:
@@ -319,7 +320,7 @@ class Lake:
             yield from parquet.iter_batches(batch_rows, columns=None if columns is None else list(columns))
 
     def require(self, table: str, partition: Mapping[str, str]) -> Manifest:
-        """Manifest of a partition that must be there; raises `LakeError` naming it otherwise."""
+        """Manifest of a required partition. Raises `LakeError` naming a partition that is missing."""
         folder = self.path(table, partition)
         try:
             manifest = self.read_manifest(folder)
@@ -332,11 +333,12 @@ class Lake:
         return manifest
 
     def manifests(self, table: str) -> Iterator[Manifest]:
-        """Manifests of all complete partitions of a table, in path order; one that another run takes away meanwhile is left out."""
+        """Manifests of all complete partitions of a table, in path order; a manifest that another run removes meanwhile is left out."""
         return (manifest for _, manifest in self._complete(f"{self.root}/{table}"))
 
     def holds_rows(self, table: str, partition: Mapping[str, str]) -> bool:
-        """Whether there is anything to read under the first columns of a partition: a complete one with rows, or what a killed run left."""
+        """Whether there is anything to read under the first columns of a partition: a complete partition with rows, or files of a killed
+        run."""
         left = set(self._folders_with(PART, self.path(table, partition)))
         for folder, manifest in self._complete(self.path(table, partition)) if left else ():
             if manifest.rows:
@@ -345,7 +347,7 @@ class Lake:
         return bool(left)
 
     def incomplete(self) -> list[str]:
-        """Folders that hold a part without a manifest: left by a killed run, rewritten by the next one."""
+        """Folders with a part but without a manifest: left by a killed run, rewritten by the next run."""
         return sorted(set(self._folders_with(PART, self.root)) - set(self._folders_with(MANIFEST, self.root)))
 
     def _complete(self, folder: str) -> Iterator[tuple[str, Manifest]]:
@@ -356,19 +358,20 @@ class Lake:
                 yield path, manifest
 
     def _folders_with(self, file: str, folder: str) -> list[str]:
-        """Folders that hold a file of this name, under this one or itself, in path order."""
+        """Folders that hold a file of this name, at or under `folder`, in path order."""
         if self.is_local:
             return sorted(place for place, _, files in os.walk(folder) if file in files)
         return sorted(path.rsplit("/", 1)[0] for path in self.fs.find(folder) if path.rsplit("/", 1)[1] == file)
 
     @contextlib.contextmanager
     def _withdrawn_if_damaged(self, manifest: Manifest, path: str) -> Iterator[None]:
-        """Around reading a partition's file: one that is not what its manifest says loses the manifest. Raises `CorruptPartition`."""
+        """A block that reads a partition's file: where file and manifest do not fit, the manifest is withdrawn. Raises
+        `CorruptPartition`."""
         try:
             self._refuse_other_file(path, manifest)
             yield
         except (pa.ArrowException, OSError) as error:
-            # Arrow's own complaints have no error number; those of the operating system or the network do, or a class of their own, and
+            # Arrow's own errors have no error number. Errors of the operating system or the network have a number or their own class, and
             # say nothing of the file.
             if isinstance(error, OSError) and (error.errno not in (None, errno.ENOENT) or isinstance(error, ELSEWHERE)):
                 raise
@@ -381,7 +384,7 @@ class Lake:
             ) from error
 
     def _refuse_other_file(self, path: str, manifest: Manifest, whole: bool = True) -> None:
-        """Raise OSError unless a part has the size and footer that its manifest says, and with `whole` a small one all of its bytes."""
+        """Raise OSError unless a part has the size and footer of its manifest; with `whole` all bytes of a small part are compared."""
         size = self.fs.size(path)
         if size != manifest.bytes or footer_crc32(self.fs, path, size) != manifest.footer_crc32:
             raise OSError(f"{size:,} bytes with another footer than the {manifest.bytes:,} bytes that were written")
@@ -390,8 +393,8 @@ class Lake:
 
     @contextlib.contextmanager
     def _only_writer(self, folder: str) -> Iterator[None]:
-        """Keep other writers of a partition out while file and manifest change. On object stores nothing can: there the run queue is what
-        keeps two runs from one partition."""
+        """Keep other writers of a partition out while file and manifest change. An object store cannot do this: there the run queue keeps
+        two runs from writing one partition."""
         if not self.is_local:
             yield
             return
@@ -403,7 +406,7 @@ class Lake:
             os.close(handle)
 
     def _sweep(self, folder: str) -> None:
-        """Remove what dead writers of this machine left in a partition's folder, and the manifest of a damaged file."""
+        """Remove temporary files of dead processes of this machine from a partition's folder, and the manifest of a damaged file."""
         for name in os.listdir(folder) if self.is_local else ():
             if name.startswith(temporary_prefix()) and not os.path.exists(f"/proc/{name.rsplit('.', 3)[1]}"):
                 self.fs.rm_file(f"{folder}/{name}")
@@ -411,7 +414,7 @@ class Lake:
             self.fs.rm_file(f"{folder}/{WITHDRAWN}")
 
     def _put(self, path: str, content: bytes) -> None:
-        """A small file, there whole or not at all."""
+        """Write a small file, whole or not at all."""
         if not self.is_local:
             self.fs.pipe_file(path, content)
             return
@@ -438,7 +441,7 @@ class PartitionWriter:
         self._rows += batch.num_rows
 
     def commit(self, data_version: str, inputs: Mapping[str, str] | None = None) -> Manifest:
-        """Manifest of the partition just replaced by what was added. Nothing can be added afterwards."""
+        """Replace the partition by the added rows, and return its manifest. Nothing can be added afterwards."""
         written = self._new.finish(self._parquet)
         manifest = Manifest(
             self._table,
@@ -456,16 +459,17 @@ class PartitionWriter:
 
 
 def _opened(root: str) -> tuple[AbstractFileSystem, str]:
-    """The file system and the path in it. Raises `LakeError` for a protocol that is unknown or whose package is missing.
+    """The file system of `root`, and the path in it. Raises `LakeError` for an unknown protocol, and for a protocol whose package is
+    missing.
 
-    What does not begin as a URL does is a folder, whatever stands in its name: fsspec reads `::` as a chain of URLs.
+    A name that does not begin like a URL is a folder, whatever characters it has: fsspec reads `::` as a chain of URLs.
     """
     if not URL.match(str(root)):
         if "\\" in str(root) and set(str(root)) & set("*?["):
             raise LakeError(f"the lake's folder {root} has a backslash and one of * ? [ in its path, which DuckDB cannot read. Rename it.")
         return LocalFileSystem(), os.path.abspath(os.path.expanduser(str(root)))
     try:
-        # Other hosts write, so no listing is remembered.
+        # Other hosts write too, so listings are not cached.
         return fsspec.core.url_to_fs(str(root), use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise LakeError(

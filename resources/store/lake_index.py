@@ -1,10 +1,9 @@
-"""Which partitions of a table can be read: an index of manifests and parts that is kept by increments, so that nothing is opened twice.
+"""The readable partitions of a table: an index of manifests and parts that is updated in increments, so that no file is opened twice.
 
-A partition is looked at again only when the size, time or inode of its manifest or part has moved, or a folder has got or lost one. So
-a look at 9,760 partitions costs their stats, and what has changed. A part that is new to the index is read against its checksums, up to
-READ_BYTES a look; the others are compared by size and footer, and counted as not read yet.
-
-The index is a file a table in a folder of the home. It is no record: one that is lost or damaged is made again.
+A partition is looked at again only when the size, time or inode of its manifest or part has changed, or when a folder has gained or lost an
+entry. So a look at 9,760 partitions costs only their stats and the changed partitions. A part that is new to the index is compared with its
+checksums, up to READ_BYTES a look; further new parts are compared by size and footer, and counted as not read yet. The index is one file a
+table in a folder of the home. It is no record: a lost or damaged index is made again.
 """
 
 import contextlib
@@ -23,10 +22,10 @@ from resources.store.manifests import BadManifest
 
 FORMAT = 1
 READ_BYTES = 64 << 20
-"""Most bytes of new parts that one look reads through."""
+"""Most bytes of new parts that one look reads."""
 
 SETTLED_NS = 2_000_000_000
-"""A folder that changed less than this before it was listed is listed again: within a clock tick it can change unseen."""
+"""A folder that changed less than this before it was listed is listed again: within a clock tick a change cannot be seen."""
 
 Stamp = list[Any]
 """Size, time and inode of a file, or on an object store size and tag; empty where there is no file."""
@@ -34,7 +33,7 @@ Stamp = list[Any]
 
 @dataclass
 class Part:
-    """A partition as it was last seen. `problem` says why its rows cannot be read; "" where they can. `read_through` is whether all of the
+    """A partition at its last look. `problem` says why its rows cannot be read; "" where they can. `read_through` says whether the whole
     file was compared with its checksums."""
 
     folder: str
@@ -55,25 +54,25 @@ class Part:
         return {name: unquote(value) for name, _, value in pairs}
 
     def waits_for(self, budget: int) -> bool:
-        """Whether it is readable, was not read through yet, and has no more bytes than the budget."""
+        """Whether the partition is readable, was not read through yet, and has no more bytes than the budget."""
         return self.vouched and not self.problem and not self.read_through and self.bytes <= budget
 
 
 @dataclass
 class TableIndex:
-    """The partitions of one table, by folder below the table's own, and the listings that they were found in."""
+    """The partitions of one table, by folder below the table's own, with the listings in which they were found."""
 
     parts: dict[str, Part] = field(default_factory=dict)
     listings: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def readable(self) -> list[Part]:
-        """The partitions that are there and vouched for."""
+        """The readable partitions."""
         return [part for part in self.parts.values() if part.vouched and not part.problem]
 
     @property
     def missing(self) -> list[Part]:
-        """Partitions that a manifest vouches for, or should, and that cannot be read."""
+        """Partitions with a manifest, or with the rest of one, that cannot be read."""
         return [part for part in self.parts.values() if part.problem]
 
     @property
@@ -117,19 +116,19 @@ class LakeIndex:
         return f"{self.lake.root}/{table}/{part.folder}/{PART}"
 
     def read(self, table: str, part: Part) -> str:
-        """What is wrong with a part, after reading all of it; "" where nothing is."""
+        """The fault of a part, after reading all of it; "" where there is none."""
         return self._examined(table, part.folder, [part.manifest_stamp, part.part_stamp], None).problem
 
     def note_read(self, table: str, part: Part, problem: str) -> None:
-        """Note that a part was read through elsewhere, and what was found."""
+        """Note that a part was read through elsewhere, and its fault."""
         part.read_through, part.problem = True, problem
 
     def keep(self, table: str) -> None:
-        """Write what was noted since the last look."""
+        """Write the notes since the last look."""
         self._keep(table, self._tables[table])
 
     def _examined(self, table: str, folder: str, stamps: list[Stamp], budget: int | None) -> Part:
-        """A partition, looked at anew; its part is read through where it has no more bytes than the budget (None: whatever it has)."""
+        """A partition after a new look. Its part is read through where it has no more bytes than the budget (None: always)."""
         part = Part(folder, stamps[0], stamps[1])
         try:
             manifest = self.lake.read_manifest(f"{self.lake.root}/{table}/{folder}")
@@ -169,7 +168,7 @@ class LakeIndex:
         return self._folder / f"{quote(table, safe='')}.json"
 
     def _kept(self, table: str) -> TableIndex:
-        """The index as it was kept; an empty one where it is not there, damaged, or of another lake."""
+        """The stored index; an empty index where it is missing, damaged, or of another lake."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             check, _, content = self._file(table).read_bytes().partition(b"\n")
             if int(check) == zlib.crc32(content):
@@ -179,7 +178,7 @@ class LakeIndex:
         return TableIndex()
 
     def _keep(self, table: str, index: TableIndex) -> None:
-        """Write an index whole; where the home may not be written it is made again at the next look."""
+        """Write an index whole. Where the home may not be written, the index is made again at the next look."""
         rows = [list(vars(part).values()) for part in index.parts.values()]
         kept = {"format": FORMAT, "lake": self.lake.url, "parts": rows, "listings": index.listings}
         content = json.dumps(kept, separators=(",", ":")).encode()
@@ -199,7 +198,7 @@ def _stamp(path: str) -> Stamp:
 
 
 def _leaves(root: str, folder: str, depth: int, known: dict[str, list[Any]], listings: dict[str, list[Any]]) -> Iterator[str]:
-    """Folders `depth` levels below `folder`, in path order. One whose time has not moved since it was listed is not listed again."""
+    """Folders `depth` levels below `folder`, in path order. A folder whose time has not changed since it was listed is not listed again."""
     if depth == 0:
         yield folder
         return

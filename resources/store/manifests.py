@@ -1,4 +1,4 @@
-"""Manifests: the small JSON files that vouch for partitions, each with a checksum of its own, so that a changed one vouches for nothing."""
+"""Manifests: small JSON files that mark partitions as complete. Each has its own checksum, so that a changed manifest is not valid."""
 
 import json
 import zlib
@@ -13,16 +13,16 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 class BadManifest(ValueError):
-    """A manifest that vouches for nothing; the message says what is wrong with it."""
+    """A manifest that is not valid. The message names the fault."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What vouches for a partition: written last, so a partition without one is not complete.
+    """The mark of a complete partition: written last, so a partition without a manifest is not complete.
 
-    `data_version` names the content: a hash over the code's version, the settings and the versions of the inputs. `footer_crc32` is
-    of the file's footer, which the page checksums leave out; `file_crc32` of all of the file, the headers of its pages too (None in the
-    manifests of earlier releases). No clock times are kept, so that identical runs leave identical bytes.
+    `data_version` names the content: a hash over the code's version, the settings and the versions of the inputs. `footer_crc32` is the
+    checksum of the file's footer, which the page checksums leave out; `file_crc32` is the checksum of the whole file, with the headers of
+    its pages (None in the manifests of earlier releases). No clock times are kept, so that identical runs leave identical bytes.
     """
 
     table: str
@@ -43,9 +43,10 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def parsed_manifest(content: bytes, schema_version: int) -> Manifest:
-    """The manifest in a file's content. One without a checksum, of an earlier release, is taken where its fields have their types.
+    """The manifest in a file's content. A manifest without a checksum, of an earlier release, is accepted where its fields have their
+    types.
 
-    Raises `BadManifest` for one that is empty, cut off, changed, or of another schema version.
+    Raises `BadManifest` for a manifest that is empty, cut off, changed, or of another schema version.
     """
     if not content.strip():
         raise BadManifest("it is empty")

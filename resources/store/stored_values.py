@@ -1,17 +1,18 @@
-"""How activations are stored: rounded to 9 significant bits, as float16 where its range holds them and as float32 where it does not.
+"""Stored activations: rounded to 9 significant bits, as float16 where its range holds them and as float32 where it does not.
 
-bfloat16, in which models mostly run, has 8 significant bits. A code of 16 bits stands for either while activations wait to be sorted: the
-bits of the float16, or for what is above its range, with the first bit set, the place among the float32 numbers of 9 significant bits.
+bfloat16, the type of most models, has 8 significant bits. While activations wait to be sorted, a code of 16 bits stands for either type:
+the bits of the float16; or, for a value above its range, the first bit set and the index of the value among the float32 numbers of 9
+significant bits.
 """
 
 import numpy as np
 
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 DROPPED_BITS = 2
-"""Of the 11 significant bits of a float16."""
+"""Bits to drop, of the 11 significant bits of a float16."""
 
 WIDE = np.uint16(1 << 15)
-"""The bit of a code whose value float16 does not hold."""
+"""The bit of the codes of values that float16 does not hold."""
 
 _WIDE_STEP_BITS = 15  # of the 24 significant bits of a float32
 _FIRST_WIDE = np.float32(2.0**16).view(np.uint32) >> _WIDE_STEP_BITS
@@ -19,10 +20,11 @@ _LAST_WIDE = np.finfo(np.float32).max.view(np.uint32) >> _WIDE_STEP_BITS
 
 
 def stored_values(values: np.ndarray) -> np.ndarray:
-    """[n] of positive values, rounded to 9 significant bits, half to even: a relative error of at most 0.25 % from 2^-14 on, and below
-    that an absolute error of at most 2^-22. float16 where its range holds all of them, else float32.
+    """[n] of positive values, rounded to 9 significant bits, half to even: a relative error of at most 0.25 % from 2^-14 on, and below that
+    an absolute error of at most 2^-22.
 
-    What fired is never stored as zero. Raises `ValueError` for a value that is not finite.
+    float16 where its range holds all values, else float32. An active feature is never stored as zero. Raises `ValueError` for a value that
+    is not finite.
     """
     return decoded(codes(values))
 
@@ -45,7 +47,7 @@ def codes(values: np.ndarray) -> np.ndarray:
 
 
 def decoded(found: np.ndarray) -> np.ndarray:
-    """[n]: the values of codes; float16 where its range holds all of them, else float32."""
+    """[n]: the values of codes; float16 where its range holds all values, else float32."""
     wide = found >= WIDE
     if not wide.any():
         return found.view(np.float16)
@@ -56,7 +58,7 @@ def decoded(found: np.ndarray) -> np.ndarray:
 
 
 def fits_float16(values: np.ndarray) -> bool:
-    """Whether float16 holds all of `values`, which are stored ones."""
+    """Whether float16 holds all of `values`, which are rounded already."""
     return values.dtype == np.float16 or not len(values) or float(values.max()) <= LARGEST_FLOAT16
 
 

@@ -1,9 +1,8 @@
-"""Copies of small partitions for SQL: one sorted Parquet file for each table and dictionary, kept by increments.
+"""Copies of small partitions for SQL: one sorted Parquet file for each table and dictionary, updated in increments.
 
-A query over a million features would open thousands of parts; it opens one copy a dictionary. A copy stands for exactly the parts that
-it was made of: as soon as one of them has another version, is gone or is joined by another, the parts themselves are read until the copy
-is made again. Making a copy reads its parts against their checksums. Copies that are replaced stay for KEPT_SECONDS, for readers that
-have a warehouse open.
+A query over a million features would open thousands of parts; with copies it opens one file a dictionary. A copy stands for exactly the
+parts that it was made of. As soon as a part has another version, is gone or is new, the parts themselves are read until the copy is made
+again. Making a copy compares its parts with their checksums. Replaced copies stay for KEPT_SECONDS, for readers with an open warehouse.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ from resources.store.lake_index import LakeIndex, Part
 COPIED_COLUMN = "dictionary"
 LEAST_PARTS = 2
 LARGEST_PART_BYTES = 8 << 20
-"""Mean size of a table's parts above which opening them is no longer what a query costs, and no copy is made."""
+"""Mean size of a table's parts above which no copy is made: opening such parts is a small part of a query's cost."""
 
 LARGEST_COPY_BYTES = 256 << 20
 ROW_GROUP_ROWS = 65_536
@@ -35,7 +34,7 @@ KEPT_SECONDS = 3_600.0
 
 @dataclass(frozen=True)
 class Copy:
-    """One copy: its file, with the stamp that it had when it was written, and what it was made of."""
+    """One copy: its file, with the file's stamp when it was written, and the parts that it was made of."""
 
     file: str
     stamp: list[int]
@@ -44,7 +43,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a table is read from: copies, and parts that no copy stands for."""
+    """The files that a table is read from: copies, and parts without a copy."""
 
     copies: list[str]
     parts: list[str]
@@ -57,7 +56,7 @@ class TableCopies:
         self._index, self._folder = index, folder
 
     def sources(self, table: str, readable: Iterable[Part]) -> Sources:
-        """Where the rows of these partitions are read."""
+        """The files with the rows of these partitions."""
         copies, found = self._kept(table), Sources([], [])
         for dictionary, parts in _by_dictionary(readable).items():
             copy = copies.get(dictionary)
@@ -68,7 +67,7 @@ class TableCopies:
         return found
 
     def update(self, table: str, readable: Iterable[Part], schema: pa.Schema) -> int:
-        """Number of copies made anew: those of dictionaries with small parts that have changed. What is found damaged is noted."""
+        """Make the copies again of dictionaries with small parts that have changed, and return their number. Damaged parts are noted."""
         copies, made = self._kept(table), 0
         groups = {name: parts for name, parts in _by_dictionary(readable).items() if name and _worth_a_copy(parts)}
         for dictionary, parts in groups.items():
@@ -85,7 +84,7 @@ class TableCopies:
         return made
 
     def verify(self, tables: Iterable[str]) -> None:
-        """Read the copies of these tables through; one that is damaged is forgotten, and its parts are read instead."""
+        """Read the copies of these tables whole. A damaged copy is forgotten, and its parts are read instead."""
         for table in tables:
             copies = self._kept(table)
             sound = {name: copy for name, copy in copies.items() if _reads_through(self._place(table, copy))}
@@ -93,7 +92,7 @@ class TableCopies:
                 self._keep(table, sound)
 
     def _made(self, table: str, dictionary: str, parts: list[Part], schema: pa.Schema) -> Copy | None:
-        """A copy of these parts; None, with the damaged ones noted, where one cannot be read."""
+        """A copy of these parts; None where a part cannot be read. Damaged parts are noted."""
         read: list[pa.Table] = []
         for part in parts:
             path = self._index.path_of(table, part)
@@ -106,7 +105,7 @@ class TableCopies:
                 read.append(rows.cast(schema))
                 self._index.note_read(table, part, "")
             except FileNotFoundError:
-                return None  # replaced at this moment: the next look sees what by
+                return None  # replaced at this moment: the next look sees the new file
             except (pa.ArrowException, OSError, ValueError) as error:
                 self._index.note_read(table, part, (str(error).splitlines() or [type(error).__name__])[0])
         if any(part.problem for part in parts):
@@ -138,7 +137,7 @@ class TableCopies:
         return self._folder / table / "copies.json"
 
     def _kept(self, table: str) -> dict[str, Copy]:
-        """The copies by dictionary; none where the list is not there or damaged."""
+        """The copies by dictionary; empty where the list is missing or damaged."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(self._list(table).read_bytes())
             if kept["lake"] == self._index.lake.url:
@@ -154,7 +153,7 @@ class TableCopies:
         temporary.replace(place)
 
     def _sweep(self, table: str) -> None:
-        """Remove copies that were replaced an hour ago; one that is found replaced gets the time of now."""
+        """Remove copies that were replaced an hour ago; a copy that was just replaced gets the present time."""
         held = {self._place(table, copy) for copy in self._kept(table).values()}
         for place in (self._folder / table).glob(f"{COPIED_COLUMN}=*/*"):
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Files that appear in their place whole or not at all: Parquet files in a store, and small text files.
 
-On a local disk a file is written under a temporary name and renamed. On an object store it is an upload that is completed: nothing is
-copied or renamed, and until then nobody sees it.
+On a local disk a file is written under a temporary name and then renamed. On an object store an upload is completed: nothing is
+copied or renamed, and nobody sees the object before.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 END_BYTES = 65_536
-"""How much of a file's end is read at first: most footers are shorter."""
+"""Bytes at a file's end that are read first: most footers are shorter."""
 
 
 class Written(NamedTuple):
-    """Bytes of a file, CRC-32 of its footer, and of all of it."""
+    """Bytes of a file, CRC-32 of its footer, and CRC-32 of the whole file."""
 
     bytes: int
     footer_crc32: int
@@ -29,20 +29,20 @@ class Written(NamedTuple):
 
 
 class NewFile(Protocol):
-    """A file in the making: write to `file`, then finish and place it. Without both the place stays as it was."""
+    """A new file: write to `file`, then finish and place it. Until it is placed, its place is unchanged."""
 
     file: Any
 
     def finish(self, parquet: pq.ParquetWriter) -> "Written":
-        """What was written, after closing its writer."""
+        """Close the writer of the file, and return the sums of what was written."""
         ...
 
     def place(self) -> None:
-        """Put it in its place, over what was there."""
+        """Put the file in its place, over an older file."""
         ...
 
     def discard(self) -> None:
-        """Leave nothing of it behind; nothing to do once it is placed."""
+        """Remove all traces of the file. Does nothing once the file is placed."""
         ...
 
 
@@ -74,10 +74,10 @@ class RenamedFile:
 
 
 class Upload:
-    """An object of a store such as S3, which makes it visible, whole, when its upload is completed.
+    """An object of a store such as S3. The store makes the whole object visible when its upload is completed.
 
-    The footer's CRC-32 is of what was sent, not of what is found there afterwards: of two writers of one object, the loser's manifest does
-    not fit the winner's file.
+    The footer's CRC-32 is of the bytes sent, not of the object found there afterwards: with two writers of one object, the loser's manifest
+    does not fit the winner's file.
     """
 
     def __init__(self, fs: AbstractFileSystem, path: str) -> None:
@@ -99,7 +99,7 @@ class Upload:
         self._open = False
 
     def discard(self) -> None:
-        """See `NewFile`. What a killed process sent is the store's to clean up: a lifecycle rule for incomplete uploads."""
+        """See `NewFile`. The store cleans up after killed processes: by a lifecycle rule for incomplete uploads."""
         if self._open:
             self._open = False
             with contextlib.suppress(OSError):
@@ -108,7 +108,7 @@ class Upload:
 
 
 class _EndKept:
-    """A file that passes on what is written to it, with a CRC-32 of all of it, and keeps in `end` what came while `keeping`."""
+    """A file that passes on all writes, with a CRC-32 over all bytes, and keeps in `end` the bytes that were written while `keeping`."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.end, self.keeping, self.crc32 = file, bytearray(), False, 0
@@ -143,7 +143,8 @@ def footer_crc32(fs: AbstractFileSystem, path: str, size: int) -> int:
 
 
 def _opened(fs: AbstractFileSystem, path: str) -> Any:
-    """The file to read; one on a local disk without the file system's own bookkeeping, which takes longer than reading it."""
+    """The file to read. A file on a local disk is opened without the file system's own bookkeeping, which takes longer than reading the
+    file."""
     return open(path, "rb") if isinstance(fs, LocalFileSystem) else fs.open(path, "rb")
 
 
@@ -177,12 +178,12 @@ def write_whole(path: Path, content: str) -> None:
 
 
 def temporary_name(folder: str, name: str) -> str:
-    """Path of a file on its way to being `name`: no glob of the warehouse or of readers matches it."""
+    """Path of the temporary file for `name`: no glob of the warehouse or of readers matches it."""
     return f"{folder}/{temporary_prefix()}{name}.{os.getpid()}.{threading.get_ident()}.tmp"
 
 
 def temporary_prefix() -> str:
-    """How the temporary names of this machine start."""
+    """The beginning of the temporary names of this machine."""
     return f".{socket.gethostname()}-"
 
 
