@@ -1,4 +1,4 @@
-"""What a block's modules are, found from the values of one short pass: the module that adds to the stream is the one whose output is added.
+"""The parts of a block, found from the values of one short pass: modules add to the stream where their outputs explain its changes.
 
     hook_resid_pre ─┬─▶ ln1 ─▶ attention ─▶ (+) ─▶ hook_resid_mid ─┬─▶ ln2 ─▶ MLP ─▶ (+) ─▶ hook_resid_post        one after the other
                     └──────────────────────▶┘                      └─────────────────▶┘
@@ -25,14 +25,14 @@ HOOKS = (
     "hook_resid_pre", "ln1.hook_normalized", "attn.hook_z", "hook_attn_out", "hook_mixer_out", "hook_resid_mid", "hook_mlp_in",
     "ln2.hook_normalized", "mlp.hook_in", "mlp.hook_post", "hook_mlp_out", "hook_resid_post",
 )  # fmt: skip
-"""All hooks of a block, in the order in which a pass gets to them."""
+"""All hooks of a block, in the order of a pass."""
 
 PROBE_TOKENS = ((11, 7, 19, 5, 13, 8), (6, 17, 9, 14, 10, 12))
-"""Ids below every vocabulary's size; two rows, so that what mixes rows is no stream."""
+"""Ids below every vocabulary's size, in two rows: a value that mixes rows is not the stream."""
 
 
 class ProbeEnded(Exception):
-    """Raised inside the forward pass to end it after the last block that is there."""
+    """Raised inside the forward pass to end it after the last loaded block."""
 
 
 @dataclass(eq=False)
@@ -48,18 +48,18 @@ class Step:
 
 @dataclass(eq=False)
 class Trace:
-    """All calls within one block in the order in which they began; the block's own is the first."""
+    """All calls within one block in the order of their beginnings; the first is the call of the block itself."""
 
     steps: list[Step] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """The hooks of one block, as module paths within it with ":input" or ":normalized" for other sides than the output.
+    """The hooks of one block, as module paths within the block, with ":input" or ":normalized" for values other than the output.
 
-    `order` is "sequential", "parallel", "single" (one module alone adds to the stream) or "unknown". `scales` are the constants by which
-    the outputs at `hook_attn_out`, `hook_mlp_out` and `hook_mixer_out` are multiplied before they are added, and "stream" the constant by
-    which the sum is. `mid_readers` are all modules that read `hook_resid_mid`.
+    `order` is "sequential", "parallel", "single" (one module alone adds to the stream) or "unknown". `scales` are constants: the outputs at
+    `hook_attn_out`, `hook_mlp_out` and `hook_mixer_out` are multiplied by theirs before they are added, and the sum is multiplied by
+    "stream". `mid_readers` are all modules that read `hook_resid_mid`.
     """
 
     hooks: Mapping[str, str]
@@ -76,7 +76,7 @@ def first_tensor(value: Any) -> Any:
 
 
 def given_tensor(args: tuple, named: Mapping[str, Any]) -> "tuple[int | str | None, Any]":
-    """Place among the arguments (a number, or a name) of the tensor that a module works on, and the tensor; None for no tensor."""
+    """Index or name of the argument that a module works on, and its tensor; None for no tensor."""
     import torch
 
     if "hidden_states" in named and not (args and isinstance(args[0], torch.Tensor)):
@@ -93,7 +93,7 @@ def block_layouts(model: Any, paths: Sequence[str]) -> list[BlockLayout]:
 
 
 def traces(model: Any, paths: Sequence[str]) -> list[Trace]:
-    """What every module within the blocks at `paths` reads and gives out on `PROBE_TOKENS`; of several calls the first."""
+    """Inputs and outputs of every module within the blocks at `paths` on `PROBE_TOKENS`; of several calls the first."""
     import torch
 
     found = [Trace() for _ in paths]
@@ -175,21 +175,21 @@ def _layout(trace: Trace) -> BlockLayout:
 
 
 class _Found:
-    """Hooks of what modules add to the stream, gathered sum by sum."""
+    """Hooks of the modules' additions to the stream, gathered sum by sum."""
 
     def __init__(self) -> None:
         self.hooks: dict[str, str] = {}
         self.scales: dict[str, float] = {}
 
     def written(self, parts: Sequence[tuple[Step, float]], steps: Sequence[Step], sole: str | None = None) -> None:
-        """Note the outputs `parts` that are added, each times a constant; `sole` is what a part that is added alone is taken for."""
+        """Note the outputs `parts` that are added, each times a constant; a part that is added alone gets the name `sole`."""
         kinds = [_kind(_before_its_norm(step, steps)) for step, _ in parts]
         for (step, scale), kind in zip(parts, kinds, strict=True):
             source = _before_its_norm(step, steps)
             if sole == "mlp" and len(parts) == 1 and kind == "mixer":
                 kind = "mlp"
             if f"hook_{kind}_out" in self.hooks or kinds.count(kind) > 1:
-                continue  # of two MLPs side by side neither is what the MLP adds
+                continue  # of two MLPs side by side neither is the whole addition
             self.hooks[f"hook_{kind}_out"], self.scales[f"hook_{kind}_out"] = step.path, scale
             last = _last_linear(source, steps)
             if kind == "attn" and last is not None:
@@ -201,7 +201,7 @@ class _Found:
 
 
 def _middle(pre: "torch.Tensor", steps: Sequence[Step]) -> tuple[Step, list[tuple[Step, float]]] | None:
-    """The first module that reads the stream after something was added to it, and the outputs that were."""
+    """The first module that reads the stream after an addition, and the added outputs."""
     for place, step in enumerate(steps):
         if _like(step.came_in, pre) is None or _same(step.came_in, pre):
             continue
@@ -213,7 +213,7 @@ def _middle(pre: "torch.Tensor", steps: Sequence[Step]) -> tuple[Step, list[tupl
 
 
 def _sum(base: "torch.Tensor", steps: Sequence[Step], total: "torch.Tensor") -> list[tuple[Step, float]] | None:
-    """The one or two outputs among `steps`, with constants, that make `total` when they are added to `base`; None for none."""
+    """One or two outputs among `steps`, with constants, whose sum with `base` is `total`; None where there are none."""
     import torch
 
     outputs = [step for step in _distinct(steps) if _like(step.came_out, base) is not None and not _same(step.came_out, base)]
@@ -230,7 +230,7 @@ def _sum(base: "torch.Tensor", steps: Sequence[Step], total: "torch.Tensor") -> 
 
 
 def _scaled_sum(base: "torch.Tensor", steps: Sequence[Step], total: "torch.Tensor") -> tuple[float, list[tuple[Step, float]] | None]:
-    """A constant and one or two outputs, each with its own, that make `total` = constant × (base + outputs); (1, None) for none."""
+    """A constant and one or two outputs with constants, so that `total` = constant × (base + outputs); (1, None) where there are none."""
     outputs = [step for step in _distinct(steps) if _like(step.came_out, base) is not None and not _same(step.came_out, base)]
     for chosen in (*itertools.combinations(outputs, 1), *itertools.combinations(outputs, 2)):
         found = _combination(total.double(), [base, *(_like(step.came_out, base) for step in chosen)], _rounding(base, total))
@@ -241,7 +241,7 @@ def _scaled_sum(base: "torch.Tensor", steps: Sequence[Step], total: "torch.Tenso
 
 
 def _combination(total: "torch.Tensor", values: "Sequence[torch.Tensor]", rounding: "torch.Tensor") -> list[float] | None:
-    """Positive constants by which `values` sum to `total` but for rounding; None where there are none, or a value is lost in rounding."""
+    """Positive constants by which `values` sum to `total` up to rounding; None where there are none, or where rounding hides a value."""
     import torch
 
     wide = torch.stack([value.double().flatten() for value in values], dim=1)
@@ -258,7 +258,7 @@ def _combination(total: "torch.Tensor", values: "Sequence[torch.Tensor]", roundi
 
 
 def _rounding(base: "torch.Tensor", total: "torch.Tensor") -> "torch.Tensor":
-    """float64 Tensor: by how much each entry of a sum may be off."""
+    """float64 Tensor: the possible rounding error of each entry of a sum."""
     return 4 * _epsilon(base) * (base.double().abs() + total.double().abs()) + 1e-30
 
 
@@ -269,7 +269,7 @@ def _epsilon(value: "torch.Tensor") -> float:
 
 
 def _named(steps: Sequence[Step]) -> list[tuple[Step, float]]:
-    """The outermost attention and MLP by their names, where no sum tells them."""
+    """The outermost attention and MLP by their names, where no sum tells them apart."""
     parts: dict[str, Step] = {}
     for step in _outermost([step for step in steps if step.came_out is not None and step.path]):
         parts.setdefault(_kind(step), step)
@@ -277,7 +277,7 @@ def _named(steps: Sequence[Step]) -> list[tuple[Step, float]]:
 
 
 def _kind(step: Step) -> str:
-    """ "attn", "mlp" or "mixer" (neither), by the name of a module, else by its class."""
+    """The kind of a module: "attn", "mlp" or "mixer" (neither), by the module's name, or else by its class."""
     name = step.path.rsplit(".", 1)[-1].lower()
     if re.search(r"norm", name) or re.search(r"mamba|conv|lstm|recurrent|ssm", f"{name} {type(step.module).__name__}".lower()):
         return "mixer"
@@ -290,7 +290,7 @@ def _kind(step: Step) -> str:
 
 
 def _before_its_norm(step: Step, steps: Sequence[Step]) -> Step:
-    """The module whose output a normalisation reads; any other module itself."""
+    """The module whose output the normalisation reads; for any other module the module itself."""
     if not is_normalization(step.module):
         return step
     sources = _outermost([other for other in steps if other is not step and _same(other.came_out, step.came_in)])
@@ -298,7 +298,7 @@ def _before_its_norm(step: Step, steps: Sequence[Step]) -> Step:
 
 
 def _last_linear(source: Step, steps: Sequence[Step]) -> Step | None:
-    """The linear layer within a module that makes its output; None where more is done to it (experts, gates behind it)."""
+    """The linear layer at the end of a module; None where the module does more after it (experts, gates)."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -309,7 +309,7 @@ def _last_linear(source: Step, steps: Sequence[Step]) -> Step | None:
 
 
 def _read_in_parallel(hooks: Mapping[str, str], steps: Sequence[Step], pre: "torch.Tensor") -> dict[str, str]:
-    """Where an MLP beside the attention reads the stream: the normalisation before it, or the MLP itself."""
+    """Where an MLP beside the attention reads the stream: at the normalisation before the MLP, or at the MLP itself."""
     path = hooks.get("mlp.hook_in", "").removesuffix(":input")
     mlp = next((step for step in steps if step.path == path), None)
     if not path or mlp is None:
@@ -317,14 +317,14 @@ def _read_in_parallel(hooks: Mapping[str, str], steps: Sequence[Step], pre: "tor
     norms = [step for step in steps if _same(step.came_in, pre) and _same(step.came_out, mlp.came_in)]
     if not norms:
         return {"hook_mlp_in": f"{path}:input"} if _same(mlp.came_in, pre) else {}
-    # The modules of two norms with equal gains give out the same: the last before the MLP is its own.
+    # Two norms with equal gains have equal outputs: the last norm before the MLP belongs to the MLP.
     own = max(norms, key=lambda step: step.ended_at)
     shared = len(_outermost([step for step in steps if _same(step.came_in, pre)])) == 1  # one norm before both is the attention's, ln1
     return {"hook_mlp_in": f"{own.path}:input", **({} if shared else _norm([own], "ln2"))}
 
 
 def _norm(readers: Sequence[Step], name: str) -> dict[str, str]:
-    """The hook of what a normalisation among `readers` has before its gain and bias; none where there is no such module."""
+    """The hook of the value before gain and bias of a normalisation among `readers`; empty where there is no such module."""
     for step in readers:
         if is_normalization(step.module):
             return {f"{name}.hook_normalized": f"{step.path}:normalized"}
@@ -332,12 +332,12 @@ def _norm(readers: Sequence[Step], name: str) -> dict[str, str]:
 
 
 def _outermost(steps: Sequence[Step]) -> list[Step]:
-    """The modules among `steps` that lie within no other of them."""
+    """The modules among `steps` that lie within no other module of `steps`."""
     return [step for step in steps if not any(step.path.startswith(f"{other.path}.") for other in steps if other is not step)]
 
 
 def _distinct(steps: Sequence[Step]) -> list[Step]:
-    """Of modules that give out the same, the outermost that began first."""
+    """Among modules with the same output, the outermost module that began first."""
     kept: list[Step] = []
     for step in steps:
         if step.came_out is not None and not any(_same(step.came_out, other.came_out) for other in kept):
@@ -346,12 +346,12 @@ def _distinct(steps: Sequence[Step]) -> list[Step]:
 
 
 def _like(value: "torch.Tensor | None", other: "torch.Tensor") -> Any:
-    """The value in the shape of `other`, rows and positions side by side or not; None where it is of another size."""
+    """The value in the shape of `other`, with rows and positions in one axis or in two; None where the sizes differ."""
     return None if value is None or value.shape[-1] != other.shape[-1] or value.numel() != other.numel() else value.reshape(other.shape)
 
 
 def _same(value: "torch.Tensor | None", other: "torch.Tensor | None") -> bool:
-    """Whether two values are equal, number by number, rows and positions side by side or not."""
+    """Whether two values are equal, number by number, with rows and positions in one axis or in two."""
     import torch
 
     if value is None or other is None or value.dtype != other.dtype:

@@ -1,23 +1,22 @@
-"""Where a model keeps its blocks: the list of them in the module tree, found by structure, and the block that a hook name or path is in."""
+"""Finds a model's list of blocks in the module tree, by structure, and the block of a hook name or module path."""
 
 import re
 from collections.abc import Iterable
 from typing import Any
 
 KNOWN = "path_of_blocks"
-"""Attribute of a model of which fewer blocks are loaded than its configuration says: the path of their list."""
+"""Attribute of a model with fewer loaded blocks than its configuration says: the path of the list of blocks."""
 
 
 class NoBlocks(ValueError):
-    """A model without one list of blocks that the residual stream runs through."""
+    """A model without a single list of blocks that the residual stream runs through."""
 
 
 def blocks_path(model: Any) -> str:
     """Path of the list of blocks of a transformers model's text decoder, such as "model.layers".
 
-    A model that was loaded up to a block says it itself (`KNOWN`). Else it is the shallowest list of modules
-    in the text decoder that is as long as the configuration says, and no part of another list.
-    Raises `NoBlocks`.
+    A model that was loaded up to a block has the path in an attribute (`KNOWN`). For any other model it is the shallowest list of modules
+    in the text decoder that has the length in the configuration and is no part of another list. Raises `NoBlocks`.
     """
     import torch
 
@@ -43,13 +42,13 @@ def _in_a_list(path: str) -> bool:
 
 
 def block_of(hook: str, path: str) -> int | None:
-    """Number of the block that a hook name "blocks.N.…" or a module path is in, `path` being that of the list; None for neither."""
+    """Number of the block of a hook name "blocks.N.…" or a module path, where `path` is the path of the list; None for neither."""
     match = re.match(rf"(?:blocks|{re.escape(path)})\.(\d+)(?:[.:]|$)", hook)
     return None if match is None else int(match[1])
 
 
 def deepest_block(hooks: Iterable[str], path: str) -> int | None:
-    """Number of the last block that is needed for all of `hooks`; None where one of them is in no block, so that it may be anywhere."""
+    """Number of the last block that `hooks` need; None where a hook is in no block, so that it may be anywhere."""
     numbers = [block_of(hook, path) for hook in hooks]
     known = [number for number in numbers if number is not None]
     return max(known) if known and len(known) == len(numbers) else None

@@ -1,18 +1,18 @@
-"""Messages through a model's own chat template, with what the template writes told from what the messages say."""
+"""Messages through a model's own chat template, with the template's own text told from the contents of the messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIXED_DATE = "26 Jul 2024"
-"""The day that templates which write one are told, so that a prompt does not depend on the day: Llama 3.1's own default."""
+"""The date for templates that write a date, so that a prompt does not depend on the day: Llama 3.1's own default."""
 
 
 class ChatTemplateError(ValueError):
-    """The template refuses the messages; the message is the template's."""
+    """The template refuses the messages. The message is the template's."""
 
 
 def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> str:
-    """The messages as the tokenizer's chat template writes them. Raises `ChatTemplateError` with what the template says."""
+    """The messages as the tokenizer's chat template writes them. Raises `ChatTemplateError` with the template's message."""
     from jinja2.exceptions import TemplateError
 
     try:
@@ -32,10 +32,10 @@ def _fixed_date(pattern: str) -> str:
 def rendered_pieces(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool
 ) -> list[tuple[str, int | None]] | None:
-    """The rendered text in pieces: (text, number of the message whose content it is; None for the template's own).
+    """The rendered text in pieces: (text, number of the message with this content; None for the template's own text).
 
-    Found by rendering stand-ins in the contents' places. None where the template does not write the contents as they are, whole or without
-    outer whitespace, in their order.
+    The pieces are found by rendering stand-ins in the place of the contents. None where the template does not write the contents unchanged
+    (whole or without outer whitespace) and in their order.
     """
     whole = rendered(tokenizer, messages, add_generation_prompt)
     names = [f"\U0010fffe{number}\U0010ffff" for number in range(len(messages))]
@@ -53,7 +53,7 @@ def rendered_pieces(
 
 
 def _framed(frame: str, names: Sequence[str], texts: Sequence[str]) -> list[tuple[str, int | None]] | None:
-    """The frame's pieces with the texts for the names; None where a name is missing or stands out of order."""
+    """The frame's pieces with the texts in the place of the names; None where a name is missing or out of order."""
     pieces: list[tuple[str, int | None]] = []
     for number, (name, text) in enumerate(zip(names, texts, strict=True)):
         before, found, frame = frame.partition(name)
@@ -64,10 +64,10 @@ def _framed(frame: str, names: Sequence[str], texts: Sequence[str]) -> list[tupl
 
 
 def found_pieces(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> list[tuple[str, int | None]]:
-    """The pieces of the rendered text where the template treats contents by their words (leaves out earlier thoughts, say).
+    """The pieces of the rendered text where the template changes contents by their words (for instance leaves out earlier thoughts).
 
-    Each content is looked for behind the one before it; a content that stands nowhere, or is too short to be told from the template's own
-    words, counts as the template's.
+    Each content is looked for after the content before it. A content that is not found, or that is too short to be told from the template's
+    own words, counts as the template's text.
     """
     whole = rendered(tokenizer, messages, add_generation_prompt=False)
     pieces: list[tuple[str, int | None]] = []
@@ -81,4 +81,4 @@ def found_pieces(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> list[
 
 
 SHORTEST_FOUND = 16
-"""Characters of a content that is looked for in a rendered text."""
+"""Fewest characters of a content that is looked for in a rendered text."""

@@ -1,14 +1,14 @@
-"""Clamping: the subject model with a feature held at a value on every token of some windows, and what that does to its logits.
+"""Clamping: the subject model with a feature held at a value on every token of some windows, and the change of its logits.
 
     windows ─▶ blocks before the hook, once ─▶ value at the hook, encoded once ─┐
     each (feature, value): decoder row added ─▶ the blocks after it ─▶ mean over tokens, less the clean one ─▶ unembedding ─▶ logits
 
 The intervention encodes the hook's value, sets the feature, decodes, and adds back the error of the unchanged reconstruction. For a
-decoder that is linear in its features all but the change cancels: the value at `output_hook` gains (value - encoded activation) × decoder
-row (× the value's own scale, for autoencoders that normalise it), which is what is done here.
+decoder that is linear in its features only the change remains: the value at `output_hook` gains (value - encoded activation) × decoder
+row (× the value's own scale, for autoencoders that normalise it). The code adds this change directly.
 
-Logits are linear in what the unembedding reads, so that their mean over tokens is the unembedding of a mean: one product a feature instead
-of one a token. A model that does more to its logits (Gemma 2 caps them) is found out on the first window, and its logits are averaged.
+Logits are linear in the input of the unembedding, so their mean over tokens is the unembedding of a mean: one product a feature instead
+of one a token. Some models change their logits further (Gemma 2 caps them): the first window shows this, and the logits are averaged.
 """
 
 from collections.abc import Iterator
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     import torch
 
 LOGIT_BYTES = 256 << 20
-"""The most that the logits of one batch take, in float32, where they are averaged one by one."""
+"""Largest size of the logits of one batch, in float32, where logits are averaged one by one. Unit: bytes."""
 
 
 class _UnembeddingReached(Exception):
-    """Raised inside the forward pass to end it: what the unembedding makes of its input is not needed token by token."""
+    """Raised inside the forward pass to end it: the output of the unembedding is not needed token by token."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Clean:
     """The clean model on the windows.
 
-    `sums`, float64 Tensor[windows, outputs], are over the counted tokens. `activations` of all features are those of the values at the
-    hook, whose `scale` is Tensor[windows, length, 1], or 1.0. `block_output` is what the last of the blocks before the hook made.
+    `sums`, float64 Tensor[windows, outputs], are over the counted tokens. `activations` has all features' activations on the values at the
+    hook; `scale` is these values' Tensor[windows, length, 1], or 1.0. `block_output` is the output of the last block before the hook.
     """
 
     sums: "torch.Tensor"
@@ -50,11 +50,12 @@ class _Clean:
 
 
 class Clamper:
-    """Clamps features of one dictionary on the same windows; the clean model runs on them once, the blocks before the hook never again.
+    """Clamps features of one dictionary on the same windows. The clean model runs on the windows once; the blocks before the hook run only
+    then.
 
-    `windows` are token ids [windows, length]. Logits are averaged over the tokens from `first_counted` on; those before it (BOS) are
+    `windows` are token ids [windows, length]. Logits are averaged over the tokens from `first_counted` on; tokens before it (BOS) are
     clamped too if `clamps_all`. At most `batch_rows` windows go through the model together. Raises `UnknownHook` for hooks that the model
-    does not have, and `DictionaryError` for a decoder that does not fit `output_hook`, or writes before the dictionary reads.
+    does not have, and `DictionaryError` for a decoder that does not fit `output_hook`, or that writes before the dictionary reads.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Clamper:
         return int(self._subject.model.config.get_text_config().vocab_size)
 
     def mean_changes(self, features: np.ndarray, values: np.ndarray) -> "torch.Tensor":
-        """float32 Tensor[n, vocabulary]: mean over tokens of the logits with each feature clamped to its value, less the clean ones.
+        """float32 Tensor[n, vocabulary]: mean over tokens of the logits with each feature clamped to its value, less the clean logits.
 
         `features` and `values` are [n], n > 0. NaN or infinite where the model overflows.
         """
@@ -147,7 +148,7 @@ class Clamper:
             return _Clean(sums, self._dictionary.encode(x), scale, _joined(ends))
 
     def _activations_of(self, features: np.ndarray) -> "torch.Tensor":
-        """float32 Tensor[n, windows, length]: what distinct features [n], ascending, are on the clean windows."""
+        """float32 Tensor[n, windows, length]: activations of distinct features [n], ascending, on the clean windows."""
         import torch
 
         found, device = self._clean.activations, self._subject.device
@@ -158,7 +159,7 @@ class Clamper:
         return dense.view(-1, *self._windows.shape)
 
     def _linear_unembedding(self) -> Unembedding | None:
-        """The unembedding, biases left out, if its output is the logits; None if more is done to it."""
+        """The unembedding without biases, if its output is the logits; None if the model changes the output further."""
         import torch
 
         layer = self._subject.model.get_output_embeddings()
@@ -174,7 +175,7 @@ class Clamper:
         return Unembedding(layer.weight, None, None) if torch.equal(logits.float(), outputs[0].float()) else None
 
     def _summed_outputs(self, token_ids: "torch.Tensor") -> "torch.Tensor":
-        """float64 Tensor[rows, outputs], sums over the counted tokens of what the unembedding reads, or of the logits themselves."""
+        """float64 Tensor[rows, outputs]: sums over the counted tokens of the input of the unembedding, or of the logits themselves."""
         import torch
 
         read: list[torch.Tensor] = []
@@ -193,9 +194,9 @@ class Clamper:
             return read[0][:, self._first :].sum(1, dtype=torch.float64)
 
     def _resumes(self) -> bool:
-        """Whether a pass without the blocks before the hook comes to the same on the first window.
+        """Whether a pass without the blocks before the hook gives the same results on the first window.
 
-        In some families later blocks need more of them than the stream, such as keys that layers share.
+        In some families later blocks need more than the stream from these blocks, such as keys that layers share.
         """
         import torch
 
@@ -211,7 +212,8 @@ class Clamper:
 
     @contextmanager
     def _resumed(self, window: "torch.Tensor") -> Iterator[None]:
-        """While open, the blocks before the hook give out at once what the last of them made of these windows, Tensor[rows]."""
+        """While open, the blocks before the hook return at once the stored output of the last of these blocks for the windows
+        Tensor[rows]."""
         held, before = self._clean.block_output, [block.__dict__.get("forward") for block in self._blocks]
         if held is not None:
             held = type(held)([held[0][window], *held[1:]]) if isinstance(held, tuple | list) else held[window]
@@ -227,7 +229,7 @@ class Clamper:
 
 
 def _joined(outputs: list[Any]) -> Any:
-    """What a block gave out batch after batch, Tensor[rows, tokens, d] or a tuple that begins with it, as one; None for no batches."""
+    """The outputs of a block on all batches as one: Tensor[rows, tokens, d], or a tuple that begins with it; None for no batches."""
     import torch
 
     if not outputs:

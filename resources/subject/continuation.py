@@ -1,4 +1,4 @@
-"""Going on from many prompts at once, each as if it were alone: with a cache of what they begin with, or text by text where none is exact.
+"""Continues many prompts at once, each as if it were alone: with a cache of their beginnings, or text by text where no cache is exact.
 
     prompts ─▶ groups, padded on the left ─▶ cache of all but their last tokens ─▶ one token a pass       (`CachedPrefixes`)
     prompts ─▶ groups of equal length ─▶ the whole text a pass, neither padding nor cache                 (`WholePrefixes`)
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     import torch
 
 Edit = Callable[[int], Any]
-"""A context manager for a number of tokens: while open, the last so many tokens of each row are changed in a pass."""
+"""A context manager for a number n of tokens: while open, the last n tokens of each row are changed in a pass."""
 
 TRIAL_LENGTHS = (3, 23, 12)
-"""Tokens of the texts on which a cache is tried: short, and beside longer texts, which it is padded to."""
+"""Tokens of the texts on which a cache is tried: short texts beside longer texts, to whose length they are padded."""
 
 HALF_TOLERANCE, SINGLE_TOLERANCE = 0.05, 1e-4
-"""How far cached log-probabilities may be off the plain ones, as a share of the largest, in 16-bit and in float32 models."""
+"""Largest difference of cached from plain log-probabilities, as a share of the largest, in 16-bit and in float32 models."""
 
 
 class Continuation(Protocol):
-    """Sequences that have their prefixes behind them."""
+    """Sequences whose prefixes have been read."""
 
     def next_logits(self, tokens: "torch.Tensor | None" = None) -> "torch.Tensor":
         """float32 Tensor[n, vocabulary] after `tokens`, Tensor[n]; None: after the last tokens of the prompts."""
@@ -40,18 +40,18 @@ class Continuation(Protocol):
 
 
 class Prefixes(Protocol):
-    """Some prompts up to their last tokens. `members` [n] are their numbers."""
+    """Some prompts up to their last tokens. `members` [n] are the numbers of the prompts."""
 
     @property
     def members(self) -> np.ndarray: ...
 
     def continued(self, subject: SubjectModel, rows: "torch.Tensor", edit: Edit) -> Continuation:
-        """The sequences at `rows`, Tensor[m] of places among the members, changed by `edit` from their prompts' last tokens on."""
+        """The sequences at `rows`, Tensor[m] of indices into the members, changed by `edit` from their prompts' last tokens on."""
         ...
 
 
 def prefixes_of(subject: SubjectModel, prompts: Sequence[np.ndarray], most_rows: int) -> tuple[Prefixes, ...]:
-    """All `prompts`, token ids [length] with a token at least, in groups of at most `most_rows`."""
+    """All `prompts`, token ids [length] of at least one token, in groups of at most `most_rows`."""
     if not len(prompts):
         return ()
     by_length = np.argsort([len(prompt) for prompt in prompts], kind="stable")
@@ -66,10 +66,10 @@ def prefixes_of(subject: SubjectModel, prompts: Sequence[np.ndarray], most_rows:
 
 @dataclass(frozen=True, eq=False)
 class CachedPrefixes:
-    """Prompts without their last tokens, padded on the left, through the model: what every continuation of them begins with.
+    """Prompts without their last tokens, padded on the left and run through the model: the beginnings of all their continuations.
 
-    `cache` holds their keys and values (None where none has more than one token), `mask` Tensor[n, longest] says which are tokens,
-    `last` Tensor[n] are the last tokens.
+    `cache` holds their keys and values (None where no prompt has more than one token), `mask` Tensor[n, longest] says which entries are
+    tokens, `last` Tensor[n] are the last tokens.
     """
 
     members: np.ndarray
@@ -153,7 +153,7 @@ class WholePrefixes:
 
 
 class WholeContinuation:
-    """Reads all of each sequence again a pass."""
+    """Reads each sequence again from its beginning in every pass."""
 
     def __init__(self, subject: SubjectModel, texts: "torch.Tensor", edit: Edit) -> None:
         self._model, self._texts, self._edit, self._n_read = subject.model, texts, edit, 0
@@ -170,7 +170,7 @@ class WholeContinuation:
 
 
 def cache_is_exact(subject: SubjectModel) -> bool:
-    """Whether padded prompts with a cache go on as the same prompts alone without one; tried once a model."""
+    """Whether padded prompts with a cache continue like the same prompts alone without a cache; tried once a model."""
     if subject not in _TRIED:
         _TRIED[subject] = not getattr(subject.model, "_is_stateful", False) and _cache_agrees(subject)
     return _TRIED[subject]
@@ -180,12 +180,12 @@ _TRIED: "weakref.WeakKeyDictionary[SubjectModel, bool]" = weakref.WeakKeyDiction
 
 
 def _cache_agrees(subject: SubjectModel) -> bool:
-    """One step after each of three texts of unequal lengths, and one more, cached and plain."""
+    """One step after each of three texts of unequal lengths, and one more step, cached and plain."""
     import torch
 
     limit = subject.context_limit or max(TRIAL_LENGTHS)
     texts = [np.arange(5, 5 + min(length, limit - 1)) % 17 + 3 for length in TRIAL_LENGTHS]
-    order = (2, 0, 1, 1)  # a cache whose rows cannot be chosen and repeated is of no use
+    order = (2, 0, 1, 1)  # a cache is of no use if its rows cannot be chosen and repeated
     after = torch.full((len(order),), 9, device=subject.device)
     try:
         rows = torch.tensor(order, device=subject.device)

@@ -1,4 +1,4 @@
-"""Text is text: a tokenizer's control tokens are never made out of it, and only a chat template's own control tokens are.
+"""Text is text: a tokenizer's control tokens are never made out of text, only out of a chat template.
 
 A tokenizer takes the string `<|im_end|>` for its end of turn wherever it stands: in a document, in a window that a judge is shown. Here
 such a string is spelt with the tokens of its characters. Control tokens are the tokens flagged as special, tokens kept in reserve
@@ -33,13 +33,13 @@ def encodable(text: str) -> str:
 def disarmed(text: str) -> str:
     """The text with a space after the first character of every string that models use as a control token: `< |im_end|>`.
 
-    For servers, which read such a string in a message as the token. The space is seen by every reader, and nothing is hidden.
+    This is for servers, which take such a string in a message for the token. Every reader sees the space, and nothing is hidden.
     """
     return _LOOKS_LIKE_CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
 
 def control_tokens(tokenizer: Any) -> dict[str, int]:
-    """Id of each control token, by its string; without the token for unknown characters, which stands for text."""
+    """Id of each control token, by its string. The token for unknown characters is left out: it stands for text."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
     found = {
         token.content: token_id
@@ -53,7 +53,7 @@ def control_tokens(tokenizer: Any) -> dict[str, int]:
 
 
 def text_encoder(tokenizer: Any) -> "TextEncoder":
-    """The encoder of a Hugging Face tokenizer, made once for each."""
+    """The encoder of a Hugging Face tokenizer; each tokenizer has one encoder."""
     if tokenizer not in _ENCODERS:
         _ENCODERS[tokenizer] = TextEncoder(tokenizer)
     return _ENCODERS[tokenizer]
@@ -62,30 +62,30 @@ def text_encoder(tokenizer: Any) -> "TextEncoder":
 class TextEncoder:
     """Encodes text as text with a Hugging Face tokenizer.
 
-    Text without a control token's string gets the ids that the tokenizer gives it. Where there is one, a copy of the tokenizer is used in
-    which the control tokens have other names, so that everything else about it stays as it is.
+    Text without a control token's string gets the ids of the tokenizer. Text with such a string is encoded by a copy of the tokenizer:
+    there the control tokens have other names, and everything else is as in the tokenizer.
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        # Not the tokenizer itself, or the table of encoders would keep it alive for ever: it is given to every call.
+        # The tokenizer is given to every call: an encoder with the tokenizer would keep it alive for ever, in the table of encoders.
         self.control = control_tokens(tokenizer)
         self.control_ids = frozenset(self.control.values())
         self._unknown: str | None = tokenizer.unk_token
         self._renamed: Any = None
 
     def encode(self, tokenizer: Any, text: str) -> list[int]:
-        """Ids of a text, no special tokens added; empty for an empty text."""
+        """Ids of a text without added special tokens; empty for an empty text."""
         if not self.has_control(text):
             return self._plain(tokenizer, text)
         if self._unknown is None or self._unknown not in text:
-            # Most tokenizers can do it themselves; a unigram model that holds `</s>` as a word, or unflagged control tokens, cannot.
+            # Most tokenizers can do this themselves; a unigram model with `</s>` as a word, or with unflagged control tokens, cannot.
             ids = self._plain(tokenizer, text, split_special_tokens=True)
             if self.control_ids.isdisjoint(ids):
                 return ids
         return self.encode_with_spans(tokenizer, text)[0]
 
     def has_control(self, text: str) -> bool:
-        """Whether a control token's string stands in the text."""
+        """Whether the text has a control token's string."""
         return self._strings.search(text) is not None
 
     def disarmed(self, text: str) -> str:
@@ -93,13 +93,13 @@ class TextEncoder:
         return self._strings.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
     def encode_with_spans(self, tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids of a text, and the characters that each covers."""
+        """Ids of a text, and the characters that each id covers."""
         return self.encode_pieces(tokenizer, [(text, False)])
 
     def encode_pieces(self, tokenizer: Any, pieces: Sequence[tuple[str, bool]]) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids of the joined pieces, and the characters of the joined pieces that each covers.
+        """Ids of the joined pieces, and the characters of the joined pieces that each id covers.
 
-        A piece is (text, whether it is a template's): only in a template's pieces a control token's string is the token.
+        A piece is (text, whether the piece is a template's). A control token's string becomes the token only in pieces of a template.
         """
         if not getattr(tokenizer, "is_fast", False):
             joined = "".join(text if own else self.disarmed(encodable(text)) for text, own in pieces)
@@ -121,7 +121,7 @@ class TextEncoder:
 
     @cached_property
     def _strings(self) -> re.Pattern[str]:
-        """Matches the string of any control token, or of the unknown token; a group, so that splitting keeps the strings."""
+        """Matches the string of any control token, or of the unknown token. It is a group, so that splitting keeps the strings."""
         strings = sorted(set(self._names), key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, strings))})") if strings else re.compile(r"((?!))")
 
@@ -145,7 +145,7 @@ class TextEncoder:
 
 
 def _rename(content: dict[str, Any], names: dict[str, str]) -> None:
-    """Give tokens other names in a tokenizer's JSON, wherever the pipeline from a text to its ids reads them."""
+    """Give tokens other names in a tokenizer's JSON, wherever the way from a text to its ids reads the names."""
     content |= {"post_processor": None, "truncation": None, "padding": None}
     for token in content["added_tokens"]:
         if token["content"] in names:

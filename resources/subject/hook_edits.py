@@ -1,4 +1,4 @@
-"""Changing values in the forward pass: where a change of what a dictionary writes is to be made, and the hooks that make it."""
+"""Changes values in the forward pass: the points at which a change of a dictionary's output is made, and the hooks that make it."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +20,18 @@ Through = Callable[["torch.Tensor"], "torch.Tensor"]
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A point to which changes are added, times `gain`, Tensor[d], where it is a normalised value: to the module's output then."""
+    """A point to which changes are added. For a normalised value the change times `gain`, Tensor[d], is added to the module's output."""
 
     point: HookPoint
     gain: "torch.Tensor | None"
 
 
 def written_points(subject: SubjectModel, hook: str) -> list[Written]:
-    """Where a change of the value at `hook` is to be made.
+    """The points at which a change of the value at `hook` is made.
 
-    The residual between attention and MLP is read by the normalisation before the MLP and goes past both, so what is added to it is added
-    to the input of the one and to the block's output. A normalised value is changed behind its gain and bias, by the gain times as much.
+    The residual between attention and MLP is read by the normalisation before the MLP, and also goes past both. So a change of it is added
+    to the input of the normalisation and to the block's output. A normalised value is changed after its gain and bias, by the change times
+    the gain.
     """
     import torch
 
@@ -58,7 +59,7 @@ def edited(
 ) -> Iterator[None]:
     """While open, `change` of the value at `read`, both Tensor[rows, tokens, d], is added to the values at `written`.
 
-    Raises `DictionaryError` during a pass in which one of these comes before `read`, or has another width than the change.
+    Raises `DictionaryError` during a pass in which a point of `written` comes before `read`, or has another width than the change.
     """
     changes: list[torch.Tensor] = []
 
@@ -68,7 +69,7 @@ def edited(
 
     def last(to: Written) -> "torch.Tensor":
         if not changes:
-            raise DictionaryError(f"{to.point.name} comes before {read.name} in the model: what is read there cannot be steered here.")
+            raise DictionaryError(f"{to.point.name} comes before {read.name} in the model: a feature read there cannot be steered here.")
         return changes[-1]
 
     handle = reading(subject, read, keep)  # first: a value read and written at one point is read as it was
@@ -81,7 +82,8 @@ def edited(
 
 @contextmanager
 def added(subject: SubjectModel, written: Sequence[Written], change: Callable[[Written], "torch.Tensor"]) -> Iterator[None]:
-    """While open, `change` of each of `written`, Tensor[rows, tokens, d], is added to the value there; asked for when the pass gets there.
+    """While open, `change` of each point of `written`, Tensor[rows, tokens, d], is added to the value there. `change` is called when the
+    pass reaches the point.
 
     Raises `DictionaryError` during a pass in which a value has another width than its change.
     """
@@ -108,7 +110,7 @@ def added(subject: SubjectModel, written: Sequence[Written], change: Callable[[W
 
 
 def reading(subject: SubjectModel, point: HookPoint, through: Through) -> Any:
-    """A handle: while it is there, the value at `point` is given to `through`."""
+    """A handle. Until it is removed, the value at `point` is passed to `through`."""
     if point.side != "normalized":
         return writing(subject, point, through)
 
@@ -119,7 +121,7 @@ def reading(subject: SubjectModel, point: HookPoint, through: Through) -> Any:
 
 
 def writing(subject: SubjectModel, point: HookPoint, through: Through) -> Any:
-    """A handle: while it is there, what goes into the module at `point`, or comes out of it, goes through `through`."""
+    """A handle. Until it is removed, the input of the module at `point`, or its output, is replaced by `through` of it."""
     module = subject.model.get_submodule(point.module)
 
     def changed(value: "torch.Tensor") -> "torch.Tensor":
@@ -140,5 +142,5 @@ def writing(subject: SubjectModel, point: HookPoint, through: Through) -> Any:
 
 
 def _per_token(subject: SubjectModel, value: "torch.Tensor") -> "torch.Tensor":
-    """Tensor[rows, tokens, d] of a value with rows and tokens side by side; any other value as it is."""
+    """Tensor[rows, tokens, d] of a value with rows and tokens in one axis; any other value unchanged."""
     return value.view(*subject.batch_shape, -1) if value.ndim == 2 and len(value) == subject.batch_shape.numel() else value

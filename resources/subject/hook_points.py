@@ -1,14 +1,14 @@
-"""Where each family of models keeps the values that dictionaries read: one table from TransformerLens's hook names to modules.
+"""The modules with the values that dictionaries read, for each family of models: one table from TransformerLens's hook names to modules.
 
     blocks.9.hook_resid_post      ->  output of model.layers.9          (Llama, SmolLM, Qwen, Mistral, Gemma)
     blocks.9.mlp.hook_post        ->  input of model.layers.9.mlp.down_proj
-    blocks.9.ln2.hook_normalized  ->  what model.layers.9.post_attention_layernorm normalises, before its gain and bias
+    blocks.9.ln2.hook_normalized  ->  input of model.layers.9.post_attention_layernorm, normalised, before its gain and bias
     model.layers.9                ->  output of that module
     model.layers.9.mlp:input      ->  input of that module
 
-`hook_mlp_out` and `hook_attn_out` are what is added to the residual stream: in Gemma 2 and 3 that is after the extra normalisation.
-What goes into the MLP has three names: `hook_mlp_in` is the residual before the normalisation, `ln2.hook_normalized` the value
-before its gain, `mlp.hook_in` what the MLP reads. `attn.hook_z` has its heads side by side, [heads x d_head], as SAEs read it.
+`hook_mlp_out` and `hook_attn_out` are added to the residual stream: in Gemma 2 and 3 they are taken after the extra normalisation.
+The input of the MLP has three names: `hook_mlp_in` is the residual before the normalisation, `ln2.hook_normalized` the value
+before its gain, `mlp.hook_in` the value that the MLP reads. `attn.hook_z` has its heads side by side, [heads x d_head], as SAEs read it.
 """
 
 import difflib
@@ -21,11 +21,11 @@ from resources.subject.block_layout import BlockLayout
 
 
 class UnknownHook(ValueError):
-    """A hook name that the model does not have; the message holds the nearest ones."""
+    """A hook name that the model does not have. The message lists the nearest names."""
 
 
 class ContextTooLong(ValueError):
-    """Rows of more tokens than the model reads; the message holds both numbers."""
+    """Rows with more tokens than the model reads. The message has both numbers."""
 
 
 class UnknownFamily(ValueError):
@@ -34,7 +34,7 @@ class UnknownFamily(ValueError):
 
 @dataclass(frozen=True)
 class HookPoint:
-    """One value in the forward pass: the first tensor that goes into a module, comes out of it, or is its input normalised."""
+    """One value in the forward pass: the first tensor of a module's input or output, or the module's input normalised."""
 
     name: str
     module: str
@@ -106,10 +106,10 @@ FINAL_NORMS = {
 """Path of a family's blocks in `BLOCKS` -> path of the normalisation between the last of them and the unembedding."""
 
 IN_THE_STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_mlp_in", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "hook_mixer_out")
-"""Hooks whose values are the residual stream, or are added to it as they are."""
+"""Hooks whose values are the residual stream, or are added to it unchanged."""
 
 WRITTEN_BY = {"attn.hook_z": "hook_attn_out", "mlp.hook_post": "hook_mlp_out"}
-"""Hooks whose values a linear layer takes to the stream, and the hook of what is added."""
+"""Hooks whose values reach the stream through a linear layer, and the hook of that layer's output."""
 
 ABSENT = {
     ("gpt_neox", "hook_resid_mid"): "its attention and MLP run in parallel, both on hook_resid_pre: there is no residual between them"
@@ -117,14 +117,14 @@ ABSENT = {
 
 
 def family(config: Any) -> str:
-    """Key of a transformers configuration in `BLOCKS`: its model type, told apart where one type has two layouts of blocks."""
+    """Key of a transformers configuration in `BLOCKS`: its model type, with a suffix where one type has two layouts of blocks."""
     if config.model_type == "gpt_neox" and not getattr(config, "use_parallel_residual", True):
         return "gpt_neox_sequential"
     return config.model_type
 
 
 def blocks_before(point: HookPoint, paths: Sequence[str]) -> tuple[str, ...]:
-    """Of the blocks at `paths`, shallow to deep, the blocks that are through when the pass gets to `point`; none for a module elsewhere."""
+    """The blocks among `paths`, shallow to deep, that have run when the pass reaches `point`; empty for a module outside the blocks."""
     for n, path in enumerate(paths):
         if f"{point.module}.".startswith(f"{path}."):
             return tuple(paths[: n + 1] if (point.module, point.side) == (path, "output") else paths[:n])
@@ -144,7 +144,8 @@ def final_norm_path(family: str) -> str | None:
 
 @dataclass(frozen=True)
 class StreamRoute:
-    """How a value reaches the residual stream: through a linear layer, then a normalisation, each a module path or None for neither."""
+    """How a value reaches the residual stream: through a linear layer and then a normalisation. Each is a module path, or None without
+    one."""
 
     projection: str | None = None
     norm: str | None = None
@@ -153,7 +154,7 @@ class StreamRoute:
 def stream_route(point: HookPoint, blocks: Iterable[Mapping[str, str]]) -> StreamRoute | None:
     """How values at `point` reach the residual stream, by the hooks of each block (hook -> module path with its side).
 
-    None where more lies between (what an MLP or attention reads, a value before its gain), and for a module outside the blocks.
+    None where more lies between (the input of an MLP or attention, a value before its gain), and for a module outside the blocks.
     """
     for hooks in blocks:
         places = {hook: split_place(path) for hook, path in hooks.items()}
@@ -170,7 +171,7 @@ def stream_route(point: HookPoint, blocks: Iterable[Mapping[str, str]]) -> Strea
 
 
 def split_place(path: str) -> tuple[str, str]:
-    """(module, side) of a module path with ":input" or ":normalized", or neither for its output."""
+    """(module, side) of a module path with ":input" or ":normalized", or without either for its output."""
     module, _, side = path.partition(":")
     return module, side or "output"
 
@@ -182,7 +183,8 @@ def hooks_of_block(family: str, number: int) -> dict[str, str]:
 
 
 def resolve_found_hook(name: str, kind: str, blocks: Sequence[BlockLayout], paths: Sequence[str]) -> HookPoint:
-    """The point that "blocks.N.<hook>" means in a model of type `kind` whose blocks were looked at. Raises `UnknownHook` with its hooks."""
+    """The point of "blocks.N.<hook>" in a model of type `kind` whose layouts are known. Raises `UnknownHook` with the hooks of the
+    block."""
     number, hook = _parts_of(name)
     if number < len(blocks) and hook in blocks[number].hooks:
         path, side = split_place(blocks[number].hooks[hook])
@@ -223,10 +225,10 @@ def _parts_of(name: str) -> tuple[int, str]:
 
 
 def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]) -> HookPoint:
-    """The point that `name` means: "blocks.N.<hook>", or a path in `modules` with ":input" for what goes in.
+    """The point that `name` means: "blocks.N.<hook>", or a path in `modules` with ":input" for the module's input.
 
-    Raises `UnknownFamily` for a "blocks." name on a family outside `BLOCKS`, and `UnknownHook` with the nearest names, or with the
-    reason why this family has no such value.
+    Raises `UnknownFamily` for a "blocks." name on a family outside `BLOCKS`, and `UnknownHook` with the nearest names, or with the reason
+    why this family has no such value.
     """
     match = _BLOCK_HOOK.fullmatch(name)
     if match is None:
@@ -236,7 +238,7 @@ def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]
     elif family not in BLOCKS:
         raise UnknownFamily(
             f"hook {name!r} cannot be placed: model type {family!r} is not one of {sorted(BLOCKS)}. "
-            "Name the module path instead (such as model.layers.9), or add the family to resources/hook_points.py."
+            "Name the module path instead (such as model.layers.9), or add the family to resources/subject/hook_points.py."
         )
     else:
         hooks = BLOCKS[family][1]
@@ -250,5 +252,5 @@ def resolve_hook(name: str, family: str, n_blocks: int, modules: Collection[str]
     nearest = difflib.get_close_matches(name, known, n=4, cutoff=0.3)
     raise UnknownHook(
         f"hook {name!r} is not in this {family} model of {n_blocks} blocks; nearest: {nearest or known[:4]}. "
-        "Names are blocks.N.<hook>, or module paths with :input for what goes in."
+        "Names are blocks.N.<hook>, or module paths, with :input for a module's input."
     )

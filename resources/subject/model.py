@@ -1,4 +1,4 @@
-"""The subject model: the language model whose features are explained. It runs only as deep as the deepest hook that is asked for."""
+"""The subject model: the language model whose features are explained. It runs only to the deepest hook that is asked for."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -41,10 +41,10 @@ __all__ = ["SparseBatch", "SubjectModel", "UnknownHook", "tensor_cores_for"]
 
 @dataclass(frozen=True)
 class SparseBatch:
-    """The activations of one dictionary on a run of consecutive rows; a value of zero is not stored.
+    """The activations of one dictionary on consecutive rows; zeros are not stored.
 
-    All four arrays are [n] and sorted by (row, position): row uint32 counts from the start of the harvest, position uint16 within
-    the row, feature uint32, value float32 > 0. `rows_done` rows are finished for this dictionary once this batch is taken.
+    All four arrays are [n] and sorted by (row, position): row uint32 counts from the start of the harvest, position uint16 within the row,
+    feature uint32, value float32 > 0. Once this batch is taken, `rows_done` rows are finished for this dictionary.
     """
 
     name: str
@@ -56,7 +56,7 @@ class SparseBatch:
 
 
 class _DeepestHookReached(Exception):
-    """Raised inside the forward pass to end it: what lies deeper is not needed."""
+    """Raised inside the forward pass to end it: deeper layers are not needed."""
 
 
 class SubjectModel:
@@ -89,21 +89,21 @@ class SubjectModel:
     ) -> "SubjectModel":
         """The model at `source` (see `resolve_model_folder`), in evaluation mode, without gradients.
 
-        `device` is "cuda" where there is one, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU (bfloat16 is slower
-        there). With `hooks` only the blocks up to the deepest of them are loaded: enough for `hook_values` and `sparse_activations` at
-        these hooks, and for nothing else. Raises `WeightsError` for a source or revision that is not there.
+        `device` is "cuda" where CUDA is available, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU, where bfloat16 is
+        slower. With `hooks` only the blocks up to the deepest hook are loaded: enough for `hook_values` and `sparse_activations` at these
+        hooks, and for nothing else. Raises `WeightsError` for a source or revision that does not exist.
         """
         folder = resolve_model_folder(source, revision)
         return cls(load_causal_model(folder, device, dtype, hooks), load_hf_tokenizer(folder), folder)
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which weights these are; the numeric type is part of it since it changes the values."""
+        """The identity of the weights; the numeric type is a part of it, since it changes the values."""
         return ModelIdentity("subject", self.folder.source, f"{self.folder.revision}-{str(self.model.dtype).removeprefix('torch.')}")
 
     @property
     def device(self) -> "torch.device":
-        """Where token ids go, and where values are used. A model that is spread over several devices begins there."""
+        """The device of token ids and of used values: the first device of a model that is spread over several devices."""
         placed = getattr(self.model, "hf_device_map", None)
         if not placed or len(set(placed.values())) == 1:
             return self.model.device
@@ -113,12 +113,12 @@ class SubjectModel:
 
     @property
     def family(self) -> str:
-        """The model type, told apart where one type has two layouts of blocks (`resources.subject.hook_points.family`)."""
+        """The model type, with a suffix where one type has two layouts of blocks (`resources.subject.hook_points.family`)."""
         return family(self.model.config)
 
     @property
     def block_paths(self) -> tuple[str, ...]:
-        """Module paths of the blocks that are loaded, shallow to deep; none for a model without one list of blocks."""
+        """Module paths of the loaded blocks, shallow to deep; empty for a model without a single list of blocks."""
         if self._block_paths is None:
             try:
                 path = BLOCKS[self.family][0].rsplit(".", 1)[0] if self.family in BLOCKS else blocks_path(self.model)
@@ -135,12 +135,12 @@ class SubjectModel:
 
     @property
     def batch_shape(self) -> "torch.Size":
-        """[rows, tokens] of the pass that runs, or ran last."""
+        """[rows, tokens] of the present pass, or of the last pass."""
         return self._batch_shape
 
     @property
     def bos_token_id(self) -> int | None:
-        """The token that begins every row; None for a model that has none."""
+        """The token that begins every row; None for a model without such a token."""
         return cast("int | None", self.tokenizer.bos_token_id)
 
     @property
@@ -165,7 +165,7 @@ class SubjectModel:
             torch.cuda.empty_cache()
 
     def layouts(self) -> list[BlockLayout]:
-        """What the modules of each loaded block are, from one short pass at the first call."""
+        """The layout of each loaded block, found by one short pass at the first call."""
         if self._layouts is None:
             self._layouts = block_layouts(self.model, self.block_paths)
         return self._layouts
@@ -177,21 +177,23 @@ class SubjectModel:
         return tuple(f"blocks.{n}.{hook}" for n, layout in enumerate(self.layouts()) for hook in layout.hooks)
 
     def hooks_of(self, number: int) -> dict[str, str]:
-        """Hook -> module path, with ":input" or ":normalized" for other sides than the output, of one block."""
+        """Hook -> module path of one block, with ":input" or ":normalized" for values other than the output."""
         if self.family in BLOCKS:
             return hooks_of_block(self.family, number)
         joined = {hook: f"{self.block_paths[number]}.{place}" for hook, place in self.layouts()[number].hooks.items()}
         return {hook: place.replace(".:", ":").rstrip(".") for hook, place in joined.items()}
 
     def resolve_hook(self, name: str) -> HookPoint:
-        """Where `name` is. Raises `UnknownHook` with the nearest names."""
+        """The hook point of `name`. Raises `UnknownHook` with the nearest names."""
         if is_block_hook(name) and self.family not in BLOCKS and self.block_paths:
             return resolve_found_hook(name, self.family, self.layouts(), self.block_paths)
         return resolve_hook(name, self.family, self.n_blocks, self._modules)
 
     def unembedding(self, final_norm: bool = True) -> Unembedding | None:
-        """The way from the residual stream to the vocabulary, with or without the normalisation before it; None for a model in which it is
-        not found: no list of blocks, no unembedding, or more than modules and constants in between."""
+        """The map from the residual stream to the vocabulary, with or without the normalisation before it.
+
+        None for a model in which the map is not found: no list of blocks, no unembedding, or more than modules and constants in between.
+        """
         path, layer = final_norm_path(self.family), self.model.get_output_embeddings()
         if path is not None and layer is not None:
             norm = float32_copy(self._modules[path]) if final_norm else None
@@ -207,10 +209,10 @@ class SubjectModel:
     def residual_directions(self, hook: str, rows: "torch.Tensor") -> "torch.Tensor | None":
         """float32 Tensor[n, d_model]: what rows, Tensor[n, d] of values at `hook`, add to the residual stream.
 
-        The rows themselves at hooks of the stream and at what is added to it; times the down projection at `mlp.hook_post` and times the
-        output projection at `attn.hook_z`, without biases. Gemma 2 and 3 normalise that product before they add it, which is not
-        linear: its gain is applied, and the division by a length that depends on all neurons at once, a positive factor, is left out.
-        None where no such map leads there (`stream_route`), and for rows of another width than the map takes.
+        At hooks of the stream, and of values that are added to it, these are the rows themselves. At `mlp.hook_post` rows are multiplied by
+        the down projection, at `attn.hook_z` by the output projection, without biases. Gemma 2 and 3 normalise that product before they add
+        it, which is not linear: the gain is applied; the division by a length that depends on all neurons at once, a positive factor, is
+        left out. None where there is no such map (`stream_route`), and for rows of another width than the map takes.
         """
         route = stream_route(self.resolve_hook(hook), (self.hooks_of(n) for n in range(len(self.block_paths))))
         if route is None:
@@ -223,8 +225,8 @@ class SubjectModel:
     def hook_values(self, token_ids: np.ndarray, hooks: Sequence[str]) -> dict[str, "torch.Tensor"]:
         """Hook name -> Tensor[rows, ctx, d] on the model's device, from one forward pass that ends at the deepest hook.
 
-        `token_ids` is an integer array [rows, ctx] without padding. No hooks: an empty dict, and nothing runs. Raises `ContextTooLong`, and
-        `UnknownHook` for a hook whose value is not one vector a token.
+        `token_ids` is an integer array [rows, ctx] without padding. Without hooks the result is empty and nothing runs. Raises
+        `ContextTooLong`, and `UnknownHook` for a hook whose value is not one vector a token.
         """
         import torch
 
@@ -243,7 +245,7 @@ class SubjectModel:
         return {name: self._per_token(name, value, ids.shape) for name, value in values.items()}
 
     def refuse_long_context(self, tokens: int) -> None:
-        """Raise `ContextTooLong` with both numbers where the model does not read so many tokens."""
+        """Raise `ContextTooLong` with both numbers where the model reads fewer tokens."""
         if self.context_limit is not None and tokens > self.context_limit:
             raise ContextTooLong(long_context_message(self.folder.source, tokens, self.context_limit))
 
@@ -271,10 +273,10 @@ class SubjectModel:
     ) -> Generator[SparseBatch, None, None]:
         """Activations > 0 of every dictionary on token rows [n, ctx], one `SparseBatch` a dictionary and batch of rows, in row order.
 
-        One forward pass serves all dictionaries and ends at the deepest of their hooks. They are encoded in float32, on a GPU after a model
-        in bfloat16 with products in TF32 (`tensor_cores_for`). `features[name]` keeps only those features (None, or no entry: all).
-        Special tokens stay in the input and are left out of the output. `first_row` skips finished rows; row numbers count from the
-        start of `rows`. Raises `UnknownHook`, and `DictionaryError` when a hook has another dimension.
+        One forward pass serves all dictionaries and ends at the deepest hook. Encoding is in float32; on a GPU, after a model in bfloat16,
+        its products are in TF32 (`tensor_cores_for`). `features[name]` keeps only these features (None, or no entry: all). Special tokens
+        stay in the input and are left out of the output. `first_row` skips finished rows; row numbers count from the start of `rows`.
+        Raises `UnknownHook`, and `DictionaryError` when a hook has another dimension.
         """
         import torch
 
@@ -315,7 +317,7 @@ class SubjectModel:
 
     @contextmanager
     def _captured(self, points: Mapping[str, HookPoint], values: dict[str, "torch.Tensor"]) -> Iterator[None]:
-        """While open, the first tensor at each point goes into `values`; the forward pass ends when all are there."""
+        """While open, the first tensor at each point is put into `values`; the forward pass ends when all points are reached."""
         import torch
 
         def keep(name: str, value: Any) -> None:
@@ -348,9 +350,9 @@ class SubjectModel:
 def tensor_cores_for(x: "torch.Tensor") -> Iterator[None]:
     """While open, a GPU takes float32 products in TF32 where `x` is bfloat16; nothing changes on a CPU or for another `x`.
 
-    TF32 keeps 11 significant bits of what it multiplies and sums in float32, at several times the speed. Values that a model has computed
-    in bfloat16 have 8: of the activations that this has added or taken away TF32 does a twentieth, or less (`benchmarks/precision.py`).
-    A float16 model has 11 to lose.
+    TF32 keeps 11 significant bits of the factors and sums in float32, at several times the speed. Values that a model has computed in
+    bfloat16 have 8 significant bits: the activations that TF32 adds or takes away are a twentieth of the activations that bfloat16 adds or
+    takes away, or fewer (`benchmarks/precision.py`). In a float16 model TF32 could lose bits: its values have 11.
     """
     import torch
 
@@ -376,7 +378,7 @@ def _encode_kept(
     place, feature, value = index[encoded.token], encoded.feature, encoded.value
     if mask is None:
         return place, feature, value
-    keep = mask[feature].nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
+    keep = mask[feature].nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU waited for, three times
     return place[keep], feature[keep], value[keep]
 
 
@@ -390,7 +392,7 @@ def _to_host(tensor: "torch.Tensor") -> "torch.Tensor":
 
 
 def _refuse_not_finite(name: str, rows: np.ndarray, place: np.ndarray, feature: np.ndarray, value: np.ndarray, first_row: int) -> None:
-    """Raise `DictionaryError` naming the first activation that is NaN or infinite, and how many there are in the batch."""
+    """Raise `DictionaryError` naming the first NaN or infinite activation, and the number of such activations in the batch."""
     wrong = np.flatnonzero(~np.isfinite(value))
     if not len(wrong):
         return

@@ -1,4 +1,4 @@
-"""LayerNorms and RMSNorms of any family by what they do: the value before the gain and the bias, and the gain itself."""
+"""LayerNorms and RMSNorms of any family, recognised by their results: the value before gain and bias, and the gain itself."""
 
 import copy
 import weakref
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def is_normalization(module: Any) -> bool:
-    """Whether a module divides its input by its length, or spread, times a gain, plus a bias: seen on numbers, whatever its class is."""
+    """Whether a module divides its input by its length or spread, times a gain, plus a bias. Tested on numbers, whatever the module's
+    class."""
     import torch
 
     if epsilon_of(module) is None or any(True for _ in module.children()):
@@ -28,13 +29,13 @@ def is_normalization(module: Any) -> bool:
 
 
 def epsilon_of(module: Any) -> float | None:
-    """What a normalisation adds before it divides; None for a module without such a number."""
+    """The number that a normalisation adds before it divides; None for a module without such a number."""
     names = ("variance_epsilon", "eps", "epsilon", "norm_eps")
     return next((float(getattr(module, name)) for name in names if isinstance(getattr(module, name, None), float | int)), None)
 
 
 def centres(module: Any) -> bool:
-    """Whether a normalisation takes the mean away: a LayerNorm does, an RMSNorm does not."""
+    """Whether a normalisation subtracts the mean: a LayerNorm does, an RMSNorm does not."""
     import torch
 
     if isinstance(module, torch.nn.LayerNorm) or "LayerNorm" not in type(module).__name__:
@@ -66,11 +67,11 @@ def normalized(module: Any, value: "torch.Tensor") -> "torch.Tensor":
 
 
 def gain_of(module: Any) -> "torch.Tensor":
-    """float32 Tensor[d] by which a LayerNorm or RMSNorm multiplies what it has normalised, however its family stores it."""
+    """float32 Tensor[d]: the factor by which a LayerNorm or RMSNorm multiplies the normalised value, however its family stores it."""
     import torch
 
     with torch.inference_mode():
-        # Entries of one size, half of them negative, are normalised to ±1 times a number; a bias falls out of the difference.
+        # Entries of one size, half of them negative, are normalised to ±1 times a number; the difference removes a bias.
         width = _width_of(module)
         signs = torch.ones(width, device=next(module.parameters()).device)
         signs[width // 2 :] = -1
@@ -96,5 +97,5 @@ def _width_of(module: Any) -> int:
 def float32_copy(module: Any) -> Any:
     """A copy of a small module with float32 weights, without hooks."""
     made = copy.copy(module)
-    made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()  # not copied deep: they hold what they watch for
+    made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()  # no deep copy: hooks hold the objects that they watch for
     return copy.deepcopy(made).float()

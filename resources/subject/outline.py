@@ -1,4 +1,5 @@
-"""A subject model without its weights: its configuration, and its modules by name. It takes a second where the weights take minutes."""
+"""A subject model without its weights: its configuration, and its modules by name. Making it takes a second; loading weights takes
+minutes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from resources.weights import EMBEDDED_PREFIX, ModelFolder, WeightsError, resolv
 
 @dataclass(frozen=True)
 class ModelOutline:
-    """`modules` are those of the model on no device, empty where the configuration alone does not make one."""
+    """`modules` are the modules of the model on the meta device, empty where the configuration alone does not make a model."""
 
     config: Any
     modules: dict[str, Any] = field(repr=False)
@@ -17,12 +18,12 @@ class ModelOutline:
 
     @property
     def longest_context(self) -> int | None:
-        """The positions that the model has; None where its configuration names no bound."""
+        """The model's number of positions; None where its configuration names no bound."""
         longest = getattr(self.config, "max_position_embeddings", None)
         return longest if isinstance(longest, int) and longest > 0 else None
 
     def refuse_unknown_hook(self, hook: str) -> None:
-        """Raise `UnknownHook` or `UnknownFamily` for a hook that the model has not. A model whose modules are not known refuses none."""
+        """Raise `UnknownHook` or `UnknownFamily` for a hook that the model does not have. A model with unknown modules refuses no hook."""
         if self.subject is not None:
             self.subject.resolve_hook(hook)
 
@@ -40,9 +41,9 @@ class ModelOutline:
 
 
 def model_outline(source: str, revision: str | None) -> ModelOutline:
-    """The outline of a model: see `resources.weights.resolve_model_folder` for `source`.
+    """The outline of a model: see `resources.weights.resolve_model_folder` for `source`. Weights are not read.
 
-    Raises `WeightsError` for a folder that is not there or whose config.json cannot be read; weights are not looked at.
+    Raises `WeightsError` for a missing folder, or a config.json that cannot be read.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -52,7 +53,7 @@ def model_outline(source: str, revision: str | None) -> ModelOutline:
     location, hub = _location(source, revision)
     try:
         config = AutoConfig.from_pretrained(location, **hub)
-    except Exception as error:  # whatever a configuration class raises for content that it does not know
+    except Exception as error:  # any exception of a configuration class for unknown content
         raise WeightsError(f"the config.json of model {source!r} cannot be read: {type(error).__name__}: {error}") from error
     try:
         with torch.device("meta"):
@@ -65,7 +66,7 @@ def model_outline(source: str, revision: str | None) -> ModelOutline:
 
 
 def _location(source: str, revision: str | None) -> tuple[str, dict[str, Any]]:
-    """Where the configuration is. Of a folder the weights are not hashed, as they are for its revision."""
+    """The place of the configuration. The weights of a folder are not hashed for it."""
     path = Path(source).expanduser()
     if not source.startswith(EMBEDDED_PREFIX) and path.is_dir() and (path / "config.json").is_file():
         return str(path), {}

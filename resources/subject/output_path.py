@@ -1,4 +1,4 @@
-"""The way from the last block to the logits, found from the values of one short pass: normalisation, projection, unembedding, a constant.
+"""The path from the last block to the logits, found from the values of one short pass: normalisation, projection, unembedding, constants.
 
 last block ─▶ [norm] ─▶ [projection] ─▶ × constant ─▶ unembedding ─▶ × constant ─▶ [soft cap] ─▶ logits
 """
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import torch
 
 SOFT_CAPS_OF_LOGITS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-"""Entries of a configuration that bound the logits by an increasing function, which leaves their order as it is."""
+"""Entries of a configuration that bound the logits by an increasing function. The order of the logits stays."""
 
 
 @dataclass(frozen=True, eq=False)
 class OutputPath:
-    """`modules` lie between the last block and the unembedding, in order. What leaves them is multiplied by `before`, and what leaves the
+    """`modules` lie between the last block and the unembedding, in order. Their result is multiplied by `before`, and the output of the
     unembedding by `after`; `capped` says that the logits are bounded after that."""
 
     modules: tuple[Any, ...]
@@ -27,8 +27,11 @@ class OutputPath:
 
 
 def output_path(model: Any, last_block: str) -> OutputPath | None:
-    """The path after the block at `last_block`; None where the values that the unembedding reads are not made of its output by modules one
-    after the other, or the logits not of what the unembedding gives."""
+    """The path after the block at `last_block`.
+
+    None where the input of the unembedding does not come from the block's output by modules one after another, or the logits do not come
+    from the output of the unembedding.
+    """
     import torch
 
     head = model.get_output_embeddings()
@@ -66,7 +69,7 @@ def output_path(model: Any, last_block: str) -> OutputPath | None:
 
 
 def _way(start: "torch.Tensor", end: "torch.Tensor", calls: list) -> tuple[tuple[Any, ...], float] | None:
-    """Modules that lead from one value to another, and the constant by which the last of their values is multiplied."""
+    """Modules that lead from one value to another, and the constant that multiplies the last module's output."""
     import torch
 
     if (factor := _factor(start, end)) is not None:
@@ -84,7 +87,7 @@ def _way(start: "torch.Tensor", end: "torch.Tensor", calls: list) -> tuple[tuple
 
 
 def _factor(value: "torch.Tensor", other: "torch.Tensor") -> float | None:
-    """The positive constant that makes `other` of `value`; None where no constant does."""
+    """The positive constant by which `value` gives `other`; None where there is no such constant."""
     import torch
 
     if value.shape[-1] != other.shape[-1] or value.numel() != other.numel():

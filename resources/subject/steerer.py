@@ -4,8 +4,8 @@
     last token ─▶ clean, and steered by any (feature, strength) ─▶ next-token log-probabilities ─▶ KL(clean ‖ steered), completions
 
 The intervention encodes the hook's value, adds the strength to the feature, decodes, and adds back the error of the unsteered
-reconstruction. For a decoder that is linear in its features all but the change cancels: the value at `output_hook` gains strength ×
-decoder row (× the value's own scale, for autoencoders that normalise it), which is what is done here. Zero-ablation takes away the encoded
+reconstruction. For a decoder that is linear in its features only the change remains: the value at `output_hook` gains strength ×
+decoder row (× the value's own scale, for autoencoders that normalise it). The code adds this change. Zero-ablation takes away the encoded
 activation × the same row. Neurons and random directions, which reconstruct nothing, are moved along their rows by the same rule.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Interventions:
-    """n ways to go on from a prompt, all arrays [n]: number of the prompt, feature, strength to add; `ablated` takes the feature away.
+    """n continuations of prompts, all arrays [n]: number of the prompt, feature, strength to add; `ablated` takes the feature away.
 
     Strength 0 without ablation is the clean model.
     """
@@ -54,20 +54,20 @@ class Interventions:
 
     @classmethod
     def joined(cls, parts: "Sequence[Interventions]") -> "Interventions":
-        """All of `parts`, one at least, in order."""
+        """All of `parts`, at least one, in order."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("prompt", "feature", "strength", "ablated")))
 
     def __len__(self) -> int:
         return len(self.prompt)
 
     def take(self, index: np.ndarray) -> "Interventions":
-        """Those at `index`, in its order."""
+        """The interventions at `index`, in the order of `index`."""
         return Interventions(*(array[index] for array in (self.prompt, self.feature, self.strength, self.ablated)))
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedPrompts:
-    """Prompts with their beginnings cached. `clean`, float32 Tensor[n, vocabulary]: log-probabilities of the clean model's next token."""
+    """Prompts with cached beginnings. `clean`, float32 Tensor[n, vocabulary]: log-probabilities of the clean model's next token."""
 
     prefixes: tuple[Prefixes, ...]
     clean: "torch.Tensor"
@@ -75,9 +75,9 @@ class PreparedPrompts:
 
 @dataclass(frozen=True, eq=False)
 class TokenShifts:
-    """The next tokens whose probability an intervention raised most and lowered most, [n, 2, k] each: first those raised.
+    """The next tokens whose probability an intervention raised most and lowered most, [n, 2, k] each: raised tokens, then lowered tokens.
 
-    `token_ids` int64; `clean` and `steered` are their log-probabilities, float32.
+    `token_ids` int64; `clean` and `steered` are log-probabilities of these tokens, float32.
     """
 
     token_ids: np.ndarray
@@ -85,7 +85,7 @@ class TokenShifts:
     steered: np.ndarray
 
     def take(self, index: slice) -> "TokenShifts":
-        """Those of some interventions."""
+        """The shifts of some interventions."""
         return TokenShifts(self.token_ids[index], self.clean[index], self.steered[index])
 
 
@@ -102,7 +102,7 @@ class Steerer:
         self._written = written_points(subject, dictionary.output_hook)
 
     def prepare(self, prompts: Sequence[np.ndarray]) -> PreparedPrompts:
-        """Run `prompts`, token ids [length] with a token at least, up to their last tokens, and the clean model over those."""
+        """Run `prompts`, token ids [length] of at least one token, up to their last tokens, and the clean model over the last tokens."""
         import torch
 
         assert all(len(prompt) for prompt in prompts), "a prompt without tokens has nothing to steer"
@@ -130,7 +130,8 @@ class Steerer:
         return found
 
     def shifts(self, prompts: PreparedPrompts, interventions: Interventions, n_tokens: int, left_out: Sequence[int] = ()) -> TokenShifts:
-        """The `n_tokens` next tokens whose probability rose most, and as many that fell most; ids `left_out` are in neither."""
+        """The `n_tokens` next tokens whose probability rose most, and as many whose probability fell most; ids `left_out` are in neither
+        list."""
         import torch
 
         n_tokens = min(n_tokens, prompts.clean.shape[1] - len(left_out))
@@ -148,10 +149,10 @@ class Steerer:
     def completions(
         self, prompts: PreparedPrompts, interventions: Interventions, uniforms: np.ndarray, temperature: float = 1.0
     ) -> list[list[int]]:
-        """Token ids sampled after each prompt, without the end-of-text token that ends some early.
+        """Token ids sampled after each prompt, without the end-of-text token of a completion that ends early.
 
-        `uniforms`, float64 [n, most tokens] in [0, 1), are all the randomness: token t is where the cumulative probability of the
-        vocabulary, in the order of ids, passes `uniforms[i, t]`. So a row's text depends on neither the other rows nor their order.
+        `uniforms`, float64 [n, most tokens] in [0, 1), are the only randomness: token t is where the cumulative probability of the
+        vocabulary, in the order of ids, passes `uniforms[i, t]`. So a row's text depends neither on other rows nor on their order.
         """
         import torch
 
@@ -170,7 +171,7 @@ class Steerer:
         return found
 
     def _runs(self, prefixes: Sequence[Prefixes], interventions: Interventions) -> Iterator[tuple[np.ndarray, Continuation]]:
-        """Batches of the interventions, as places among them and the model about to read the last tokens of their prompts."""
+        """Batches of the interventions: their indices, and the model ready to read the last tokens of their prompts."""
         import torch
 
         for group in prefixes:
@@ -184,7 +185,8 @@ class Steerer:
                 yield index, group.continued(self._subject, rows, self._edit_of(part))
 
     def _edit_of(self, interventions: Interventions) -> Callable[[int], Any]:
-        """A context manager of the interventions on the last n tokens: while open, every pass of as many rows is changed by them there."""
+        """A context manager of the interventions on the last n tokens. While open, they change these tokens in every pass of as many
+        rows."""
         import torch
 
         device = self._subject.device

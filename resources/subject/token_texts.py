@@ -1,8 +1,8 @@
 """The text of each token in its place: the texts of a run's tokens, joined, are the run's decoded text.
 
-A token's text can depend on the tokens around it. A decoder of Llama 2's kind drops a leading space at the beginning of a run alone; a
-character may be made of several tokens. Such a character is shown once, at the first of its tokens, and the others have no text. The same
-holds for what a reader sees as one character: a letter with its combining marks, an emoji joined of several.
+A token's text can depend on the tokens around it. A decoder of Llama 2's kind drops a leading space only at the beginning of a run, and a
+character may be made of several tokens. Such a character is shown once, at the first of its tokens, and its further tokens have no text.
+The same holds for a sequence that readers see as one character: a letter with its combining marks, an emoji joined of several.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +16,16 @@ Decode = Callable[[Sequence[int]], str]
 _FRAGMENT = "\ufffd"
 _JOINS = regex.compile(r"[\p{M}\p{Cf}\p{Emoji_Modifier}\p{Regional_Indicator}\p{Hangul_Syllable_Type=V}\p{Hangul_Syllable_Type=T}\ufffd]")
 HELD_RUNS = 100_000
-"""Runs of parts of characters whose texts are held."""
+"""Most runs of parts of characters whose texts are kept in memory."""
 
 _CHARACTER = regex.compile(r"\r|\n|\X")
 
 
 class TokenTexts:
-    """Texts of tokens by a tokenizer's `decode`, each worked out once.
+    """Texts of tokens by a tokenizer's `decode`; each text is worked out once.
 
-    `anchor` is the id of a token that is a plain letter: what a token adds to its text is its text in the middle of a run. `byte_ids` are
-    the tokens that are one byte each (<0xE2>).
+    `anchor` is the id of a token that is a plain letter: the text that a token adds after it is the token's text in the middle of a run.
+    `byte_ids` are the tokens of a single byte (<0xE2>).
     """
 
     def __init__(self, decode: Decode, anchor: int, byte_ids: frozenset[int] = frozenset()) -> None:
@@ -36,7 +36,7 @@ class TokenTexts:
         self._runs: dict[tuple[int, ...], list[str]] = {}
 
     def alone(self, token_ids: Sequence[int]) -> list[str]:
-        """Each token's own text in the middle of a run; of a part of a character U+FFFD."""
+        """Each token's own text in the middle of a run; U+FFFD for a part of a character."""
         return [self._text_inside(token_id) for token_id in token_ids]
 
     def of_run(self, token_ids: Sequence[int]) -> list[str]:
@@ -49,7 +49,7 @@ class TokenTexts:
         return whole_characters(self._with_fragments(token_ids, texts))
 
     def is_plain(self, token_ids: np.ndarray) -> np.ndarray:
-        """Bool [n]: whether a token's text is the same wherever it stands, but for the beginning of a run."""
+        """Bool [n]: whether a token's text is the same in every place, except at the beginning of a run."""
         return np.array([_JOINS.search(self._text_inside(token_id)) is None for token_id in token_ids.tolist()], dtype=bool)
 
     def _text_inside(self, token_id: int) -> str:
@@ -76,7 +76,7 @@ class TokenTexts:
         return texts
 
     def _parts(self, run: tuple[int, ...], inside: bool) -> list[str]:
-        """The texts of a run of parts of characters, which stands inside a text or at its beginning."""
+        """The texts of a run of parts of characters, inside a text or at its beginning."""
         key = run if inside else (-1, *run)
         if key not in self._runs:
             if len(self._runs) >= HELD_RUNS:
@@ -87,7 +87,7 @@ class TokenTexts:
 
 
 def _parts(decode: Decode, run: Sequence[int]) -> list[str]:
-    """The text of each token of a run of parts of characters; character by character where all of them are whole."""
+    """The text of each token of a run of parts of characters; character by character where all characters are whole."""
     texts: list[str] = []
     first = 0
     for end in range(1, len(run) + 1):
@@ -98,9 +98,9 @@ def _parts(decode: Decode, run: Sequence[int]) -> list[str]:
 
 
 def aligned(decode: Decode, token_ids: Sequence[int]) -> list[str]:
-    """The text of each token of a run, joined decode(token_ids): a character is shown where it begins.
+    """The text of each token of a run; joined they are decode(token_ids). A character is shown at its first token.
 
-    Every beginning of the run is decoded. The part of it that stays is finished; one character more may be begun, which shows as U+FFFD.
+    Every beginning of the run is decoded. The part of it that stays is finished; one further character may be begun, and shows as U+FFFD.
     """
     whole = decode(token_ids)
     shown = [0]
@@ -112,7 +112,7 @@ def aligned(decode: Decode, token_ids: Sequence[int]) -> list[str]:
 
 
 def whole_characters(texts: Sequence[str]) -> list[str]:
-    """The texts with each character as a reader sees it (a grapheme cluster of Unicode) whole, at the first of the tokens that it is in."""
+    """The texts with each character as readers see it (a grapheme cluster of Unicode) whole, at the first of its tokens."""
     joined = "".join(texts)
     if _JOINS.search(joined) is None:
         return list(texts)

@@ -13,7 +13,7 @@ from resources.subject.token_texts import TokenTexts
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _CONTINUATION_LETTERS = frozenset(chr(code) for code in [*range(0xA1, 0xAD), *range(0xAE, 0xC0), *range(0x122, 0x144)])
-"""The letters for the bytes 0x80 to 0xBF in byte-level vocabularies: a byte that is no printable letter has one from 0x100 on."""
+"""The letters of the bytes 0x80 to 0xBF in byte-level vocabularies: a byte without a printable letter has a letter from 0x100 on."""
 
 
 class Tokenizer:
@@ -38,28 +38,32 @@ class Tokenizer:
 
     @property
     def text_token_ids(self) -> np.ndarray:
-        """int64 [n] ids that stand for text, ascending: neither special nor control tokens. Added tokens that are text, such as runs of
-        spaces, stay. Ids beyond the tokenizer, or without a token in it, are not among them."""
+        """int64 [n] ids that stand for text, ascending.
+
+        Left out are special tokens, control tokens, and ids beyond the tokenizer or without a token in it. Added tokens that are text, such
+        as runs of spaces, stay.
+        """
         return np.array(sorted(set(self._tokenizer.get_vocab().values()) - self.special_token_ids), dtype=np.int64)
 
     @property
     def vocabulary_size(self) -> int:
-        """Ids are below this."""
+        """All ids are below this number."""
         return len(self._tokenizer)
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether messages can be encoded."""
+        """Whether the tokenizer can encode messages."""
         return bool(self._tokenizer.chat_template)
 
     def encode(self, text: str) -> np.ndarray:
-        """int32 [n] ids of a text, no special tokens added or made out of it; empty for an empty text. Lone surrogates read as U+FFFD."""
+        """int32 [n] ids of a text; empty for an empty text. Special tokens are neither added nor made out of the text. Lone surrogates read
+        as U+FFFD."""
         return np.asarray(self._encoder.encode(self._tokenizer, text), dtype=np.int32)
 
     def encode_messages(self, messages: Sequence[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
-        """(int32 [n] ids of a chat through the chat template, int64 [n] the number of the message whose content a token is wholly in).
+        """(int32 [n] ids of a chat through the chat template, int64 [n] the number of the message that holds the whole token).
 
-        The number is -1 for what the template writes. Raises `ChatTemplateError` where the template refuses the messages.
+        The number is -1 for text of the template. Raises `ChatTemplateError` where the template refuses the messages.
         """
         named = [{"role": role, "content": encodable(content)} for role, content in messages]
         pieces = rendered_pieces(self._tokenizer, named, add_generation_prompt=False) or found_pieces(self._tokenizer, named)
@@ -74,7 +78,7 @@ class Tokenizer:
     def tokens(self, token_ids: Sequence[int] | np.ndarray) -> list[str]:
         """The text of each token of a run; joined they are `text(token_ids)`.
 
-        A character of several tokens is shown at the first of them, and the others are empty.
+        A character of several tokens is shown at the first of them, and its further tokens have no text.
         """
         return self._texts.of_run([int(i) for i in token_ids])
 
@@ -83,11 +87,11 @@ class Tokenizer:
         return self._texts.alone([int(i) for i in token_ids])
 
     def is_plain(self, token_ids: np.ndarray) -> np.ndarray:
-        """Bool [n]: whether `texts` has a token's text wherever it stands, but for the beginning of a run."""
+        """Bool [n]: whether a token's text in `texts` is the same in every place, except at the beginning of a run."""
         return self._texts.is_plain(token_ids)
 
     def begins_inside_character(self, token_ids: np.ndarray) -> np.ndarray:
-        """Bool [n]: whether a token begins with a byte that goes on with the character of the token before it."""
+        """Bool [n]: whether a token begins with a byte that continues the character of the token before it."""
         spelt = self._tokenizer.convert_ids_to_tokens(token_ids.tolist())
         parts = zip(self.texts(token_ids), spelt, strict=True)
         return np.array(
@@ -100,7 +104,8 @@ class Tokenizer:
         return self._decode([int(i) for i in token_ids])
 
     def ids_of(self, texts: Sequence[str]) -> list[int]:
-        """The id of each token text, -1 where no id or several ids have it. A text may also be spelt as in the vocabulary: Ġthe, ▁the."""
+        """The id of each token text, -1 for the text of no id or of several ids. A text may also be spelt as in the vocabulary: Ġthe,
+        ▁the."""
         if self._ids_by_text is None:
             ids = range(self.vocabulary_size)
             self._ids_by_text = _distinct(self.texts(ids)), _distinct(self._tokenizer.convert_ids_to_tokens(list(ids)))
@@ -118,19 +123,20 @@ class Tokenizer:
 
 
 def _without_lead(span: tuple[int, int], text: str) -> tuple[int, int]:
-    """The span from its first character on that is no whitespace: the space of "[INST] The" is the template's, and in the token ▁The."""
+    """The span from its first character that is no whitespace: the space of "[INST] The" belongs to the template, but is in the token
+    ▁The."""
     first, end = span
     lead = len(text[first:end]) - len(text[first:end].lstrip())
     return (first + lead, end) if first + lead < end else span
 
 
 def _begins_with_continuation(token: str) -> bool:
-    """Whether a token as the vocabulary spells it, <0x9F> or in GPT-2's letters for bytes, begins with a byte from 0x80 to 0xBF."""
+    """Whether a token in the vocabulary's spelling (<0x9F>, or GPT-2's letters for bytes) begins with a byte from 0x80 to 0xBF."""
     return "0x80" <= token[1:5] <= "0xBF" if _BYTE.fullmatch(token) else token[:1] in _CONTINUATION_LETTERS
 
 
 def _distinct(texts: Sequence[str]) -> dict[str, int]:
-    """The place of each text, -1 for a text that stands in several places."""
+    """The index of each text, -1 for a text that occurs several times."""
     places: dict[str, int] = {}
     for place, text in enumerate(texts):
         places[text] = -1 if text in places else place
@@ -138,7 +144,7 @@ def _distinct(texts: Sequence[str]) -> dict[str, int]:
 
 
 def load_tokenizer(source: str, revision: str | None = None) -> Tokenizer:
-    """The tokenizer at `source` (see `resources.weights.resolve_model_folder`, whose errors it raises)."""
+    """The tokenizer at `source` (see `resources.weights.resolve_model_folder`). Raises the same errors."""
     from resources.weights import load_hf_tokenizer, resolve_model_folder
 
     folder = resolve_model_folder(source, revision)

@@ -1,10 +1,10 @@
-"""From a direction to the vocabulary: what the model would say if the direction were the whole residual stream.
+"""From a direction to the vocabulary: the model's logits if the direction were the whole residual stream.
 
     value at a hook ─▶ [linear layer, gain] ─▶ direction in the stream ─▶ [final norm] ─▶ unembedding ─▶ logits
 
-With the final norm this is VocabProj (arXiv 2501.08319): the norm, bias and all, of the bare direction, times the unembedding. The norm
-gives directions of all lengths the same length (but for its epsilon), and its gain weighs coordinates as the model itself does. Without
-it the bare direction meets the unembedding, biases left out. Softcapping of logits (Gemma 2) is increasing, so it changes no order, and
+With the final norm this is VocabProj (arXiv 2501.08319): the norm, with its bias, of the bare direction, times the unembedding. The norm
+gives all directions the same length (but for its epsilon), and its gain weighs coordinates as in the model itself. Without
+the norm, the bare direction is multiplied by the unembedding without biases. Softcapping of logits (Gemma 2) changes no order, and
 is not applied. Weights only: no forward pass. All products are float32.
 """
 
@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     import torch
 
 VOCABULARY_BLOCK = 16_384
-"""Rows of the unembedding that are float32 at a time, where it is of another type."""
+"""Rows of the unembedding that are converted to float32 at a time, where its type is another."""
 
 
 @dataclass(frozen=True)
 class Unembedding:
-    """`weight` is Tensor[vocabulary, d_model], `bias` Tensor[vocabulary] or None, `norm` a float32 module, or None to leave it out.
-
-    Logits are multiplied by `scale`, where the family does so.
-    """
+    """`weight` is Tensor[vocabulary, d_model], `bias` Tensor[vocabulary] or None, `norm` a float32 module, or None without normalisation.
+    Logits are multiplied by `scale` in families that scale them."""
 
     weight: "torch.Tensor" = field(repr=False)
     bias: "torch.Tensor | None" = field(repr=False)
@@ -53,7 +51,7 @@ class Unembedding:
 
 
 def in_order(modules: "Sequence[Any]", factor: float = 1.0) -> Any:
-    """A float32 module that applies copies of `modules` one after the other, then the factor."""
+    """A float32 module that applies copies of `modules` one after another, and then multiplies by the factor."""
     import torch
 
     class Scaled(torch.nn.Module):
