@@ -1,4 +1,4 @@
-"""The language models: explainer, scorer, judge and generator, through one interface. `load_language_model` is the way to get one."""
+"""The language models: explainer, scorer, judge and generator, through one interface. Load each by `load_language_model`."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ BACK_ENDS = ("transformers", "vllm", "openai", "replay")
 
 
 def load_language_model(backend: str, *, model: str, revision: str | None = None, **options: Any) -> LanguageModel:
-    """The model behind a back end; `options` are that back end's constructor arguments.
+    """The model behind a back end; `options` are constructor arguments of the back end.
 
-    Raises ValueError for an unknown back end or option, naming what there is, and ImportError with the install command.
+    Raises ValueError for an unknown back end or option, listing the known ones, and ImportError with the install command.
     """
     if backend not in BACK_ENDS:
         raise ValueError(f"there is no back end {backend!r} to load; back ends are {', '.join(BACK_ENDS)} ")

@@ -27,11 +27,11 @@ def ask_all(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     spending: Spending | None = None,
 ) -> Iterator[tuple[int, Reply, Source]]:
-    """(index into requests, reply, where it came from), every index exactly once.
+    """(index into requests, reply, source of the reply), every index exactly once.
 
-    Stored replies come first. The others are asked in one batch, ordered so that requests with the same leading messages stand
-    together, and kept as they come; an error is a reply that is not kept. Closing the iterator, or an exception in the model, keeps
-    what has come. Raises `UnsupportedRequest` before anything is asked and `BudgetExhausted` with the numbers.
+    Stored replies come first. All other requests are asked in one batch, and requests with the same leading messages stand together. A
+    reply is kept as it comes, but an error reply is not kept. Closing the iterator, or an exception in the model, keeps all replies so far.
+    Raises `UnsupportedRequest` before anything is asked, and `BudgetExhausted` with the numbers.
     """
     refuse_unsupported(model, requests)
     spending = spending or Spending()
@@ -51,7 +51,7 @@ def ask_all(
     try:
         for number, reply in model.ask([requests[places[key][0]] for key in missing]):
             key, now = missing[number], time.monotonic()
-            # Local models answer in bursts, one a batch: between two bursts the rate is that of whole batches.
+            # Local models answer in bursts, one a batch: only between two bursts does the rate count whole batches.
             if done and now - reported > (PROGRESS_SECONDS if now - last > BURST_GAP_SECONDS else 2 * PROGRESS_SECONDS):
                 reported = now
                 on_progress(_progress(done, len(missing), len(stored), last - started))
@@ -68,7 +68,7 @@ def ask_all(
 
 
 def _answers(places: Sequence[int], reply: Reply, source: Source) -> Iterator[tuple[int, Reply, Source]]:
-    """One reply for all the places where its question stands."""
+    """One reply at every index of its question."""
     first, *copies = places
     yield first, reply, source
     for index in copies:
@@ -89,7 +89,7 @@ def _progress(done: int, total: int, from_store: int, seconds: float) -> Progres
 
 
 def _prefixes_together(keys: list[str], request_of: dict[str, Request]) -> list[str]:
-    """The keys with equal leading messages side by side, groups and members in order of first appearance."""
+    """The keys, with equal leading messages side by side; groups and members are in order of first appearance."""
     groups: dict[object, list[str]] = defaultdict(list)
     for key in keys:
         request = request_of[key]

@@ -1,4 +1,4 @@
-"""Asking: equal questions once, stored answers from the store, the rest as one flat batch, every reply kept as it comes."""
+"""The budget of a run: bounds on tokens and dollars, and the spending so far."""
 
 from dataclasses import dataclass
 
@@ -8,39 +8,39 @@ from resources.language_models.ledger import PRICES_FILE, price_usd
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that may be spent: tokens (prompt and completion, cached ones too) and US dollars by `prices.yaml`. None: no bound."""
+    """The most that may be spent: tokens (prompt and completion, also cached tokens) and US dollars by `prices.yaml`. None: no bound."""
 
     tokens: int | None = None
     usd: float | None = None
 
 
 class BudgetExhausted(RuntimeError):
-    """The budget was reached. What was answered is kept; the same call with a larger budget asks only the rest."""
+    """The budget was reached. Replies so far are kept: the same call with a larger budget asks only the remaining questions."""
 
 
 @dataclass
 class Spending:
-    """What has been spent under a budget so far; several calls of `ask_all` may share one."""
+    """The spending so far under a budget; several calls of `ask_all` may share it."""
 
     budget: Budget = Budget()
     tokens: int = 0
     usd: float = 0.0
 
     def add(self, model: str, reply: Reply) -> None:
-        """Count one reply of `model`. No reply gives anything back: a count below 0 is none."""
+        """Count one reply of `model`. Counts below 0 are counted as 0, so no reply gives anything back."""
         prompt, completion = max(0, reply.prompt_tokens), max(0, reply.completion_tokens)
         self.tokens += prompt + completion
         self.usd += price_usd(model, prompt, min(max(0, reply.cached_tokens), prompt), completion) or 0.0
 
     def refuse_unpriced(self, model: str) -> None:
-        """Raise ValueError where dollars are bounded and `model` has no price: the bound would bound nothing."""
+        """Raise ValueError where dollars are bounded and `model` has no price: the bound could never be reached."""
         if self.budget.usd is not None and price_usd(model, 0, 0, 0) is None:
             raise ValueError(
                 f"a budget of ${self.budget.usd:g} needs a price for {model!r}: add it to {PRICES_FILE}, or give a budget in tokens."
             )
 
     def exhausted(self) -> str | None:
-        """Which bound has been reached, in words with the numbers; None while there is something left."""
+        """The bound that has been reached, in words with the numbers; None while no bound has been reached."""
         if self.budget.tokens is not None and self.tokens >= self.budget.tokens:
             return f"the budget of {self.budget.tokens:,} tokens is spent ({self.tokens:,})"
         if self.budget.usd is not None and self.usd >= self.budget.usd:

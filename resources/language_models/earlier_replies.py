@@ -1,4 +1,4 @@
-"""Replies under the addresses that earlier releases gave them: a server's host and port were part of its model's identity."""
+"""Replies under the addresses of earlier releases: there, a server's host and port were part of its model's identity."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,8 @@ from resources.language_models.reply_store import ReplyStore
 
 
 def stored_replies(store: ReplyStore, identity: ModelIdentity, requests: Mapping[str, Request]) -> dict[str, Reply]:
-    """The kept replies of a model to requests, by the requests' keys; those under an earlier address of the model are kept anew.
-
-    So a server that has moved, and one whose replies an earlier release kept, is asked nothing again.
-    """
+    """The kept replies of a model to requests, by the requests' keys. Replies under an earlier address of the model are kept again under
+    the present address. So the questions of a server that has moved, or whose replies an earlier release kept, are not asked again."""
     found = store.get_many(requests)
     missing = [key for key in requests if key not in found]
     if not missing or not identity.revision.startswith(UNVERSIONED):

@@ -1,7 +1,7 @@
-"""What every language model back end takes and gives: an immutable `Request` in, a typed `Reply` out.
+"""The interface of all back ends of language models: an immutable `Request` in, a typed `Reply` out.
 
-A back end is any object with the three members of `LanguageModel`. It never guesses: what it cannot do (log-probabilities,
-a constrained reply) is missing from `capabilities`, and `refuse_unsupported` names it before a single request is sent.
+A back end is any object with the members of `LanguageModel`. It never guesses: an ability that it lacks (log-probabilities,
+a constrained reply) is missing from `capabilities`, and `refuse_unsupported` names the ability before a single request is sent.
 """
 
 import hashlib
@@ -35,12 +35,15 @@ class FreeText:
 class ChoiceList:
     """A bracketed list of exactly `count` answers out of `options`, such as `[1, 0, 1]`, or for one answer `[3]`.
 
-    Back ends with `structured_reply` constrain decoding to it; those with `answer_probabilities` return, for each answer, the
-    probability of every option given the answers before it as they stand in the reply. An option is spelled as the tokenizer spells it in
-    such a list, and its probability is the product of its tokens' along the way, each renormalised over the tokens that the list allows
-    there: those that continue an option that began so and, where an option ends, the comma or bracket after it. So for "1" and "10",
-    P(1) = P("1") P("," | "1") and P(10) = P("1") P("0" | "1"). Back ends that hold the tokenizer always have these. From a server that
-    lists a few alternatives a token they are exact where its list decides them, an option outside it counting as 0, and None where not.
+    Back ends with `structured_reply` constrain decoding to this list. Back ends with `answer_probabilities` return, for each answer, the
+    probability of every option given the earlier answers as they stand in the reply.
+
+    An option is spelled as the tokenizer spells it in such a list. Its probability is the product of the probabilities of its tokens. Each
+    of these is renormalised over the tokens that the list allows there: tokens that continue an option with the same beginning and, where
+    an option ends, the comma or bracket after it. So for "1" and "10", P(1) = P("1") P("," | "1") and P(10) = P("1") P("0" | "1").
+
+    Back ends that hold the tokenizer always have these probabilities. A server lists only a few alternatives a token: the probabilities are
+    exact where its list decides them (an option outside the list counts as 0), and None where the list does not.
     """
 
     count: int
@@ -58,7 +61,7 @@ class ChoiceList:
 class JsonReply:
     """A JSON value that satisfies `schema` (a JSON schema, kept as its canonical JSON text so that it can be hashed).
 
-    Back ends with `json_reply` constrain decoding to it; from others it is free text that may or may not be such a value.
+    Back ends with `json_reply` constrain decoding to the schema; for other back ends the reply is free text and may be no such value.
     """
 
     schema: str
@@ -70,10 +73,11 @@ ReplyFormat = FreeText | ChoiceList | JsonReply
 
 @dataclass(frozen=True)
 class SuffixChoices:
-    """At each occurrence of `placeholder` in a request's suffix, the probability of every option in its place is asked for.
+    """Asks, at each occurrence of `placeholder` in a request's suffix, for the probability of every option in its place.
 
-    The options' first tokens are compared where the placeholder's begins, so they have to differ there; a back end whose tokenizer
-    begins two of them alike refuses. Take a placeholder that the suffix has nowhere else: occurrences are found from left to right.
+    The first tokens of the options are compared at the beginning of the placeholder, so these tokens have to differ. A back end refuses
+    options that its tokenizer begins alike. Take a placeholder that occurs nowhere else in the suffix: occurrences are found from left to
+    right.
     """
 
     placeholder: str
@@ -87,15 +91,15 @@ class SuffixChoices:
 class Request:
     """One question. Equal requests to equal models are the same question and are asked once.
 
-    `shared_messages` counts the leading messages that other requests of the batch repeat word for word; it is a hint for prefix
-    caching and not part of the question's identity. `line_prefix` says that the reply is to be one line that begins so: back ends that
-    can continue a given beginning do, and stop at the line's end (their text includes the prefix); others ask as usual. `seed` matters
+    `shared_messages` counts the leading messages that other requests of the batch repeat word for word; it is a hint for prefix caching,
+    and no part of the question's identity. `line_prefix` asks for a reply of one line with this beginning. A back end that can continue a
+    given beginning does so and stops at the line's end (the reply's text includes the prefix); other back ends ask as usual. `seed` matters
     only at a temperature above 0.
 
-    `suffix` is a text that the reply is given to begin with and whose tokens' log-probabilities are asked for: it stands after the
-    generation prompt of a chat model, and directly after the last message's text of a base model. Its tokens are its own, never merged
-    with those before it. What is generated goes on after it, and only that is the reply's text; with 0 `max_reply_tokens` nothing is.
-    `suffix_choices` asks for the probabilities of options at places in it.
+    `suffix` is a given beginning of the reply whose tokens' log-probabilities are asked for. It stands after the generation prompt of a
+    chat model, and directly after the last message's text of a base model. Its tokens are never merged with the tokens before it.
+    Generation goes on after the suffix, and the reply's text is only the generated text; with 0 `max_reply_tokens` nothing is generated.
+    `suffix_choices` asks for the probabilities of options at places in the suffix.
     """
 
     messages: tuple[Message, ...]
@@ -117,7 +121,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer, with what it cost.
+    """One answer, with its cost.
 
     `answer_probabilities[i][j]` is the probability of option j at answer i of a `ChoiceList` (None where the back end has none).
     `suffix_logprobs` is the natural-log probability of each token of the request's suffix given all before it (None without a suffix);
@@ -142,16 +146,16 @@ class Reply:
     other_model: str | None = None
 
     def content(self) -> dict[str, Any]:
-        """The fields by name, as the reply store keeps them: without those that hardly any reply has."""
+        """The fields by name, as the reply store keeps them: without rare fields that this reply does not have."""
         rare = {"tokens_are_estimated": False, "other_model": None}
         return {name: value for name, value in asdict(self).items() if name not in rare or value != rare[name]}
 
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which weights answered: part of every request's content address. `revision` is a hash or version, never "latest".
+    """The identity of the weights that answered: a part of every request's content address.
 
-    Where a server states none it is UNVERSIONED, with how it is asked behind it.
+    `revision` is a hash or version, never "latest". For a server that states no revision, it is UNVERSIONED followed by the way of asking.
     """
 
     backend: str
@@ -160,7 +164,7 @@ class ModelIdentity:
 
 
 UNVERSIONED = "unversioned"
-"""Revision of a model behind a server that states none."""
+"""Revision of a model behind a server that states no revision."""
 
 
 class LanguageModel(Protocol):
@@ -178,11 +182,11 @@ class LanguageModel(Protocol):
 
 
 class UnsupportedRequest(ValueError):
-    """A request needs what its back end cannot do."""
+    """A request needs an ability that its back end does not have."""
 
 
 def earlier_identities(identity: ModelIdentity, known: Iterable[ModelIdentity]) -> list[ModelIdentity]:
-    """The identities among `known` that earlier releases gave this model: with the address of its server where it has no revision."""
+    """The identities among `known` that earlier releases gave this model: they have the server's address where there is no revision."""
     if not identity.revision.startswith(UNVERSIONED):
         return []
     how = identity.revision.removeprefix(UNVERSIONED)
@@ -194,13 +198,13 @@ def earlier_identities(identity: ModelIdentity, known: Iterable[ModelIdentity]) 
 
 
 def _asked_how(revision: str) -> str:
-    """What stands behind the address in a revision of an earlier release: how the model is asked."""
+    """The end of a revision of an earlier release, after the address: the way of asking."""
     found = re.search(r"(-completions)?(-(vllm|json_schema|off))?$", revision)
     return found.group() if found else ""
 
 
 def request_key(identity: ModelIdentity, request: Request) -> str:
-    """Content address of a question: 64 hex digits of SHA-256 over the model's identity and all that shapes the reply."""
+    """Content address of a question: 64 hex digits of SHA-256 over the model's identity and every field that shapes the reply."""
     content = asdict(request)
     del content["shared_messages"]
     if request.temperature == 0:
@@ -210,7 +214,7 @@ def request_key(identity: ModelIdentity, request: Request) -> str:
 
 
 def refuse_missing(model: LanguageModel, needed: Iterable[Capability], why: str) -> None:
-    """Raise `UnsupportedRequest` naming what of `needed` the model does not offer, and `why` it is needed."""
+    """Raise `UnsupportedRequest` naming the abilities among `needed` that the model does not offer, and `why` they are needed."""
     if missing := sorted(set(needed) - model.capabilities):
         raise UnsupportedRequest(
             f"{model.identity.backend} model {model.identity.model} does not offer {', '.join(missing)}, which {why} asks for; it offers "
@@ -220,9 +224,9 @@ def refuse_missing(model: LanguageModel, needed: Iterable[Capability], why: str)
 
 
 def refuse_unsupported(model: LanguageModel, requests: Iterable[Request]) -> None:
-    """Raise `UnsupportedRequest` naming what the requests cannot do without and `model` does not offer.
+    """Raise `UnsupportedRequest` naming abilities that the requests need and `model` does not offer.
 
-    Constrained replies are used where they are offered and done without where not: a parser says what went wrong.
+    Constrained replies are used where the model offers them. Elsewhere they are not needed: a parser finds replies of another form.
     """
     if any(request.suffix for request in requests):
         refuse_missing(model, ["prompt_logprobs"], "a request for a given text's log-probabilities")

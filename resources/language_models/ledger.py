@@ -1,4 +1,4 @@
-"""What tokens cost: the price table, and the price of a number of tokens."""
+"""The price of tokens: the price table, and the price of a number of tokens."""
 
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ def prices() -> dict[str, dict[str, float]]:
 
 
 def price_usd(model: str, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float | None:
-    """Price of these tokens; None for a model without a price. `cached_tokens` of the prompt's tokens go at the cached price."""
+    """Price of these tokens; None for a model without a price. `cached_tokens` of the prompt's tokens are counted at the cached price."""
     price = prices().get(model)
     if price is None:
         return None

@@ -1,4 +1,4 @@
-"""The `replay` back end: recorded replies and nothing else, so that a run can be repeated where its model is not."""
+"""The `replay` back end: only recorded replies, so that a run can be repeated where its model is not available."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ class MissingRecording(LookupError):
 
 
 class ReplayModel:
-    """Answers as a model once did. Raises `MissingRecording` naming the first request that it never answered."""
+    """Answers from a recording of a model. Raises `MissingRecording` naming the first request without a recorded reply."""
 
     def __init__(self, model: str, revision: str | None, recorded_backend: str, folder: str | Path) -> None:
         """The recording of `model` at `revision`, asked through `recorded_backend`, in the reply store at `folder`."""
@@ -22,12 +22,12 @@ class ReplayModel:
 
     @property
     def identity(self) -> ModelIdentity:
-        """The recorded model's own, so that requests have the addresses under which they were recorded."""
+        """The identity of the recorded model, so that requests have the addresses under which they were recorded."""
         return self._identity
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Whatever was recorded."""
+        """All abilities: the recording decides."""
         return frozenset({"answer_probabilities", "structured_reply", "json_reply", "prompt_logprobs"})
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:

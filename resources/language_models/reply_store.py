@@ -1,6 +1,6 @@
-"""The reply store: every reply under the content address of its question, in Parquet, so that nothing is ever asked twice.
+"""The reply store: every reply under the content address of its question, in Parquet, so that no question is asked twice.
 
-A reply is first a line of its writer's journal, in the file before `append` returns: a killed process loses none. Every
+A reply is first a line of its writer's journal, which is in the file before `append` returns: a killed process loses no reply. Every
 PART_REPLIES of them, and at the end of a batch, become a Parquet part. A journal whose writer has died becomes one at the next look.
 Parts of like size are joined, so that each reply is rewritten a few times at most, however large the store grows.
 
@@ -55,12 +55,13 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ReplyStoreError(RuntimeError):
-    """The store cannot keep or read replies; the message says why and what to do. What it had kept stays."""
+    """The store cannot keep or read replies. The message says why and what to do. Replies that were kept before stay."""
 
 
 @dataclass(frozen=True)
 class StoreSize:
-    """How much is kept. `n_damaged` files were set aside as damaged, with `n_lost` replies that are asked again when they are needed."""
+    """The size of the store. `n_damaged` files were set aside as damaged, with `n_lost` replies; lost replies are asked again when
+    needed."""
 
     n_replies: int
     n_bytes: int
@@ -71,8 +72,8 @@ class StoreSize:
 
 
 class ReplyStore:
-    """A folder of Parquet parts and journals. Parts are written whole (temporary name, fsync, rename) and never changed, so that
-    several processes can append at once; the same key may stand in two parts, and either reply is right."""
+    """A folder of Parquet parts and journals. Parts are written whole (temporary name, fsync, rename) and never changed, so that several
+    processes can append at once. The same key may occur in two parts; either reply is right."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -82,7 +83,7 @@ class ReplyStore:
         self._identities: list[ModelIdentity] | None = None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Reply]:
-        """The kept replies among `keys`, by key; empty when none is kept. Reads replies only where there is a hit."""
+        """The kept replies among `keys`, by key; empty when no reply is kept. Reads replies only where a key is found."""
         self._adopt_journals()
         asked = set(keys)
         wanted = pa.array(sorted(asked), pa.string())
@@ -96,7 +97,7 @@ class ReplyStore:
                 continue  # another process has just joined the parts: its new part is there, so look again
 
     def _hits(self, path: Path, wanted: pa.Array) -> dict[str, Reply]:
-        """The replies of a part whose keys are wanted; of a damaged one, which is set aside, those that are whole."""
+        """The replies of a part with wanted keys. A damaged part is set aside, and its whole replies are returned."""
         found: dict[str, Reply] = {}
         try:
             with opened_part(path) as part:
@@ -112,7 +113,7 @@ class ReplyStore:
         return found
 
     def append(self, key: str, identity: ModelIdentity, reply: Reply) -> None:
-        """Keep one reply. A reply that is an error is not kept: it will be asked again. Raises `ReplyStoreError` on a full disk."""
+        """Keep one reply. An error reply is not kept: its question will be asked again. Raises `ReplyStoreError` on a full disk."""
         if reply.error is None:
             made_by = {"backend": identity.backend, "model": identity.model, "revision": identity.revision}
             row = checked_row({"key": key, **made_by, "time": time.time(), "reply": json.dumps(reply.content())})
@@ -124,7 +125,7 @@ class ReplyStore:
                 self.flush()
 
     def flush(self) -> None:
-        """Turn the journal into a part, and join parts where there are many. Nothing kept since the last time: nothing written."""
+        """Turn the journal into a part, and join parts where there are many. Writes nothing when no reply was kept since the last flush."""
         if self._pending:
             with self._kept_readable():
                 self._write(pa.Table.from_pylist(self._pending, schema=SCHEMA))
@@ -137,7 +138,7 @@ class ReplyStore:
             self._journal = None
 
     def size(self) -> StoreSize:
-        """What is on disk, distinct replies counted once."""
+        """The size on disk; distinct replies are counted once."""
         self._adopt_journals()
         table = self._distinct(self._parts(), ["key", "model"])
         counts = pc.value_counts(table.column("model").combine_chunks().cast(pa.string())).to_pylist() if table.num_rows else []
@@ -146,7 +147,7 @@ class ReplyStore:
         return StoreSize(table.num_rows, sum(path.stat().st_size for path in paths), len(paths), by_model, *self._damage())
 
     def identities(self) -> list[ModelIdentity]:
-        """The models whose replies were kept when this was first asked, those of earlier releases among them."""
+        """The models with kept replies at the time of the first call, also models of earlier releases."""
         if self._identities is None:
             columns = ["backend", "model", "revision"]
             tables = [self._read(path, columns) for path in self._parts()]
@@ -155,9 +156,9 @@ class ReplyStore:
         return self._identities
 
     def prune(self, older_than_days: float | None = None, model: str | None = None) -> int:
-        """Number of replies forgotten: those of `model`, if given, that are older than `older_than_days`, if given.
+        """Remove replies of `model`, if given, that are older than `older_than_days`, if given. Returns the number of removed replies.
 
-        Do not prune while a run is writing: parts written meanwhile are kept, but may repeat what was pruned.
+        Do not prune while a run is writing: parts that are written meanwhile are kept, but may repeat removed replies.
         """
         self._adopt_journals()
         paths = self._parts()
@@ -188,7 +189,7 @@ class ReplyStore:
             pass  # another process is joining them
 
     def _n_rows(self, path: Path) -> int:
-        """Rows of a part; those that are whole of a damaged one, which is set aside."""
+        """Rows of a part. A damaged part is set aside, and its whole rows are returned."""
         try:
             with opened_part(path) as part:
                 return part.metadata.num_rows
@@ -196,14 +197,14 @@ class ReplyStore:
             return len(self._set_aside(path, error))
 
     def _replace(self, paths: Sequence[Path], table: pa.Table) -> None:
-        """Write `table` as a new part, then remove `paths`: a crash in between only leaves repeated rows."""
+        """Write `table` as a new part, then remove `paths`: a crash in between leaves only repeated rows."""
         if table.num_rows:
             self._write(table)
         for path in paths:
             path.unlink(missing_ok=True)
 
     def _distinct(self, paths: Sequence[Path], columns: list[str]) -> pa.Table:
-        """These columns of the parts' rows, one row a key, the latest. A damaged part is set aside, its whole rows taken."""
+        """These columns of the parts' rows: one row a key, the latest. A damaged part is set aside, and its whole rows are used."""
         schema = pa.schema([SCHEMA.field(name) for name in columns])
         tables = [self._read(path, columns) for path in paths]
         if not tables:
@@ -213,7 +214,7 @@ class ReplyStore:
         return table if len(last) == table.num_rows else table.take(sorted(last.values()))
 
     def _read(self, path: Path, columns: list[str]) -> pa.Table:
-        """These columns of a part. Where they are all columns, which will be written again, every row is compared with its checksum."""
+        """These columns of a part. Where they are all columns, to be written again, every row is compared with its checksum."""
         schema = pa.schema([SCHEMA.field(name) for name in columns])
         try:
             with opened_part(path) as part:
@@ -225,17 +226,17 @@ class ReplyStore:
             return pa.Table.from_pylist(list(map(checked_row, self._set_aside(path, error))), schema=SCHEMA).select(columns)
 
     def _set_aside(self, path: Path, error: Exception) -> list[dict[str, Any]]:
-        """The whole rows of a damaged part, after writing them as a new one and moving the part into the folder `damaged`.
+        """Write the whole rows of a damaged part as a new part, move the damaged part into the folder `damaged`, and return the rows.
 
-        Raises the error where it is not of the part's content: `FileNotFoundError` for a part that another process has joined, and
-        `ReplyStoreError` for one that may not be read.
+        Raises the error itself where the part's content is not its cause: `FileNotFoundError` for a part that another process has joined,
+        and `ReplyStoreError` for a part that may not be read.
         """
         if isinstance(error, FileNotFoundError):
             raise error
         if isinstance(error, OSError) and error.errno not in (None, errno.EIO, errno.EINVAL):
             raise ReplyStoreError(f"{path} cannot be read ({error.strerror}). Give this user the right to read the reply store.") from error
         if isinstance(error, MemoryError) and path.name.count(".") > 1:
-            raise error  # its footer is whole: it is this machine that is short of memory
+            raise error  # the footer is whole, so the cause is a lack of memory on this machine
         salvaged = salvaged_from_part(path)
         if salvaged.rows:
             self._write(pa.Table.from_pylist(list(map(checked_row, salvaged.rows)), schema=SCHEMA))
@@ -250,7 +251,7 @@ class ReplyStore:
         return self.folder / DAMAGED / name
 
     def _note_damage(self, aside: Path, salvaged: Salvaged, problem: str) -> None:
-        """Say what was set aside, here and in the file that `size` counts."""
+        """Report a file that was set aside, in the log and in the file that `size` counts."""
         lost = "an unknown number of replies" if salvaged.n_lost is None else f"{salvaged.n_lost:,} replies"
         log.warning(
             f"reply store: {aside.name} is damaged ({problem}) and was set aside as {aside}; {len(salvaged.rows):,} of its replies are "
@@ -261,7 +262,7 @@ class ReplyStore:
             notes.write(json.dumps(note) + "\n")
 
     def _damage(self) -> tuple[int, int]:
-        """(files set aside, replies lost with them as far as it is known); what was removed from the folder by hand counts no more."""
+        """(files set aside, replies lost with them as far as known); a file that was removed from the folder by hand no longer counts."""
         notes = self.folder / DAMAGED / "damage.jsonl"
         n_lost: dict[str, int] = {}
         for line in notes.read_text(errors="replace").splitlines() if notes.is_file() else ():
@@ -272,17 +273,17 @@ class ReplyStore:
         return len(there), sum(n_lost[name] for name in there)
 
     def _open_journal(self) -> IO[bytes]:
-        """A new journal of this process, locked as long as it lives; each line goes to the file at once."""
+        """A new journal of this process, locked as long as the process lives. Each line goes to the file at once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"journal-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
-        hidden = self.folder / f".{name}.tmp"  # named only once it is locked, so that nobody takes it for a dead one
+        hidden = self.folder / f".{name}.tmp"  # renamed once it is locked, so that nobody takes it for a journal of a dead process
         journal = hidden.open("xb", buffering=0)
         fcntl.flock(journal, fcntl.LOCK_EX)
         self._journal_path = hidden.rename(self.folder / name)
         return journal
 
     def _adopt_journals(self) -> None:
-        """Turn the journals of dead processes into parts; a line that was cut off by the death is dropped, a damaged one set aside."""
+        """Turn the journals of dead processes into parts. A line that was cut off is dropped; a damaged line is set aside."""
         for path in sorted(self.folder.glob("journal-*.jsonl")):
             with suppress(FileNotFoundError, BlockingIOError, *MINE_TO_MEND), path.open("rb") as journal:
                 fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -299,11 +300,11 @@ class ReplyStore:
                     path.unlink()
 
     def _parts(self) -> list[Path]:
-        """The parts, oldest first. What is no file, such as a link to nowhere, is none."""
+        """The parts, oldest first. Anything but a file, such as a link to nowhere, is left out."""
         return sorted(path for path in self.folder.glob("part-*.parquet") if path.is_file())
 
     def _write(self, table: pa.Table) -> None:
-        """Write rows, checksums among them, as a part: there whole or not at all."""
+        """Write rows with their checksums as a part, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         temporary = self.folder / f".part-{stem}.parquet.tmp"
@@ -318,7 +319,7 @@ class ReplyStore:
 
     @contextmanager
     def _kept_readable(self) -> Iterator[None]:
-        """Around writing: a full disk, or a folder that may not be written, is a `ReplyStoreError` that says what to do."""
+        """A block that writes: a full disk, or a folder that may not be written, is a `ReplyStoreError` that says what to do."""
         try:
             yield
         except OSError as error:
@@ -335,7 +336,7 @@ class ReplyStore:
 
 
 def _write_whole(file: IO[bytes], line: bytes) -> None:
-    """Append a line to an unbuffered file, all of it or nothing."""
+    """Append a line to an unbuffered file, either the whole line or nothing."""
     end = os.fstat(file.fileno()).st_size
     written = 0
     try:

@@ -1,4 +1,4 @@
-"""The `scripted` back end: answers by a rule. Deterministic, needs no weights, and counts what it was asked. A fake that ships."""
+"""The `scripted` back end: answers by a rule. It is deterministic, needs no weights, and counts its requests. A fake that ships."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,12 +8,12 @@ Rule = Callable[[Request], str | Reply]
 
 
 def token_estimate(text: str) -> int:
-    """Words of a text: what the stand-in calls tokens."""
+    """Number of words of a text: the tokens of this stand-in."""
     return len(text.split())
 
 
 class ScriptedModel:
-    """Answers each request with `rule(request)`: a text, or a whole reply (an error, say, or one with probabilities)."""
+    """Answers each request with `rule(request)`: a text, or a whole reply (such as an error, or a reply with probabilities)."""
 
     def __init__(self, rule: Rule, name: str = "rule") -> None:
         self._rule = rule
@@ -27,7 +27,7 @@ class ScriptedModel:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Whatever the rule returns."""
+        """All abilities: the rule decides."""
         return frozenset({"answer_probabilities", "structured_reply", "json_reply", "prompt_logprobs"})
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:

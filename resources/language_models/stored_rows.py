@@ -1,8 +1,8 @@
-"""Rows of the reply store and what vouches for them: a CRC-32 over each row from the moment it came, and one over each part's footer.
+"""Rows of the reply store and their checksums: a CRC-32 over each row from the moment it came, and a CRC-32 over each part's footer.
 
-Page checksums notice a damaged page before it is decoded; the footer's checksum, in the part's name, notices damage to what leads to the
-pages; the row's own goes with it through journal, parts and joins, and is compared before a reply is given out. Rows of stores that were
-written without checksums are taken as they are, and get one when they are next written.
+Page checksums reveal a damaged page before it is decoded. The footer's checksum, in the part's name, reveals damage to the way to the
+pages. The row's own checksum stays with the row through journal, parts and joins, and is compared before a reply is given out. Rows of
+stores that were written without checksums are accepted, and get a checksum when they are next written.
 """
 
 import json
@@ -32,26 +32,26 @@ SCHEMA = pa.schema(
     ]
 )
 STORED = tuple(name for name in SCHEMA.names if name != CHECK)
-"""The columns that the row's checksum is of."""
+"""The columns under the row's checksum."""
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, MemoryError)
-"""What reading damaged Parquet raises, besides `DamagedPart`."""
+"""Exceptions on reading damaged Parquet, besides `DamagedPart`."""
 
 
 class DamagedPart(ValueError):
-    """A part whose content is not what was written."""
+    """A part whose content has changed since it was written."""
 
 
 @dataclass(frozen=True)
 class Salvaged:
-    """Of a damaged file: the rows that are whole, and how many are not (None: it cannot be known)."""
+    """The whole rows of a damaged file, and the number of rows that are not whole (None where it cannot be known)."""
 
     rows: list[dict[str, Any]]
     n_lost: int | None
 
 
 def row_check(row: Mapping[str, Any]) -> int:
-    """CRC-32 over a row's columns but the checksum's own."""
+    """CRC-32 over a row's columns without the checksum's own column."""
     return zlib.crc32("\0".join([*(str(row[name]) for name in STORED if name != "time"), repr(float(row["time"]))]).encode())
 
 
@@ -74,9 +74,9 @@ def is_whole(row: Mapping[str, Any]) -> bool:
 
 
 def reply_of(text: str) -> Reply:
-    """The reply in its JSON form, tuples restored. Fields that a reply does not have, of stores of other versions, are left out.
+    """The reply in its JSON form, with tuples restored. Fields that `Reply` does not have, from stores of other versions, are left out.
 
-    Raises ValueError or TypeError where the text holds none.
+    Raises ValueError or TypeError where the text holds no reply.
     """
     stored = json.loads(text)
     if not isinstance(stored, dict):
@@ -89,7 +89,7 @@ def _tuples(value: Any) -> Any:
 
 
 def part_name(stem: str, footer: int) -> str:
-    """Name of a part whose footer has this CRC-32."""
+    """Name of a part by the CRC-32 of its footer."""
     return f"part-{stem}.{footer:08x}.parquet"
 
 
@@ -99,7 +99,7 @@ def footer_of(path: Path) -> int:
 
 
 def opened_part(path: Path) -> pq.ParquetFile:
-    """A part, its footer compared with the checksum in its name where there is one. Raises `DamagedPart`, or as Arrow does."""
+    """A part, with its footer compared with the checksum in its name, if the name has one. Raises `DamagedPart`, or as Arrow does."""
     stated = path.name.split(".")[1:-1]
     if stated and f"{footer_of(path):08x}" != stated[0]:
         raise DamagedPart("its footer is not the footer that was written")
@@ -107,7 +107,7 @@ def opened_part(path: Path) -> pq.ParquetFile:
 
 
 def whole_rows(part: pq.ParquetFile, table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table that was read from `part`, each compared with its checksum. Raises `DamagedPart` where one does not fit."""
+    """The rows of a table that was read from `part`, each compared with its checksum. Raises `DamagedPart` where a row does not fit."""
     rows = table.to_pylist()
     if not all(map(is_whole, rows)):
         raise DamagedPart("a row is not the row that was written")
@@ -115,7 +115,7 @@ def whole_rows(part: pq.ParquetFile, table: pa.Table) -> list[dict[str, Any]]:
 
 
 def columns_of(part: pq.ParquetFile) -> list[str]:
-    """The columns that a row of the part has. Raises `DamagedPart` where one that every row needs is missing."""
+    """The columns of a row in the part. Raises `DamagedPart` where a column is missing that every row needs."""
     there = part.schema_arrow.names
     if missing := [name for name in STORED if name not in there]:
         raise DamagedPart(f"it has no column {', '.join(missing)}")
@@ -123,7 +123,7 @@ def columns_of(part: pq.ParquetFile) -> list[str]:
 
 
 def salvaged_from_part(path: Path) -> Salvaged:
-    """What of a damaged part is whole, row group by row group."""
+    """The whole rows of a damaged part, row group by row group."""
     rows: list[dict[str, Any]] = []
     try:
         part = pq.ParquetFile(path, page_checksum_verification=True)
@@ -140,9 +140,9 @@ def salvaged_from_part(path: Path) -> Salvaged:
 
 
 def rows_of_journal(content: bytes) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """(line, row) of every finished line of a journal; None for a line that holds no whole row.
+    """(line, row) of every finished line of a journal; the row is None for a line without a whole row.
 
-    A line may hold half a row and, glued to it, a whole one: the whole one counts, and the half comes as a line without a row.
+    A line may hold half a row followed by a whole row: the whole row counts, and the half comes as a line without a row.
     """
     for line in content.splitlines(keepends=True):
         if not line.endswith(b"\n"):

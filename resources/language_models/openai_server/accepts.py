@@ -1,7 +1,7 @@
-"""What of a request a server accepts, learnt from its refusals, and the request as the server takes it. Pure.
+"""The limits of a server, learnt from its refusals, and requests adapted to these limits. Pure.
 
 Servers differ in what they refuse: a system role, temperature 0, more than five alternatives a token, replies shorter than 16 tokens, a
-seed. A refusal says so in words. `learnt` reads the words, `adapted` changes the body of every request accordingly.
+seed. A refusal says so in words. `learnt` reads the words, and `adapted` changes the body of every request accordingly.
 """
 
 import re
@@ -11,14 +11,15 @@ from typing import Any
 from resources.language_models.tokens.folded_turns import folded
 
 SMALLEST_ALTERNATIVES = (5, 1)
-"""Numbers of alternatives that are tried where a refusal does not name the server's most."""
+"""Numbers of alternatives to try where a refusal does not name the server's maximum."""
 
 MOST_LESSONS = 10
 
 
 @dataclass(frozen=True)
 class Accepts:
-    """What a server takes. None is no bound; `renamed_max_tokens` is the field that bounds a reply where another is wanted."""
+    """The limits of a server. None is no limit; `renamed_max_tokens` is the field for the length of a reply where the server wants another
+    field."""
 
     system_role: bool = True
     temperature: bool = True
@@ -45,7 +46,7 @@ _FIXED = r"only|must|should|positive|deprecated|greater|less|fixed|default"
 
 
 def learnt(accepts: Accepts, body: dict[str, Any], refusal: str) -> Accepts | None:
-    """What is accepted as far as a refusal of `body` tells; None where it tells nothing that can be met."""
+    """The limits after a refusal of `body`; None where the refusal names nothing that can be met."""
     told = refusal.lower()
     found = accepts
     if _ROLES.search(told) and any(message["role"] == "system" for message in body.get("messages", ())):
@@ -63,7 +64,7 @@ def learnt(accepts: Accepts, body: dict[str, Any], refusal: str) -> Accepts | No
 
 
 def adapted(body: dict[str, Any], accepts: Accepts) -> dict[str, Any]:
-    """The body of a request as the server takes it."""
+    """The body of a request within the limits of the server."""
     body = dict(body)
     if not accepts.system_role and "messages" in body:
         body["messages"] = folded(body["messages"])
@@ -88,7 +89,8 @@ def _alternatives_field(body: dict[str, Any]) -> str:
 
 
 def _fewer_alternatives(accepts: Accepts, body: dict[str, Any], told: str) -> Accepts:
-    """With the number of alternatives that the refusal names, else the next smaller one that is tried, at last without any."""
+    """The limits with the number of alternatives that the refusal names; else with the next smaller number to try, and at last without
+    alternatives."""
     asked = int(body[_alternatives_field(body)])
     named = [number for number in _numbers(told) if 0 < number < asked]
     fewer = named or [number for number in SMALLEST_ALTERNATIVES if number < asked]
@@ -99,7 +101,7 @@ def _fewer_alternatives(accepts: Accepts, body: dict[str, Any], told: str) -> Ac
 
 
 def _other_length(accepts: Accepts, body: dict[str, Any], told: str) -> Accepts:
-    """With the field, the least or the most reply tokens that the refusal names."""
+    """The limits with the field, or the least or most reply tokens, that the refusal names."""
     name = next((name for name in _MAX_TOKENS if name in body), None)
     if name is None:
         return accepts

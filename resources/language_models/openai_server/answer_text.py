@@ -1,4 +1,4 @@
-"""The text of an answer, told apart from the thought before it; where there is thought alone, there is no answer. Pure."""
+"""The text of an answer, separated from the thought before it. A thought alone is no answer. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ ROOM = "give it room for thought (option `thinking_tokens`), or turn thinking of
 
 
 def text_and_thought(message: Mapping[str, Any]) -> tuple[str | None, str]:
-    """(text, thought) of a chat's message; the text is None where it has none.
+    """(text, thought) of a chat's message; the text is None where the message has no text.
 
     Servers send thought beside the text (`reasoning_content`, `reasoning`), or both as parts of one content.
     """
@@ -26,7 +26,7 @@ def text_and_thought(message: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def without_an_answer(text: str | None, thought: str, finish_reason: str | None, completion_tokens: int) -> str | None:
-    """Why a reply is no answer, though the server sent it as one; None where it is an answer, an empty one too."""
+    """The reason why a reply is no answer, although the server sent it as an answer; None for an answer, also for an empty answer."""
     if text:
         return None
     if finish_reason == "length":

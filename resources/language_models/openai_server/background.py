@@ -1,4 +1,4 @@
-"""A coroutine run from code that is not async, and from code that is: in an event loop and a thread of its own."""
+"""Runs a coroutine in an event loop and a thread of its own, so that code with or without a running event loop can wait for it."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Background:
-    """Work under way; `on_end` is called in its thread when it has ended, however it did."""
+    """Work under way. `on_end` is called in its thread when the work ends, by whatever cause."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], on_end: Callable[[], object] = lambda: None) -> None:
         self._loop = asyncio.new_event_loop()
@@ -26,13 +26,13 @@ class Background:
             self._on_end()
 
     def cancel(self) -> None:
-        """Stop the work, if it is not done, and wait until it has stopped."""
+        """Stop the work, unless it has ended, and wait until it has stopped."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join()
 
     def result(self) -> Any:
-        """What the work returned; raises what it raised, the first of a group."""
+        """The result of the work. Raises the exception of the work; of a group of exceptions, the first."""
         self._thread.join()
         try:
             return self._task.result()

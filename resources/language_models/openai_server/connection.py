@@ -1,4 +1,4 @@
-"""The HTTP client of one batch, which bounds a reply's size and follows no redirect into the open, and why a server was not reached."""
+"""The HTTP client of one batch, with bounds on replies and redirects, and the reason where a server was not reached."""
 
 import json
 import socket
@@ -18,11 +18,11 @@ class ServerGone(ConnectionError):
 
 
 class ServerRefused(RuntimeError):
-    """The server answers, but not to us: a wrong key, no credit, an unknown model, an address that no server can have."""
+    """The server answers, but refuses all our requests: a wrong key, no credit, an unknown model, an impossible address."""
 
 
 class ConnectionLost(Exception):
-    """No connection, or one that broke. `lasting` says that trying again cannot help."""
+    """No connection, or a connection that broke. `lasting` says that further tries cannot help."""
 
     def __init__(self, why: str, lasting: bool = False) -> None:
         super().__init__(why)
@@ -30,7 +30,7 @@ class ConnectionLost(Exception):
 
 
 class BrokenOff(Exception):
-    """The server began to answer and hung up before the end."""
+    """The server began to answer and closed the connection before the end."""
 
 
 class OddReply(ValueError):
@@ -42,7 +42,7 @@ class _Misdirected(httpx.RequestError):
 
 
 def checked_url(base_url: str) -> str:
-    """`base_url` without a slash at its end. Raises `ServerRefused` naming what is wrong with an address that no server can have."""
+    """`base_url` without a slash at its end. Raises `ServerRefused` naming the fault of an address that no server can have."""
     try:
         where = urlsplit(base_url)
         host, _ = where.hostname, where.port
@@ -58,9 +58,9 @@ def checked_url(base_url: str) -> str:
 
 
 class BoundedClient(httpx.AsyncClient):
-    """Reads replies of at most `max_bytes`, decompressed; what is larger raises `OddReply`.
+    """Reads replies of at most `max_bytes` after decompression; a larger reply raises `OddReply`.
 
-    A redirect is followed as long as the question goes along and stays encrypted.
+    A redirect is followed as long as the request is sent along and stays encrypted.
     """
 
     def __init__(self, timeout: httpx.Timeout, max_bytes: int = MAX_REPLY_BYTES) -> None:
@@ -102,7 +102,7 @@ _OF_THE_TRANSPORT = frozenset({"content-encoding", "content-length", "transfer-e
 
 
 def read_json(response: httpx.Response) -> Any:
-    """The JSON value of a response, whatever type it says to have. Raises `OddReply` quoting what is none."""
+    """The JSON value of a response, whatever type its header names. Raises `OddReply` quoting a response that is no JSON."""
     try:
         return json.loads(response.content)
     except (ValueError, RecursionError) as error:
@@ -111,7 +111,7 @@ def read_json(response: httpx.Response) -> Any:
 
 
 def quoted(content: Any, most: int = MAX_QUOTED) -> str:
-    """What came, as one line of at most `most` characters."""
+    """The response as one line of at most `most` characters."""
     if isinstance(content, bytes):
         text = content[: 4 * most].decode("utf-8", "backslashreplace")
     else:
@@ -127,7 +127,7 @@ def bare(url: httpx.URL | str) -> str:
 
 
 def why_unreached(error: BaseException, base_url: str) -> ConnectionLost:
-    """What kept a question from `base_url`, told apart: a misspelled name, a closed port, TLS where there is none, a dead redirect."""
+    """The reason why `base_url` was not reached: a misspelled name, a closed port, TLS where there is none, a dead redirect."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, _Misdirected):
@@ -142,7 +142,7 @@ def why_unreached(error: BaseException, base_url: str) -> ConnectionLost:
 
 
 def _kind(causes: list[BaseException]) -> tuple[str, bool]:
-    """The first known cause in words, and whether it lasts."""
+    """The first known cause in words, and whether it is lasting."""
     for cause in causes:
         if isinstance(cause, socket.gaierror):
             return f"the name is not known (DNS: {cause.strerror or cause})", False
@@ -168,7 +168,7 @@ def _kind(causes: list[BaseException]) -> tuple[str, bool]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception, and all that led to it, groups opened; each once."""
+    """The exception and all exceptions that led to it, also in groups; each once."""
     waiting, seen = [error], set()
     while waiting:
         one = waiting.pop(0)

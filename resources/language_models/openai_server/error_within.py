@@ -1,4 +1,4 @@
-"""An error that a server sends with HTTP status 200, as gateways do where the model behind them refuses. Pure."""
+"""An error that a server sends with HTTP status 200, as gateways do where the model behind the gateway refuses. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ UNKNOWN_ERROR = 500  # an error without a code is asked again, as any failure of
 
 @dataclass(frozen=True)
 class ErrorWithin:
-    """The status that the error would have had, its message, and the error itself."""
+    """The error's proper status, its message, and the error itself."""
 
     status: int
     message: str
@@ -17,7 +17,7 @@ class ErrorWithin:
 
 
 def error_within(content: Any) -> ErrorWithin | None:
-    """The error in an answer; None in a completion. A choice may hold the error too, beside whatever was written before it."""
+    """The error in an answer; None in a completion. A choice may hold the error too, beside text that was written before the error."""
     if not isinstance(content, Mapping):
         return None
     error = content.get("error")
@@ -44,7 +44,7 @@ def _status_of(body: Mapping[str, Any]) -> int:
 
 
 def _message_of(body: Mapping[str, Any]) -> str:
-    """The message, with what the model behind the server said where the gateway passes it on."""
+    """The message, with the message of the server behind a gateway where the gateway passes it on."""
     details = body.get("metadata")
     raw = details.get("raw") if isinstance(details, Mapping) else None
     told = str(body.get("message") or body.get("detail") or body)

@@ -2,8 +2,8 @@
 
     explainer: {backend: openai, model: my-model, options: {base_url: "http://127.0.0.1:8000/v1", concurrency: 64}}
 
-What a server offers (structured replies, log-probabilities) is found out by a few cheap requests before the first batch. The key is
-read from the environment when a batch starts and stands in no attribute, error or log line.
+A few cheap requests before the first batch find out what a server offers (structured replies, log-probabilities). The key is
+read from the environment when a batch starts, and is in no attribute, error or log line.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -61,7 +61,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
 MIN_UNANSWERED = 8  # so many questions in a row, or all that are under way at once, are given up before the batch is
 LESSON_STATUS = frozenset({400, 404, 405, 413, 415, 422, 500, 501})
-"""Statuses with which servers say that they do not take something; llama.cpp sends 500 for a chat template that refuses."""
+"""HTTP statuses of refusals of a part of the request; llama.cpp sends 500 for a chat template that refuses."""
 
 UNTAKEN_PAUSE_SECONDS = 0.005
 PROBE = (Message("user", "Say hello."),)
@@ -69,9 +69,9 @@ PROBE = (Message("user", "Say hello."),)
 
 @dataclass
 class _Circuit:
-    """Consecutive connection failures of a batch. While there are any, one request at a time tries, with growing pauses.
+    """Consecutive connection failures of a batch. While there are any, only one request at a time is tried, with growing pauses.
 
-    `unanswered` counts the requests in a row that were given up after all their tries.
+    `unanswered` counts consecutive requests that were given up after all their tries.
     """
 
     failures: int = 0
@@ -102,7 +102,7 @@ class OpenAIModel:
         extra_body: Mapping[str, Any] | None = None,
         identity: str | None = None,
     ) -> None:
-        """`chat` False speaks to a base model through the completions endpoint. A request is sent at most 1 + `max_retries` times.
+        """`chat` False talks to a base model through the completions endpoint. A request is sent at most 1 + `max_retries` times.
 
         After `max_connection_failures` connections in a row have failed, `ServerGone` ends the batch. `revision` is part of the reply
         store's addresses: give one where the server's weights can change under one name. `identity` names what answers where the model's
@@ -137,12 +137,12 @@ class OpenAIModel:
 
     @property
     def identity(self) -> ModelIdentity:
-        """The model with its revision and the site's name for it, where they are given; how it is asked is part of the revision."""
+        """The model with its revision and the site's name for it, where they are given; the way of asking is a part of the revision."""
         return self._identity
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the server was found to offer; asks it on first use."""
+        """The abilities that the server was found to offer; the server is asked on first use."""
         offer = self._offered()
         found: dict[Capability, bool] = {
             "answer_probabilities": offer.logprobs, "structured_reply": offer.structured != "off",
@@ -154,10 +154,10 @@ class OpenAIModel:
         """Nothing to free: connections live as long as a batch."""
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Replies as they come, at most `concurrency` requests under way. `seconds` of a reply is the time since the one before it.
+        """Replies as they come, with at most `concurrency` requests under way. `seconds` of a reply is the time since the reply before it.
 
-        Raises `UnsupportedRequest` before anything is asked, `ServerRefused` for a wrong key or model, `ServerGone` when the server is.
-        Closing the iterator cancels what is under way.
+        Raises `UnsupportedRequest` before anything is asked, `ServerRefused` for a wrong key or model, `ServerGone` when the server is
+        gone. Closing the iterator cancels the requests under way.
         """
         if not requests:
             return
@@ -180,13 +180,13 @@ class OpenAIModel:
         batch.result()
 
     def _offered(self) -> Offer:
-        """What the server offers: found out once."""
+        """The abilities that the server offers; found out once."""
         offer = self._offer or Background(self._probe()).result()
         self._offer = offer
         return offer
 
     async def _probe(self) -> Offer:
-        """Find out by asking: a feature counts when the reply shows it, not when the server merely swallows the option."""
+        """Find out by asking: an ability counts when the reply shows it, not when the server only accepts the option."""
         async with self._client() as client:
             circuit = _Circuit()
             question = Request(PROBE, max_reply_tokens=16, reply_format=ChoiceList(2, ("7", "3")))
@@ -212,7 +212,8 @@ class OpenAIModel:
             return Offer(structured, await self._lists_logprobs(client, circuit, question), is_vllm, continues=is_vllm)
 
     async def _learn_beginnings(self, requests: Sequence[Request]) -> None:
-        """Find out which tokens begin the options of suffix choices, from a prompt that spells them: a question for each set of options.
+        """Find out which tokens begin the options of suffix choices, from a prompt that spells the options: one question for each set of
+        options.
 
         Raises `UnsupportedRequest` for options that begin alike, and `ServerRefused` where the server does not tell.
         """
@@ -245,9 +246,9 @@ class OpenAIModel:
         return False
 
     async def _answer_all(self, requests: Sequence[Request], offer: Offer, replies: "queue.SimpleQueue[Any]") -> None:
-        """Put (index, reply) of every request, `concurrency` at a time, in order of starting.
+        """Put (index, reply) of every request into `replies`; `concurrency` requests at a time, begun in order.
 
-        No more than `concurrency` replies wait to be taken, so that little is asked beyond the moment at which whoever takes them stops.
+        At most `concurrency` replies wait to be taken, so that few further requests are sent once the consumer stops.
         """
         todo = iter(enumerate(requests))
         circuit = _Circuit()
@@ -263,10 +264,10 @@ class OpenAIModel:
                 group.create_task(work())
 
     async def _reply(self, client: Any, circuit: _Circuit, request: Request, offer: Offer, counted: bool = True) -> Reply:
-        """One reply; an error reply when the server refuses this request, or its answer is none.
+        """One reply; an error reply when the server refuses this request, or when its answer is no completion.
 
-        What a server has answered is paid for, readable or not: an error reply counts its tokens too. Without `counted` the server's own
-        counts are not looked at.
+        An answer has to be paid for even if it is unreadable, so an error reply counts its tokens too. Without `counted` the server's own
+        counts are ignored.
         """
         try:
             content = await self._content(client, circuit, payload(request, offer, self._dialect))
@@ -295,9 +296,10 @@ class OpenAIModel:
         return replace(_error_reply(error), prompt_tokens=used.prompt_tokens, completion_tokens=1, tokens_are_estimated=True)
 
     async def _content(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> "Any | Refused":
-        """The server's answer, after as many tries as it takes or is allowed; `Refused` with what is wrong where it refuses this question.
+        """The server's answer, after as many tries as are needed and allowed; `Refused` with the problem where the server refuses this
+        question.
 
-        Raises `ServerRefused` where it refuses all that could be asked, and `ServerGone` where many questions in a row were given up.
+        Raises `ServerRefused` where the server refuses all questions, and `ServerGone` where many questions in a row were given up.
         """
         import openai
 
@@ -347,7 +349,7 @@ class OpenAIModel:
         return Refused(problem)
 
     def _learnt(self, status: int, accepts: Accepts, body: dict[str, Any], said: str) -> bool:
-        """Whether the question is worth asking again at once, since the refusal told what the server accepts, to it or to another one."""
+        """Whether the question is worth asking again at once: a refusal, of this or another question, told what the server accepts."""
         if self._accepts != accepts:
             return adapted(body, self._accepts) != adapted(body, accepts)
         found = learnt(accepts, adapted(body, accepts), said) if status in LESSON_STATUS else None
@@ -360,7 +362,8 @@ class OpenAIModel:
         return True
 
     async def _reached(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
-        """The server's answer, however long the connection takes to come back. Raises `ServerGone` when it does not."""
+        """The server's answer; waits as long as the connection is allowed to be away. Raises `ServerGone` when the connection does not come
+        back."""
         while True:
             if circuit.failures:
                 async with circuit.gate:
@@ -379,9 +382,9 @@ class OpenAIModel:
                 self._refuse_gone(circuit, lost)
 
     async def _send(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> Any:
-        """The server's answer to one try, as JSON. Any answer, an error too, closes the circuit.
+        """The server's answer to one try, as JSON. Any answer closes the circuit, also an error.
 
-        Raises `TimeoutError` where the whole of it is not there in time, and `OddReply` where it is no JSON.
+        Raises `TimeoutError` where the whole answer does not come in time, and `OddReply` where the answer is no JSON.
         """
         import httpx
         import openai
@@ -420,7 +423,7 @@ class OpenAIModel:
         )
 
     def _backoff(self, attempt: int) -> float:
-        """Seconds to wait before the next try: doubling, jittered between half and all of it."""
+        """Seconds to wait before the next try: doubling, and drawn between half and all of the doubled time."""
         return min(MAX_BACKOFF_SECONDS, self._backoff_seconds * 2**attempt) * random.uniform(0.5, 1.0)
 
     def _client(self) -> Any:
@@ -439,7 +442,7 @@ class OpenAIModel:
         return key or "none"
 
     def _without_key(self, text: str) -> str:
-        """The text with the key, or what a server echoes of it, taken out."""
+        """The text without the key, and without parts of the key that a server repeats."""
         key = os.environ.get(self._api_key_env)
         text = text.replace(key, "<key>") if key else text
         return re.sub(r"\b(?:sk-|Bearer )[\w*.-]+", "<key>", text)
@@ -450,7 +453,7 @@ class OpenAIModel:
 
 @dataclass(frozen=True)
 class Refused:
-    """A question that the server refuses by itself, and why."""
+    """The refusal of one question by the server, with the reason."""
 
     problem: str
 

@@ -1,4 +1,4 @@
-"""What a server's refusal means: of one question, for a while, or of all; and how long to wait. Pure."""
+"""The scope of a server's refusal (one question, all questions for a while, all questions for good), and the time to wait. Pure."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 RETRIED_STATUS = frozenset({408, 409, 425, 429})
 MAX_WAIT_SECONDS = 60.0
-"""Most that is waited before a question is asked again, whatever the server asks for."""
+"""Longest wait before a question is asked again, whatever the server asks for. Unit: seconds."""
 
 REMEDIES = {
     401: "the key is wrong or was withdrawn",
@@ -23,9 +23,9 @@ Refusal = Literal["question", "for_a_while", "all"]
 
 
 def refusal_of(status: int, body: Any) -> Refusal:
-    """Whether a refusal is of this "question" alone, "for_a_while" (asked again), or of "all" that could be asked.
+    """The scope of a refusal: this "question" alone, "for_a_while" (asked again), or "all" questions.
 
-    A 403 that says that a filter found something in the input is of the question: gateways send it so.
+    A 403 that says that a filter found something in the input is about the question: gateways send it so.
     """
     said = _error_of(body)
     if status == 429 and _SPENT_CODES & {said.get("code"), said.get("type")}:
@@ -38,7 +38,7 @@ def refusal_of(status: int, body: Any) -> Refusal:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait (retry-after-ms, or Retry-After in seconds or as a date); None where it asks for none."""
+    """Seconds to wait as the server asks (retry-after-ms, or Retry-After in seconds or as a date); None where it does not ask."""
     for name, per_second in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         with suppress(TypeError, ValueError):
             seconds = float(headers.get(name)) / per_second  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _error_of(body: Any) -> Mapping[str, Any]:
-    """The error in a body, with strings for codes; empty where there is none."""
+    """The error in a body, with codes as strings; empty where there is no error."""
     body = body.get("error", body) if isinstance(body, dict) else {}
     body = body if isinstance(body, dict) else {}
     return {name: value for name, value in body.items() if isinstance(name, str) and isinstance(value, str | dict)}

@@ -1,4 +1,4 @@
-"""Whether an answer is a completion, part by part, and who gave it. Pure."""
+"""Checks that an answer is a completion, part by part, and finds the model that gave it. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from resources.language_models.openai_server.connection import OddReply, quoted
 
 
 def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
-    """The answer itself. Raises `OddReply` naming the first part that is not as in a completion, and quoting it."""
+    """The answer itself. Raises `OddReply` naming and quoting the first part that does not fit a completion."""
     answer = _part(content, Mapping, "it")
     choices = _part(answer.get("choices"), list, "choices", answer)
     if not choices:
@@ -26,9 +26,9 @@ def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
 
 
 def other_model(content: Mapping[str, Any], asked: str) -> str | None:
-    """The name under which the answer was given, where that is another model than `asked`; None where it is the same or not told.
+    """The name of the model that answered, where it is another model than `asked`; None where it is the same, or not told.
 
-    A dated or longer spelling of the same name is the same model: gpt-x and gpt-x-2024-08-06, owner/model and model, model:tag.
+    A dated or longer spelling of the name is the same model: gpt-x and gpt-x-2024-08-06, owner/model and model, model:tag.
     """
     said = content.get("model")
     if not isinstance(said, str) or not said:

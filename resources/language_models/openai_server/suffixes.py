@@ -1,7 +1,8 @@
 """A suffix's log-probabilities in a server's answer. Pure.
 
-vLLM's server sends, for each token of the prompt, its text and log-probability and those of the likeliest others. The suffix's tokens are
-found from the end; which tokens begin the options of its choices is learnt beforehand from a text that spells them.
+vLLM's server sends, for each token of the prompt, its text and log-probability, and the texts and log-probabilities of the likeliest
+alternatives. The suffix's tokens are found from the end of the prompt. Which tokens begin the options of its choices is learnt beforehand,
+from a text that spells the options.
 """
 
 import math
@@ -31,8 +32,8 @@ def read_suffix(
 ) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
     """The suffix's log-probabilities, and the options' probabilities at its placeholders.
 
-    `places` are the prompt's. An option that is not among the tokens that the server lists counts as 0; where none is at some placeholder,
-    the probabilities are None. Raises `SuffixUnread` where the server's tokens do not spell the suffix.
+    `places` are the places of the prompt. An option that is not among the listed tokens counts as 0; where no option is listed at some
+    placeholder, the probabilities are None. Raises `SuffixUnread` where the server's tokens do not spell the suffix.
     """
     if not request.suffix:
         return None, None
@@ -52,17 +53,17 @@ def read_suffix(
 
 
 def is_logprob(value: Any) -> bool:
-    """Whether it is a log-probability, -inf too: a number, not NaN, and above 0 by rounding at most."""
+    """Whether a value is a log-probability: a number or -inf, not NaN, and above 0 by rounding at most."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value <= LARGEST_LOGPROB
 
 
 def before_placeholders(request: Request) -> dict[str, None]:
-    """The character before each placeholder of the request's suffix ("" at its beginning), each once; empty without choices."""
+    """The distinct characters before the placeholders of the request's suffix ("" at its beginning); empty without choices."""
     return dict.fromkeys(request.suffix[max(place - 1, 0) : place] for place in _placeholders(request))
 
 
 def spelling_text(choices: SuffixChoices, before: str) -> tuple[str, list[int]]:
-    """A text with every option after the character `before`, and where in it, in characters, each begins."""
+    """A text with every option after the character `before`, and the index of the character at which each option begins."""
     starts, text = [], "Hello"
     for option in choices.options:
         text += f"\na{before}" if before else "\n"
@@ -74,7 +75,7 @@ def spelling_text(choices: SuffixChoices, before: str) -> tuple[str, list[int]]:
 def spelled_beginnings(places: Places | None, choices: SuffixChoices, before: str) -> tuple[str, ...]:
     """The texts of the tokens that begin the options, from the places of a prompt that ends with their `spelling_text`.
 
-    Raises `UnsupportedRequest` naming an option that begins like another.
+    Raises `UnsupportedRequest` naming an option that begins like another option.
     """
     text, starts = spelling_text(choices, before)
     found = _suffix_places(places, text)
@@ -84,15 +85,16 @@ def spelled_beginnings(places: Places | None, choices: SuffixChoices, before: st
 
 
 def _placeholders(request: Request) -> list[int]:
-    """Where in the suffix, in characters, the placeholders of its choices begin."""
+    """The indices of the characters of the suffix at which the placeholders of its choices begin."""
     choices = request.suffix_choices
     return [match.start() for match in re.finditer(re.escape(choices.placeholder), request.suffix)] if choices else []
 
 
 def _suffix_places(places: Places | None, suffix: str) -> list[list[tuple[str, float]]]:
-    """The last of a prompt's places, those that spell `suffix`: of each its tokens' texts and log-probabilities, its own token first.
+    """The last places of a prompt, which spell `suffix`: for each place the texts and log-probabilities of its tokens, the actual token
+    first.
 
-    Raises `SuffixUnread` where tokens cross the suffix's beginning, or the prompt ends otherwise (a chat template may trim).
+    Raises `SuffixUnread` where a token crosses the suffix's beginning, or where the prompt ends with other text (a chat template may trim).
     """
     if not places:
         raise SuffixUnread("the server sent no log-probabilities of the prompt")
@@ -117,6 +119,6 @@ def _suffix_places(places: Places | None, suffix: str) -> list[list[tuple[str, f
 
 
 def _token_at(places: Sequence[Sequence[tuple[str, float]]], character: int) -> int:
-    """Number of the place whose own token holds a character of the text that they spell."""
+    """Number of the place whose own token holds this character of the spelled text."""
     ends = list(accumulate(len(place[0][0]) for place in places))
     return bisect_right(ends, character)

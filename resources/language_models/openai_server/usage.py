@@ -1,7 +1,7 @@
-"""How many tokens a question and its reply took: by the server's word where it can be true, else by an estimate.
+"""Tokens of a question and its reply: the server's counts where they are possible, else an estimate.
 
-A budget has to hold against a server that says nothing, or nonsense. A text's tokens are estimated with the model's tokenizer where the
-settings name it (option `tokenizer`), and from its bytes otherwise.
+A budget has to hold even against a server that sends no counts, or nonsense. A text's tokens are estimated with the model's tokenizer where
+the settings name it (option `tokenizer`), and from its bytes otherwise.
 """
 
 import math
@@ -13,16 +13,16 @@ from resources.language_models.interface import Request
 from resources.language_models.openai_server.connection import OddReply, quoted
 
 BYTES_PER_TOKEN = 3.0
-"""Of English prose a token takes 4 to 4.5 bytes, of code and lists about 3: an estimate from bytes is rather too high."""
+"""Bytes of a token for estimates. English prose has 4 to 4.5 bytes a token, code and lists about 3: estimates are rather too high."""
 
 MESSAGE_TOKENS = 8
-"""What a chat template puts around a message, at most but for few."""
+"""Tokens that a chat template puts around a message; few templates put more."""
 
 MOST_TOKENS = 1_000_000
-"""Of one question or one reply: a larger count is none. A server's own system prompt and a model's thinking are below it."""
+"""Most tokens of one question or one reply; a larger count is wrong. A server's system prompt and a model's thinking are below it."""
 
 MOST_CHARACTERS_PER_TOKEN = 64
-"""Of a whole question: a smaller count is none, since the longest tokens are rare."""
+"""Most characters a token, on average over a question; a smaller count of tokens is wrong, since the longest tokens are rare."""
 
 TokenCounter = Callable[[str], int]
 
@@ -38,22 +38,23 @@ class Usage:
 
 
 def bytes_estimate(text: str) -> int:
-    """About how many tokens a text has, where its tokenizer is not known; rather too many."""
+    """Estimated number of tokens of a text whose tokenizer is not known; rather too high."""
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
 
 
 def estimated_usage(request: Request, reply_text: str, count: TokenCounter = bytes_estimate) -> Usage:
-    """What a question and its reply took by the texts themselves. A reply that is cut off or empty still took a token."""
+    """An estimate of the tokens of a question and its reply, from their texts. A reply that is cut off or empty counts at least one
+    token."""
     begun = request.suffix or request.line_prefix
     prompt = sum(count(message.content) + MESSAGE_TOKENS for message in request.messages) + (count(begun) if begun else 0)
     return Usage(prompt, 0, max(1, count(reply_text)) if reply_text else 1, True)
 
 
 def read_usage(content: Mapping[str, Any], request: Request, reply_text: str, count: TokenCounter = bytes_estimate) -> Usage:
-    """The server's counts where they can be true, an estimate where they are absent or cannot.
+    """The server's counts where they are possible, an estimate where they are absent or impossible.
 
-    They cannot be true where negative, above MOST_TOKENS, 0 for a text that is not empty, or below a token for
-    MOST_CHARACTERS_PER_TOKEN characters of the question. Raises `OddReply` where they are no numbers.
+    Impossible are negative counts, counts above MOST_TOKENS, 0 for a text that is not empty, and less than a token for
+    MOST_CHARACTERS_PER_TOKEN characters of the question. Raises `OddReply` where counts are no numbers.
     """
     usage = content.get("usage")
     if usage is None:
@@ -77,7 +78,7 @@ def read_usage(content: Mapping[str, Any], request: Request, reply_text: str, co
 
 
 def _number(counts: Mapping[str, Any], name: str) -> int | None:
-    """A count; None where it is absent or no finite number. Raises `OddReply` for a text or a list."""
+    """A count; None where the count is absent or no finite number. Raises `OddReply` for a text or a list."""
     value = counts.get(name)
     if value is None:
         return None
@@ -87,7 +88,8 @@ def _number(counts: Mapping[str, Any], name: str) -> int | None:
 
 
 def tokenizer_counter(source: str) -> TokenCounter:
-    """Counts a text's tokens with the tokenizer of `source`: an embedded model, a folder or a hub id. Raises `WeightsError`."""
+    """A function that counts a text's tokens with the tokenizer of `source`: an embedded model, a folder or a hub id. Raises
+    `WeightsError`."""
     from resources.weights import load_hf_tokenizer, resolve_model_folder
 
     tokenizer = load_hf_tokenizer(resolve_model_folder(source))

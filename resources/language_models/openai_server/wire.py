@@ -1,6 +1,6 @@
-"""What goes to an OpenAI-compatible server and what comes back, as plain mappings: `payload` and `read_reply`. Pure.
+"""Requests to an OpenAI-compatible server and its answers as plain mappings: `payload` and `read_reply`. Pure.
 
-Three ways to ask for a structured reply are spoken: "vllm" (`structured_outputs`, a regular expression or JSON schema), "json_schema"
+There are three ways to ask for a structured reply: "vllm" (`structured_outputs`, a regular expression or JSON schema), "json_schema"
 (`response_format`, the list wrapped in an object because hosted APIs want an object at the top), and "off" (the prompt alone).
 """
 
@@ -26,7 +26,7 @@ JSON_ANSWER_TOKENS = 5  # of a list's reply, beside the option itself, for each 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a server was found to offer. `continues` and `prompt_logprobs` are vLLM's own."""
+    """The abilities that a server was found to offer. Only vLLM's server offers `continues` and `prompt_logprobs`."""
 
     structured: Structured = "off"
     logprobs: bool = False
@@ -36,8 +36,8 @@ class Offer:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to speak to a server: model name, chat or plain completions, the field that bounds the reply, the tokens of thought that a reply
-    may have beside, and what else every request says."""
+    """How to talk to a server: model name, chat or plain completions, the field that bounds the reply, the tokens of thought that a reply
+    may have besides, and fields that every request has."""
 
     model: str
     chat: bool = True
@@ -47,13 +47,13 @@ class Dialect:
 
 
 def as_text(request: Request) -> Request:
-    """The request with the strings of control tokens disarmed in all that is said in it: a server takes them for the tokens."""
+    """The request with spaces in the strings of control tokens in all its texts: a server would take such a string for the token."""
     messages = tuple(replace(message, content=disarmed(message.content)) for message in request.messages)
     return replace(request, messages=messages, suffix=disarmed(request.suffix), line_prefix=disarmed(request.line_prefix))
 
 
 def payload(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
-    """Body of the request, as JSON will carry it."""
+    """Body of the request, as JSON values."""
     body: dict[str, Any] = {"model": dialect.model, "temperature": request.temperature, **_question(request, offer, dialect)}
     body[dialect.max_tokens_field if dialect.chat else "max_tokens"] = _reply_tokens(request, offer, dialect)
     if request.temperature > 0:
@@ -77,11 +77,11 @@ def read_reply(
     count: TokenCounter = bytes_estimate,
     answer_needed: bool = True,
 ) -> Reply:
-    """The reply in a server's answer. Its `seconds` are 0: who sent it knows them.
+    """The reply in a server's answer. Its `seconds` are 0: only the sender knows them.
 
-    `beginnings` are those of the request's suffix choices; `count` estimates tokens where the server does not count them. A
-    reply that a filter cut, that the model refused, or that ended before an answer began (unless not `answer_needed`) is an error reply.
-    Raises `SuffixUnread` where the server's tokens do not spell the suffix, and `OddReply` for an answer that is no completion.
+    `beginnings` belong to the request's suffix choices; `count` estimates tokens where the server does not count them. An error reply
+    stands for a reply that a filter cut, that the model refused, or (unless not `answer_needed`) that ended before an answer began. Raises
+    `SuffixUnread` where the server's tokens do not spell the suffix, and `OddReply` for an answer that is no completion.
     """
     content = checked_completion(content, dialect.chat)
     choice = content["choices"][0]
@@ -113,12 +113,13 @@ def read_reply(
 
 
 def prompt_places(content: Mapping[str, Any]) -> list[dict[str, Any] | None] | None:
-    """What the server says of each token of the prompt: at the top of a chat's answer, in the choice of a completion's; None without."""
+    """The server's log-probabilities of each token of the prompt: at the top of a chat's answer, in the choice of a completion's; None
+    without."""
     return content.get("prompt_logprobs") or content["choices"][0].get("prompt_logprobs")
 
 
 def _question(request: Request, offer: Offer, dialect: Dialect) -> dict[str, Any]:
-    """The messages, or for a base model their text; the beginning of the reply where the server can go on from it."""
+    """The messages, or for a base model their text, with the beginning of the reply where the server can continue it."""
     if not dialect.chat:
         text = "\n\n".join(message.content for message in request.messages)
         return {"prompt": text + (request.suffix or "\n\n" + request.line_prefix)}
@@ -134,12 +135,12 @@ def _continued(request: Request, offer: Offer, dialect: Dialect) -> bool:
 
 
 def most_reply_tokens(request: Request, thinking_tokens: int = 0) -> int:
-    """The most tokens that any server is allowed for the reply and its thought, whatever the server offers."""
+    """The most tokens of the reply and its thought that any server is allowed, whatever abilities the server offers."""
     return _reply_tokens(request, Offer(structured="json_schema"), Dialect("", thinking_tokens=thinking_tokens))
 
 
 def _reply_tokens(request: Request, offer: Offer, dialect: Dialect) -> int:
-    """Bound of the reply with its thought, at least 1; a constrained list is never cut short by a bound meant for the bare list."""
+    """Bound on the tokens of the reply and its thought, at least 1. A constrained list is not cut short by a bound for the bare list."""
     room = dialect.thinking_tokens if request.max_reply_tokens else 0
     return room + _answer_tokens(request, offer)
 
@@ -152,7 +153,7 @@ def _answer_tokens(request: Request, offer: Offer) -> int:
 
 
 def _structure(request: Request, offer: Offer) -> dict[str, Any]:
-    """The constraint on the reply in the server's own words; nothing for free text."""
+    """The constraint on the reply in the fields of the server; empty for free text."""
     form = request.reply_format
     if offer.structured == "off" or not isinstance(form, ChoiceList | JsonReply):
         return {}
@@ -171,7 +172,7 @@ def _choice_schema(choices: ChoiceList) -> dict[str, Any]:
 
 
 def _unwrapped(raw: str, request: Request) -> str:
-    """The bare list `[1, 0]` of a wrapped one; anything else as it came."""
+    """The bare list `[1, 0]` of a wrapped list; any other text unchanged."""
     if not isinstance(request.reply_format, ChoiceList):
         return raw
     try:
@@ -181,7 +182,7 @@ def _unwrapped(raw: str, request: Request) -> str:
 
 
 def _probabilities(logprobs: Mapping[str, Any] | None, request: Request, dialect: Dialect) -> tuple[tuple[float, ...], ...] | None:
-    """Answer probabilities from the tokens' log-probabilities, where the server sent any."""
+    """Answer probabilities from the tokens' log-probabilities, where the server sent log-probabilities."""
     if not logprobs or not isinstance(request.reply_format, ChoiceList):
         return None
     if dialect.chat:
@@ -198,7 +199,7 @@ def _probabilities(logprobs: Mapping[str, Any] | None, request: Request, dialect
 
 
 def _alternatives(listed: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Token text -> log-probability, of two tokens of one text the likelier. Null, NaN and what is above 0 is left out."""
+    """Token text -> log-probability; of two tokens with the same text the likelier. Nulls, NaNs and values above 0 are left out."""
     found: dict[str, float] = {}
     for one in listed:
         token, value = one.get("token"), one.get("logprob")
@@ -208,6 +209,6 @@ def _alternatives(listed: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _before_stops(text: str, request: Request) -> str:
-    """The text up to the first stop string, where the server was asked without them."""
+    """The text up to the first stop string, where the request to the server had no stop strings."""
     places = [place for stop in request.stop if (place := text.find(stop)) >= 0]
     return text[: min(places)] if places else text

@@ -1,1 +1,1 @@
-"""From a request to tokens, and from tokens to what they say."""
+"""Tokens of requests, and the answers and probabilities read from tokens."""

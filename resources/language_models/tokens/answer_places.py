@@ -1,7 +1,7 @@
-"""Where the answers of a `ChoiceList` stand among a reply's tokens, and the options' probabilities there. Pure.
+"""The places of the answers of a `ChoiceList` among a reply's tokens, and the options' probabilities at these places. Pure.
 
-Servers and engines return, for each token of a reply, log-probabilities of some tokens that could have stood there. The answers of
-`[1, 0]` are two of those tokens; their alternatives are tokens that differ from them in the option alone (" 1" and " 0", say).
+Servers and engines return, for each token of a reply, log-probabilities of some tokens that could have stood in its place. The answers of
+`[1, 0]` are two of the reply's tokens; their alternatives are tokens that differ from them only in the option (such as " 1" and " 0").
 """
 
 import math
@@ -16,8 +16,8 @@ ENDINGS = ",]\"' "  # what may come after an answer
 def answer_places(tokens: Sequence[str], choices: ChoiceList) -> list[tuple[int, int, int]] | None:
     """(token number, start, end) of each answer; None where the tokens spell no such list.
 
-    `start` and `end` count characters from that token's beginning; an option spread over several tokens ends beyond it. The last list of
-    the right length counts. Quotes around the options and other spacing are allowed.
+    `start` and `end` count characters from the beginning of that token; an option of several tokens ends beyond it. The last list of the
+    right length counts. Quotes around the options and other spacing are allowed.
     """
     one = r"""["']?(""" + "|".join(re.escape(option) for option in choices.options) + r""")["']?"""
     matches = list(re.finditer(r"\[\s*" + r"\s*,\s*".join([one] * choices.count) + r"\s*\]", "".join(tokens)))
@@ -40,10 +40,11 @@ def answer_probabilities(
 ) -> tuple[tuple[float, ...], ...] | None:
     """P(option) for each answer, renormalised over the options: [count][options]; None where the reply spells no such list.
 
-    `alternatives[i]` maps the text of tokens that could have stood at place i to natural-log probabilities. An option that is not among
-    them counts as 0: a server lists the likeliest tokens only. An option that is listed anywhere as one token is that token; another is
-    what begins with any of the tokens that begin it. Where such a token begins several options ("1" of "1" and "10"), the alternatives
-    after it divide its share if the reply took it. None where it did not, and where no option at all is listed at some answer.
+    `alternatives[i]` maps the texts of tokens that could have stood at place i to natural-log probabilities. An option that is not among
+    these tokens counts as 0: a server lists only the likeliest tokens. An option that is listed anywhere as one token is that token; any
+    other option is matched by tokens that begin it. Where such a token begins several options ("1" of "1" and "10"), and the reply has this
+    token, the alternatives after it divide its share. Where the reply has another token, the result is None; so it is where no option is
+    listed at some answer.
     """
     places = answer_places(tokens, choices)
     if places is None:
@@ -65,9 +66,10 @@ def answer_probabilities(
 def _weights(
     tokens: Sequence[str], alternatives: Sequence[Mapping[str, float]], number: int, rests: Mapping[str, tuple[str, bool]], least: int
 ) -> dict[str, float] | None:
-    """Probability with which place `number` goes on towards each option; None where that is not to be known.
+    """Probability with which place `number` goes on towards each option; None where the probability cannot be known.
 
-    `rests[option]` is what is left to spell of it, and whether one token must do that; a token counts if longer than `least` characters.
+    `rests[option]` is the rest of the option to spell, and whether one token must spell it; only tokens longer than `least` characters
+    count.
     """
     weights: dict[str, float] = dict.fromkeys(rests, 0.0)
     for token, logprob in alternatives[number].items():
@@ -89,7 +91,8 @@ def _weights(
 
 
 def _leads(token: str, rest: str, at_once: bool, least: int) -> bool:
-    """Whether a token leads towards what is left of an option: is it, where one token must be; begins it; or ends it, where nothing is."""
+    """Whether a token leads towards the rest of an option: it is the rest, where one token must be; or begins it; or ends it, where it is
+    empty."""
     if at_once:
         return token == rest
     if not rest:

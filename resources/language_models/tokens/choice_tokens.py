@@ -1,7 +1,7 @@
-"""How a tokenizer spells a list of choices, and the options' probabilities as a walk down the trie of their spellings.
+"""The spelling of a list of choices by a tokenizer, and the options' probabilities as a walk down the trie of their spellings.
 
-With options "1", "3" and "10", spelled `1`, `3` and `1 0`, an answer has two places where the way forks: its beginning (`1` or `3`), and
-after `1` (`0`, or the comma or bracket that ends the answer). Only these have to be read.
+With options "1", "3" and "10", spelled `1`, `3` and `1 0`, an answer has two forks: its beginning (`1` or `3`), and the place
+after `1` (`0`, or the comma or bracket that ends the answer). Only the forks have to be read.
 """
 
 import math
@@ -13,15 +13,15 @@ from resources.language_models.interface import ChoiceList, UnsupportedRequest
 from resources.language_models.tokens.prefix_batches import common_prefix
 
 Spelling = tuple[int, ...]
-END = -1  # stands at a fork for whatever token ends an answer
+END = -1  # stands at a fork for the token that ends an answer
 
 
 @dataclass(frozen=True)
 class ChoiceTokens:
     """Token ids of a list of choices: `opening`, an answer, (`separator`, an answer)…, `closing`.
 
-    `first` spells the options for the first answer and `later` for the others, without the tokens with which all of them begin: those
-    are in `opening` and `separator`.
+    `first` spells the options for the first answer, and `later` for all other answers. Tokens with which all options begin are left out of
+    both: they are in `opening` and `separator`.
     """
 
     opening: Spelling
@@ -43,7 +43,7 @@ class ChoiceTokens:
 def choice_tokens(tokenizer: Any, choices: ChoiceList) -> ChoiceTokens:
     """The spelling of `choices`.
 
-    Raises `UnsupportedRequest` where options cannot be told from the tokens around them, or from each other.
+    Raises `UnsupportedRequest` where options cannot be told from the tokens around them, or from one another.
     """
 
     def ids(text: str) -> Spelling:
@@ -77,7 +77,7 @@ def choice_tokens(tokenizer: Any, choices: ChoiceList) -> ChoiceTokens:
 
 
 def forks(spellings: Sequence[Spelling]) -> dict[Spelling, tuple[int, ...]]:
-    """Where the trie of `spellings` forks: the tokens that lead there, and those (or END) that may follow; empty for one spelling."""
+    """The forks of the trie of `spellings`: tokens that lead to a fork -> tokens (or END) that may follow there; empty for one spelling."""
     followers: dict[Spelling, dict[int, None]] = {}
     for spelling in spellings:
         for depth, token in enumerate((*spelling, END)):
@@ -86,7 +86,7 @@ def forks(spellings: Sequence[Spelling]) -> dict[Spelling, tuple[int, ...]]:
 
 
 def option_logprobs(spellings: Sequence[Spelling], logprobs: Mapping[Spelling, Mapping[int, float]]) -> list[float]:
-    """Natural-log probability of each option: the sum along its way of the forks' log-shares.
+    """Natural-log probability of each option: the sum of the log-shares at the forks on its way.
 
     `logprobs[path]` maps the tokens (or END) that may follow a fork to their log-probabilities there, up to a constant.
     """
@@ -95,7 +95,7 @@ def option_logprobs(spellings: Sequence[Spelling], logprobs: Mapping[Spelling, M
         sum(
             logprobs[path][token] - totals[path]
             for depth, token in enumerate((*spelling, END))
-            if (path := spelling[:depth]) in logprobs  # anywhere else there is one way only
+            if (path := spelling[:depth]) in logprobs  # at any other place there is only one way
         )
         for spelling in spellings
     ]

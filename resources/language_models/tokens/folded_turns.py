@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 
 def folded(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The turns without a system role: its text opens the first turn of the user, and turns of one role that meet become one."""
+    """The turns without a system role: the system text is put before the user's first turn, and adjacent turns of one role become one
+    turn."""
     system = [message["content"] for message in messages if message["role"] == "system"]
     turns = [dict(message) for message in messages if message["role"] != "system"]
     if system:

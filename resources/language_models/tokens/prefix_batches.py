@@ -1,4 +1,4 @@
-"""Which requests share a prompt prefix, and how what is left of them is packed into batches. Pure: token ids in, indices out."""
+"""Groups requests by shared prompt prefixes, and packs the rests of the prompts into batches. Pure: token ids in, indices out."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ MIN_PREFIX_TOKENS = 16
 
 @dataclass(frozen=True)
 class PrefixBatch:
-    """Requests that run together: `prefix` token ids that all of them begin with (may be empty), `indices` into the requests.
+    """Requests that run together: their common `prefix` token ids (may be empty), and their `indices`.
 
     `first_of_prefix` is true for the batch in which the prefix is computed.
     """
@@ -22,7 +22,7 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     """Length of the longest common prefix that leaves every sequence at least one token; 0 for no sequences."""
     if not sequences:
         return 0
-    # What the smallest and the largest share, everything between them shares.
+    # A prefix of the smallest and the largest sequence is a prefix of all sequences between them.
     low, high = min(map(tuple, sequences)), max(map(tuple, sequences))
     shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return min(shared, min(len(sequence) for sequence in sequences) - 1)
@@ -31,11 +31,11 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
 def prefix_batches(
     prompts: Sequence[Sequence[int]], groups: Sequence[Hashable], batch_tokens: int, own_tokens: Sequence[int] | None = None
 ) -> Iterator[PrefixBatch]:
-    """Every index once, in batches of one group and of similar length whose padded rest is at most `batch_tokens` tokens.
+    """Every index once, in batches of one group and of similar length; the padded rests of a batch have at most `batch_tokens` tokens.
 
-    `own_tokens[i]` is how many of prompt i's last tokens are never part of a prefix, though others share them: one each by default. Groups
-    come in order of first appearance, the longest rests of a group first, so that memory is at its peak at the start. A prompt longer than
-    `batch_tokens` has a batch of its own.
+    The last `own_tokens[i]` tokens of prompt i are never part of a prefix, even where other prompts share them; by default one token each.
+    Groups come in order of first appearance, the longest rests of a group first, so that memory is at its peak at the start. A prompt
+    longer than `batch_tokens` has its own batch.
     """
     own = own_tokens or [1] * len(prompts)
     members: dict[Hashable, list[int]] = {}

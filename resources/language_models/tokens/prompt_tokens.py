@@ -1,6 +1,6 @@
 """The tokens of a request's prompt, for back ends that hold the tokenizer themselves.
 
-What messages say is text: a `<|im_end|>` in a window that a judge is shown is spelt out, and only the chat template ends a turn.
+The content of messages is text: the string `<|im_end|>` in a window for a judge is spelt out, and only the chat template ends a turn.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from resources.subject.control_tokens import disarmed, encodable, text_encoder
 
 
 def prompt_token_ids(tokenizer: Any, request: Request) -> list[int]:
-    """Token ids of a request and of the beginning that its reply is given, but for its suffix (see `suffix_tokens`).
+    """Token ids of a request and of the given beginning of its reply, without its suffix (see `suffix_tokens`).
 
     The chat template decides for instruct models, see `accepted_messages`. Base models, which have none, get the messages' text,
     joined by empty lines, and one at its end unless a suffix goes on from it.
@@ -34,7 +34,7 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
 def accepted_messages(tokenizer: Any, messages: list[dict[str, str]]) -> list[dict[str, str]]:
     """The messages as the tokenizer's chat template takes them.
 
-    Where the template refuses the system role, or writes nothing of its text, that text opens the first turn of the user. Raises
+    Where the template refuses the system role, or leaves out its text, the system text is put before the user's first turn. Raises
     `ChatTemplateError` where the template refuses the messages without a system role too.
     """
     system = [message["content"].strip() for message in messages if message["role"] == "system"]

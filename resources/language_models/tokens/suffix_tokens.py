@@ -1,8 +1,8 @@
-"""The tokens of a request's suffix, and where in it which tokens begin the options of its choices.
+"""The tokens of a request's suffix, and the tokens in it that begin the options of its choices.
 
-The suffix is tokenized by itself and its ids follow those of the prompt, so that its tokens do not depend on what stands before it.
-A placeholder is found by the characters that its tokens cover. An option's token is the one with which the option would begin there: the
-text before the placeholder, back to the beginning of the token before it, is tokenized with the option in the placeholder's place.
+The suffix is tokenized by itself, and its ids follow the ids of the prompt. So its tokens do not depend on the text before it. A
+placeholder is found by the characters that its tokens cover. An option's token is the token with which the option would begin there: the
+text before the placeholder, back to the beginning of the previous token, is tokenized with the option in the placeholder's place.
 """
 
 import re
@@ -18,8 +18,8 @@ from resources.subject.control_tokens import text_encoder
 
 @dataclass(frozen=True)
 class SuffixTokens:
-    """`ids` of the suffix; `places[i]` the number, among them, of the token with which placeholder i begins; `option_ids[i]` [options] the
-    tokens with which the options would."""
+    """`ids` of the suffix; `places[i]` is the index in `ids` of the token with which placeholder i begins; `option_ids[i]` [options] are
+    the tokens with which the options would begin there."""
 
     ids: tuple[int, ...]
     places: tuple[int, ...] = ()
@@ -27,9 +27,9 @@ class SuffixTokens:
 
 
 def suffix_tokens(tokenizer: Any, request: Request) -> SuffixTokens:
-    """The suffix's tokens; none of a request without a suffix.
+    """The suffix's tokens; empty for a request without a suffix.
 
-    Raises `UnsupportedRequest` where two options begin with the same token, or one would merge with the token before it.
+    Raises `UnsupportedRequest` where two options begin with the same token, or where an option would merge with the token before it.
     """
     if not request.suffix:
         return SuffixTokens(())
@@ -51,7 +51,7 @@ def suffix_tokens(tokenizer: Any, request: Request) -> SuffixTokens:
 
 
 def refuse_alike(choices: SuffixChoices, beginnings: tuple[int, ...] | tuple[str, ...]) -> None:
-    """Raise `UnsupportedRequest` naming the first option that begins with the token of an option before it."""
+    """Raise `UnsupportedRequest` naming the first option that begins with the same token as an earlier option."""
     seen: dict[int | str, str] = {}
     for option, token in zip(choices.options, beginnings, strict=True):
         if token in seen:
@@ -63,7 +63,8 @@ def refuse_alike(choices: SuffixChoices, beginnings: tuple[int, ...] | tuple[str
 
 
 def _beginnings(tokenizer: Any, choices: SuffixChoices, before: str, begin: int) -> tuple[int, ...]:
-    """The token that begins each option after the text `before`: it covers the characters from `begin` on, as the placeholder's does."""
+    """The token that begins each option after the text `before`: it covers the characters from `begin` on, like the placeholder's first
+    token."""
     found = []
     for option in choices.options:
         ids, spans = _encoded(tokenizer, before + option)
@@ -79,7 +80,7 @@ def _beginnings(tokenizer: Any, choices: SuffixChoices, before: str, begin: int)
 
 
 def _encoded(tokenizer: Any, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
-    """Token ids of a text and the characters that each covers."""
+    """Token ids of a text, and the characters that each token covers."""
     encoder = text_encoder(tokenizer)
     if encoder.has_control(text):
         ids, spans = encoder.encode_with_spans(tokenizer, text)

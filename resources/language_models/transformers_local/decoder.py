@@ -1,4 +1,4 @@
-"""A batch of prompts going through a `transformers` model: one shared prefix, then the rests of the prompts, then what is appended."""
+"""A batch of prompts in a `transformers` model: one shared prefix, then the rests of the prompts, then appended tokens."""
 
 # pyright: reportAttributeAccessIssue=false
 # Where the package `transformers` is not installed, pyright takes this folder's transformers.py for it.
@@ -9,7 +9,7 @@ from typing import Any
 from resources.language_models.tokens.suffix_tokens import SuffixTokens
 from resources.language_models.transformers_local.ways import Way, empty_cache, forget_longest, forward_arguments
 
-HEAD_POSITIONS = 512  # positions whose logits, a vocabulary each, are held at once
+HEAD_POSITIONS = 512  # positions whose logits, a vocabulary each, are in memory at once
 
 
 def prefilled(model: Any, prefix: Sequence[int], way: Way) -> Any:
@@ -26,12 +26,12 @@ def prefilled(model: Any, prefix: Sequence[int], way: Way) -> Any:
 
 
 class Decoder:
-    """A batch under way. `logits` [rows, vocabulary] are those after the last token of every row, `read` all tokens of every row.
+    """A batch under way. `logits` [rows, vocabulary] are the logits after the last token of every row, `read` all tokens of every row.
 
     The tokens of a row stand together, and all padding is on their left. So the distance between two places of a row is the distance
-    between their tokens, on which sliding windows and chunks depend. Where rows are given unequally many tokens, what a shorter row holds
-    moves to the right, and the tokens that would lie in the padding's place are read again. With `keep_hidden`, `hidden`
-    [rows, positions, width] are the trunk's outputs at the last positions of the rests.
+    between their tokens, on which sliding windows and chunks depend. Where rows are given different numbers of tokens, the content of a
+    shorter row moves to the right, and tokens that would come to lie in the padding are read again. With `keep_hidden`, `hidden` [rows,
+    positions, width] are the trunk's outputs at the last positions of the rests.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Decoder:
         self.hidden: Any = kept[0] if kept else None
 
     def append(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Feed further tokens, at least one, to every row; `logits` are then those after the last of them."""
+        """Feed at least one further token to every row; `logits` are then the logits after the last of these tokens."""
         if not self._way.whole_pieces:
             for token in tokens[0]:
                 self._feed([[token]])
@@ -71,7 +71,7 @@ class Decoder:
         self._feed(tokens)
 
     def _place(self, sources: list[int], missing: list[int]) -> None:
-        """Let row i of the cache hold what row `sources[i]` held, moved to the right by `missing[i]` places; what leaves is forgotten."""
+        """Move the content of cache row `sources[i]` into row i, `missing[i]` places to the right; entries beyond the end are dropped."""
         import torch
 
         if self._slots == 0:
@@ -84,7 +84,7 @@ class Decoder:
                 layer.keys, layer.values = _gathered(layer.keys, rows, places), _gathered(layer.values, rows, places)
 
     def _feed(self, tokens: Sequence[Sequence[int]]) -> None:
-        """One forward pass. Rows with fewer tokens than the longest are led by their own last tokens, or by padding before the first."""
+        """One forward pass. Shorter rows are filled up in front: by their own last tokens, or by padding before the first token."""
         import torch
 
         if not self._way.cached:
@@ -119,7 +119,7 @@ class Decoder:
         self.logits = self._model(**self._arguments(input_ids=ids, use_cache=False, logits_to_keep=1)).logits[:, -1]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order; the others' memory is freed."""
+        """Go on with these rows alone, in this order. The memory of all other rows is freed."""
         import torch
 
         if len(rows) == len(self.read) == 1:
@@ -129,7 +129,7 @@ class Decoder:
         self.read, self.logits = [self.read[row] for row in rows], self.logits[chosen]
 
     def logits_after(self, tokens: Sequence[int]) -> Any:
-        """[rows, vocabulary] logits after `tokens`, which every row is given and then forgets."""
+        """[rows, vocabulary] logits after `tokens`. Every row is given the tokens and then forgets them."""
         kept = copy.copy(self)
         kept.cache, kept.read = copy.deepcopy(self.cache), list(self.read)
         kept.append([tokens] * len(self.read))
@@ -137,7 +137,7 @@ class Decoder:
 
 
 def _gathered(states: Any, rows: Any, places: Any) -> Any:
-    """[rows, heads, places, width]: of [n, heads, slots, width] the rows and slots that Tensor[rows, 1, 1] and [rows, 1, places] name."""
+    """[rows, heads, places, width]: the rows and slots of [n, heads, slots, width] that Tensor[rows, 1, 1] and [rows, 1, places] name."""
     import torch
 
     heads = torch.arange(states.shape[1], device=states.device)[None, :, None]
@@ -145,7 +145,7 @@ def _gathered(states: Any, rows: Any, places: Any) -> Any:
 
 
 def _missing(tokens: Sequence[Sequence[int]]) -> list[int]:
-    """How many tokens fewer than the longest row each row has."""
+    """For each row, the number of tokens that it has less than the longest row."""
     longest = max(map(len, tokens))
     return [longest - len(row) for row in tokens]
 
@@ -153,10 +153,10 @@ def _missing(tokens: Sequence[Sequence[int]]) -> list[int]:
 def read_suffixes(
     model: Any, decoder: Decoder, suffixes: Sequence[SuffixTokens], tokens_after: int
 ) -> list[tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]]:
-    """Of each row: log-probabilities of its suffix's tokens, and at its places the options' probabilities, renormalised over the options.
+    """For each row: log-probabilities of its suffix's tokens, and at its places the options' probabilities, renormalised over the options.
 
-    `decoder` was made with `keep_hidden`, and every row's rest is the end of its prompt (a token at least), its suffix, and `tokens_after`
-    further tokens. The logits of HEAD_POSITIONS positions are held at once.
+    `decoder` was made with `keep_hidden`, and every row's rest is the end of its prompt (at least one token), its suffix, and
+    `tokens_after` further tokens. The logits of HEAD_POSITIONS positions are in memory at once.
     """
     import torch
 
@@ -196,7 +196,8 @@ def _as_they_are(logits: Any) -> Any:
 
 
 def _plain_logits(model: Any, read: Sequence[int], n_tokens: int, tokens_after: int) -> Any:
-    """[n_tokens, vocabulary] logits before the last `n_tokens` of what is read but `tokens_after`, by a forward pass of its own."""
+    """[n_tokens, vocabulary] logits before each of the last `n_tokens` tokens of `read` without its final `tokens_after`, by a separate
+    pass."""
     import torch
 
     forget_longest(model)
@@ -206,8 +207,8 @@ def _plain_logits(model: Any, read: Sequence[int], n_tokens: int, tokens_after: 
 
 
 def _output_head(model: Any, decoder: Decoder) -> Callable[[Any], Any] | None:
-    """float32 logits [n, vocabulary] from trunk outputs [n, width]; None where they do not come out as the model's own do after the
-    batch's last tokens."""
+    """A function from trunk outputs [n, width] to float32 logits [n, vocabulary]; None where its logits after the batch's last tokens
+    differ from the model's own."""
     import torch
 
     config = model.config.get_text_config()

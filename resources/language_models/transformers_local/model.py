@@ -1,8 +1,8 @@
 """The `transformers` back end: any Hugging Face causal model in process, on the CPU or a GPU. The default.
 
 Requests that share their leading messages share the key-values of that prefix, computed once. A `ChoiceList` is decoded under constraint:
-brackets and commas are forced, so that each answer costs one step (options that begin alike cost one more for each place where they fork),
-and the options' probabilities are read where it is chosen. Suffixes are read in one pass, batched like everything else.
+brackets and commas are forced, so that each answer costs one step (options that begin alike cost one more step for each fork), and
+the options' probabilities are read where an option is chosen. Suffixes are read in one pass, batched like all other prompts.
 """
 
 import time
@@ -40,9 +40,9 @@ class TransformersModel:
     ) -> None:
         """Load `model` (see `resources.weights.resolve_model_folder`).
 
-        `device` is CUDA where there is one; `dtype` float32 on a CPU and bfloat16 on CUDA; `batch_tokens` bounds the padded tokens
-        of a batch beyond the shared prefix (4,096 on a CPU, 65,536 on CUDA). `thinking_tokens` are a free text's beyond its own bound, for
-        models that write their thought before it.
+        `device` is CUDA by default where there is a GPU; `dtype` is float32 on a CPU and bfloat16 on CUDA. `batch_tokens` bounds the padded
+        tokens of a batch beyond the shared prefix (4,096 on a CPU, 65,536 on CUDA). `thinking_tokens` are added to the bound of a free
+        text, for models that write their thought first.
         """
         from resources.weights import load_causal_model, load_hf_tokenizer, resolve_model_folder
 
@@ -65,7 +65,7 @@ class TransformersModel:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Probabilities and constrained lists of choices, and log-probabilities of the prompt."""
+        """Probabilities of answers, constrained lists of choices, and log-probabilities of the prompt."""
         return frozenset({"answer_probabilities", "structured_reply", "prompt_logprobs"})
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class TransformersModel:
             yield fitting[place], reply
 
     def _replies(self, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
-        """The replies to requests that fit the model, with their places."""
+        """The replies to requests that fit into the model's context, with their indices."""
         ways = [self._way_of(len(plan.prompt) + self._reply_tokens(request)) for request, plan in zip(requests, plans, strict=True)]
         for way in dict.fromkeys(ways):
             indices = [index for index, one in enumerate(ways) if one == way]
@@ -102,12 +102,12 @@ class TransformersModel:
                 yield indices[place], reply
 
     def _reply_tokens(self, request: Request) -> int:
-        """The most tokens of a reply, its thought's too: a constrained list has none."""
+        """The most tokens of a reply with its thought; a constrained list has no thought."""
         thinks = request.max_reply_tokens and not isinstance(request.reply_format, ChoiceList)
         return request.max_reply_tokens + (self._thinking_tokens if thinks else 0)
 
     def _way_of(self, tokens: int) -> Way:
-        """How a request of so many tokens, its reply's too, runs."""
+        """How a request with so many tokens of prompt and reply runs."""
         if self._longest_cached is not None and tokens > self._longest_cached:
             return UNCACHED
         if self._way is None:
@@ -117,7 +117,7 @@ class TransformersModel:
         return self._way
 
     def _answered_so(self, way: Way, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
-        """The replies to requests that run one way, with their places."""
+        """The replies to requests that all run one way, with their indices."""
         groups = [
             (request.messages[: request.shared_messages], _decoding(request)) if way.shares_prefix else index
             for index, request in enumerate(requests)
@@ -137,7 +137,7 @@ class TransformersModel:
                 yield index, Reply(prompt_tokens=len(plans[index].prompt), cached_tokens=cached, seconds=seconds, **fields)
 
     def _plan(self, request: Request) -> "_Plan":
-        """The request's tokens; raises `UnsupportedRequest` for options that its tokenizer cannot tell apart."""
+        """The request's tokens. Raises `UnsupportedRequest` for options that its tokenizer cannot tell apart."""
         if isinstance(request.reply_format, ChoiceList):
             self._spelled(request.reply_format)
         suffix = suffix_tokens(self._tokenizer, request)
@@ -146,7 +146,8 @@ class TransformersModel:
     def _sound(
         self, batch: PrefixBatch, way: Way, requests: list[Request], plans: list["_Plan"], prefix_cache: Any
     ) -> list[dict[str, Any]]:
-        """Fields of the replies of one batch; where the model's logits are NaN, each request runs alone and those that fail are errors."""
+        """Fields of the replies of one batch. Where the model's logits are NaN, each request runs alone, and requests that fail are
+        errors."""
         try:
             return self._run(batch, way, requests, plans, prefix_cache)
         except NotFinite as error:
@@ -157,7 +158,7 @@ class TransformersModel:
         return [self._sound(one, way, [request], [plan], prefix_cache)[0] for one, request, plan in trios]
 
     def _run(self, batch: PrefixBatch, way: Way, requests: list[Request], plans: list["_Plan"], prefix_cache: Any) -> list[dict[str, Any]]:
-        """Fields of the replies of one batch; all its requests decode alike."""
+        """Fields of the replies of one batch. All its requests are decoded in the same way."""
         import torch
 
         with torch.inference_mode():
@@ -182,7 +183,7 @@ class TransformersModel:
         ]
 
     def _finite(self, values: Any) -> Any:
-        """The values; raises `NotFinite` where one of them is NaN."""
+        """The values. Raises `NotFinite` where a value is NaN."""
         if bool(values.isnan().any()):
             dtype = str(self._model.dtype).removeprefix("torch.")
             raise NotFinite(
@@ -196,15 +197,16 @@ class TransformersModel:
         return self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._tokenizer.eos_token_id
 
     def _spelled(self, choices: ChoiceList) -> ChoiceTokens:
-        """The tokens of a list of choices, worked out once."""
+        """The tokens of a list of choices; each list is worked out once."""
         if choices not in self._spellings:
             self._spellings[choices] = choice_tokens(self._tokenizer, choices)
         return self._spellings[choices]
 
     def _choose(self, decoder: Decoder, choices: ChoiceList, requests: list[Request]) -> list[dict[str, Any]]:
-        """Constrained lists: at each answer the options' probabilities, the likeliest taken (or drawn, above temperature 0).
+        """Constrained lists: at each answer the options' probabilities; the likeliest option is taken (or an option is drawn, above
+        temperature 0).
 
-        Options of one token each, or that fork at their first, take one step an answer; every further fork takes one more.
+        Options of one token each, or that fork at their first token, take one step an answer; every further fork takes one more step.
         """
         import torch
 
@@ -242,7 +244,7 @@ class TransformersModel:
     def _write(self, decoder: Decoder, requests: list[Request]) -> list[dict[str, Any]]:
         """Free text: token by token until the end of turn, a stop string or `max_reply_tokens`.
 
-        Finished rows leave the batch as soon as they are half of it, so that one long reply costs little more than it would alone.
+        Finished rows leave the batch as soon as they are half of it, so that one long reply costs little more than the reply alone.
         """
         import torch
 
@@ -251,7 +253,7 @@ class TransformersModel:
         written: list[list[int]] = [[] for _ in requests]
         finish: list[str | None] = [None] * len(requests)
         texts = [""] * len(requests)
-        rows = list(range(len(requests)))  # those still in the batch
+        rows = list(range(len(requests)))  # rows still in the batch
         while True:
             logits = self._finite(decoder.logits.float().cpu())
             for place, row in enumerate(rows):
@@ -281,25 +283,25 @@ class TransformersModel:
 
 
 class NotFinite(ArithmeticError):
-    """Logits that are NaN, of which no answer can be made."""
+    """Logits that are NaN: no answer can be made of them."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The tokens of one request: the whole `prompt`, and the `suffix` with which it ends (empty without one)."""
+    """The tokens of one request: the whole `prompt`, and the `suffix` at its end (empty without a suffix)."""
 
     prompt: list[int]
     suffix: SuffixTokens
 
 
 def _decoding(request: Request) -> object:
-    """What requests of one batch must have in common: lists of the same choices, or any text; a suffix to read; nothing to write."""
+    """The key that all requests of one batch have in common: lists of the same choices, or any text; a suffix to read; nothing to write."""
     form = request.reply_format if isinstance(request.reply_format, ChoiceList) else "free_text"
     return (form, bool(request.suffix), request.max_reply_tokens == 0)
 
 
 def _pick(logits: Any, temperature: float, generator: Any) -> int:
-    """Index of the likeliest entry at temperature 0, else one drawn from softmax(logits / temperature)."""
+    """Index of the likeliest entry at temperature 0, else an index drawn from softmax(logits / temperature)."""
     import torch
 
     if temperature == 0:
@@ -314,7 +316,7 @@ def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
 
 
 def _stops(request: Request) -> tuple[str, ...]:
-    """Stop strings of a request; the end of the line too where its reply is one line already begun."""
+    """Stop strings of a request. A reply of one line with a given beginning also stops at the end of the line."""
     return (*request.stop, "\n") if request.line_prefix else request.stop
 
 

@@ -1,9 +1,9 @@
-"""Ways to put prompts through a model of `transformers`, and the fastest of them that computes what a plain forward pass computes.
+"""Ways to run prompts through a model of `transformers`, and the fastest way that gives the results of a plain forward pass.
 
-A reply must not depend on the prompts that run beside it. Attention layers keep keys and values of single tokens, which can be moved and
-masked, so their rows run in one batch. Recurrent layers keep one state a row, which padding would change. Some models keep their state
-where no cache of `transformers` reaches it. The way is found by trying: a few short sequences run each way, and the first way that agrees
-with plain forward passes is taken.
+A reply must not depend on the prompts that run beside it. Attention layers keep keys and values of single tokens. These can be moved and
+masked, so their rows run in one batch. Recurrent layers keep one state a row, and padding would change this state. Some models keep their
+state where no cache of `transformers` reaches it. So the way is found by trying: a few short sequences run each way, and the first way that
+agrees with plain forward passes is taken.
 """
 
 import logging
@@ -13,13 +13,14 @@ from inspect import Parameter, signature
 from typing import Any
 
 PREFIX_TOKENS, REST_TOKENS, APPENDED_TOKENS = 12, (7, 3, 1), (2, 1, 1)
-FLOAT32_NOISE, HALF_NOISE, HALF_NOISE_ALONE = 1e-3, 0.15, 0.04  # a batch rounds otherwise than a row, and experts may change with it
+FLOAT32_NOISE, HALF_NOISE, HALF_NOISE_ALONE = 1e-3, 0.15, 0.04  # a batch rounds differently from a row, and experts may change
 
 
 @dataclass(frozen=True)
 class Way:
-    """How prompts run. `batched`: many rows at once, padded on the left; `shares_prefix`: what requests begin with is computed once;
-    `cached`: a token is read once, and not again with every token after it; `whole_pieces`: several tokens at once can follow others."""
+    """How prompts run. `batched`: many rows at once, padded on the left; `shares_prefix`: the common beginning of requests is computed
+    once; `cached`: a token is read once, and not again with every later token; `whole_pieces`: several tokens at once can follow earlier
+    tokens."""
 
     name: str
     batched: bool
@@ -36,9 +37,10 @@ WAYS = (BATCHED, ALONE, TOKEN_BY_TOKEN, UNCACHED)
 
 
 def empty_cache(model: Any, way: Way) -> Any:
-    """A cache for `model`. For batches every attention layer keeps all its tokens, those outside its window too: rows can then be moved.
+    """A cache for `model`. For batches every attention layer keeps all its tokens, also tokens outside its window, so that rows can be
+    moved.
 
-    Raises `ValueError` where some layer's state does not consist of keys and values, so that its rows cannot run in batches.
+    Raises `ValueError` where a layer's state does not consist of keys and values, so that its rows cannot run in batches.
     """
     from transformers import cache_utils
 
@@ -53,7 +55,7 @@ def empty_cache(model: Any, way: Way) -> Any:
 
 
 def refuse_state_elsewhere(cache: Any) -> None:
-    """Raise `ValueError` where a model that has read tokens left layers of its cache empty: it keeps their state in itself."""
+    """Raise `ValueError` where layers of the cache are empty after the model has read tokens: the model keeps their state in itself."""
     from transformers import cache_utils
 
     empty = [
@@ -80,9 +82,9 @@ def forward_arguments(model: Any) -> Callable[..., dict[str, Any]]:
 
 
 def length_with_other_positions(config: Any) -> int | None:
-    """The length from which on a model's position embedding depends on the length of what it reads; None where it never does.
+    """The length from which a model's position embedding depends on the length of its input; None where it never does.
 
-    With dynamic NTK scaling and LongRoPE the keys of a text change as the text grows beyond this length, so no cache holds them.
+    With dynamic NTK scaling and LongRoPE the keys of a text change as the text grows beyond this length, so no cache can hold them.
     """
     config = config.get_text_config()
     parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
@@ -97,14 +99,15 @@ def length_with_other_positions(config: Any) -> int | None:
 
 
 def longest_in_batches(config: Any) -> int | None:
-    """The length from which on places, and not positions, decide what a model computes, so that padding would: Llama 4's attention
+    """The length from which a model's results depend on places instead of positions, so that padding would change them: Llama 4's attention
     temperature. None where there is no such length."""
     config = config.get_text_config()
     return int(config.floor_scale) if getattr(config, "attn_temperature_tuning", False) else None
 
 
 def forget_longest(model: Any) -> None:
-    """Let dynamic NTK scaling forget the longest text that the model has read: its frequencies stay at this text's otherwise."""
+    """Make dynamic NTK scaling forget the longest text that the model has read: its frequencies would stay at that text's values
+    otherwise."""
     for module in model.modules():
         if hasattr(module, "max_seq_len_cached") and hasattr(module, "original_max_seq_len"):
             for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
@@ -112,7 +115,7 @@ def forget_longest(model: Any) -> None:
 
 
 def fastest_right_way(model: Any, pad_id: int) -> Way:
-    """The first of WAYS that computes what plain forward passes compute; anything but BATCHED is logged with its reason."""
+    """The first of WAYS with the results of plain forward passes. Any way but BATCHED is logged with its reason."""
     import torch
 
     with torch.inference_mode():
@@ -147,13 +150,13 @@ def _tried(model: Any) -> tuple[list[list[int]], list[Any]]:
 
 
 def _disagreement(model: Any, way: Way, pad_id: int, sequences: list[list[int]], wanted: list[Any]) -> str | None:
-    """How this way differs from plain forward passes; None where it does not, beyond the noise of the model's numeric type."""
+    """How this way differs from plain forward passes; None where it does not, up to the noise of the model's numeric type."""
     import torch
 
     allowed = FLOAT32_NOISE if model.dtype == torch.float32 else HALF_NOISE if way.batched else HALF_NOISE_ALONE
     try:
         found = _logits_of(model, way, pad_id, sequences)
-    except Exception as error:  # whatever the model's own code raises for a cache or a mask that it does not know
+    except Exception as error:  # any exception of the model's own code for an unknown cache or mask
         return f"{type(error).__name__}: {error}"
     for ours, plain in zip(found, wanted, strict=True):
         difference = float((ours - plain).abs().mean() / plain.std().clamp(min=1e-9))

@@ -1,7 +1,8 @@
-"""What an engine's output leaves open, the further tokens to ask for, and the probabilities read from all of it. Pure but for the outputs.
+"""Follow-ups: further tokens to ask an engine for where its output leaves something open, and the probabilities read from all outputs. Pure
+but for the outputs.
 
-An engine's output holds, for each token of the reply and each place of the prompt, log-probabilities by token id. Of a list of choices
-whose options fork after their first token, only the way that the reply took is in it; of a suffix, only the likeliest tokens are.
+An engine's output holds, for each token of the reply and each place of the prompt, log-probabilities by token id. For a list of choices
+whose options fork after their first token, only the way of the reply is in the output; for a suffix, only the likeliest tokens are.
 """
 
 import math
@@ -26,20 +27,21 @@ class FollowUp:
 
 @dataclass(frozen=True)
 class ListAnswer:
-    """One answer of a list: the reply's token with which it begins, the options' spellings there, and the token that ends it."""
+    """One answer of a list: the reply's token with which the answer begins, the options' spellings there, and the token that ends the
+    answer."""
 
     place: int
     spellings: tuple[Spelling, ...]
     end: int
 
     def token(self, follower: int) -> int:
-        """The token at a fork, where END stands for the one that ends the answer."""
+        """The token of a follower at a fork; END stands for the token that ends the answer."""
         return self.end if follower == END else follower
 
 
 @dataclass
 class EngineRequest:
-    """A request under way: its tokens, the engine's output when it has come, and what its follow-ups have found, by key."""
+    """A request under way: its tokens, the engine's output once it has come, and the results of its follow-ups, by key."""
 
     request: Request
     prompt: list[int]
@@ -54,7 +56,7 @@ class EngineRequest:
     seconds: float = 0.0
 
     def count(self, output: Any, seconds: float) -> None:
-        """Add what one of its outputs cost."""
+        """Add the cost of one output."""
         self.prompt_tokens += len(output.prompt_token_ids)
         self.cached_tokens += output.num_cached_tokens or 0
         self.completion_tokens += len(output.outputs[0].token_ids)
@@ -63,7 +65,7 @@ class EngineRequest:
 
 
 def answers_of(ids: Spelling, texts: Sequence[str], choices: ChoiceList, tokens: ChoiceTokens) -> list[ListAnswer] | None:
-    """The answers in a reply of these tokens; None where it has no such list, or spells an option in a way of its own."""
+    """The answers in a reply of these tokens; None where the reply has no such list, or spells an option in another way."""
     places = answer_places(texts, choices)
     if places is None:
         return None
@@ -79,7 +81,7 @@ def answers_of(ids: Spelling, texts: Sequence[str], choices: ChoiceList, tokens:
 
 
 def unread_forks(engine_request: EngineRequest) -> list[FollowUp]:
-    """What to ask to know the way at every fork of a list of choices that the reply itself did not pass."""
+    """The follow-ups for all forks of a list of choices that the reply itself did not pass."""
     reply = tuple(engine_request.output.outputs[0].token_ids)
     return [
         FollowUp((number, path), (*engine_request.prompt, *reply[: answer.place], *path), tuple(map(answer.token, followers)))
@@ -90,7 +92,7 @@ def unread_forks(engine_request: EngineRequest) -> list[FollowUp]:
 
 
 def unread_places(engine_request: EngineRequest) -> list[FollowUp]:
-    """What to ask to know the options at the places of a suffix where the engine did not list all of them."""
+    """The follow-ups for the places of a suffix where the engine did not list all options."""
     before = engine_request.prompt[: len(engine_request.prompt) - len(engine_request.suffix.ids)]
     return [
         FollowUp(place, (*before, *engine_request.suffix.ids[:place]), ids)
@@ -100,7 +102,7 @@ def unread_places(engine_request: EngineRequest) -> list[FollowUp]:
 
 
 def list_probabilities(engine_request: EngineRequest) -> tuple[tuple[float, ...], ...] | None:
-    """P(option) for each answer, from the reply's own log-probabilities and its follow-ups'; None without answers."""
+    """P(option) for each answer, from the log-probabilities of the reply and of its follow-ups; None without answers."""
     if engine_request.answers is None:
         return None
     listed, probabilities = engine_request.output.outputs[0].logprobs, []

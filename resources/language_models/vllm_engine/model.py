@@ -3,9 +3,9 @@
     scorer: {backend: vllm, model: owner/model, options: {dtype: bfloat16, tensor_parallel_size: 2, gpu_memory_utilization: 0.85}}
 
 Prefix caching is on, and `ask_all` puts requests with the same leading messages side by side. A list of choices is decoded under a regular
-expression, and the engine returns the log-probabilities of just the options, so that the answers' probabilities are exact. Where that
-leaves something open (options that begin alike, of which the reply took another way; an option unlisted at a place of a suffix), one
-more token is asked for after the prompt, the reply up to there and the way in question: a follow-up, which the prefix cache makes cheap.
+expression, and the engine returns the log-probabilities of exactly the options, so that the answers' probabilities are exact. Where that
+leaves something open (options that begin alike but fork off the reply's way; an option unlisted at a place of a suffix), one
+more token is asked for after the prompt, the reply up to there and the tokens of that way: a follow-up. The prefix cache makes it cheap.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -41,7 +41,7 @@ from resources.language_models.vllm_engine.follow_ups import (
     unread_places,
 )
 
-MAX_WAITING = 2_048  # requests handed to the engine at once: enough to keep it full, few enough to begin at once
+MAX_WAITING = 2_048  # requests in the engine at once: enough to keep it full, few enough to begin without delay
 ANSWER_TOKENS = 3  # of a list's reply, beside the option itself, for each answer
 MOST_LISTED = 20  # alternatives that the engine lists at a place of a prompt, unless it was made to list more
 MOST_ASKED_ABOUT = 128  # tokens whose log-probabilities the engine gives at each place of a reply
@@ -63,9 +63,10 @@ class VLLMModel:
         structured: bool = True,
         engine_options: dict[str, Any] | None = None,
     ) -> None:
-        """Load `model` (see `resources.weights.resolve_model_folder`); arguments are vLLM's, `engine_options` whatever else it takes.
+        """Load `model` (see `resources.weights.resolve_model_folder`). Arguments are vLLM's; `engine_options` are further arguments of its
+        engine.
 
-        `structured` False leaves lists of choices to the prompt alone: for measuring what the constraint is worth.
+        `structured` False leaves lists of choices to the prompt alone: for measuring the value of the constraint.
         """
         from vllm import LLM
 
@@ -99,7 +100,7 @@ class VLLMModel:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Probabilities, constrained replies (unless turned off) and log-probabilities of the prompt."""
+        """Probabilities of answers, constrained replies (unless turned off) and log-probabilities of the prompt."""
         always: frozenset[Capability] = frozenset({"answer_probabilities", "prompt_logprobs"})
         return frozenset({*always, "structured_reply", "json_reply"}) if self._structured else always
 
@@ -119,7 +120,7 @@ class VLLMModel:
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Replies as the engine finishes them. `seconds` are shares of the engine's steps in which a reply, or a follow-up, ended.
 
-        A prompt that is too long for the model is an error reply. Closing the iterator takes back what is under way. Raises
+        A prompt that is too long for the model is an error reply. Closing the iterator withdraws the requests under way. Raises
         `UnsupportedRequest` before anything is asked.
         """
         refuse_unsupported(self, requests)
@@ -177,7 +178,7 @@ class VLLMModel:
                 engine.abort_request([engine_ids[name] for name in waiting], internal=True)
 
     def _refuse_undecidable(self, request: Request) -> SuffixTokens:
-        """The suffix's tokens; raises `UnsupportedRequest` for options that the tokenizer or the engine cannot tell apart."""
+        """The suffix's tokens. Raises `UnsupportedRequest` for options that the tokenizer or the engine cannot tell apart."""
         form, choices = request.reply_format, request.suffix_choices
         compared = max(len(self._spelled(form).ids) if isinstance(form, ChoiceList) else 0, len(choices.options) if choices else 0)
         if compared > MOST_ASKED_ABOUT:
@@ -187,7 +188,7 @@ class VLLMModel:
         return suffix_tokens(self._tokenizer, request)
 
     def _spelled(self, choices: ChoiceList) -> ChoiceTokens:
-        """The tokens of a list of choices, worked out once."""
+        """The tokens of a list of choices; each list is worked out once."""
         if choices not in self._spellings:
             self._spellings[choices] = choice_tokens(self._tokenizer, choices)
         return self._spellings[choices]
@@ -195,7 +196,7 @@ class VLLMModel:
     def _parameters(self, request: Request) -> Any:
         """vLLM's sampling parameters for one request.
 
-        A suffix has the engine list its likeliest tokens at every place of the prompt, and compute all of it, cached or not.
+        A suffix makes the engine list its likeliest tokens at every place of the prompt, and compute the whole prompt, cached or not.
         """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -210,7 +211,7 @@ class VLLMModel:
         if max_tokens == 0:
             return SamplingParams(temperature=0, max_tokens=1, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **options)
         if isinstance(form, ChoiceList):
-            # vLLM returns the chosen token beside these, and alternatives are needed where an option is chosen only.
+            # vLLM returns the chosen token beside these tokens, and alternatives are needed only where an option is chosen.
             tokens = self._spelled(form)
             options["logprob_token_ids"] = tokens.ids
             if self._structured:
@@ -229,7 +230,7 @@ class VLLMModel:
         )
 
     def _follow_up_parameters(self, follow_up: FollowUp) -> Any:
-        """One greedy token, and the log-probabilities asked for in its place."""
+        """One greedy token, and the log-probabilities of the tokens asked for in its place."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -242,7 +243,7 @@ class VLLMModel:
         )
 
     def _answers(self, engine_request: EngineRequest) -> list[ListAnswer] | None:
-        """Where the reply's answers stand; None where it is not a list of choices, or one with a spelling of its own."""
+        """The answers of the reply; None where the reply is no list of choices, or spells an option in another way."""
         form, completion = engine_request.request.reply_format, engine_request.output.outputs[0]
         if not isinstance(form, ChoiceList) or not completion.logprobs:
             return None
@@ -250,7 +251,7 @@ class VLLMModel:
         return answers_of(tuple(completion.token_ids), texts, form, self._spelled(form))
 
     def _reply(self, engine_request: EngineRequest) -> Reply:
-        """The reply to a request whose output and follow-ups have come; what the follow-ups cost is part of its counts."""
+        """The reply to a request whose output and follow-ups have come; the cost of the follow-ups is part of its counts."""
         request, completion = engine_request.request, engine_request.output.outputs[0]
         logprobs, choices = suffix_probabilities(engine_request) if request.suffix else (None, None)
         return Reply(
