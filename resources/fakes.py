@@ -1,7 +1,7 @@
 """Deterministic stand-ins for the models: a tiny random transformer, a word tokenizer, and a scripted judge. For tests and dry runs.
 
-The subject is a real two-block Llama with random weights, so every hook, dictionary and harvest runs as it does in earnest; the
-language model answers by rule, so the whole graph takes seconds and comes out the same each time.
+The subject is a real two-block Llama with random weights, so every hook, dictionary and harvest runs as with a real model; the
+language model answers by rule, so the whole graph takes seconds and gives the same results each time.
 """
 
 import json
@@ -63,7 +63,7 @@ class FakeTokenizer:
         return "".join(self.tokens(token_ids))
 
     def ids_of(self, texts: Any) -> list[int]:
-        """The id of each token text, -1 for a text that is none's."""
+        """The id of each token text, -1 for a text that no token has."""
         ids = {text: number for number, text in enumerate(self.tokens(range(self.vocabulary_size)))}
         return [ids.get(text, -1) for text in texts]
 
@@ -90,7 +90,7 @@ class HashedWords:
         return vectors
 
     def close(self) -> None:
-        """Forget that it was loaded."""
+        """Reset the mark that the encoder was loaded."""
         self._loaded = False
 
 
@@ -102,7 +102,7 @@ class FakeModels:
         self.loads = 0
 
     def tokenizer(self, source: str, revision: str | None) -> FakeTokenizer:
-        """The word tokenizer, whatever is asked for."""
+        """The word tokenizer, for any source."""
         return FakeTokenizer()
 
     def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> Any:
@@ -121,7 +121,7 @@ class FakeModels:
             torch.manual_seed(0)
             model = LlamaForCausalLM(config).eval().requires_grad_(False)
             for block in model.model.layers:
-                block.mlp.gate_proj.weight *= 20  # as spread out as a trained model's, so that neurons differ
+                block.mlp.gate_proj.weight *= 20  # as spread out as the weights of a trained model, so that neurons differ
         folder = ModelFolder("fake-subject", None, "fake-subject", "1")
         return SubjectModel(model, FakeTokenizer(), folder)  # type: ignore[arg-type]
 
@@ -142,7 +142,7 @@ class FakeModels:
         return ScriptedModel(answer)
 
     def sentence_encoder(self, source: str, revision: str | None) -> HashedWords:
-        """Hashed words, whatever is asked for."""
+        """Hashed words, for any source."""
 
         def count() -> None:
             self.loads += 1
@@ -151,12 +151,12 @@ class FakeModels:
 
 
 def scripted_answer(request: Request) -> str | Reply:
-    """The judge's reply. It reads nothing of a description but its last word.
+    """The judge's reply. Of a description, the judge reads only the last word.
 
-    An explanation names the first marked word. A text fits (1, or the rating 2) where the word stands in it, is likelier where it does,
-    and has the feature fire on that word alone. Of several descriptions the first fits whose word stands in the texts; of several texts
-    that one does not belong whose first marked word is the rarest; of several sets the one that says the word most is its neuron's. Texts
-    that it writes hold the word, or are about water. After a passage its own words are likelier.
+    An explanation names the first marked word. A text fits (1, or the rating 2) where it has the word; it is likelier where it has the
+    word; the feature fires on that word alone. Of several descriptions the first fits whose word is in the texts. Of several texts, the odd
+    one has the rarest first marked word. Of several sets, the neuron's set says the word most. Texts that the judge writes hold the word,
+    or are about water. After a passage, words of the passage are likelier.
     """
     question = request.messages[-1].content
     if request.suffix:
@@ -186,8 +186,8 @@ def _last_word(question: str) -> str:
 
 
 def _likelihood(request: Request, likely: Sequence[str]) -> Reply:
-    """Each word of the suffix is likelier if it is one of `likely`; at a placeholder behind the last of them the last option, else the
-    first."""
+    """Each word of the suffix is likelier if it is one of `likely`. At a placeholder after the last of these words the last option is
+    likelier, elsewhere the first."""
     choices = request.suffix_choices
     shares = None
     if choices is not None:
@@ -201,13 +201,13 @@ def _likelihood(request: Request, likely: Sequence[str]) -> Reply:
 
 
 def _written(schema: dict[str, Any], word: str) -> str:
-    """A text for each member that a JSON schema asks for: those that are not named "silent …" hold `word`."""
+    """A text for each member that a JSON schema asks for; texts of members without "silent …" in their name hold `word`."""
     names = schema["properties"]
     return json.dumps({name: f"the {'water' if name.startswith('silent') else word} of number {place}" for place, name in enumerate(names)})
 
 
 def _chosen(question: str) -> int:
-    """The number of the description that fits the texts, of the set that fits the description, or of the text that does not belong."""
+    """The number of the description that fits the texts, of the set that fits the description, or of the odd text."""
     sets = re.split(r"^Set \d+:\n", question, flags=re.M)[1:]
     if sets:
         counts = [_words(one.split("\nDescription: ")[0]).count(_last_word(question)) for one in sets]

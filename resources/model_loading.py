@@ -1,4 +1,4 @@
-"""Loading a text model: the class that runs it, the attention that computes all that its family has, and the place of each weight.
+"""Loads a text model: the class that runs it, an attention that drops no mechanism of its family, and the device of each weight.
 
     config.json ─▶ model without weights ─▶ blocks that are needed, device of each ─▶ weights read straight to their devices
 
@@ -21,10 +21,10 @@ FILL_OF_A_CARD = 0.9
 """Share of a card's free memory that the weights may take; a larger model is spread over all cards."""
 
 SOFT_CAPS_OF_ATTENTION = ("attn_logit_softcapping",)
-"""Entries of a configuration that bound attention logits, which `sdpa` of transformers leaves out without a word."""
+"""Entries of a configuration that bound attention logits. The `sdpa` attention of transformers silently ignores these bounds."""
 
 SEEN_AHEAD = ("paligemma",)
-"""Model types whose text without an image reads its later tokens under `sdpa`, and under eager attention does not."""
+"""Model types that, for text without an image, attend to later tokens under `sdpa`, but not under eager attention."""
 
 
 def load_text_model(
@@ -36,10 +36,10 @@ def load_text_model(
 ) -> "PreTrainedModel":
     """The model in `folder`, in evaluation mode, without gradients.
 
-    `device` is "cuda" where there is one, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU (bfloat16 is slower there).
-    With `hooks` only the blocks up to the deepest of them are loaded: such a model serves no pass beyond these hooks. A model larger than
-    the card is spread over all cards and, where they do not suffice, the machine's memory; `max_memory` (bytes by card, "cpu") spreads it
-    within these bounds. Raises `WeightsError`.
+    `device` is "cuda" where CUDA is available, else "cpu"; `dtype` is "bfloat16" on a GPU and "float32" on a CPU, where bfloat16 is slower.
+    With `hooks` only the blocks up to the deepest hook are loaded: such a model cannot run beyond these hooks. A model larger than the
+    GPU's memory is spread over all GPUs and, where they do not suffice, the machine's memory; `max_memory` (bytes by GPU, "cpu") bounds
+    each share. Raises `WeightsError`.
     """
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -79,7 +79,7 @@ def read_config(folder: ModelFolder) -> "PreTrainedConfig":
 
 
 def empty_model(config: "PreTrainedConfig", source: str) -> "PreTrainedModel":
-    """The model of a configuration without weights: as a causal language model, else as the multimodal model whose text part is run.
+    """The model of a configuration without weights: a causal language model, or else a multimodal model of which the text part is run.
 
     Raises `WeightsError` for encoders, encoder-decoders and models without text.
     """
@@ -114,9 +114,10 @@ def _reads_both_ways(config: "PreTrainedConfig") -> bool:
 
 
 def attention_for(config: "PreTrainedConfig") -> str | None:
-    """The attention implementation that a configuration asks for: "eager" where `sdpa` would drop a soft cap or the causal mask.
+    """The attention implementation that a configuration needs: "eager" where `sdpa` would drop a soft cap or the causal mask.
 
-    None for the fastest that the family's own code allows; families with attention sinks or ALiBi do not offer `sdpa` themselves.
+    None for the fastest implementation that the family's own code allows; families with attention sinks or ALiBi do not offer `sdpa`
+    themselves.
     """
     text = config.get_text_config()
     capped = any(getattr(text, name, None) for name in SOFT_CAPS_OF_ATTENTION)
@@ -124,7 +125,7 @@ def attention_for(config: "PreTrainedConfig") -> str | None:
 
 
 def refuse_missing_weights(missing: "set[str] | list[str]", source: str) -> None:
-    """Raise `WeightsError` where the files lack weights of the model, which transformers would draw at random."""
+    """Raise `WeightsError` where the files lack weights of the model: transformers would draw them at random."""
     if missing:
         first = ", ".join(sorted(missing)[:3])
         raise WeightsError(
@@ -134,7 +135,8 @@ def refuse_missing_weights(missing: "set[str] | list[str]", source: str) -> None
 
 
 def context_limit(config: "PreTrainedConfig") -> int | None:
-    """Tokens that the model reads at most: its table of positions, or the length that its rotary positions are made for, scaling included.
+    """Most tokens that the model reads: the size of its table of positions, or the length for which its rotary positions are made, with
+    scaling.
 
     None for a model without a limit: ALiBi, recurrent models, relative positions.
     """
@@ -156,32 +158,32 @@ def refuse_long_context(source: str, revision: str | None, tokens: int) -> None:
 
 
 def long_context_message(source: str, tokens: int, limit: int) -> str:
-    """What to say of a context longer than its model reads."""
+    """The message for a context longer than its model reads."""
     return f"a context has {tokens} tokens, but {source} reads at most {limit}. Set token_sample.context_tokens to {limit} or less."
 
 
 def _positions_are_unlimited(text: "PreTrainedConfig") -> bool:
-    """Whether nothing in the model depends on how far from the beginning a token stands."""
+    """Whether no part of the model depends on a token's distance from the beginning."""
     if text.model_type in ("bloom", "mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma", "xlnet", "nemotron_h"):
         return True
     return text.model_type == "falcon" and bool(getattr(text, "alibi", False))
 
 
 def _rope_parameters(text: "PreTrainedConfig") -> list[dict[str, Any]]:
-    """The rotary settings of a configuration: one, or one a type of layers."""
+    """The rotary settings of a configuration: one set, or one set for each type of layers."""
     found = getattr(text, "rope_parameters", None) or {}
     return [found] if "rope_type" in found else [entry for entry in found.values() if isinstance(entry, dict)]
 
 
 def _stretched(rope: dict[str, Any], limit: int) -> int:
-    """Tokens that scaled rotary positions reach. For the other types `max_position_embeddings` is the stretched length already."""
+    """Tokens that scaled rotary positions reach. For all other types `max_position_embeddings` is the stretched length already."""
     if rope.get("rope_type") not in ("linear", "dynamic", "yarn"):
         return limit
     return int(float(rope.get("factor") or 1) * (rope.get("original_max_position_embeddings") or limit))
 
 
 def _class_up_to(cls: type, last: int | None) -> type:
-    """A class like `cls` whose models have the blocks up to `last` alone, and no unembedding of their own; `cls` itself for None."""
+    """A class like `cls` for models with only the blocks up to `last` and without an unembedding; `cls` itself for None."""
     if last is None:
         return cls
     import torch
@@ -203,7 +205,7 @@ def _class_up_to(cls: type, last: int | None) -> type:
 def _placement(
     cls: type, config: "PreTrainedConfig", device: str, number_type: "torch.dtype", max_memory: "dict[int | str, int | str] | None"
 ) -> "str | dict[str, str]":
-    """`device_map` of `from_pretrained`: everything on `device`, or "auto" for a model that one card does not hold."""
+    """`device_map` of `from_pretrained`: everything on `device`, or "auto" for a model that does not fit on one GPU."""
     import torch
 
     if max_memory is not None:
@@ -218,7 +220,7 @@ def _placement(
 
 
 def _without_package(source: str, config: "PreTrainedConfig", error: ImportError) -> str:
-    """What to say of a checkpoint whose loading needs a package."""
+    """The message for a checkpoint whose loading needs a further package."""
     quantised = getattr(config, "quantization_config", None)
     method = quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", None)
     kind = f"is quantised ({getattr(method, 'value', method)}) and" if quantised else "does not load:"

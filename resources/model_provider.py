@@ -1,4 +1,4 @@
-"""Where the graph gets its models: the real ones here, deterministic stand-ins in `resources.fakes`."""
+"""The models of the graph: real models here, deterministic stand-ins in `resources.fakes`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ModelProvider(Protocol):
-    """Loads models when a stage asks for them. Nothing is loaded, or imported, before."""
+    """Loads models when a stage asks for them. Before that, nothing is loaded or imported."""
 
     def tokenizer(self, source: str, revision: str | None) -> "Tokenizer": ...
 
@@ -27,7 +27,7 @@ class ModelProvider(Protocol):
 
 
 class RealModels:
-    """transformers subjects, dictionaries from their own formats, and the language model back ends."""
+    """Subjects run by transformers, dictionaries from their own formats, and the back ends of language models."""
 
     def tokenizer(self, source: str, revision: str | None) -> "Tokenizer":
         """The subject's tokenizer, without its weights."""
@@ -36,7 +36,7 @@ class RealModels:
         return load_tokenizer(source, revision)
 
     def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "SubjectModel":
-        """The subject model, on CUDA when there is one; with `hooks` no deeper than these need it."""
+        """The subject model, on CUDA where there is a GPU; with `hooks` loaded only as deep as these hooks need."""
         from resources.subject.model import SubjectModel
 
         return SubjectModel.load(source, revision=revision, dtype=dtype, hooks=hooks)

@@ -1,12 +1,12 @@
-"""How far long work is."""
+"""The progress of long work."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units (questions, tokens); `kept` of `total` were there already. `rate` is units a second of the work being
-    done now; `eta_seconds` is None before the first unit."""
+    """`done` of `total` units (questions, tokens), of which `kept` existed before. `rate` is units a second of the present work;
+    `eta_seconds` is None before the first unit."""
 
     done: int
     total: int

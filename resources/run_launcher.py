@@ -1,8 +1,8 @@
-"""Dagster's launcher of runs as processes of this machine, which also notices that such a process has died.
+"""Dagster's launcher of runs as processes of this machine, extended to notice that such a process has died.
 
     run_launcher: {module: resources.run_launcher, class: WatchedRunLauncher}        in dagster.yaml
 
-By itself Dagster learns of a dead run from the code server that started it. Where that died too (a kill, a reboot, no memory left) the
+By itself Dagster learns of a dead run from the code server that started it. Where that server died too (a kill, a reboot, no memory), the
 run would count as running for ever: its backfill would never end, and its pool would never be free.
 
 A process is known by its number, the machine's boot and the kernel's ticks from the boot to its start. All three stay as they are when the
@@ -27,20 +27,20 @@ BIRTH_TAG = "interp/process"
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """`DefaultRunLauncher`, whose runs the monitoring daemon can ask after. A dead one is failed, and retried like any crash.
+    """A `DefaultRunLauncher` whose runs the monitoring daemon can check. A dead run is failed, and retried like any crash.
 
-    Only runs whose code server is on the daemon's own machine are looked at.
+    Only runs whose code server is on the daemon's own machine are checked.
     """
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """True: Dagster's monitoring asks."""
+        """True, so that Dagster's monitoring checks the runs."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """FAILED where the run's process is no longer there; RUNNING otherwise, also where its process is not known.
+        """FAILED where the run's process has ended; RUNNING otherwise, also where its process is not known.
 
-        The process is noted in a tag of the run at the first look that finds it alive, and compared with that from then on.
+        The process is noted in a tag of the run at the first check that finds it alive; later checks compare the process with the tag.
         """
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
         found = worker_process(self._instance, run.run_id) if server.get("host") in LOCAL_HOSTS else None
@@ -55,7 +55,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
 
 def worker_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """Process id of a run, and when (seconds since 1970) it was noted; None before that."""
+    """(process id of a run, time at which the id was noted in seconds since 1970); None before the id was noted."""
     page = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT, limit=FIRST_EVENTS)
     for record in page.records:
         event = record.event_log_entry.get_dagster_event()
@@ -66,7 +66,7 @@ def worker_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] 
 
 
 def birth_of(pid: int) -> str | None:
-    """What names a running process for good: boot, process id and ticks from boot to start; None for a dead one and without /proc."""
+    """A lasting name of a running process: boot, process id and ticks from boot to start; None for a dead process and without /proc."""
     with suppress(OSError, IndexError):
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -77,8 +77,8 @@ def birth_of(pid: int) -> str | None:
 def is_alive(pid: int, noted: float) -> bool:
     """Whether the process that had this id at the time `noted` (seconds since 1970) still runs.
 
-    A zombie does not, nor does a younger process that was given the same id, as after a reboot; where there is no /proc to tell its
-    age by, any process with the id counts.
+    A zombie does not run, and a younger process with the same id, as after a reboot, does not count. Without /proc the age of a process is
+    not known, and any process with the id counts.
     """
     try:
         os.kill(pid, 0)

