@@ -115,7 +115,7 @@ def test_other_models_and_other_dimensions_are_refused_by_name() -> None:
     other = record("b", 2, model=ModelSource(source="another/model"))
     with pytest.raises(UserError, match=r"m/00/a of the model embedded:.* with m/00/b of the model another/model.* `stages: \{matching"):
         match_pair(models(), record("a", 2), other, 4)
-    with pytest.raises(UserError, match=r"rows of m/00/a \(blocks.0.hook_resid_post\) have 3 dimensions and those of m/00/b .* 4"):
+    with pytest.raises(UserError, match=r"rows of m/00/a \(blocks.0.hook_resid_post\) have 3 dimensions and rows of m/00/b .* 4"):
         match_pair(models(a=unit(2, 3), b=unit(2, 4)), record("a", 2), record("b", 2), 4)
 
 

@@ -98,7 +98,8 @@ def test_what_is_left_out_is_counted_with_its_reason() -> None:
     assert "of a baseline (shuffled or constant)" in " ".join(made(rated(outcome="baseline"))[0].rests_on)
     study = rated()
     both = RatedScores("human", study.ratings, study.explanations, study.outcomes, study.scores, 7)
-    assert "7 generated ratings left out: they are not people's." in report_text(both, correlation_report([], SETTINGS), SETTINGS).rests_on
+    text = report_text(both, correlation_report([], SETTINGS), SETTINGS)
+    assert "7 generated ratings left out: people did not give them." in text.rests_on
 
 
 def test_figures_for_everything_that_there_is(full: tuple) -> None:

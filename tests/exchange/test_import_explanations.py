@@ -67,7 +67,7 @@ def test_appending_merges_by_feature(lake: Lake, tmp_path: Path) -> None:
     merged = import_explanations(lake, record(), second, "human", append=True, say=said.append)
     assert read_imported(lake, KEY, "human") == {3: "dates", 7: "dogs", 9: "ships"}
     assert [row["source"] for row in stored(lake)] == ["labels.csv line 3", "more.csv line 2", "more.csv line 3"]
-    assert set(merged.inputs) == {"labels.csv", "more.csv"} and any("1 of the 2 imported before are replaced" in line for line in said)
+    assert set(merged.inputs) == {"labels.csv", "more.csv"} and any("1 of the 2 explanations imported before" in line for line in said)
     whole = import_explanations(lake, record(), csv(tmp_path, "3,dates,,", "7,dogs,,", "9,ships,,"), "human")
     assert whole.data_version == merged.data_version
     import_explanations(lake, record(), second, "imported", append=True)  # onto nothing
@@ -114,7 +114,7 @@ def test_of_several_authors_one_can_be_taken(lake: Lake, tmp_path: Path) -> None
     types = ({"typeName": "a", "description": "cats"}, {"typeName": "b", "description": "big cats"}, {"description": "dogs"})
     batch.write_text("\n".join(json.dumps({**named, **row}) for row in (*types, {**types[1], "index": "8"})))
     with pytest.raises(
-        ExchangeError, match=r"feature 7 has an explanation by a gpt already(.|\n)*by a gpt, b gpt; those of one: --author 'a gpt'"
+        ExchangeError, match=r"feature 7 has an explanation by a gpt already(.|\n)*by a gpt, b gpt; for one author: --author 'a gpt'"
     ):
         import_explanations(lake, record(), tmp_path, "imported")
     said: list[str] = []

@@ -218,7 +218,7 @@ def test_what_a_blocking_check_stopped_waits_for_a_person(
     result = installation.run("token_sample", "activation_shards", "feature_neighbours", key=KEY, last_key=last, **by_itself)
     assert not result.success
     if failing:
-        assert "1 of 2 dictionaries failed, the others do not count as made: statistics_agree_with_shards did not pass" in failure_of(
+        assert "1 of 2 dictionaries failed, the others do not count as made, since statistics_agree_with_shards did not pass" in failure_of(
             result
         )
     assert site.instance.get_materialized_partitions(dg.AssetKey("activation_shards")) == (set() if failing else {KEY})

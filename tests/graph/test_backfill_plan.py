@@ -71,7 +71,7 @@ def test_before_anything_ran_all_is_to_make_and_the_rates_are_the_demos_by_name(
     # 10 + 10 windows, five in a question; the embedded model has a price of 0.
     assert fuzzing["questions"] == 20 * 4 and fuzzing["usd"] == 0 and rows["scores/input_based", "max_act"]["rate"] == "never measured"
     text = "\n".join(lines)
-    assert "language models: at most" in text and "rates called demo are none of yours" in text
+    assert "language models: at most" in text and "rates called demo are not yours" in text
     n_left_out = len(ASSET_NAMES) - len(planned)
     assert f"left out, since the settings of no dictionary here ask for it: {n_left_out} stages" in lines and n_left_out > 20
 
@@ -293,7 +293,7 @@ def test_stages_that_no_settings_ask_for_are_not_launched_until_they_are_or_hold
 
 
 def test_features_that_the_record_does_not_select_are_refused(finished: Installation) -> None:
-    with pytest.raises(UserError, match=rf"dictionary {KEY} selects none of them; it selects 20 features between 0 and 19"):
+    with pytest.raises(UserError, match=rf"dictionary {KEY} selects none of these features; it selects 20 features between 0 and 19"):
         chosen_ranges(finished.home, [KEY], "20-4095")
     with pytest.raises(UserError, match="write it as 0-99,205"):
         chosen_ranges(finished.home, [KEY], "all")

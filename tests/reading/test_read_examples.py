@@ -97,7 +97,7 @@ def test_no_more_is_read_than_is_asked_for(lake: Lake, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("features", "outcomes"), [((5, 2), {2: "ok", 5: "ok"}), ((2, 5), {2: "ok"})])
 def test_examples_that_would_be_lost_are_an_error(tmp_path: Path, features: tuple[int, ...], outcomes: dict[int, str]) -> None:
     lake = write(tmp_path, [example(feature, 0, "Zü") for feature in features], outcomes)
-    with pytest.raises(AssertionError, match=r"feature [25] are out of order, or it has no row in feature_examples"):
+    with pytest.raises(AssertionError, match=r"feature [25] are out of order, or the feature has no row in feature_examples"):
         list(read_examples(lake, KEY))
 
 

@@ -47,7 +47,7 @@ def test_hook_points_that_delphi_would_mix_up_are_kept_apart(tmp_path: Path) -> 
     assert "scores/detection/layers.1--mlp_latent0.txt" in files(tmp_path)
     ResultsFolder(tmp_path, "layers.2", PROVENANCE).write_explanation(0, "a")
     for name in ("layers.1", "layers.20", "ers.2"):
-        with pytest.raises(ExchangeError, match=f"delphi reads those of {name} together with them"):
+        with pytest.raises(ExchangeError, match=f"delphi would mix them with results of {name}"):
             ResultsFolder(tmp_path, name, PROVENANCE)
     assert files(tmp_path / "exported") == {"layers.1--mlp.json", "layers.2.json"}
 

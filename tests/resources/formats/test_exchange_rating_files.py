@@ -83,7 +83,7 @@ def test_what_an_option_says_may_be_missing(tmp_path: Path) -> None:
         ("r.json", "{", "is not JSON"),
         ("r.json", "[1]", "rating app of delphi"),
         ("r.json", '{"evaluations": []}', "rating app of delphi"),
-        ("r.xlsx", "x", "does not say what it is"),
+        ("r.xlsx", "x", "does not say its format"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, name: str, content: str, problem: str) -> None:
