@@ -223,7 +223,7 @@ def started_dagster(home: Home, host: str, port: int, log: IO[bytes] | None) -> 
     """Dagster's webserver, daemon and code server of this home, and the process that leads them. They print to `log`, or to our output.
 
     All of them have ended after the block, and a signal raises `Interrupted` in it: see `started_group`. They keep our working folder,
-    so that a relative path of a record means what it meant when the record was tried. Raises `AlreadyClaimed` where another process has
+    so that a relative path in a record means the same as when the record was tried. Raises `AlreadyClaimed` where another process has
     started Dagster for this home.
     """
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(home.workspace_file), "-h", host, "-p", str(port)]

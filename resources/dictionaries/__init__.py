@@ -86,7 +86,7 @@ def load_dictionary(
     except Exception as error:  # libraries raise anything for truncated files, Python for content of another shape
         raise DictionaryError(
             f"{kind} dictionary {source or hook} cannot be loaded: {type(error).__name__}: {error}. Check that its files are whole and are "
-            f"those of the kind {kind}."
+            f"files of the kind {kind}."
         ) from error
 
 

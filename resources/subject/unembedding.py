@@ -36,7 +36,7 @@ class Unembedding:
         return len(self.weight)
 
     def logits(self, directions: "torch.Tensor") -> "torch.Tensor":
-        """float32 Tensor[n, vocabulary] of directions Tensor[n, d_model]; a direction of zeros has those of the biases alone."""
+        """float32 Tensor[n, vocabulary] of directions Tensor[n, d_model]; a direction of zeros has the logits of the biases alone."""
         import torch
 
         with torch.inference_mode():
