@@ -217,7 +217,7 @@ def plan_summary(planned: Sequence[PlannedAsset], costs: Sequence[Estimate], set
             lines.append(f"as features have cost so far (see rate): {usual:,.0f} tokens, {hours:,.2f} hours")
         unbound = sorted({cost.asset for cost in known if cost.bound is None})
         if unbound:
-            lines.append(f"no bound but a rate, since what they ask depends on what is made before: {', '.join(unbound)}")
+            lines.append(f"no bound but a rate, since their questions depend on results made before: {', '.join(unbound)}")
         limits = (("tokens", settings.budget.tokens, tokens), ("usd", settings.budget.usd, sum(priced)))
         over = [f"{name} {limit:,}" for name, limit, spent in limits if limit is not None and spent > limit]
         if over:

@@ -87,7 +87,7 @@ def _n_values(value: Any, counted: dict[int, int], depth: int) -> int:
         return 1
     if id(value) in counted:
         if not counted[id(value)]:
-            raise BadYaml("an alias in it stands for what it is part of")
+            raise BadYaml("an alias in it stands for a value that contains the alias")
         return counted[id(value)]
     counted[id(value)] = 0
     inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value

@@ -27,7 +27,7 @@ def missing_outputs(subject: Any, dictionary: Any) -> list[str]:
     if subject.family not in BLOCKS and subject.unembedding() is None:
         found.append(f"no vocabulary projections: no way from the residual stream to the logits was found in this {subject.family} model")
     elif subject.residual_directions(dictionary.output_hook, rows) is None:
-        found.append(f"no vocabulary projections: what is written at {dictionary.output_hook} goes not as it is into the stream")
+        found.append(f"no vocabulary projections: values at {dictionary.output_hook} are changed on the way into the stream")
     try:
         written_points(subject, dictionary.output_hook)
     except DictionaryError as error:

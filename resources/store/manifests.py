@@ -69,7 +69,7 @@ def parsed_manifest(content: bytes, schema_version: int) -> Manifest:
     if not isinstance(known["file_crc32"], int | None):
         raise BadManifest(f"its file_crc32 is {str(known['file_crc32'])[:60]!r}")
     if not all(isinstance(text, str) for text in (*known["partition"].values(), *known["inputs"].values())):
-        raise BadManifest("its partition or inputs hold what is no text")
+        raise BadManifest("its partition or inputs hold values that are no text")
     if check is None and "file_crc32" in found:
         raise BadManifest("it is not what was written: its checksum is missing")
     if check is not None and check != _check(found):

@@ -5,7 +5,7 @@
     hook_resid_pre ─▶ ln1 ─▶ attention, MLP ─▶ (+) ─▶ hook_resid_post                                              in parallel
 
 The sums decide, not the modules' names: a hook is offered where it holds on this model. Names only tell attention from MLP where both are
-added at once, and name the kind of a lone module. A family may add a constant times an output (Granite), or scale the sum (Gemma 4): both are
+added at once, and name a lone module's kind. A family may add a constant times an output (Granite), or scale the sum (Gemma 4): both are
 found, and `BlockLayout` keeps them.
 """
 

@@ -223,7 +223,7 @@ PLAIN = "hook: h\nkind: topk_neurons\nwidth: 64\nk: 4\n"
         ("stages: {seed: 1, seed: 2}\n", "the key 'seed' stands twice"),
         ("stages: " + "[" * 200_000 + "\n", "nested deeper"),
         ("a: &a [1]\n" + "".join(f"{y}: &{y} [{','.join([f'*{x}'] * 99)}]\n" for x, y in pairwise("abcdefgh")), "more than 500,000"),
-        ("a: &a [*a]\n", "an alias in it stands for what it is part of"),
+        ("a: &a [*a]\n", "an alias in it stands for a value that contains the alias"),
     ],
 )  # fmt: skip
 def test_a_record_that_nobody_meant_is_refused_at_once_and_never_hides_the_others(tmp_path: Path, content: str, message: str) -> None:
