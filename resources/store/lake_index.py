@@ -113,7 +113,11 @@ class LakeIndex:
 
     def path_of(self, table: str, part: Part) -> str:
         """The file of a partition."""
-        return f"{self.lake.root}/{table}/{part.folder}/{PART}"
+        return f"{self._place(table, part.folder)}/{PART}"
+
+    def _place(self, table: str, folder: str) -> str:
+        """The folder of a partition; a table without partition columns has its one partition in its own folder, `folder` being ""."""
+        return f"{self.lake.root}/{table}/{folder}".rstrip("/")
 
     def read(self, table: str, part: Part) -> str:
         """The fault of a part, after reading all of it; "" where there is none."""
@@ -131,7 +135,7 @@ class LakeIndex:
         """A partition after a new look. Its part is read through where it has no more bytes than the budget (None: always)."""
         part = Part(folder, stamps[0], stamps[1])
         try:
-            manifest = self.lake.read_manifest(f"{self.lake.root}/{table}/{folder}")
+            manifest = self.lake.read_manifest(self._place(table, folder))
         except BadManifest as error:
             part.problem = str(error)
             return part
@@ -151,7 +155,7 @@ class LakeIndex:
         root = f"{self.lake.root}/{table}"
         listings, index.listings = index.listings, {}
         for folder in _leaves(root, "", depth, listings, index.listings):
-            place = f"{root}/{folder}"
+            place = self._place(table, folder)
             yield folder, [_stamp(f"{place}/{MANIFEST}"), _stamp(f"{place}/{PART}")]
 
     def _stamps_of_objects(self, table: str) -> Iterator[tuple[str, list[Stamp]]]:

@@ -11,7 +11,7 @@ from test_warehouse import score
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.tables import SCHEMA_VERSION, SCORES
+from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES, Table
 from resources.store import lake_index
 from resources.store.duckdb_views import RefusedStatement, named_in
 from resources.store.lake import PART, Lake
@@ -205,3 +205,14 @@ def test_a_lake_on_an_object_store_is_looked_at_by_its_listing(tmp_path: Path) -
     n, (note,) = count(house)
     assert n == 1 and "is not there" in note
     assert json.loads((tmp_path / "warehouse/index/scores.json").read_bytes().partition(b"\n")[2])["lake"].startswith("memory://")
+
+
+@pytest.mark.parametrize("table", [table for table in TABLES if not table.partition_columns], ids=lambda table: table.name)
+def test_a_table_without_partition_columns_is_read_too(house: Warehouse, table: Table) -> None:
+    count = f"SELECT count(*) AS n FROM {table.name}"
+    assert house.query(count).rows.to_pylist() == [{"n": 0}]
+    row = {field.name: None for field in table.schema}
+    for n in (1, 2):
+        house.lake.write(table.name, {}, table.schema, pa.Table.from_pylist([row] * n, schema=table.schema), f"v{n}")
+        answer = house.query(count)
+        assert (answer.rows.to_pylist(), answer.notes) == ([{"n": n}], [])
