@@ -175,17 +175,14 @@ def test_a_second_run_asks_nothing_and_other_batches_make_the_same_sets(
 
 def test_steering_makes_stale_those_who_read_it_and_only_where_they_are_asked_for(scored: Installation, tmp_path: Path) -> None:
     def stale(record: DictionaryRecord) -> set[str]:
-        return {
-            name.split()[0]
-            for name in scored.stale(record)
-            if name.split()[0] in (*(f"scores/{n}" for n in NAMES), "scores/fuzzing", "steering")
-        }
+        ours = {*(f"scores/{name}" for name in NAMES), "scores/fuzzing", "steering"}
+        return ours & {name.split()[0] for name in scored.stale(record)}
 
     record: Callable[..., DictionaryRecord] = lambda **stages: scored.home.registry.get(KEY).model_copy(  # noqa: E731
         update={"stages": {**STAGES_HERE, **stages}}
     )
     assert stale(record()) == set()
-    assert stale(record(steering={**STEERING, "temperature": 0.9})) == {"steering"}, "scores are stale once it is made"
+    assert stale(record(steering={**STEERING, "temperature": 0.9})) == {"steering", *(f"scores/{name}" for name in NAMES)}
     assert stale(record(scores={**STAGES_HERE["scores"], "intervention": []})) == {"scores/intervention"}
     partition = {"scorer": "fuzzing", "dictionary": KEY, "feature_range": "00of16"}
     assert "steering" not in scored.home.lake.require("scores", partition).inputs
