@@ -87,7 +87,7 @@ def new_prompt(site: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """The assets with another version of max_act's prompt."""
     monkeypatch.setattr(max_act, "VERSION", "max_act/99")
     stage = next(stage for stage in RANGE_STAGES if stage.asset == "explanations/max_act")
-    monkeypatch.setattr("interp_assets.definitions.RANGE_STAGES", tuple(_versioned(one, stage) for one in RANGE_STAGES))
+    monkeypatch.setattr("interp_assets.graph.assembly.RANGE_STAGES", tuple(_versioned(one, stage) for one in RANGE_STAGES))
 
     def versioned(spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(code_version="max_act/99") if spec.key.path == ["explanations", "max_act"] else spec
