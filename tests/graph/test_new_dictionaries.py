@@ -119,9 +119,10 @@ def test_two_dropped_records_are_filled_by_the_daemon_and_a_broken_one_is_named(
         assert Counter(asset for _, asset, _ in loads if asset in LLM_ASSETS) == dict.fromkeys(LLM_ASSETS, 2)
 
         logged = [e["message"] for t in ticks()["new_dictionaries"] for e in t["logEvents"]["events"]]
-        assert any(re.search(r"record broken\.yaml is not registered: .*broken\.yaml holds no record: it is not YAML", line) for line in logged), logged
+        told = r"record broken\.yaml is not registered: .*broken\.yaml holds no record: it is not YAML"
+        assert any(re.search(told, line) for line in logged), logged
     broken = [finding for finding in findings(installation.home) if finding.mark == "FAIL"]
-    assert [finding.subject for finding in broken] == ["broken record"] and "broken.yaml is not YAML" in broken[0].text
+    assert [finding.subject for finding in broken] == ["broken record"] and "broken.yaml holds no record: it is not YAML" in broken[0].text
 
 
 @pytest.mark.daemon
