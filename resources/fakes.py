@@ -8,13 +8,22 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from resources.language_models.interface import ChoiceList, JsonReply, LanguageModel, Reply, Request
 from resources.language_models.scripted import ScriptedModel, token_estimate
+from resources.subject.chat_texts import ChatTemplateError
+from resources.subject.interface import SubjectTokenizer, TokenIds
 from resources.weights import ModelFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from resources.dictionaries import Dictionary
+    from resources.model_provider import ModelProvider
+    from resources.subject.model import SubjectModel
 
 WORDS = tuple(
     """
@@ -28,7 +37,7 @@ SPECIAL = ("<unk>", "<bos>", "<eos>")
 
 
 class FakeTokenizer:
-    """One token a word of WORDS; the text of a token is the word with a space before it. Other words are <unk>."""
+    """A `SubjectTokenizer`. One token a word of WORDS; the text of a token is the word with a space before it. Other words are <unk>."""
 
     revision = "fake-tokenizer-1"
     bos_token_id = 1
@@ -37,32 +46,37 @@ class FakeTokenizer:
     special_token_ids = frozenset(all_special_ids)
     vocabulary_size = len(SPECIAL) + len(WORDS)
     text_token_ids = np.arange(len(SPECIAL), vocabulary_size)
+    has_chat_template = False
 
     def encode(self, text: str) -> np.ndarray:
         """int32 [n] ids."""
         known = {word: number for number, word in enumerate(WORDS, start=len(SPECIAL))}
         return np.asarray([known.get(word, 0) for word in re.findall(r"[a-z]+", text.lower())], dtype=np.int32)
 
-    def tokens(self, token_ids: Any) -> list[str]:
+    def encode_messages(self, messages: Sequence[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+        """Refused: words have no chat template."""
+        raise ChatTemplateError("the word tokenizer has no chat template")
+
+    def tokens(self, token_ids: TokenIds) -> list[str]:
         """The text of each id."""
         texts = [*SPECIAL, *(f" {word}" for word in WORDS)]
         return [texts[int(i)] for i in token_ids]
 
     texts = tokens
 
-    def is_plain(self, token_ids: Any) -> np.ndarray:
+    def is_plain(self, token_ids: np.ndarray) -> np.ndarray:
         """No text depends on the tokens beside it."""
         return np.ones(len(token_ids), dtype=bool)
 
-    def begins_inside_character(self, token_ids: Any) -> np.ndarray:
+    def begins_inside_character(self, token_ids: np.ndarray) -> np.ndarray:
         """Tokens are whole words."""
         return np.zeros(len(token_ids), dtype=bool)
 
-    def text(self, token_ids: Any) -> str:
+    def text(self, token_ids: TokenIds) -> str:
         """The text of a run of ids."""
         return "".join(self.tokens(token_ids))
 
-    def ids_of(self, texts: Any) -> list[int]:
+    def ids_of(self, texts: Sequence[str]) -> list[int]:
         """The id of each token text, -1 for a text that no token has."""
         ids = {text: number for number, text in enumerate(self.tokens(range(self.vocabulary_size)))}
         return [ids.get(text, -1) for text in texts]
@@ -101,11 +115,11 @@ class FakeModels:
         self.asked = 0
         self.loads = 0
 
-    def tokenizer(self, source: str, revision: str | None) -> FakeTokenizer:
+    def tokenizer(self, source: str, revision: str | None) -> SubjectTokenizer:
         """The word tokenizer, for any source."""
         return FakeTokenizer()
 
-    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> Any:
+    def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "SubjectModel":
         """A two-block Llama of width 32 with 64 MLP neurons, its weights drawn with a fixed seed."""
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
@@ -123,9 +137,9 @@ class FakeModels:
             for block in model.model.layers:
                 block.mlp.gate_proj.weight *= 20  # as spread out as the weights of a trained model, so that neurons differ
         folder = ModelFolder("fake-subject", None, "fake-subject", "1")
-        return SubjectModel(model, FakeTokenizer(), folder)  # type: ignore[arg-type]
+        return SubjectModel(model, cast("PreTrainedTokenizerBase", FakeTokenizer()), folder)
 
-    def dictionary(self, **record: Any) -> Any:
+    def dictionary(self, **record: Any) -> "Dictionary":
         """The real loader: neurons of the stand-in subject need no files."""
         from resources.dictionaries import load_dictionary
 
@@ -148,6 +162,10 @@ class FakeModels:
             self.loads += 1
 
         return HashedWords(count)
+
+
+if TYPE_CHECKING:
+    _checked: ModelProvider = FakeModels()
 
 
 def scripted_answer(request: Request) -> str | Reply:

@@ -8,14 +8,14 @@ from resources.sentence_encoder import SentenceEncoder
 
 if TYPE_CHECKING:
     from resources.dictionaries import Dictionary
+    from resources.subject.interface import SubjectTokenizer
     from resources.subject.model import SubjectModel
-    from resources.subject.tokenizer import Tokenizer
 
 
 class ModelProvider(Protocol):
     """Loads models when a stage asks for them. Before that, nothing is loaded or imported."""
 
-    def tokenizer(self, source: str, revision: str | None) -> "Tokenizer": ...
+    def tokenizer(self, source: str, revision: str | None) -> "SubjectTokenizer": ...
 
     def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "SubjectModel": ...
 
@@ -29,7 +29,7 @@ class ModelProvider(Protocol):
 class RealModels:
     """Subjects run by transformers, dictionaries from their own formats, and the back ends of language models."""
 
-    def tokenizer(self, source: str, revision: str | None) -> "Tokenizer":
+    def tokenizer(self, source: str, revision: str | None) -> "SubjectTokenizer":
         """The subject's tokenizer, without its weights."""
         from resources.subject.tokenizer import load_tokenizer
 

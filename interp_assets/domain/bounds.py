@@ -41,7 +41,7 @@ def versioned_fields(settings: Any, without: Collection[str]) -> dict[str, Any]:
     Left out are the fields named in `without`, which change no result, and fields marked ADDED_LATER that have their default. Nested
     settings classes stay instances, and so keep their marks.
     """
-    later = later_defaults(type(settings))
+    later = later_defaults(settings.__class__)
     values = {one.name: getattr(settings, one.name) for one in fields(settings) if one.name not in without}
     return {name: value for name, value in values.items() if name not in later or value != later[name]}
 

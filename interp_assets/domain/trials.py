@@ -230,5 +230,8 @@ def evenly_mixed(examples: Sequence[Example], rng: np.random.Generator) -> list[
     answers away.
     """
     kinds = [of_kind(examples, "activating"), of_kind(examples, "non_activating")]
-    placed = [((number + 0.5) / len(kind), kind[i]) for kind in kinds for number, i in enumerate(rng.permutation(len(kind)))]
+    placed: list[tuple[float, Example]] = []
+    for kind in kinds:
+        order: list[int] = rng.permutation(len(kind)).tolist()
+        placed += [((number + 0.5) / len(kind), kind[i]) for number, i in enumerate(order)]
     return [example for _, example in sorted(placed, key=lambda pair: pair[0])]

@@ -21,8 +21,8 @@ from resources.formats import delphi, neuronpedia
 from resources.formats.interface import BadRow, content_hash
 from resources.store.activation_spill import Activations, SortedGroup
 from resources.store.stored_values import fits_float16
+from resources.subject.interface import SubjectTokenizer
 from resources.subject.token_texts import whole_characters
-from resources.subject.tokenizer import Tokenizer
 
 GROUP_ACTIVATIONS = 8 << 20
 """Activations that are sorted at once: each takes about 40 bytes of memory."""
@@ -55,7 +55,7 @@ class DelphiActivations:
     not hold stay float32. Opening reads the whole cache once, and raises `ExchangeError` where the cache is not sound.
     """
 
-    def __init__(self, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer) -> None:
+    def __init__(self, record: DictionaryRecord, sample: TokenSample, tokenizer: SubjectTokenizer) -> None:
         self._record, self._rows, self._context = record, *sample.tokens.shape
         self._special = np.isin(sample.tokens.reshape(-1), list(tokenizer.special_token_ids))
         self._cache = open_delphi(record)
@@ -103,7 +103,7 @@ class DelphiActivations:
 class NeuronpediaExamples:
     """The examples of a Neuronpedia export, by feature range, and the texts of their tokens."""
 
-    def __init__(self, record: DictionaryRecord, tokenizer: Tokenizer) -> None:
+    def __init__(self, record: DictionaryRecord, tokenizer: SubjectTokenizer) -> None:
         self._record, self._tokenizer = record, tokenizer
         self._numbers = TokenNumbers()
         self._export = neuronpedia.open_export(Path(str(record.source)))

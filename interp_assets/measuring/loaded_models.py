@@ -9,8 +9,8 @@ from interp_assets.measuring.vocabulary import VocabularyTexts
 from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
+from resources.subject.interface import SubjectTokenizer
 from resources.subject.model import SubjectModel
-from resources.subject.tokenizer import Tokenizer
 
 EncoderOnDemand = Callable[[], SentenceEncoder]
 
@@ -41,7 +41,7 @@ class LoadedModels:
         self._dictionary: tuple[str, Dictionary] | None = None
         self._texts: tuple[ModelSource, VocabularyTexts] | None = None
 
-    def tokenizer(self, model: ModelSource) -> Tokenizer:
+    def tokenizer(self, model: ModelSource) -> SubjectTokenizer:
         """The tokenizer of a model, without its weights."""
         return self._models.tokenizer(model.source, model.revision)
 

@@ -11,7 +11,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.planted.rules import ClaimCounts, readable_tokens
 from interp_assets.reading.token_sample import TokenSample
 from resources.store.activation_spill import SortedGroup
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 
 class PlantedActivations:
@@ -21,7 +21,7 @@ class PlantedActivations:
     sample: see the message.
     """
 
-    def __init__(self, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer) -> None:
+    def __init__(self, record: DictionaryRecord, sample: TokenSample, tokenizer: SubjectTokenizer) -> None:
         self._record, self._tokens, self._is_text, self._tokenizer = record, sample.tokens, sample.is_text(), tokenizer
 
     def sorted_groups(self, name: str, range_index: int) -> Iterator[SortedGroup]:
@@ -50,7 +50,9 @@ class PlantedActivations:
         return np.concatenate(positions), np.concatenate(values)
 
 
-def largest_on_texts(record: DictionaryRecord, tokenizer: Tokenizer, wanted: Sequence[tuple[int, str]], max_tokens: int) -> list[float]:
+def largest_on_texts(
+    record: DictionaryRecord, tokenizer: SubjectTokenizer, wanted: Sequence[tuple[int, str]], max_tokens: int
+) -> list[float]:
     """For each (feature, text) the largest activation of a planted feature on the first `max_tokens` tokens of the text, or 0.0."""
     found = []
     for feature, text in wanted:
@@ -59,7 +61,7 @@ def largest_on_texts(record: DictionaryRecord, tokenizer: Tokenizer, wanted: Seq
     return found
 
 
-def firing_line(record: DictionaryRecord, sample: np.ndarray, tokenizer: Tokenizer) -> str:
+def firing_line(record: DictionaryRecord, sample: np.ndarray, tokenizer: SubjectTokenizer) -> str:
     """How many of a planted dictionary's selected rules fire in int [rows, context], and the names of the silent rules."""
     fires: Counter[str] = Counter()
     rules = [record.planted_rules[feature] for feature in record.selected_features.tolist()]
@@ -71,5 +73,5 @@ def firing_line(record: DictionaryRecord, sample: np.ndarray, tokenizer: Tokeniz
     return f"{len(rules) - len(silent)} of {len(rules)} rules fire in the first {sample.size:,} tokens of the sample{note}"
 
 
-def _read(token_ids: np.ndarray, tokenizer: Tokenizer) -> list[str]:
+def _read(token_ids: np.ndarray, tokenizer: SubjectTokenizer) -> list[str]:
     return readable_tokens(token_ids.tolist(), tokenizer.tokens(token_ids), tokenizer.special_token_ids)

@@ -3,13 +3,13 @@
 import numpy as np
 import pyarrow as pa
 
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 
 class VocabularyTexts:
     """The texts of a vocabulary and the ids that are left out of projections onto it."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: SubjectTokenizer) -> None:
         self._tokenizer = tokenizer
         self._text_ids = tokenizer.text_token_ids
 

@@ -9,7 +9,7 @@ import regex
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.tables import DICTIONARY_SAMPLES, TOKEN_SAMPLES
 from resources.store.lake import Lake
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 _LETTER = r"[[\p{L}\p{N}_]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]]"  # scripts without spaces
 _ENDS_IN_WORD = regex.compile(rf"(?:{_LETTER}\p{{M}}*['’]?|\ufffd)\Z", regex.V1)
@@ -38,14 +38,14 @@ class TokenSample:
         """Bool [rows, context_tokens]: the tokens on which activations count."""
         return np.ones(self.tokens.shape, dtype=bool) if self.passages is None else self.passages.is_text(len(self.tokens))
 
-    def text(self, tokenizer: Tokenizer) -> SampleText | None:
+    def text(self, tokenizer: SubjectTokenizer) -> SampleText | None:
         """The units that windows are cut from; None where the sample does not tell them."""
         if self.passages is None:
             return None
         return SampleText(self.passages, words_go_on(self.tokens, self.passages, self.continued, tokenizer))
 
 
-def words_go_on(tokens: np.ndarray, passages: Passages, continued: np.ndarray | None, tokenizer: Tokenizer) -> np.ndarray:
+def words_go_on(tokens: np.ndarray, passages: Passages, continued: np.ndarray | None, tokenizer: SubjectTokenizer) -> np.ndarray:
     """Bool [rows · context]: whether each token continues the word, or the character, of the text token before it.
 
     In scripts without spaces words are not told apart, and no word is cut there.

@@ -11,7 +11,7 @@ import numpy as np
 
 from resources.corpus.interface import CorpusError, Document
 from resources.subject.chat_texts import ChatTemplateError
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 CHECKED_DOCUMENTS = 32
 """Documents of ids that are decoded and encoded again."""
@@ -31,7 +31,7 @@ class DocumentEncoder:
     ids all tokens but special tokens are text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, turns: Sequence[str] | None = None) -> None:
+    def __init__(self, tokenizer: SubjectTokenizer, turns: Sequence[str] | None = None) -> None:
         self._tokenizer, self._turns = tokenizer, turns
         self._checked = self._same = self._total = 0
 

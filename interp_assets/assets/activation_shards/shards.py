@@ -24,7 +24,7 @@ from resources.progress import Progress
 from resources.store.activation_spill import Activations, SortedGroup
 from resources.store.lake import Lake
 from resources.store.stored_values import fits_float16
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 ROW_GROUP_ROWS = 65_536
 """Rows of a row group of Parquet. The groups are small: by their statistics a reader finds the rows of one feature alone."""
@@ -75,7 +75,7 @@ class ShardWriter:
     lake: Lake
     record: DictionaryRecord
     sample: TokenSample
-    tokenizer: Tokenizer
+    tokenizer: SubjectTokenizer
     version: str
     cap: int | None = None
     seed: int = 0

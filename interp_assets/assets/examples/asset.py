@@ -36,9 +36,9 @@ from interp_assets.tables import (
 )
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
-TokenTexts = Tokenizer | NeuronpediaExamples
+TokenTexts = SubjectTokenizer | NeuronpediaExamples
 CODE_VERSION = "4"
 RANGE_STAGE = RangeStage(
     EXAMPLES,
@@ -141,7 +141,7 @@ class DrawnPartition:
             self.overlapping.append(f"{self.partition.key} feature {columns.feature}")
 
 
-def _source(lake: Lake, partition: RangePartition, tokenizer: Tokenizer) -> HardNegatives | NeuronpediaExamples:
+def _source(lake: Lake, partition: RangePartition, tokenizer: SubjectTokenizer) -> HardNegatives | NeuronpediaExamples:
     """The source of the examples of a partition's dictionary: its activations, or the files that it was imported from."""
     if not partition.record.has_activations:
         return NeuronpediaExamples(partition.record, tokenizer)

@@ -15,7 +15,7 @@ from interp_assets.reading.embeddings import read_embeddings
 from interp_assets.reading.neighbours import read_neighbours
 from interp_assets.reading.token_sample import TokenSample
 from resources.store.lake import Lake
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 NEIGHBOURS_TRIED = 4
 """Neighbours looked at for each neighbour wanted: the nearest by decoder cosine may be dead."""
@@ -27,7 +27,9 @@ KEPT_NEIGHBOURS = 2048
 class HardNegatives:
     """Candidates for the hard negatives of one dictionary's features. Only the inputs that its settings ask for are read, each once."""
 
-    def __init__(self, lake: Lake, record: DictionaryRecord, sample: TokenSample, tokenizer: Tokenizer, settings: StageSettings) -> None:
+    def __init__(
+        self, lake: Lake, record: DictionaryRecord, sample: TokenSample, tokenizer: SubjectTokenizer, settings: StageSettings
+    ) -> None:
         """Open the inputs. Raises `LakeError` naming an input that the settings ask for and the lake does not hold."""
         self.lake, self.record, self.sample = lake, record, sample
         self.settings, self.seed = settings.examples, settings.seed

@@ -1,35 +1,27 @@
 """`explanations/<method>`: what each method says about each feature. Writes explanations, and ledger where a model was asked."""
 
-import traceback
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
-from interp_assets.asking.asker import Asker, RunSpending, answered_in_order, waves
-from interp_assets.asking.encoder import cosines
+from interp_assets.asking.asker import Asker, RunSpending
 from interp_assets.asking.ledger import LedgerSums, ledger_rows
-from interp_assets.asking.questions import Answer, Question
-from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
+from interp_assets.assets.explanations.asked import answered_features, planned_features
+from interp_assets.assets.explanations.rows import ExplanationReport, explanation_rows, report_of
 from interp_assets.config.keys import N_FEATURE_RANGES
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
-from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED_METHODS, PLANTED_METHODS, ChoosingExplainer, Derived, Explainer
-from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads
-from interp_assets.domain.outcomes import FAILED, ExplanationOutcome
+from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED_METHODS, PLANTED_METHODS, Derived, Explainer
+from interp_assets.domain.explaining.shared.explainer_input import Reads
+from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.planted.rules import given_claims
-from interp_assets.domain.prompting import rendering
-from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.trials import Explanation
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.partitions import EXPLAINER_POOL
-from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, progress_of, range_asset
+from interp_assets.orchestration.runs import RangePartition, RangeRun, progress_of, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
-from interp_assets.reading.examples import StoredExamples, read_examples
 from interp_assets.reading.explanations import read_all_explanations, read_explanations, read_imported
 from interp_assets.reporting.materialisation import markdown, markdown_table, text_or_outcome
 from interp_assets.tables import (
@@ -54,9 +46,6 @@ READABLE: tuple[tuple[Reads, Table, str], ...] = (
     ("steering", STEERING, "steering"),
 )
 """Each input that explainers may read beside examples: its name, its table, and the asset that makes the table."""
-PREVIEWED = 10
-"""Explanations of a range in its preview."""
-
 
 FEW_FEATURES = 16 * N_FEATURE_RANGES
 """A dictionary with fewer selected features shuffles explanations over all its ranges: one range has too few features to shuffle among."""
@@ -137,21 +126,6 @@ def _options(method: str, version: str, description: str | None, deps: Sequence[
     return {**common, "code_version": version, "check_specs": checks, **options}
 
 
-@dataclass(frozen=True)
-class _Planned:
-    """A feature with its prompts, or with the outcome that takes their place; without stored examples, the end of its partition."""
-
-    partition: RangePartition
-    evidence: StoredExamples | None = None
-    explainer_input: ExplainerInput | None = None
-    prompts: tuple[Prompt, ...] | ExplanationOutcome = ()
-
-    def questions(self, method: str) -> list[Question]:
-        """The questions to the language model about the feature; none for an outcome."""
-        prompts = () if isinstance(self.prompts, str) or self.explainer_input is None else self.prompts
-        return [Question(self.explainer_input.feature, method, prompt) for prompt in prompts] if self.explainer_input else []
-
-
 def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
     """The asset of one explainer that asks a language model."""
     deps = ["examples", *(asset for name, _, asset in READABLE if name in explainer.READS)]
@@ -171,11 +145,11 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
         asset = "/".join(context.asset_key.path)
         asker = Asker(settings.explainer, models, replies, spending.of_run(context), progress_of(context, "questions"))
         with asker:
-            works = _planned(lake, explainer, _asked_for(stage, explainer.NAME), context.log)
-            answered = _with_replies(explainer, asker, works, models, settings, context.log)
+            works = planned_features(lake, explainer, _asked_for(stage, explainer.NAME), context.log)
+            answered = answered_features(explainer, asker, works, models, settings, context.log)
             for first in answered:
                 partition, cost, questions = first[0].partition, LedgerSums(), 0
-                report = _Report()
+                report = ExplanationReport()
                 with stage.writing(partition, [LEDGER, EXPLANATIONS]) as writer:
                     work, answers, graded = first
                     while work.evidence is not None:
@@ -184,109 +158,13 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
                         questions += ledger.num_rows
                         cost.add(ledger, answers)
                         writer.add(LEDGER, ledger)
-                        writer.add(EXPLANATIONS, _rows(partition, [graded], answers))
+                        writer.add(EXPLANATIONS, explanation_rows(partition, [graded], answers))
                         report.add(graded, work.evidence)
                         work, answers, graded = next(answered)
                     writer.commit(report.of_partition(cost.numbers))
         return stage.result(*_summary(lake, stage, explainer.NAME))
 
     return explanations
-
-
-def _planned(lake: Lake, explainer: Explainer, partitions: Sequence[RangePartition], log: dg.DagsterLogManager) -> Iterator[_Planned]:
-    """Every feature of every partition; after the features of a partition, the end of the partition."""
-    for partition in partitions:
-        for evidence, explainer_input in read_explainer_inputs(lake, partition, explainer):
-            prompts: tuple[Prompt, ...] | ExplanationOutcome
-            try:
-                prompts = explainer.plan(explainer_input, partition.settings.explaining.of(explainer), partition.settings.seed)
-            except Exception:
-                prompts = _failed(explainer, explainer_input, log).outcome
-            yield _Planned(partition, evidence, explainer_input, prompts)
-        yield _Planned(partition)
-
-
-def _failed(explainer: Explainer, explainer_input: ExplainerInput, log: dg.DagsterLogManager) -> Explanation:
-    """The outcome of a feature on which the explainer's own code fails. Other features go on; the error being handled goes to the log."""
-    log.error(f"{explainer.NAME} failed on feature {explainer_input.feature}:\n{traceback.format_exc()}")
-    return Explanation(explainer_input.feature, explainer.NAME, None, FAILED, "", explainer.VERSION)
-
-
-def _with_replies(
-    explainer: Explainer,
-    asker: Asker,
-    planned: Iterator[_Planned],
-    models: ModelProvider,
-    settings: PlatformSettings,
-    log: dg.DagsterLogManager,
-) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
-    """Each planned feature with the answers and its explanation, in order; the explanation is None at the end of a partition."""
-    for wave in waves(planned, lambda work: len(work.questions(explainer.NAME))):
-        answers = answered_in_order(asker, [work.questions(explainer.NAME) for work in wave])
-        if not explainer.CHOOSES:
-            for work, given in zip(wave, answers, strict=True):
-                yield work, given, _graded(explainer, work, given, log)
-            continue
-        yield from _chosen_by_encoder(cast(ChoosingExplainer, explainer), asker, wave, list(answers), models, settings, log)
-
-
-def _graded(explainer: Explainer, work: _Planned, answers: Sequence[Answer], log: dg.DagsterLogManager) -> Explanation | None:
-    if work.explainer_input is None:
-        return None
-    if isinstance(work.prompts, str):
-        return Explanation(work.explainer_input.feature, explainer.NAME, None, work.prompts, "", explainer.VERSION)
-    try:
-        return explainer.grade(work.explainer_input, _replies(answers), work.partition.settings.explaining.of(explainer))
-    except Exception:
-        return _failed(explainer, work.explainer_input, log)
-
-
-def _chosen_by_encoder(
-    explainer: ChoosingExplainer,
-    asker: Asker,
-    wave: Sequence[_Planned],
-    answers: Sequence[list[Answer]],
-    models: ModelProvider,
-    settings: PlatformSettings,
-    log: dg.DagsterLogManager,
-) -> Iterator[tuple[_Planned, list[Answer], Explanation | None]]:
-    """Each feature of a wave with the answers and its explanation, where an explainer compares its candidates by the sentence encoder.
-
-    The language model is freed before the encoder is loaded.
-    """
-    comparisons = []
-    for work, given in zip(wave, answers, strict=True):
-        own = work.partition.settings.explaining.of(explainer)
-        asked = work.explainer_input is not None and not isinstance(work.prompts, str)
-        try:
-            comparisons.append(explainer.compare(work.explainer_input, _replies(given), own) if asked and work.explainer_input else None)
-        except Exception:  # grading meets the same failure and names it
-            comparisons.append(None)
-    asked_for = [comparison for comparison in comparisons if comparison is not None]
-    found: list[tuple[tuple[float, ...], ...]] = []
-    if asked_for:
-        asker.close()
-        encoder = models.sentence_encoder(settings.sentence_encoder.source, settings.sentence_encoder.revision)
-        try:
-            found = list(cosines(encoder.embed, asked_for))
-        finally:
-            encoder.close()
-    cosine = iter(found)
-    for work, given, comparison in zip(wave, answers, comparisons, strict=True):
-        own = work.partition.settings.explaining.of(explainer)
-        if comparison is None or work.explainer_input is None:
-            yield work, given, _graded(explainer, work, given, log)
-            continue
-        here = next(cosine)
-        try:
-            chosen = explainer.choose(work.explainer_input, _replies(given), own, here)
-        except Exception:
-            chosen = _failed(explainer, work.explainer_input, log)
-        yield work, given, chosen
-
-
-def _replies(answers: Sequence[Answer]) -> list[ExplainerReply]:
-    return [ExplainerReply(answer.reply.text, answer.reply.error) for answer in answers]
 
 
 def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
@@ -308,7 +186,7 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
                 key = partition.key
                 sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
             made = derived.explain(partition.record.features_of(partition.key).tolist(), sources, partition.settings.seed)
-            stage.write(partition, [(EXPLANATIONS, _rows(partition, made, ()))], _reported(lake, partition, made))
+            stage.write(partition, [(EXPLANATIONS, explanation_rows(partition, made, ()))], report_of(lake, partition, made))
         return stage.result(*_summary(lake, stage, derived.NAME))
 
     return explanations
@@ -340,59 +218,10 @@ def _given_asset(method: str) -> dg.AssetsDefinition:
             for feature in partition.record.features_of(partition.key).tolist():
                 text = texts[name].get(feature)
                 made.append(Explanation(feature, method, text, without if text is None else "ok", "", f"{method}/1"))
-            stage.write(partition, [(EXPLANATIONS, _rows(partition, made, ()))], _reported(lake, partition, made))
+            stage.write(partition, [(EXPLANATIONS, explanation_rows(partition, made, ()))], report_of(lake, partition, made))
         return stage.result(*_summary(lake, stage, method))
 
     return explanations
-
-
-def _rows(partition: RangePartition, made: Sequence[Explanation], answers: Sequence[Answer]) -> pa.Table:
-    """Rows of the table explanations. `answers` are the answers that an asked explanation was read out of: `made` has then one entry."""
-    failed = any(answer.reply.error for answer in answers)
-    rows = [
-        {
-            "dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range, "feature": e.feature,
-            "explanation_method": e.method, "outcome": e.outcome, "explanation": e.text, "raw_reply": e.raw_reply or None,
-            "replies": [] if failed else [answer.key for answer in answers], "donor_feature": e.donor_feature,
-            "model": answers[0].model if answers else "", "prompt_version": e.prompt_version,
-        }
-        for e in made
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=EXPLANATIONS.schema)
-
-
-class _Report:
-    """Counts of outcomes, and the first explanations, each beside the strongest window of its feature."""
-
-    def __init__(self) -> None:
-        self._outcomes: Counter = Counter()
-        self._lines: list[tuple] = []
-
-    def add(self, made: Explanation, evidence: StoredExamples) -> None:
-        """Count one explanation."""
-        self._outcomes[made.outcome] += 1
-        if len(self._lines) < PREVIEWED:
-            self._lines.append((made.feature, text_or_outcome(made.text, made.outcome), _strongest(evidence)))
-
-    def of_partition(self, numbers: Mapping[str, Any]) -> PartitionReport:
-        """The report of the finished partition."""
-        table = markdown_table(["feature", "explanation", "strongest shown window"], self._lines)
-        return PartitionReport(self._outcomes, {"preview": markdown(table), **numbers})
-
-
-def _reported(lake: Lake, partition: RangePartition, made: Sequence[Explanation]) -> PartitionReport:
-    report = _Report()
-    for explanation, evidence in zip(made, read_examples(lake, partition.key) if made else (), strict=True):
-        assert explanation.feature == evidence.feature, (explanation.feature, evidence.feature)
-        report.add(explanation, evidence)
-    return report.of_partition({})
-
-
-def _strongest(item: StoredExamples) -> str:
-    if not item.shown:
-        return ""
-    best = max(item.shown, key=lambda example: max(example.activations))
-    return rendering.markdown([item.token_texts[i] for i in best.token_ids], rendering.marked_positions(best.activations, 0.3))
 
 
 NEVER_ASKED = (

@@ -2,8 +2,7 @@
 
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from interp_assets.asking.asker import RunSpending
 from interp_assets.asking.ledger import LedgerSums, ledger_rows
 from interp_assets.assets.scores.answerer import AnsweredInput, answerer_of
+from interp_assets.assets.scores.rows import score_rows, trial_rows, verdict_rows
 from interp_assets.assets.scores.scorer_inputs import planned_cases
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
@@ -97,7 +97,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
             answered = who.answer(work for partition in partitions for work in planned_cases(lake, scorer, partition))
             for first in answered:
                 with stage.writing(first.planned.partition, [LEDGER, TRIALS, VERDICTS, SCORES]) as writer:
-                    scored = _ScoredCell(scorer, first.planned.partition, context, writer)
+                    scored = _ScoredPartition(scorer, first.planned.partition, context, writer)
                     work = first
                     while work.planned.scorer_input is not None:
                         scored.add(work)
@@ -110,7 +110,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
     return scores
 
 
-class _ScoredCell:
+class _ScoredPartition:
     """Grades and sums up the scorer inputs of a partition as their answers come, and writes the rows."""
 
     def __init__(self, scorer: Scorer, partition: RangePartition, context: dg.AssetExecutionContext, writer: PartitionTables) -> None:
@@ -132,9 +132,9 @@ class _ScoredCell:
         self._cost.add(ledger, work.answers)
         self._outcomes.update([v.outcome for v in verdicts] or [row.outcome for row in rows if row.outcome == FAILED])
         self._writer.add(LEDGER, ledger)
-        self._writer.add(TRIALS, _trial_rows(self._partition, work, self._scorer.VERSION))
-        self._writer.add(VERDICTS, _verdict_rows(self._partition, verdicts))
-        self._writer.add(SCORES, _score_rows(self._partition, rows, self._scorer.HEADLINE))
+        self._writer.add(TRIALS, trial_rows(self._partition, work, self._scorer.VERSION))
+        self._writer.add(VERDICTS, verdict_rows(self._partition, verdicts))
+        self._writer.add(SCORES, score_rows(self._partition, rows, self._scorer.HEADLINE))
         if len(self._lines) < PREVIEWED:
             (headline,) = (row for row in rows if row.metric == self._scorer.HEADLINE)
             explained = (
@@ -178,40 +178,6 @@ def _with_interval(row: ScoreRow) -> str:
         return f"*{row.outcome}*"
     interval = "" if row.ci_low is None or row.ci_high is None else f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
     return f"{row.value:.2f}{interval}"
-
-
-def _trial_rows(partition: RangePartition, work: AnsweredInput, version: str) -> pa.Table:
-    """A row per planned trial; the outcome of a trial that was never asked is "stopped_early"."""
-    rows = []
-    for number, trial in enumerate(work.planned.trials):
-        asked = number < len(work.trials)
-        error = work.trials[number].error if asked else None
-        reply = work.answers[number] if number < len(work.answers) else None
-        rows.append(
-            {
-                "dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range, "feature": trial.feature,
-                "explanation_method": trial.explanation_method, "scorer": trial.scorer, "trial": trial.trial_id,
-                "reply": None if reply is None or error else reply.key,
-                "outcome": "stopped_early" if not asked else "model_error" if error else "answered",
-                "example_ids": [item.example_id for item in trial.items], "truths": [item.truth for item in trial.items],
-                "reply_text": "" if reply is None else reply.reply.text, "error": error,
-                "prompt_tokens": 0 if reply is None else reply.reply.prompt_tokens,
-                "cached_tokens": 0 if reply is None else reply.reply.cached_tokens,
-                "completion_tokens": 0 if reply is None else reply.reply.completion_tokens,
-                "model": work.model, "prompt_version": version,
-            }
-        )  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=TRIALS.schema)
-
-
-def _verdict_rows(partition: RangePartition, verdicts: Iterable[Verdict]) -> pa.Table:
-    here = {"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range}
-    return pa.Table.from_pylist([{**here, **asdict(v), "trial": v.trial_id} for v in verdicts], schema=VERDICTS.schema)
-
-
-def _score_rows(partition: RangePartition, rows: Sequence[ScoreRow], headline: str) -> pa.Table:
-    here = {"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range}
-    return pa.Table.from_pylist([{**here, **asdict(row), "headline": row.metric == headline} for row in rows], schema=SCORES.schema)
 
 
 def _summary(lake: Lake, stage: RangeRun, scorer: Scorer) -> tuple[dict[str, dg.MetadataValue], list[dg.AssetCheckResult]]:

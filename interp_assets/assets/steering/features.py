@@ -23,8 +23,8 @@ from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.tables import STEERED_TEXTS, STEERING
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
+from resources.subject.interface import SubjectTokenizer
 from resources.subject.steerer import Interventions, Steerer, TokenShifts
-from resources.subject.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class FeatureSteerer:
         if block:
             yield self._steered(record, block, stages)
 
-    def tokenizer(self, record: DictionaryRecord) -> Tokenizer:
+    def tokenizer(self, record: DictionaryRecord) -> SubjectTokenizer:
         """The tokenizer of a dictionary's model."""
         return self._loaded.tokenizer(record.model)
 
@@ -208,7 +208,7 @@ def _tuned_columns(tuned: Tuned | None) -> dict[str, Any]:
     return {"strength": tuned.strength, "n_steps": tuned.n_steps, "tried": tried, "outcome": tuned.outcome}
 
 
-def text_rows(key: RangeKey, steered: Sequence[SteeredFeature], tokenizer: Tokenizer) -> pa.Table:
+def text_rows(key: RangeKey, steered: Sequence[SteeredFeature], tokenizer: SubjectTokenizer) -> pa.Table:
     """Rows of the table `steered_texts`: one for each prompt of each run."""
     rows: list[dict[str, Any]] = []
     for one, run in ((feature, run) for feature in steered for run in feature.runs):
@@ -226,7 +226,7 @@ def text_rows(key: RangeKey, steered: Sequence[SteeredFeature], tokenizer: Token
     return pa.Table.from_pylist(rows, schema=STEERED_TEXTS.schema)
 
 
-def _shifted(shifts: TokenShifts, side: int, tokenizer: Tokenizer) -> list[list[dict[str, Any]]]:
+def _shifted(shifts: TokenShifts, side: int, tokenizer: SubjectTokenizer) -> list[list[dict[str, Any]]]:
     """For each prompt the shifted tokens of one side."""
     ids = shifts.token_ids[:, side]
     tokens = iter(tokenizer.texts(ids.ravel()))

@@ -12,8 +12,8 @@ from interp_assets.domain.outcomes import SteeredSetOutcome
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.strengths import FixedPromptSettings, SteeringSettings, Tuned, tune
 from interp_assets.tables import STEERED_SETS
+from resources.subject.interface import SubjectTokenizer
 from resources.subject.steerer import Interventions, Steerer
-from resources.subject.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class SteeredSet:
     completions: tuple[tuple[list[int], ...], ...] = ()
 
 
-def fixed_prompt_ids(settings: FixedPromptSettings, tokenizer: Tokenizer, with_bos: bool) -> list[np.ndarray]:
+def fixed_prompt_ids(settings: FixedPromptSettings, tokenizer: SubjectTokenizer, with_bos: bool) -> list[np.ndarray]:
     """Token ids of the fixed prompts, int64 [length] each, BOS first where the rows of the sample begin with it."""
     bos = [tokenizer.bos_token_id] if with_bos else []
     return [np.array([*bos, *tokenizer.encode(prompt).tolist()], dtype=np.int64) for prompt in settings.prompts]
@@ -66,7 +66,7 @@ def steered_sets(
     ]
 
 
-def set_rows(key: RangeKey, sets: Sequence[SteeredSet], settings: FixedPromptSettings, tokenizer: Tokenizer) -> pa.Table:
+def set_rows(key: RangeKey, sets: Sequence[SteeredSet], settings: FixedPromptSettings, tokenizer: SubjectTokenizer) -> pa.Table:
     """Rows of the table `steered_sets`: one row for each completion, by target and prompt, or one row with the feature's outcome."""
     rows: list[dict[str, Any]] = []
     for one in sets:

@@ -23,7 +23,7 @@ from resources.corpus.interface import CorpusError
 from resources.formats.delphi import read_tokens
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 
 @dictionary_asset(
@@ -99,7 +99,7 @@ def _write_use(lake: Lake, record: DictionaryRecord, sample: str, n_rows: int, c
     lake.write(DICTIONARY_SAMPLES.name, partition, DICTIONARY_SAMPLES.schema, rows, sample, record.corpus_inputs)
 
 
-def _own_rows(record: DictionaryRecord, tokenizer: Tokenizer) -> tuple[PackedRows, pa.Table]:
+def _own_rows(record: DictionaryRecord, tokenizer: SubjectTokenizer) -> tuple[PackedRows, pa.Table]:
     """The rows of an imported cache, and no documents: a cache does not keep documents. Control tokens are taken for the ends of
     documents."""
     tokens = read_tokens(open_delphi(record)).astype(np.int32)
@@ -108,7 +108,7 @@ def _own_rows(record: DictionaryRecord, tokenizer: Tokenizer) -> tuple[PackedRow
     ), DOCUMENTS.schema.empty_table()
 
 
-def _pack(record: DictionaryRecord, tokenizer: Tokenizer, sample: str) -> tuple[PackedRows, pa.Table]:
+def _pack(record: DictionaryRecord, tokenizer: SubjectTokenizer, sample: str) -> tuple[PackedRows, pa.Table]:
     """Packed rows of a record's corpus and the documents that went into them; raises `UserError` when the corpus is too small."""
     settings = record.token_sample
     read: list[dict] = []
@@ -158,7 +158,7 @@ def _rows(packed: PackedRows, sample: str) -> pa.Table:
     )
 
 
-def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: Tokenizer) -> bool:
+def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: SubjectTokenizer) -> bool:
     """Whether all rows have the asked length and, unless another tool made them, start with BOS where the tokenizer has one."""
     bos = tokenizer.bos_token_id
     return tokens.shape[1] == record.token_sample.context_tokens and (
@@ -166,7 +166,7 @@ def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: Tokenizer) -
     )
 
 
-def _preview(tokens: np.ndarray, tokenizer: Tokenizer) -> str:
+def _preview(tokens: np.ndarray, tokenizer: SubjectTokenizer) -> str:
     """The beginnings of five contexts spread over the sample."""
     picks = np.linspace(0, len(tokens) - 1, min(5, len(tokens))).astype(int)
     rows = [(int(row), "".join(tokenizer.tokens(tokens[row, 1:41]))) for row in picks]

@@ -23,7 +23,7 @@ from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WIND
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
 from resources.store.lake import Lake
-from resources.subject.tokenizer import Tokenizer
+from resources.subject.interface import SubjectTokenizer
 
 BATCH_CELLS = 4096
 WRITER_OPTIONS = {"use_dictionary": ["embeddings"], "compression_level": 1}
@@ -90,7 +90,7 @@ def _made(
 class SampleCells:
     """The cells of a token sample as texts: the same cells that the window builder "cells" cuts."""
 
-    def __init__(self, sample: TokenSample, tokenizer: Tokenizer, window_tokens: int, across_documents: bool = False) -> None:
+    def __init__(self, sample: TokenSample, tokenizer: SubjectTokenizer, window_tokens: int, across_documents: bool = False) -> None:
         self.sample, self.tokenizer = sample, tokenizer
         first_position, text = sample.first_position(tokenizer.bos_token_id), None if across_documents else sample.text(tokenizer)
         self.shape = WindowShape("cells", window_tokens, sample.tokens.shape[1], first_position, text)

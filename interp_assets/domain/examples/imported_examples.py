@@ -6,6 +6,7 @@ The rules are the rules of `interp_assets.domain.examples.sampling`, but another
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -59,7 +60,11 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     strata = _bin_strata(activating, peaks, settings.n_strata)
     settings = replace(settings, n_strata=int(strata.max()) + 1)
     drawn = split_and_sampled(strata, peaks, settings, run_seed, feature)
-    examples = [_example(feature, role, int(strata[i]), *activating[i]) for role, picked in zip(ROLES, drawn, strict=True) for i in picked]
+    examples = [
+        _example(feature, role, int(strata[i]), *activating[i])
+        for role, picked in zip(ROLES, drawn, strict=True)
+        for i in cast(list[int], picked.tolist())
+    ]
     asked = [sum(settings.negative_counts_of(role).values()) for role in ROLES]
     rng = generator(run_seed, feature, "silent")
     silent = _silent(windows, {window.token_ids for _, window in activating}, settings.window_tokens, sum(asked), rng)
@@ -136,7 +141,8 @@ def _silent(
     silent = [window for window in windows if max(window.activations) <= 0]
     seen = set(taken)
     kept: list[_Cut] = []
-    for i in rng.permutation(len(silent)):
+    order: list[int] = rng.permutation(len(silent)).tolist()
+    for i in order:
         room = max(len(silent[i].token_ids) - window_tokens, 0)
         cut = _cut(silent[i], int(rng.integers(room + 1)), window_tokens)
         if cut[1].token_ids not in seen and len(kept) < count:

@@ -278,7 +278,8 @@ def window_hashes(row: np.ndarray, start: np.ndarray, length: np.ndarray, token_
     """
     if len(row) == 0:
         return np.empty(0, dtype=np.uint64)
-    offset, longest = np.arange(length.max()), int(length.max())
+    longest = int(length.max())
+    offset = np.arange(longest)
     begin = row * token_rows.shape[1] + start
     outside = offset >= length[:, None] if length.min() < longest else None
     place = begin[:, None] + offset

@@ -278,7 +278,7 @@ class ExampleColumns:
         bounds = np.cumsum([0, *self.places.length.tolist()]).tolist()
         labels = self.labels(sampling)
         begun, broken = self.cut_words
-        found = []
+        found: list[Example] = []
         for i in range(len(self.places)) if index is None else index:
             role, kind, drawn = labels[i]
             row, start, span = int(self.places.row[i]), int(self.places.start[i]), slice(bounds[i], bounds[i + 1])
@@ -556,7 +556,7 @@ def _contents(places: Places, draw: ActivatingDraw, token_rows: np.ndarray) -> t
     tokens = token_rows.ravel()[np.arange(offset[-1]) + np.repeat(begin - offset[:-1], places.length)]
     low, high = np.searchsorted(draw.positions, begin), np.searchsorted(draw.positions, begin + places.length)
     held = high - low
-    source = np.arange(held.sum()) + np.repeat(low - (np.cumsum(held) - held), held)
+    source = np.arange(int(held.sum())) + np.repeat(low - (np.cumsum(held) - held), held)
     activations = np.zeros(offset[-1])
     activations[draw.positions[source] - np.repeat(begin - offset[:-1], held)] = draw.values[source]
     return tokens, activations

@@ -21,7 +21,7 @@ class TokenNumbers:
 
     def numbered(self, token_ids: Sequence[int], texts: Sequence[str]) -> tuple[int, ...]:
         """`token_ids`, where each NO_ID, and each id that came with a different text before, is replaced by the number of its text."""
-        numbers = []
+        numbers: list[int] = []
         for token_id, text in zip(token_ids, texts, strict=True):
             number = token_id
             if token_id == NO_ID or self.texts.get(token_id, text) != text:

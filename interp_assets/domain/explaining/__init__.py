@@ -113,7 +113,8 @@ class ExplainingSettings:
 
     def reads(self, explainer: Explainer) -> frozenset[Reads]:
         """The parts of an explainer input that the explainer reads: its READS without the parts that its settings name as `unread`."""
-        return explainer.READS - getattr(self.of(explainer), "unread", frozenset())
+        unread: frozenset[Reads] = getattr(self.of(explainer), "unread", frozenset())
+        return explainer.READS - unread
 
 
 EXPLAINERS: tuple[Explainer, ...] = (

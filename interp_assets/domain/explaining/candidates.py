@@ -56,9 +56,9 @@ def plan(explainer_input: ExplainerInput, settings: CandidatesSettings, run_seed
     n = min(len(shown), max(1, round(settings.shown_share * len(shown))))
     rng = generator(run_seed, explainer_input.feature, NAME)
     first_seed = int(rng.integers(2**31 - settings.n_candidates))
-    prompts = []
+    prompts: list[Prompt] = []
     for number in range(settings.n_candidates):
-        drawn = np.sort(rng.choice(len(shown), size=n, replace=False)).tolist()
+        drawn: list[int] = np.sort(rng.choice(len(shown), size=n, replace=False)).tolist()
         prompts.append(replace(max_act.prompt(explainer_input, [shown[i] for i in drawn], settings), seed=first_seed + number))
     return tuple(prompts)
 

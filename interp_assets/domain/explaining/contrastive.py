@@ -63,8 +63,9 @@ def plan(explainer_input: ExplainerInput, settings: ContrastiveSettings, run_see
     silent = tuple(window_text(example, explainer_input.token_texts) for example in explainer_input.contrast[: settings.n_contrast])
     if not silent:
         return "no_contrast"
-    places = np.linspace(0, len(explainer_input.shown) - 1, min(settings.n_shown, len(explainer_input.shown))).round().astype(int)
-    texts = marked_texts([explainer_input.shown[i] for i in places.tolist()], explainer_input, settings.threshold)
+    n = min(settings.n_shown, len(explainer_input.shown))
+    places: list[int] = np.linspace(0, len(explainer_input.shown) - 1, n).round().astype(int).tolist()
+    texts = marked_texts([explainer_input.shown[i] for i in places], explainer_input, settings.threshold)
     instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [
         WorkedExample(_question(on, off, settings), tagged(explanation))

@@ -129,7 +129,7 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 
 def _worked(settings: EnsembleRawSettings) -> list[WorkedExample]:
-    worked = []
+    worked: list[WorkedExample] = []
     for (texts, _), (more, less, explanation), changes in zip(WORKED, _WORKED_OUTPUT, _WORKED_CHANGES, strict=True):
         sides = [Side(_INPUT, numbered_texts(texts, settings.with_activations)), Side(_OUTPUT, listed(more, less))]
         sides += [Side(_CLAMPED, described(changes))] if settings.with_token_changes else []

@@ -98,7 +98,7 @@ def _first(prompt: SteeredPrompt, n_tokens: int) -> SteeredPrompt:
 
 def _described(prompts: Sequence[SteeredPrompt]) -> str:
     """Two lines a prompt: its text, and the tokens that gain probability."""
-    lines = []
+    lines: list[str] = []
     for number, prompt in enumerate(prompts, start=1):
         gained = ", ".join(f"{quoted(token)} +{rise:.3f}" for token, rise in prompt.raised) or "none"
         lines += [f"Text {number}: {visible(prompt.text.strip())}", f"Likelier next: {gained}"]

@@ -90,7 +90,7 @@ def marked_texts(examples: Sequence[Example], explainer_input: ExplainerInput, t
     Strengths are 1 to 10, where 10 is the largest activation on the feature's shown examples.
     """
     feature_max = max((max(example.activations) for example in explainer_input.shown), default=0.0)
-    rendered = []
+    rendered: list[tuple[str, str]] = []
     for example in examples:
         tokens = token_strings(example.token_ids, explainer_input.token_texts)
         marked = marked_positions(example.activations, threshold)
@@ -101,7 +101,7 @@ def marked_texts(examples: Sequence[Example], explainer_input: ExplainerInput, t
 
 def numbered_texts(texts: Sequence[tuple[str, str]], with_activations: bool, first: int = 1) -> str:
     """The texts, numbered from `first`; with activations the strengths of each text stand in a line below it."""
-    lines = []
+    lines: list[str] = []
     for number, (text, strengths) in enumerate(texts, start=first):
         lines.append(f"Text {number}: {text}")
         if with_activations:

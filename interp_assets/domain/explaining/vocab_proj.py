@@ -80,7 +80,7 @@ def token_lists(explainer_input: ExplainerInput, n_tokens: int) -> tuple[list[st
 
 def listed(more: Sequence[str], less: Sequence[str]) -> str:
     """A line for each list that is not empty. Of tokens that look alike a line holds only the strongest."""
-    lines = []
+    lines: list[str] = []
     for label, tokens in (("More likely", more), ("Less likely", less)):
         if tokens:
             lines.append(f"{label}: {', '.join(dict.fromkeys(quoted(token) for token in tokens))}")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+
+from interp_assets.domain.features.sparse_matrices import from_rows
 
 MOST_FIRINGS = 80_000_000
 """Most firings that are compared, whatever the bound on pairs: about 40 bytes of memory a firing at the peak."""
@@ -65,8 +66,8 @@ def nearest_by_co_occurrence(positions: np.ndarray, bounds: np.ndarray, n_positi
     """
     n_features = len(bounds) - 1
     ones = np.ones(len(positions), dtype=np.int32)
-    by_feature = sparse.csr_matrix((ones, positions, bounds), shape=(n_features, n_positions), copy=False)
-    by_position = by_feature.T.tocsr()
+    by_feature = from_rows(ones, positions, bounds, (n_features, n_positions))
+    by_position = by_feature.transpose().tocsr()
     size = np.diff(bounds)
     work = np.minimum(_sums(np.diff(by_position.indptr)[positions], bounds), n_features)
     found: list[tuple[np.ndarray, np.ndarray]] = []

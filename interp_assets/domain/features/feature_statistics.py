@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from scipy import sparse
+
+from interp_assets.domain.features.sparse_matrices import from_entries, no_entries
 
 # Edges of the activation histogram [117]: 2^(k/4) from 2^-12 to 2^17. Bin i is [edge i, edge i+1); values outside the edges count in the
 # first or the last bin.
@@ -36,7 +37,7 @@ class FeatureStatistics:
         self._sum = np.zeros(n, dtype=np.float64)
         self._max = np.zeros(n, dtype=np.float64)
         self._histogram = np.zeros(n * N_BINS, dtype=np.int32)
-        self._masses = sparse.csr_array((n, N_TOKENS), dtype=np.float64)  # summed activation of each feature on each token
+        self._masses = no_entries((n, N_TOKENS))  # summed activation of each feature on each token
         self._pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # (value, place of the feature, token id)
         self._pending_length = 0
 
@@ -133,7 +134,7 @@ class FeatureStatistics:
         """Add the pending activations to the masses."""
         if self._pending:
             value, index, token = (np.concatenate(arrays) for arrays in zip(*self._pending, strict=True))
-            self._masses = self._masses + sparse.coo_array((value, (index, token)), shape=self._masses.shape).tocsr()
+            self._masses = self._masses + from_entries(value, index, token, (len(self.features), N_TOKENS))
         self._pending, self._pending_length = [], 0
 
     def _top_tokens(self, n_top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

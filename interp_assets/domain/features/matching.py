@@ -6,10 +6,9 @@ as large as width × width.
 """
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from interp_assets.domain.features.co_occurrence import Nearest
+from interp_assets.domain.features.sparse_matrices import cheapest_full_matching, from_entries
 
 
 def one_to_one(ours: Nearest, theirs: Nearest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,10 +31,9 @@ def one_to_one(ours: Nearest, theirs: Nearest) -> tuple[np.ndarray, np.ndarray, 
     # the largest total cosine.
     alone = np.arange(n_ours)
     costs = np.concatenate([2 - cosine.astype(np.float64), np.full(n_ours, 2.0)])
-    graph = sparse.csr_matrix(
-        (costs, (np.concatenate([index, alone]), np.concatenate([partner, n_theirs + alone]))), shape=(n_ours, n_theirs + n_ours)
-    )
-    row, column = min_weight_full_bipartite_matching(graph) if n_ours else (alone, alone)
+    rows, columns = np.concatenate([index, alone]), np.concatenate([partner, n_theirs + alone])
+    graph = from_entries(costs, rows, columns, (n_ours, n_theirs + n_ours))
+    row, column = cheapest_full_matching(graph) if n_ours else (alone, alone)
     matched = column < n_theirs
     row, column = row[matched].astype(np.int64), column[matched].astype(np.int64)
     # np.unique left the edges in the order of their pairs.

@@ -122,7 +122,7 @@ def escape_markdown(text: str) -> str:
 
 def html_highlight(tokens: Sequence[str], activations: Sequence[float], feature_max: float) -> str:
     """HTML with every active token in a <span>; the larger the activation's share of `feature_max`, the deeper the background."""
-    pieces = []
+    pieces: list[str] = []
     for token, activation in zip(tokens, over_characters(tokens, activations), strict=True):
         text = html.escape(visible(token))
         if activation > 0 and token:

@@ -6,7 +6,7 @@ that differences of two scorers are paired.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -131,7 +131,7 @@ def correlation_report(items: Sequence[RatedItem], settings: CorrelationSettings
                 draws[:, chosen],
             )
             places = place(scorer, pairs, scorers) if kind == "all" else (None, None)
-            rows += [CorrelationRow(**{**vars(row), "place_low": places[0], "place_high": places[1]}) for row in found]
+            rows += [replace(row, place_low=places[0], place_high=places[1]) for row in found]
     return CorrelationReport(tuple(rows), tuple(pairs), tuple(_agreement(items, features, draws)))
 
 
@@ -156,7 +156,7 @@ def _correlations(
     n_features = len(set(features.tolist()))
     groups = {"layer": [item.layer for item in items], "dictionary": [item.dictionary for item in items]}
     plain: dict[str, Correlation] = {"spearman": spearman_weighted, "pearson": pearson_weighted, "kendall_tau_b": kendall_weighted}
-    rows = []
+    rows: list[CorrelationRow] = []
     for statistic in STATISTICS:
         group = statistic.removeprefix("spearman_partial_")
         outcome: CorrelationOutcome = "ok"
@@ -227,7 +227,7 @@ def _agreement(items: Sequence[RatedItem], features: np.ndarray, draws: np.ndarr
     if not paired.any():
         measures = ("krippendorff_alpha_ordinal", "krippendorff_alpha_interval")
         return [AgreementRow(measure, None, UNDEFINED, *counts, "one_rater") for measure in measures]
-    rows = []
+    rows: list[AgreementRow] = []
     for level in ("ordinal", "interval"):
         found = krippendorff_alpha(values, units, level, draws[:, units])
         rows.append(AgreementRow(f"krippendorff_alpha_{level}", None, found, *counts, outcome(found)))

@@ -38,7 +38,7 @@ def stratified(candidates: Sequence[Candidate], n: int, rng: np.random.Generator
     ranks. Candidates without any score are a stratum of their own. Within a stratum the draw is uniform, but features that were not chosen
     yet come first: a further feature tells more than a further explanation of a chosen feature.
     """
-    strata: dict[tuple, list[Candidate]] = defaultdict(list)
+    strata: dict[tuple[str, str, int], list[Candidate]] = defaultdict(list)
     for candidate, quantile in zip(candidates, score_quantiles(candidates), strict=True):
         strata[candidate.dictionary, candidate.method, -1 if quantile is None else quantile].append(candidate)
     return _in_turn([_shuffled(strata[key], rng) for key in sorted(strata)], n, rng)
@@ -50,7 +50,7 @@ def by_importance(candidates: Sequence[Candidate], n: int, rng: np.random.Genera
     Candidates are drawn without replacement with odds proportional to their importance, by importance-weighted exponential keys (Efraimidis
     and Spirakis, 2006). Candidates with importance 0 or None come last.
     """
-    strata: dict[tuple, list[tuple[float, Candidate]]] = defaultdict(list)
+    strata: dict[tuple[str, str], list[tuple[float, Candidate]]] = defaultdict(list)
     for candidate, draw in zip(candidates, rng.exponential(size=len(candidates)), strict=True):
         key = draw / candidate.importance if candidate.importance else float("inf")
         strata[candidate.dictionary, candidate.method].append((key, candidate))

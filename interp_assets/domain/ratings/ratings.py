@@ -152,8 +152,8 @@ def without_repeats(ratings: Iterable[Rating]) -> tuple[list[Rating], list[Rejec
 
     A further rating that equals the first is left out without a rejection.
     """
-    kept: dict[tuple, Rating] = {}
-    wrong = []
+    kept: dict[tuple[str, str, int, str, str | None], Rating] = {}
+    wrong: list[Rejection] = []
     for rating in ratings:
         first = kept.setdefault(rating.key, rating)
         if (first.rating, first.scale_min, first.scale_max) != (rating.rating, rating.scale_min, rating.scale_max):
@@ -202,7 +202,8 @@ def _rated(ratings: list[Rating], min_contexts: int) -> RatedExplanation:
     counted = [rating for rating in ratings if (rating.context is not None) == of_contexts]
     enough = not of_contexts or len(contexts) >= min_contexts
     first = ratings[0]
-    by_rater, by_context = defaultdict(list), defaultdict(list)
+    by_rater: defaultdict[str, list[float]] = defaultdict(list)
+    by_context: defaultdict[str | None, list[float]] = defaultdict(list)
     for rating in counted:
         by_rater[rating.rater].append(rating.normalised)
         by_context[rating.context].append(rating.normalised)

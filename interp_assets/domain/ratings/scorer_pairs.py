@@ -5,7 +5,7 @@ put in an order only where this test tells them apart.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -154,7 +154,4 @@ def _two_sided(differences: np.ndarray) -> float:
 def _with_holm(pairs: Sequence[PairRow]) -> list[PairRow]:
     tested = [i for i, pair in enumerate(pairs) if pair.p is not None]
     adjusted = dict(zip(tested, holm([pairs[i].p or 0.0 for i in tested]), strict=True))
-    return [
-        pair if i not in adjusted else PairRow(**{**vars(pair), "p_adjusted": adjusted[i], "differ": adjusted[i] < 0.05})
-        for i, pair in enumerate(pairs)
-    ]
+    return [pair if i not in adjusted else replace(pair, p_adjusted=adjusted[i], differ=adjusted[i] < 0.05) for i, pair in enumerate(pairs)]

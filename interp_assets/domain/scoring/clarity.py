@@ -98,7 +98,7 @@ def plan(scorer_input: ScorerInput, settings: ClaritySettings, run_seed: int) ->
         head.append(("user", _question(explanation, len(own))))
         head.append(("assistant", generated.written(KIND, own)))
     rng = generator(run_seed, scorer_input.feature, NAME)
-    trials = []
+    trials: list[Trial] = []
     for number, first in enumerate(range(0, settings.n_texts, settings.per_prompt)):
         n = min(settings.per_prompt, settings.n_texts - first)
         prompt = Prompt(
@@ -107,7 +107,7 @@ def plan(scorer_input: ScorerInput, settings: ClaritySettings, run_seed: int) ->
             max_reply_tokens=settings.max_reply_tokens,
             json_schema=generated.schema(KIND, n),
             temperature=settings.temperature,
-            seed=int(rng.integers(2**31)),
+            seed=int(rng.integers(1 << 31)),
         )
         trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
         trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, generated.items_of(KIND, True, first, n)))

@@ -74,9 +74,9 @@ def plan(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: 
         head.append(("assistant", f"[{answer}]"))
     groups = _groups(scorer_input, settings, run_seed)
     places = choice.even_places(len(groups), 1 + len(rivals), generator(run_seed, scorer_input.feature, f"{NAME} places"))
-    trials = []
+    trials: list[Trial] = []
     for number, (texts, place) in enumerate(zip(groups, places, strict=True)):
-        order = generator(run_seed, scorer_input.feature, f"{NAME} rivals {number}").permutation(len(rivals))
+        order: list[int] = generator(run_seed, scorer_input.feature, f"{NAME} rivals {number}").permutation(len(rivals)).tolist()
         options = choice.inserted(own, [rivals[i] for i in order], place)
         prompt = Prompt(
             messages=(*head, ("user", _question(texts, [text for _, text in options]))),
@@ -116,7 +116,7 @@ def _groups(scorer_input: ScorerInput, settings: DiscriminationSettings, run_see
     """Marked texts of each trial: at most `n_trials` disjoint groups of activating windows; a single short group where no group is full."""
     windows = of_kind(scorer_input.held_out, "activating")
     size = settings.windows_per_trial
-    order = generator(run_seed, scorer_input.feature, f"{NAME} order").permutation(len(windows))
+    order: list[int] = generator(run_seed, scorer_input.feature, f"{NAME} order").permutation(len(windows)).tolist()
     texts = [
         marked_window(windows[i], scorer_input.token_texts, marked_positions(windows[i].activations, settings.threshold)) for i in order
     ]

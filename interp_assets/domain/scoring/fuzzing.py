@@ -90,7 +90,7 @@ def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) ->
         silent = of_kind(scorer_input.held_out, "non_activating")
         positives = list(zip(activating, marks, strict=True))
         negatives = list(zip(silent, dealt_marks(marks, [len(example.token_ids) for example in silent], rng), strict=True))
-    items = []
+    items: list[tuple[TrialItem, str]] = []
     for truth, group in ((True, positives), (False, negatives)):
         for example, mask in group:
             variant = "activating" if truth else "active" if example.kind == "activating" else example.sampling
@@ -108,7 +108,7 @@ def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.G
     Without positives nothing is marked.
     """
     decks: dict[int, list[Marks]] = {}
-    dealt = []
+    dealt: list[Marks] = []
     for length in lengths:
         if not decks.get(length):
             fitting = [mask for mask in marks if len(mask) == length] or [_fitted(mask, length) for mask in marks]

@@ -121,7 +121,7 @@ def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int)
     if scorer_input.explanation is None:
         return ()
     n, rng = settings.n_sentences, generator(run_seed, scorer_input.feature, NAME)
-    trials = []
+    trials: list[Trial] = []
     for number, kind in enumerate(KINDS):
         head: list[Turn] = [("system", _INSTRUCTIONS[kind].format(form=_FORM.format(kind=kind)))]
         for explanation, sentences in _WORKED[: settings.few_shot]:
@@ -134,7 +134,7 @@ def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int)
             max_reply_tokens=settings.max_reply_tokens,
             json_schema=generated.schema(kind, n),
             temperature=settings.temperature,
-            seed=int(rng.integers(2**31)),
+            seed=int(rng.integers(1 << 31)),
         )
         trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
         items = generated.items_of(kind, kind == "activating", 0, n)

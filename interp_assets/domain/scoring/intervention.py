@@ -68,7 +68,7 @@ def plan(scorer_input: ScorerInput, settings: InterventionSettings, run_seed: in
     for passage, worked in _WORKED[: settings.few_shot]:
         head.append(("user", _question(passage)))
         head.append(("assistant", worked))
-    trials = []
+    trials: list[Trial] = []
     for text in run.texts:
         clean, steered = (
             Prompt((*head, ("user", f"{_question(text.prompt_text + rest)}\n\n")), len(head), 0, suffix=scorer_input.explanation)

@@ -104,7 +104,7 @@ def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -
         head.append(("user", _numbered(texts)))
         head.append(("assistant", f"[{answer}]"))
     places = choice.even_places(len(draws), N_OPTIONS, generator(run_seed, scorer_input.feature, f"{NAME} places"))
-    trials = []
+    trials: list[Trial] = []
     for number, (draw, place) in enumerate(zip(draws, places, strict=True)):
         own = [
             _asked(scorer_input, example, marked_positions(example.activations, settings.threshold), draw.stratum) for example in draw.shown
@@ -167,7 +167,7 @@ def _drawn(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int)
     if len(activating) < N_OPTIONS or not silent:
         return []
     used: Counter[str] = Counter()
-    draws = []
+    draws: list[_Draw] = []
     for stratum, n_windows in sorted(Counter(_stratum(example) for example in activating).items()):
         for _ in range(min(settings.per_stratum, max(1, n_windows // N_OPTIONS))):
             near = sorted(activating, key=lambda e: (abs(_stratum(e) - stratum), _stratum(e), used[e.example_id]))

@@ -85,9 +85,9 @@ def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int
     for worked, explanation, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _question(worked, explanation)))
         head.append(("assistant", f"[{answer}]"))
-    order = generator(run_seed, scorer_input.feature, f"{NAME} rivals").permutation(len(rivals)).tolist()
+    order: list[int] = generator(run_seed, scorer_input.feature, f"{NAME} rivals").permutation(len(rivals)).tolist()
     places = choice.even_places(settings.n_trials, N_SETS, generator(run_seed, scorer_input.feature, f"{NAME} places"))
-    trials = []
+    trials: list[Trial] = []
     for number, place in enumerate(places):
         others = [rivals[order[(number * (N_SETS - 1) + i) % len(order)]].feature for i in range(N_SETS - 1)]
         options = choice.inserted(own.feature, others, place)

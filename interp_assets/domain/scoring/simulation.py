@@ -125,7 +125,7 @@ def plan(scorer_input: ScorerInput, settings: SimulationSettings, run_seed: int)
     head: list[Turn] = [("system", _INSTRUCTIONS[settings.mode].format(top=settings.max_level))]
     for worked in _WORKED[: settings.few_shot]:
         head += _worked_turns(worked, settings)
-    trials = []
+    trials: list[Trial] = []
     for number, example in enumerate(evenly_mixed(scorer_input.held_out, generator(run_seed, scorer_input.feature, f"{NAME} order"))):
         tokens = token_strings(example.token_ids, scorer_input.token_texts)
         prompt = (_all_at_once if settings.mode == "all_at_once" else _as_json)(head, scorer_input.explanation, tokens, settings)

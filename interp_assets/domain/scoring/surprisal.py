@@ -58,7 +58,7 @@ def plan(scorer_input: ScorerInput, settings: SurprisalSettings, run_seed: int) 
     if scorer_input.explanation is None:
         return ()
     messages = [_messages(explanation, settings) for explanation in (PSEUDO_EXPLANATION, scorer_input.explanation)]
-    trials = []
+    trials: list[Trial] = []
     for number, example in enumerate(evenly_mixed(scorer_input.held_out, generator(run_seed, scorer_input.feature, f"{NAME} order"))):
         text = _text(example, scorer_input.token_texts)
         pseudo, own = (Prompt(turns, len(turns), 0, suffix=text) for turns in messages)

@@ -71,8 +71,8 @@ def plan_trials(
     for example in worked[: settings.few_shot]:
         head.append(("user", _question(example.explanation, example.texts)))
         head.append(("assistant", str(list(example.answers))))
-    order = generator(run_seed, scorer_input.feature, f"{order_of or scorer} order").permutation(len(items))
-    trials = []
+    order: list[int] = generator(run_seed, scorer_input.feature, f"{order_of or scorer} order").permutation(len(items)).tolist()
+    trials: list[Trial] = []
     for number, first in enumerate(range(0, len(items), settings.per_prompt)):
         group = [items[i] for i in order[first : first + settings.per_prompt]]
         prompt = Prompt(
@@ -98,7 +98,7 @@ def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
 def _graded(answered: AnsweredTrial) -> list[Verdict]:
     trial, probabilities = answered.trial, answered.answer_probabilities
     read = parse_binary_list(answered.text, len(trial.items)) if answered.error is None else ()
-    verdicts = []
+    verdicts: list[Verdict] = []
     for i in range(len(trial.items)):
         outcome: VerdictOutcome = "answered"
         if answered.error is not None:
@@ -170,7 +170,7 @@ def score_row(
 
 def _stratum_rows(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict]) -> list[ScoreRow]:
     """Recall among the activating windows of each stratum, with Wilson's interval."""
-    rows = []
+    rows: list[ScoreRow] = []
     for stratum in sorted({verdict.stratum for verdict in verdicts if verdict.truth and verdict.stratum is not None}):
         asked = [verdict for verdict in verdicts if verdict.truth and verdict.stratum == stratum]
         predictions = [verdict.prediction for verdict in asked if verdict.prediction is not None]
