@@ -43,7 +43,7 @@ class FakeTokenizer:
     bos_token_id = 1
     eos_token_id = 2
     all_special_ids = (1, 2)
-    special_token_ids = frozenset(all_special_ids)
+    special_token_ids = control_token_ids = frozenset(all_special_ids)
     vocabulary_size = len(SPECIAL) + len(WORDS)
     text_token_ids = np.arange(len(SPECIAL), vocabulary_size)
     has_chat_template = False

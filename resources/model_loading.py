@@ -42,6 +42,7 @@ def load_text_model(
     each share. Raises `WeightsError`.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -60,6 +61,10 @@ def load_text_model(
         )  # fmt: skip
     except ImportError as error:
         raise WeightsError(_without_package(folder.source, config, error)) from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"the weights of {folder.source} cannot be read: {_one_line(error)}. The files are damaged, or not all there: copy them again."
+        ) from error
     refuse_missing_weights(report["missing_keys"], folder.source)
     model.__class__ = type(empty)
     return model.requires_grad_(False).eval()
@@ -73,7 +78,8 @@ def read_config(folder: ModelFolder) -> "PreTrainedConfig":
         return transformers.AutoConfig.from_pretrained(folder.location, **({"revision": folder.revision} if folder.hub_id else {}))
     except (ValueError, KeyError) as error:
         raise WeightsError(
-            f"transformers {transformers.__version__} does not read the configuration of {folder.source}: {str(error).splitlines()[0]}. "
+            f"transformers {transformers.__version__} does not read the configuration of {folder.source}: "
+            f"{str(error).strip().partition(chr(10))[0]}. "
             "Upgrade transformers, or take a checkpoint in its format."
         ) from error
 

@@ -217,7 +217,18 @@ def load_causal_model(folder: ModelFolder, device: str | None, dtype: str | None
 
 
 def load_hf_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerBase":
-    """The tokenizer in `folder`."""
+    """The tokenizer in `folder`. Raises `WeightsError` where its files are missing or cannot be read."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder.location, **({"revision": folder.revision} if folder.hub_id else {}))
+    remedy = "Save the model's own tokenizer (tokenizer.json, or tokenizer.model) beside its weights."
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder.location, **({"revision": folder.revision} if folder.hub_id else {}))
+    except Exception as error:  # whatever a tokenizer's class raises for files that it does not know
+        said = " ".join(str(error).split())
+        raise WeightsError(f"the tokenizer of {folder.source} cannot be read: {type(error).__name__}: {said} {remedy}") from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        # Without files transformers makes up a tokenizer that knows no word, and every text is empty.
+        raise WeightsError(
+            f"the tokenizer of {folder.source} has no tokens but {len(tokenizer)} special ones: its files are missing. {remedy}"
+        )
+    return tokenizer

@@ -25,6 +25,7 @@ from interp_assets.installation.home import Home
 from interp_assets.orchestration.stage import changed_inputs
 from resources.language_models.openai_server.usage import TokenCounter
 from resources.model_provider import ModelProvider, RealModels
+from resources.subject.document_breaks import ReadableTexts
 from resources.weights import WeightsError
 
 
@@ -72,7 +73,7 @@ def _bounds(home: Home, record: DictionaryRecord, models: ModelProvider) -> Boun
     """The bounds of a dictionary. Its sample and the models' tokenizers are looked up at first use."""
 
     def texts_of(token_ids: Sequence[int]) -> Sequence[str]:
-        return models.tokenizer(record.model.source, record.model.revision).tokens(token_ids)
+        return ReadableTexts(models.tokenizer(record.model.source, record.model.revision)).tokens(token_ids)
 
     def count_of(model: LanguageModelSettings) -> TokenCounter | None:
         source = model.options.get("tokenizer") if model.backend == "openai" else model.model if model.backend != "replay" else None

@@ -38,10 +38,17 @@ def errors_as_messages() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         from interp_assets.config.base import UserError
         from interp_assets.installation.server import ServerError
+        from resources.corpus.interface import CorpusError
+        from resources.dictionaries.interface import DictionaryError
         from resources.formats.interface import ExchangeError
         from resources.store.lake import LakeError
+        from resources.subject.block_paths import NoBlocks
+        from resources.subject.chat_texts import ChatTemplateError
+        from resources.subject.hook_points import ContextTooLong, UnknownFamily, UnknownHook
+        from resources.weights import WeightsError
 
-        if isinstance(error, UserError | ServerError | LakeError | ExchangeError):
+        outside = CorpusError | DictionaryError | ExchangeError | LakeError | ChatTemplateError | WeightsError
+        if isinstance(error, UserError | ServerError | outside | ContextTooLong | NoBlocks | UnknownFamily | UnknownHook):
             fail(error)
         raise
     except OSError as error:

@@ -29,8 +29,8 @@ class TextMeasure:
     def largest_activations(self, wanted: Sequence[tuple[DictionaryRecord, int, str]]) -> list[float]:
         """For each (record, feature, text) the largest activation of the feature on the text, 0.0 where the feature is silent.
 
-        Activations on special tokens (every text begins with BOS) do not count, and neither do tokens beyond MAX_TEXT_TOKENS. A text
-        without tokens has 0.0. Raises `UserError` for a dictionary without weights here.
+        Activations on special tokens (every text begins with BOS) do not count, and neither do tokens beyond MAX_TEXT_TOKENS, or beyond
+        the context of the model. A text without tokens has 0.0. Raises `UserError` for a dictionary without weights here.
         """
         largest = [0.0] * len(wanted)
         by_dictionary: dict[str, list[int]] = defaultdict(list)
@@ -58,7 +58,8 @@ class TextMeasure:
             return largest_on_texts(record, tokenizer, pairs, MAX_TEXT_TOKENS)
         subject, dictionary = self._loaded.subject(record.model), self._loaded.dictionary(record)
         bos = [] if subject.bos_token_id is None else [subject.bos_token_id]
-        rows = [[*bos, *tokenizer.encode(text).tolist()[:MAX_TEXT_TOKENS]] for _, text in pairs]
+        most = min(MAX_TEXT_TOKENS, (subject.context_limit or MAX_TEXT_TOKENS + 1) - len(bos))
+        rows = [[*bos, *tokenizer.encode(text).tolist()[:most]] for _, text in pairs]
         features = np.unique(np.array([feature for feature, _ in pairs], dtype=np.int64))
         largest = [0.0] * len(pairs)
         order = sorted((i for i in range(len(rows)) if len(rows[i]) > len(bos)), key=lambda i: -len(rows[i]))

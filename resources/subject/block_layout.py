@@ -162,6 +162,8 @@ def _layout(trace: Trace) -> BlockLayout:
         found.scales["stream"] = scale
         order = "sequential" if added is not None else "unknown"
         found.written(added or _named(late), steps, sole="mlp")
+        if "mlp.hook_in" not in found.hooks and "hook_mlp_out" in found.hooks and added is not None and len(added) == 1:
+            found.hooks |= _read_by_layers(reader, late)
     else:
         added = _sum(pre, steps, post)
         order = "unknown" if added is None else "parallel" if len(added) > 1 else "single"
@@ -306,6 +308,17 @@ def _last_linear(source: Step, steps: Sequence[Step]) -> Step | None:
     own = [step for step in steps if step is source or step.path.startswith(prefix)]
     linear = (step for step in own if isinstance(step.module, torch.nn.Linear | Conv1D) and _same(step.came_out, source.came_out))
     return next(linear, None)
+
+
+def _read_by_layers(reader: Step, late: Sequence[Step]) -> dict[str, str]:
+    """Where an MLP reads of which a module within, or a bare linear layer, is added: the first module that reads what `reader` gives out.
+
+    `reader` reads the stream after the attention; it is the MLP's own first layer where no normalisation comes before.
+    """
+    if not is_normalization(reader.module):
+        return {"mlp.hook_in": f"{reader.path}:input"}
+    first = [step for step in late if step is not reader and _same(step.came_in, reader.came_out)]
+    return {"mlp.hook_in": f"{first[0].path}:input"} if first else {}
 
 
 def _read_in_parallel(hooks: Mapping[str, str], steps: Sequence[Step], pre: "torch.Tensor") -> dict[str, str]:

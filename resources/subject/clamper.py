@@ -55,7 +55,8 @@ class Clamper:
 
     `windows` are token ids [windows, length]. Logits are averaged over the tokens from `first_counted` on; tokens before it (BOS) are
     clamped too if `clamps_all`. At most `batch_rows` windows go through the model together. Raises `UnknownHook` for hooks that the model
-    does not have, and `DictionaryError` for a decoder that does not fit `output_hook`, or that writes before the dictionary reads.
+    does not have, and `DictionaryError` for a decoder that does not fit `output_hook`, or that writes before the dictionary reads. Raises
+    `ContextTooLong` for windows longer than the model reads.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Clamper:
         import torch
 
         assert windows.ndim == 2 and len(windows) and windows.shape[1] > first_counted, (windows.shape, first_counted)
+        subject.refuse_long_context(windows.shape[1])
         self._subject, self._batch_rows, self._first = subject, batch_rows, first_counted
         self._dictionary = dictionary.to(subject.device)
         self._written = written_points(subject, dictionary.output_hook)

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from resources.subject.block_layout import BlockLayout
+from resources.subject.block_layout import HOOKS, BlockLayout
 
 
 class UnknownHook(ValueError):
@@ -182,6 +182,19 @@ def hooks_of_block(family: str, number: int) -> dict[str, str]:
     return {hook: path.format(block=block.format(n=number)) for hook, path in hooks.items()}
 
 
+def refuse_unheard_hook(name: str, kind: str, n_blocks: int) -> None:
+    """Raise `UnknownHook` for a "blocks.N.<hook>" that no model of `n_blocks` blocks has, with the nearest names."""
+    number, hook = _parts_of(name)
+    if number >= n_blocks:
+        raise UnknownHook(f"hook {name!r} is not in this {kind} model: it has {n_blocks} blocks, from 0 to {n_blocks - 1}.")
+    if hook not in HOOKS:
+        nearest = difflib.get_close_matches(hook, HOOKS, n=4, cutoff=0.3)
+        raise UnknownHook(
+            f"hook {name!r} is not in this {kind} model; nearest: {[f'blocks.{number}.{one}' for one in nearest or HOOKS]}. "
+            "Module paths are legal too, with :input for what goes in."
+        )
+
+
 def resolve_found_hook(name: str, kind: str, blocks: Sequence[BlockLayout], paths: Sequence[str]) -> HookPoint:
     """The point of "blocks.N.<hook>" in a model of type `kind` whose layouts are known. Raises `UnknownHook` with the hooks of the
     block."""
@@ -189,8 +202,7 @@ def resolve_found_hook(name: str, kind: str, blocks: Sequence[BlockLayout], path
     if number < len(blocks) and hook in blocks[number].hooks:
         path, side = split_place(blocks[number].hooks[hook])
         return HookPoint(name, f"{paths[number]}.{path}".rstrip("."), cast(Any, side))
-    if number >= len(blocks):
-        raise UnknownHook(f"hook {name!r} is not in this {kind} model: it has {len(blocks)} blocks, from 0 to {len(blocks) - 1}.")
+    refuse_unheard_hook(name, kind, len(blocks))
     if not blocks[number].hooks:
         raise UnknownHook(
             f"hook {name!r} is not in this {kind} model: what goes in and out of its blocks is not one vector a token. "

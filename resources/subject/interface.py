@@ -26,6 +26,11 @@ class SubjectTokenizer(Protocol):
         ...
 
     @property
+    def control_token_ids(self) -> frozenset[int]:
+        """Ids of control tokens, which stand for no text."""
+        ...
+
+    @property
     def text_token_ids(self) -> np.ndarray:
         """int64 [n] ids that stand for text, ascending."""
         ...

@@ -249,6 +249,15 @@ class SubjectModel:
         if self.context_limit is not None and tokens > self.context_limit:
             raise ContextTooLong(long_context_message(self.folder.source, tokens, self.context_limit))
 
+    def refuse_long_completion(self, prompt_tokens: int, new_tokens: int) -> None:
+        """Raise `ContextTooLong` with all numbers where the model does not read a prompt and all but the last token of a completion."""
+        read = prompt_tokens + max(new_tokens - 1, 0)
+        if self.context_limit is not None and read > self.context_limit:
+            raise ContextTooLong(
+                f"a prompt of {prompt_tokens} tokens that goes on for {new_tokens} has {read} tokens to read, but {self.folder.source} "
+                f"reads at most {self.context_limit}. Shorten the prompt, or let it go on for fewer tokens (steering.max_new_tokens)."
+            )
+
     def _per_token(self, name: str, value: Any, shape: "torch.Size") -> "torch.Tensor":
         """The value as Tensor[rows, ctx, d] on the model's first device."""
         import torch

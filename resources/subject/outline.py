@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resources.model_loading import context_limit, empty_model
+from resources.subject.hook_points import BLOCKS, is_block_hook, refuse_unheard_hook
 from resources.weights import EMBEDDED_PREFIX, ModelFolder, WeightsError, resolve_model_folder
 
 
@@ -18,13 +20,19 @@ class ModelOutline:
 
     @property
     def longest_context(self) -> int | None:
-        """The model's number of positions; None where its configuration names no bound."""
-        longest = getattr(self.config, "max_position_embeddings", None)
-        return longest if isinstance(longest, int) and longest > 0 else None
+        """Tokens that the model reads at most: `resources.model_loading.context_limit`."""
+        return context_limit(self.config)
 
     def refuse_unknown_hook(self, hook: str) -> None:
-        """Raise `UnknownHook` or `UnknownFamily` for a hook that the model does not have. A model with unknown modules refuses no hook."""
-        if self.subject is not None:
+        """Raise `UnknownHook` or `UnknownFamily` for a hook that the model does not have. A model with unknown modules refuses no hook.
+
+        Of a family whose names are found from values, only names that no family has, and blocks beyond the last, are refused here.
+        """
+        if self.subject is None:
+            return
+        if is_block_hook(hook) and self.subject.family not in BLOCKS and self.subject.block_paths:
+            refuse_unheard_hook(hook, self.subject.family, self.subject.n_blocks)
+        else:
             self.subject.resolve_hook(hook)
 
     def width_at(self, hook: str) -> int | None:
@@ -43,10 +51,9 @@ class ModelOutline:
 def model_outline(source: str, revision: str | None) -> ModelOutline:
     """The outline of a model: see `resources.weights.resolve_model_folder` for `source`. Weights are not read.
 
-    Raises `WeightsError` for a missing folder, or a config.json that cannot be read.
+    Raises `WeightsError` for a missing folder, for a config.json that cannot be read, and for a model that is no causal language model.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     from resources.subject.model import SubjectModel
 
@@ -54,12 +61,15 @@ def model_outline(source: str, revision: str | None) -> ModelOutline:
     try:
         config = AutoConfig.from_pretrained(location, **hub)
     except Exception as error:  # any exception of a configuration class for unknown content
-        raise WeightsError(f"the config.json of model {source!r} cannot be read: {type(error).__name__}: {error}") from error
+        raise WeightsError(
+            f"the config.json of model {source!r} cannot be read: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        ) from error
     try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+        model = empty_model(config, source)
         subject = SubjectModel(model, None, ModelFolder(source, None, None, ""))  # type: ignore[arg-type]
         modules = {path: module for path, module in model.named_modules() if path}
+    except WeightsError:
+        raise
     except Exception:  # the loader itself says what it cannot load
         return ModelOutline(config.get_text_config(), {})
     return ModelOutline(config.get_text_config(), modules, subject)

@@ -67,10 +67,14 @@ class Interventions:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPrompts:
-    """Prompts with cached beginnings. `clean`, float32 Tensor[n, vocabulary]: log-probabilities of the clean model's next token."""
+    """Prompts with cached beginnings. `clean`, float32 Tensor[n, vocabulary]: log-probabilities of the clean model's next token.
+
+    `longest` is the number of tokens of the longest prompt, 0 without prompts.
+    """
 
     prefixes: tuple[Prefixes, ...]
     clean: "torch.Tensor"
+    longest: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +105,16 @@ class Steerer:
         self._read = subject.resolve_hook(dictionary.hook)
         self._written = written_points(subject, dictionary.output_hook)
 
-    def prepare(self, prompts: Sequence[np.ndarray]) -> PreparedPrompts:
-        """Run `prompts`, token ids [length] of at least one token, up to their last tokens, and the clean model over the last tokens."""
+    def prepare(self, prompts: Sequence[np.ndarray], new_tokens: int = 1) -> PreparedPrompts:
+        """Run `prompts`, token ids [length] of at least one token, up to their last tokens, and the clean model over the last tokens.
+
+        Raises `ContextTooLong` where the longest prompt and completions of `new_tokens` are more than the model reads.
+        """
         import torch
 
         assert all(len(prompt) for prompt in prompts), "a prompt without tokens has nothing to steer"
-        self._subject.refuse_long_context(max((len(prompt) for prompt in prompts), default=0))
+        longest = max((len(prompt) for prompt in prompts), default=0)
+        self._subject.refuse_long_completion(longest, new_tokens)
         prefixes = prefixes_of(self._subject, prompts, self._batch_rows)
         clean = torch.empty(0, 0)
         everyone = Interventions.clean(np.arange(len(prompts)))
@@ -115,7 +123,7 @@ class Steerer:
             if not len(clean):
                 clean = torch.empty(len(prompts), found.shape[1], device=found.device)
             clean[torch.from_numpy(index).to(found.device)] = found
-        return PreparedPrompts(prefixes, clean)
+        return PreparedPrompts(prefixes, clean, longest)
 
     def divergences(self, prompts: PreparedPrompts, interventions: Interventions) -> np.ndarray:
         """float64 [n], nats, >= 0: KL(clean ‖ steered) of the token after each prompt; infinite where the steered model overflows."""
@@ -153,8 +161,11 @@ class Steerer:
 
         `uniforms`, float64 [n, most tokens] in [0, 1), are the only randomness: token t is where the cumulative probability of the
         vocabulary, in the order of ids, passes `uniforms[i, t]`. So a row's text depends neither on other rows nor on their order.
+        Raises `ContextTooLong` where the longest prompt and its completion are more than the model reads.
         """
         import torch
+
+        self._subject.refuse_long_completion(prompts.longest, np.shape(uniforms)[1])
 
         found: list[list[int]] = [[] for _ in range(len(interventions))]
         for index, run in self._runs(prompts.prefixes, interventions):

@@ -37,6 +37,11 @@ class Tokenizer:
         return frozenset(self._tokenizer.all_special_ids) | self._encoder.control_ids
 
     @property
+    def control_token_ids(self) -> frozenset[int]:
+        """Ids of the tokens that stand for no text; the token for unknown characters is not among them."""
+        return self._encoder.control_ids
+
+    @property
     def text_token_ids(self) -> np.ndarray:
         """int64 [n] ids that stand for text, ascending.
 

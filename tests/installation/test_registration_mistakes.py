@@ -236,6 +236,86 @@ def test_mutated_records_are_registered_or_refused_in_words(home: Home, made: Pa
             path.unlink()
 
 
+def with_model(made: Path, folder: Path, config: Any, cls: Any = transformers.AutoModelForCausalLM) -> dict[str, Any]:
+    """A record on a random model of a configuration with the tokenizer of the things."""
+    torch.manual_seed(0)
+    cls.from_config(config).save_pretrained(folder)
+    for path in (made / "model").glob("tokenizer*"):
+        shutil.copy(path, folder)
+    return callable_record(made) | {"model": {"source": str(folder)}}
+
+
+def configuration(kind: str, **entries: Any) -> Any:
+    sizes = {"vocab_size": 63, "hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32}
+    return transformers.AutoConfig.for_model(kind, **sizes | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0} | entries)
+
+
+def test_a_family_whose_names_are_found_from_values_is_registered_and_its_mistakes_are_named(
+    home: Home, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = with_model(made, tmp_path / "opt", configuration("opt", ffn_dim=48, word_embed_proj_dim=D))
+    said: list[str] = []
+    register_record(home, yaml.safe_dump(record), "my.yaml", check=True, say=said.append)
+    assert "self-check on" in said[-1]
+    for path in home.registry.folder.glob("*"):
+        path.unlink()
+
+    def loads(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("resources.model_provider.RealModels.subject", loads)
+    assert "nearest: ['blocks.1.hook_resid_post'" in refusal(home, record | {"hook": "blocks.1.hook_resid_pots"})
+    assert "it has 2 blocks, from 0 to 1" in refusal(home, record | {"hook": "blocks.2.hook_resid_post"})
+    assert "64, and" in refusal(home, record | {"token_sample": record["token_sample"] | {"context_tokens": 64}})
+
+
+def test_what_is_no_causal_model_and_what_a_wrapper_has_not_is_named_before_its_weights_are_read(
+    home: Home, made: Path, tmp_path: Path
+) -> None:
+    encoder = with_model(made, tmp_path / "bert", configuration("bert", intermediate_size=48), transformers.AutoModel)
+    assert "an encoder that reads its text both ways" in refusal(home, encoder)
+    text = configuration("llama", intermediate_size=48).to_dict()
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    wrapper = transformers.LlavaConfig(vision_config=vision | {"image_size": 8, "patch_size": 4}, text_config=text, image_token_index=3)
+    record = with_model(made, tmp_path / "llava", wrapper, transformers.AutoModelForImageTextToText)
+    (tmp_path / "llava" / "model.safetensors").unlink()
+    assert "nearest: ['blocks.1.hook_resid_post'" in refusal(home, record | {"hook": "blocks.1.hook_resid_pots"})
+
+
+def test_a_model_folder_that_lacks_files_or_has_half_of_them_is_named(home: Home, made: Path, tmp_path: Path) -> None:
+    def changed(name: str, change: Callable[[Path], Any]) -> str:
+        shutil.copytree(made / "model", tmp_path / name)
+        change(tmp_path / name)
+        return refusal(home, callable_record(made) | {"model": {"source": str(tmp_path / name)}})
+
+    def without_tokenizer(folder: Path) -> None:
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+
+    said = changed("words", without_tokenizer)
+    assert f"the tokenizer of {tmp_path / 'words'}" in said and "Save the model's own tokenizer" in said
+    cut = changed("cut", truncate("model.safetensors", 0.5))
+    assert f"the weights of {tmp_path / 'cut'} cannot be read" in cut and "copy them again" in cut
+    none = changed("none", lambda folder: (folder / "model.safetensors").unlink())
+    assert f"the weights of {tmp_path / 'none'} cannot be read" in none
+    unknown = changed("unknown", rewrite("config.json", b'{"model_type": "nonsense"}'))
+    assert "model type `nonsense`" in unknown and "\n" not in unknown
+
+
+def test_the_longest_context_counts_stretched_positions_and_models_without_any(tmp_path: Path) -> None:
+    from resources.subject.outline import ModelOutline
+
+    stretched = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+    assert ModelOutline(configuration("llama", rope_parameters=stretched), {}).longest_context == 128
+    assert ModelOutline(configuration("falcon", alibi=True), {}).longest_context is None
+
+
 def test_every_key_of_records_and_settings_is_known_by_its_place() -> None:
     assert "hook" in known_keys(DictionaryRecord, ())
     assert known_keys(DictionaryRecord, ("features", "FeatureSubset")) == ["count", "seed"]

@@ -56,6 +56,22 @@ def test_largest_activations_equal_those_of_one_text_at_a_time(record: Dictionar
         assert found.count(0.0) > 5  # among a token's eight largest nowhere
 
 
+def test_a_text_is_read_as_far_as_the_model_reads() -> None:
+    """With 6 positions, one of them BOS, a text counts up to its fifth word."""
+
+    class Short(FakeModels):
+        def subject(self, *asked: Any, **named: Any) -> Any:
+            subject = super().subject(*asked, **named)
+            subject.context_limit = 6
+            return subject
+
+    long = [text for text in some_texts(20, seed=5) if len(text.split()) > 5]
+    beginnings = [" ".join(text.split()[:5]) for text in long]
+    found = measured([(NEURONS, 3 * i % 64, text) for i, text in enumerate(long)], Short())
+    assert found == pytest.approx(measured([(NEURONS, 3 * i % 64, text) for i, text in enumerate(beginnings)]), abs=1e-5)
+    assert found != pytest.approx(measured([(NEURONS, 3 * i % 64, text) for i, text in enumerate(long)]), abs=1e-5)
+
+
 def test_padding_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same in one padded batch, in batches of one row, and beside a text that is far longer."""
     wanted = [(NEURONS, i % 64, text) for i, text in enumerate(some_texts(20))]

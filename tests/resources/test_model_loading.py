@@ -69,13 +69,15 @@ import torch, transformers
 from resources.model_loading import load_text_model
 from resources.weights import ModelFolder
 from tiny_models import subject_of
-from transformers import LlamaForCausalLM, MixtralForCausalLM
+def run(folder, hooks):
+    subject = subject_of(load_text_model(ModelFolder("m", Path(folder), None, "1"), "cpu", "float32", hooks))
+    subject.hook_values(np.full((1, 8), 5), ["blocks.1.hook_resid_post"])
 for folder in sys.argv[1:]:
     for hooks in (None, ["blocks.1.hook_resid_post"]):
         if not os.fork():
+            run(folder + "-small", None)  # pages of the code that loads and runs a family are none of its weights
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            subject = subject_of(load_text_model(ModelFolder("m", Path(folder), None, "1"), "cpu", "float32", hooks))
-            subject.hook_values(np.full((1, 8), 5), ["blocks.1.hook_resid_post"])
+            run(folder, hooks)
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, flush=True)
             os._exit(0)
         os.wait()
@@ -83,10 +85,16 @@ for folder in sys.argv[1:]:
 
 
 def test_the_memory_of_a_harvest_at_block_1_of_12_is_that_of_two_blocks(tmp_path: Path) -> None:
-    """Measured in a process for each model and depth, which has imported all: the peak of resident memory from there on."""
+    """Measured in a process for each model and depth, which has imported all: the peak of resident memory from there on.
+
+    Experts that are a tensor each in the files are stacked into one: the pages of the files that were read for it, which the system may
+    take back at any time, are resident beside it.
+    """
     sizes = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "vocab_size": 100, "tie_word_embeddings": False}
-    models = {"llama": {}, "mixtral": {"num_local_experts": 4, "intermediate_size": 256}}
+    models = {"llama": {}, "mixtral": {"num_local_experts": 4, "intermediate_size": 512}}
     authors = [saved(tmp_path / kind, kind, **sizes | entries)[0] for kind, entries in models.items()]
+    for kind in models:
+        saved(tmp_path / f"{kind}-small", kind)
     root = Path(__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", PEAK, *(str(tmp_path / kind) for kind in models)], capture_output=True, text=True, check=True, cwd=root,
@@ -95,9 +103,9 @@ def test_the_memory_of_a_harvest_at_block_1_of_12_is_that_of_two_blocks(tmp_path
     peaks = [int(line) for line in run.stdout.split()]
     for model, whole, upto in zip(authors, peaks[::2], peaks[1::2], strict=True):
         size = sum(weight.numel() for weight in model.parameters()) * 4 / 1024
-        # Experts of deeper blocks, a tensor each in the files, are read through before transformers drops them.
-        assert upto < (0.95 if model.config.model_type == "mixtral" else 0.45) * size, f"{upto} of {size} KiB"
-        assert whole < 1.6 * size, f"no second copy of all weights: {whole} of {size} KiB"
+        stacked = model.config.model_type == "mixtral"
+        assert upto < 0.45 * size, f"{upto} of {size} KiB"
+        assert whole < (2.2 if stacked else 1.2) * size, f"no second copy of all weights: {whole} of {size} KiB"
 
 
 def test_a_model_is_spread_within_the_memory_that_is_there(tmp_path: Path) -> None:

@@ -36,9 +36,10 @@ from interp_assets.tables import (
 )
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
+from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 
-TokenTexts = SubjectTokenizer | NeuronpediaExamples
+TokenTexts = SubjectTokenizer | ReadableTexts | NeuronpediaExamples
 CODE_VERSION = "4"
 RANGE_STAGE = RangeStage(
     EXAMPLES,
@@ -98,7 +99,7 @@ def examples(
             sources.clear()
             sources[name] = _source(lake, partition, tokenizer)
         source = sources[name]
-        texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else tokenizer
+        texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else ReadableTexts(tokenizer)
         blocks = _imported(partition, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, partition, source)
         drawn = DrawnPartition(partition, texts)
         drawn.report.numbers.update(import_provenance(record))

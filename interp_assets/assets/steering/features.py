@@ -23,6 +23,7 @@ from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.tables import STEERED_TEXTS, STEERING
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
+from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 from resources.subject.steerer import Interventions, Steerer, TokenShifts
 
@@ -158,7 +159,7 @@ def steered_features(
     """
     n = settings.n_prompts
     features = np.array([feature for feature, _ in wanted], dtype=np.int64)
-    prepared = steerer.prepare([ids for _, prompts in wanted for ids in prompts.token_ids])
+    prepared = steerer.prepare([ids for _, prompts in wanted for ids in prompts.token_ids], settings.max_new_tokens)
     own = np.arange(len(wanted) * n).reshape(len(wanted), n)
 
     def adding(places: np.ndarray, strengths: np.ndarray) -> Interventions:
@@ -210,6 +211,7 @@ def _tuned_columns(tuned: Tuned | None) -> dict[str, Any]:
 
 def text_rows(key: RangeKey, steered: Sequence[SteeredFeature], tokenizer: SubjectTokenizer) -> pa.Table:
     """Rows of the table `steered_texts`: one for each prompt of each run."""
+    shown = ReadableTexts(tokenizer)
     rows: list[dict[str, Any]] = []
     for one, run in ((feature, run) for feature in steered for run in feature.runs):
         assert one.prompts is not None, one.feature
@@ -219,8 +221,8 @@ def text_rows(key: RangeKey, steered: Sequence[SteeredFeature], tokenizer: Subje
             rows.append({
                 "dictionary": key.dictionary, "feature_range": key.feature_range, "feature": one.feature, **run.key, "prompt": number,
                 "role": role, "row": int(one.prompts.rows[number]), "start": start, "prompt_token_ids": ids.tolist(),
-                "prompt_text": tokenizer.text(ids[one.prompts.first_token :]), "clean_completion": tokenizer.text(one.clean[number]),
-                "steered_completion": tokenizer.text(run.completions[number]), "raised_tokens": sides[0][number],
+                "prompt_text": shown.text(ids[one.prompts.first_token :]), "clean_completion": shown.text(one.clean[number]),
+                "steered_completion": shown.text(run.completions[number]), "raised_tokens": sides[0][number],
                 "lowered_tokens": sides[1][number],
             })  # fmt: skip
     return pa.Table.from_pylist(rows, schema=STEERED_TEXTS.schema)

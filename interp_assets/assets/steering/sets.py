@@ -12,6 +12,7 @@ from interp_assets.domain.outcomes import SteeredSetOutcome
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.strengths import FixedPromptSettings, SteeringSettings, Tuned, tune
 from interp_assets.tables import STEERED_SETS
+from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 from resources.subject.steerer import Interventions, Steerer
 
@@ -44,7 +45,7 @@ def steered_sets(
         return []
     fixed, n = settings.fixed, len(prompts)
     everyone, numbers = np.asarray(features, dtype=np.int64), np.arange(n)
-    prepared = steerer.prepare(prompts)
+    prepared = steerer.prepare(prompts, fixed.max_new_tokens)
 
     def adding(places: np.ndarray, strengths: np.ndarray) -> Interventions:
         return Interventions.adding(np.tile(numbers, len(places)), np.repeat(everyone[places], n), np.repeat(strengths, n))
@@ -79,6 +80,6 @@ def set_rows(key: RangeKey, sets: Sequence[SteeredSet], settings: FixedPromptSet
                 "realised_kl": tuned.realised_kl if np.isfinite(tuned.realised_kl) else None,
             }  # fmt: skip
             for number, (prompt, ids) in enumerate(zip(settings.prompts, completions, strict=True)):
-                text = {"prompt": number, "prompt_text": prompt, "completion": tokenizer.text(ids)}
+                text = {"prompt": number, "prompt_text": prompt, "completion": ReadableTexts(tokenizer).text(ids)}
                 rows.append({**common, **found, **text})
     return pa.Table.from_pylist(rows, schema=STEERED_SETS.schema)

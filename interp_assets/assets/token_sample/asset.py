@@ -23,6 +23,7 @@ from resources.corpus.interface import CorpusError
 from resources.formats.delphi import read_tokens
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
+from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 
 
@@ -167,7 +168,7 @@ def _sound(tokens: np.ndarray, record: DictionaryRecord, tokenizer: SubjectToken
 
 
 def _preview(tokens: np.ndarray, tokenizer: SubjectTokenizer) -> str:
-    """The beginnings of five contexts spread over the sample."""
+    """The beginnings of five contexts spread over the sample, ¶ where a document ends."""
     picks = np.linspace(0, len(tokens) - 1, min(5, len(tokens))).astype(int)
-    rows = [(int(row), "".join(tokenizer.tokens(tokens[row, 1:41]))) for row in picks]
+    rows = [(int(row), ReadableTexts(tokenizer).text(tokens[row, 1:41])) for row in picks]
     return markdown_table(["context", "begins"], rows)

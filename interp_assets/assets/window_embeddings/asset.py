@@ -23,6 +23,7 @@ from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WIND
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
 from resources.store.lake import Lake
+from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 
 BATCH_CELLS = 4096
@@ -105,8 +106,9 @@ class SampleCells:
     def texts(self, first: int, end: int) -> list[str]:
         """The text of each of the cells `first` to `end`, exclusive, as scorers see a window."""
         places = self.places(first, end)
+        shown = ReadableTexts(self.tokenizer)
         rows = zip(places.row.tolist(), places.start.tolist(), places.length.tolist(), strict=True)
-        return [plain_text(self.tokenizer.tokens(self.sample.tokens[row, start : start + length])) for row, start, length in rows]
+        return [plain_text(shown.tokens(self.sample.tokens[row, start : start + length])) for row, start, length in rows]
 
 
 def _embedded(context: dg.AssetExecutionContext, lake: Lake, version: str, cells: SampleCells, encoder: SentenceEncoder) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from resources.language_models.transformers_local.ways import (
     length_with_other_positions,
     longest_in_batches,
 )
+from resources.model_loading import context_limit
 
 
 class TransformersModel:
@@ -85,7 +86,7 @@ class TransformersModel:
         refuse_unsupported(self, requests)
         plans = [self._plan(request) for request in requests]
         lengths = [len(plan.prompt) + self._reply_tokens(request) for plan, request in zip(plans, requests, strict=True)]
-        longest = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or max(lengths, default=0)
+        longest = context_limit(self._model.config) or max(lengths, default=0)
         for index, length in enumerate(lengths):
             if length > longest:
                 yield index, too_long(len(plans[index].prompt), self._reply_tokens(requests[index]), longest)

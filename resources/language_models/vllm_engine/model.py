@@ -61,12 +61,14 @@ class VLLMModel:
         gpu_memory_utilization: float = 0.9,
         max_num_seqs: int | None = None,
         structured: bool = True,
+        thinking_tokens: int = 0,
         engine_options: dict[str, Any] | None = None,
     ) -> None:
         """Load `model` (see `resources.weights.resolve_model_folder`). Arguments are vLLM's; `engine_options` are further arguments of its
         engine.
 
-        `structured` False leaves lists of choices to the prompt alone: for measuring the value of the constraint.
+        `structured` False leaves lists of choices to the prompt alone: for measuring the value of the constraint. `thinking_tokens` are
+        tokens of a free text beyond its own bound, for models that write thought before it; a reply under a constraint has no thought.
         """
         from vllm import LLM
 
@@ -86,10 +88,11 @@ class VLLMModel:
             **{key: value for key, value in options.items() if value is not None},
         )
         self._tokenizer: Any = self._llm.get_tokenizer()
-        self._structured = structured
+        self._structured, self._thinking_tokens = structured, thinking_tokens
         self._spellings: dict[ChoiceList, ChoiceTokens] = {}
         held = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
         how = [folder.revision, held, *([quantization] if quantization else []), *([] if structured else ["unstructured"])]
+        how += [f"thinking{thinking_tokens}"] if thinking_tokens else []
         self._identity = ModelIdentity("vllm", model, "-".join(how))
         self._batches = 0
 
@@ -220,6 +223,8 @@ class VLLMModel:
                 max_tokens = max(max_tokens, (ANSWER_TOKENS + widest) * (form.count + 1))
         elif isinstance(form, JsonReply) and self._structured:
             options["structured_outputs"] = StructuredOutputsParams(json=form.schema)
+        if "structured_outputs" not in options:
+            max_tokens += self._thinking_tokens
         return SamplingParams(
             temperature=request.temperature,
             seed=request.seed if request.temperature > 0 else None,

@@ -304,3 +304,12 @@ def test_a_prompt_that_the_context_does_not_hold_is_an_error_reply_and_stops_no_
     assert replies[1].text == "" and sorted(replies) == [0, 1, 2]
     assert [replies[0].text, replies[2].text] == [whole[0].text, whole[1].text]
     assert [dict(model.ask([long]))[0].finish_reason] == ["error"]
+
+
+def test_a_judge_whose_positions_are_stretched_reads_as_far_as_they_reach(model, monkeypatch):
+    """Linear scaling by 40 makes 64 positions 2,560 tokens; the prompt has more than 64."""
+    (short,) = judging(("word " * 100,))
+    monkeypatch.setattr(model._model.config, "max_position_embeddings", 64)
+    assert [reply.finish_reason for _, reply in model.ask([short])] == ["error"]
+    monkeypatch.setattr(model._model.config, "rope_parameters", {"rope_type": "linear", "factor": 40.0, "rope_theta": 1e4})
+    assert [reply.finish_reason for _, reply in model.ask([short])] != ["error"]

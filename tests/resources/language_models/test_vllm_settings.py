@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from resources.language_models import load_language_model
+from resources.language_models.interface import ChoiceList, JsonReply, Message, Request
+from resources.language_models.tokens.prompt_tokens import prompt_token_ids
 
 
 @pytest.fixture
@@ -51,3 +53,70 @@ def test_an_option_that_the_back_end_has_not_is_named(arguments: dict[str, Any])
     with pytest.raises(ValueError, match=r"options of the vllm back end: .*tensor_parallel.*Correct `options` in settings.yaml"):
         load_language_model("vllm", model="embedded:smollm2-135m-instruct", tensor_parallel=2)
     assert not arguments
+
+
+@pytest.fixture
+def engine(arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the engine was last asked: its prompts, and the parameters of sampling. It answers everything at once with nothing."""
+    from resources.weights import load_hf_tokenizer, resolve_model_folder
+
+    asked: dict[str, Any] = {"prompts": [], "parameters": [], "waiting": []}
+    sampling = ModuleType("vllm.sampling_params")
+    sampling.RequestOutputKind = SimpleNamespace(FINAL_ONLY=2)  # type: ignore[attr-defined]
+    sampling.StructuredOutputsParams = lambda **given: given  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", sampling)
+    sys.modules["vllm"].SamplingParams = lambda **given: SimpleNamespace(**given)  # type: ignore[attr-defined]
+    tokenizer = load_hf_tokenizer(resolve_model_folder("embedded:smollm2-135m-instruct"))
+    completion = SimpleNamespace(text="", token_ids=(), logprobs=None, finish_reason="stop")
+
+    def add_request(name: str, prompt: dict[str, list[int]], parameters: Any) -> None:
+        asked["prompts"].append(prompt["prompt_token_ids"])
+        asked["parameters"].append(parameters)
+        asked["waiting"].append(name)
+
+    def step() -> list[Any]:
+        names, asked["waiting"] = asked["waiting"], []
+        ids = asked["prompts"][-1]
+        return [
+            SimpleNamespace(request_id=name, finished=True, outputs=[completion], prompt_token_ids=ids, num_cached_tokens=0)
+            for name in names
+        ]
+
+    class Engine:
+        def __init__(self, **_given: Any) -> None:
+            config = SimpleNamespace(dtype="torch.float32", max_model_len=400, max_logprobs=20)
+            self.llm_engine = SimpleNamespace(model_config=config, add_request=add_request, step=step)
+
+        def get_tokenizer(self) -> Any:
+            return tokenizer
+
+    sys.modules["vllm"].LLM = Engine  # type: ignore[attr-defined]
+    return asked | {"tokenizer": tokenizer}
+
+
+def test_a_thinking_model_has_room_for_its_thought_where_no_constraint_forbids_it(engine: dict[str, Any]) -> None:
+    model = load_language_model("vllm", model="embedded:smollm2-135m-instruct", thinking_tokens=100)
+    assert model.identity.revision.endswith("-float32-thinking100")
+    user = (Message("user", "Which?"),)
+    requests = [
+        Request(user, 6), Request(user, 6, reply_format=ChoiceList(1)), Request(user, 6, reply_format=JsonReply({"type": "object"})),
+    ]  # fmt: skip
+    list(model.ask(requests))
+    free, constrained, structured = (parameters.max_tokens for parameters in engine["parameters"])
+    assert free == 106 and structured == 6 and constrained < 100
+    ((_, refused),) = model.ask([Request((Message("user", "word " * 300),), 6)])
+    assert refused.finish_reason == "error" and "a reply of up to 106 exceed the model's 400" in str(refused.error)
+
+
+def test_text_is_text_and_a_missing_system_role_is_folded_for_the_engine_too(engine: dict[str, Any]) -> None:
+    tokenizer, model = engine["tokenizer"], load_language_model("vllm", model="embedded:smollm2-135m-instruct")
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    request = Request((Message("system", "Judge."), Message("user", "a window<|im_end|> with an end of turn")), 6)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    )
+    list(model.ask([request]))
+    (ids,) = engine["prompts"]
+    assert ids == prompt_token_ids(tokenizer, request) and ids.count(end) == 1
+    assert tokenizer.decode(ids).startswith("<|im_start|>user\nJudge.")

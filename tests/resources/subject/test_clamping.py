@@ -13,6 +13,7 @@ from resources.dictionaries.interface import Encoded
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder
 from resources.subject import clamper
 from resources.subject.clamper import Clamper
+from resources.subject.hook_points import ContextTooLong
 from resources.subject.model import SubjectModel
 
 D = 24
@@ -159,3 +160,8 @@ def test_what_cannot_be_clamped_says_why() -> None:
     narrow = load_dictionary("random_topk", hook="blocks.0.mlp.hook_post", width=16, d_in=D, k=4)
     with pytest.raises(DictionaryError, match=r"decoder rows have 24 dimensions, but blocks\.0\.mlp\.hook_post has 40"):
         Clamper(subject, narrow, WINDOWS)
+
+
+def test_windows_longer_than_the_model_reads_are_refused() -> None:
+    with pytest.raises(ContextTooLong, match="a context has 33 tokens, but tiny reads at most 32"):
+        Clamper(subject_of(tiny_model("gpt2")), autoencoder("blocks.0.hook_resid_post"), np.full((1, 33), 4))

@@ -24,6 +24,7 @@ NAMED = {
     "glm4": "hook_attn_out attn.hook_z hook_resid_mid ln2.hook_normalized mlp.hook_in mlp.hook_post hook_mlp_out",
     "deepseek_v2": "hook_attn_out attn.hook_z hook_resid_mid ln2.hook_normalized mlp.hook_in hook_mlp_out",
     "deepseek_v3": "hook_attn_out attn.hook_z hook_resid_mid ln2.hook_normalized mlp.hook_in hook_mlp_out",
+    **{name: "mlp.hook_in mlp.hook_post hook_mlp_out" for name in ("opt", "bloom", "mpt", "biogpt", "xglm")},
 }
 
 

@@ -13,6 +13,7 @@ from resources.dictionaries import DictionaryError, load_dictionary
 from resources.dictionaries.encoding import Threshold, TopK
 from resources.dictionaries.interface import Dictionary, Encoded
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder
+from resources.subject.hook_points import ContextTooLong
 from resources.subject.model import SubjectModel
 from resources.subject.steerer import Interventions, Steerer
 
@@ -300,3 +301,17 @@ def test_what_cannot_be_steered_says_why() -> None:
     assert len(Steerer(subject, autoencoder()).prepare([]).prefixes) == 0
     nothing = Steerer(subject, autoencoder())
     assert nothing.divergences(nothing.prepare(prompts), Interventions.clean(one[:0])).shape == (0,)
+
+
+def test_a_prompt_and_its_completion_are_refused_where_the_model_does_not_read_both() -> None:
+    """The tiny model has 32 positions; the last token of a completion is never read, so 30 and 3 fit, and 30 and 4 do not."""
+    steerer = Steerer(subject_of(tiny_model("gpt2")), autoencoder())
+    ready, clean = steerer.prepare(prompts_of(30, 4), 3), Interventions.clean(np.array([0, 1]))
+    assert [len(ids) <= 3 for ids in steerer.completions(ready, clean, np.full((2, 3), 0.5))] == [True, True]
+    said = r"a prompt of 30 tokens that goes on for 4 has 33 tokens to read, but tiny reads at most 32\. Shorten"
+    with pytest.raises(ContextTooLong, match=said):
+        steerer.completions(ready, clean, np.full((2, 4), 0.5))
+    with pytest.raises(ContextTooLong, match=said):
+        steerer.prepare(prompts_of(30, 4), 4)
+    with pytest.raises(ContextTooLong, match="a prompt of 33 tokens"):
+        steerer.prepare(prompts_of(33))
