@@ -39,7 +39,8 @@ class PlannedAsset:
     `to_make` and `blocked` are feature ranges, or "" for an asset that is not made by range. A blocked range lacks an input that the
     backfill does not make: `reason` names the input. `asked` says whether the settings ask for any rows; if not, a partition costs nothing.
     `features` counts, by explanation method, the features that a language model may be asked about. `certain` is False where the asset
-    itself decides which partitions it keeps.
+    itself decides which partitions it keeps. `n_without_features` of the ranges to make hold no selected feature: such a range is complete
+    at once.
     """
 
     asset: str
@@ -51,6 +52,7 @@ class PlannedAsset:
     asked: bool = True
     certain: bool = True
     features: Mapping[str, int] = field(default_factory=dict)
+    n_without_features: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,21 @@ class Planner:
             if after.expect(stage.table, stage.partition(key), version):
                 to_make.append(key.feature_range)
         asked = stage.asked_for(stages, self.settings)
-        n_features = sum(len(record.features_of(RangeKey(record.key, name))) for name in to_make)
+        counts = [len(record.features_of(RangeKey(record.key, name))) for name in to_make]
+        n_features = sum(counts)
         features = dict.fromkeys(_methods(stage, stages), n_features) if asked and n_features else {}
         n_kept = len(versions) - len(to_make)
         return PlannedAsset(
-            stage.asset, record.key, tuple(to_make), n_kept, tuple(blocked), next(iter(blocked.values()), ""), asked, True, features
+            stage.asset,
+            record.key,
+            tuple(to_make),
+            n_kept,
+            tuple(blocked),
+            next(iter(blocked.values()), ""),
+            asked,
+            True,
+            features,
+            counts.count(0),
         )
 
 
@@ -204,10 +216,12 @@ def unblocked(planned: Sequence[PlannedAsset], ranges: Mapping[str, Sequence[str
 
 
 def count_of(planned: Sequence[PlannedAsset]) -> Counter:
-    """Partitions of a plan by fate: to make, to make without rows, kept, blocked, and left to their asset's decision."""
+    """Partitions of a plan by fate: to make, to make without rows, kept, blocked, and left to their asset's decision. `without_features`
+    counts the partitions to make that hold no selected feature."""
     count: Counter = Counter()
     for one in planned:
         count["unsure" if not one.certain else "to_make" if one.asked else "empty"] += len(one.to_make)
+        count["without_features"] += one.n_without_features if one.asked else 0
         count["kept"] += one.n_kept
         count["blocked"] += len(one.blocked)
     return count

@@ -7,7 +7,9 @@ RECORD = """\
   n_tokens: 10000000
   context_tokens: 256
   seed: 0
-# features: {{count: 200}}                 # treat a spread subset; leave out to treat all
+# features: {{count: 200}}                 # treat 200 features spread over the dictionary; leave out to treat all
+# features: [0, 3]                       # or these
+# features: {{file: ids.txt}}              # or the feature numbers that a text file lists
 {stages}"""
 RANGE_STAGES = """\
 # stages:                                # override any default, see docs/settings.md
@@ -52,6 +54,18 @@ hook: blocks.3.hook_resid_post
 kind: dictionary_learning
 source: /data/dictionaries/resid_post_layer_3/trainer_0   # a folder with ae.pt and config.json, here or owner/repository/folder
 width: 4096
+# source: …/trainer_0/checkpoints/ae_5000.pt   # a checkpoint, whose config.json is beside it or one folder up
+# output_hook: blocks.3.hook_mlp_out     # where a transcoder writes, with its hook at what it reads
+""",
+    "circuit_tracer": """\
+key: llama-3.2-1b/07/transcoder
+model: {source: meta-llama/Llama-3.2-1B}
+hook: blocks.7.mlp.hook_in               # the set's feature_input_hook in the layer that this dictionary is
+kind: circuit_tracer
+source: mntss/transcoder-Llama-3.2-1B    # or a folder with config.yaml and layer_7.safetensors
+width: 131072
+output_hook: blocks.7.hook_mlp_out       # where the layer writes; without it the set's feature_output_hook
+# k: 128                                 # of a topk set whose config.yaml does not say its k
 """,
     "neurons": """\
 key: smollm2-135m/09/mlp-neurons

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resources.corpus.files import local_files
+from resources.dictionaries.circuit_tracer import set_and_layer, set_files
+from resources.dictionaries.dictionary_learning import dictionary_learning_files
+from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import is_local
 from resources.store.input_content import CONTENTS
 from resources.weights import EMBEDDED_PREFIX
@@ -21,14 +24,42 @@ WEIGHT_FILES = (".json", ".yaml", ".yml", ".safetensors", ".pt", ".pth", ".bin",
 FOLDER_KINDS = ("sae_lens", "gemma_scope", "sparsify", "dictionary_learning")
 
 
-def source_content(kind: str, source: str | None) -> str | None:
-    """Content of a dictionary's source, 16 hex digits: its folder, or the file of a callable."""
+def source_content(kind: str, source: str | None, hook: str = "") -> str | None:
+    """Content of a dictionary's source, 16 hex digits: its folder, or its file with the configuration beside it; of a transcoder set the
+    files of the layer that `hook` is in."""
     if source is None or source.startswith("demo:"):
         return None
     if kind == "callable":
         file = _callable_file(source.rpartition(":")[0])
         return None if file is None else CONTENTS.of(file.parent, [file] if file.is_file() else [])
-    return folder_content(source) if kind in FOLDER_KINDS else None
+    if kind == "circuit_tracer":
+        return _set_content(source, hook)
+    if kind not in FOLDER_KINDS:
+        return None
+    file = Path(source).expanduser()
+    return CONTENTS.of(file.parent, _files_of(kind, source)) if file.is_file() else folder_content(source)
+
+
+def _set_content(source: str, hook: str) -> str | None:
+    """Content of the files of one layer of a transcoder set; None for a set on the hub, and where no layer is named."""
+    try:
+        place, layer = set_and_layer(source, hook)
+    except DictionaryError:  # the loader says so
+        return None
+    folder = Path(place).expanduser()
+    if not (folder.exists() or is_local(place)):
+        return None
+    return CONTENTS.of(folder.with_name(f"{folder.name}#{layer}"), set_files(source, hook))  # a layer that is gone keeps its own content
+
+
+def _files_of(kind: str, source: str) -> list[Path]:
+    """The files that decide a dictionary whose source is a file of weights."""
+    if kind == "dictionary_learning":
+        try:
+            return list(dictionary_learning_files(source))
+        except DictionaryError:  # the loader says what is wrong with it
+            pass
+    return [Path(source).expanduser()]
 
 
 def folder_content(source: str) -> str | None:

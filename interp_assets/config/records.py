@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from interp_assets.config.base import Closed, UserError, fingerprint
+from interp_assets.config.feature_files import listed_features
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, check_dictionary_key, range_bounds, range_holding
 from interp_assets.config.local_inputs import corpus_contents, source_content
 from interp_assets.config.nearest import nearest_hint
@@ -70,6 +71,18 @@ class FeatureSubset(Closed):
     """Seed of the draw. Unit: whole number."""
 
 
+class FeatureFile(Closed):
+    """Features that a text file lists, by number: separated by white space or commas, # begins a comment."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """The file. A relative path is read from the folder in which `interp register` runs."""
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return Path(self.file).expanduser()
+
+
 class ImportedFiles(Closed):
     """What `interp import` found in the files. `interp import` writes this block."""
 
@@ -117,9 +130,9 @@ class DictionaryRecord(Closed):
     """Seed of a random kind. Unit: whole number."""
     token_sample: TokenSampleSettings = TokenSampleSettings()
     """Which text the dictionary is harvested on."""
-    features: FeatureSubset | tuple[Annotated[int, Field(lt=LARGEST_WIDTH)], ...] | None = None
-    """Which features are treated: `{count: 200}` for an even spread, a list of feature numbers, or nothing for all features. Unit: feature
-    numbers."""
+    features: FeatureSubset | FeatureFile | tuple[Annotated[int, Field(lt=LARGEST_WIDTH)], ...] | None = None
+    """Which features are treated: `{count: 200}` for an even spread, `{file: ids.txt}` for the feature numbers in a file, a list of
+    feature numbers, or nothing for all features. Unit: feature numbers."""
     imported: ImportedFiles | None = None
     """Content address of imported files; written by `interp import` alone."""
     rules: Annotated[tuple[PlantedRule, ...], Field(min_length=1)] | None = None
@@ -221,6 +234,11 @@ class DictionaryRecord(Closed):
             edges = np.arange(count + 1) * self.width // count
             draws = generator(self.features.seed, 0, "feature_subset").random(count)
             return (edges[:-1] + np.floor(draws * np.diff(edges))).astype(np.uint32)
+        if isinstance(self.features, FeatureFile):
+            try:
+                return np.asarray(listed_features(self.features.path, self.width), dtype=np.uint32)
+            except UserError as error:
+                raise UserError(f"dictionary {self.key}: {error}") from None
         largest, smallest = max(self.features, default=0), min(self.features, default=0)
         if smallest < 0 or largest >= self.width:
             raise UserError(
@@ -235,6 +253,8 @@ class DictionaryRecord(Closed):
         """Number of the features that the record selects."""
         if self.features is None:
             return self.width
+        if isinstance(self.features, FeatureFile):
+            return len(self.selected_features)
         return min(self.features.count, self.width) if isinstance(self.features, FeatureSubset) else len(set(self.features))
 
     def features_of(self, partition: RangeKey) -> np.ndarray:
@@ -255,10 +275,11 @@ class DictionaryRecord(Closed):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when anything changes that shapes activations, also the content of a local source: not with the description, nor with
-        settings of later stages."""
+        """Changes when anything changes that shapes activations, also the content of a local source and the feature numbers in a file: not
+        with the description, nor with settings of later stages."""
         content = self.source_content
-        record = self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None})
+        listed = {"features": tuple(self.selected_features.tolist())} if isinstance(self.features, FeatureFile) else {}
+        record = self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None, **listed})
         return fingerprint(record, *([] if content is None else [content]))
 
     @property
@@ -268,7 +289,7 @@ class DictionaryRecord(Closed):
         Raises `UserError` for a source that cannot be read.
         """
         try:
-            return source_content(self.kind, self.source)
+            return source_content(self.kind, self.source, self.hook)
         except OSError as error:
             raise UserError(f"dictionary {self.key}: {error.filename or self.source} cannot be read: {error.strerror}") from error
 
@@ -282,9 +303,18 @@ class DictionaryRecord(Closed):
 
     @property
     def source_inputs(self) -> dict[str, str]:
-        """Content of the local source by name, as manifests keep it; empty where there is no local source."""
+        """Content of the local source and of the file of features by name, as manifests keep it; empty where there is neither."""
         content = self.source_content
-        return {} if content is None else {f"source {self.source}": content}
+        found = {} if content is None else {f"source {self.source}": content}
+        if isinstance(self.features, FeatureFile):
+            found[f"features {self.features.file}"] = fingerprint(self.selected_features.tolist())
+        return found
+
+    def with_absolute_paths(self) -> "DictionaryRecord":
+        """This record with the path of its file of features from the working folder, so that it is found from every other folder."""
+        if not isinstance(self.features, FeatureFile):
+            return self
+        return self.model_copy(update={"features": FeatureFile(file=str(self.features.path.absolute()))})
 
     @property
     def corpus_inputs(self) -> dict[str, str]:

@@ -24,7 +24,8 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
 
     Raises `UserError` for a malformed record, and for a record whose model or dictionary does not load. Nothing is written then.
     """
-    record = home.registry.parse(text, where)
+    record = home.registry.parse(text, where).with_absolute_paths()
+    _ = record.selected_features  # which a file may list that is not there
     for refused in home.registry.refused({record.key: record}, home.settings).values():
         raise UserError(f"{where}: {refused}")
     if check:
@@ -97,7 +98,7 @@ def self_check_line(record: DictionaryRecord) -> str:
 
     from interp_assets.domain.examples.passages import Passages
     from interp_assets.domain.features.packing import TokenisedDocument, pack_documents
-    from interp_assets.measuring.harvest import checked_dictionary, hooks_of
+    from interp_assets.measuring.harvest import checked_dictionary, hooks_of, notes_of
     from interp_assets.measuring.missing_outputs import known_before_loading, missing_outputs
     from interp_assets.reading.token_sample import TokenSample
     from resources.corpus import read_documents
@@ -133,4 +134,4 @@ def self_check_line(record: DictionaryRecord) -> str:
     finally:
         subject.close()
     fvu = "" if loaded.fvu is None else f", fraction of variance unexplained {loaded.fvu:.3f}"
-    return "\n".join([f"self-check on {packed.token_ids.size:,} tokens: L0 {loaded.l0:.1f}{fvu}", *missing])
+    return "\n".join([f"self-check on {packed.token_ids.size:,} tokens: L0 {loaded.l0:.1f}{fvu}", *notes_of(loaded.dictionary), *missing])

@@ -50,6 +50,11 @@ def hooks_of(dictionaries: Iterable[Any]) -> tuple[str, ...]:
     return tuple(sorted({hook for dictionary in dictionaries for hook in (dictionary.hook, dictionary.output_hook)}))
 
 
+def notes_of(dictionary: Any) -> tuple[str, ...]:
+    """Sentences that a dictionary's files give reason for, such as that it was trained on some positions alone; none for most."""
+    return tuple(getattr(dictionary, "notes", ()))
+
+
 def checked_dictionary(
     subject: Any, sample: TokenSample, record: DictionaryRecord, dictionary: Any, settings: HarvestSettings
 ) -> LoadedDictionary:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resources.dictionaries.callable import load_callable
+from resources.dictionaries.circuit_tracer import load_circuit_tracer
 from resources.dictionaries.dictionary_learning import load_dictionary_learning
 from resources.dictionaries.gemma_scope import load_gemma_scope
 from resources.dictionaries.interface import (
@@ -51,7 +52,8 @@ KINDS = {
     "sae_lens": Kind(load_sae_lens, ("source",), ("hook", "output_hook", "width", "d_in")),
     "gemma_scope": Kind(load_gemma_scope, ("source", "hook"), ("output_hook", "width", "d_in")),
     "sparsify": Kind(load_sparsify, ("source", "hook"), ("output_hook", "width", "d_in")),
-    "dictionary_learning": Kind(load_dictionary_learning, ("source", "hook"), ("width", "d_in")),
+    "dictionary_learning": Kind(load_dictionary_learning, ("source", "hook"), ("output_hook", "width", "d_in")),
+    "circuit_tracer": Kind(load_circuit_tracer, ("source", "hook"), ("output_hook", "width", "d_in", "k")),
     "neurons": Kind(load_neurons, ("hook", "width")),
     "topk_neurons": Kind(load_neurons, ("hook", "width", "k")),
     "rotated_topk_neurons": Kind(load_rotated_topk_neurons, ("hook", "width", "k"), ("seed",)),

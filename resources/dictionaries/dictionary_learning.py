@@ -1,25 +1,35 @@
 """The library dictionary_learning: a folder with `ae.pt` (read as weights only) and `config.json`, whose trainer names the class.
 
+A source may also name a checkpoint, such as trainer_0/checkpoints/ae_5000.pt, whose `config.json` is one folder up. A backup that the
+library wrote during training, with the weights under `ae`, is read too: its biases are multiplied by its `norm_factor`, as the library
+does when it saves.
+
 AutoEncoder            relu((x - bias) W + b), with decoder rows scaled to norm 1 as its own loader does
 AutoEncoderNew         relu(x W + b)
 GatedAutoEncoder       relu(exp(r_mag) u + mag_bias) where u + gate_bias > 0, u = (x - decoder_bias) W
 AutoEncoderTopK        the k largest relu((x - b_dec) W + b)
 BatchTopKSAE, MatryoshkaBatchTopKSAE  relu((x - b_dec) W + b) above the threshold that training kept
 JumpReluAutoEncoder    x W + b above the threshold of the latent
+
+With an `output_hook` it is a transcoder, trained with the buffer's io: in_and_out; the formula is the same.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
-from resources.dictionaries.sources import source_folder
+from resources.dictionaries.sources import downloaded, is_local, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
-from resources.dictionaries.weight_files import read_config, read_tensors
+from resources.dictionaries.weight_files import read_checkpoint, read_config
 
 if TYPE_CHECKING:
     import torch
 
 FILES = ("ae.pt", "config.json")
+WRITTEN_BY = "dictionary_learning"
+SCALED = ("b_enc", "b_dec", "mag_bias", "threshold")
+"""Weights that the library multiplies by the norm of the activations when it saves an autoencoder; a threshold below zero is not set."""
 LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight"}
 PARAMETERS = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
 # class -> our name of a weight -> the name in ae.pt
@@ -35,25 +45,41 @@ WEIGHT_NAMES = {
 DOES_NOT_SUBTRACT = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 
-def load_dictionary_learning(source: str, hook: str, width: int | None = None, d_in: int | None = None) -> SparseAutoencoder:
-    """The autoencoder in `source`, on the CPU in float32. The expected L0 is the trainer's k or target_l0. Raises `DictionaryError`."""
-    trainer, state = _read(source)
+def load_dictionary_learning(
+    source: str, hook: str, output_hook: str | None = None, width: int | None = None, d_in: int | None = None
+) -> SparseAutoencoder:
+    """The autoencoder in `source`, or with an `output_hook` the transcoder, on the CPU in float32.
+
+    The L0 to expect is the trainer's k or target_l0. Raises `DictionaryError`.
+    """
+    weights_file, config_file = dictionary_learning_files(source)
+    state, backup = read_checkpoint(weights_file, under="ae")
+    trainer, buffer = _trainer(config_file, backup)
     name = trainer.get("dict_class")
+    if name is None:
+        raise DictionaryError(_where_the_class_goes(source, config_file, state))
     if name not in WEIGHT_NAMES:
         raise DictionaryError(f"dictionary {source} is of class {name!r}; supported: {sorted(WEIGHT_NAMES)}.")
+    if buffer.get("io") == "in_and_out" and output_hook in (None, hook):
+        raise DictionaryError(
+            f"dictionary {source} was trained from the input of a module to its output (buffer.io in {config_file.name}): it is a "
+            "transcoder. Name its output_hook in the record."
+        )
     missing = sorted(set(WEIGHT_NAMES[name].values()) - set(state))
     if missing:
-        raise DictionaryError(f"dictionary {source} ({name}) lacks {missing} in ae.pt; it holds {sorted(state)}.")
+        raise DictionaryError(f"dictionary {source} ({name}) lacks {missing} in {weights_file.name}; it holds {sorted(state)}.")
     weights = {ours: state[theirs].float() for ours, theirs in WEIGHT_NAMES[name].items()}
     if WEIGHT_NAMES[name]["W_enc"] == "encoder.weight":
         weights["W_enc"], weights["W_dec"] = weights["W_enc"].T, weights["W_dec"].T.contiguous()
+    if factor := backup.get("norm_factor"):
+        _scale_biases(weights, float(factor))
     if name == "AutoEncoder":
         _scale_decoder_rows(weights)
     k = int(state["k"]) if "k" in state else trainer.get("k")
     autoencoder = SparseAutoencoder(
         kind="dictionary_learning",
         hook=hook,
-        output_hook=hook,
+        output_hook=output_hook or hook,
         l0_expected=float(k) if k is not None else trainer.get("target_l0"),
         W_enc=weights["W_enc"],
         b_enc=weights["b_enc"],
@@ -84,9 +110,73 @@ def _scale_decoder_rows(weights: dict[str, "torch.Tensor"]) -> None:
     weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
 
 
-def _read(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
-    folder = source_folder(source, FILES, "dictionary_learning")
-    trainer = read_config(folder / "config.json").get("trainer") or {}
+def _scale_biases(weights: dict[str, "torch.Tensor"], factor: float) -> None:
+    """Let weights that were trained on activations divided by `factor` take in the activations themselves."""
+    for name in SCALED:
+        if name in weights:
+            keeps = name == "threshold" and weights[name].ndim == 0 and weights[name] < 0
+            weights[name] = weights[name] if keeps else weights[name] * factor
+
+
+def dictionary_learning_files(source: str) -> tuple[Path, Path]:
+    """The file of weights and the config.json of a source: a folder with both, or a file of weights, here or on the hub.
+
+    The config.json of a file in the folder `checkpoints` may be one folder up. Raises `DictionaryError` for a file that is not there.
+    """
+    if not source.endswith(".pt"):
+        folder = Path(source).expanduser()
+        _refuse_unnamed_checkpoint(source, folder)
+        folder = source_folder(source, FILES, WRITTEN_BY)
+        return folder / FILES[0], folder / FILES[1]
+    weights = Path(source).expanduser()
+    place, _, name = source.rpartition("/")
+    if not weights.is_file():
+        if is_local(source) or source.count("/") < 2:
+            raise DictionaryError(f"dictionary source {source!r} is neither a file on this machine nor a file on the hub. Check the path.")
+        in_checkpoints = place.endswith("/checkpoints")
+        root = place.removesuffix("/checkpoints")
+        wanted = [f"checkpoints/{name}", "checkpoints/config.json", "config.json"] if in_checkpoints else [name, "config.json"]
+        weights = downloaded(root, wanted) / wanted[0]
+        if not weights.is_file():
+            raise DictionaryError(f"the hub has no file {source!r}. Check its name.")
+    places = [weights.parent / FILES[1], *([weights.parent.parent / FILES[1]] if weights.parent.name == "checkpoints" else [])]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise DictionaryError(
+            f"dictionary {source} has no config.json: it was looked for at {' and '.join(map(str, places))}. Copy the file there that the "
+            'training wrote, or write one: {"trainer": {"dict_class": "AutoEncoderTopK", "k": 32}}.'
+        )
+    return weights, found
+
+
+def _refuse_unnamed_checkpoint(source: str, folder: Path) -> None:
+    """Raise `DictionaryError` with the checkpoints of a folder that has these alone: which of them is meant, a record must say."""
+    if not folder.is_dir() or (folder / FILES[0]).is_file():
+        return
+    found = sorted([*folder.glob("ae_*.pt"), *folder.glob("checkpoints/ae_*.pt")], key=lambda path: (len(path.name), path.name))
+    if found:
+        raise DictionaryError(
+            f"dictionary folder {source} has no ae.pt, but {len(found)} checkpoints: "
+            f"{', '.join(path.name for path in found[:6])}{', …' if len(found) > 6 else ''}. Name one of them as the source, such as "
+            f"{found[-1]}."
+        )
+
+
+def _where_the_class_goes(source: str, config_file: Path, state: dict[str, "torch.Tensor"]) -> str:
+    fitting = [name for name, names in WEIGHT_NAMES.items() if set(names.values()) <= set(state)]
+    told = f"its weights fit {' and '.join(fitting)}" if fitting else f"its weights {sorted(state)} fit none of {sorted(WEIGHT_NAMES)}"
+    example = fitting[0] if fitting else "AutoEncoderTopK"
+    return (
+        f"dictionary {source} does not say its class: {config_file} has no trainer.dict_class; {told}. Write the class that it was trained "
+        f'with into that file: {{"trainer": {{"dict_class": "{example}", …}}}}.'
+    )
+
+
+def _trainer(config_file: Path, backup: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the trainer and of the buffer in config.json; what it does not say of the trainer is taken from a backup."""
+    config = read_config(config_file)
+    trainer, buffer = config.get("trainer") or {}, config.get("buffer") or {}
     if not isinstance(trainer, dict):
-        raise DictionaryError(f"{folder / 'config.json'} names no trainer: `trainer` is a {type(trainer).__name__}. Copy it again.")
-    return trainer, read_tensors(folder / "ae.pt")
+        raise DictionaryError(f"{config_file} names no trainer: `trainer` is a {type(trainer).__name__}. Copy it again.")
+    kept = backup.get("config")
+    return {**(kept if isinstance(kept, dict) else {}), **trainer}, buffer if isinstance(buffer, dict) else {}

@@ -8,7 +8,8 @@ Architectures, with h the encoder's pre-activations:
     transcoder, skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder  relu or jumprelu, from one hook to another
 
 `rescale_acts_by_decoder_norm` is folded into the weights: activations are in SAELens's units, decoder rows have norm 1.
-`expected_average_only_in` is folded with the factor in `activation_scaler.json`, which SAELens keeps beside its checkpoints.
+`expected_average_only_in` is folded with the factor in `activation_scaler.json`, and `covariance_whitening` with the matrices in
+`activation_whitening.safetensors`, which SAELens keeps beside its checkpoints: both as SAELens folds them at the end of a training.
 A model processed by TransformerLens is marked `model_from_pretrained_kwargs: {center_writing_weights: true}` in the metadata.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
-from resources.dictionaries.sources import is_local, source_folder
+from resources.dictionaries.sources import is_local, refuse_file, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
 from resources.dictionaries.weight_files import read_config, read_tensors
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "sae_weights.safetensors"
 SCALER_FILE = "activation_scaler.json"
+WHITENING_FILE = "activation_whitening.safetensors"
+WHITENING = ("mean", "matrix", "inverse_matrix")
 WEIGHT_NAMES = {
     "topk": ("b_enc",),
     "standard": ("b_enc",),
@@ -39,6 +42,17 @@ WEIGHT_NAMES = {
     "jumprelu_skip_transcoder": ("b_enc", "threshold", "W_skip"),
 }
 NORMS = ("none", "constant_norm_rescale", "layer_norm")
+ACTIVATION_FNS = (None, "relu", "topk")
+ADVICE = {
+    "expected_average_only_in": (
+        ". Fold expected_average_only_in (fold_activation_norm_scaling_factor) and save it again, or put its activation_scaler.json into "
+        "the folder"
+    ),
+    "covariance_whitening": (
+        ". It is a checkpoint from within a training: put the activation_whitening.safetensors into the folder that SAELens wrote beside "
+        "it, or fold it (fold_activation_whitening) and save it again, or take the SAE that the training saved at its end"
+    ),
+}
 CENTRED_HOOKS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
 
 
@@ -52,11 +66,14 @@ def load_sae_lens(
     """
     if Path(source).expanduser().is_dir():
         config, weights = _read_folder(source)
+    elif Path(source).expanduser().is_file():
+        refuse_file(source)
     elif is_local(source) or "/" not in source:
         raise DictionaryError(f"SAE source {source!r} is neither a folder on this machine nor release/sae_id. Check the path or the mount.")
     else:
         config, weights = _download(source)
     metadata = config["metadata"]
+    _refuse_other_formulas(source, config)
     _refuse_unusable(source, config, weights)
     named = hook or metadata.get("hook_name")
     if not named:
@@ -81,6 +98,7 @@ def load_sae_lens(
         norm=config["normalize_activations"],
         centred=bool(kept_kwargs.get("center_writing_weights")) and (metadata.get("hook_name") or named).endswith(CENTRED_HOOKS),
         W_skip=weights["W_skip"].T if "W_skip" in weights else None,
+        notes=_trained_on_some_positions(source, metadata.get("seqpos_slice")),
     )
     return checked_autoencoder(autoencoder, source, width, d_in)
 
@@ -101,10 +119,11 @@ def _read_folder(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]
     scaler = read_config(folder / SCALER_FILE) if (folder / SCALER_FILE).is_file() else {}
     if config["normalize_activations"] == "expected_average_only_in" and scaler.get("scaling_factor"):
         _fold_scaling_factor(config, weights, float(scaler["scaling_factor"]))
+    if config["normalize_activations"] == "covariance_whitening" and scaler.get("has_whitening", True):
+        _fold_whitening(folder, config, weights)
     if "topk_threshold" in weights and "threshold" not in weights and "b_enc" in weights:
         weights["threshold"] = weights["topk_threshold"] * weights["b_enc"].new_ones(weights["b_enc"].shape)
-    if config.get("rescale_acts_by_decoder_norm") and {"W_enc", "W_dec", "b_enc"} <= set(weights):
-        _fold_decoder_norm(weights)
+    _fold_decoder_norm_where_asked(config, weights)
     return config, weights
 
 
@@ -124,8 +143,7 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     stated = directory[release].expected_l0.get(sae_id) if release in directory else None
     config["metadata"].setdefault("l0", stated or None)
     weights = {name: weight.detach().float() for name, weight in sae.state_dict().items()}
-    if config.get("rescale_acts_by_decoder_norm"):
-        _fold_decoder_norm(weights)
+    _fold_decoder_norm_where_asked(config, weights)
     return config, weights
 
 
@@ -139,10 +157,12 @@ def _release_and_id(source: str, releases: Any) -> tuple[str, str]:
 def _current(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration in the terms of SAELens 6, with its defaults filled in, and with `metadata`."""
     config = {**config, "metadata": dict(config.get("metadata") or {})}
-    for old, new in (("hook_point", "hook_name"), ("hook_name", "hook_name"), ("model_from_pretrained_kwargs",) * 2):
+    moved = (("hook_point", "hook_name"), ("hook_name",) * 2, ("model_from_pretrained_kwargs",) * 2, ("seqpos_slice",) * 2)
+    for old, new in moved:
         if old in config:
             config["metadata"].setdefault(new, config[old])
-    if config.get("activation_fn", config.get("activation_fn_str")) == "topk":
+    config["activation_fn"] = config.get("activation_fn", config.get("activation_fn_str"))
+    if config["activation_fn"] == "topk":
         config |= {"architecture": "topk", "k": (config.get("activation_fn_kwargs") or {}).get("k", config.get("k"))}
     norm = config.get("normalize_activations") or "none"
     config["normalize_activations"] = "expected_average_only_in" if norm is True else norm
@@ -161,8 +181,36 @@ def _fold_scaling_factor(config: dict[str, Any], weights: dict[str, "torch.Tenso
     config["normalize_activations"] = "none"
 
 
-def _fold_decoder_norm(weights: dict[str, "torch.Tensor"]) -> None:
-    """Multiply pre-activations by the norm of the decoder row, and divide the row by it."""
+def _fold_whitening(folder: Path, config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> None:
+    """Let the weights take in activations x that training saw as (x - mean) matrix, if the matrices are in the folder.
+
+    Raises `DictionaryError` for matrices that do not fit the weights.
+    """
+    path = folder / WHITENING_FILE
+    if not path.is_file() or not {"W_enc", "W_dec", "b_dec"} <= set(weights):
+        return
+    whitening = read_tensors(path)
+    d_in = len(weights["W_enc"])
+    shapes = dict(zip(WHITENING, ((d_in,), (d_in, d_in), (d_in, d_in)), strict=True))
+    found = {name: tuple(tensor.shape) for name, tensor in whitening.items()}
+    if any(found.get(name) != shape for name, shape in shapes.items()):
+        raise DictionaryError(f"{path} holds {found}; beside W_enc of {d_in} rows it must hold {shapes}. Copy the checkpoint again.")
+    _fold_decoder_norm_where_asked(config, weights)  # first, since unwhitening changes the norms, and with them what is largest
+    mean, matrix, inverse = (whitening[name] for name in WHITENING)
+    weights["W_enc"] = matrix @ weights["W_enc"]
+    weights["W_dec"] = weights["W_dec"] @ inverse
+    weights["b_dec"] = weights["b_dec"] @ inverse + mean
+    if not config["apply_b_dec_to_input"]:  # otherwise b_dec, which is subtracted from x, has the mean in it
+        shift = mean @ weights["W_enc"]
+        gains = {"b_enc": 1.0, "b_gate": 1.0, "b_mag": weights["r_mag"].exp() if "r_mag" in weights else 1.0}
+        weights |= {name: weights[name] - shift * gain for name, gain in gains.items() if name in weights}
+    config["normalize_activations"] = "none"
+
+
+def _fold_decoder_norm_where_asked(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> None:
+    """With `rescale_acts_by_decoder_norm`, multiply pre-activations by the norm of the decoder row, and divide the row by it."""
+    if not config.pop("rescale_acts_by_decoder_norm", False) or not {"W_enc", "W_dec", "b_enc"} <= set(weights):
+        return
     norm = weights["W_dec"].norm(dim=-1).clamp(min=1e-8)
     weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
     weights["W_dec"] = weights["W_dec"] / norm[:, None]
@@ -183,10 +231,7 @@ def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "to
             f"SAE {source} has a finetuning scaling_factor other than 1, which is not supported. Fold it and save it again."
         )
     if norm not in NORMS:
-        raise DictionaryError(
-            f"SAE {source} has normalize_activations {norm!r}; supported: {list(NORMS)}. Fold expected_average_only_in "
-            f"(fold_activation_norm_scaling_factor) and save it again, or put its {SCALER_FILE} into the folder."
-        )
+        raise DictionaryError(f"SAE {source} has normalize_activations {norm!r}; supported: {list(NORMS)}{ADVICE.get(str(norm), '')}.")
     if config.get("reshape_activations", "none") not in ("none", "hook_z"):
         raise DictionaryError(f"SAE {source} has reshape_activations {config['reshape_activations']!r}; supported: 'none' and 'hook_z'.")
     shape, stated = tuple(weights["W_enc"].shape), (config.get("d_in"), config.get("d_sae"))
@@ -194,6 +239,26 @@ def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "to
         raise DictionaryError(
             f"SAE {source} has W_enc of shape {shape}, but its cfg.json says d_in, d_sae = {stated}. One of them is wrong."
         )
+
+
+def _refuse_other_formulas(source: str, config: dict[str, Any]) -> None:
+    """Raise `DictionaryError` for an activation function of SAELens before version 6 that is neither relu nor topk."""
+    if config["activation_fn"] not in ACTIVATION_FNS:
+        raise DictionaryError(
+            f"SAE {source} has activation_fn {config['activation_fn']!r}; supported: relu, topk. With another function its activations "
+            "would be other numbers: train it with relu or topk, or give its encoder as a function (kind: callable)."
+        )
+
+
+def _trained_on_some_positions(source: str, positions: Any) -> tuple[str, ...]:
+    """One note where training used a slice of the positions of a context, [start, end, step]; none where it used all."""
+    given = [one for one in positions or () if one not in (None, "None")] if isinstance(positions, list | tuple) else []
+    if not given or list(positions) in ([0], [0, None], [None, None, 1], [0, None, 1]):
+        return ()
+    return (
+        f"SAE {source} was trained on the positions {list(positions)} of a context alone (seqpos_slice); here all positions are encoded, "
+        "and on the other positions its features may mean nothing",
+    )
 
 
 def _refuse_ambiguous_input(source: str, hook: str, metadata: dict[str, Any]) -> None:

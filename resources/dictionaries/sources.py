@@ -1,29 +1,42 @@
-"""Finds a dictionary's files: in a folder on this machine, or in "owner/repository/folder" on the Hugging Face hub."""
+"""Finds a dictionary's files: a folder or file on this machine, or "owner/repository/folder" on the Hugging Face hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from resources.dictionaries.interface import DictionaryError
+from resources.dictionaries.recognise import recognised
 
 
 def source_folder(source: str, files: Sequence[str], written_by: str) -> Path:
-    """The folder of `source` with all of `files` in it. A folder on the hub is downloaded into the hub's cache first.
+    """The folder of `source` with all of `files` in it. A folder on the hub, or the root of a repository, is downloaded into the hub's
+    cache first.
 
-    Raises `DictionaryError` for a source of neither form, a folder that lacks a file, and a hub that does not answer.
+    Raises `DictionaryError` for a source of neither form, a folder that lacks a file, and a hub that does not answer. Where the folder
+    has files of another format, the message names the format.
     """
     folder = Path(source).expanduser()
+    refuse_file(source)
     if not folder.is_dir():
-        if is_local(source) or source.count("/") < 2:
+        if is_local(source) or source.count("/") < 1:
             raise DictionaryError(
                 f"dictionary source {source!r} is neither a folder on this machine nor owner/repository/folder on the hub. "
                 "Check the path or the mount."
             )
-        folder = _download(source, files)
+        folder = downloaded(source, files)
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         held = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
-        raise DictionaryError(f"dictionary folder {folder} has no {missing}; it holds {held}. Point at a folder that {written_by} wrote.")
+        way_out = recognised(folder, written_by) or f"Point at a folder that {written_by} wrote"
+        raise DictionaryError(f"dictionary folder {folder} has no {missing}; it holds {held}. {way_out}.")
     return folder
+
+
+def refuse_file(source: str) -> None:
+    """Raise `DictionaryError` where a source whose kind reads a folder is a file."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        way_out = recognised(path.parent)
+        raise DictionaryError(f"dictionary source {source!r} is a file. Name its folder {path.parent}{f' ({way_out})' if way_out else ''}.")
 
 
 def is_local(source: str) -> bool:
@@ -31,13 +44,17 @@ def is_local(source: str) -> bool:
     return Path(source).is_absolute() or source.startswith((".", "~"))
 
 
-def _download(source: str, files: Sequence[str]) -> Path:
+def downloaded(source: str, files: Sequence[str]) -> Path:
+    """The folder of "owner/repository" or "owner/repository/folder" in the hub's cache, with those of `files` that the hub has.
+
+    Raises `DictionaryError` where there are none, or the hub does not answer.
+    """
     from huggingface_hub import snapshot_download
 
     owner, repository, *folders = source.strip("/").split("/")
     folder = "/".join(folders)
     try:
-        root = snapshot_download(f"{owner}/{repository}", allow_patterns=[f"{folder}/{name}" for name in files])
+        root = snapshot_download(f"{owner}/{repository}", allow_patterns=[f"{folder}/{name}" if folder else name for name in files])
     except Exception as error:
         raise DictionaryError(f"the hub has no {folder!r} in {owner}/{repository}, or it cannot be reached: {error}") from error
     return Path(root) / folder

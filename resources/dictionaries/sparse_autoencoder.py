@@ -22,6 +22,7 @@ Norm = Literal["none", "constant_norm_rescale", "layer_norm"]
 class SparseAutoencoder:
     """Weights are float32: W_enc Tensor[d_in, width], b_enc [width], W_dec [width, d_out], b_dec [d_out], W_skip [d_in, d_out].
 
+    `notes` are sentences for whoever uses it, such as about the data that it was trained on. They decide no activation.
     `centred`: trained on a model with centred writing weights. The residual stream of such a model is ours minus its mean over dimensions.
     """
 
@@ -39,6 +40,7 @@ class SparseAutoencoder:
     centred: bool = False
     W_skip: "torch.Tensor | None" = field(default=None, repr=False)
     revision: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def d_in(self) -> int:

@@ -1,4 +1,4 @@
-"""Reads the files of a dictionary: tensors from safetensors, ae.pt or npz, and the configuration from JSON.
+"""Reads the files of a dictionary: tensors from safetensors, ae.pt or npz, and the configuration from JSON or YAML.
 
 The files may come from anywhere. No code in them is run. Any fault of a file ends as a `DictionaryError` of one sentence: a truncated file,
 a wrong header, another format under this name, objects instead of numbers.
@@ -33,21 +33,51 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_yaml_config(path: Path) -> dict[str, Any]:
+    """The YAML mapping in a file. Raises `DictionaryError`."""
+    import yaml
+
+    try:
+        size = path.stat().st_size
+        if size > CONFIG_BYTES:
+            raise DictionaryError(f"{path} has {size:,} bytes, which is no configuration. Copy or download it again.")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError, yaml.YAMLError) as error:
+        if isinstance(error, DictionaryError):
+            raise
+        raise DictionaryError(f"{path} cannot be read: {_reason(error, path)}. Copy or download it again.") from error
+    if not isinstance(content, dict):
+        raise DictionaryError(f"{path} holds a YAML {type(content).__name__} instead of a mapping. Copy or download it again.")
+    return content
+
+
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
     """The tensors in a file by name, on the CPU; numbers of any type become float32. Raises `DictionaryError`."""
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: Path, under: str | None = None) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
+    """The tensors in a file by name, as `read_tensors` returns them, and the rest of the file.
+
+    Where the file has a dict `under` a name, as a backup of a training has, the tensors are the tensors of this dict, and the rest is all
+    that stands beside the dict. Raises `DictionaryError`.
+    """
     import torch
 
     try:
-        content = _content(path)
+        content, rest = _content(path), {}
         if not isinstance(content, dict):
             raise TypeError(f"it holds a {type(content).__name__} instead of tensors by name")
+        if under is not None and isinstance(content.get(under), dict):
+            rest = {str(name): value for name, value in content.items() if name != under}
+            content = content[under]
         tensors = {str(name): value.float() for name, value in content.items() if isinstance(value, torch.Tensor)}
         if content and not tensors:
             raise TypeError("it holds no tensors")
     except Exception as error:  # loaders of foreign bytes raise anything: EOFError, KeyError, MemoryError, BadZipFile, …
         why = _reason(error, path)
         raise DictionaryError(f"{path} cannot be read: {why}. Copy or download it again; it must hold plain weights.") from error
-    return tensors
+    return tensors, rest
 
 
 def _content(path: Path) -> Any:

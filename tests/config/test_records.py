@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from interp_assets.config.base import UserError
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.config.records import RECORD_KINDS, DictionaryRecord, FeatureSubset, record_file
+from interp_assets.config.records import RECORD_KINDS, DictionaryRecord, FeatureFile, FeatureSubset, record_file
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.planted.claims import Claim
@@ -293,3 +293,61 @@ def test_the_file_that_an_earlier_release_named_is_still_found_and_kept(tmp_path
     assert registry.keys() == ["a/b__c/d", "a__b/c/d"] and registry.get("a__b/c/d").width == 64
     registry.write(registry.get("a__b/c/d").model_copy(update={"width": 65}))
     assert registry.path_of("a__b/c/d") == earlier and registry.get("a__b/c/d").width == 65
+
+
+def test_features_from_a_file_are_the_features_and_their_numbers_the_version(tmp_path: Path) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_text("# chosen by hand\n404, 17\n\n17 3   # again\n")
+    record = DictionaryRegistry.parse(yaml.safe_dump({**RECORD.model_dump(exclude_defaults=True), "features": {"file": str(file)}}), "x")
+    assert record.selected_features.tolist() == [3, 17, 404] and record.n_selected == 3
+    assert record.fingerprint == RECORD.model_copy(update={"features": (3, 17, 404)}).fingerprint
+    before = record.source_inputs
+    assert list(before) == [f"features {file}"]
+    file.write_text("[3, 17, 404]")
+    assert record.source_inputs == before
+    file.write_text("3 17 405")
+    assert record.selected_features.tolist() == [3, 17, 405] and record.source_inputs != before
+    assert record.fingerprint == RECORD.model_copy(update={"features": (3, 17, 405)}).fingerprint
+    registry = DictionaryRegistry(tmp_path)
+    registry.write(record)
+    assert registry.get(record.key) == record
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("17\n1000\n", "line 2: '1000' is no feature of a dictionary of width 1000; allowed are whole numbers from 0 to 999"),
+        ("-1", "line 1: '-1' is no feature"),
+        ("3.5", "line 1: '3.5' is no feature"),
+        ("seven", "line 1: 'seven' is no feature"),
+        ("9" * 5000, "line 1: '9{40}' is no feature"),
+        ("\u0663", "is no feature"),
+        ("# nothing\n", "lists no features. Write one"),
+        (b"\xff\xfe", "not a text file in UTF-8"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_file_of_features_that_lists_none_is_named(tmp_path: Path, content: str | bytes | None, message: str) -> None:
+    file = tmp_path / "ids.txt"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    record = RECORD.model_copy(update={"features": FeatureFile(file=str(file))})
+    with pytest.raises(UserError, match=f"dictionary m/09/a: features.file .*{message}"):
+        _ = record.selected_features
+
+
+def test_a_relative_file_of_features_is_found_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ids.txt").write_text("7")
+    record = RECORD.model_copy(update={"features": FeatureFile(file="ids.txt")}).with_absolute_paths()
+    monkeypatch.chdir("/")
+    assert record.selected_features.tolist() == [7] and RECORD.with_absolute_paths() == RECORD
+
+
+@pytest.mark.parametrize("kind", RECORD_KINDS)
+def test_every_example_record_says_the_three_ways_to_select_features(kind: str) -> None:
+    text = example_record(kind)
+    for way in ("{count: 200}", "[0, 3]", "{file: ids.txt}"):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"# features: {way}"))
+        record = yaml.safe_load(text) | yaml.safe_load(line.removeprefix("# "))
+        assert DictionaryRegistry.parse(yaml.safe_dump(record), "example").features is not None

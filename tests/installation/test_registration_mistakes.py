@@ -97,6 +97,24 @@ def test_the_records_that_the_mistakes_are_made_in_are_right(home: Home, made: P
     assert "self-check on" in said[-1] and home.registry.keys() == ["tiny/01/x"]
 
 
+def test_a_dictionary_that_was_trained_on_some_positions_is_registered_with_a_note(home: Home, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "sae", tmp_path / "sae")
+    config = json.loads((tmp_path / "sae" / "cfg.json").read_text())
+    (tmp_path / "sae" / "cfg.json").write_text(json.dumps({**config, "seqpos_slice": [5, -5]}))
+    said: list[str] = []
+    register_record(home, yaml.safe_dump({**sae_record(made), "source": f"{tmp_path}/sae"}), "my.yaml", check=True, say=said.append)
+    assert "was trained on the positions [5, -5] of a context alone (seqpos_slice)" in said[-1]
+
+
+def test_a_relative_file_of_features_is_stored_with_its_whole_path(home: Home, made: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "ids.txt").write_text("3, 17")
+    monkeypatch.chdir(tmp_path)
+    record = {**callable_record(made), "features": {"file": "ids.txt"}}
+    register_record(home, yaml.safe_dump(record), "my.yaml", check=False, say=lambda line: None)
+    monkeypatch.chdir("/")
+    assert home.registry.get("tiny/01/x").selected_features.tolist() == [3, 17]
+
+
 CHANGES: dict[str, tuple[Callable[[dict, Path], Any], str]] = {
     "a typo of a key": (lambda r, m: {"hok" if k == "hook" else k: v for k, v in r.items()}, "hok: Extra .*; did you mean 'hook'"),
     "a typo of a nested key": (lambda r, m: {**r, "model": {"sorce": "x"}}, "model.sorce: .*did you mean 'source'"),
@@ -123,6 +141,8 @@ CHANGES: dict[str, tuple[Callable[[dict, Path], Any], str]] = {
     "too few texts": (lambda r, m: {**r, "token_sample": {**r["token_sample"], "n_tokens": 1}}, "fewer than|does not load"),
     "a huge width": (lambda r, m: {**r, "width": 10**40}, "width"),
     "a feature beyond": (lambda r, m: {**r, "features": [10**30]}, "features"),
+    "no file of features": (lambda r, m: {**r, "features": {"file": f"{m}/none.txt"}}, "features.file .*none.txt cannot be read: No such"),
+    "a file of no features": (lambda r, m: {**r, "features": {"file": f"{m}/texts.jsonl"}}, "texts.jsonl, line 1: .* is no feature of"),
     "a planted dictionary's rules": (lambda r, m: {**r, "rules": [{"name": 3}]}, "rules"),
 }  # fmt: skip
 

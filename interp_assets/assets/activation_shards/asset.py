@@ -13,7 +13,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import HarvestSettings, PlatformSettings
 from interp_assets.exchange.imported_files import DelphiActivations
-from interp_assets.measuring.harvest import LoadedDictionary, checked_dictionary, dictionary_of, hooks_of, spill_activations
+from interp_assets.measuring.harvest import LoadedDictionary, checked_dictionary, dictionary_of, hooks_of, notes_of, spill_activations
 from interp_assets.measuring.planted import PlantedActivations
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
@@ -143,6 +143,8 @@ def _checked(
             loaded[key] = one = checked_dictionary(subject, sample, records[key], dictionary, settings)
             run.report(key, {"self_check_l0": one.l0, **({} if one.fvu is None else {"self_check_fvu": one.fvu})})
             run.context.log.info(f"{key}: self-check L0 {one.l0:.1f}, FVU {'none' if one.fvu is None else f'{one.fvu:.3f}'}")
+            for note in notes_of(one.dictionary):
+                run.context.log.warning(f"{key}: {note}")
     return loaded
 
 

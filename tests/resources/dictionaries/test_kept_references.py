@@ -106,5 +106,12 @@ def test_folders_on_the_hub_are_downloaded_alone(monkeypatch: pytest.MonkeyPatch
     ours = load_dictionary("sparsify", "EleutherAI/sae/sparsify/topk", HOOK)
     agrees(ours, **load_file(FIXTURES / "sparsify" / "topk" / "expected.safetensors"))
     assert asked == [("EleutherAI/sae", "sparsify/topk/cfg.json", "sparsify/topk/sae.safetensors")]
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda repo, allow_patterns: asked.append((repo, *allow_patterns)) or str(FIXTURES / "sparsify" / "topk"),
+    )
+    at_the_root = load_dictionary("sparsify", "EleutherAI/sae", HOOK)
+    assert at_the_root.revision == ours.revision and asked[1:] == [("EleutherAI/sae", "cfg.json", "sae.safetensors")]
     with pytest.raises(DictionaryError, match="nor owner/repository/folder on the hub"):
-        load_dictionary("sparsify", "EleutherAI/sae", HOOK)
+        load_dictionary("sparsify", "sae", HOOK)

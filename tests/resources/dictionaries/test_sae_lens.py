@@ -270,3 +270,95 @@ def test_malformed_folders_are_refused(tmp_path: Path) -> None:
         save_file(weights | change, tmp_path / "sae_weights.safetensors")
         with pytest.raises(DictionaryError, match=message):
             load_dictionary("sae_lens", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "function"),
+    [({"activation_fn_str": "tanh-relu"}, "tanh-relu"), ({"activation_fn": "gelu"}, "gelu"), ({"activation_fn": "noise"}, "noise")],
+)
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated"])
+def test_an_activation_function_that_is_not_relu_is_refused_by_name(
+    tmp_path: Path, change: dict[str, str], function: str, architecture: str
+) -> None:
+    saved(tmp_path, architecture)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps(config | change))
+    with pytest.raises(DictionaryError, match=rf"activation_fn '{function}'; supported: relu, topk"):
+        load_dictionary("sae_lens", str(tmp_path))
+    (tmp_path / "cfg.json").write_text(json.dumps(config | dict.fromkeys(change, "relu")))
+    assert load_dictionary("sae_lens", str(tmp_path)).width == WIDTH
+
+
+@pytest.mark.parametrize("at_top", [True, False])
+@pytest.mark.parametrize(
+    ("positions", "noted"), [([5, -5], True), ([1, None, 2], True), ([None], False), (None, False), ([0, None, 1], False)]
+)
+def test_positions_left_out_of_training_are_noted_and_change_nothing(
+    tmp_path: Path, positions: list[int | None] | None, noted: bool, at_top: bool
+) -> None:
+    saved(tmp_path, "standard")
+    revision = load_dictionary("sae_lens", str(tmp_path)).revision
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    place = config if at_top else config["metadata"]
+    place["seqpos_slice"] = positions
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    ours: Any = load_dictionary("sae_lens", str(tmp_path))
+    assert ours.revision == revision and len(ours.notes) == noted
+    assert all(f"positions {positions}" in note and "all positions are encoded" in note for note in ours.notes)
+
+
+WHITENED = {
+    "standard": ("StandardTrainingSAE", {}),
+    "topk": ("TopKTrainingSAE", {"k": 5}),
+    "jumprelu": ("JumpReLUTrainingSAE", {}),
+    "gated": ("GatedTrainingSAE", {}),
+    "batchtopk": ("BatchTopKTrainingSAE", {"k": 5}),
+}
+
+
+@pytest.mark.parametrize("architecture", WHITENED)
+@pytest.mark.parametrize("subtracts", [True, False])
+@pytest.mark.parametrize("rescale", [True, False])
+def test_a_whitened_checkpoint_is_folded_as_sae_lens_folds_it(
+    tmp_path: Path, architecture: str, subtracts: bool, rescale: bool, agrees: Any
+) -> None:
+    lens = pytest.importorskip("sae_lens")
+    from sae_lens.training.activation_scaler import ActivationScaler, ActivationWhitening
+
+    name, extra = WHITENED[architecture]
+    if rescale and "topk" in architecture:
+        extra = {**extra, "rescale_acts_by_decoder_norm": True}
+    elif rescale:
+        pytest.skip("the architecture has no such option")
+    options = {"apply_b_dec_to_input": subtracts, "normalize_activations": "covariance_whitening", **extra}
+    config = getattr(lens, f"{name}Config")(d_in=D_IN, d_sae=WIDTH, **options)
+    config.metadata.hook_name = HOOK
+    training = drawn(getattr(lens, name)(config))
+    if architecture == "batchtopk":
+        training.topk_threshold = torch.tensor(0.8, dtype=torch.double)
+    matrix = torch.randn(D_IN, D_IN) * 0.4 + torch.eye(D_IN)
+    whitening = ActivationWhitening(torch.randn(D_IN), matrix, torch.linalg.inv(matrix))
+    training.save_model(tmp_path)
+    with pytest.raises(DictionaryError, match=r"within a training: put the activation_whitening\.safetensors.*saved at its end"):
+        load_dictionary("sae_lens", str(tmp_path))
+    ActivationScaler(whitening=whitening).save(str(tmp_path / "activation_scaler.json"))
+    assert (tmp_path / "activation_whitening.safetensors").is_file()
+    training.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
+    training.save_inference_model(tmp_path / "inference")
+    theirs = lens.SAE.load_from_disk(tmp_path / "inference", device="cpu")
+    x = torch.randn(30, D_IN)
+    encoded, decoded = answers(theirs, x)
+    assert (encoded > 0).any(dim=1).all()
+    agrees(load_dictionary("sae_lens", str(tmp_path)), x, encoded, decoded)
+
+
+def test_whitening_that_does_not_fit_or_was_not_done_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path, "standard", normalize_activations="covariance_whitening")
+    path = tmp_path / "activation_whitening.safetensors"
+    save_file({"mean": torch.zeros(D_IN), "matrix": torch.eye(D_IN)}, path)
+    with pytest.raises(DictionaryError, match=r"must hold.*inverse_matrix"):
+        load_dictionary("sae_lens", str(tmp_path))
+    save_file({"mean": torch.zeros(D_IN), "matrix": torch.eye(D_IN), "inverse_matrix": torch.eye(D_IN)}, path)
+    (tmp_path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": None, "has_whitening": False}))
+    with pytest.raises(DictionaryError, match="within a training"):
+        load_dictionary("sae_lens", str(tmp_path))
