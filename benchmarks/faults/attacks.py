@@ -1,6 +1,7 @@
 """What an attack is, and the list of all of them by name. A module of attacks adds its own with `@attack`, and its name to GROUPS."""
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ RIGHT = "right"
 WRONG = "wrong silently"
 HANG = "hang"
 BLOCKS = "blocks everything"
-OUTCOMES = (REFUSED, MENDED, RIGHT, WRONG, HANG, BLOCKS)
+SKIPPED = "skipped"
+OUTCOMES = (REFUSED, MENDED, RIGHT, SKIPPED, WRONG, HANG, BLOCKS)
 MUST_BE_ZERO = (WRONG, HANG, BLOCKS)
 
-GROUPS = ("stores", "inputs", "doors")
+GROUPS = ("stores", "inputs", "servers", "processes", "places", "backfills", "doors")
 """Modules of this package that hold attacks."""
+
+PATIENCE = float(os.environ.get("INTERP_FAULTS_PATIENCE") or 1)
+"""How many times as long as on an idle machine an attack may take before it is a hang."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def attack(name: str, /, seconds: float = 60.0, **arguments: Any) -> Callable[[C
 
     def added(run: Callable[..., Result]) -> Callable[..., Result]:
         group = run.__module__.rpartition(".")[2]
-        _ATTACKS.append(Attack(f"{group}: {name}", group, lambda folder, quick: run(folder, quick, **arguments), seconds))
+        _ATTACKS.append(Attack(f"{group}: {name}", group, lambda folder, quick: run(folder, quick, **arguments), seconds * PATIENCE))
         return run
 
     return added

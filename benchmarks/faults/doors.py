@@ -2,12 +2,17 @@
 
 import csv
 import io
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import duckdb
 
-from benchmarks.faults.attacks import REFUSED, RIGHT, WRONG, Result, attack
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "ratings"))
+
+from browser import EVERYTHING, NO_BROWSER, browser, opened, ran
+
+from benchmarks.faults.attacks import REFUSED, RIGHT, SKIPPED, WRONG, Result, attack
 from benchmarks.faults.stores import warehouse, written
 from interp_assets.domain.ratings.rating_tasks import Candidate
 from interp_assets.ratings.tasks import RatingTask, TaskItem, TaskSettings, Window, task_csv, task_page
@@ -91,3 +96,13 @@ for text in ("=1+1", "+1+1", "-1+cmd", "@SUM(A1)", "\t=1", "\r=1", " =1+1", "＝
     def formula(folder: Path, quick: bool, text: str) -> Result:
         rows = list(csv.reader(io.StringIO(task_csv(task_of(text)), newline="")))
         return Result(RIGHT) if len(rows) == 2 and not any(cell.startswith(tuple("=+-@\t\r＝")) for cell in rows[1]) else Result(WRONG)
+
+
+@attack("a rating page with every hostile text, in a real browser")
+def in_a_browser(folder: Path, quick: bool) -> Result:
+    if browser() is None:
+        return Result(SKIPPED, NO_BROWSER)
+    page = folder / "page.html"
+    page.write_text(task_page(task_of(EVERYTHING)))
+    dom = opened(page)
+    return Result(RIGHT) if not ran(dom) and '<span id="count">0 of 1</span>' in dom else Result(WRONG, f"ran: {ran(dom)}")

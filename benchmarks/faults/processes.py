@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import save as safetensors_bytes
 
-from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, REFUSED, RIGHT, WRONG, Result, attack
+from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, PATIENCE, REFUSED, RIGHT, WRONG, Result, attack
 from interp_assets.installation.dagster_files import unusable_home
 from interp_assets.installation.home import Home
 from interp_assets.installation.one_dagster import AlreadyClaimed, claim_on, claimed
@@ -84,11 +84,11 @@ def ended_by(folder: Path, quick: bool, number: signal.Signals, after: float) ->
     time.sleep(after)
     command.send_signal(number)
     try:
-        command.wait(15)
+        command.wait(15 * PATIENCE)
     except subprocess.TimeoutExpired:
         command.kill()
         return Result(HANG, "the command goes on")
-    return all_ended(folder, 6)
+    return all_ended(folder, 6 * PATIENCE)
 
 
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
@@ -102,7 +102,7 @@ def interp(
     """A command as it is typed, with `before` in the same shell."""
     command = [sys.executable, *options, "-m", "interp_assets.cli.main", *arguments]
     line = f"{before}exec " + " ".join(f"'{part}'" for part in command)
-    return subprocess.run(["bash", "-c", line], env=environment(home, **changes), capture_output=True, text=True, timeout=100)
+    return subprocess.run(["bash", "-c", line], env=environment(home, **changes), capture_output=True, text=True, timeout=100 * PATIENCE)
 
 
 def registered(home: Path) -> None:
@@ -329,11 +329,11 @@ def real_command(folder: Path, quick: bool, number: signal.Signals, arguments: t
         time.sleep(when)
     process.send_signal(number)
     try:
-        process.communicate(timeout=60)
+        process.communicate(timeout=60 * PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         return Result(HANG, "the command goes on")
-    return all_ended(home, 40)
+    return all_ended(home, 40 * PATIENCE)
 
 
 if not QUICK:
@@ -346,4 +346,4 @@ if not QUICK:
                 label = f"{number.name} to a real interp {arguments[0]}, " + (
                     f"after {when} s" if isinstance(when, float) else f"at {when!r}"
                 )
-                attack(label, seconds=300, number=number, arguments=arguments, when=when)(real_command)
+                attack(label, seconds=400, number=number, arguments=arguments, when=when)(real_command)

@@ -74,8 +74,12 @@ ODD_ANSWERS: dict[str, Answer] = {
     "a redirect to itself": Answer(b"", 307, {"Location": "/v1/chat/completions"}),
 }
 
+LEGAL = {"a text in parts": "yes"}
+"""What an answer says that is odd and legal."""
 
-def odd_reply(folder: Path, quick: bool, answer: Answer) -> Result:
+
+def odd_reply(folder: Path, quick: bool, answer: Answer, text: str | None) -> Result:
+    """The error of one reply is its own; `text` is what the reply says where it is legal."""
     replies, ended, seconds, _ = asked(folder, one(answer))
     if seconds > 30:
         return Result(HANG, f"{seconds:.0f} s")
@@ -84,11 +88,13 @@ def odd_reply(folder: Path, quick: bool, answer: Answer) -> Result:
     others = [replies[n].error for n in range(N_QUESTIONS) if n != ODD]
     if any(others):
         return Result(BLOCKS, str(others))
-    return Result(REFUSED, replies[ODD].error or "") if replies[ODD].error else Result(WRONG, replies[ODD].text)
+    if replies[ODD].error:
+        return Result(REFUSED, replies[ODD].error or "")
+    return Result(RIGHT if replies[ODD].text == text else WRONG, replies[ODD].text)
 
 
 for name, answer in ODD_ANSWERS.items():
-    attack(f"one reply is {name}", answer=answer)(odd_reply)
+    attack(f"one reply is {name}", answer=answer, text=LEGAL.get(name))(odd_reply)
 
 NONSENSE: dict[str, Any] = {
     "absent": None, "empty": {}, "zero": {"prompt_tokens": 0, "completion_tokens": 0}, "a list": [1], "strings": {"prompt_tokens": "1"},

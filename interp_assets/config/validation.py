@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -18,12 +19,18 @@ UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 def violations(cls: Any, content: Any) -> tuple[Any, list[str]]:
     """(the instance, no lines), or (None, a line for each violation)."""
     try:
-        return TypeAdapter(cls).validate_python(content), []
+        return _adapter(cls).validate_python(content), []
     except ValidationError as error:
         found = error.errors(include_url=False)
         return None, [_line(cls, one["loc"], one["type"], one["msg"], one.get("input")) for one in found]
     except (RecursionError, OverflowError) as error:
         return None, [f"  (top): it cannot be read ({type(error).__name__}: {error}); numbers and nesting have bounds"]
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """One a class: making it takes longer than reading a record."""
+    return TypeAdapter(cls)
 
 
 def known_keys(cls: Any, place: Sequence[int | str]) -> list[str]:

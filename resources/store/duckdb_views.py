@@ -95,15 +95,16 @@ def query_connection(
     schemas: Mapping[str, pa.Schema],
     sources: Mapping[str, Sources],
     views: Iterable[str],
-    dictionaries: pa.Table,
+    dictionaries: pa.Table | None,
     unsafe: bool,
 ) -> duckdb.DuckDBPyConnection:
-    """A connection in memory for one query, with only these tables and views.
+    """A connection in memory for one query, with only these tables and views; `dictionaries` is None where the query does not read it.
 
     Without `unsafe` it reads only files of the lake and of its copies, loads no extension, and its settings are locked.
     """
     connection = _reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
-    _add_dictionaries(connection, dictionaries)
+    if dictionaries is not None:
+        _add_dictionaries(connection, dictionaries)
     if not unsafe:
         places = [lake.url, str(copies)]
         connection.execute("SET allowed_directories = ?", [sorted({*places, *map(_literal, places)})])

@@ -47,6 +47,10 @@ class CorruptPartition(LakeError):
     """A partition whose file was changed or damaged after it was written. Its manifest has been withdrawn, so that it counts as missing."""
 
 
+class ReplacedMeanwhile(LakeError):
+    """A partition that another run has replaced while it was read."""
+
+
 class Lake:
     """Tables under one root, a local folder or any fsspec URL such as `s3://bucket/lake`."""
 
@@ -57,6 +61,8 @@ class Lake:
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.schema_version = schema_version
         with self._reached():
+            if self.is_local and os.path.exists(self.root):
+                os.scandir(self.root).close()  # raises for a file, and for a folder that may not be listed
             found = self._marked_version()
         if found != schema_version:
             raise LakeError(
@@ -259,8 +265,15 @@ class Lake:
             self._put(f"{folder}/{MANIFEST}", manifest_bytes(manifest))
 
     def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
-        """Rows of a complete partition. Raises `LakeError` naming the partition when it is not there, `CorruptPartition` when it is
-        damaged."""
+        """Rows of a complete partition, of one writer alone where another run replaces it meanwhile. Raises `LakeError` naming the
+        partition when it is not there, `CorruptPartition` when it is damaged."""
+        try:
+            return self._rows(table, partition, columns, filters)
+        except ReplacedMeanwhile:
+            with self._no_commit(self.path(table, partition)):
+                return self._rows(table, partition, columns, filters)
+
+    def _rows(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None, filters: object) -> pa.Table:
         path = f"{self.path(table, partition)}/{PART}"
         manifest = self.require(table, partition)
         with self._withdrawn_if_damaged(manifest, path):
@@ -320,10 +333,14 @@ class Lake:
             yield from parquet.iter_batches(batch_rows, columns=None if columns is None else list(columns))
 
     def require(self, table: str, partition: Mapping[str, str]) -> Manifest:
-        """Manifest of a required partition. Raises `LakeError` naming a partition that is missing."""
+        """Manifest of a required partition; of the new one where a writer is just replacing it. Raises `LakeError` naming a partition that
+        is missing."""
         folder = self.path(table, partition)
         try:
             manifest = self.read_manifest(folder)
+            if manifest is None:
+                with self._no_commit(folder):
+                    manifest = self.read_manifest(folder)
         except BadManifest as error:
             raise LakeError(f"{error}. {_counts_as_missing(folder, self.root)}") from None
         if manifest is None:
@@ -363,6 +380,15 @@ class Lake:
             return sorted(place for place, _, files in os.walk(folder) if file in files)
         return sorted(path.rsplit("/", 1)[0] for path in self.fs.find(folder) if path.rsplit("/", 1)[1] == file)
 
+    def _is_sound(self, path: str, manifest: Manifest) -> bool:
+        """Whether a partition's file is what its manifest says, bytes and rows."""
+        try:
+            self._refuse_other_file(path, manifest, whole=False)
+            self._read_through(path, manifest)
+        except (pa.ArrowException, OSError):
+            return False
+        return True
+
     @contextlib.contextmanager
     def _withdrawn_if_damaged(self, manifest: Manifest, path: str) -> Iterator[None]:
         """A block that reads a partition's file: where file and manifest do not fit, the manifest is withdrawn. Raises
@@ -376,8 +402,14 @@ class Lake:
             if isinstance(error, OSError) and (error.errno not in (None, errno.ENOENT) or isinstance(error, ELSEWHERE)):
                 raise
             where = self.path(manifest.table, manifest.partition)
-            if self.manifest(manifest.table, manifest.partition) == manifest:
-                self.fs.mv(f"{where}/{MANIFEST}", f"{where}/{WITHDRAWN}")
+            with self._no_commit(where):
+                now = self.manifest(manifest.table, manifest.partition)
+                if now is not None and self._is_sound(path, now):
+                    raise ReplacedMeanwhile(
+                        f"{_described(manifest.table, manifest.partition)} was replaced by another run while it was read: run this again"
+                    ) from error
+                if now == manifest:
+                    self.fs.mv(f"{where}/{MANIFEST}", f"{where}/{WITHDRAWN}")
             raise CorruptPartition(
                 f"{_described(manifest.table, manifest.partition)} is damaged ({_first_line(error)}): {path} is not what was "
                 f"written. It counts as missing from now on: materialise the asset that writes {manifest.table} there again, then this one."
@@ -404,6 +436,18 @@ class Lake:
             yield
         finally:
             os.close(handle)
+
+    @contextlib.contextmanager
+    def _no_commit(self, folder: str) -> Iterator[None]:
+        """Wait until no writer is between a partition's old manifest and its new one, and keep writers so meanwhile; nothing where the
+        partition is not there, its file system knows no locks, or it is on an object store."""
+        with contextlib.ExitStack() as held:
+            if self.is_local:
+                with contextlib.suppress(OSError):
+                    handle = os.open(folder, os.O_RDONLY)
+                    held.callback(os.close, handle)
+                    fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
 
     def _sweep(self, folder: str) -> None:
         """Remove temporary files of dead processes of this machine from a partition's folder, and the manifest of a damaged file."""

