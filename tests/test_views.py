@@ -1,10 +1,8 @@
 """Views over a few made-up rows, where what they should say can be seen."""
 
-from pathlib import Path
-
 import duckdb
 
-SQL = Path(__file__).parents[1] / "sql"
+from resources.store.duckdb_views import SQL_FOLDER as SQL
 
 
 def test_the_leaderboard_ranks_over_the_features_that_all_have() -> None:

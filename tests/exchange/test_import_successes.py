@@ -62,7 +62,7 @@ def test_imported_results_give_the_table_that_the_same_scores_of_our_own_give(la
             {
                 "dictionary": OWN, "feature_range": "00of16", "feature": feature, "explanation_method": method, "scorer": scorer,
                 "metric": "success", "headline": True, "stratum": None, "value": None if value is None else float(value),
-                "floor": 0.5 if scorer == "input_based" else 1 / 3, "n_positive": 5, "n_negative": 5, "n_unanswered": 0,
+                "floor": None if scorer == "input_based" else 1 / 3, "n_positive": 1, "n_negative": 5, "n_unanswered": 0,
                 "outcome": "no_answers" if value is None else "ok",
             }
             for name, method, values in scores if name == scorer for feature, value in enumerate(values)
@@ -77,7 +77,7 @@ def test_imported_results_give_the_table_that_the_same_scores_of_our_own_give(la
     assert [row[:4] for row in imported] == [
         ("max_act", "input_based", 9, 7), ("max_act", "output_based", 10, 3), ("vocab_proj", "output_based", 2, 2),
     ]  # fmt: skip
-    assert [row[8] for row in imported] == [1, 0, 0] and [row[7] for row in imported] == pytest.approx([0.5, 1 / 3, 1 / 3])
+    assert [row[8] for row in imported] == [1, 0, 0] and [row[7] for row in imported] == [None, pytest.approx(1 / 3), pytest.approx(1 / 3)]
     # Wilson's closed form for 7 of 9, written out: centre (p + z²/2n) / (1 + z²/n), half z √(p(1-p)/n + z²/4n²) / (1 + z²/n).
     z, p, n = 1.959963984540054, 7 / 9, 9
     centre, half = (p + z**2 / (2 * n)) / (1 + z**2 / n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)

@@ -12,15 +12,14 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
-from interp_assets.domain.planted.validity import PERTURBED, TRUE, Finding, Movement, in_words, movement
+from interp_assets.domain.planted.validity import PERTURBED, TRUE, Finding, Movement, in_words, movement, with_holm
 from interp_assets.domain.scoring import SCORERS, Scorer
-from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import Estimate
 from interp_assets.tables import SCORER_VALIDITY, SCORES, TRIALS
 from resources.store.lake import Lake
 
-CODE_VERSION = "1"
-ESTIMATED = ("mean_true", "mean_perturbed", "median_true", "median_perturbed", "share_right")
+CODE_VERSION = "2"
+ESTIMATED = ("mean_true", "mean_perturbed", "median_true", "median_perturbed", "share_right", "p_value")
 
 
 def planted_records(registry: DictionaryRegistry) -> list[DictionaryRecord]:
@@ -59,19 +58,21 @@ def scored_scorers(lake: Lake, record: DictionaryRecord, stages: StageSettings) 
 def validity_rows(lake: Lake, record: DictionaryRecord, settings: PlatformSettings) -> pa.Table:
     """Rows of the table scorer_validity for a planted dictionary: by scorer, metric and perturbation."""
     stages = settings.stage_settings(record.stages)
+    scorers = scored_scorers(lake, record, stages)
+    judges = {scorer.NAME: _judge(lake, record, scorer) for scorer in scorers}
+    found = [(scorer.NAME, finding) for scorer in scorers for finding in _findings(_values(lake, record, scorer), scorer)]
     rows: list[dict[str, Any]] = []
-    for scorer in scored_scorers(lake, record, stages):
-        judge = _judge(lake, record, scorer)
-        for finding in _findings(_values(lake, record, scorer), scorer, stages):
-            move = finding.movement
-            rows.append(
-                {
-                    "dictionary": record.key, "scorer": scorer.NAME, "metric": finding.metric, "headline": finding.headline,
-                    "perturbation": finding.perturbation, "judge": judge, "n_features": move.n_features, "n_undefined": move.n_undefined,
-                    **{name: getattr(move, name) for name in ESTIMATED}, "difference": move.difference.value,
-                    "ci_low": move.difference.ci_low, "ci_high": move.difference.ci_high, "outcome": move.outcome,
-                }
-            )  # fmt: skip
+    for (scorer, _), finding in zip(found, with_holm([finding for _, finding in found]), strict=True):
+        move = finding.movement
+        rows.append(
+            {
+                "dictionary": record.key, "scorer": scorer, "metric": finding.metric, "headline": finding.headline,
+                "perturbation": finding.perturbation, "judge": judges[scorer], "n_features": move.n_features,
+                "n_undefined": move.n_undefined, **{name: getattr(move, name) for name in ESTIMATED}, "difference": move.difference.value,
+                "ci_low": move.difference.ci_low, "ci_high": move.difference.ci_high, "p_adjusted": finding.p_adjusted,
+                "outcome": finding.outcome,
+            }
+        )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=SCORER_VALIDITY.schema)
 
 
@@ -86,7 +87,7 @@ def words_of(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
 def _finding(row: Mapping[str, Any]) -> Finding:
     difference = Estimate(row["difference"], row["ci_low"], row["ci_high"])
     move = Movement(row["n_features"], row["n_undefined"], difference=difference, **{name: row[name] for name in ESTIMATED})
-    return Finding(row["metric"], row["headline"], row["perturbation"], move)
+    return Finding(row["metric"], row["headline"], row["perturbation"], move, row["p_adjusted"])
 
 
 def _partitions(record: DictionaryRecord, scorer: Scorer) -> list[dict[str, str]]:
@@ -104,15 +105,14 @@ def _values(lake: Lake, record: DictionaryRecord, scorer: Scorer) -> dict[str, d
     return found
 
 
-def _findings(values: Mapping[str, Mapping[str, Mapping[int, float | None]]], scorer: Scorer, stages: StageSettings) -> list[Finding]:
+def _findings(values: Mapping[str, Mapping[str, Mapping[int, float | None]]], scorer: Scorer) -> list[Finding]:
     """Every metric under every perturbation that was scored, the headline metric first."""
     found = []
     for metric in sorted(values, key=lambda name: name != scorer.HEADLINE):
         by_method = values[metric]
         for perturbation, method in PERTURBED.items():
             if TRUE in by_method and method in by_method:
-                rng = generator(stages.seed, 0, f"validity of {scorer.NAME} {metric} {perturbation}")
-                move = movement(by_method[TRUE], by_method[method], stages.scoring.n_bootstrap, rng)
+                move = movement(by_method[TRUE], by_method[method])
                 found.append(Finding(metric, metric == scorer.HEADLINE, perturbation, move))
     return found
 

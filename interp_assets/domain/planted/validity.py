@@ -5,13 +5,14 @@ broadened explanation (labels are extra). A metric passes where its score falls,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from interp_assets.domain.outcomes import ValidityOutcome
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, paired_difference
+from interp_assets.domain.statistics.multiple_tests import SIGNIFICANT, holm, p_of_mean
 
 Perturbation = Literal["false", "narrowed", "broadened"]
 
@@ -20,7 +21,7 @@ PERTURBED: dict[Perturbation, str] = {"false": "planted_false", "narrowed": "pla
 """The explanation method that holds each perturbation of TRUE."""
 
 MIN_FEATURES = 8
-"""Fewest features for a finding. A bootstrap over fewer says little: five features all move in one direction by chance once in 16 times."""
+"""With fewer features a test over them says little: all of five move one way by chance once in sixteen times."""
 
 NEGLIGIBLE = 0.05
 """A fall of the score by less than this, on a scale of 0 to 1, is of no use to a reader."""
@@ -43,50 +44,71 @@ class Movement:
     median_perturbed: float | None
     difference: Estimate
     share_right: float | None
-
-    @property
-    def outcome(self) -> ValidityOutcome:
-        """Whether the metric passes: see `judged`."""
-        return judged(self.difference, self.n_features)
+    p_value: float | None
+    """That of Student's paired test of no difference."""
 
 
-def movement(
-    true: Mapping[int, float | None], perturbed: Mapping[int, float | None], n_bootstrap: int, rng: np.random.Generator
-) -> Movement:
-    """The movement of a metric, given its values by feature; an undefined value is None."""
+def movement(true: Mapping[int, float | None], perturbed: Mapping[int, float | None]) -> Movement:
+    """The movement of a metric given its values by feature; None is a value that is undefined."""
     values = [(true[feature], perturbed[feature]) for feature in sorted(true.keys() & perturbed.keys())]
     pairs = np.array([pair for pair in values if None not in pair], dtype=np.float64).reshape(-1, 2)
     n_undefined = sum((a is None) != (b is None) for a, b in values)
     if not len(pairs):
-        return Movement(0, n_undefined, None, None, None, None, UNDEFINED, None)
+        return Movement(0, n_undefined, None, None, None, None, UNDEFINED, None, None)
     a, b = pairs.T
     return Movement(
         len(pairs), n_undefined, float(a.mean()), float(b.mean()), float(np.median(a)), float(np.median(b)),
-        paired_difference(a, b, n_bootstrap, rng), float((a > b).mean()),
+        paired_difference(a, b), float((a > b).mean()), p_of_mean(a - b),
     )  # fmt: skip
 
 
-def judged(difference: Estimate, n_features: int) -> ValidityOutcome:
-    """Whether a score falls as it should; `difference` is its fall.
+def judged(difference: Estimate, n_features: int, p_adjusted: float | None) -> ValidityOutcome:
+    """Whether a score falls that should.
 
-    "passes": the fall is at least NEGLIGIBLE and its interval lies above 0. "fails": the interval lies below NEGLIGIBLE, so that the score
-    rises or falls by too little. "cannot_tell": otherwise, and with fewer than MIN_FEATURES features.
+    It "passes" when it falls by NEGLIGIBLE at least and the fall is significant after Holm's adjustment, "fails" when the interval says
+    that it falls by less than that or rises. Otherwise, and with fewer than MIN_FEATURES, nobody "cannot_tell".
     """
     if n_features < MIN_FEATURES or difference.value is None or difference.ci_low is None or difference.ci_high is None:
         return "cannot_tell"
-    if difference.ci_low > 0 and difference.value >= NEGLIGIBLE:
+    if difference.value >= NEGLIGIBLE and p_adjusted is not None and p_adjusted <= SIGNIFICANT:
         return "passes"
     return "fails" if difference.ci_high < NEGLIGIBLE else "cannot_tell"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The movement of one metric of a scorer under one perturbation; `headline` says whether the metric stands for the scorer."""
+    """The movement of one metric of a scorer under one perturbation; `headline` where the metric stands for the scorer.
+
+    `p_adjusted` is the movement's p value after `with_holm`.
+    """
 
     metric: str
     headline: bool
     perturbation: Perturbation
     movement: Movement
+    p_adjusted: float | None = None
+
+    @property
+    def outcome(self) -> ValidityOutcome:
+        """Whether the metric passes: see `judged`."""
+        return judged(self.movement.difference, self.movement.n_features, self.p_adjusted)
+
+
+def with_holm(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings on all scorers of a dictionary, their p values adjusted for having looked at as many.
+
+    One family are the headline metrics of all scorers under one perturbation, another all other metrics under it. So of judges that read
+    nothing, in 19 of 20 dictionaries no scorer passes by its headline. Findings over fewer than MIN_FEATURES are not tested.
+    """
+    families: dict[tuple[bool, Perturbation], dict[int, float]] = {}
+    for place, finding in enumerate(findings):
+        p = finding.movement.p_value
+        if p is not None and finding.movement.n_features >= MIN_FEATURES:
+            families.setdefault((finding.headline, finding.perturbation), {})[place] = p
+    adjusted: dict[int, float] = {}
+    for family in families.values():
+        adjusted |= dict(zip(family, holm(list(family.values())), strict=True))
+    return [replace(finding, p_adjusted=adjusted.get(place)) for place, finding in enumerate(findings)]
 
 
 def in_words(scorer: str, judge: str, findings: Sequence[Finding]) -> str:
@@ -97,7 +119,7 @@ def in_words(scorer: str, judge: str, findings: Sequence[Finding]) -> str:
         return f"{who} was not tried on false explanations: nothing is known of its scores."
     false = headline["false"]
     told = _numbers(false)
-    outcome = false.movement.outcome
+    outcome = false.outcome
     if outcome == "fails":
         return f"{who} does not tell true explanations from false ones ({told}): do not believe its scores."
     if outcome == "cannot_tell":
@@ -114,11 +136,11 @@ def _labels(findings: Sequence[Finding], headline: Finding | None, perturbation:
     if headline is None:
         return ""
     narrow, name = perturbation == "narrowed", _spelt(headline.metric)
-    if headline.movement.outcome == "passes":
+    if headline.outcome == "passes":
         return f"An explanation that is too {'narrow' if narrow else 'broad'} lowers its {name} ({_numbers(headline, short=True)})."
-    others = [_spelt(f.metric) for f in findings if f.perturbation == perturbation and f.movement.outcome == "passes"]
+    others = [_spelt(f.metric) for f in findings if f.perturbation == perturbation and f.outcome == "passes"]
     instead = f"its {', '.join(others)} {'do' if len(others) > 1 else 'does'}" if others else "and none of its metrics does"
-    verb = "does not lower" if headline.movement.outcome == "fails" else "is not seen to lower"
+    verb = "does not lower" if headline.outcome == "fails" else "is not seen to lower"
     return f"An explanation that is too {'narrow' if narrow else 'broad'} {verb} its {name} ({_numbers(headline, short=True)}), {instead}."
 
 

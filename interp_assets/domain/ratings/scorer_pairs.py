@@ -12,6 +12,7 @@ import numpy as np
 
 from interp_assets.domain.outcomes import PairOutcome
 from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate
+from interp_assets.domain.statistics.multiple_tests import holm
 from interp_assets.domain.statistics.power import smallest_detectable_difference
 from interp_assets.domain.statistics.rank_correlation import LEAST_FEATURES, interval, spearman_matrices
 
@@ -89,15 +90,6 @@ def _told(pair: PairRow) -> str:
     return (
         f"{better} agrees with the ratings more than {worse}: by {abs(difference.value):.2f}{interval_}, adjusted p = {pair.p_adjusted:.3f}"
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted after Holm (1979) for the number of tests: findings below 0.05 have a chance below 0.05 of any false finding."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for turn, number in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - turn) * p_values[number]))
-        adjusted[number] = largest
-    return adjusted
 
 
 class _Comparisons:

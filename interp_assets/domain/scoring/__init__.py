@@ -90,7 +90,7 @@ class ScoringSettings:
     """A block for each scorer, named after the scorer, and the settings that all scorers share."""
 
     n_bootstrap: PositiveCount = 1000
-    """Bootstrap replicates of every interval. Unit: replicates."""
+    """Bootstrap replicates, which say how wide intervals must be. Unit: replicates."""
     sequential: SequentialSettings | None = None
     """When to stop asking about a feature; without it every question is asked."""
     detection: DetectionSettings = field(default_factory=DetectionSettings)

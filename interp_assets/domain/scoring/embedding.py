@@ -15,7 +15,7 @@ from interp_assets.domain.scoring.shared import ranking
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "embedding"
-VERSION: str = "embedding/1"
+VERSION: str = "embedding/2"
 MODEL: Model = "encoder"
 HEADLINE: str = "auroc"
 READS: frozenset[Reads] = frozenset({"explanation"})

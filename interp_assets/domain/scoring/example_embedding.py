@@ -22,7 +22,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item, of_kind
 
 NAME: str = "example_embedding"
-VERSION: str = "example_embedding/1"
+VERSION: str = "example_embedding/2"
 MODEL: Model = "encoder"
 HEADLINE: str = "auroc"
 READS: frozenset[Reads] = frozenset()

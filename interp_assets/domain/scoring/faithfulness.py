@@ -21,12 +21,12 @@ from interp_assets.domain.scoring.shared import rating
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.scoring.shared.rating import RatingSettings
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, estimate
+from interp_assets.domain.statistics.intervals import UNDEFINED, Estimate, of_two_rates
 from interp_assets.domain.steering.steered_texts import SteeredRun
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "faithfulness"
-VERSION: str = "faithfulness/1"
+VERSION: str = "faithfulness/2"
 MODEL: Model = "scorer"
 HEADLINE: str = "rise"
 READS: frozenset[Reads] = frozenset({"explanation", "steered"})
@@ -53,9 +53,11 @@ def summarise(
 ) -> tuple[ScoreRow, ...]:
     """A row for the largest rise, then a row for each intervention, "rise@0.33" or "rise@zero_ablation".
 
-    Positives are the rated texts of interventions, negatives the rated clean texts. Intervals resample prompts, each with all its texts.
-    "not_steered" where steering has no texts of the feature, "kl_not_met" where steering met no target, "undefined" where the clean texts,
-    or the texts of an intervention, have no ratings.
+    Positives are rated texts of interventions, negatives rated clean ones. Intervals of an intervention are of a function of two rates (see
+    `intervals.of_two_rates`). The largest rise lies between the highest of their lower bounds, each taken as one of several, and the
+    highest of their upper bounds, however much of it is luck: where nothing has an effect, the interval holds 0.
+    "not_steered" where steering has no texts of the feature, "kl_not_met" where it met no target, "undefined" where clean texts, or those
+    of an intervention, have no ratings.
     """
     names = [CLEAN, *(run.name for run in _met(scorer_input))]
     clear = _clear(verdicts, names)
@@ -64,25 +66,39 @@ def summarise(
     if not verdicts:
         return (score_row(NAME, scorer_input, HEADLINE, UNDEFINED, None, (0, 0, 0), _absent(scorer_input)),)
     rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
-    rises = _rises(*_counts(clear[None]))[0]
-    drawn = rng.multinomial(len(clear), np.full(len(clear), 1 / len(clear)), size=n_bootstrap)
-    replicates = _rises(drawn @ np.nan_to_num(clear), drawn @ ~np.isnan(clear))
     dealt = _rises(*_counts(rng.permuted(np.broadcast_to(clear, (n_bootstrap, *clear.shape)), axis=2)))
 
-    def row(metric: str, value: float, found: np.ndarray, by_luck: np.ndarray, places: Sequence[int]) -> ScoreRow:
+    def row(metric: str, known: Estimate, by_luck: np.ndarray, places: Sequence[int]) -> ScoreRow:
         counts = (int(n_rated[places].sum()), int(n_rated[0]), int((n_asked - n_rated)[[0, *places]].sum()))
         lucky = by_luck[~np.isnan(by_luck)]
-        known: Estimate = estimate(value, found)
         otherwise: ScoreOutcome = "undefined" if any(counts[:2]) else "no_answers"
         return score_row(
             NAME, scorer_input, metric, known, float(lucky.mean()) if len(lucky) and known.value is not None else None, counts, otherwise
         )
 
-    everything = [np.fmax.reduce(part, axis=-1) for part in (rises, replicates, dealt)]
-    rows = [row(HEADLINE, float(everything[0]), everything[1], everything[2], range(1, len(names)))]
+    rows = [row(HEADLINE, _largest_rise(clear), np.fmax.reduce(dealt, axis=-1), range(1, len(names)))]
     for place, name in enumerate(names[1:]):
-        rows.append(row(f"{HEADLINE}@{name}", float(rises[place]), replicates[:, place], dealt[:, place], [place + 1]))
+        rows.append(row(f"{HEADLINE}@{name}", _rise(clear, place + 1, 1), dealt[:, place], [place + 1]))
     return tuple(rows)
+
+
+def _largest_rise(clear: np.ndarray) -> Estimate:
+    """The largest of the rises in ratings [prompts, 1 + interventions], with its interval; undefined where no rise is defined."""
+    places = range(1, clear.shape[1])
+    alone, of_several = ([_rise(clear, place, n) for place in places] for n in (1, clear.shape[1] - 1))
+    values = [rise.value for rise in alone if rise.value is not None]
+    if not values:
+        return UNDEFINED
+    lows = [rise.ci_low for rise in of_several if rise.ci_low is not None]
+    highs = [rise.ci_high for rise in alone if rise.ci_high is not None]
+    return Estimate(max(values), max(lows), max(highs))
+
+
+def _rise(clear: np.ndarray, place: int, n_several: int) -> Estimate:
+    """The rise of the intervention at `place` with an interval that is one of `n_several` which all hold with 95 % (Bonferroni)."""
+    clean, steered = (column[~np.isnan(column)] for column in (clear[:, 0], clear[:, place]))
+    first, second = ((int(column.sum()), len(column)) for column in (steered, clean))
+    return of_two_rates(lambda s, c: float(_rises(np.array([[c, s]]), np.ones((1, 2)))[0, 0]), first, second, several=n_several)
 
 
 def _met(scorer_input: ScorerInput) -> tuple[SteeredRun, ...]:

@@ -4,10 +4,10 @@ A generator writes 5 sentences that should make the feature fire and, in a quest
 model is run on all of them. A sentence's value is the feature's largest activation on it, special tokens left out. Let A be the values of
 the first kind, S the values of the second kind, and M the largest activation on the shown windows:
 
-    success   1 if mean(A) > mean(S), else 0: the paper's score. Equal means are no success. Floor 0.5
-    margin    (mean(A) - mean(S)) / M. "undefined" without shown windows, since raw units of different features cannot be averaged. Floor 0
-    hit_rate  share of A that is at least `hit_share` · M. "undefined" without shown windows. No floor: a floor would depend on how often
-              the feature fires
+    success   1 if mean(A) > mean(S), else 0: the paper's score. Equal means are no success. Floor: see `success_by_chance`
+    margin    (mean(A) - mean(S)) / M, with M the largest activation on the shown windows: "undefined" where there are none, since raw
+              units of different features cannot be averaged. Floor 0
+    hit_rate  share of A that is at least `hit_share` · M, "undefined" likewise. No floor: it depends on how often the feature fires
     auroc     P(A > S), ties counting half. Floor 0.5
 
 Where no sentence makes the feature fire, the explanation has failed: the outcome is "dead", with success, margin and hit rate 0 and an
@@ -34,12 +34,12 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mean_di
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
-VERSION: str = "input_based/2"
+VERSION: str = "input_based/3"
 MODEL: Model = "generator"
 HEADLINE: str = "success"
 READS: frozenset[Reads] = frozenset({"explanation"})
 METRICS = ("success", "margin", "hit_rate", "auroc")
-FLOORS = {"success": 0.5, "margin": 0.0, "hit_rate": None, "auroc": 0.5}
+FLOORS = {"margin": 0.0, "hit_rate": None, "auroc": 0.5}
 KINDS = ("activating", "silent")
 
 
@@ -142,6 +142,20 @@ def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int)
     return tuple(trials)
 
 
+def success_by_chance(firing_share: float | None, n_should: int, n_should_not: int) -> float | None:
+    """Probability that the mean of `n_should` sentences is above the mean of `n_should_not` others, where each sentence makes the feature
+    fire with probability `firing_share`, whatever it was written for; None where that is unknown.
+
+    Where only one kind has sentences that fire, its mean is the higher one; where both kinds have, either may be. With p and q the
+    probabilities that a kind has any: p (1 - q) + p q / 2, which for equal numbers n is (1 - (1 - firing_share)²ⁿ) / 2. A window of the
+    sample stands for a sentence.
+    """
+    if firing_share is None:
+        return None
+    p, q = (1 - (1 - firing_share) ** n for n in (n_should, n_should_not))
+    return p * (1 - q) + p * q / 2
+
+
 def texts(answered: AnsweredTrial) -> tuple[str, ...]:
     """The sentences in a reply, in the order of the items: see `generated.texts`."""
     return generated.texts(answered)
@@ -157,28 +171,31 @@ def summarise(
 ) -> tuple[ScoreRow, ...]:
     """A row for each of METRICS; positives are the sentences that should make the feature fire.
 
-    "no_explanation" where nothing was asked, "no_answers" where no sentence could be read, "one_class" with sentences of one kind only.
-    Intervals resample the sentences of each kind; the interval of the hit rate is Wilson's.
+    "no_explanation" where nothing was asked, "no_answers" where nothing could be read, "one_class" with sentences of one kind only.
+    A success is a single trial and has no interval; the margin has Welch's, the hit rate Wilson's, the AUROC Newcombe's.
     """
     answered = [verdict for verdict in verdicts if verdict.value is not None]
     should, should_not = (np.array([v.value for v in answered if v.truth == truth], dtype=np.float64) for truth in (True, False))
     counts = (len(should), len(should_not), len(verdicts) - len(answered))
     if not len(should) or not len(should_not):
         outcome: ScoreOutcome = "no_explanation" if not verdicts else "one_class" if answered else "no_answers"
-        floors = FLOORS if answered else dict.fromkeys(METRICS)
-        return tuple(score_row(NAME, scorer_input, metric, UNDEFINED, floors[metric], counts, outcome) for metric in METRICS)
+        return tuple(
+            score_row(NAME, scorer_input, metric, UNDEFINED, FLOORS.get(metric) if answered else None, counts, outcome)
+            for metric in METRICS
+        )
+    floors = {**FLOORS, "success": success_by_chance(scorer_input.firing_share, *counts[:2])}
     dead = not should.any() and not should_not.any()
     largest = max((max(example.activations, default=0.0) for example in scorer_input.shown), default=0.0)
     unit = largest if largest > 0 else 1.0 if dead else None  # zeros are zeros in any unit
     rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
-    difference, success = mean_difference(should, should_not, n_bootstrap, rng)
+    difference, success = mean_difference(should, should_not)
     score, truth = np.concatenate([should, should_not]), np.repeat([True, False], counts[:2])
     found = {"success": success, "margin": UNDEFINED, "hit_rate": UNDEFINED}
     found["auroc"] = probability_metrics(truth, score, n_bootstrap, rng)["auroc"]
     if unit is not None:
         hits = (should > 0) & (should >= settings.hit_share * unit)
         found |= {"margin": _scaled(difference, unit), "hit_rate": wilson(int(hits.sum()), len(hits))}
-    rows = [score_row(NAME, scorer_input, metric, found[metric], FLOORS[metric], counts, "undefined") for metric in METRICS]
+    rows = [score_row(NAME, scorer_input, metric, found[metric], floors[metric], counts, "undefined") for metric in METRICS]
     return tuple(replace(row, outcome="dead") for row in rows) if dead else tuple(rows)
 
 

@@ -23,13 +23,12 @@ from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.scoring.shared.likelihood import gain
-from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import mean_with_error
 from interp_assets.domain.steering.steered_texts import SteeredRun
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "intervention"
-VERSION: str = "intervention/1"
+VERSION: str = "intervention/2"
 MODEL: Model = "base"
 HEADLINE: str = "gain"
 READS: frozenset[Reads] = frozenset({"explanation", "steered"})
@@ -94,14 +93,14 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: InterventionSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """A row for the mean gain over prompts with its bootstrapped interval, then a row for its standard error; positives are the prompts.
+    """The mean gain over prompts in Student's interval, then its standard error; positives are the prompts.
 
     "not_steered" where steering has no texts of the feature (the table of steering says why), "kl_not_met" where steering did not meet the
     target.
     """
     values = np.array([verdict.value for verdict in verdicts if verdict.value is not None], dtype=np.float64)
     counts = (len(values), 0, len(verdicts) - len(values))
-    mean, error = mean_with_error(values, n_bootstrap, generator(run_seed, scorer_input.feature, f"{NAME} bootstrap"))
+    mean, error = mean_with_error(values)
     otherwise = "no_answers" if verdicts else _absent(scorer_input, settings)
     return (
         score_row(NAME, scorer_input, HEADLINE, mean, 0.0 if len(values) else None, counts, otherwise),

@@ -5,8 +5,9 @@ The score is the average precision, Σ precision · Δrecall over the distinct a
 the negatives. FADE reverses the ranking where the AUROC is below 0.5. Here the ranking is kept, so that a feature that fires on everything
 but what the explanation describes scores below its floor.
 
-The floor is the share of 2 among the ratings 2 and 0 of the held-out windows. About half of the held-out windows are activating, far more
-than in the corpus. So purities are to be compared only at equal floors, and not with purities of FADE.
+The floor is the expected average precision of these activations where the ratings are dealt out at random. It rises with the share of 2
+among them, which is the held-out windows' own: about half of them are activating, far more than in the corpus, so purities are to be
+compared at like floors, and not with those of FADE.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from interp_assets.domain.statistics.metrics import floors, probability_metrics,
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "purity"
-VERSION: str = "purity/2"
+VERSION: str = "purity/3"
 MODEL: Model = "scorer"
 HEADLINE: str = "average_precision"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -42,16 +43,18 @@ def summarise(
 ) -> tuple[ScoreRow, ...]:
     """A row for average precision, then a row for each stratum: the share rated 2 of its windows rated 2 or 0.
 
-    Positives are the windows rated 2, negatives the windows rated 0. "one_class" when the judge gives only one of these two ratings. A
-    stratum is "undefined" when the judge gives neither. Intervals are bootstrapped; intervals of strata are Wilson's. Strata have no floor.
+    Positives are the windows rated 2, negatives those rated 0. "one_class" when the judge gives only one of these ratings, for a stratum
+    "undefined" when it gives neither. The interval allows for ratings of one prompt that are right or wrong
+    together, those of strata are Wilson's. Strata have no floor.
     """
-    truth, activation, counts = rating.clearly_or_not(verdicts)
+    truth, activation, prompts, counts = rating.clearly_or_not(verdicts)
     rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
-    found = probability_metrics(truth, activation, n_bootstrap, rng)[HEADLINE]
-    rows = [score_row(NAME, scorer_input, HEADLINE, found, floors(*counts[:2])[HEADLINE], counts, rating.lacking(scorer_input, verdicts))]
+    found = probability_metrics(truth, activation, n_bootstrap, rng, prompts)[HEADLINE]
+    floor = floors(*counts[:2], activation)[HEADLINE]
+    rows = [score_row(NAME, scorer_input, HEADLINE, found, floor, counts, rating.lacking(scorer_input, verdicts))]
     for stratum in sorted({verdict.stratum for verdict in verdicts if verdict.stratum is not None}):
         asked = [verdict for verdict in verdicts if verdict.stratum == stratum]
-        own = rating.clearly_or_not(asked)[2]
+        own = rating.clearly_or_not(asked)[-1]
         otherwise = "no_answers" if own[2] == len(asked) else "undefined"
         rows.append(score_row(NAME, scorer_input, STRATUM_METRIC, wilson(own[0], own[0] + own[1]), None, own, otherwise, stratum))
     return tuple(rows)

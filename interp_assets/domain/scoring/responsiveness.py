@@ -20,7 +20,7 @@ from interp_assets.domain.statistics.metrics import probability_metrics, signed_
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "responsiveness"
-VERSION: str = "responsiveness/2"
+VERSION: str = "responsiveness/3"
 MODEL: Model = "scorer"
 HEADLINE: str = "gini"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -42,11 +42,12 @@ def summarise(
 ) -> tuple[ScoreRow, ...]:
     """A row for gini and a row for AUROC; positives are the windows rated 2, negatives the windows rated 0.
 
-    "one_class" when the judge gives only one of these two ratings. Intervals are bootstrapped.
+    "one_class" when the judge gives only one of these ratings; intervals allow for ratings of one prompt that are right or
+    wrong together.
     """
-    truth, activation, counts = rating.clearly_or_not(verdicts)
+    truth, activation, prompts, counts = rating.clearly_or_not(verdicts)
     rng = generator(run_seed, scorer_input.feature, f"{NAME} bootstrap")
-    auroc = probability_metrics(truth, activation, n_bootstrap, rng)["auroc"]
+    auroc = probability_metrics(truth, activation, n_bootstrap, rng, prompts)["auroc"]
     otherwise, known = rating.lacking(scorer_input, verdicts), sum(counts[:2]) > 0
     return (
         score_row(NAME, scorer_input, "gini", signed_gini(auroc), 0.0 if known else None, counts, otherwise),

@@ -23,7 +23,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item, evenly_mixed
 
 NAME: str = "surprisal"
-VERSION: str = "surprisal/1"
+VERSION: str = "surprisal/2"
 MODEL: Model = "base"
 HEADLINE: str = "auroc"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -1,70 +1,113 @@
-"""Classification and correlation metrics with bootstrap intervals and floors, and the correlations of score reports.
+"""Classification and correlation metrics with their intervals and floors, and the correlations of score reports.
 
-Undefined values are None, never NaN. Bootstraps resample items (or whole windows of tokens) within each class, so that the numbers of
-positives and negatives stay fixed. Values and replicates are computed from the same counts: 200 items with 1,000 replicates take 0.4 ms
-(predictions) and 5.1 ms (probabilities). scikit-learn takes 3.4 ms and 2.9 ms for the values without replicates (`benchmarks/metrics.py`).
+Undefined values are None, never NaN. Intervals are those of `intervals`; bootstraps say how much wider than for independent items they must
+be. Bootstraps resample items (or whole windows of tokens) within each class, so the numbers of positives and negatives stay fixed; where
+the prompts are known that items were judged in, they resample prompts. Values and replicates come out of the same counts
+(`benchmarks/metrics.py`).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from interp_assets.domain.statistics.intervals import (
+    UNDEFINED,
+    Estimate,
+    auroc_interval,
+    auroc_variance,
+    cluster_share,
+    effective_share,
+    mean_difference_interval,
+    mean_interval,
+    of_two_rates,
+    spread_of,
+    wilson,
+)
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value in its 95 % interval; all None where the value is undefined."""
-
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-
-
-UNDEFINED = Estimate(None, None, None)
 PREDICTION_METRICS = ("balanced_accuracy", "f1", "precision", "recall")
 PROBABILITY_METRICS = ("auroc", "average_precision")
 TOKEN_METRICS = ("pearson", "r2")
 
 
-def prediction_metrics(truth: np.ndarray, prediction: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Estimate]:
+def prediction_metrics(
+    truth: np.ndarray, prediction: np.ndarray, n_bootstrap: int, rng: np.random.Generator, prompts: np.ndarray | None = None
+) -> dict[str, Estimate]:
     """Each of PREDICTION_METRICS over boolean arrays [items].
 
-    Balanced accuracy is (TPR + TNR) / 2 and needs both classes; precision needs a predicted positive; recall and F1 need a positive. Where
-    k of the n items of a class are predicted positive, a resample of the class holds Binomial(n, k / n) predicted positives. The bootstrap
-    draws these counts.
+    Balanced accuracy is (TPR + TNR) / 2 and needs both classes; precision needs a predicted positive; recall and F1 need a
+    positive. Recall has Wilson's interval; the others are functions of the two rates TPR and FPR, with the
+    intervals of `intervals.of_two_rates`. `prompts` [items] names the
+    prompt that each item was judged in: the bootstrap draws prompts, and the more the metric varies among draws than for independent
+    items, the wider its interval is. Without `prompts` items are independent and nothing is drawn.
     """
     truth, prediction = np.asarray(truth, dtype=bool), np.asarray(prediction, dtype=bool)
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
     hits, false_alarms = int((truth & prediction).sum()), int((~truth & prediction).sum())
-    drawn_hits = rng.binomial(n_positive, hits / max(n_positive, 1), n_bootstrap)
-    drawn_false_alarms = rng.binomial(n_negative, false_alarms / max(n_negative, 1), n_bootstrap)
-    values = _from_counts(np.array([hits]), np.array([false_alarms]), n_positive, n_negative)
-    replicates = _from_counts(drawn_hits, drawn_false_alarms, n_positive, n_negative)
-    return {name: estimate(float(values[name][0]), replicates[name]) for name in PREDICTION_METRICS}
+    shares = dict.fromkeys(PREDICTION_METRICS, 1.0)
+    if prompts is not None and len(truth):
+        alone = _from_rates(
+            rng.binomial(n_positive, hits / max(n_positive, 1), n_bootstrap) / np.float64(n_positive or np.nan),
+            rng.binomial(n_negative, false_alarms / max(n_negative, 1), n_bootstrap) / np.float64(n_negative or np.nan),
+            n_positive, n_negative,
+        )  # fmt: skip
+        of_prompt = _sums_by_prompt(prompts, truth & prediction, truth, ~truth & prediction, ~truth)
+        drawn = _drawn_shares(len(of_prompt), n_bootstrap, rng) @ of_prompt
+        with np.errstate(divide="ignore", invalid="ignore"):
+            together = _from_rates(drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3], n_positive, n_negative)
+        shares = {name: cluster_share(together[name], alone[name], len(of_prompt)) for name in PREDICTION_METRICS}
+
+    def function(name: str) -> Callable[[float, float], float]:
+        return lambda tpr, fpr: float(_from_rates(np.asarray(tpr), np.asarray(fpr), n_positive, n_negative)[name])
+
+    found = {
+        name: of_two_rates(function(name), (hits, n_positive), (false_alarms, n_negative), shares[name]) for name in PREDICTION_METRICS
+    }
+    return {**found, "recall": wilson(hits * shares["recall"], n_positive * shares["recall"])}
 
 
-def probability_metrics(truth: np.ndarray, score: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, Estimate]:
+def probability_metrics(
+    truth: np.ndarray, score: np.ndarray, n_bootstrap: int, rng: np.random.Generator, prompts: np.ndarray | None = None
+) -> dict[str, Estimate]:
     """AUROC (ties count half) and average precision (Σ precision · Δrecall over distinct scores) of `score` for boolean `truth`,
     both [items].
 
-    Undefined when a class is missing.
+    Undefined with a class missing. The AUROC has Newcombe's interval; average precision Wilson's of as many trials as there are positives
+    (Boyd, Eng and Page, ECML 2013, use the same binomial variance). Both are widened as far as the bootstrap over items, or over the
+    prompts that `prompts` [items] names, varies more.
     """
     truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
-    positives, negatives = score[truth], score[~truth]
-    if len(positives) == 0 or len(negatives) == 0:
+    n_positive, n_negative = int(truth.sum()), int((~truth).sum())
+    if n_positive == 0 or n_negative == 0:
         return dict.fromkeys(PROBABILITY_METRICS, UNDEFINED)
     levels = np.unique(score)[::-1]  # from the highest score down
-    positive_level = len(levels) - 1 - np.searchsorted(levels[::-1], positives)
-    negative_level = len(levels) - 1 - np.searchsorted(levels[::-1], negatives)
-    values = _from_level_counts(
-        np.bincount(positive_level, minlength=len(levels))[None], np.bincount(negative_level, minlength=len(levels))[None]
-    )
-    replicates = _from_level_counts(
-        _resampled_counts(positive_level, len(levels), n_bootstrap, rng),
-        _resampled_counts(negative_level, len(levels), n_bootstrap, rng),
-    )
-    return {name: estimate(float(values[name][0]), replicates[name]) for name in PROBABILITY_METRICS}
+    level = len(levels) - 1 - np.searchsorted(levels[::-1], score)
+    of_class = [np.bincount(level[truth == one], minlength=len(levels))[None] for one in (True, False)]
+    found = {name: float(value[0]) for name, value in _from_level_counts(*of_class).items()}
+    if prompts is None:
+        drawn = [_resampled_counts(level[truth == one], len(levels), n_bootstrap, rng) for one in (True, False)]
+        n_drawn = min(n_positive, n_negative)
+    else:
+        columns = np.concatenate([(level[:, None] == np.arange(len(levels))) & (truth == one)[:, None] for one in (True, False)], axis=1)
+        of_prompt = _sums_by_prompt(prompts, *columns.T)
+        n_drawn = len(of_prompt)
+        drawn = np.split(rng.multinomial(n_drawn, np.full(n_drawn, 1 / n_drawn), size=n_bootstrap) @ of_prompt, 2, axis=1)
+    replicates = _from_level_counts(*drawn)
+    expected = {
+        "auroc": auroc_variance(found["auroc"], n_positive, n_negative),
+        "average_precision": found["average_precision"] * (1 - found["average_precision"]) / n_positive,
+    }
+    shares = {
+        name: effective_share(spread_of(replicates[name], n_drawn), expected[name])
+        if prompts is None
+        else cluster_share(replicates[name], expected[name], n_drawn)
+        for name in PROBABILITY_METRICS
+    }
+    trials = n_positive * shares["average_precision"]
+    return {
+        "auroc": auroc_interval(found["auroc"], n_positive * shares["auroc"], n_negative * shares["auroc"]),
+        "average_precision": wilson(found["average_precision"] * trials, trials),
+    }
 
 
 def token_metrics(
@@ -92,11 +135,10 @@ def token_metrics(
     return {name: UNDEFINED if value is None else estimate(value, found[name]) for name, value in (("pearson", r), ("r2", r2))}
 
 
-def floors(n_positive: int, n_negative: int) -> dict[str, float | None]:
-    """The floor of each metric, the score of a judge that reads nothing; all None without items.
-
-    Balanced accuracy and AUROC: chance. Average precision and precision: the share of positives. F1: the F1 of always answering yes. Recall
-    has no floor, since always answering yes has recall 1.
+def floors(n_positive: int, n_negative: int, score: np.ndarray | None = None) -> dict[str, float | None]:
+    """What knowing nothing reaches, per metric: chance for balanced accuracy and AUROC, the share of positives for precision, always
+    answering yes for F1, `random_average_precision` (of items with these scores) for average precision. Recall has none (always yes has
+    recall 1). All None without items.
     """
     n = n_positive + n_negative
     share = n_positive / n if n else None
@@ -108,8 +150,26 @@ def floors(n_positive: int, n_negative: int) -> dict[str, float | None]:
         "precision": share,
         "recall": None,
         "auroc": half,
-        "average_precision": share,
+        "average_precision": random_average_precision(n_positive, n_negative, score) if n else None,
     }
+
+
+def random_average_precision(n_positive: int, n_negative: int, score: np.ndarray | None = None) -> float:
+    """Expected average precision where `score` [items] says nothing of which items are positive; 0 without positives.
+
+    Of n items, P of them positive, in random order: (H + (P - 1)(n - H) / (n - 1)) / n with H = Σ 1/k (Bestgen, Prague Bulletin of
+    Mathematical Linguistics 103, 2015): the item at place k is positive with probability P / n, and then each of the k - 1 before it with
+    (P - 1) / (n - 1). Items of equal score share the precision at their last place, so that a group of m ending at k counts m / k for 1 / k
+    summed over its places. Without `score` no two are equal. It is above the share of positives, and equals it where all are.
+    """
+    n = n_positive + n_negative
+    if n_positive == 0:
+        return 0.0
+    sizes = np.ones(n) if score is None else np.unique(np.asarray(score, dtype=np.float64), return_counts=True)[1][::-1]
+    assert sizes.sum() == n, (sizes, n)
+    last = np.cumsum(sizes)
+    others = (n_positive - 1) / max(n - 1, 1)
+    return float((sizes / last * (1 + (last - 1) * others)).sum() / n)
 
 
 def estimate(value: float, replicates: np.ndarray) -> Estimate:
@@ -123,24 +183,15 @@ def estimate(value: float, replicates: np.ndarray) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Estimate:
-    """A share of successes with its Wilson score interval (95 % by default); undefined without trials."""
-    if trials == 0:
-        return UNDEFINED
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
-
-
 def mixed_auroc(
     positives: np.ndarray, negatives: Sequence[tuple[float, np.ndarray]], n_bootstrap: int, rng: np.random.Generator
 ) -> Estimate:
     """Probability that a positive score is above a negative score, ties counting half, where negative scores come from groups.
 
-    `positives` [n]. `negatives` has (weight, scores [m]) of each group; the weights sum to 1. The value is Σ weight · AUROC against the
-    group. It equals the AUROC in which each of a group's m scores has the weight `weight` / m. Undefined without positives, or with an
-    empty group of weight above 0. The bootstrap resamples the positives and each group by itself.
+    `negatives` are (weight, scores [n]) of each group, weights summing to 1: Σ weight · AUROC against the group. Equals the AUROC with
+    weight / n as the weight of each of a group's n scores. Undefined without positives, or with an empty group of weight above 0.
+    The interval is Newcombe's with 1 / Σ weight² / n negatives, widened as far as a bootstrap varies more that resamples the positives and
+    each group by itself.
     """
     groups = [(weight, np.asarray(scores, dtype=np.float64)) for weight, scores in negatives if weight > 0]
     assert math.isclose(sum(weight for weight, _ in groups), 1.0), [weight for weight, _ in negatives]
@@ -153,7 +204,11 @@ def mixed_auroc(
         won = (positives[:, None] > scores) + 0.5 * (positives[:, None] == scores)
         value += weight * float(won.mean())
         replicates += weight * ((drawn @ won) * _drawn_shares(len(scores), n_bootstrap, rng)).sum(axis=1)
-    return estimate(value, replicates)
+    value = min(value, 1.0)  # weights may sum to a rounding error more than 1
+    n_negative = 1 / sum(weight**2 / len(scores) for weight, scores in groups)
+    n_drawn = min(len(positives), *(len(scores) for _, scores in groups))
+    share = effective_share(spread_of(replicates, n_drawn), auroc_variance(value, len(positives), n_negative))
+    return auroc_interval(value, len(positives) * share, n_negative * share)
 
 
 def signed_gini(auroc: Estimate) -> Estimate:
@@ -161,40 +216,28 @@ def signed_gini(auroc: Estimate) -> Estimate:
     return Estimate(*(None if bound is None else 2 * bound - 1 for bound in (auroc.value, auroc.ci_low, auroc.ci_high)))
 
 
-def mean_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> tuple[Estimate, Estimate]:
-    """(mean of `first` - mean of `second`, whether this difference is above 0, as 1.0 or 0.0) of two arrays [n] and [m]; undefined when an
-    array is empty.
+def mean_difference(first: np.ndarray, second: np.ndarray) -> tuple[Estimate, Estimate]:
+    """(mean of `first` - mean of `second` with Welch's interval, whether it is above 0 as 1.0 or 0.0) of two arrays [n] and [m].
 
-    The bootstrap resamples each array by itself.
+    Undefined when one is empty. Whether one mean is above another is a single trial, which has no interval.
     """
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if len(first) == 0 or len(second) == 0:
-        return UNDEFINED, UNDEFINED
-    value = float(first.mean() - second.mean())
-    replicates = _drawn_shares(len(first), n_bootstrap, rng) @ first - _drawn_shares(len(second), n_bootstrap, rng) @ second
-    return estimate(value, replicates), estimate(float(value > 0), (replicates > 0).astype(np.float64))
+    difference = mean_difference_interval(first, second)
+    return difference, UNDEFINED if difference.value is None else Estimate(float(difference.value > 0), None, None)
 
 
-def mean_with_error(values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> tuple[Estimate, Estimate]:
-    """The mean of an array [n] with its bootstrapped interval, and the standard error of the mean, s / √n, without an interval.
+def mean_with_error(values: np.ndarray) -> tuple[Estimate, Estimate]:
+    """The mean of an array [n] in Student's interval, and its standard error, s / √n, which has none.
 
     Both undefined without values; the standard error undefined with fewer than two values.
     """
     values = np.asarray(values, dtype=np.float64)
-    if len(values) == 0:
-        return UNDEFINED, UNDEFINED
-    mean = estimate(float(values.mean()), _drawn_shares(len(values), n_bootstrap, rng) @ values)
-    if len(values) == 1:
-        return mean, UNDEFINED
-    return mean, Estimate(float(values.std(ddof=1)) / math.sqrt(len(values)), None, None)
+    error = Estimate(float(values.std(ddof=1)) / math.sqrt(len(values)), None, None) if len(values) > 1 else UNDEFINED
+    return mean_interval(values), error
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> Estimate:
-    """Mean of `first` - `second`, two arrays [n] over the same items; undefined without items. The bootstrap resamples the pairs."""
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    if len(difference) == 0:
-        return UNDEFINED
-    return estimate(float(difference.mean()), _drawn_shares(len(difference), n_bootstrap, rng) @ difference)
+def paired_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Mean of `first` - `second`, two arrays [n] of the same things, in Student's interval; undefined without any."""
+    return mean_interval(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float | None:
@@ -219,27 +262,34 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def _from_counts(hits: np.ndarray, false_alarms: np.ndarray, n_positive: int, n_negative: int) -> dict[str, np.ndarray]:
-    """PREDICTION_METRICS for arrays of counts [replicates]; NaN where undefined."""
+def _from_rates(tpr: np.ndarray, fpr: np.ndarray, n_positive: int, n_negative: int) -> dict[str, np.ndarray]:
+    """PREDICTION_METRICS for true and false positive rates [replicates], NaN where a class is missing; NaN where undefined."""
+    hits, false_alarms = (np.nan_to_num(rate) * n for rate, n in ((tpr, n_positive), (fpr, n_negative)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        recall = hits / np.float64(n_positive)
         return {
-            "balanced_accuracy": (recall + 1 - false_alarms / np.float64(n_negative)) / 2,
-            "f1": 2 * hits / (hits + false_alarms + n_positive) if n_positive else np.full(len(hits), np.nan),
-            "precision": hits / (hits + false_alarms).astype(np.float64),
-            "recall": recall,
+            "balanced_accuracy": (tpr + 1 - fpr) / 2,
+            "f1": 2 * hits / (hits + false_alarms + n_positive) if n_positive else np.full(np.shape(tpr), np.nan),
+            "precision": hits / (hits + false_alarms),
+            "recall": tpr,
         }
 
 
+def _sums_by_prompt(prompts: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+    """Sum of each column [items] over the items of each prompt, float64 [prompts, columns]."""
+    _, number = np.unique(np.asarray(prompts), return_inverse=True)
+    return np.stack([np.bincount(number, column) for column in columns], axis=1)
+
+
 def _from_level_counts(positive: np.ndarray, negative: np.ndarray) -> dict[str, np.ndarray]:
-    """PROBABILITY_METRICS from counts [replicates, levels] of items at each distinct score, highest first."""
+    """PROBABILITY_METRICS from counts [replicates, levels] of items at each distinct score, highest first; NaN where a class is missing."""
     n_positive, n_negative = positive.sum(axis=1), negative.sum(axis=1)
     true_above, false_above = positive.cumsum(axis=1), negative.cumsum(axis=1)
     beaten = (positive * (n_negative[:, None] - false_above + negative / 2)).sum(axis=1)
     precision = true_above / np.maximum(true_above + false_above, 1)
+    n_pairs, n_positives = (np.where(n > 0, n, np.nan) for n in (n_positive * n_negative, n_positive))
     return {
-        "auroc": beaten / (n_positive * n_negative),
-        "average_precision": (precision * positive).sum(axis=1) / n_positive,
+        "auroc": beaten / n_pairs,
+        "average_precision": (precision * positive).sum(axis=1) / n_positives,
     }
 
 

@@ -5,7 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from interp_assets.domain.planted.validity import MIN_FEATURES, PERTURBED, Finding, Movement, in_words, judged, movement, with_interval
+from interp_assets.domain.planted.validity import (
+    MIN_FEATURES,
+    PERTURBED,
+    Finding,
+    Movement,
+    in_words,
+    judged,
+    movement,
+    with_holm,
+    with_interval,
+)
 from interp_assets.domain.statistics.metrics import (
     PREDICTION_METRICS,
     PROBABILITY_METRICS,
@@ -16,7 +26,12 @@ from interp_assets.domain.statistics.metrics import (
 
 
 def moved(true: Sequence[float | None], perturbed: Sequence[float | None]) -> Movement:
-    return movement(dict(enumerate(true)), dict(enumerate(perturbed)), 500, np.random.default_rng(0))
+    return movement(dict(enumerate(true)), dict(enumerate(perturbed)))
+
+
+def outcome_of(move: Movement) -> str:
+    """The outcome of a movement that is looked at alone."""
+    return with_holm([Finding("m", True, "false", move)])[0].outcome
 
 
 def test_a_movement_worked_out_by_hand() -> None:
@@ -25,32 +40,33 @@ def test_a_movement_worked_out_by_hand() -> None:
     assert (move.n_features, move.n_undefined) == (3, 2)
     assert (move.mean_true, move.mean_perturbed) == pytest.approx((0.8, 2 / 3)) and (move.median_true, move.median_perturbed) == (0.8, 0.7)
     assert move.difference.value == pytest.approx(0.4 / 3) and move.share_right == pytest.approx(1 / 3)
-    assert move.difference.ci_low == pytest.approx(-0.1) and move.difference.ci_high == pytest.approx(
-        0.5
-    )  # all draws of the worst, the best
-    assert move.outcome == "cannot_tell"  # three features
+    assert (move.difference.ci_low, move.difference.ci_high) == (None, None)
+    assert outcome_of(move) == "cannot_tell"  # three features
 
 
 def test_features_of_one_side_alone_and_none_at_all() -> None:
-    move = movement({1: 0.5, 2: None}, {2: 0.4, 3: 0.7}, 10, np.random.default_rng(0))
-    assert (move.n_features, move.n_undefined, move.mean_true, move.difference.value, move.outcome) == (0, 1, None, None, "cannot_tell")
+    move = movement({1: 0.5, 2: None}, {2: 0.4, 3: 0.7})
+    assert (move.n_features, move.n_undefined, move.mean_true, move.difference.value, outcome_of(move)) == (0, 1, None, None, "cannot_tell")
 
 
 @pytest.mark.parametrize(
-    ("value", "low", "high", "n", "outcome"),
+    ("value", "low", "high", "n", "p", "outcome"),
     [
-        (0.30, 0.20, 0.40, 12, "passes"),
-        (0.30, 0.20, 0.40, MIN_FEATURES - 1, "cannot_tell"),
-        (0.02, 0.01, 0.03, 12, "fails"),  # it falls, but by nothing that matters
-        (0.04, 0.01, 0.07, 12, "cannot_tell"),
-        (0.10, -0.02, 0.22, 12, "cannot_tell"),
-        (0.00, 0.00, 0.00, 12, "fails"),
-        (-0.20, -0.30, -0.10, 12, "fails"),
-        (None, None, None, 12, "cannot_tell"),
+        (0.30, 0.20, 0.40, 12, 0.01, "passes"),
+        (0.30, 0.20, 0.40, 12, 0.06, "cannot_tell"),
+        (0.30, 0.20, 0.40, MIN_FEATURES - 1, 0.01, "cannot_tell"),
+        (0.02, 0.01, 0.03, 12, 0.01, "fails"),  # it falls, but by nothing that matters
+        (0.04, 0.01, 0.07, 12, 0.01, "cannot_tell"),
+        (0.10, -0.02, 0.22, 12, 0.1, "cannot_tell"),
+        (0.00, 0.00, 0.00, 12, 1.0, "fails"),
+        (-0.20, -0.30, -0.10, 12, 0.01, "fails"),
+        (None, None, None, 12, None, "cannot_tell"),
     ],
 )
-def test_what_passes_and_what_fails(value: float | None, low: float | None, high: float | None, n: int, outcome: str) -> None:
-    assert judged(Estimate(value, low, high), n) == outcome
+def test_what_passes_and_what_fails(
+    value: float | None, low: float | None, high: float | None, n: int, p: float | None, outcome: str
+) -> None:
+    assert judged(Estimate(value, low, high), n, p) == outcome
 
 
 def metrics_of(claimed: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
@@ -83,12 +99,28 @@ def test_the_published_results_for_rare_features_and_an_ideal_judge() -> None:
     outcomes = {}
     for kind, values in expected.items():
         for name, value in values.items():
-            move = movement(scores["true"][name], scores[kind][name], 100, np.random.default_rng(0))
+            move = movement(scores["true"][name], scores[kind][name])
             assert (move.mean_true, move.mean_perturbed) == pytest.approx((1.0, value)), (kind, name)
-            outcomes[kind, name] = move.outcome
+            outcomes[kind, name] = outcome_of(move)
     assert [name for name in expected["narrowed"] if outcomes["narrowed", name] == "fails"] == ["precision"]
     assert {name for name in expected["broadened"] if outcomes["broadened", name] == "fails"} == {"recall", "balanced_accuracy", "auroc"}
     assert all(outcomes["broadened", name] == "passes" for name in ("f1", "average_precision", "precision"))
+
+
+def test_of_judges_that_read_nothing_hardly_any_passes_however_many_metrics_there_are() -> None:
+    """Ten scorers with a headline and five further metrics each, 12 features, values of a judge at chance on 10 windows."""
+    passing = {True: 0, False: 0}
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        found = []
+        for scorer in range(10):
+            for metric in range(6):
+                true, false = draw.binomial(10, 0.5, (2, 12)) / 10
+                found.append(Finding(f"{scorer} {metric}", metric == 0, "narrowed", moved(true.tolist(), false.tolist())))
+        found = with_holm(found)
+        for headline in passing:
+            passing[headline] += any(one.outcome == "passes" for one in found if one.headline == headline)
+    assert all(n / 200 <= 0.08 for n in passing.values()), passing
 
 
 def test_numbers_have_two_decimals_and_no_negative_zero() -> None:
@@ -100,7 +132,7 @@ GOOD, LOW = [0.9] * 10, [0.5] * 10
 
 
 def finding(metric: str, perturbation: str, perturbed: list[float], headline: bool = True) -> Finding:
-    return Finding(metric, headline, perturbation, moved(GOOD, perturbed))  # type: ignore[arg-type]
+    return with_holm([Finding(metric, headline, perturbation, moved(GOOD, perturbed))])[0]  # type: ignore[arg-type]
 
 
 def test_a_scorer_to_be_believed_in_words() -> None:

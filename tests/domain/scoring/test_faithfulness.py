@@ -103,7 +103,8 @@ def test_where_every_intervention_makes_it_rarer_the_sign_is_kept(steered) -> No
 def test_an_explanation_of_everything_has_no_headroom_and_one_of_nothing_no_rise(steered) -> None:
     for constant in (0, 1, 2):
         rows = rows_of(steered, lambda text, constant=constant: constant)
-        assert {(row.value, row.ci_low, row.ci_high, row.floor) for row in rows.values()} == {(0.0, 0.0, 0.0, 0.0)}
+        assert {(row.value, row.floor) for row in rows.values()} == {(0.0, 0.0)}
+        assert all(row.ci_low < 0 < row.ci_high for row in rows.values())  # as many prompts cannot exclude a small effect
 
 
 def test_the_floor_is_the_mean_over_all_ways_to_deal_the_ratings_out() -> None:

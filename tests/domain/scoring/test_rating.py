@@ -143,7 +143,8 @@ def test_scores_by_hand(scorer_input) -> None:
     assert (gini.n_positive, gini.n_negative, gini.n_unanswered) == (2, 3, 1)
     assert gini.ci_low == pytest.approx(2 * auroc.ci_low - 1) and gini.ci_low <= gini.value <= gini.ci_high
     precision, strong, weak = purity.summarise(scorer_input, HAND, SETTINGS, 500, 0)
-    assert (precision.value, precision.floor) == (pytest.approx((1 + 2 / 3) / 2), pytest.approx(2 / 5))
+    # Activations 4, 3, 1, 0, 0, two of them rated 2: (1 + (1 + 1/4) / 2 + (1 + 2/4) / 3 + 2/5 · (1 + 4/4)) / 5.
+    assert (precision.value, precision.floor) == (pytest.approx((1 + 2 / 3) / 2), pytest.approx(0.585))
     assert (strong.value, strong.n_positive, strong.n_negative, strong.n_unanswered) == (0.5, 1, 1, 0)
     assert (weak.value, weak.n_positive, weak.n_negative, weak.n_unanswered) == (1.0, 1, 0, 1)
     assert (strong.stratum, weak.stratum, strong.floor) == (0, 9, None)

@@ -1,7 +1,7 @@
 -- Each dictionary's scores beside those of its controls, for every scorer, metric and explanation method: the same features under another
 -- feature's explanation (control "shuffled", paired by feature), and random TopK SAEs, rotated neurons and plain neurons of the same model and
 -- layer (for a dictionary of neurons the random ones alone), explained by the same method. `difference` is the mean over the control's,
--- [ci_low, ci_high] its 95 % normal interval: of paired differences, or of two independent means (Welch). `same_hook` says whether the two
+-- [ci_low, ci_high] its 95 % interval: Student's of paired differences, Welch's of two independent means, none below 4 features. `same_hook` says whether the two
 -- dictionaries sit at one hook; without it they share the layer only.
 WITH described AS (
   SELECT *,
@@ -17,20 +17,24 @@ WITH described AS (
   SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, 'shuffled' AS control, a.dictionary AS control_dictionary,
     true AS same_hook, count(*) AS n_features, count(*) AS n_control_features, median(a.value) AS median, median(b.value) AS control_median,
     avg(a.value) AS mean, avg(b.value) AS control_mean, avg(a.value - b.value) AS difference,
-    1.96 * stddev_samp(a.value - b.value) / sqrt(count(*)) AS half_width, avg(a.floor) AS floor
+    var_samp(a.value - b.value) / count(*) AS variance, CASE WHEN count(*) >= 4 THEN count(*) - 1 END AS df, avg(a.floor) AS floor
   FROM own a JOIN own b USING (dictionary, scorer, metric, feature)
   WHERE a.explanation_method NOT IN ('shuffled', 'none') AND b.explanation_method = 'shuffled'
   GROUP BY ALL
 ), others AS (
   SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, control.kind AS control, b.dictionary AS control_dictionary,
     this.hook = control.hook AS same_hook, a.n AS n_features, b.n AS n_control_features, a.median, b.median AS control_median,
-    a.mean, b.mean AS control_mean, a.mean - b.mean AS difference, 1.96 * sqrt(a.variance / a.n + b.variance / b.n) AS half_width, a.floor
+    a.mean, b.mean AS control_mean, a.mean - b.mean AS difference, a.variance / a.n + b.variance / b.n AS variance,
+    CASE WHEN least(a.n, b.n) >= 4 AND a.variance + b.variance = 0 THEN least(a.n, b.n) - 1 WHEN least(a.n, b.n) >= 4
+      THEN (a.variance / a.n + b.variance / b.n) ** 2 / ((a.variance / a.n) ** 2 / (a.n - 1) + (b.variance / b.n) ** 2 / (b.n - 1))
+    END AS df, a.floor
   FROM summed a JOIN summed b USING (scorer, metric, explanation_method)
   JOIN described this ON this.dictionary = a.dictionary JOIN described control ON control.dictionary = b.dictionary
   WHERE this.model = control.model AND this.layer = control.layer AND this.plainness < control.plainness
 ), everything AS (
-  FROM shuffled UNION ALL FROM others
+  SELECT *, (1.959964 + 2.372271 / df + 2.822499 / df ** 2 + 2.555850 / df ** 3 + 1.589534 / df ** 4) * sqrt(variance) AS half_width
+  FROM (FROM shuffled UNION ALL BY NAME FROM others)
 )
-SELECT * EXCLUDE (half_width, floor), difference - half_width AS ci_low, difference + half_width AS ci_high, floor
+SELECT * EXCLUDE (half_width, variance, df, floor), difference - half_width AS ci_low, difference + half_width AS ci_high, floor
 FROM everything
 ORDER BY dictionary, scorer, headline DESC, metric, explanation_method, control, control_dictionary

@@ -118,28 +118,32 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
 def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
     """A row for each metric of METRICS, then a row "recall@stratum" for each stratum asked about.
 
-    Metrics are over answered items; unanswered items are counted. Outcomes of rows without a value: `scorer_input.absent` without verdicts,
-    "no_answers" with no item answered, "one_class" where a class that the metric needs is missing, else "undefined" (precision of a judge
-    that never says yes, AUROC without probabilities). Intervals of strata are Wilson's; all others are bootstrapped.
+    Metrics are over answered items; unanswered ones are counted. Without verdicts every row ends as `case.absent`; with none answered
+    as "no_answers"; with one class as "one_class" where both are needed; what has no value otherwise (precision of a judge that
+    never says yes, AUROC without probabilities) as "undefined". Intervals allow for answers to one prompt that are right or wrong together;
+    a stratum's, with few windows in any prompt, are Wilson's.
     """
     own = [verdict for verdict in verdicts if verdict.prediction is not None]
     truth = np.array([verdict.truth for verdict in own], dtype=bool)
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
     rng = generator(run_seed, scorer_input.feature, f"{scorer} bootstrap")
+    prompts = np.array([verdict.trial_id for verdict in own])
     estimates: dict[str, Estimate] = {}
+    probabilities: np.ndarray | None = None
     if own:
         prediction = np.array([verdict.prediction for verdict in own], dtype=bool)
-        estimates = prediction_metrics(truth, prediction, n_bootstrap, rng)
-        probable = [(verdict.truth, verdict.probability) for verdict in own if verdict.probability is not None]
+        estimates = prediction_metrics(truth, prediction, n_bootstrap, rng, prompts)
+        probable = [verdict.probability for verdict in own if verdict.probability is not None]
         if len(probable) == len(own):
-            estimates |= probability_metrics(truth, np.array([p for _, p in probable]), n_bootstrap, rng)
+            probabilities = np.array(probable)
+            estimates |= probability_metrics(truth, probabilities, n_bootstrap, rng, prompts)
 
     def outcome_of(metric: str) -> ScoreOutcome:
         needs_both = metric not in ("precision", "recall", "f1")
         one_class = (needs_both and n_negative == 0) or (metric != "precision" and n_positive == 0)
         return scorer_input.absent if not verdicts else "no_answers" if not own else "one_class" if one_class else "undefined"
 
-    floor = floors(n_positive, n_negative)
+    floor = floors(n_positive, n_negative, probabilities)
     counts = (n_positive, n_negative, len(verdicts) - len(own))
     rows = [
         score_row(scorer, scorer_input, metric, estimates.get(metric, UNDEFINED), floor[metric], counts, outcome_of(metric))

@@ -30,8 +30,8 @@ def graded(answered: AnsweredTrial, values: Sequence[float] | None) -> tuple[Ver
 def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict], n_bootstrap: int, run_seed: int) -> tuple[ScoreRow, ...]:
     """Rows for AUROC and average precision of the verdicts' values against their truth, then a row for the AUROC of each stratum.
 
-    The AUROC of a stratum ranks its activating windows against all silent windows. Metrics are over answered items. Without verdicts the
-    rows end as `scorer_input.absent`, with no item answered as "no_answers", with one class as "one_class". Intervals are bootstrapped.
+    The AUROC of a stratum ranks its activating windows against all silent ones. Values are over answered items. Without verdicts the rows
+    end as `case.absent`, with none answered as "no_answers", with one class as "one_class". Windows are independent.
     """
     own = [verdict for verdict in verdicts if verdict.value is not None]
     strata = sorted({verdict.stratum for verdict in verdicts if verdict.truth and verdict.stratum is not None})
@@ -42,8 +42,9 @@ def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict
         truth = np.array([verdict.truth for verdict in part], dtype=bool)
         counts = (int(truth.sum()), int((~truth).sum()), len(asked) - len(part))
         rng = generator(run_seed, scorer_input.feature, f"{scorer} bootstrap {'' if stratum is None else stratum}")
-        found = probability_metrics(truth, np.array([verdict.value for verdict in part], dtype=np.float64), n_bootstrap, rng)
-        floor = floors(*counts[:2])
+        values = np.array([verdict.value for verdict in part], dtype=np.float64)
+        found = probability_metrics(truth, values, n_bootstrap, rng)
+        floor = floors(*counts[:2], values)
         otherwise: ScoreOutcome = scorer_input.absent if not verdicts else "no_answers" if not part else "one_class"
         if stratum is not None:
             rows.append(score_row(scorer, scorer_input, STRATUM_METRIC, found["auroc"], floor["auroc"], counts, otherwise, stratum))

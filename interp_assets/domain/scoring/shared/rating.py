@@ -119,13 +119,14 @@ def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
     return tuple(verdict for one in answered for verdict in _graded(one))
 
 
-def clearly_or_not(verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
-    """(whether rated 2, bool [n]; largest activation [n]) of the n windows rated 2 or 0, and the counts (rated 2, rated 0, unanswered)."""
+def clearly_or_not(verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int]]:
+    """(rated 2 and not 0, largest activation, prompt) of the windows rated 2 or 0, all [n], and counts: rated 2, rated 0, unanswered."""
     own = [verdict for verdict in verdicts if verdict.value in (0.0, 2.0)]
     truth = np.array([verdict.value == 2 for verdict in own], dtype=bool)
     activation = np.array([verdict.activation for verdict in own], dtype=np.float64)
     unanswered = sum(verdict.value is None for verdict in verdicts)
-    return truth, activation, (int(truth.sum()), int((~truth).sum()), unanswered)
+    prompts = np.array([verdict.trial_id for verdict in own])
+    return truth, activation, prompts, (int(truth.sum()), int((~truth).sum()), unanswered)
 
 
 def lacking(scorer_input: ScorerInput, verdicts: Sequence[Verdict]) -> ScoreOutcome:

@@ -49,9 +49,9 @@ def next_round(n_trials: int, n_asked: int, settings: SequentialSettings | None)
 def is_known(rows: Sequence[ScoreRow], headline: str, settings: SequentialSettings) -> bool:
     """Whether the headline score among the rows has a value with an interval of at most `ci_width`.
 
-    Where all answers were right, or all alike, a bootstrapped interval has no width, however few answers there are. So each interval has a
-    least width: the width of Wilson's interval for n right answers out of n, with n the size of the smaller class. This width is z² / (n +
-    z²): 0.28 for n = 10, 0.16 for n = 20. It is doubled for scores from -1 to 1, which have a floor of 0.
+    Where all answers were right, or all alike, a bootstrapped interval (simulation's) has no width, however few they are. So no interval
+    counts as narrower than Wilson's of a judge that was always right on the smaller class, n of n: z² / (n + z²), 0.28 after 10 and 0.16
+    after 20; twice that for scores from -1 to 1, which are those with a floor of 0.
     """
     (row,) = (row for row in rows if row.metric == headline)
     if row.ci_low is None or row.ci_high is None:

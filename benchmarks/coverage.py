@@ -1,0 +1,106 @@
+"""How often the platform's 95 % intervals hold the truth, by simulation: `python benchmarks/coverage.py [--quick]`.
+
+Judges of known ability answer, the scorers' own statistics sum the answers up, and the share of intervals that hold the known truth is
+counted. Prints the table of docs/trust.md, then one JSON object in the last line. `--quick` draws a quarter as often.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Callable
+
+import numpy as np
+
+from interp_assets.domain.scoring.faithfulness import _largest_rise
+from interp_assets.domain.statistics.intervals import Estimate, mean_interval, wilson
+from interp_assets.domain.statistics.metrics import prediction_metrics, probability_metrics
+
+PER_PROMPT = 5
+N_BOOTSTRAP = 300
+
+Draw = Callable[[np.random.Generator], Estimate]
+
+
+def balanced_accuracy(n: int, right: float) -> Draw:
+    """A judge that is right on each of n + n windows with probability `right`."""
+
+    def draw(rng: np.random.Generator) -> Estimate:
+        truth = rng.permutation(np.repeat([True, False], n))
+        prediction = truth ^ (rng.random(2 * n) >= right)
+        return prediction_metrics(truth, prediction, N_BOOTSTRAP, rng, np.arange(2 * n) // PER_PROMPT)["balanced_accuracy"]
+
+    return draw
+
+
+def by_prompt(n: int, understood: float) -> Draw:
+    """A judge that understands a whole prompt of PER_PROMPT windows with probability `understood` and otherwise guesses all of them."""
+
+    def draw(rng: np.random.Generator) -> Estimate:
+        prompts = np.arange(2 * n) // PER_PROMPT
+        truth = rng.permutation(np.repeat([True, False], n))
+        right = (rng.random(prompts[-1] + 1) < understood)[prompts] | (rng.random(2 * n) < 0.5)
+        return prediction_metrics(truth, truth ^ ~right, N_BOOTSTRAP, rng, prompts)["balanced_accuracy"]
+
+    return draw
+
+
+def auroc(n: int, expected: float) -> Draw:
+    """n + n normal scores, the positive ones higher by as much as gives the expected AUROC."""
+    shift = math.sqrt(2) * statistics.NormalDist().inv_cdf(expected)
+    truth = np.repeat([True, False], n)
+    return lambda rng: probability_metrics(truth, rng.normal(truth * shift), N_BOOTSTRAP, rng)["auroc"]
+
+
+def no_effect(n_prompts: int, frequency: float) -> Draw:
+    """Ratings of clean texts and of four interventions that change nothing: a text is rated 2 with probability `frequency`."""
+    return lambda rng: _largest_rise((rng.random((n_prompts, 5)) < frequency).astype(np.float64))
+
+
+def view_mean(n: int) -> Draw:
+    """The mean over n features of scores from a beta distribution with mean 0.75 (the views print the same interval)."""
+    return lambda rng: mean_interval(rng.beta(6, 2, n))
+
+
+def successes(n: int, share: float) -> Draw:
+    return lambda rng: wilson(int(rng.binomial(n, share)), n)
+
+
+GRID: dict[str, tuple[Draw, float]] = {
+    "balanced accuracy 0.99, 100 + 100 windows": (balanced_accuracy(100, 0.99), 0.99),
+    "balanced accuracy 0.99, 10 + 10 windows": (balanced_accuracy(10, 0.99), 0.99),
+    "balanced accuracy 0.95, 5 + 5 windows": (balanced_accuracy(5, 0.95), 0.95),
+    "AUROC 0.9, 5 + 5 windows": (auroc(5, 0.9), 0.9),
+    "errors by prompt, 100 + 100 windows": (by_prompt(100, 0.5), 0.75),
+    "errors by prompt, 50 + 50 windows": (by_prompt(50, 0.5), 0.75),
+    "faithfulness without effect, 30 prompts, 30 % rated 2": (no_effect(30, 0.3), 0.0),
+    "faithfulness without effect, 10 prompts, 30 % rated 2": (no_effect(10, 0.3), 0.0),
+    "mean of a view, 6 features": (view_mean(6), 0.75),
+    "successes, share 0.1, 6 features": (successes(6, 0.1), 0.1),
+}
+
+
+def coverage(cell: str, n_draws: int, seed: int = 0) -> float:
+    """Share of the intervals of a cell of GRID that hold the truth."""
+    draw, truth = GRID[cell]
+    rng = np.random.default_rng(seed)
+    return sum(holds(draw(rng), truth) for _ in range(n_draws)) / n_draws
+
+
+def holds(found: Estimate, truth: float) -> bool:
+    return found.ci_low is not None and found.ci_high is not None and found.ci_low - 1e-9 <= truth <= found.ci_high + 1e-9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="1,000 draws a cell instead of 4,000")
+    n_draws = 1000 if parser.parse_args().quick else 4000
+    found = {cell: coverage(cell, n_draws) for cell in GRID}
+    print("| cell | intervals that hold the truth |\n|---|---|")
+    for cell, share in found.items():
+        print(f"| {cell} | {100 * share:.1f} % |")
+    print(json.dumps({"n_draws": n_draws, "coverage": found}))
+
+
+if __name__ == "__main__":
+    main()

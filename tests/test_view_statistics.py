@@ -1,0 +1,99 @@
+"""Views' intervals and floors against scipy, over made-up scores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from scipy.stats import binom, t, ttest_ind, ttest_rel
+
+from interp_assets.domain.scoring import SCORERS
+from resources.store.duckdb_views import SQL_FOLDER
+
+COLUMNS = (
+    "dictionary TEXT, scorer TEXT, metric TEXT, explanation_method TEXT, feature INT, value DOUBLE, floor DOUBLE, headline BOOL, "
+    "stratum INT, n_positive UINTEGER, n_unanswered INT, outcome TEXT"
+)
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as made:
+        made.execute(f"CREATE TABLE scores ({COLUMNS})")
+        made.execute("CREATE TABLE dictionaries (dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT)")
+        made.execute("CREATE TABLE imported_successes (dictionary TEXT, explanation_method TEXT, input_success BOOL, output_success BOOL)")
+        made.execute("CREATE TABLE explanations (dictionary TEXT, feature INT, explanation_method TEXT, explanation TEXT)")
+        made.execute("CREATE TABLE feature_statistics (dictionary TEXT, feature INT, token_density DOUBLE, top_token_share DOUBLE)")
+        yield made
+
+
+def add(
+    connection: duckdb.DuckDBPyConnection, dictionary: str, method: str, values, scorer="detection", metric="balanced_accuracy", **more
+):
+    for feature, value in enumerate(values):
+        row = [dictionary, scorer, metric, method, feature, float(value), more.get("floor", 0.5), True, None, more.get("n", 5), 0, "ok"]
+        connection.execute(f"INSERT INTO scores VALUES ({', '.join('?' * len(row))})", row)
+
+
+def ask(connection: duckdb.DuckDBPyConnection, view: str, what: str) -> list[tuple]:
+    (file,) = Path(SQL_FOLDER).glob(f"*_{view}.sql")
+    return connection.execute(f"SELECT {what} FROM ({file.read_text()})").fetchall()
+
+
+@pytest.mark.parametrize("n", [4, 6, 30])
+def test_means_have_students_intervals(connection: duckdb.DuckDBPyConnection, n: int) -> None:
+    draw = np.random.default_rng(n)
+    own, other, control = draw.normal(0.7, 0.1, n), draw.normal(0.5, 0.1, n), draw.normal(0.5, 0.2, n + 3)
+    connection.execute("INSERT INTO dictionaries VALUES ('d', 'm', 'sae', 3, 'h'), ('c', 'm', 'random_topk', 3, 'h')")
+    add(connection, "d", "max_act", own)
+    add(connection, "d", "shuffled", other)
+    add(connection, "c", "max_act", control)
+    half = t.ppf(0.975, n - 1) * own.std(ddof=1) / np.sqrt(n)
+    expected = pytest.approx((own.mean() - half, own.mean() + half), rel=1e-3)
+    for view in ("scores_by_method", "leaderboard"):
+        rows = {row[2:]: row[:2] for row in ask(connection, view, "ci_low, ci_high, dictionary, explanation_method")}
+        assert rows["d", "max_act"] == expected
+    assert {row[2]: row[:2] for row in ask(connection, "scores_by_layer", "ci_low, ci_high, kind || explanation_method")}[
+        "saemax_act"
+    ] == expected
+    paired, welch = ttest_rel(own, other).confidence_interval(), ttest_ind(own, control, equal_var=False).confidence_interval()
+    found = {row[2]: row[:2] for row in ask(connection, "against_controls", "ci_low, ci_high, control") if row[0] is not None}
+    assert found["shuffled"] == pytest.approx((paired.low, paired.high), rel=1e-2, abs=1e-3)
+    assert found["random_topk"] == pytest.approx((welch.low, welch.high), rel=1e-2, abs=1e-3)
+
+
+def test_three_features_have_no_interval(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("INSERT INTO dictionaries VALUES ('d', 'm', 'sae', 3, 'h'), ('c', 'm', 'neurons', 3, 'h')")
+    for dictionary, method in (("d", "max_act"), ("d", "shuffled"), ("c", "max_act")):
+        add(connection, dictionary, method, [0.5, 0.6, 0.8])
+    for view in ("scores_by_method", "leaderboard", "scores_by_layer", "against_controls"):
+        rows = ask(connection, view, "ci_low, ci_high")
+        assert rows and set(rows) == {(None, None)}, view
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 16])
+def test_chance_of_a_majority(connection: duckdb.DuckDBPyConnection, n: int) -> None:
+    """Of three questions with three sets: 3 · (1/3)² · 2/3 + (1/3)³ = 7/27 = 0.259, not 1/3."""
+    add(connection, "d", "max_act", [1.0, 1 / 3], "output_based", "accuracy", floor=1 / 3, n=n)
+    assert ask(connection, "success_by_method", "floor") == [(pytest.approx(binom.sf(n // 2, n, 1 / 3)),)]
+
+
+def test_chance_by_inputs_is_the_features_own_and_unknown_for_imported_results(connection: duckdb.DuckDBPyConnection) -> None:
+    add(connection, "d", "max_act", [1.0, 0.0], "input_based", "success", floor=0.01)
+    connection.execute("INSERT INTO imported_successes VALUES ('i', 'max_act', true, true)")
+    rows = ask(connection, "success_by_method", "origin, scorer, floor")
+    assert rows == [("own", "input_based", 0.01), ("imported", "input_based", None), ("imported", "output_based", pytest.approx(1 / 3))]
+
+
+def test_the_hardest_features_are_not_told_by_nats(connection: duckdb.DuckDBPyConnection) -> None:
+    add(connection, "d", "max_act", [0.75])
+    add(connection, "d", "max_act", [40.0], "intervention", "gain", floor=0.0)
+    connection.execute("INSERT INTO explanations VALUES ('d', 0, 'max_act', 'x')")
+    assert ask(connection, "hardest_features", "above_floor, n_scorers") == [(0.5, 1)]
+
+
+def test_every_headline_is_counted_or_known_to_be_in_nats() -> None:
+    (file,) = Path(SQL_FOLDER).glob("*_hardest_features.sql")
+    left_out = {scorer.NAME for scorer in SCORERS if f"'{scorer.HEADLINE}'" not in file.read_text()}
+    assert left_out == {"intervention"}
