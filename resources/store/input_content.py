@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from resources.store.whole_files import write_whole
+
 SETTLED_NS = 2_000_000_000
 """A file that changed less than this before it was read is read again at the next look: within a clock tick a change cannot be seen."""
 
@@ -83,10 +85,7 @@ class InputContents:
         if place is None:
             return
         with contextlib.suppress(OSError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(self._known()))
-            temporary.replace(place)
+            write_whole(place, json.dumps(self._known()))
 
 
 def _user_cache() -> Path | None:

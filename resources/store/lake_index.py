@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 from resources.store.lake import MANIFEST, PART, Lake
 from resources.store.manifests import BadManifest
+from resources.store.whole_files import write_whole
 
 FORMAT = 1
 READ_BYTES = 64 << 20
@@ -187,10 +188,7 @@ class LakeIndex:
         kept = {"format": FORMAT, "lake": self.lake.url, "parts": rows, "listings": index.listings}
         content = json.dumps(kept, separators=(",", ":")).encode()
         with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = self._file(table).with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_bytes(b"%d\n%s" % (zlib.crc32(content), content))
-            temporary.replace(self._file(table))
+            write_whole(self._file(table), b"%d\n%s" % (zlib.crc32(content), content))
 
 
 def _stamp(path: str) -> Stamp:

@@ -7,7 +7,6 @@ again. Making a copy compares its parts with their checksums. Replaced copies st
 
 import contextlib
 import json
-import os
 import time
 import uuid
 from collections import defaultdict
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resources.store.lake_index import LakeIndex, Part
+from resources.store.whole_files import write_whole
 
 COPIED_COLUMN = "dictionary"
 LEAST_PARTS = 2
@@ -146,11 +146,7 @@ class TableCopies:
 
     def _keep(self, table: str, copies: dict[str, Copy]) -> None:
         content = {"lake": self._index.lake.url, "copies": {name: vars(copy) for name, copy in copies.items()}}
-        place = self._list(table)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(content, separators=(",", ":")))
-        temporary.replace(place)
+        write_whole(self._list(table), json.dumps(content, separators=(",", ":")))
 
     def _sweep(self, table: str) -> None:
         """Remove copies that were replaced an hour ago; a copy that was just replaced gets the present time."""

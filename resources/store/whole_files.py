@@ -161,16 +161,16 @@ def _footer_bytes(end: bytes) -> int:
     return int.from_bytes(end[-8:-4], "little") + 8
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a small text file in UTF-8 under a temporary name, sync it and rename it to `path`; makes the folder where it is missing.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a small file, text in UTF-8, under a temporary name, sync it and rename it to `path`; makes the folder where it is missing.
 
     Two processes may write the same path: the last rename stays, and no reader sees half a file. Raises OSError, and then leaves nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(temporary_name(str(path.parent), path.name))
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(content)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             sync(file)
         temporary.replace(path)
     finally:
