@@ -134,7 +134,7 @@ class FakeModels:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = LlamaForCausalLM(config).eval().requires_grad_(False)
-            for block in model.model.layers:
+            for block in cast(Any, model.model.layers):
                 block.mlp.gate_proj.weight *= 20  # as spread out as the weights of a trained model, so that neurons differ
         folder = ModelFolder("fake-subject", None, "fake-subject", "1")
         return SubjectModel(model, cast("PreTrainedTokenizerBase", FakeTokenizer()), folder)

@@ -52,7 +52,9 @@ def evaluate(recipe: "Recipe", tokens: np.ndarray, folder: Path) -> Evaluation:
         alive[batch.feature] = True
 
     def decoded(x: "torch.Tensor") -> "torch.Tensor":
-        return dictionary.reconstruct(x, dictionary.encode(x))
+        made = dictionary.reconstruct(x, dictionary.encode(x))
+        assert made is not None, dictionary
+        return made
 
     clean = _loss(subject, recipe.hf_hook, held_out, lambda x: x)
     sae = _loss(subject, recipe.hf_hook, held_out, decoded)

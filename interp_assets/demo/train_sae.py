@@ -133,7 +133,9 @@ def train(recipe: Recipe, work: Path, out: Path) -> None:
         sample_batches(recipe, work),
     )  # fmt: skip
     trainer.activation_scaler.estimate_scaling_factor(576, trainer.data_provider, 20)
-    scale = float(trainer.activation_scaler.scaling_factor)
+    found = trainer.activation_scaler.scaling_factor
+    assert found is not None
+    scale = float(found)
     mean = torch.stack([next(trainer.data_provider).mean(0) for _ in range(20)]).mean(0)
     sae.b_dec.data = mean * scale
     _steps(trainer)

@@ -146,7 +146,7 @@ def _revision(autoencoder: SparseAutoencoder) -> str:
         for name, value in ((item.name, getattr(owner, item.name)) for item in fields(owner)):  # type: ignore[arg-type]
             if isinstance(value, torch.Tensor):
                 digest.update(name.encode())
-                digest.update(value.cpu().contiguous().numpy())
+                digest.update(value.cpu().contiguous().numpy().data)
             elif name in ("k", "group", "threshold", "subtracts_b_dec", "norm", "centred"):
                 digest.update(f"{name}={value}".encode())
     return digest.hexdigest()[:16]

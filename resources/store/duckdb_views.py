@@ -20,7 +20,7 @@ SQL_FOLDER = Path(__file__).resolve().parents[2] / "interp_assets" / "assets" / 
 CATALOGUE = re.compile(r"\b(information_schema|duckdb_\w+|pg_\w+|sqlite_master|show|describe)\b", re.IGNORECASE)
 """Matches words of a question about the catalogue, which may concern any view."""
 
-HARDENED: dict[str, bool | str] = {
+HARDENED: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "allow_community_extensions": False,

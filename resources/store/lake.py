@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, cast
 from urllib.parse import quote
 
 import fsspec
@@ -182,7 +183,7 @@ class Lake:
     def _content(self, path: str) -> bytes:
         """A small file's content; on a local disk without the file system's own bookkeeping, which takes longer than reading it."""
         if not self.is_local:
-            return self.fs.cat_file(path)
+            return cast(bytes, self.fs.cat_file(path))
         with open(path, "rb") as file:
             return file.read()
 
@@ -417,7 +418,7 @@ class Lake:
 
     def _refuse_other_file(self, path: str, manifest: Manifest, whole: bool = True) -> None:
         """Raise OSError unless a part has the size and footer of its manifest; with `whole` all bytes of a small part are compared."""
-        size = self.fs.size(path)
+        size = cast(int, self.fs.size(path))
         if size != manifest.bytes or footer_crc32(self.fs, path, size) != manifest.footer_crc32:
             raise OSError(f"{size:,} bytes with another footer than the {manifest.bytes:,} bytes that were written")
         if whole and manifest.file_crc32 is not None and size <= READ_TWICE_BYTES:
@@ -463,7 +464,7 @@ class Lake:
             self.fs.pipe_file(path, content)
             return
         temporary = temporary_name(*path.rsplit("/", 1))
-        with self.fs.open(temporary, "wb") as file:
+        with cast(IO[bytes], self.fs.open(temporary, "wb")) as file:
             file.write(content)
             sync(file)
         self.fs.mv(temporary, path)

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from resources.store.lake import MANIFEST, PART, Lake
@@ -162,7 +162,8 @@ class LakeIndex:
     def _stamps_of_objects(self, table: str) -> Iterator[tuple[str, list[Stamp]]]:
         found: dict[str, list[Stamp]] = {}
         root = f"{self.lake.root}/{table}"
-        for path, entry in self.lake.fs.find(root, detail=True).items():
+        entries = cast(dict[str, dict[str, Any]], self.lake.fs.find(root, detail=True))
+        for path, entry in entries.items():
             folder, _, name = path.removeprefix(f"{root}/").rpartition("/")
             if name in (MANIFEST, PART):
                 tag = next((str(entry[key]) for key in ("ETag", "etag", "LastModified", "created", "mtime") if entry.get(key)), "")

@@ -10,7 +10,7 @@ import socket
 import threading
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
@@ -58,7 +58,7 @@ class RenamedFile:
         parquet.close()
         sync(self.file)
         self.file.close()
-        size = self._fs.size(self._temporary)
+        size = cast(int, self._fs.size(self._temporary))
         return Written(size, footer_crc32(self._fs, self._temporary, size), file_crc32(self._fs, self._temporary))
 
     def place(self) -> None:
@@ -81,7 +81,7 @@ class Upload:
     """
 
     def __init__(self, fs: AbstractFileSystem, path: str) -> None:
-        self._upload = fs.open(path, "wb", autocommit=False)
+        self._upload: Any = fs.open(path, "wb", autocommit=False)
         self._open = True
         self.file = _EndKept(self._upload)
 

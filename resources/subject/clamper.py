@@ -167,7 +167,7 @@ class Clamper:
         layer = self._subject.model.get_output_embeddings()
         if type(layer) is not torch.nn.Linear:
             return None
-        outputs: list[torch.Tensor] = []
+        outputs: list[Any] = []
         handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
         try:
             with torch.inference_mode():
@@ -189,7 +189,9 @@ class Clamper:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self._unembedding:
-                stack.callback(self._subject.model.get_output_embeddings().register_forward_pre_hook(end, with_kwargs=True).remove)
+                layer = self._subject.model.get_output_embeddings()
+                assert layer is not None
+                stack.callback(layer.register_forward_pre_hook(end, with_kwargs=True).remove)
                 stack.enter_context(suppress(_UnembeddingReached))
             read.append(self._subject.model(input_ids=token_ids, use_cache=False).logits.float())
         with torch.inference_mode():

@@ -31,9 +31,13 @@ class Tokenizer:
         self.bos_token_id: int | None = tokenizer.bos_token_id
         self.eos_token_id: int | None = tokenizer.eos_token_id
 
-    @cached_property
+    @property
     def special_token_ids(self) -> frozenset[int]:
         """Ids whose activations are left out: control tokens, and the token for unknown characters."""
+        return self._special_token_ids
+
+    @cached_property
+    def _special_token_ids(self) -> frozenset[int]:
         return frozenset(self._tokenizer.all_special_ids) | self._encoder.control_ids
 
     @property

@@ -23,7 +23,7 @@ from interp_assets.domain.statistics.power import spearman_interval
 from interp_assets.reporting.materialisation import PLOT_COLOURS
 
 OURS, PUBLISHED = PLOT_COLOURS[0], PLOT_COLOURS[1]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
     "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "interp-assets", "pdf.fonttype": 42,
 }  # fmt: skip

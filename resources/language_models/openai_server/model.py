@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from resources.language_models.interface import (
@@ -428,11 +428,14 @@ class OpenAIModel:
 
     def _client(self) -> Any:
         """A client for one batch."""
+        import httpx
         from openai import AsyncOpenAI, Timeout
 
-        timeout = Timeout(self._timeout_seconds, connect=min(10.0, self._timeout_seconds))
-        client = BoundedClient(timeout)
-        return AsyncOpenAI(api_key=self._key(), base_url=self.base_url, timeout=timeout, max_retries=0, http_client=client)
+        seconds, to_connect = self._timeout_seconds, min(10.0, self._timeout_seconds)
+        # openai takes clients of httpx too, but its types name the clients of httpx2 alone.
+        bounded = BoundedClient(httpx.Timeout(seconds, connect=to_connect))
+        timeout = Timeout(seconds, connect=to_connect)
+        return AsyncOpenAI(api_key=self._key(), base_url=self.base_url, timeout=timeout, max_retries=0, http_client=cast(Any, bounded))
 
     def _key(self) -> str:
         """The key from the environment; a dummy for a server on this machine. Raises `ServerRefused` naming the variable."""

@@ -50,7 +50,8 @@ def empty_cache(model: Any, way: Way) -> Any:
     kinds = {type(layer) for layer in cache.layers}
     if not kinds <= {cache_utils.DynamicLayer, cache_utils.DynamicSlidingWindowLayer}:
         raise ValueError(f"its cache has layers {sorted(kind.__name__ for kind in kinds)}")
-    cache.layers = [cache_utils.DynamicLayer() for _ in cache.layers]
+    layers: list[Any] = [cache_utils.DynamicLayer() for _ in cache.layers]
+    cache.layers = layers
     return cache
 
 
