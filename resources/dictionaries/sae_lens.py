@@ -64,10 +64,9 @@ def load_sae_lens(
     Hooks, width and d_in default to the values of the configuration. Width and d_in must agree with the configuration; another hook is
     allowed, and left to the self-check. Raises `DictionaryError`.
     """
+    refuse_file(source)
     if Path(source).expanduser().is_dir():
         config, weights = _read_folder(source)
-    elif Path(source).expanduser().is_file():
-        refuse_file(source)
     elif is_local(source) or "/" not in source:
         raise DictionaryError(f"SAE source {source!r} is neither a folder on this machine nor release/sae_id. Check the path or the mount.")
     else:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs]
 
 SIGNIFICANT = 0.05
 
