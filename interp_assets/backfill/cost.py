@@ -201,7 +201,7 @@ def plan_summary(planned: Sequence[PlannedAsset], costs: Sequence[Estimate], set
     count = count_of(planned)
     lines = [
         f"{count['to_make']:,} partitions to make, "
-        + (f"{count['without_features']:,} of them without a selected feature (complete at once), " if count["without_features"] else "")
+        + (f"{count['without_features']:,} of them without a selected feature, " if count["without_features"] else "")
         + (f"{count['empty']:,} more that the settings ask nothing of (made empty), " if count["empty"] else "")
         + f"{count['kept']:,} complete and kept"
         + (f", {count['unsure']:,} whose assets decide when they run" if count["unsure"] else "")

@@ -39,8 +39,7 @@ class PlannedAsset:
     `to_make` and `blocked` are feature ranges, or "" for an asset that is not made by range. A blocked range lacks an input that the
     backfill does not make: `reason` names the input. `asked` says whether the settings ask for any rows; if not, a partition costs nothing.
     `features` counts, by explanation method, the features that a language model may be asked about. `certain` is False where the asset
-    itself decides which partitions it keeps. `n_without_features` of the ranges to make hold no selected feature: such a range is complete
-    at once.
+    itself decides which partitions it keeps. `n_without_features` of the ranges to make hold no selected feature.
     """
 
     asset: str

@@ -168,11 +168,9 @@ class RangeRun:
         """Where a partition is in this stage's own tables in the lake."""
         return self.stage.partition(partition.key)
 
-    def to_do(self, tables: Sequence[Table] = ()) -> list[RangePartition]:
-        """Partitions that are not complete in the lake under their data version, in key order. The number of skipped partitions is logged.
-
-        Ranges in which the record selects no feature are completed at once without rows. `tables` are as in `to_do_where`.
-        """
+    def to_do(self) -> list[RangePartition]:
+        """Partitions that are not complete in the lake under their data version, in key order. The number of skipped partitions is
+        logged."""
         todo = [
             partition
             for partition in self.partitions
@@ -180,14 +178,7 @@ class RangeRun:
         ]
         if len(todo) < len(self.partitions):
             self.context.log.info(f"{len(self.partitions) - len(todo)} of {len(self.partitions)} ranges are already complete and are kept")
-        holding = [partition for partition in todo if len(partition.record.features_of(partition.key))]
-        if len(holding) < len(todo):
-            self.context.log.info(f"{len(todo) - len(holding)} of {len(todo)} ranges hold no selected feature and are complete at once")
-        kept = set(map(id, holding))
-        for partition in todo:
-            if id(partition) not in kept:
-                self._complete_without_rows(partition, tables or self.stage.side_tables, "the record selects no feature of this range")
-        return holding
+        return todo
 
     def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[RangePartition]:
         """Partitions to do whose settings ask for the stage, in key order.
@@ -196,17 +187,14 @@ class RangeRun:
         side tables, rows that an earlier run left for these partitions are removed.
         """
         asked = []
-        for partition in self.to_do(tables):
+        for partition in self.to_do():
             if asked_for(partition.settings):
                 asked.append(partition)
-            else:
-                self._complete_without_rows(partition, tables, note)
+                continue
+            left = [t for t in tables if t is not self.table and self.lake.manifest(t.name, self._partition_of(t, partition)) is not None]
+            empty = [(table, table.schema.empty_table()) for table in (*left, self.table)]
+            self.write(partition, empty, PartitionReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
         return asked
-
-    def _complete_without_rows(self, partition: RangePartition, tables: Sequence[Table], note: str) -> None:
-        left = [t for t in tables if t is not self.table and self.lake.manifest(t.name, self._partition_of(t, partition)) is not None]
-        empty = [(table, table.schema.empty_table()) for table in (*left, self.table)]
-        self.write(partition, empty, PartitionReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
 
     def write(
         self,

@@ -229,7 +229,9 @@ def test_stupid_inputs(finished: Installation, interp: Callable[..., Result], tm
 
     out = ("--out", tmp_path / "task")
     assert KEY in refused("template", "--dictionary", "fake/00/typo", *out)
-    assert "there is no such explanation method; there are max_act" in refused("template", "--dictionary", KEY, "--method", "maxact", *out)
+    assert "there is no such explanation method; did you mean 'max_act'?; there are max_act" in refused(
+        "template", "--dictionary", KEY, "--method", "maxact", *out
+    )
     assert "has no explanation by human in the lake" in refused("template", "--dictionary", KEY, "--method", "human", *out)
     assert interp("template", "--dictionary", KEY, "--n", "0", *out).exit_code == 2 and not (tmp_path / "task").exists()
     more = interp("template", "--dictionary", KEY, "--n", "500", *out)

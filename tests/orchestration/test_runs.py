@@ -114,29 +114,3 @@ def test_a_partition_with_errors_does_not_count_as_complete(
     version = STAGE.data_version(PlatformSettings().stage_settings({}), PlatformSettings(), {})
     assert lake.require(OWN.name, lake_partition(KEY)).data_version == (version if complete else f"{version}-incomplete")
     assert lake.is_current(OWN.name, lake_partition(KEY), version) == complete
-
-
-@pytest.mark.parametrize("where", [False, True])
-def test_a_range_without_a_selected_feature_is_complete_at_once(tmp_path: Path, lake: Lake, where: bool) -> None:
-    """Feature 5 alone is in the last of sixteen ranges; rows that an earlier selection left in the first are emptied."""
-    registry = DictionaryRegistry(tmp_path / "dictionaries")
-    registry.write(RECORD.model_copy(update={"features": (5,)}))
-    stage = RangeStage(OWN, "1", (), lambda stages, platform: True, side_tables=(BESIDE,))
-    lake.write(BESIDE.name, lake_partition(KEY), BESIDE.schema, row(0), "earlier", {})
-    last = RangeKey(KEY.dictionary, "15of16")
-    asked: list[str] = []
-
-    @dg.asset(partitions_def=DICTIONARY_BY_RANGE, backfill_policy=dg.BackfillPolicy.single_run())
-    def made(context: dg.AssetExecutionContext) -> None:
-        work = RangeRun(context, lake, registry, PlatformSettings(), stage)
-        todo = work.to_do_where(lambda stages: True, [BESIDE, OWN], "not asked") if where else work.to_do()
-        asked.extend(partition.key.feature_range for partition in todo)
-
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(DICTIONARIES.name or "", [KEY.dictionary])
-    for key in (KEY, last):
-        dg.materialize([made], partition_key=str(key), instance=instance)
-    assert asked == ["15of16"]
-    assert lake.manifest(OWN.name, lake_partition(KEY)).rows == 0  # type: ignore[union-attr]
-    assert lake.manifest(BESIDE.name, lake_partition(KEY)).rows == 0  # type: ignore[union-attr]
-    assert lake.manifest(OWN.name, lake_partition(last)) is None
