@@ -228,7 +228,7 @@ def test_claims_that_do_not_frame_a_rule_stop_the_run_with_both_patterns(install
     result = installation.run("activation_shards", key=PLANTED_KEY, raise_on_error=False)
     (error,) = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     assert error.cause.cls_name == UserError.__name__
-    assert "rule wrong: its narrowed explanation ('only" in error.cause.message and "change the patterns" in error.cause.message
+    assert "rule wrong: its narrowed explanation ('only" in error.cause.message and "change patterns or sample" in error.cause.message
 
 
 def test_what_is_not_planted_states_nothing_and_a_planted_dictionary_has_no_decoder(installation: Installation) -> None:

@@ -170,5 +170,5 @@ def test_an_export_of_part_of_a_dictionary_or_of_what_is_stale_is_refused(tmp_pa
     exported = export_delphi_results(lake, RECORD, tmp_path / "fuzzing", say=said.append)
     assert dict(exported.scores) == {"fuzzing": len(JUDGINGS)} and exported.unexplained == {"unparsable": 1}
     run = f"interp backfill {KEY} --only scores/detection"
-    assert said == [f"note: detection has not run on {KEY}, and is left out; where its settings ask for it: {run}"]
+    assert said == [f"note: detection has not run on {KEY}, and is left out; if the settings ask for it: {run}"]
     assert not (tmp_path / "stale").exists() and not (tmp_path / "part").exists()
