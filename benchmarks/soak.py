@@ -114,7 +114,7 @@ def write(folder: Path, ranges: list[str], deadline: float, done: "multiprocessi
 
 
 def read(folder: Path, stop: Event, done: "multiprocessing.Queue[dict[str, Any]]") -> None:
-    """Count the rows of every range again and again: a count, once there, may not change."""
+    """Count the rows of every range again and again. A range has all its rows or, between its withdrawal and the next run, none."""
     home, errors, milliseconds = home_in(folder), [], []
     seen: dict[tuple[str, str], int] = {}
     wrong: list[str] = []
@@ -128,10 +128,10 @@ def read(folder: Path, stop: Event, done: "multiprocessing.Queue[dict[str, Any]]
             errors.append(str(error))
             continue
         milliseconds.append(1000 * (time.perf_counter() - started))
-        wrong += [f"{cell} had {n} rows, then {found.get(cell)}" for cell, n in seen.items() if found.get(cell) != n]
+        wrong += [f"{place} had {n} rows, then {found[place]}" for place, n in seen.items() if found.get(place, n) != n]
         seen |= found
         time.sleep(0.05)
-    counts = sorted((*cell, n) for cell, n in seen.items())
+    counts = sorted((*place, n) for place, n in seen.items())
     done.put({"kind": "reader", "milliseconds": milliseconds, "errors": errors, "wrong": wrong, "counts": counts})
 
 
