@@ -40,16 +40,18 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """FAILED where the run's process has ended; RUNNING otherwise, also where its process is not known.
 
-        The process is noted in a tag of the run at the first check that finds it alive; later checks compare the process with the tag.
+        The process is noted in a tag of the run at the first check that finds it alive; later checks compare the process with the tag. The
+        tag names its run, since a run that is tried again inherits the tags of the first try.
         """
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
         found = worker_process(self._instance, run.run_id) if server.get("host") in LOCAL_HOSTS else None
         if found is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        noted, birth = run.tags.get(BIRTH_TAG), birth_of(found[0])
-        if birth == noted if noted else is_alive(*found):
-            if birth and not noted:
-                self._instance.add_run_tags(run.run_id, {BIRTH_TAG: birth})
+        of_run, _, noted = run.tags.get(BIRTH_TAG, "").partition(" ")
+        birth = birth_of(found[0])
+        if birth == noted if of_run == run.run_id else is_alive(*found):
+            if birth and of_run != run.run_id:
+                self._instance.add_run_tags(run.run_id, {BIRTH_TAG: f"{run.run_id} {birth}"})
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"its process {found[0]} is gone")
 

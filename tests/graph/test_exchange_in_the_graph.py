@@ -192,7 +192,8 @@ def test_a_cache_without_tokens_is_taken_only_on_the_users_word(exported: Export
     record = delphi_record(
         FakeModels(), folder, None, IMPORTED, MODEL, token_sample=sample, unverified_tokens=True, say=said.append
     )  # fmt: skip
-    assert any("nothing can check that the sample has the same rows" in line for line in said) and record.imported and record.imported.unverified_tokens
+    assert any("nothing can check that the sample has the same rows" in line for line in said)
+    assert record.imported and record.imported.unverified_tokens
     installation.register(record)
     installation.run("token_sample", "activation_shards", key=IMPORTED)
     same = "SELECT feature, position, value FROM activations ORDER BY feature, position"

@@ -80,3 +80,23 @@ def test_a_clock_that_jumps_lets_no_living_run_be_taken_for_dead(monkeypatch: py
             process.wait()
         assert status() == WorkerStatus.FAILED
         assert birth_of(process.pid) is None and birth_of(os.getpid()) == birth_of(os.getpid()) is not None
+
+
+def test_a_run_that_is_tried_again_is_not_taken_for_the_dead_process_of_its_first_try() -> None:
+    local = {GRPC_INFO_TAG: '{"host": "localhost", "port": 4000}'}
+    first = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        launcher = WatchedRunLauncher()
+        launcher.register_instance(instance)
+        try:
+            dead = create_run_for_test(instance, tags=local)
+            instance.report_engine_event("Started process for run", dead, EngineEventData.in_process(first.pid))
+            assert launcher.check_run_worker_health(dead).status == WorkerStatus.RUNNING
+        finally:
+            first.kill()
+            first.wait()
+        inherited = instance.get_run_by_id(dead.run_id).tags  # type: ignore[union-attr]
+        again = create_run_for_test(instance, tags=dict(inherited))
+        instance.report_engine_event("Started process for run", again, EngineEventData.in_process(os.getpid()))
+        assert launcher.check_run_worker_health(again).status == WorkerStatus.RUNNING
+        assert launcher.check_run_worker_health(instance.get_run_by_id(again.run_id)).status == WorkerStatus.RUNNING  # type: ignore[arg-type]

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
 Z = 1.959963984540054
 MIN_FOR_MEAN = 4
@@ -114,6 +113,8 @@ def spread_of(replicates: np.ndarray, n_drawn: int) -> float:
 
 def t_quantile(df: float, several: int = 1) -> float:
     """The 97.5th percentile of Student's t with `df` degrees of freedom, above 0; for each of `several` intervals 1 - 0.025 / several."""
+    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
+
     return float(stdtrit(df, 1 - 0.025 / several))
 
 

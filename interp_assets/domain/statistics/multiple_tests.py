@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs]
 
 SIGNIFICANT = 0.05
 
@@ -20,6 +19,8 @@ def p_of_mean(values: np.ndarray) -> float | None:
     mean, spread = float(values.mean()), float(values.std(ddof=1))
     if spread <= 1e-12 * abs(mean):
         return 0.0 if mean else 1.0
+    from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs]
+
     return float(2 * stdtr(len(values) - 1, -abs(mean) / spread * math.sqrt(len(values))))
 
 
