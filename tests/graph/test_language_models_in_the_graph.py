@@ -142,4 +142,4 @@ def test_changing_a_grader_asks_nothing_and_changing_a_prompt_asks_just_its_tria
         harvested.run(*RANGED)
     assert 0 < harvested.models.asked - asked <= trials["fuzzing"]
     versions = rows(harvested, "SELECT scorer, any_value(prompt_version), count(DISTINCT prompt_version) FROM trials GROUP BY 1 ORDER BY 1")
-    assert versions == [("detection", "detection/1", 1), ("fuzzing", "fuzzing/other-words", 1)]
+    assert versions == [("detection", detection.VERSION, 1), ("fuzzing", "fuzzing/other-words", 1)]
