@@ -1,11 +1,11 @@
 """A chat template without a system role gets the system's text at the head of the first turn of the user; so does one that drops it."""
 
 import pytest
-from jinja2 import TemplateError
 from tiny_judges import tiny_tokenizer
 
 from resources.language_models.interface import Message, Request
 from resources.language_models.tokens.prompt_tokens import prompt_token_ids
+from resources.subject.chat_texts import ChatTemplateError
 
 TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
 REFUSING = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TURNS
@@ -33,5 +33,5 @@ def test_a_template_with_a_system_role_is_left_alone() -> None:
 
 
 def test_a_template_that_refuses_the_chat_for_another_reason_says_so() -> None:
-    with pytest.raises(TemplateError, match="no chats"):
+    with pytest.raises(ChatTemplateError, match="no chats"):
         written("{{ raise_exception('no chats') }}", Request((Message("user", "one"),), 4))
