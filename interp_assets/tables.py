@@ -29,7 +29,7 @@ from interp_assets.domain.outcomes import (
     VerdictOutcome,
 )
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
 
 HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.features.feature_statistics"
