@@ -21,7 +21,7 @@ def test_a_dictionary_of_the_stream_has_all() -> None:
 
 def test_what_does_not_go_into_the_stream_has_no_projections() -> None:
     (line,) = missing_outputs(FakeModels().subject("", None, None), directions("blocks.0.mlp.hook_in"))
-    assert line.startswith("no vocabulary projections: what is written at blocks.0.mlp.hook_in")
+    assert line.startswith("no vocabulary projections: values at blocks.0.mlp.hook_in are changed on the way")
 
 
 def test_a_model_without_a_way_to_its_logits_has_no_projections(monkeypatch: pytest.MonkeyPatch) -> None:
