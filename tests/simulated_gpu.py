@@ -193,7 +193,7 @@ def simulated_gpu() -> Iterator[SimulatedGpu]:
     there = {
         "is_available": lambda: True, "device_count": lambda: 1, "current_device": lambda: 0, "_lazy_init": lambda: None,
         "synchronize": gpu.synchronize, "current_stream": lambda *_: Stream, "empty_cache": lambda: None, "is_initialized": lambda: True,
-        "get_device_name": lambda *_: "simulated", "mem_get_info": lambda *_: (1 << 30, 1 << 30),
+        "get_device_name": lambda *_: "simulated", "mem_get_info": lambda *_: (1 << 35, 1 << 35),
     }  # fmt: skip
     run = threading.Thread.run
 

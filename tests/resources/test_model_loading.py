@@ -84,7 +84,6 @@ for folder in sys.argv[1:]:
 """
 
 
-@pytest.mark.xfail(reason="peaks of memory depend on what else the machine does: to be measured alone", strict=False)
 def test_the_memory_of_a_harvest_at_block_1_of_12_is_that_of_two_blocks(tmp_path: Path) -> None:
     """Measured in a process for each model and depth, which has imported all: the peak of resident memory from there on.
 
