@@ -45,8 +45,14 @@ class OnGpu(torch.Tensor):
 class _WithoutCuda(TorchFunctionMode):
     """What PyTorch asks CUDA's runtime for before an operation comes to be dispatched: which card "cuda" means, and to go there."""
 
+    def __init__(self, gpu: "SimulatedGpu") -> None:
+        super().__init__()
+        self._gpu = gpu
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.Tensor.copy_ and any(isinstance(one, OnGpu) for one in args):
+            return self._gpu.copy(*args, **kwargs)
         if func is torch.device:
             return func(*args, **kwargs)
         if func in READ_BY_PYTHON:
@@ -131,7 +137,7 @@ class SimulatedGpu:
         if func is aten._pin_memory.default:
             return self._pin(args[0].clone())
         if func is aten.copy_.default:
-            return self._copy(*args, **kwargs)
+            return self.copy(*args, **kwargs)
         if func is aten._to_copy.default:
             return self._moved(*args, **kwargs)
         tensors = [one for one in tree_flatten((args, kwargs))[0] if isinstance(one, torch.Tensor)]
@@ -165,7 +171,7 @@ class SimulatedGpu:
             return OnGpu(made)
         return self._arriving(made, made.clone(), non_blocking) if isinstance(source, OnGpu) else made
 
-    def _copy(self, target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+    def copy(self, target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
         if isinstance(source, OnGpu) and not isinstance(target, OnGpu):
             return self._arriving(target, source.inner.to(target.dtype).clone(), non_blocking and target in self._pinned)
         _inner(target).copy_(_inner(source))
@@ -198,7 +204,7 @@ def simulated_gpu() -> Iterator[SimulatedGpu]:
     run = threading.Thread.run
 
     def run_there(thread: threading.Thread) -> None:
-        with _WithoutCuda(), _ByWayOf(gpu):
+        with _WithoutCuda(gpu), _ByWayOf(gpu):
             run(thread)
 
     lifts, overwrites = torch._C._only_lift_cpu_tensors(), torch.__future__.get_overwrite_module_params_on_conversion()
@@ -210,7 +216,7 @@ def simulated_gpu() -> Iterator[SimulatedGpu]:
             patch.multiple(torch.cuda, **there),
             patch("torch.inference_mode", torch.no_grad),
             patch.object(threading.Thread, "run", run_there),
-            _WithoutCuda(),
+            _WithoutCuda(gpu),
             _ByWayOf(gpu),
         ):
             yield gpu
