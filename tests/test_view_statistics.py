@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, t, ttest_ind, ttest_rel
 
+from interp_assets.assets.warehouse.views import SQL_FOLDER
 from interp_assets.domain.scoring import SCORERS
-from resources.store.duckdb_views import SQL_FOLDER
 
 COLUMNS = (
     "dictionary TEXT, scorer TEXT, metric TEXT, explanation_method TEXT, feature INT, value DOUBLE, floor DOUBLE, headline BOOL, "

@@ -2,7 +2,7 @@
 
 import duckdb
 
-from resources.store.duckdb_views import SQL_FOLDER as SQL
+from interp_assets.assets.warehouse.views import SQL_FOLDER as SQL
 
 
 def test_the_leaderboard_ranks_over_the_features_that_all_have() -> None:

@@ -1,4 +1,4 @@
-"""The warehouse: DuckDB views over the complete partitions of the lake, and the questions in `sql/`. Never the system of record.
+"""The warehouse: DuckDB views over the complete partitions of the lake, and the questions of SQL files. Never the system of record.
 
 A view reads a list of files, never a pattern, so withdrawn, half-written or missing files are not read. The list is made with the view.
 """
@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from resources.store.lake import Lake
 from resources.store.table_copies import Sources
 
-SQL_FOLDER = Path(__file__).resolve().parents[2] / "interp_assets" / "assets" / "warehouse" / "sql"
 CATALOGUE = re.compile(r"\b(information_schema|duckdb_\w+|pg_\w+|sqlite_master|show|describe)\b", re.IGNORECASE)
 """Matches words of a question about the catalogue, which may concern any view."""
 
@@ -33,18 +32,13 @@ class RefusedStatement(ValueError):
     """SQL that would do more than read the warehouse."""
 
 
-def view_files(folder: Path = SQL_FOLDER) -> dict[str, Path]:
-    """The SQL file of each view by view name, in the order in which they can be created (`NN_name.sql`)."""
-    return {path.stem.split("_", 1)[1]: path for path in sorted(folder.glob("[0-9][0-9]_*.sql"))}
-
-
-def named_in(sql: str, tables: Iterable[str]) -> tuple[list[str], list[str]]:
+def named_in(sql: str, tables: Iterable[str], views: Mapping[str, Path]) -> tuple[list[str], list[str]]:
     """(tables, views) that a query may read, in creation order: names that occur in the query, and in the views that it reads.
 
-    A name in a text or comment counts too: a needless view costs only its making. A question about the catalogue counts as naming all
-    views.
+    `views` has the SQL file of each view. A name in a text or comment counts too: a needless view costs only its making. A question about
+    the catalogue counts as naming all views.
     """
-    tables, views = list(tables), view_files()
+    tables = list(tables)
     if CATALOGUE.search(sql):
         return tables, list(views)
     texts, needed = [sql], set()
@@ -58,13 +52,18 @@ def named_in(sql: str, tables: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def build_warehouse(
-    path: Path, lake: Lake, schemas: Mapping[str, pa.Schema], sources: Mapping[str, Sources], dictionaries: pa.Table
+    path: Path,
+    lake: Lake,
+    schemas: Mapping[str, pa.Schema],
+    sources: Mapping[str, Sources],
+    dictionaries: pa.Table,
+    views: Mapping[str, Path],
 ) -> list[str]:
     """Write a fresh warehouse to a temporary file, rename it over `path`, and return the names of the views.
 
     Every table of `schemas` becomes a view over its sources (typed and empty when there are none), `dictionaries` a small table, and every
-    file of `sql/` a view. Readers of the old file keep the old file until they close it. A lake on an object store is read through its own
-    file system, so that DuckDB needs no extension.
+    SQL file of `views` a view. Readers of the old file keep the old file until they close it. A lake on an object store is read through its
+    own file system, so that DuckDB needs no extension.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".warehouse-", suffix=".duckdb", dir=path.parent)
@@ -76,12 +75,12 @@ def build_warehouse(
             _add_dictionaries(connection, dictionaries)
             for name, schema in schemas.items():
                 _add_table(connection, lake, name, schema, sources[name])
-            for name, file in view_files().items():
+            for name, file in views.items():
                 connection.execute(f"CREATE VIEW {name} AS {file.read_text()}")
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return [*schemas, *view_files()]
+    return [*schemas, *views]
 
 
 def open_warehouse(path: Path, lake: Lake) -> duckdb.DuckDBPyConnection:
@@ -94,7 +93,7 @@ def query_connection(
     copies: Path,
     schemas: Mapping[str, pa.Schema],
     sources: Mapping[str, Sources],
-    views: Iterable[str],
+    views: Mapping[str, Path],
     dictionaries: pa.Table | None,
     unsafe: bool,
 ) -> duckdb.DuckDBPyConnection:
@@ -111,9 +110,8 @@ def query_connection(
         connection.execute("SET temp_directory = ''")
     for name in sources:
         _add_table(connection, lake, name, schemas[name], sources[name])
-    files = view_files()
-    for name in views:
-        connection.execute(f"CREATE VIEW {name} AS {files[name].read_text()}")
+    for name, file in views.items():
+        connection.execute(f"CREATE VIEW {name} AS {file.read_text()}")
     if not unsafe:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")

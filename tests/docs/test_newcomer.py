@@ -9,9 +9,9 @@ import pytest
 import typer
 from documentation import ROOT, page, rows_behind
 
+from interp_assets.assets.warehouse.views import view_files
 from interp_assets.cli.main import app
 from interp_assets.tables import TABLES, Table
-from resources.store.duckdb_views import view_files
 
 PACKAGE = ROOT / "interp_assets"
 

@@ -7,13 +7,13 @@ import sys
 import dagster as dg
 from documentation import names_behind, page, rows_behind
 
+from interp_assets.assets.warehouse.views import view_files
 from interp_assets.definitions import defs
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.graph.assembly import ASSETS
 from interp_assets.graph.jobs import TASKS
 from interp_assets.tables import TABLES
-from resources.store.duckdb_views import view_files
 
 NAMES = {"/".join(asset.key.path): asset for asset in ASSETS}
 

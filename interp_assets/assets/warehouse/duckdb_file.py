@@ -11,9 +11,10 @@ import polars as pl
 import pyarrow as pa
 
 from interp_assets.asking.estimates import ESTIMATE, read_estimates
+from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
-from resources.store.duckdb_views import build_warehouse, named_in, open_warehouse, query_connection, refuse_writing, view_files
+from resources.store.duckdb_views import build_warehouse, named_in, open_warehouse, query_connection, refuse_writing
 from resources.store.lake import Lake
 from resources.store.lake_index import LakeIndex, TableIndex
 from resources.store.table_copies import Sources, TableCopies
@@ -77,7 +78,7 @@ class Warehouse:
     def build(self) -> list[str]:
         """Rebuild the file over the partitions that are complete now, and return the names of its views."""
         found = {table.name: self._look(table) for table in TABLES}
-        return build_warehouse(self.path, self.lake, self._schemas, self._sources(found), self._dictionaries())
+        return build_warehouse(self.path, self.lake, self._schemas, self._sources(found), self._dictionaries(), view_files())
 
     def copy(self) -> int:
         """Make the copies again for tables whose partitions have changed, and return the number of new copies."""
@@ -106,13 +107,15 @@ class Warehouse:
         """
         if not unsafe:
             refuse_writing(sql)
-        tables, views = named_in(sql, [*self._schemas, DICTIONARIES])
+        tables, views = named_in(sql, [*self._schemas, DICTIONARIES], files := view_files())
         found = {table.name: self._look(table, verify) for table in TABLES if table.name in tables}
         if verify:
             self.copies.verify(found)
         sources = self._sources(found)
         dictionaries = self._dictionaries() if DICTIONARIES in tables else None  # reading many records takes longer than most questions
-        with query_connection(self.lake, self.copies_folder, self._schemas, sources, views, dictionaries, unsafe) as connection:
+        with query_connection(
+            self.lake, self.copies_folder, self._schemas, sources, {name: files[name] for name in views}, dictionaries, unsafe
+        ) as connection:
             rows = connection.sql(sql)
             answer = rows.to_arrow_table() if rows is not None else pa.table({})
         return Answer(answer, [note for name in found for note in notes_on(name, found[name], sources[name], self.index, verify)])

@@ -9,6 +9,7 @@ import pytest
 from test_warehouse import score
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES, Table
@@ -176,9 +177,9 @@ def test_records_are_read_only_for_a_query_that_needs_them(house: Warehouse, mon
 
 
 def test_a_query_makes_the_views_that_it_names_and_those_that_they_read() -> None:
-    tables, views = named_in("SELECT * FROM Leaderboard -- scores", ["scores", "examples", "explanations"])
+    tables, views = named_in("SELECT * FROM Leaderboard -- scores", ["scores", "examples", "explanations"], view_files())
     assert (tables, views) == (["scores"], ["leaderboard"])
-    assert named_in("SELECT 1", ["scores"]) == ([], [])
+    assert named_in("SELECT 1", ["scores"], view_files()) == ([], [])
 
 
 NAMES = (

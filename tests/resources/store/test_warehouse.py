@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES
-from resources.store.duckdb_views import view_files
 from resources.store.lake import Lake
 
 
