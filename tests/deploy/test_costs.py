@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.costs import N_FEATURE_RANGES, Site, encode_seconds, forward_seconds, harvest, judging, store_seconds
 from interp_assets.config import keys
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-sys.path.insert(0, str(DEPLOY))
-from costs import N_FEATURE_RANGES, Site, encode_seconds, forward_seconds, harvest, judging, store_seconds  # noqa: E402
 
 
 def test_the_page_quotes_what_the_script_prints() -> None:
