@@ -67,6 +67,40 @@ width: 131072
 output_hook: blocks.7.hook_mlp_out       # where the layer writes; without it the set's feature_output_hook
 # k: 128                                 # of a topk set whose config.yaml does not say its k
 """,
+    "openmoss": """\
+key: llama-3.1-8b/15/llama-scope-8x
+model: {source: meta-llama/Llama-3.1-8B}
+hook: blocks.15.hook_resid_post          # the files' hook_point_in
+kind: openmoss
+source: /data/Llama3_1-8B-Base-L15R-8x   # a folder with hyperparams.json or config.json, here or owner/repository/folder
+width: 32768
+# output_hook: blocks.15.hook_mlp_out    # where a transcoder writes; without it the files' hook_point_out
+""",
+    "qwen_scope": """\
+key: qwen3-1.7b/05/qwen-scope-32k
+model: {source: Qwen/Qwen3-1.7B-Base}
+hook: blocks.5.hook_resid_post           # the layer is the number in the hook
+kind: qwen_scope
+source: /data/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50   # a folder with layer5.sae.pt, or that file, or owner/repository on the hub
+width: 32768
+# k: 50                                  # where neither config.json nor the folder's name says it
+""",
+    "goodfire": """\
+key: llama-3.1-8b/19/goodfire
+model: {source: meta-llama/Llama-3.1-8B-Instruct}
+hook: blocks.19.hook_resid_post
+kind: goodfire
+source: /data/Llama-3.1-8B-Instruct-SAE-l19.pth   # or owner/repository/file on the hub
+width: 65536
+""",
+    "openai": """\
+key: gpt2/08/openai-v5-32k
+model: {source: gpt2}
+hook: blocks.8.hook_resid_post           # resid_post_mlp; resid_post_attn is hook_resid_mid, resid_delta_mlp is hook_mlp_out
+kind: openai
+source: /data/resid_post_mlp_v5_32k/autoencoders/8.pt
+width: 32768
+""",
     "neurons": """\
 key: smollm2-135m/09/mlp-neurons
 hook: blocks.9.mlp.hook_post             # the input of the down projection

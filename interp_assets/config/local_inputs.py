@@ -14,6 +14,7 @@ from resources.corpus.files import local_files
 from resources.dictionaries.circuit_tracer import set_and_layer, set_files
 from resources.dictionaries.dictionary_learning import dictionary_learning_files
 from resources.dictionaries.interface import DictionaryError
+from resources.dictionaries.qwen_scope import qwen_scope_files
 from resources.dictionaries.sources import is_local
 from resources.store.input_content import CONTENTS
 from resources.weights import EMBEDDED_PREFIX
@@ -21,7 +22,7 @@ from resources.weights import EMBEDDED_PREFIX
 WEIGHT_FILES = (".json", ".yaml", ".yml", ".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy", ".h5", ".gguf", ".model", ".py", ".txt")
 """Endings of the files in a folder of weights that can determine results. Notes and logs beside these files cannot."""
 
-FOLDER_KINDS = ("sae_lens", "gemma_scope", "sparsify", "dictionary_learning")
+FOLDER_KINDS = ("sae_lens", "gemma_scope", "sparsify", "dictionary_learning", "openmoss", "goodfire", "openai")
 
 
 def source_content(kind: str, source: str | None, hook: str = "") -> str | None:
@@ -34,6 +35,8 @@ def source_content(kind: str, source: str | None, hook: str = "") -> str | None:
         return None if file is None else CONTENTS.of(file.parent, [file] if file.is_file() else [])
     if kind == "circuit_tracer":
         return _set_content(source, hook)
+    if kind == "qwen_scope":
+        return _layer_content(source, hook)
     if kind not in FOLDER_KINDS:
         return None
     file = Path(source).expanduser()
@@ -50,6 +53,19 @@ def _set_content(source: str, hook: str) -> str | None:
     if not (folder.exists() or is_local(place)):
         return None
     return CONTENTS.of(folder.with_name(f"{folder.name}#{layer}"), set_files(source, hook))  # a layer that is gone keeps its own content
+
+
+def _layer_content(source: str, hook: str) -> str | None:
+    """Content of the file of one layer of Qwen Scope and of its configuration; None for a release on the hub."""
+    place = Path(source).expanduser()
+    if not (place.exists() or is_local(source)):
+        return None
+    try:
+        files = [path for path in qwen_scope_files(source, hook) if path is not None]
+    except DictionaryError:  # the loader says what is wrong with it
+        files = []
+    named = f"{place.name}#{files[0].name}" if files else place.name
+    return CONTENTS.of(place.with_name(named), files)
 
 
 def _files_of(kind: str, source: str) -> list[Path]:

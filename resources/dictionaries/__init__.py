@@ -8,6 +8,7 @@ from resources.dictionaries.callable import load_callable
 from resources.dictionaries.circuit_tracer import load_circuit_tracer
 from resources.dictionaries.dictionary_learning import load_dictionary_learning
 from resources.dictionaries.gemma_scope import load_gemma_scope
+from resources.dictionaries.goodfire import load_goodfire
 from resources.dictionaries.interface import (
     Dictionary,
     DictionaryError,
@@ -19,6 +20,9 @@ from resources.dictionaries.interface import (
     self_check,
 )
 from resources.dictionaries.neurons import load_neurons
+from resources.dictionaries.openai import load_openai
+from resources.dictionaries.openmoss import load_openmoss
+from resources.dictionaries.qwen_scope import load_qwen_scope
 from resources.dictionaries.random_directions import load_random_topk, load_rotated_topk_neurons
 from resources.dictionaries.sae_lens import load_sae_lens
 from resources.dictionaries.sparsify import load_sparsify
@@ -54,6 +58,10 @@ KINDS = {
     "sparsify": Kind(load_sparsify, ("source", "hook"), ("output_hook", "width", "d_in")),
     "dictionary_learning": Kind(load_dictionary_learning, ("source", "hook"), ("output_hook", "width", "d_in")),
     "circuit_tracer": Kind(load_circuit_tracer, ("source", "hook"), ("output_hook", "width", "d_in", "k")),
+    "openmoss": Kind(load_openmoss, ("source", "hook"), ("output_hook", "width", "d_in")),
+    "qwen_scope": Kind(load_qwen_scope, ("source", "hook"), ("width", "d_in", "k")),
+    "goodfire": Kind(load_goodfire, ("source", "hook"), ("width", "d_in")),
+    "openai": Kind(load_openai, ("source", "hook"), ("width", "d_in")),
     "neurons": Kind(load_neurons, ("hook", "width")),
     "topk_neurons": Kind(load_neurons, ("hook", "width", "k")),
     "rotated_topk_neurons": Kind(load_rotated_topk_neurons, ("hook", "width", "k"), ("seed",)),

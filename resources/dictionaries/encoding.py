@@ -6,6 +6,7 @@ An activation reads the blocks of an encoder from the first latent to the last a
     TopK        the k largest h of a token, where > 0
     GroupMax    the largest h of each run of `group` latents, where > 0
     Gate        relu(gain h + offset) where h > 0
+    Scaled      another activation, its values multiplied by a factor of the latent
 
 A NaN is kept as an activation, for whoever takes the activations to see and refuse: dropped, it would look like silence.
 """
@@ -138,6 +139,20 @@ class Gate:
         magnitude = block.hidden[token, place] * self.gain[feature] + self.offset[feature]
         keep = (magnitude <= 0).logical_not_().nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
         return Encoded(token[keep], feature[keep], magnitude[keep])
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The features of `inner`, each value multiplied by its latent's `factor`, Tensor[width], which is positive."""
+
+    inner: TopK
+    factor: "torch.Tensor"
+    group: int = 1
+
+    def encode(self, blocks: Iterable[Block]) -> Encoded:
+        """The features of `inner` in its order."""
+        found = self.inner.encode(blocks)
+        return Encoded(found.token, found.feature, found.value * self.factor[found.feature])
 
 
 def encode_in_blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", activation: Activation) -> Encoded:

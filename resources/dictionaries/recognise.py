@@ -108,6 +108,30 @@ def _any_file_holds(*needed: str) -> Callable[[Path, Collection[str]], bool]:
     return holds
 
 
+def _pickle_holds(*needed: bytes) -> Callable[[Path, Collection[str]], bool]:
+    """Whether the pickle in one of the first .pt or .pth files of a folder names these tensors. The pickle is searched, and not run."""
+
+    def holds(folder: Path, names: Collection[str]) -> bool:
+        return any(_pickled(folder / name, needed) for name in sorted(name for name in names if name.endswith((".pt", ".pth")))[:4])
+
+    return holds
+
+
+def _pickled(path: Path, needed: tuple[bytes, ...]) -> bool:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next((one for one in archive.namelist() if one.endswith("data.pkl")), None)
+            if name is None:
+                return False
+            with archive.open(name) as file:
+                start = file.read(LOOKED_AT_BYTES)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    return all(one in start for one in needed)
+
+
 def _peft(folder: Path, names: Collection[str]) -> bool:
     return "adapter_config.json" in names
 
@@ -138,11 +162,17 @@ FORMATS = (
         lambda folder, names: bool({"params.npz", "params.safetensors"} & set(names)),
         "write kind: gemma_scope",
     ),
-    Format("Llama Scope or another release of OpenMOSS", _llama_scope, "load it by its SAELens release name (kind: sae_lens)"),
+    Format("Llama Scope or another release of OpenMOSS", _llama_scope, "write kind: openmoss"),
+    Format("a Qwen Scope release", lambda folder, names: any(name.endswith(".sae.pt") for name in names), "write kind: qwen_scope"),
     Format(
-        "a Qwen Scope release",
-        lambda folder, names: any(name.endswith(".sae.pt") for name in names),
-        "load it by its SAELens release name (kind: sae_lens)",
+        "an autoencoder of OpenAI",
+        _pickle_holds(b"pre_bias", b"latent_bias"),
+        "write kind: openai, and name the file as the source",
+    ),
+    Format(
+        "a Goodfire SAE",
+        _pickle_holds(b"encoder_linear.weight", b"decoder_linear.weight"),
+        "write kind: goodfire, and name the file as the source",
     ),
     Format("an adapter of PEFT, which is no dictionary", _peft, "name the dictionary's own folder as the source"),
     Format(

@@ -3,6 +3,8 @@
 Architectures, with h the encoder's pre-activations:
 
     topk      the k largest h, where > 0          jumprelu   h where h > threshold and h > 0
+    abstopk   the k largest |h| with their signs; the negative side of a feature is a feature of its own
+    matching_pursuit  see matching_pursuit.py
     standard  relu(h)                             gated      relu(x (W exp(r_mag)) + b_mag) where x W + b_gate > 0
     batchtopk, matryoshka_batchtopk  as jumprelu, with one threshold for all latents, kept from training
     transcoder, skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder  relu or jumprelu, from one hook to another
@@ -18,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
+from resources.dictionaries.matching_pursuit import MatchingPursuit, pursuit_of
+from resources.dictionaries.sae_lens_folds import fold_decoder_norm_where_asked, fold_scaling_factor, fold_whitening
 from resources.dictionaries.sources import is_local, refuse_file, source_folder
-from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
+from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
 from resources.dictionaries.weight_files import read_config, read_tensors
 
 if TYPE_CHECKING:
@@ -27,10 +31,10 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "sae_weights.safetensors"
 SCALER_FILE = "activation_scaler.json"
-WHITENING_FILE = "activation_whitening.safetensors"
-WHITENING = ("mean", "matrix", "inverse_matrix")
 WEIGHT_NAMES = {
     "topk": ("b_enc",),
+    "abstopk": ("b_enc",),
+    "matching_pursuit": (),
     "standard": ("b_enc",),
     "jumprelu": ("b_enc", "threshold"),
     "batchtopk": ("b_enc", "topk_threshold"),
@@ -41,6 +45,7 @@ WEIGHT_NAMES = {
     "jumprelu_transcoder": ("b_enc", "threshold"),
     "jumprelu_skip_transcoder": ("b_enc", "threshold", "W_skip"),
 }
+TOPK = ("topk", "abstopk")
 NORMS = ("none", "constant_norm_rescale", "layer_norm")
 ACTIVATION_FNS = (None, "relu", "topk")
 ADVICE = {
@@ -58,7 +63,7 @@ CENTRED_HOOKS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_at
 
 def load_sae_lens(
     source: str, hook: str | None = None, output_hook: str | None = None, width: int | None = None, d_in: int | None = None
-) -> SparseAutoencoder:
+) -> SparseAutoencoder | MatchingPursuit:
     """The autoencoder or transcoder in folder `source`, or "release/sae_id" downloaded by the package sae-lens, on the CPU in float32.
 
     Hooks, width and d_in default to the values of the configuration. Width and d_in must agree with the configuration; another hook is
@@ -78,6 +83,9 @@ def load_sae_lens(
     if not named:
         raise DictionaryError(f"SAE {source} does not say its hook (metadata.hook_name in cfg.json). Name it in the record.")
     _refuse_ambiguous_input(source, named, metadata)
+    notes = _trained_on_some_positions(source, metadata.get("seqpos_slice"))
+    if config["architecture"] == "matching_pursuit":
+        return pursuit_of(source, config, weights, named, output_hook, width, d_in, notes)
     transcodes = config["architecture"].endswith("transcoder")
     output = (output_hook or metadata.get("hook_name_out")) if transcodes else (output_hook or named)
     if not output:
@@ -87,7 +95,7 @@ def load_sae_lens(
         kind="sae_lens",
         hook=named,
         output_hook=output,
-        l0_expected=float(config["k"]) if config["architecture"] == "topk" else metadata.get("l0"),
+        l0_expected=float(config["k"]) if config["architecture"] in TOPK else metadata.get("l0"),
         W_enc=weights["W_enc"],
         b_enc=weights["b_gate"] if config["architecture"] == "gated" else weights["b_enc"],
         W_dec=weights["W_dec"],
@@ -97,13 +105,15 @@ def load_sae_lens(
         norm=config["normalize_activations"],
         centred=bool(kept_kwargs.get("center_writing_weights")) and (metadata.get("hook_name") or named).endswith(CENTRED_HOOKS),
         W_skip=weights["W_skip"].T if "W_skip" in weights else None,
-        notes=_trained_on_some_positions(source, metadata.get("seqpos_slice")),
+        notes=notes,
     )
+    if config["architecture"] == "abstopk":
+        autoencoder = with_negative_sides(autoencoder)
     return checked_autoencoder(autoencoder, source, width, d_in)
 
 
 def _activation(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> Activation:
-    if config["architecture"] == "topk":
+    if config["architecture"] in TOPK:
         return TopK(int(config["k"]))
     if config["architecture"] == "gated":
         gain = weights["r_mag"].exp()
@@ -117,12 +127,12 @@ def _read_folder(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]
     weights = read_tensors(folder / WEIGHTS_FILE)
     scaler = read_config(folder / SCALER_FILE) if (folder / SCALER_FILE).is_file() else {}
     if config["normalize_activations"] == "expected_average_only_in" and scaler.get("scaling_factor"):
-        _fold_scaling_factor(config, weights, float(scaler["scaling_factor"]))
+        fold_scaling_factor(config, weights, float(scaler["scaling_factor"]))
     if config["normalize_activations"] == "covariance_whitening" and scaler.get("has_whitening", True):
-        _fold_whitening(folder, config, weights)
+        fold_whitening(folder, config, weights)
     if "topk_threshold" in weights and "threshold" not in weights and "b_enc" in weights:
         weights["threshold"] = weights["topk_threshold"] * weights["b_enc"].new_ones(weights["b_enc"].shape)
-    _fold_decoder_norm_where_asked(config, weights)
+    fold_decoder_norm_where_asked(config, weights)
     return config, weights
 
 
@@ -142,7 +152,7 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     stated = directory[release].expected_l0.get(sae_id) if release in directory else None
     config["metadata"].setdefault("l0", stated or None)
     weights = {name: weight.detach().float() for name, weight in sae.state_dict().items()}
-    _fold_decoder_norm_where_asked(config, weights)
+    fold_decoder_norm_where_asked(config, weights)
     return config, weights
 
 
@@ -170,58 +180,15 @@ def _current(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _fold_scaling_factor(config: dict[str, Any], weights: dict[str, "torch.Tensor"], factor: float) -> None:
-    """Fold a factor that multiplied activations in training into the weights. The features stay the same."""
-    weights["W_enc"] = weights["W_enc"] * factor
-    weights["W_dec"] = weights["W_dec"] / factor
-    weights["b_dec"] = weights["b_dec"] / factor
-    if config.get("rescale_acts_by_decoder_norm") and "topk_threshold" in weights:
-        weights["topk_threshold"] = weights["topk_threshold"] / factor
-    config["normalize_activations"] = "none"
-
-
-def _fold_whitening(folder: Path, config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> None:
-    """Let the weights take in activations x that training saw as (x - mean) matrix, if the matrices are in the folder.
-
-    Raises `DictionaryError` for matrices that do not fit the weights.
-    """
-    path = folder / WHITENING_FILE
-    if not path.is_file() or not {"W_enc", "W_dec", "b_dec"} <= set(weights):
-        return
-    whitening = read_tensors(path)
-    d_in = len(weights["W_enc"])
-    shapes = dict(zip(WHITENING, ((d_in,), (d_in, d_in), (d_in, d_in)), strict=True))
-    found = {name: tuple(tensor.shape) for name, tensor in whitening.items()}
-    if any(found.get(name) != shape for name, shape in shapes.items()):
-        raise DictionaryError(f"{path} holds {found}; beside W_enc of {d_in} rows it must hold {shapes}. Copy the checkpoint again.")
-    _fold_decoder_norm_where_asked(config, weights)  # first, since unwhitening changes the norms, and with them what is largest
-    mean, matrix, inverse = (whitening[name] for name in WHITENING)
-    weights["W_enc"] = matrix @ weights["W_enc"]
-    weights["W_dec"] = weights["W_dec"] @ inverse
-    weights["b_dec"] = weights["b_dec"] @ inverse + mean
-    if not config["apply_b_dec_to_input"]:  # otherwise b_dec, which is subtracted from x, has the mean in it
-        shift = mean @ weights["W_enc"]
-        gains = {"b_enc": 1.0, "b_gate": 1.0, "b_mag": weights["r_mag"].exp() if "r_mag" in weights else 1.0}
-        weights |= {name: weights[name] - shift * gain for name, gain in gains.items() if name in weights}
-    config["normalize_activations"] = "none"
-
-
-def _fold_decoder_norm_where_asked(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> None:
-    """With `rescale_acts_by_decoder_norm`, multiply pre-activations by the norm of the decoder row, and divide the row by it."""
-    if not config.pop("rescale_acts_by_decoder_norm", False) or not {"W_enc", "W_dec", "b_enc"} <= set(weights):
-        return
-    norm = weights["W_dec"].norm(dim=-1).clamp(min=1e-8)
-    weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
-    weights["W_dec"] = weights["W_dec"] / norm[:, None]
-
-
 def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> None:
     """Raise `DictionaryError` for an architecture, a normalisation or a set of weights without a formula here."""
     architecture, norm = config["architecture"], config["normalize_activations"]
     if architecture not in WEIGHT_NAMES:
         raise DictionaryError(f"SAE {source} has architecture {architecture!r}; supported: {sorted(WEIGHT_NAMES)}.")
+    if architecture == "matching_pursuit" and "W_dec" in weights:
+        weights["W_enc"] = weights["W_dec"].T
     needed = {*WEIGHT_NAMES[architecture], "W_enc", "W_dec", "b_dec"}
-    absent = sorted(needed - set(weights)) + (["k"] * (architecture == "topk" and not config.get("k")))
+    absent = sorted(needed - set(weights)) + (["k"] * (architecture in TOPK and not config.get("k")))
     if absent:
         raise DictionaryError(f"SAE {source} ({architecture}) lacks {absent} in its configuration or weights. Save it again with SAELens.")
     factor = weights.get("scaling_factor", weights.get("finetuning_scaling_factor"))

@@ -7,9 +7,9 @@ from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.recognise import recognised
 
 
-def source_folder(source: str, files: Sequence[str], written_by: str) -> Path:
+def source_folder(source: str, files: Sequence[str], written_by: str, also: Sequence[str] = ()) -> Path:
     """The folder of `source` with all of `files` in it. A folder on the hub, or the root of a repository, is downloaded into the hub's
-    cache first.
+    cache first, with `also` the files of these names that it has.
 
     Raises `DictionaryError` for a source of neither form, a folder that lacks a file, and a hub that does not answer. Where the folder
     has files of another format, the message names the format.
@@ -22,7 +22,7 @@ def source_folder(source: str, files: Sequence[str], written_by: str) -> Path:
                 f"dictionary source {source!r} is neither a folder on this machine nor owner/repository/folder on the hub. "
                 "Check the path or the mount."
             )
-        folder = downloaded(source, files)
+        folder = downloaded(source, (*files, *also))
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         held = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
@@ -58,3 +58,27 @@ def downloaded(source: str, files: Sequence[str]) -> Path:
     except Exception as error:
         raise DictionaryError(f"the hub has no {folder!r} in {owner}/{repository}, or it cannot be reached: {error}") from error
     return Path(root) / folder
+
+
+def source_file(source: str, endings: tuple[str, ...], written_by: str) -> Path:
+    """The file that `source` is, or the one file with one of `endings` in the folder that it is; owner/repository/file is downloaded.
+
+    Raises `DictionaryError` with what there is, and the format that a folder's files are of.
+    """
+    place = Path(source).expanduser()
+    if place.is_file():
+        return place
+    if place.is_dir():
+        found = sorted(path for path in place.iterdir() if path.name.endswith(endings))
+        if len(found) == 1:
+            return found[0]
+        told = f"{len(found)} files that end in {' or '.join(endings)}: {', '.join(path.name for path in found[:6])}"
+        way_out = recognised(place, written_by) or ("Name one of them as the source" if found else f"Name the file of {written_by}")
+        raise DictionaryError(f"dictionary folder {source} has {told if found else f'no file that ends in {endings[0]}'}. {way_out}.")
+    if is_local(source) or source.count("/") < 2 or not source.endswith(endings):
+        raise DictionaryError(f"dictionary source {source!r} is neither a file on this machine nor owner/repository/file on the hub.")
+    folder, _, name = source.rpartition("/")
+    found = downloaded(folder, (name,)) / name
+    if not found.is_file():
+        raise DictionaryError(f"the hub has no file {source!r}. Check its name.")
+    return found

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from resources.dictionaries.encoding import Activation, encode_in_blocks, on_device
+from resources.dictionaries.encoding import Activation, TopK, encode_in_blocks, on_device
 from resources.dictionaries.interface import DictionaryError, Encoded
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class SparseAutoencoder:
     """Weights are float32: W_enc Tensor[d_in, width], b_enc [width], W_dec [width, d_out], b_dec [d_out], W_skip [d_in, d_out].
 
     `notes` are sentences for whoever uses it, such as about the data that it was trained on. They decide no activation.
+    `signed`: the second half of the features are the negative sides of the first half (`with_negative_sides`).
     `centred`: trained on a model with centred writing weights. The residual stream of such a model is ours minus its mean over dimensions.
     """
 
@@ -41,6 +42,7 @@ class SparseAutoencoder:
     W_skip: "torch.Tensor | None" = field(default=None, repr=False)
     revision: str = ""
     notes: tuple[str, ...] = ()
+    signed: bool = False
 
     @property
     def d_in(self) -> int:
@@ -96,6 +98,26 @@ class SparseAutoencoder:
         return x, 1.0, mean
 
 
+def with_negative_sides(autoencoder: SparseAutoencoder) -> SparseAutoencoder:
+    """The autoencoder with twice the features, for a TopK that takes the largest |h| and keeps its sign.
+
+    Feature f + n, of n, is the negative side of feature f: it fires where f is negative, with -f as its activation, and its decoder row is
+    minus the row of f. The k largest of h and -h together are the k largest |h|.
+    """
+    import torch
+
+    n = autoencoder.width
+    note = f"its features keep negative activations: of its {2 * n:,} features, feature f + {n:,} is the negative side of feature f"
+    return replace(
+        autoencoder,
+        W_enc=torch.cat([autoencoder.W_enc, -autoencoder.W_enc], dim=1),
+        b_enc=torch.cat([autoencoder.b_enc, -autoencoder.b_enc]),
+        W_dec=torch.cat([autoencoder.W_dec, -autoencoder.W_dec]),
+        notes=(note, *autoencoder.notes),
+        signed=True,
+    )
+
+
 def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int | None, d_in: int | None) -> SparseAutoencoder:
     """The autoencoder with its revision, once its weights fit one another and the record. Raises `DictionaryError`.
 
@@ -103,7 +125,8 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
     """
     for name, given, found in (("width", width, autoencoder.width), ("d_in", d_in, autoencoder.d_in)):
         if given is not None and given != found:
-            raise DictionaryError(f"SAE {source} has {name} {found}, but its record says {given}. Correct the record's {name}.")
+            sides = f" ({autoencoder.notes[0]})" if name == "width" and autoencoder.signed else ""
+            raise DictionaryError(f"SAE {source} has {name} {found}, but its record says {given}{sides}. Correct the record's {name}.")
     d_out = autoencoder.W_dec.shape[-1]
     expected = {"b_enc": (autoencoder.width,), "W_dec": (autoencoder.width, d_out), "b_dec": (d_out,), "W_skip": (autoencoder.d_in, d_out)}
     for name, shape in expected.items():
@@ -114,7 +137,7 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
             )
     for owner in (autoencoder, autoencoder.activation):
         for item in fields(owner):  # type: ignore[arg-type]
-            _refuse_unsound(source, item.name, getattr(owner, item.name))
+            refuse_unsound(source, item.name, getattr(owner, item.name))
     if autoencoder.output_hook == autoencoder.hook and d_out != autoencoder.d_in:
         raise DictionaryError(
             f"SAE {source} reads {autoencoder.d_in} dimensions and writes {d_out}: it is a transcoder. Name its output_hook in the record."
@@ -122,7 +145,7 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
     return replace(autoencoder, revision=_revision(autoencoder))
 
 
-def _refuse_unsound(source: str, name: str, value: Any) -> None:
+def refuse_unsound(source: str, name: str, value: Any) -> None:
     """Raise `DictionaryError` for a weight with NaN or infinities. A threshold may be infinite: its latent never fires."""
     import torch
 
@@ -147,6 +170,8 @@ def _revision(autoencoder: SparseAutoencoder) -> str:
             if isinstance(value, torch.Tensor):
                 digest.update(name.encode())
                 digest.update(value.cpu().contiguous().numpy().data)
+            elif isinstance(value, TopK):
+                digest.update(f"k={value.k}".encode())
             elif name in ("k", "group", "threshold", "subtracts_b_dec", "norm", "centred"):
                 digest.update(f"{name}={value}".encode())
     return digest.hexdigest()[:16]

@@ -1,8 +1,9 @@
 """EleutherAI's sparsify: a folder with `cfg.json` and `sae.safetensors` (encoder.weight, encoder.bias, W_dec, b_dec, W_skip).
 
 TopK of relu((x - b_dec) W + b); a transcoder (`transcode`) does not subtract b_dec and writes another hook. `groupmax` keeps the
-largest of each of k runs of latents instead. `multi_topk` and `normalize_decoder` concern training alone. Its hook points are module
-paths: record layers.5.mlp as hook model.layers.5.mlp:input and output_hook model.layers.5.mlp for a transcoder.
+largest of each of k runs of latents instead. `signed` keeps the k largest |h| with their signs: negative sides are features of their own.
+`multi_topk` and `normalize_decoder` concern training alone. Its hook points are module paths: record layers.5.mlp as hook
+model.layers.5.mlp:input and output_hook model.layers.5.mlp for a transcoder.
 A source on the hub reads EleutherAI/sae-llama-3-8b-32x/layers.10.
 """
 
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from resources.dictionaries.encoding import Activation, GroupMax, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import source_folder
-from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
+from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
 from resources.dictionaries.weight_files import read_config, read_tensors
 
 if TYPE_CHECKING:
@@ -49,13 +50,15 @@ def load_sparsify(
         subtracts_b_dec=not transcodes,
         W_skip=weights["W_skip"].T if config.get("skip_connection") else None,
     )
+    if config.get("signed"):
+        autoencoder = with_negative_sides(autoencoder)
     return checked_autoencoder(autoencoder, source, width, d_in)
 
 
 def _activation(source: str, config: dict[str, Any], width: int) -> Activation:
     name, k = config.get("activation", "topk"), int(config["k"])
-    if config.get("signed"):
-        raise DictionaryError(f"sparse coder {source} is signed: its features can be negative, which is not supported.")
+    if config.get("signed") and name != "topk":
+        raise DictionaryError(f"sparse coder {source} is signed with activation {name!r}; signed features are supported of topk alone.")
     if name == "topk":
         return TopK(k)
     if name != "groupmax":

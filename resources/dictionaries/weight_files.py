@@ -60,17 +60,19 @@ def read_checkpoint(path: Path, under: str | None = None) -> "tuple[dict[str, to
     """The tensors in a file by name, as `read_tensors` returns them, and the rest of the file.
 
     Where the file has a dict `under` a name, as a backup of a training has, the tensors are the tensors of this dict, and the rest is all
-    that stands beside the dict. Raises `DictionaryError`.
+    that stands beside the dict. Otherwise the rest is all that is no tensor. Raises `DictionaryError`.
     """
     import torch
 
     try:
-        content, rest = _content(path), {}
+        content = _content(path)
         if not isinstance(content, dict):
             raise TypeError(f"it holds a {type(content).__name__} instead of tensors by name")
         if under is not None and isinstance(content.get(under), dict):
             rest = {str(name): value for name, value in content.items() if name != under}
             content = content[under]
+        else:
+            rest = {str(name): value for name, value in content.items() if not isinstance(value, torch.Tensor)}
         tensors = {str(name): value.float() for name, value in content.items() if isinstance(value, torch.Tensor)}
         if content and not tensors:
             raise TypeError("it holds no tensors")

@@ -48,7 +48,7 @@ def test_dictionary_learning_equals_its_package(name: str, agrees: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"signed": True}, "signed"),
+        ({"signed": True, "activation": "groupmax", "k": 4}, "signed with activation 'groupmax'"),
         ({"activation": "softmax"}, "activation 'softmax'; supported"),
         ({"activation": "groupmax", "k": 5}, "k = 5 groups do not divide"),
         ({"transcode": True}, "Name its output_hook"),

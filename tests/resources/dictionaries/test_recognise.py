@@ -90,8 +90,8 @@ def checkpoints(folder: Path) -> None:
     [
         (clt, "This is a cross-layer transcoder of circuit-tracer: its features write at many hooks"),
         (language_model, "This is a language model, which is no dictionary: name it as model.source"),
-        (llama_scope, "OpenMOSS: load it by its SAELens release name"),
-        (qwen_scope, "This is a Qwen Scope release"),
+        (llama_scope, "OpenMOSS: write kind: openmoss"),
+        (qwen_scope, "This is a Qwen Scope release: write kind: qwen_scope"),
         (adapter, "adapter of PEFT"),
         (checkpoints, "This is dictionary_learning: write kind: dictionary_learning, and name ae.pt"),
     ],
