@@ -42,12 +42,13 @@ def errors_as_messages() -> Iterator[None]:
         from resources.dictionaries.interface import DictionaryError
         from resources.formats.interface import ExchangeError
         from resources.store.lake import LakeError
+        from resources.store.whole_folders import FolderTaken
         from resources.subject.block_paths import NoBlocks
         from resources.subject.chat_texts import ChatTemplateError
         from resources.subject.hook_points import ContextTooLong, UnknownFamily, UnknownHook
         from resources.weights import WeightsError
 
-        outside = CorpusError | DictionaryError | ExchangeError | LakeError | ChatTemplateError | WeightsError
+        outside = CorpusError | DictionaryError | ExchangeError | FolderTaken | LakeError | ChatTemplateError | WeightsError
         if isinstance(error, UserError | ServerError | outside | ContextTooLong | NoBlocks | UnknownFamily | UnknownHook):
             fail(error)
         raise

@@ -34,6 +34,7 @@ class ExplanationFormat(StrEnum):
     json = "json"
 
 
+Features = Annotated[str | None, typer.Option(help="features to write, such as 0-99,205; all by default")]
 Key = Annotated[str, typer.Option(help="key of the dictionary to register: <model>/<layer>/<name>")]
 Model = Annotated[str, typer.Option(help="the model of these tokens: hub id, local folder, or embedded:smollm2-135m-instruct")]
 Revision = Annotated[str | None, typer.Option(help="commit of the model's hub repository")]
@@ -218,6 +219,44 @@ def export_delphi_results(
     if written.unexplained:
         without = ", ".join(f"{outcome} {n:,}" for outcome, n in sorted(written.unexplained.items()))
         typer.echo(f"without an explanation, and without a file: {without}")
+
+
+@exporting.command("neuronpedia", epilog="Example: interp export neuronpedia smollm2-135m/09/res-2k published")
+def export_neuronpedia(
+    key: Annotated[str, typer.Argument(help="key of a dictionary whose examples have been made")],
+    folder: Annotated[Path, typer.Argument(help="folder to write; the source is <folder>/<model>/<layer>-<source set>")],
+    features: Features = None,
+    explanations: Annotated[
+        list[str] | None, typer.Option(help="method of explanations to write; by default all but shuffled and constant")
+    ] = None,
+    model_id: Annotated[str | None, typer.Option(help="the model's id on Neuronpedia; by default as in the key")] = None,
+    source_set: Annotated[str | None, typer.Option(help="the source set's id; by default the name in the key")] = None,
+    release: Annotated[str | None, typer.Option(help="id of the release; by default interp-assets-<model>")] = None,
+    creator_id: Annotated[
+        str | None, typer.Option(help="id of the user that rows belong to; by default the user of every Neuronpedia instance")
+    ] = None,
+    weights: Annotated[bool, typer.Option(help="load model and dictionary for the histograms of logits")] = True,
+    vectors: Annotated[bool, typer.Option("--vectors", help="write each feature's decoder row, for steering; takes space")] = False,
+) -> None:
+    """Write features, windows, explanations and scores in the layout that Neuronpedia's importer reads."""
+    from interp_assets.cli.errors import errors_as_messages
+    from interp_assets.exchange.export_neuronpedia import PublicName
+    from interp_assets.exchange.export_neuronpedia import export_neuronpedia as export
+    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.exchange.progress import size_text
+    from interp_assets.installation.home import Home
+    from resources.formats.neuronpedia_writing import CREATOR
+    from resources.model_provider import RealModels
+
+    home = Home.from_environment()
+    with errors_as_messages():
+        chosen, methods = parse_features(features), tuple(explanations) if explanations else None
+        name = PublicName(model_id, source_set, release, creator_id or CREATOR)
+        options = {"features": chosen, "methods": methods, "name": name, "weights": weights, "vectors": vectors}
+        record = home.registry.get(_key(key, "KEY"))
+        made = export(home.lake, record, RealModels(), folder, **options, say=typer.echo)  # type: ignore[arg-type]
+    rows = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in made.written.items())
+    typer.echo(f"wrote {rows} to {made.folder} ({size_text(made.bytes)})")
 
 
 def _key(key: str, option: str = "--key") -> str:

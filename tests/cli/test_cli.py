@@ -13,7 +13,8 @@ from interp_assets.config.records import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
-    "export delphi-results", "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "ui",
+    "export delphi-results", "export neuronpedia",
+    "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "ui",
     "demo",
 )  # fmt: skip
 
@@ -266,3 +267,16 @@ def test_stupid_inputs_to_export_delphi(run, tmp_path: Path) -> None:
     assert "write it as 0-99,205" in refused(run("export", "delphi", "m/00/n", out, "--features", "1-"))
     assert run("export", "delphi", "m/00/n", out, "--n-splits", "0").exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_stupid_inputs_to_export_neuronpedia(run, neurons: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert "m/00/n" in refused(run("export", "neuronpedia", "m/00/typo", out))
+    assert "KEY: dictionary key 'mine' is not of the form" in refused(run("export", "neuronpedia", "mine", out))
+    assert "no complete feature_examples for dictionary m/00/n" in refused(run("export", "neuronpedia", neurons, out))
+    assert "--model-id 'a/b' is no id of Neuronpedia" in refused(run("export", "neuronpedia", neurons, out, "--model-id", "a/b"))
+    assert "write it as 0-99,205" in refused(run("export", "neuronpedia", neurons, out, "--features", "1-"))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    assert "it holds thesis.tex" in refused(run("export", "neuronpedia", neurons, out))

@@ -1,0 +1,183 @@
+"""Exports of a dictionary that went through the graph: what is written is what the lake says, whole or not at all."""
+
+import gzip
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installation import KEY, Installation
+from publishing import METHODS, SCORERS, published_installation
+
+from interp_assets.config.base import UserError
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
+from interp_assets.exchange import export_neuronpedia as publishing_source
+from interp_assets.exchange.export_neuronpedia import PublicName, export_neuronpedia
+from resources.formats import neuronpedia
+from resources.store.whole_folders import FolderTaken
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "resources" / "golden" / "neuronpedia" / "columns.json").read_text())
+"""Columns of Neuronpedia's database at SCHEMA_COMMIT, all and required, as its migrations make them in Postgres."""
+
+TABLES = {"features": "Neuron", "activations": "Activation", "explanations": "Explanation", "explanation_scores": "ExplanationScore"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Installation:
+    return published_installation(tmp_path_factory.mktemp("publishing"), corpus)
+
+
+def rows(made: Installation, sql: str) -> list[tuple]:
+    return [tuple(row.values()) for row in made.home.warehouse.query(sql).rows.to_pylist()]
+
+
+def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
+    text = b"".join(gzip.decompress(file.read_bytes()) for file in sorted((folder / kind).glob("*.gz")))
+    return [json.loads(line) for line in text.decode().splitlines()]
+
+
+def exported(made: Installation, folder: Path, **options: Any) -> Path:
+    record = made.home.registry.get(KEY)
+    return export_neuronpedia(made.home.lake, record, made.models, folder, **options).folder
+
+
+@pytest.fixture(scope="module")
+def source(made: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(made, tmp_path_factory.mktemp("neuronpedia"))
+
+
+def test_a_source_has_the_columns_of_neuronpedias_database(source: Path) -> None:
+    for kind, table in TABLES.items():
+        found = lines(source, kind)
+        assert found and {tuple(sorted(line)) for line in found} == {tuple(sorted(found[0]))}  # the importer reads names off the first line
+        assert set(found[0]) <= set(SCHEMA["columns"][table]) and set(SCHEMA["required"][table]) <= set(found[0]), table
+        assert all(line[name] is not None for line in found for name in SCHEMA["required"][table]), table
+    for name, table in {"release": "SourceRelease", "model": "Model", "sourceset": "SourceSet", "source": "Source"}.items():
+        (line,) = [json.loads(text) for text in (source / f"{name}.jsonl").read_text().splitlines()]
+        assert set(line) <= set(SCHEMA["columns"][table]) and set(SCHEMA["required"][table]) <= set(line), table
+    for file in (source.parents[1] / "config").iterdir():
+        table = "".join(word.title() for word in file.stem.split("_"))
+        for text in file.read_text().splitlines():
+            assert set(SCHEMA["required"][table]) <= set(json.loads(text)) <= set(SCHEMA["columns"][table])
+
+
+def test_every_name_that_a_row_refers_to_is_written(source: Path) -> None:
+    known = {
+        file.stem: {json.loads(text)["name"] for text in file.read_text().splitlines()} for file in (source.parents[1] / "config").iterdir()
+    }
+    explanations, scores = lines(source, "explanations"), lines(source, "explanation_scores")
+    assert {line["typeName"] for line in explanations} == known["explanation_type"] == {"interp-assets_max_act"}
+    assert {line["explanationModelName"] for line in explanations} == known["explanation_model_type"] == {"rule"}
+    assert {line["explanationScoreTypeName"] for line in scores} == known["explanation_score_type"]
+    assert {line["explanationScoreModelName"] for line in scores} == known["explanation_score_model"]
+    assert {line["explanationId"] for line in scores} <= {line["id"] for line in explanations}
+    features = {line["index"] for line in lines(source, "features")}
+    assert {line["index"] for kind in ("activations", "explanations") for line in lines(source, kind)} <= features
+    ids = [line["id"] for kind in ("activations", "explanations", "explanation_scores") for line in lines(source, kind)]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_source_says_what_the_lake_says(made: Installation, source: Path) -> None:
+    features = {int(line["index"]): line for line in lines(source, "features")}
+    statistics = rows(made, "SELECT feature, firing_count, token_density, max_activation FROM feature_statistics ORDER BY 1")
+    assert list(features) == [row[0] for row in statistics] and len(features) == 13
+    for feature, fired, density, largest in statistics:
+        line = features[feature]
+        assert sum(line["freq_hist_data_bar_heights"]) == fired and line["frac_nonzero"] == density
+        assert line["maxActApprox"] == pytest.approx(largest, rel=1e-5)
+        assert sum(line["logits_hist_data_bar_heights"]) == sum(features[0]["logits_hist_data_bar_heights"]) > 0
+    promoted = rows(made, "SELECT feature, list(token ORDER BY rank) FROM vocabulary_projections WHERE side = 'promoted' GROUP BY 1")
+    assert all(features[feature]["pos_str"] == tokens for feature, tokens in promoted)
+    scores = "SELECT count(*) FROM scores WHERE headline AND value IS NOT NULL AND explanation_method = 'max_act'"
+    assert len(lines(source, "explanation_scores")) == rows(made, scores)[0][0] > 0
+    assert all(
+        "detection balanced_accuracy 0." in line["notes"] or "detection" not in line["notes"] for line in lines(source, "explanations")
+    )
+
+
+def test_windows_lie_in_intervals_that_share_all_tokens(made: Installation, source: Path) -> None:
+    windows = lines(source, "activations")
+    assert len(windows) == rows(made, "SELECT count(*) FROM examples")[0][0]
+    for line in windows:
+        assert line["values"][line["maxValueTokenIndex"]] == line["maxValue"] == max(line["values"])
+        assert line["binMin"] < line["maxValue"] <= line["binMax"] if line["maxValue"] else (line["binMin"], line["binMax"]) == (0, 0)
+    for feature in {line["index"] for line in windows}:
+        bins = {(line["binMin"], line["binMax"]): line["binContains"] for line in windows if line["index"] == feature}
+        assert 0.99 < sum(bins.values()) <= 1 + 1e-9  # activations above the strongest drawn window are in no interval
+        edges = sorted(bins)[1:]
+        assert all(low[1] == high[0] for low, high in itertools.pairwise(edges))
+
+
+def test_our_own_importer_reads_a_source_back(made: Installation, source: Path) -> None:
+    export = neuronpedia.open_export(source)
+    findings = neuronpedia.check_export(export, None, 0)
+    assert (findings.n_bad, findings.hook, findings.width) == (0, "blocks.0.mlp.hook_post", 61)
+    read = sorted(
+        (row.feature, row.tokens, row.values) for row in neuronpedia.read_windows(export, None) if isinstance(row, neuronpedia.Activation)
+    )
+    there = rows(made, "SELECT feature, tokens, activations FROM examples")
+    expected = sorted((feature, tuple(tokens), tuple(float(f"{v:.6g}") for v in values)) for feature, tokens, values in there)
+    assert read == expected
+    stated = list(neuronpedia.read_explanations(neuronpedia.explanation_files(source), findings.width))
+    texts = rows(made, "SELECT feature, explanation FROM explanations WHERE explanation_method = 'max_act' AND outcome = 'ok' ORDER BY 1")
+    assert [(one.feature, one.text, one.author) for one in stated] == [(*row, "interp-assets_max_act rule") for row in texts]  # type: ignore[union-attr]
+
+
+def test_the_same_lake_gives_the_same_bytes_and_a_folder_takes_several_sources(made: Installation, source: Path, tmp_path: Path) -> None:
+    exported(made, tmp_path)
+    assert contents(tmp_path) == contents(source.parents[1])
+    with pytest.raises(FolderTaken, match="0-neurons is not empty"):
+        exported(made, tmp_path)
+    name = PublicName("gpt2-small", "res-jb", "mine", "me")
+    other = exported(made, tmp_path, features=(5, 10), methods=("shuffled", "max_act"), name=name, weights=False, vectors=True)
+    assert other == tmp_path / "gpt2-small" / "0-res-jb" and [line["index"] for line in lines(other, "features")] == ["5", "10"]
+    assert not lines(other, "features")[0]["logits_hist_data_bar_heights"] and not lines(other, "features")[0]["hasVector"]
+    types = (tmp_path / "config" / "explanation_type.jsonl").read_text()
+    assert [json.loads(line)["name"] for line in types.splitlines()] == [f"interp-assets_{name}" for name in METHODS]
+
+
+def test_an_export_that_fails_in_the_middle_leaves_nothing(made: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing_source, "BLOCK", 4)
+    seen: list[int] = []
+
+    def fail(*arguments: Any) -> dict:
+        seen.append(1)
+        if len(seen) == 3:
+            raise OSError("no room")
+        return real(*arguments)
+
+    real = publishing_source.activations_of
+    monkeypatch.setattr(publishing_source, "activations_of", fail)
+    with pytest.raises(OSError, match="no room"):
+        exported(made, tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert exported(made, tmp_path).is_dir()
+
+
+def test_what_is_not_there_is_said(made: Installation, tmp_path: Path) -> None:
+    for options, message in (
+        ({"features": (5, 6)}, "does not select feature 6"),
+        ({"methods": ("human",)}, "--explanations human: .* it has max_act, shuffled"),
+    ):
+        with pytest.raises(UserError, match=message):
+            exported(made, tmp_path, **options)
+    said: list[str] = []
+    key = RangeKey(KEY, FEATURE_RANGE_KEYS[3])
+    lake = made.home.lake
+    kept = lake.read("scores", {"scorer": SCORERS[0], **lake_partition(key)})
+    manifest = lake.require("scores", {"scorer": SCORERS[0], **lake_partition(key)})
+    try:
+        lake.discard("scores", {"scorer": SCORERS[0], **lake_partition(key)})
+        exported(made, tmp_path, weights=False, say=said.append)
+        assert any(f"scores/{SCORERS[0]} in 12 of 13 ranges" in line for line in said), said
+        older = {**manifest.inputs, "explanations/max_act": "another"}
+        lake.write("scores", {"scorer": SCORERS[0], **lake_partition(key)}, kept.schema, kept, manifest.data_version, older)
+        with pytest.raises(UserError, match="are older than its explanations/max_act"):
+            exported(made, tmp_path / "older")
+    finally:
+        lake.write("scores", {"scorer": SCORERS[0], **lake_partition(key)}, kept.schema, kept, manifest.data_version, manifest.inputs)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
