@@ -217,6 +217,26 @@ def ui(
             typer.echo("the UI and all that it started have ended")
 
 
+@app.command(epilog="Example: interp explore --port 3001")
+def explore(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to answer on; 0 takes a free one")] = 3001,
+    host: Annotated[
+        str, typer.Option(help="address to answer on; an address that other machines reach is served with a token alone")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(envvar="INTERP_EXPLORE_TOKEN", help="token that every reader must bring; made anew where it is needed")
+    ] = None,
+) -> None:
+    """Show dictionaries, features, explanations and scores of this home as pages, until Ctrl-C."""
+    from interp_assets.installation.home import Home
+
+    with errors_as_messages():
+        from interp_assets.explorer.app import Explorer
+        from interp_assets.explorer.serving import serve
+
+        serve(Explorer(Home.from_environment()), host, port, typer.echo, token)
+
+
 @app.command(epilog="Example: interp demo")
 def demo(
     port: Annotated[int, typer.Option(help="port of a running `interp ui`; one is started otherwise")] = 3000,

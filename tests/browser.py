@@ -1,4 +1,4 @@
-"""A headless Chromium that opens a page from disk, lets its programs run, and tells what the page has become."""
+"""A headless Chromium that opens a page from disk or from a server, lets its programs run, and tells what the page has become."""
 
 import re
 import shutil
@@ -45,11 +45,16 @@ def browser() -> str | None:
 
 def opened(page: Path) -> str:
     """The HTML of a page on disk after its programs have run; raises where Chromium does not end or tells nothing."""
+    return opened_at(page.resolve().as_uri())
+
+
+def opened_at(address: str) -> str:
+    """The HTML of the page at an address, as `opened`."""
     program = browser()
     assert program is not None, NO_BROWSER
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-        options = [f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom", page.resolve().as_uri()]
+        options = [f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom", address]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
     assert "<html" in done.stdout, f"Chromium ended with {done.returncode}: {done.stderr[-500:]}"
     return done.stdout

@@ -1,0 +1,262 @@
+"""One number or text a feature of a whole dictionary, side by side: what tables, filters, histograms and scatters of a dictionary show.
+
+They are read once for each state of the lake, and kept in memory and as an Arrow file in the home, from which another start of the
+explorer takes them again. While the lake changes under a reader, the reader is shown the earlier state until the next one is ready.
+"""
+
+import contextlib
+import hashlib
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
+
+READ = (FEATURE_STATISTICS, FEATURE_EXAMPLES, EXPLANATIONS, SCORES, RATED_EXPLANATIONS)
+FORMAT = "1"
+LOOK_SECONDS = 2.0
+"""Least time between two looks at the lake's state for one dictionary."""
+
+REBUILD_SECONDS = 20.0
+"""Least time between two readings of a dictionary, while a backfill changes the lake all the time."""
+
+PATIENCE_SECONDS = 2.0
+"""How long a reader waits for a dictionary that is being read for the first time, before a page says so."""
+
+NUMBERS = ("density", "context_density", "firing_count", "max_activation", "top_token_share", "n_windows", "rating")
+TEXTS = ("top_token", "outcome", "quadrant")
+DENSE = 0.1
+"""Share of tokens above which a feature is called dense, as in the view dead_and_dense_features."""
+
+
+class NotReadYet(RuntimeError):
+    """The dictionary is being read for the first time."""
+
+
+@dataclass(frozen=True)
+class FeatureColumns:
+    """The columns of one dictionary in one state of the lake. Row i of each column is feature `features[i]`; NaN stands for no number.
+
+    Names are NUMBERS, TEXTS, `score:<scorer>:<method>`, `floor:<scorer>:<method>` and `explanation:<method>`.
+    """
+
+    state: str
+    read_at: float
+    table: pa.Table
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """[n] int64, ascending."""
+        return self.table["feature"].to_numpy()
+
+    def numbers(self, name: str) -> np.ndarray:
+        """[n] float64 or float32 of a column of numbers; NaN where there is none. All NaN for a column that is not there."""
+        if name not in self.table.column_names:
+            return np.full(len(self.features), np.nan)
+        return self.table[name].to_numpy()
+
+    def texts(self, name: str) -> pa.ChunkedArray:
+        """[n] texts, null where there is none."""
+        return self.table[name]
+
+    @cached_property
+    def scored(self) -> list[tuple[str, str]]:
+        """(scorer, method) of every score, by name."""
+        names = (name.split(":") for name in self.table.column_names)
+        return sorted((parts[1], parts[2]) for parts in names if parts[0] == "score")
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Methods with an explanation of any feature."""
+        return [name.partition(":")[2] for name in self.table.column_names if name.startswith("explanation:")]
+
+    def span_of(self, scorer: str) -> tuple[float, float]:
+        """The ends of the line on which a scorer's values are drawn: 0 to 1, further where a score of the dictionary lies outside."""
+        return self._spans.get(scorer, (0.0, 1.0))
+
+    @cached_property
+    def _spans(self) -> dict[str, tuple[float, float]]:
+        spans: dict[str, tuple[float, float]] = {}
+        for scorer, method in self.scored:
+            values = self.numbers(f"score:{scorer}:{method}")
+            low, high = spans.get(scorer, (0.0, 1.0))
+            spans[scorer] = min(low, float(np.nanmin(values))), max(high, float(np.nanmax(values)))
+        return spans
+
+    def place_of(self, feature: int) -> int | None:
+        """Row of a feature; None where the dictionary has none of this number."""
+        place = int(np.searchsorted(self.features, feature))
+        return place if place < len(self.features) and self.features[place] == feature else None
+
+
+class Dictionaries:
+    """The columns of every dictionary of a warehouse, read when they are asked for, in a thread of their own."""
+
+    def __init__(self, warehouse: Warehouse, folder: Path) -> None:
+        self._warehouse, self._folder = warehouse, folder
+        self._held: dict[str, FeatureColumns] = {}
+        self._looked: dict[str, float] = {}
+        self._reading: dict[str, Future[FeatureColumns]] = {}
+        self._lock, self._index_lock = threading.Lock(), threading.Lock()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="columns")
+
+    def columns(self, key: str, patience: float = PATIENCE_SECONDS) -> FeatureColumns:
+        """The newest columns that are ready. Raises `NotReadYet` where the dictionary is read for the first time and that takes long."""
+        with self._lock:
+            held, future = self._held.get(key), self._reading.get(key)
+            if future is None and time.monotonic() - self._looked.get(key, -LOOK_SECONDS) >= LOOK_SECONDS:
+                self._looked[key] = time.monotonic()
+                future = self._reading[key] = self._worker.submit(self._read, key)
+                future.add_done_callback(lambda _: self._reading.pop(key, None))
+        if held is not None:
+            return held
+        if future is None:
+            raise NotReadYet(key)
+        try:
+            return future.result(patience)
+        except TimeoutError:
+            raise NotReadYet(key) from None
+
+    def close(self) -> None:
+        """End the reading thread."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def state(self, key: str) -> str:
+        """Names the content of all partitions that the columns of a dictionary are read from."""
+        digest = hashlib.sha256(f"{FORMAT}\n{self._warehouse.lake.url}\n".encode())
+        with self._index_lock:
+            for table in READ:
+                for part in self._warehouse.index.look(table.name, len(table.partition_columns)).readable:
+                    if part.values.get("dictionary", key) == key:
+                        digest.update(f"{table.name} {part.folder} {part.version} {part.footer} {part.bytes}\n".encode())
+        return digest.hexdigest()[:32]
+
+    def _read(self, key: str) -> FeatureColumns:
+        """The columns as they are now: held, kept in the home, or read from the lake."""
+        held, state = self._held.get(key), self.state(key)
+        if held is not None and (held.state == state or time.time() - held.read_at < REBUILD_SECONDS):
+            return held
+        place = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{state}.arrow"
+        read = _kept(place)
+        if read is None:
+            read = self._from_lake(key)
+            _keep(place, read)
+            read = _kept(place) or read
+        columns = FeatureColumns(state, time.time(), read)
+        self._held[key] = columns
+        return columns
+
+    def _from_lake(self, key: str) -> pa.Table:
+        base = self._rows(FEATURE_STATISTICS, BASE, key)
+        drawn = self._rows(FEATURE_EXAMPLES, DRAWN, key)
+        explained = {
+            method: self._rows(EXPLANATIONS, EXPLAINED, key, method)
+            for (method,) in self._query(f"SELECT DISTINCT explanation_method::VARCHAR FROM explanations WHERE {_here(key)}")
+        }
+        features = np.unique(np.concatenate([rows["feature"].to_numpy() for rows in (base, drawn, *explained.values())]).astype(np.int64))
+        columns: dict[str, pa.Array] = {"feature": pa.array(features)}
+        for name in ("density", "context_density", "firing_count", "max_activation", "top_token_share"):
+            columns[name] = pa.array(_placed(features, base["feature"], base[name]))
+        columns["top_token"] = _placed_texts(features, base["feature"], base["top_token"])
+        columns["n_windows"] = pa.array(_placed(features, drawn["feature"], drawn["n_windows"]))
+        columns["outcome"] = _placed_texts(features, drawn["feature"], drawn["outcome"])
+        rated = self._rows(RATED_EXPLANATIONS, RATED, key)
+        columns["rating"] = pa.array(_placed(features, rated["feature"], rated["rating"]))
+        for method, rows in sorted(explained.items()):
+            columns[f"explanation:{method}"] = _placed_texts(features, rows["feature"], rows["explanation"])
+        for scorer, method in self._query(SCORED.format(here=_here(key))):
+            rows = self._rows(SCORES, SCORE, key, scorer, method)
+            columns[f"score:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["value"]))
+            columns[f"floor:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["floor"]))
+            columns[f"low:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["ci_low"]))
+        columns["quadrant"] = _quadrants(columns)
+        return pa.table(columns)
+
+    def _rows(self, table: Table, sql: str, key: str, *values: str) -> pa.Table:
+        with self._index_lock:
+            return self._warehouse.query(sql.format(*map(_quoted, values), table=table.name, here=_here(key))).rows
+
+    def _query(self, sql: str) -> list[tuple[str, ...]]:
+        with self._index_lock:
+            rows = self._warehouse.query(sql).rows
+        return sorted(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
+
+BASE = """SELECT feature, token_density AS density, context_density, firing_count, max_activation, top_token_share,
+  top_tokens[1].token AS top_token FROM {table} WHERE {here}"""
+DRAWN = "SELECT feature, n_windows, outcome::VARCHAR AS outcome FROM {table} WHERE {here}"
+EXPLAINED = "SELECT feature, explanation FROM {table} WHERE {here} AND explanation_method = {0} AND explanation IS NOT NULL"
+RATED = "SELECT feature, avg(rating) AS rating FROM {table} WHERE {here} AND rating IS NOT NULL GROUP BY feature"
+SCORED = "SELECT DISTINCT scorer::VARCHAR, explanation_method::VARCHAR FROM scores WHERE headline AND value IS NOT NULL AND {here}"
+SCORE = (
+    "SELECT feature, value, floor, ci_low FROM {table} WHERE headline AND value IS NOT NULL AND {here} AND scorer = {0} "
+    "AND explanation_method = {1}"
+)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _here(key: str) -> str:
+    return f"dictionary = {_quoted(key)}"
+
+
+def _placed(features: np.ndarray, found: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray:
+    """[n] float32: each value at the place of its feature, NaN elsewhere."""
+    placed = np.full(len(features), np.nan, dtype=np.float32)
+    placed[np.searchsorted(features, found.to_numpy())] = values.cast(pa.float64()).to_numpy()
+    return placed
+
+
+def _placed_texts(features: np.ndarray, found: pa.ChunkedArray, texts: pa.ChunkedArray) -> pa.Array:
+    """[n] texts at the places of their features, null elsewhere."""
+    order = np.full(len(features), -1, dtype=np.int64)
+    order[np.searchsorted(features, found.to_numpy())] = np.arange(len(found))
+    values = texts.cast(pa.large_string()).combine_chunks()
+    return values.take(pa.array(order, mask=order < 0))
+
+
+def _quadrants(columns: dict[str, pa.Array]) -> pa.Array:
+    """The quadrant of each feature as in the view feature_quadrants: is it explained by fuzzing, and by intervention?"""
+    n = len(columns["feature"])
+    explains = {}
+    for scorer in ("fuzzing", "intervention"):
+        known, above = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        for name in columns:
+            kind, _, rest = name.partition(":")
+            if kind == "score" and rest.startswith(f"{scorer}:") and rest.split(":")[1] not in ("shuffled", "constant"):
+                known |= ~np.isnan(columns[name].to_numpy(zero_copy_only=False))
+                with np.errstate(invalid="ignore"):
+                    above |= columns[f"low:{rest}"].to_numpy(zero_copy_only=False) > columns[f"floor:{rest}"].to_numpy(zero_copy_only=False)
+        explains[scorer] = known, above
+    (fuzzed, by_inputs), (steered, by_outputs) = explains["fuzzing"], explains["intervention"]
+    names = np.array(["neither", "input_only", "output_only", "both"])
+    return pa.array(names[by_inputs + 2 * by_outputs].tolist(), pa.large_string(), mask=~(fuzzed & steered))
+
+
+def _kept(place: Path) -> pa.Table | None:
+    """The columns kept in a file, mapped into memory; None where there is none or it is damaged."""
+    with contextlib.suppress(OSError, pa.ArrowException):
+        return pa.ipc.open_file(pa.memory_map(str(place))).read_all()
+    return None
+
+
+def _keep(place: Path, columns: pa.Table) -> None:
+    """Write the columns of a dictionary, and remove its earlier ones. Where the home may not be written, nothing is kept."""
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_suffix(".tmp")
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, columns.schema) as writer:
+            writer.write_table(columns.combine_chunks())
+        temporary.replace(place)
+        for earlier in place.parent.glob(f"{place.name.partition('-')[0]}-*.arrow"):
+            if earlier != place:
+                earlier.unlink()

@@ -1,0 +1,20 @@
+"""The pages: a module each, with `ROUTES`. A new page is a module and its name in PAGES; the package's docstring says the rest."""
+
+from typing import Protocol
+
+from starlette.routing import BaseRoute
+
+from interp_assets.explorer.pages import dictionary, feature, home
+
+
+class Page(Protocol):
+    """A module of pages."""
+
+    @property
+    def ROUTES(self) -> tuple[BaseRoute, ...]:
+        """The addresses that the page answers."""
+        ...
+
+
+PAGES: tuple[Page, ...] = (home, feature, dictionary)
+"""In the order in which addresses are tried."""

@@ -1,0 +1,63 @@
+"""Tokens as a page shows them: text on one line, how deep each is shaded, and the number behind the shade."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_assets.domain.prompting.rendering import over_characters, visible
+
+LEVELS = 20
+"""Depths of shade, besides none: classes s1 to s20 of the stylesheet, since the policy allows no styles in a page."""
+
+
+@dataclass(frozen=True)
+class ShadedToken:
+    """One token: `text` with breaks made visible, `level` 0 (none) to LEVELS, `value` as text; `breaks` where a line ends in it."""
+
+    text: str
+    level: int
+    value: str
+    breaks: bool
+
+
+def level_of(value: float, largest: float) -> int:
+    """The depth of a value's shade; 0 for no value above 0, and at least 1 above that."""
+    if not value > 0 or not largest > 0:
+        return 0
+    return max(1, min(LEVELS, round(LEVELS * value / largest)))
+
+
+def shaded(tokens: Sequence[str], values: Sequence[float], largest: float) -> list[ShadedToken]:
+    """Tokens with their shades, the deepest at `largest`. The tokens of one character share the largest of their values."""
+    return [
+        ShadedToken(visible(token), level_of(value, largest), number(value), "\n" in token)
+        for token, value in zip(tokens, over_characters(tokens, values), strict=True)
+    ]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with at most so many digits that count, whole numbers below a million in full; "–" where there is none."""
+    if value is None or value != value:
+        return "–"
+    if value and not 1e-4 <= abs(value) < 1e6:
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        return (f"{float(mantissa):g}e{int(exponent)}" if exponent else mantissa).replace("-", "−")
+    text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+    return text.replace("-", "−")
+
+
+def score_text(value: float | None) -> str:
+    """A score with two digits behind the point, so that a column of scores stands straight; "–" where there is none."""
+    return "–" if value is None or value != value else f"{value:.2f}".replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """A whole number with separators; "–" where there is none."""
+    return "–" if value is None or value != value else f"{int(value):,}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage, small shares with enough digits; "–" where there is none."""
+    if value is None or value != value:
+        return "–"
+    percent = 100 * value
+    return f"{percent:.3g} %" if percent < 99.95 else f"{percent:.0f} %"

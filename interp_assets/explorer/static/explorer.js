@@ -1,0 +1,86 @@
+// What a keyboard and a pointer need. Every page works without it. Values of the page are read from attributes, and written as text alone.
+"use strict";
+
+const one = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+// Light and dark.
+const isDark = () => {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+};
+const toggleTheme = () => {
+  const next = isDark() ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  try { localStorage.setItem("interp-theme", next); } catch (_) { /* not kept */ }
+};
+for (const button of all("[data-theme-toggle]")) {
+  button.hidden = false;
+  button.addEventListener("click", toggleTheme);
+}
+
+// The list of keys.
+const help = one("[data-help]");
+for (const button of all("[data-help-open]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => help.showModal());
+}
+
+// Rows that j and k walk through.
+let chosenRow = -1;
+const rows = all("[data-row]");
+const chooseRow = (step) => {
+  if (!rows.length) return false;
+  if (chosenRow >= 0) rows[chosenRow].classList.remove("chosen");
+  chosenRow = Math.max(0, Math.min(rows.length - 1, chosenRow + step));
+  rows[chosenRow].classList.add("chosen");
+  rows[chosenRow].scrollIntoView({ block: "nearest" });
+  return true;
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const typing = event.target.closest("input, textarea, select, [contenteditable]");
+  if (typing) {
+    if (event.key === "Escape") typing.blur();
+    return;
+  }
+  if (one("dialog[open]")) return;
+  if (event.key === "?") { help.showModal(); event.preventDefault(); return; }
+  if (event.key === "t") { toggleTheme(); return; }
+  if (event.key === "u") {
+    const up = one("[data-up]") || one(".mark");
+    if (up) location.assign(up.href);
+    return;
+  }
+  const named = all("[data-key]").find((element) => element.dataset.key === event.key);
+  if (named) {
+    event.preventDefault();
+    if (named.matches("input")) { named.focus(); named.select(); } else named.click();
+    return;
+  }
+  if (event.key === "j" || event.key === "k") { chooseRow(event.key === "j" ? 1 : -1); return; }
+  if (event.key === "Enter" && chosenRow >= 0) {
+    const link = one("a[href]", rows[chosenRow]);
+    if (link) location.assign(link.href);
+  }
+});
+
+// The number behind a shade, beside the pointer.
+const tip = document.createElement("div");
+tip.className = "tip";
+tip.setAttribute("role", "tooltip");
+tip.hidden = true;
+document.body.append(tip);
+const showTip = (token) => {
+  tip.textContent = token.dataset.v;
+  tip.hidden = false;
+  const place = token.getBoundingClientRect();
+  const left = Math.min(innerWidth - tip.offsetWidth - 4, Math.max(4, place.left + place.width / 2 - tip.offsetWidth / 2));
+  tip.style.setProperty("left", `${left + scrollX}px`);
+  tip.style.setProperty("top", `${place.top + scrollY - tip.offsetHeight - 4}px`);
+};
+document.addEventListener("pointerover", (event) => {
+  const token = event.target.closest?.(".t[data-v]");
+  if (token) showTip(token); else tip.hidden = true;
+});

@@ -1,0 +1,155 @@
+"""Reads all rows of one feature from any partition: the row groups that hold the feature, and nothing else of the file.
+
+The footers of the files read last are kept in memory, with the features that bound each row group. So a feature costs one read a file,
+whatever the size of the dictionary.
+"""
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from interp_assets.tables import Table
+from resources.store.lake import MANIFEST, PART, Lake
+from resources.store.manifests import BadManifest
+
+KEPT_FOOTERS = 1024
+REMOTE_SECONDS = 10.0
+"""On an object store, how long a partition is taken to be as it was, without asking for its stamps again."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A vouched part as it was looked at: `lowest` and `highest` are the features that bound each row group."""
+
+    stamps: tuple[Any, ...]
+    looked: float
+    footer: pq.FileMetaData
+    lowest: np.ndarray
+    highest: np.ndarray
+
+
+class FeatureRows:
+    """One feature's rows of the tables of a lake; for any number of threads."""
+
+    def __init__(self, lake: Lake, kept: int = KEPT_FOOTERS) -> None:
+        self.lake, self._kept_most = lake, kept
+        self._kept: OrderedDict[str, _Part | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(
+        self, table: Table, partition: Mapping[str, str], feature: int, columns: Sequence[str] | None = None, key: str = "feature"
+    ) -> list[dict[str, Any]]:
+        """The rows as dicts, in the order of the file; none where the partition is not complete. `key` is the column with the feature."""
+        return self.table(table, partition, feature, columns, key).to_pylist()
+
+    def table(
+        self, table: Table, partition: Mapping[str, str], feature: int, columns: Sequence[str] | None = None, key: str = "feature"
+    ) -> pa.Table:
+        """The rows as an Arrow table, without the columns that name the partition's folders; empty where the partition is not complete."""
+        names = [name for name in (columns or table.schema.names) if name in table.schema.names]
+        wanted = [name for name in names if name not in table.partition_columns or name == key]
+        for _ in range(3):  # a part that is replaced meanwhile is looked at again
+            path = self.lake.path(table.name, partition)
+            part = self._part(path, key)
+            if part is None:
+                break
+            groups = np.flatnonzero((part.lowest <= feature) & (feature <= part.highest)).tolist()
+            if not groups:
+                break
+            read = self._read(path, part, groups, list(dict.fromkeys([key, *wanted])))
+            if read is not None:
+                return read.filter(pc.equal(read[key], feature)).select(wanted)
+            self._forget(path)
+        return pa.schema([table.schema.field(name) for name in wanted]).empty_table()
+
+    def is_complete(self, table: Table, partition: Mapping[str, str]) -> bool:
+        """Whether a manifest vouches for the partition."""
+        return self._part(self.lake.path(table.name, partition), "feature") is not None
+
+    def _read(self, folder: str, part: _Part, groups: list[int], columns: list[str]) -> pa.Table | None:
+        """Row groups of a part; None where the part is no longer the file that was looked at."""
+        path = f"{folder}/{PART}"
+        try:
+            if self.lake.is_local:
+                with pa.memory_map(path) as source:
+                    if _stamps(folder) != part.stamps:
+                        return None
+                    return pq.ParquetFile(source, metadata=part.footer).read_row_groups(groups, columns, use_threads=False)
+            with self.lake.fs.open(path, "rb", cache_type="none") as source:
+                file = pq.ParquetFile(source, metadata=part.footer, pre_buffer=True)
+                return file.read_row_groups(groups, columns, use_threads=False)
+        except (OSError, pa.ArrowException):
+            return None
+
+    def _part(self, folder: str, key: str) -> _Part | None:
+        """The vouched part in a folder; None where there is none."""
+        with self._lock:
+            known = self._kept.get(folder)
+        now = time.monotonic()
+        if self.lake.is_local:
+            stamps: tuple[Any, ...] = _stamps(folder)
+            if known is not None and known.stamps == stamps:
+                return known
+        elif known is not None and now - known.looked < REMOTE_SECONDS:
+            return known
+        else:
+            stamps = ()
+        part = self._looked_at(folder, stamps, now, key)
+        with self._lock:
+            if part is None:
+                self._kept.pop(folder, None)
+            else:
+                self._kept[folder] = part
+                self._kept.move_to_end(folder)
+            while len(self._kept) > self._kept_most:
+                self._kept.popitem(last=False)
+        return part
+
+    def _looked_at(self, folder: str, stamps: tuple[Any, ...], now: float, key: str) -> _Part | None:
+        path = f"{folder}/{PART}"
+        try:
+            manifest = self.lake.read_manifest(folder)
+            if manifest is None or self.lake.damage(manifest, read_all=False):
+                return None
+            with self.lake.fs.open(path, "rb") as file:
+                footer = pq.read_metadata(file)
+        except (BadManifest, OSError, pa.ArrowException):
+            return None
+        place = footer.schema.names.index(key) if key in footer.schema.names else None
+        bounds = [_bounds(footer, group, place) for group in range(footer.num_row_groups)]
+        lowest, highest = (np.array([pair[side] for pair in bounds], dtype=np.int64) for side in (0, 1))
+        return _Part(stamps, now, footer, lowest, highest)
+
+    def _forget(self, folder: str) -> None:
+        with self._lock:
+            self._kept.pop(folder, None)
+
+
+def _bounds(footer: pq.FileMetaData, group: int, place: int | None) -> tuple[int, int]:
+    """Smallest and largest feature of a row group; all features where the file does not say."""
+    if place is not None:
+        statistics = footer.row_group(group).column(place).statistics
+        if statistics is not None and statistics.has_min_max:
+            return statistics.min, statistics.max
+    return 0, np.iinfo(np.int64).max
+
+
+def _stamps(folder: str) -> tuple[Any, ...]:
+    """What changes when a partition is replaced: size, time and inode of manifest and part; empty where one of them is missing."""
+    found: list[int] = []
+    for name in (MANIFEST, PART):
+        try:
+            status = os.stat(f"{folder}/{name}")
+        except OSError:
+            return ()
+        found += [status.st_size, status.st_mtime_ns, status.st_ino]
+    return tuple(found)

@@ -1,0 +1,62 @@
+"""Texts that are programs elsewhere stay texts in every page, by the pages' own escaping and in a real browser."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from browser import EVERYTHING, HOSTILE, NO_BROWSER, RUN, browser, opened_at, ran
+from small_home import KEY, small_home
+from starlette.testclient import TestClient
+
+from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.pages import PAGES
+from interp_assets.explorer.serving import listen
+
+
+def every_address() -> dict[str, str]:
+    """An address of each route of each page, by the route's path."""
+    return {"/": "/", "/d/{model}/{layer}/{name}": f"/d/{KEY}", "/d/{model}/{layer}/{name}/{feature:int}": f"/d/{KEY}/7"}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
+    """An explorer of a home in which every text is hostile."""
+    root: Path = tmp_path_factory.mktemp("hostile")
+    explorer = Explorer(small_home(root, lambda said: said + EVERYTHING))
+    explorer.dictionaries.columns(KEY, patience=60)
+    yield explorer
+    explorer.dictionaries.close()
+
+
+def test_every_route_has_an_address_here() -> None:
+    assert {route.path for page in PAGES for route in page.ROUTES} == set(every_address())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("route", every_address())
+def test_no_text_becomes_markup(hostile: Explorer, route: str) -> None:
+    html = TestClient(make_app(hostile), base_url="http://127.0.0.1").get(every_address()[route]).text
+    tags = re.findall(r"<[a-zA-Z/!][^>]*>", html)
+    assert not [tag for tag in tags if "data-ran" in tag or re.search(r"\son\w+=", tag) or "style=" in tag]
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL | re.IGNORECASE)
+    assert scripts and not any(scripts)  # files alone, with nothing between the tags
+    if route != "/":
+        assert "&lt;script&gt;" in html  # the texts are there
+
+
+@pytest.mark.skipif(browser() is None, reason=NO_BROWSER)
+def test_nothing_runs_in_a_browser(hostile: Explorer) -> None:
+    listening = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(make_app(hostile), log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        for address in every_address().values():
+            dom = opened_at(f"http://127.0.0.1:{listening.getsockname()[1]}{address}")
+            assert ran(dom) == set() and "data-help" in dom and len(HOSTILE) > 10 and RUN
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
