@@ -6,7 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("cli", "explorer", "notebook"),
+    ("cli",),
+    ("explorer", "notebook"),
     ("demo",),
     ("backfill", "definitions"),
     ("graph",),
