@@ -28,6 +28,9 @@ SLOWEST_FILES_FIRST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Interpreters of environments with other tools, which are asked instead of reading what they answered before."""
     parser.addoption("--delphi-python", help="interpreter of an environment with eai-delphi; see tests/parity/test_delphi_metrics.py")
+    parser.addoption(
+        "--circuit-tracer", help="checkout of circuit-tracer; see tests/resources/formats/test_exchange_circuit_tracer_writing.py"
+    )
 
 
 def pytest_configure() -> None:

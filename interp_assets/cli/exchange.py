@@ -259,6 +259,37 @@ def export_neuronpedia(
     typer.echo(f"wrote {rows} to {made.folder} ({size_text(made.bytes)})")
 
 
+@exporting.command("circuit-tracer", epilog="Example: interp export circuit-tracer smollm2-135m/09/transcoder features --graph haiku.json")
+def export_circuit_tracer(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="keys of dictionaries whose examples have been made, one a layer")],
+    folder: Annotated[Path, typer.Argument(help="folder to write: <folder>/features and <folder>/labels.json")],
+    features: Features = None,
+    explanations: Annotated[
+        list[str] | None, typer.Option(help="methods whose explanations are labels, the first that has one; by default all but baselines")
+    ] = None,
+    graph: Annotated[list[Path] | None, typer.Option(help="graph of circuit-tracer to write with labels at its feature nodes")] = None,
+    json_files: Annotated[bool, typer.Option("--json-files", help="write every feature to a JSON file of its own too")] = False,
+) -> None:
+    """Write feature files and labels for the attribution graphs of circuit-tracer."""
+    from interp_assets.cli.errors import errors_as_messages
+    from interp_assets.exchange.export_circuit_tracer import export_circuit_tracer as export
+    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.exchange.progress import size_text
+    from interp_assets.installation.home import Home
+
+    home = Home.from_environment()
+    with errors_as_messages():
+        chosen, methods = parse_features(features), tuple(explanations) if explanations else None
+        records = [home.registry.get(_key(key, "KEY")) for key in keys]
+        made = export(home.lake, records, folder, features=chosen, methods=methods, graphs=graph or (), loose=json_files, say=typer.echo)
+    typer.echo(f"wrote {made.features:,} features and {made.labels:,} labels to {made.folder} ({size_text(made.bytes)})")
+    for name, nodes in made.nodes.items():
+        typer.echo(f"labelled {nodes:,} nodes in {made.folder / 'graph_data' / name}")
+    typer.echo(
+        f"next: serve(data_dir='{made.folder}/graph_data', features_dir='{made.folder.resolve()}/features') of circuit_tracer.frontend"
+    )
+
+
 def _key(key: str, option: str = "--key") -> str:
     from interp_assets.config.base import UserError
     from interp_assets.config.keys import check_dictionary_key

@@ -13,7 +13,7 @@ from interp_assets.config.records import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
-    "export delphi-results", "export neuronpedia",
+    "export delphi-results", "export neuronpedia", "export circuit-tracer",
     "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "ui",
     "demo",
 )  # fmt: skip
@@ -280,3 +280,14 @@ def test_stupid_inputs_to_export_neuronpedia(run, neurons: str, tmp_path: Path) 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     assert "it holds thesis.tex" in refused(run("export", "neuronpedia", neurons, out))
+
+
+def test_stupid_inputs_to_export_circuit_tracer(run, neurons: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert "m/00/n" in refused(run("export", "circuit-tracer", "m/00/typo", out))
+    assert "are of one layer" in refused(run("export", "circuit-tracer", neurons, neurons, out))
+    assert "no complete feature_examples for dictionary m/00/n" in refused(run("export", "circuit-tracer", neurons, out))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    assert "it holds thesis.tex" in refused(run("export", "circuit-tracer", neurons, out))

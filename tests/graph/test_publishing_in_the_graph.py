@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from publishing import METHODS, SCORERS, published_installation
 from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.exchange import export_neuronpedia as publishing_source
+from interp_assets.exchange.export_circuit_tracer import export_circuit_tracer
 from interp_assets.exchange.export_neuronpedia import PublicName, export_neuronpedia
 from resources.formats import neuronpedia
 from resources.store.whole_folders import FolderTaken
@@ -177,6 +179,34 @@ def test_what_is_not_there_is_said(made: Installation, tmp_path: Path) -> None:
             exported(made, tmp_path / "older")
     finally:
         lake.write("scores", {"scorer": SCORERS[0], **lake_partition(key)}, kept.schema, kept, manifest.data_version, manifest.inputs)
+
+
+def test_circuit_tracers_files_say_what_the_lake_says(made: Installation, tmp_path: Path) -> None:
+    (tmp_path / "haiku.json").write_text(
+        json.dumps({"nodes": [{"node_id": "0_10_3", "feature_type": "cross layer transcoder", "clerp": ""}], "links": []})
+    )
+    record = made.home.registry.get(KEY)
+    done = export_circuit_tracer(made.home.lake, [record], tmp_path / "out", graphs=[tmp_path / "haiku.json"])
+    labels = json.loads((tmp_path / "out" / "labels.json").read_text())
+    texts = rows(made, "SELECT feature, explanation FROM explanations WHERE explanation_method = 'max_act' AND outcome = 'ok'")
+    assert labels == {f"0_{feature}": text for feature, text in texts} and done.labels == len(labels)
+    (node,) = json.loads((tmp_path / "out" / "graph_data" / "haiku.json").read_text())["nodes"]
+    assert node["clerp"] == labels["0_10"] and done.nodes == {"haiku.json": 1}
+    offsets = json.loads(gzip.decompress((tmp_path / "out" / "features" / "index.json.gz").read_bytes()))["0"]["offsets"]
+    whole = (tmp_path / "out" / "features" / "layer_0.bin").read_bytes()
+    assert len(offsets) == record.width + 1
+    for feature, density, largest in rows(made, "SELECT feature, token_density, max_activation FROM feature_statistics"):
+        found = json.loads(zlib.decompress(whole[offsets[feature] + 4 : offsets[feature + 1]]))
+        assert (found["activation_frequency"], found["act_max"], found["quantile_values"][-1]) == (density, largest, largest)
+        windows = [one for quantile in found["examples_quantiles"] for one in quantile["examples"]]
+        drawn = f"SELECT tokens FROM examples WHERE feature = {feature} AND kind = 'activating'"
+        assert sorted(one["tokens"] for one in windows) == sorted(row[0] for row in rows(made, drawn))
+        peaks = [one["tokens_acts_list"][one["train_token_ind"]] for one in windows]
+        assert peaks == sorted(peaks, reverse=True)
+    with pytest.raises(UserError, match="are of one layer"):
+        export_circuit_tracer(made.home.lake, [record, record], tmp_path / "twice")
+    with pytest.raises(FolderTaken):
+        export_circuit_tracer(made.home.lake, [record], tmp_path / "out")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
