@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resources.hub_commits import hub_commit
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -65,8 +67,8 @@ class ModelFolder:
 def resolve_model_folder(source: str, revision: str | None = None) -> ModelFolder:
     """Folder (or hub id) and revision of `source`: "embedded:<name>", a local folder, or "owner/model" on the hub.
 
-    The revision of local weights is 16 hex digits of a SHA-256 over their content; a given `revision` must be equal to it. A hub id keeps
-    the given revision, or else takes the commit that the hub (or the local hub cache) calls main. Raises `WeightsError`.
+    The revision of local weights is 16 hex digits of a SHA-256 over their content; a given `revision` must be equal to it. Of a hub id it
+    is the commit that the hub, or else the local hub cache, has for the given revision, or for main. Raises `WeightsError`.
     """
     if source.startswith(EMBEDDED_PREFIX):
         folder = _embedded_folder(source.removeprefix(EMBEDDED_PREFIX))
@@ -82,7 +84,13 @@ def resolve_model_folder(source: str, revision: str | None = None) -> ModelFolde
             f"model source {source!r} is neither a folder on this machine nor a hub id (owner/model) nor one of "
             f"{[EMBEDDED_PREFIX + name for name in EMBEDDED_MODELS]}. Check the spelling or the mount."
         )
-    return ModelFolder(source, None, source, revision or _hub_revision(source))
+    return ModelFolder(source, None, source, _hub_revision(source, revision))
+
+
+def hub_model(source: str) -> str | None:
+    """owner/model of a source on the hub; None for an embedded model and for a folder on this machine."""
+    local = source.startswith((EMBEDDED_PREFIX, ".", "~", "/")) or Path(source).is_dir()
+    return None if local or source.count("/") != 1 else source
 
 
 def cache_folder() -> Path:
@@ -184,20 +192,16 @@ def _folder_revision(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _hub_revision(hub_id: str) -> str:
-    """Commit hash of the model's main branch; from the local hub cache where there is no network."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    try:
-        return str(HfApi().model_info(hub_id, timeout=20).sha)
-    except Exception as error:
-        cached = try_to_load_from_cache(hub_id, "config.json")
-        if isinstance(cached, str):
-            return Path(cached).parent.name
+def _hub_revision(hub_id: str, revision: str | None) -> str:
+    """Commit of a branch, a tag or (None) the main branch of a model; from the local hub cache where there is no network."""
+    commit = hub_commit(hub_id, revision)
+    if commit is None:
+        at = "" if revision is None else f" at revision {revision!r}"
         raise WeightsError(
-            f"hub model {hub_id!r} was not found ({type(error).__name__}) and is not in the local hub cache. "
-            "Check the id and the network, or give a local folder."
-        ) from error
+            f"hub model {hub_id!r}{at} was not found on the hub, or the hub cannot be reached, and is not in the local hub cache. "
+            "Check the id, the revision and the network, or give a local folder."
+        )
+    return commit
 
 
 def _checked(folder: ModelFolder, revision: str | None) -> ModelFolder:

@@ -21,10 +21,11 @@ HEADS = {
 key: gemma-2-2b/20/gemmascope-16k        # <model>/<layer>/<name>
 model:
   source: google/gemma-2-2b              # hub id, local folder, or embedded:smollm2-135m-instruct
-  revision: null                         # commit of the hub repository; null takes the newest and records it
+  # revision: main                       # commit, branch or tag; registration writes the commit, without it the newest
 hook: blocks.20.hook_resid_post          # TransformerLens name, or a module path such as model.layers.20
 kind: sae_lens                           # KINDS
 source: gemma-scope-2b-pt-res-canonical/layer_20/width_16k/canonical   # SAELens release/id, or a folder
+# revision: main                         # commit, branch or tag of a source on the hub; registration writes the commit
 width: 16384
 # output_hook: blocks.20.hook_mlp_out    # where a transcoder writes, if its configuration does not say
 """,

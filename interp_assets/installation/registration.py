@@ -11,6 +11,7 @@ from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
 from interp_assets.config.settings import HarvestSettings
 from interp_assets.exchange.import_dictionary import check_imported
 from interp_assets.installation.home import Home
+from interp_assets.installation.hub_revisions import registered, with_hub_commits
 from interp_assets.installation.server import prepare_instance, set_pool_limits
 from interp_assets.measuring.planted import firing_line
 from interp_assets.orchestration.partitions import DICTIONARIES
@@ -28,6 +29,7 @@ def register_record(home: Home, text: str, where: str, *, check: bool, say: Call
     _ = record.selected_features  # which a file may list that is not there
     for refused in home.registry.refused({record.key: record}, home.settings).values():
         raise UserError(f"{where}: {refused}")
+    record = with_hub_commits(record, registered(home, record.key), say)
     if check:
         _check(home, record, say)
     add_record(home, record)
@@ -113,7 +115,7 @@ def self_check_line(record: DictionaryRecord) -> str:
     refuse_long_context(record.model.source, record.model.revision, sample.context_tokens)
     settings = HarvestSettings()
     encode = DocumentEncoder(tokenizer, sample.turns)
-    documents = (TokenisedDocument(str(i), *encode(d)) for i, d in enumerate(read_documents(sample.corpus, sample.seed)))
+    documents = (TokenisedDocument(str(i), *encode(d)) for i, d in enumerate(read_documents(sample.corpus, sample.seed, sample.revisions)))
     n_tokens = min(settings.self_check_rows * sample.context_tokens, sample.n_tokens)
     packed = pack_documents(documents, sample.context_tokens, tokenizer.bos_token_id, tokenizer.eos_token_id, n_tokens)
     if packed.token_ids.size < 2:

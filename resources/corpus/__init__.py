@@ -6,7 +6,7 @@ read_documents(["jsonl:/data/chats.jsonl#messages", "parquet:/data/tokens#input_
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from resources.corpus import bible, cia_world_factbook, files, hugging_face, python_source, shakespeare, sotu
@@ -28,16 +28,17 @@ SHUFFLE_BUFFER_DOCUMENTS = 2_048
 SHUFFLE_BUFFER_CHARACTERS = 64_000_000
 
 
-def read_documents(sources: Sequence[str], seed: int) -> Iterator[Document]:
+def read_documents(sources: Sequence[str], seed: int, revisions: Mapping[str, str] | None = None) -> Iterator[Document]:
     """Documents of all sources in an order that depends only on (sources, their files, seed); empty texts are left out.
 
     One round takes one document from each source with documents left, in a random order, so no source dominates the beginning. A built-in
-    source is shuffled whole; a streamed source goes through a buffer of at most 2,048 documents and at most 64 million characters. Raises
-    `CorpusError` before the first document for an unknown or repeated name, and while reading for a source that cannot be read.
+    source is shuffled whole; a streamed source goes through a buffer of at most 2,048 documents and at most 64 million characters.
+    `revisions` has the commit at which a source on the hub is read, by source. Raises `CorpusError` before the first document for an
+    unknown or repeated name, and while reading for a source that cannot be read.
     """
     if not sources or len(set(sources)) != len(sources):
         raise CorpusError(f"corpus sources must be one or more different names, got {list(sources)}. Known: {_known()}.")
-    streams = {source: _shuffled(source, seed) for source in sources}
+    streams = {source: _shuffled(source, seed, (revisions or {}).get(source)) for source in sources}
     return _interleaved(streams, random.Random(f"{seed}/rounds"))
 
 
@@ -59,12 +60,14 @@ def _encodable(document: Document) -> Document:
     return replace(document, title=encodable(document.title), text=encodable(document.text), messages=messages)
 
 
-def _shuffled(source: str, seed: int) -> Iterator[Document]:
+def _shuffled(source: str, seed: int, revision: str | None) -> Iterator[Document]:
     """The source's documents, shuffled by its own generator, so that adding a source does not reorder the documents of other sources."""
     rng = random.Random(f"{seed}/{source}")
     kind, mark, argument = source.partition(":")
     if source in BUILT_IN:
         return _shuffled_whole(BUILT_IN[source], rng)
+    if mark and kind == "hf":
+        return _shuffled_stream(hugging_face.read_dataset(argument, revision), rng)
     if mark and kind in STREAMED:
         return _shuffled_stream(STREAMED[kind](argument), rng)
     raise CorpusError(f"unknown corpus source {source!r}. Known: {_known()}.")

@@ -4,14 +4,24 @@ A folder of Parquet, JSON lines or CSV files on this machine is a dataset too: "
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from resources.corpus.contents import content_of
 from resources.corpus.fields import value_at
 from resources.corpus.interface import CorpusError, Document
 
 
-def read_dataset(argument: str) -> Iterator[Document]:
-    """One document a row of the dataset, in the dataset's order; null texts are skipped."""
+def hub_dataset(source: str) -> str | None:
+    """owner/name of a corpus source "hf:…" on the hub; None for a folder on this machine, and for another kind of source."""
+    kind, _, argument = source.partition(":")
+    name = argument.rpartition("#")[0].partition(":")[0]
+    if kind != "hf" or not name or name.startswith(("/", ".", "~")) or Path(name).exists():
+        return None
+    return name
+
+
+def read_dataset(argument: str, revision: str | None = None) -> Iterator[Document]:
+    """One document a row of the dataset, in the dataset's order, at a commit (None: the newest); null texts are skipped."""
     target, mark, column_and_split = argument.rpartition("#")
     column, _, split = column_and_split.partition("@")
     name, _, config = target.partition(":")
@@ -25,10 +35,11 @@ def read_dataset(argument: str) -> Iterator[Document]:
         ) from error
     split = split or "train"
     try:
-        rows = iter(load_dataset(name, config or None, split=split, streaming=True))
+        rows = iter(load_dataset(name, config or None, split=split, streaming=True, revision=revision))
     except Exception as error:  # the loader raises a dozen classes of errors, also from its network libraries
         raise CorpusError(
-            f"corpus source 'hf:{argument}' cannot be opened (dataset {name}, config {config or 'default'}, split {split}): {error}. "
+            f"corpus source 'hf:{argument}' cannot be opened (dataset {name}, config {config or 'default'}, split {split}, "
+            f"{f'commit {revision}' if revision else 'newest commit'}): {error}. "
             "Check the name, config and split; a private dataset needs `hf auth login`, a closed network a copy on disk."
         ) from error
     number = 0

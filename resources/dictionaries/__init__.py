@@ -24,7 +24,8 @@ from resources.dictionaries.openai import load_openai
 from resources.dictionaries.openmoss import load_openmoss
 from resources.dictionaries.qwen_scope import load_qwen_scope
 from resources.dictionaries.random_directions import load_random_topk, load_rotated_topk_neurons
-from resources.dictionaries.sae_lens import load_sae_lens
+from resources.dictionaries.sae_lens import load_sae_lens, repository_of
+from resources.dictionaries.sources import hub_repository, read_at
 from resources.dictionaries.sparsify import load_sparsify
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "refuse_bad_dictionary",
     "refuse_wrong_fields",
     "refuse_wrong_width",
+    "repository_of_source",
     "self_check",
 ]
 
@@ -50,6 +52,16 @@ class Kind:
     load: Callable[..., Any]
     needs: tuple[str, ...]
     may_have: tuple[str, ...] = ()
+
+    @property
+    def may_be_on_the_hub(self) -> bool:
+        """Whether a source of this kind may be a repository on the hub."""
+        return "source" in self.needs and self.load is not load_callable
+
+    @property
+    def fields_it_may_have(self) -> tuple[str, ...]:
+        """`may_have`, and `revision` where the source may be on the hub."""
+        return (*self.may_have, *(["revision"] if self.may_be_on_the_hub else []))
 
 
 KINDS = {
@@ -79,18 +91,27 @@ def load_dictionary(
     d_in: int | None = None,
     k: int | None = None,
     seed: int | None = None,
+    revision: str | None = None,
     device: str = "cpu",
 ) -> Dictionary:
-    """The dictionary of this kind on `device`, from the fields of its record; None is a field that is not given.
+    """The dictionary of this kind on `device`, from the fields of its record; None is a field that is not given. A source on the hub is
+    read at the commit `revision`, or at the newest.
 
     Raises `DictionaryError` for an unknown kind, for a missing field, for a field that the kind does not have, for a width or d_in that
     contradicts the source, and for files of another content than the kind needs.
     """
     record = {"source": source, "hook": hook, "output_hook": output_hook, "width": width, "d_in": d_in, "k": k, "seed": seed}
     given = {name: value for name, value in record.items() if value is not None}
-    refuse_wrong_fields(kind, given)
+    refuse_wrong_fields(kind, [*given, *(["revision"] if revision is not None else [])])
+    repository = repository_of_source(kind, source) if revision is not None else None
+    if revision is not None and repository is None:
+        raise DictionaryError(
+            f"a {kind} dictionary from {source!r} has revision {revision!r}, and this source is no repository on the hub. Leave revision "
+            "out: the content of local files is noted by itself."
+        )
     try:
-        return KINDS[kind].load(**given).to(device)
+        with read_at(repository, revision):
+            return KINDS[kind].load(**given).to(device)
     except DictionaryError:
         raise
     except Exception as error:  # libraries raise anything for truncated files, Python for content of another shape
@@ -100,11 +121,18 @@ def load_dictionary(
         ) from error
 
 
+def repository_of_source(kind: str, source: str | None) -> str | None:
+    """The hub repository, owner/name, that a dictionary is read from; None for a source on this machine, and for kinds without files."""
+    if source is None or kind not in KINDS or not KINDS[kind].may_be_on_the_hub:
+        return None
+    return repository_of(source) if kind == "sae_lens" else hub_repository(source)
+
+
 def refuse_wrong_fields(kind: str, given: Collection[str]) -> None:
     """Raise `DictionaryError` with the names unless `given` are the fields of this kind."""
     if kind not in KINDS:
         raise DictionaryError(f"unknown dictionary kind {kind!r}; known: {list(KINDS)}.")
-    needs, may_have = KINDS[kind].needs, KINDS[kind].may_have
+    needs, may_have = KINDS[kind].needs, KINDS[kind].fields_it_may_have
     missing = [name for name in needs if name not in given]
     extra = [name for name in given if name not in (*needs, *may_have)]
     if missing or extra:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlparse
 
 from resources.dictionaries.encoding import Activation, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
-from resources.dictionaries.sources import downloaded, source_folder
+from resources.dictionaries.sources import commit_of, downloaded, hub_repository, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
 from resources.dictionaries.weight_files import read_tensors, read_yaml_config
 
@@ -64,6 +64,7 @@ def load_circuit_tracer(
         activation=activation,
         subtracts_b_dec=False,
         W_skip=weights.get("W_skip"),
+        notes=_unpinned(place, layer, config),
     )
     return checked_autoencoder(autoencoder, source, width, d_in)
 
@@ -136,6 +137,14 @@ def _local(folder: Path, listed: str) -> list[Path]:
     return [one for one in (folder / path, path) if one.is_file()][:1]
 
 
+def _unpinned(place: str, layer: int, config: dict[str, Any]) -> tuple[str, ...]:
+    """One note where the file of the layer lies in another repository than the set, at no revision; none otherwise."""
+    address = _listed_files(config).get(layer, "")
+    if not address.startswith("hf://") or "revision=" in urlparse(address).query or _repository_of(address) == hub_repository(place):
+        return ()
+    return (f"transcoder set {place} takes layer {layer} from {address} at the newest commit: a push there changes the dictionary unseen",)
+
+
 def _layer_file(place: str, layer: int, config: dict[str, Any]) -> Path:
     """The file of one layer, downloaded where it is on the hub. Raises `DictionaryError` with the layers that there are."""
     name, folder, listed = f"layer_{layer}.safetensors", Path(place).expanduser(), _listed_files(config)
@@ -159,14 +168,20 @@ def _layer_file(place: str, layer: int, config: dict[str, Any]) -> Path:
     return folder / name
 
 
+def _repository_of(address: str) -> str:
+    """owner/repository of an address hf://owner/repository/path."""
+    parsed = urlparse(address)
+    return f"{parsed.netloc}/{parsed.path.lstrip('/').partition('/')[0]}"
+
+
 def _downloaded_file(address: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    parsed = urlparse(address)
-    repository, _, name = parsed.path.lstrip("/").partition("/")
-    revision = parse_qs(parsed.query).get("revision", [None])[0]
+    parsed, repository = urlparse(address), _repository_of(address)
+    name = parsed.path.lstrip("/").partition("/")[2]
+    revision = parse_qs(parsed.query).get("revision", [commit_of(repository)])[0]
     try:
-        return Path(hf_hub_download(f"{parsed.netloc}/{repository}", name, revision=revision))
+        return Path(hf_hub_download(repository, name, revision=revision))
     except Exception as error:
         raise DictionaryError(f"the hub has no file {address}, or it cannot be reached: {error}") from error
 

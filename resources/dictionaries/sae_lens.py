@@ -15,6 +15,10 @@ Architectures, with h the encoder's pre-activations:
 A model processed by TransformerLens is marked `model_from_pretrained_kwargs: {center_writing_weights: true}` in the metadata.
 """
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +26,7 @@ from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.matching_pursuit import MatchingPursuit, pursuit_of
 from resources.dictionaries.sae_lens_folds import fold_decoder_norm_where_asked, fold_scaling_factor, fold_whitening
-from resources.dictionaries.sources import is_local, refuse_file, source_folder
+from resources.dictionaries.sources import commit_of, is_local, refuse_file, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
 from resources.dictionaries.weight_files import read_config, read_tensors
 
@@ -58,6 +62,9 @@ ADVICE = {
         "it, or fold it (fold_activation_whitening) and save it again, or take the SAE that the training saved at its end"
     ),
 }
+ONE_AT_A_TIME = threading.Lock()
+"""Held while the downloads of sae-lens are changed."""
+
 CENTRED_HOOKS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
 
 
@@ -145,7 +152,8 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     directory = get_pretrained_saes_directory()
     release, sae_id = _release_and_id(source, directory)
     try:
-        sae = SAE.from_pretrained(release, sae_id, device="cpu")
+        with _downloads_at_the_commit():
+            sae = SAE.from_pretrained(release, sae_id, device="cpu")
     except Exception as error:
         raise DictionaryError(f"sae-lens has no SAE {sae_id!r} in release {release!r}, or no network: {error}") from error
     config = _current(sae.cfg.to_dict())
@@ -154,6 +162,39 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     weights = {name: weight.detach().float() for name, weight in sae.state_dict().items()}
     fold_decoder_norm_where_asked(config, weights)
     return config, weights
+
+
+@contextmanager
+def _downloads_at_the_commit() -> Iterator[None]:
+    """A block in which sae-lens reads files at the commit of `read_at`: its own loaders take no revision."""
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    def pinned(ask: Callable[..., Any], repo_id: str, *args: Any, **named: Any) -> Any:
+        return ask(repo_id, *args, **{**named, "revision": named.get("revision") or commit_of(repo_id)})
+
+    with ONE_AT_A_TIME:
+        plain = {name: getattr(loaders, name) for name in ("hf_hub_download", "hf_hub_url")}
+        try:
+            for name, ask in plain.items():
+                setattr(loaders, name, partial(pinned, ask))
+            yield
+        finally:
+            for name, ask in plain.items():
+                setattr(loaders, name, ask)
+
+
+def repository_of(source: str) -> str | None:
+    """Hub repository of "release/sae_id"; None for a source on this machine, and for a release that sae-lens does not list."""
+    if is_local(source) or "/" not in source or Path(source).expanduser().exists():
+        return None
+    try:
+        from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+    except ImportError:  # the loader says so
+        return None
+    releases = get_pretrained_saes_directory()
+    release, _ = _release_and_id(source, releases)
+    listed = releases.get(release)
+    return listed.repo_id if listed else (release if release.count("/") == 1 else None)
 
 
 def _release_and_id(source: str, releases: Any) -> tuple[str, str]:

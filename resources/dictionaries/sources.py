@@ -1,10 +1,14 @@
 """Finds a dictionary's files: a folder or file on this machine, or "owner/repository/folder" on the Hugging Face hub."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.recognise import recognised
+
+_READ_AT: ContextVar[tuple[str, str] | None] = ContextVar("read_at", default=None)
 
 
 def source_folder(source: str, files: Sequence[str], written_by: str, also: Sequence[str] = ()) -> Path:
@@ -44,6 +48,29 @@ def is_local(source: str) -> bool:
     return Path(source).is_absolute() or source.startswith((".", "~"))
 
 
+def hub_repository(source: str) -> str | None:
+    """owner/repository of a source "owner/repository/…" on the hub; None for a source on this machine, or without an owner."""
+    if is_local(source) or Path(source).expanduser().exists() or source.count("/") < 1:
+        return None
+    return "/".join(source.strip("/").split("/")[:2])
+
+
+@contextmanager
+def read_at(repository: str | None, commit: str | None) -> Iterator[None]:
+    """A block in which every loader reads a hub repository at a commit; at the newest for None."""
+    before = _READ_AT.set((repository, commit) if repository and commit else None)
+    try:
+        yield
+    finally:
+        _READ_AT.reset(before)
+
+
+def commit_of(repository: str) -> str | None:
+    """The commit at which a repository is read within `read_at`; None for the newest."""
+    pinned = _READ_AT.get()
+    return pinned[1] if pinned is not None and pinned[0] == repository else None
+
+
 def downloaded(source: str, files: Sequence[str]) -> Path:
     """The folder of "owner/repository" or "owner/repository/folder" in the hub's cache, with those of `files` that the hub has.
 
@@ -53,10 +80,12 @@ def downloaded(source: str, files: Sequence[str]) -> Path:
 
     owner, repository, *folders = source.strip("/").split("/")
     folder = "/".join(folders)
+    wanted, commit = [f"{folder}/{name}" if folder else name for name in files], commit_of(f"{owner}/{repository}")
     try:
-        root = snapshot_download(f"{owner}/{repository}", allow_patterns=[f"{folder}/{name}" if folder else name for name in files])
+        root = snapshot_download(f"{owner}/{repository}", allow_patterns=wanted, revision=commit)
     except Exception as error:
-        raise DictionaryError(f"the hub has no {folder!r} in {owner}/{repository}, or it cannot be reached: {error}") from error
+        at = "" if commit is None else f" at commit {commit}"
+        raise DictionaryError(f"the hub has no {folder!r} in {owner}/{repository}{at}, or it cannot be reached: {error}") from error
     return Path(root) / folder
 
 

@@ -117,7 +117,7 @@ def _pack(record: DictionaryRecord, tokenizer: SubjectTokenizer, sample: str) ->
     encode = DocumentEncoder(tokenizer, settings.turns)
 
     def tokenised() -> Iterator[TokenisedDocument]:
-        for number, document in enumerate(read_documents(settings.corpus, settings.seed)):
+        for number, document in enumerate(read_documents(settings.corpus, settings.seed, settings.revisions)):
             read.append(
                 {
                     "sample": sample, "document_id": number, "source": document.source,

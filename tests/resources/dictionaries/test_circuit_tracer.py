@@ -181,7 +181,7 @@ def test_a_set_on_the_hub_is_downloaded_a_layer_at_a_time(monkeypatch: pytest.Mo
 
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda repo, allow_patterns: asked.append((repo, *allow_patterns)) or str(copied)
+        huggingface_hub, "snapshot_download", lambda repo, allow_patterns, **_: asked.append((repo, *allow_patterns)) or str(copied)
     )
     monkeypatch.setattr(
         huggingface_hub,
@@ -195,3 +195,10 @@ def test_a_set_on_the_hub_is_downloaded_a_layer_at_a_time(monkeypatch: pytest.Mo
     configure(copied, transcoders=["hf://other/set/a/0.safetensors", "hf://other/set/a/1.safetensors?revision=abc"])
     agrees(load_dictionary("circuit_tracer", "owner/transcoders", HOOK), **expected)
     assert asked == [("owner/transcoders", "config.yaml"), ("other/set", "a/1.safetensors", "abc")]
+    asked.clear()
+    configure(copied, transcoders=["", "hf://owner/transcoders/a/1.safetensors"])
+    ours = load_dictionary("circuit_tracer", "owner/transcoders", HOOK, revision="2" * 40)
+    assert asked[-1] == ("owner/transcoders", "a/1.safetensors", "2" * 40) and not ours.notes  # the set's own repository, at its commit
+    configure(copied, transcoders=["", "hf://other/set/a/1.safetensors"])
+    (note,) = load_dictionary("circuit_tracer", "owner/transcoders", HOOK, revision="2" * 40).notes
+    assert asked[-1] == ("other/set", "a/1.safetensors", "None") and "at the newest commit" in note

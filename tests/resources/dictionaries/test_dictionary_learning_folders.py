@@ -116,7 +116,7 @@ def test_a_checkpoint_on_the_hub_comes_with_its_configuration(monkeypatch: pytes
 
     asked = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda repo, allow_patterns: asked.append((repo, *allow_patterns)) or str(trainer.parent)
+        huggingface_hub, "snapshot_download", lambda repo, allow_patterns, **_: asked.append((repo, *allow_patterns)) or str(trainer.parent)
     )
     expected = load_file(trainer / "expected.safetensors")
     agrees(load("owner/saes/trainer_0/checkpoints/ae_1000.pt"), **expected)

@@ -98,7 +98,7 @@ def test_releases_on_the_hub_are_asked_for_the_file_that_they_hold(monkeypatch: 
 
     asked: list[tuple[str, ...]] = []
 
-    def download(repository: str, allow_patterns: list[str]) -> str:
+    def download(repository: str, allow_patterns: list[str], revision: str | None) -> str:
         asked.append((repository, *allow_patterns))
         return str(tmp_path)
 

@@ -28,9 +28,9 @@ COMMIT = "0" * 40
 LOADING = """
 import sys, torch
 from resources.dictionaries import DictionaryError, load_dictionary
-kind, source, hook, where = sys.argv[1:]
+kind, source, hook, where, revision = sys.argv[1:]
 try:
-    found = load_dictionary(kind, source, hook or None)
+    found = load_dictionary(kind, source, hook or None, revision=revision or None)
 except DictionaryError as error:
     sys.exit(f"DictionaryError: {error}")
 encoded = found.encode(torch.load(where))
@@ -40,10 +40,11 @@ torch.save({**told, "encoded": (encoded.token, encoded.feature, encoded.value)},
 
 
 class Hub:
-    """Files of repositories under a folder, served as the hub serves them; `asked` are the files that were downloaded."""
+    """Files of repositories under a folder, served as the hub serves them; `asked` are the files that were downloaded,
+    and `revisions` the revisions at which files were asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.asked = folder, []
+        self.folder, self.asked, self.revisions = folder, [], set()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -73,12 +74,13 @@ class Hub:
             content = json.dumps(revision if listed[2] == "revision" else tree).encode()
             found = root.is_dir()
         else:
-            named = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
-            file = self.folder / named[1] / named[2] if named else self.folder / "no such file"
+            named = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+            file = self.folder / named[1] / named[3] if named else self.folder / "no such file"
             found = file.is_file()
             content = file.read_bytes() if found else b""
+            self.revisions |= {named[2]} if named else set()
             if found and with_body and named:
-                self.asked.append(f"{named[1]}/{named[2]}")
+                self.asked.append(f"{named[1]}/{named[3]}")
         request.send_response(200 if found else 404)
         if not found:
             repository = self.folder / "/".join(path.split("/")[1:3])
@@ -101,12 +103,12 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     hub.server.server_close()
 
 
-def loaded(hub: Hub, tmp_path: Path, kind: str, source: str, x: torch.Tensor, hook: str = "") -> dict[str, Any]:
+def loaded(hub: Hub, tmp_path: Path, kind: str, source: str, x: torch.Tensor, hook: str = "", revision: str = "") -> dict[str, Any]:
     """What a process of its own, with an empty cache, makes of a source on the hub: its hook, expected L0 and encoding of x."""
     torch.save(x, tmp_path / "x.pt")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-c", LOADING, kind, source, hook, str(tmp_path / "x.pt")]
+    command = [sys.executable, "-c", LOADING, kind, source, hook, str(tmp_path / "x.pt"), revision]
     ended = subprocess.run(command, env=environment, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=300)
     if ended.returncode:
         raise RuntimeError(ended.stderr.partition("DictionaryError: ")[2] or ended.stderr)
@@ -144,9 +146,9 @@ def test_a_repository_of_ones_own_is_found_by_its_name(hub: Hub, tmp_path: Path)
     folder = hub.folder / "somebody/my-saes/blocks.0.hook_resid_post"
     saved(folder, "topk")
     x = torch.randn(25, D_IN)
-    found = loaded(hub, tmp_path, "sae_lens", "somebody/my-saes/blocks.0.hook_resid_post", x)
+    found = loaded(hub, tmp_path, "sae_lens", "somebody/my-saes/blocks.0.hook_resid_post", x, revision=COMMIT)
     assert_encodes_as(found, folder, "sae_lens", x)
-    assert found["l0"] == 5
+    assert found["l0"] == 5 and hub.revisions == {COMMIT}  # sae-lens itself asks for "main"
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_folders_on_the_hub_are_downloaded_alone(monkeypatch: pytest.MonkeyPatch
 
     asked = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda repo, allow_patterns: asked.append((repo, *allow_patterns)) or str(FIXTURES)
+        huggingface_hub, "snapshot_download", lambda repo, allow_patterns, **_: asked.append((repo, *allow_patterns)) or str(FIXTURES)
     )
     ours = load_dictionary("sparsify", "EleutherAI/sae/sparsify/topk", HOOK)
     agrees(ours, **load_file(FIXTURES / "sparsify" / "topk" / "expected.safetensors"))
@@ -109,7 +109,7 @@ def test_folders_on_the_hub_are_downloaded_alone(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         huggingface_hub,
         "snapshot_download",
-        lambda repo, allow_patterns: asked.append((repo, *allow_patterns)) or str(FIXTURES / "sparsify" / "topk"),
+        lambda repo, allow_patterns, **_: asked.append((repo, *allow_patterns)) or str(FIXTURES / "sparsify" / "topk"),
     )
     at_the_root = load_dictionary("sparsify", "EleutherAI/sae", HOOK)
     assert at_the_root.revision == ours.revision and asked[1:] == [("EleutherAI/sae", "cfg.json", "sae.safetensors")]
