@@ -402,7 +402,7 @@ VERDICTS = Table(
         column("probability", pa.float64(), "probability of yes; null when the back end has none", True),
         column("stratum", pa.int8(), "stratum of peak activation, 0 = strongest; null for silent windows", True),
         column("variant", KEY, "kind of positive or negative"),
-        column("outcome", KEY, "answered | unparsable | truncated | no_probabilities | model_error | failed (on what the answers gave)"),
+        column("outcome", KEY, "answered | unparsable | truncated | copied | no_probabilities | model_error | failed (on the answers)"),
         column("value", pa.float64(), "what the scorer measured: cosine, log-likelihood ratio, rating; null where it decides", True),
         column("values", pa.list_(pa.float32()), "what it measured on each token: simulated activations; null elsewhere", True),
         column("activation", pa.float64(), "largest activation of the feature on the item; null where unknown", True),

@@ -23,3 +23,38 @@ def test_the_leaderboard_ranks_over_the_features_that_all_have() -> None:
         board = f"({(SQL / '21_leaderboard.sql').read_text()})"
         found = connection.execute(f"SELECT explanation_method, place, n_compared, compared_mean, n_features, mean FROM {board}").fetchall()
     assert found == [("all", 1, 2, 0.9, 4, 0.55), ("half", 2, 2, 0.8, 2, 0.8), ("one", None, None, None, 1, 1.0)]
+
+
+def test_the_leaderboard_shows_the_lead_over_the_token_list() -> None:
+    """By the same scorer; for detection over the matcher's score of the list, where there is one, else over the judge's."""
+    values = {
+        ("detection", "balanced_accuracy", "max_act"): (0.75, 0.75, 0.75, 0.85),
+        ("detection", "balanced_accuracy", "token_list"): (0.5, 0.5, 0.5, 0.5),
+        ("matcher", "balanced_accuracy", "token_list"): (0.65, 0.65, None, 0.65),
+        ("matcher", "fuzzing_balanced_accuracy", "token_list"): (0.6, 0.6, 0.6, 0.6),
+        ("fuzzing", "balanced_accuracy", "max_act"): (0.8, 0.8, 0.8, 0.8),
+        ("embedding", "auroc", "max_act"): (0.7, 0.7, 0.7, 0.7),
+        ("embedding", "auroc", "token_list"): (0.8, 0.8, 0.8, 0.8),
+        ("surprisal", "auroc", "max_act"): (0.7, 0.7, 0.7, 0.7),
+    }
+    rows = [
+        ("d", scorer, metric, method, feature, value, 0.5, metric != "fuzzing_balanced_accuracy")
+        for (scorer, metric, method), own in values.items()
+        for feature, value in enumerate(own)
+    ]
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE scores (dictionary TEXT, scorer TEXT, metric TEXT, explanation_method TEXT, feature INT, value DOUBLE, "
+            "floor DOUBLE, headline BOOL)"
+        )
+        connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        board = f"({(SQL / '21_leaderboard.sql').read_text()})"
+        found = connection.execute(
+            "SELECT scorer, round(lift_over_token_list, 6), round(token_list_lift_ci_low, 2), round(token_list_lift_ci_high, 2), "
+            f"token_list_by FROM {board} WHERE explanation_method = 'max_act' ORDER BY scorer"
+        ).fetchall()
+    # Detection: 0.1, 0.1, 0.25 (the judge's own, where the matcher has none) and 0.2: mean 0.1625, s / 2 = 0.0375, t of 3 degrees 3.18.
+    assert found == [
+        ("detection", 0.1625, 0.04, 0.28, "matcher"), ("embedding", -0.1, -0.1, -0.1, "embedding"),
+        ("fuzzing", 0.2, 0.2, 0.2, "matcher"), ("surprisal", None, None, None, None),
+    ]  # fmt: skip

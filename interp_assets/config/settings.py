@@ -309,8 +309,10 @@ class PlatformSettings(Closed):
         settings.stage_settings({})
         return settings
 
-    def model_of(self, model: Model) -> LanguageModelSettings | SentenceEncoderSettings:
-        """The settings of the model that answers a scorer."""
+    def model_of(self, model: Model) -> LanguageModelSettings | SentenceEncoderSettings | None:
+        """The settings of the model that answers a scorer; None where the machine itself answers."""
+        if model == "machine":
+            return None
         if model == "encoder":
             return self.sentence_encoder
         return {"scorer": self.scorer, "generator": self.generator or self.explainer, "base": self.base or self.scorer}[model]

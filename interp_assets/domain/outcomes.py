@@ -17,13 +17,13 @@ ExamplesOutcome = Literal["ok", "dead", "too_few_windows", "too_few_silent_windo
 MatchOutcome = Literal["ok", "unmatched", "zero_decoder", "no_decoder", "other_has_no_decoder"]
 ExplanationOutcome = Literal[
     "ok", "no_examples", "no_contrast", "no_projection", "no_changes", "no_steering", "not_single_token", "no_validation", "no_parts",
-    "no_donor", "not_imported", "not_planted", "unparsable", "empty", "model_error", "failed",
+    "no_donor", "not_imported", "not_planted", "unparsable", "empty", "bad_pattern", "no_match", "not_selective", "model_error", "failed",
 ]  # fmt: skip
 TrialOutcome = Literal["answered", "model_error", "stopped_early"]
-VerdictOutcome = Literal["answered", "unparsable", "truncated", "no_probabilities", "model_error", "failed"]
+VerdictOutcome = Literal["answered", "unparsable", "truncated", "copied", "no_probabilities", "model_error", "failed"]
 ScoreOutcome = Literal[
-    "ok", "no_explanation", "no_examples", "no_rivals", "not_steered", "kl_not_met", "no_answers", "one_class", "undefined", "dead",
-    "failed",
+    "ok", "no_explanation", "not_matchable", "no_examples", "no_rivals", "not_steered", "kl_not_met", "no_answers", "one_class",
+    "undefined", "dead", "failed",
 ]  # fmt: skip
 ValidityOutcome = Literal["passes", "fails", "cannot_tell"]
 RatedOutcome = Literal["ok", "too_few_contexts", "baseline", "not_scored"]

@@ -8,11 +8,11 @@ import numpy as np
 
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.outcomes import ExplanationOutcome, ScoreOutcome, VerdictOutcome
-from interp_assets.domain.prompting.prompts import Comparison, Prompt
+from interp_assets.domain.prompting.prompts import Comparison, Matching, Prompt
 from interp_assets.domain.prompting.rendering import TokenTexts
 from interp_assets.domain.steering.steered_texts import CompletionSet, SteeredRun
 
-Model = Literal["scorer", "generator", "base", "encoder"]
+Model = Literal["scorer", "generator", "base", "encoder", "machine"]
 Reads = Literal["explanation", "rivals", "steered", "steered_sets"]
 
 
@@ -105,15 +105,16 @@ class TrialItem:
 class Trial:
     """One question about one scorer input, with the answer key of its items in the order asked.
 
-    The question goes to a language model or, as a `Comparison`, to the sentence encoder. A trial without items gets no verdict: its answer
-    serves the grading of another trial (as the likelihood of a window under a fixed explanation does).
+    The question goes to a language model or, as a `Comparison`, to the sentence encoder; a `Matching` is answered without a model. A trial
+    without items gets no verdict: its answer serves the grading of another trial (as the likelihood of a window under a fixed explanation
+    does).
     """
 
     trial_id: str
     feature: int
     explanation_method: str
     scorer: str
-    question: Prompt | Comparison
+    question: Prompt | Comparison | Matching
     items: tuple[TrialItem, ...]
 
     @property
@@ -129,7 +130,8 @@ class AnsweredTrial:
 
     `answer_probabilities[i]` are the probabilities of the options at answer i. `suffix_logprobs` has the natural-log probability of each
     token of the prompt's suffix, `suffix_choices[i]` the probabilities of the options at the suffix's placeholder i. `cosines`
-    [queries][texts] answer a `Comparison`. `activations` has the feature's largest activation on each text read out of the reply.
+    [queries][texts] answer a `Comparison`, `matches` [windows][tokens] a `Matching`. `activations` has the feature's largest activation on
+    each text read out of the reply.
     """
 
     trial: Trial
@@ -140,6 +142,7 @@ class AnsweredTrial:
     suffix_logprobs: tuple[float, ...] | None = None
     suffix_choices: tuple[tuple[float, ...], ...] | None = None
     cosines: tuple[tuple[float, ...], ...] | None = None
+    matches: tuple[tuple[bool, ...], ...] | None = None
     activations: tuple[float, ...] | None = None
 
 

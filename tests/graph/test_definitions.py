@@ -61,8 +61,8 @@ def test_every_asset_is_in_the_job_of_a_task_and_every_job_says_what_it_is_for()
 def test_kinds_say_who_answers_a_scorer() -> None:
     for scorer in SCORERS:
         asset = NAMES[f"scores/{scorer.NAME}"]
-        answers = "pytorch" if scorer.MODEL == "encoder" else "llm"
-        assert asset.specs_by_key[asset.key].kinds == {"python", answers, "parquet"}, scorer.NAME
+        answers = {"encoder": {"pytorch"}, "machine": set()}.get(scorer.MODEL, {"llm"})
+        assert asset.specs_by_key[asset.key].kinds == {"python", "parquet", *answers}, scorer.NAME
 
 
 def test_what_runs_the_subject_model_asks_for_a_card_where_steps_are_ray_jobs() -> None:

@@ -8,7 +8,7 @@ from installation import KEY, STAGES, Installation
 
 from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.domain.explaining import DERIVED, EXPLAINERS, Explainer, ensemble_raw, intervention, planted_false
+from interp_assets.domain.explaining import COMPUTED, DERIVED, EXPLAINERS, Explainer, ensemble_raw, intervention, planted_false
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt
 from interp_assets.exchange.import_explanations import import_explanations
 from interp_assets.orchestration.runs import RangePartition
@@ -18,7 +18,7 @@ STEERING = {
     "n_strata": 3, "max_new_tokens": 1, "n_shift_tokens": 5,
 }  # fmt: skip
 CLAMPS = {"n_windows": 4, "window_tokens": 8, "of_max": 20}
-MADE = [member.NAME for member in (*EXPLAINERS, *DERIVED) if member is not planted_false]
+MADE = [member.NAME for member in (*EXPLAINERS, *COMPUTED, *DERIVED) if member is not planted_false]
 
 
 def read_material(installation: Installation, explainer: Explainer, feature: int) -> ExplainerInput:

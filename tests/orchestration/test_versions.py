@@ -7,14 +7,15 @@ import pytest
 from interp_assets.assets.explanations import asset as explanations
 from interp_assets.assets.scores import asset as scores
 from interp_assets.config.settings import PlatformSettings
-from interp_assets.domain.explaining import EXPLAINERS
+from interp_assets.domain.explaining import COMPUTED, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.orchestration.stage import RangeStage
 
 ASKING = tuple(explainer.NAME for explainer in EXPLAINERS)
+COMPUTING = tuple(explainer.NAME for explainer in COMPUTED)
 NAMES = [scorer.NAME for scorer in SCORERS]
 EVERYTHING: dict[str, Any] = {
-    "explanations": [*ASKING, "shuffled", "constant"], "scores": dict.fromkeys(NAMES, "all"), "examples": {"n_validation": 30},
+    "explanations": [*ASKING, *COMPUTING, "shuffled", "constant"], "scores": dict.fromkeys(NAMES, "all"), "examples": {"n_validation": 30},
     "steering": {"enabled": True},
 }  # fmt: skip
 STAGES = {"/".join([stage.table.name, *stage.extra.values()]): stage for stage in (*explanations.RANGE_STAGES, *scores.RANGE_STAGES)}
@@ -22,7 +23,8 @@ SCORER_CHANGES = {
     "detection": {"per_prompt": 4}, "fuzzing": {"threshold": 0.5}, "simulation": {"max_level": 9}, "surprisal": {"few_shot": 1},
     "intruder": {"per_stratum": 1}, "example_embedding": {"n_exemplars": 5}, "discrimination": {"n_trials": 4},
     "input_based": {"n_sentences": 4}, "clarity": {"n_texts": 4}, "responsiveness": {"few_shot": 0}, "purity": {"few_shot": 0},
-    "intervention": {"kl_target": 0.33}, "output_based": {"n_trials": 1}, "faithfulness": {"per_prompt": 4},
+    "intervention": {"kl_target": 0.33}, "output_based": {"n_trials": 1}, "faithfulness": {"per_prompt": 4}, "matcher": {"threshold": 0.5},
+    "sensitivity": {"n_texts": 4}, "embedding": {"instruction": "query:"},
 }  # fmt: skip
 
 
@@ -55,6 +57,10 @@ def test_a_scorers_own_settings_make_it_stale_alone(scorer: str, change: dict) -
 def test_an_explainers_own_settings_make_it_stale_alone(explainer: str) -> None:
     """What reads its explanations is stale by their version, once they are made."""
     assert stale({"explaining": {explainer: {"max_reply_tokens": 77}}}) == {f"explanations/{explainer}"}
+
+
+def test_what_asks_no_model_has_settings_of_its_own_and_none_of_a_model() -> None:
+    assert stale({"explaining": {"token_list": {"n_tokens": 5}}}) == {"explanations/token_list"}
 
 
 @pytest.mark.parametrize("scorer", NAMES)

@@ -12,7 +12,7 @@ from interp_assets.asking.encoder import cosines
 from interp_assets.asking.questions import Answer, Question
 from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
 from interp_assets.config.settings import PlatformSettings
-from interp_assets.domain.explaining import ChoosingExplainer, Explainer
+from interp_assets.domain.explaining import ChoosingExplainer, ComputedExplainer, Explainer
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply
 from interp_assets.domain.outcomes import FAILED, ExplanationOutcome
 from interp_assets.domain.prompting.prompts import Prompt
@@ -48,12 +48,12 @@ def planned_features(
             try:
                 prompts = explainer.plan(explainer_input, partition.settings.explaining.of(explainer), partition.settings.seed)
             except Exception:
-                prompts = _failed(explainer, explainer_input, log).outcome
+                prompts = failed_explanation(explainer, explainer_input, log).outcome
             yield PlannedFeature(partition, evidence, explainer_input, prompts)
         yield PlannedFeature(partition)
 
 
-def _failed(explainer: Explainer, explainer_input: ExplainerInput, log: dg.DagsterLogManager) -> Explanation:
+def failed_explanation(explainer: Explainer | ComputedExplainer, explainer_input: ExplainerInput, log: dg.DagsterLogManager) -> Explanation:
     """The outcome of a feature on which the explainer's own code fails. Other features go on; the error being handled goes to the log."""
     log.error(f"{explainer.NAME} failed on feature {explainer_input.feature}:\n{traceback.format_exc()}")
     return Explanation(explainer_input.feature, explainer.NAME, None, FAILED, "", explainer.VERSION)
@@ -85,7 +85,7 @@ def _graded(explainer: Explainer, work: PlannedFeature, answers: Sequence[Answer
     try:
         return explainer.grade(work.explainer_input, _replies(answers), work.partition.settings.explaining.of(explainer))
     except Exception:
-        return _failed(explainer, work.explainer_input, log)
+        return failed_explanation(explainer, work.explainer_input, log)
 
 
 def _chosen_by_encoder(
@@ -128,7 +128,7 @@ def _chosen_by_encoder(
         try:
             chosen = explainer.choose(work.explainer_input, _replies(given), own, here)
         except Exception:
-            chosen = _failed(explainer, work.explainer_input, log)
+            chosen = failed_explanation(explainer, work.explainer_input, log)
         yield work, given, chosen
 
 

@@ -7,13 +7,23 @@ import dagster as dg
 
 from interp_assets.asking.asker import Asker, RunSpending
 from interp_assets.asking.ledger import LedgerSums, ledger_rows
-from interp_assets.assets.explanations.asked import answered_features, planned_features
+from interp_assets.assets.explanations.asked import answered_features, failed_explanation, planned_features
+from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
 from interp_assets.assets.explanations.rows import ExplanationReport, explanation_rows, report_of
 from interp_assets.config.keys import N_FEATURE_RANGES
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
-from interp_assets.domain.explaining import DERIVED, EXPLAINERS, IMPORTED_METHODS, PLANTED_METHODS, Derived, Explainer
+from interp_assets.domain.explaining import (
+    COMPUTED,
+    DERIVED,
+    EXPLAINERS,
+    IMPORTED_METHODS,
+    PLANTED_METHODS,
+    ComputedExplainer,
+    Derived,
+    Explainer,
+)
 from interp_assets.domain.explaining.shared.explainer_input import Reads
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.planted.rules import given_claims
@@ -80,12 +90,26 @@ def explainer_stage(explainer: Explainer) -> RangeStage:
         encoder = [platform.sentence_encoder.versioned_settings] if explainer.CHOOSES else []
         return [stages.explaining.of(explainer), platform.explainer.versioned_settings, *encoder]
 
+    return RangeStage(EXPLANATIONS, explainer.VERSION, _read_by(explainer), settings_of, {"explanation_method": explainer.NAME})
+
+
+def computed_stage(explainer: ComputedExplainer) -> RangeStage:
+    """What explanations without a model depend on: the explainer's own settings and inputs, and no model of the site."""
+
+    def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
+        return stages.explaining.of(explainer) if _chosen(stages, explainer.NAME) else None
+
+    return RangeStage(EXPLANATIONS, explainer.VERSION, _read_by(explainer), settings_of, {"explanation_method": explainer.NAME})
+
+
+def _read_by(explainer: Explainer | ComputedExplainer) -> tuple[Upstream, ...]:
+    """The tables that an explainer reads where the settings ask for it."""
+
     def read(name: Reads, table: Table) -> Upstream:
         return Upstream(table, needed=lambda stages: _chosen(stages, explainer.NAME) and name in stages.explaining.reads(explainer))
 
     examples = Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, explainer.NAME))
-    upstream = (examples, *(read(name, table) for name, table, _ in READABLE if name in explainer.READS))
-    return RangeStage(EXPLANATIONS, explainer.VERSION, upstream, settings_of, {"explanation_method": explainer.NAME})
+    return (examples, *(read(name, table) for name, table, _ in READABLE if name in explainer.READS))
 
 
 def derived_stage(derived: Derived) -> RangeStage:
@@ -162,6 +186,33 @@ def _explainer_asset(explainer: Explainer) -> dg.AssetsDefinition:
                         report.add(graded, work.evidence)
                         work, answers, graded = next(answered)
                     writer.commit(report.of_partition(cost.numbers))
+        return stage.result(*_summary(lake, stage, explainer.NAME))
+
+    return explanations
+
+
+def _computed_asset(explainer: ComputedExplainer) -> dg.AssetsDefinition:
+    """The asset of one explainer that asks no model, range by range."""
+    deps = ["examples", *(asset for name, _, asset in READABLE if name in explainer.READS)]
+
+    @range_asset(EXPLANATIONS, **_options(explainer.NAME, explainer.VERSION, explainer.__doc__, deps, kinds={"python", "parquet"}))
+    def explanations(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        registry: dg.ResourceParam[DictionaryRegistry],
+        settings: dg.ResourceParam[PlatformSettings],
+    ) -> dg.MaterializeResult:
+        stage = RangeRun(context, lake, registry, settings, computed_stage(explainer))
+        for partition in _asked_for(stage, explainer.NAME):
+            own, report, made = partition.settings.explaining.of(explainer), ExplanationReport(), []
+            for evidence, explainer_input in read_explainer_inputs(lake, partition, explainer):
+                try:
+                    found = explainer.explain(explainer_input, own)
+                except Exception:
+                    found = failed_explanation(explainer, explainer_input, context.log)
+                made.append(found)
+                report.add(found, evidence)
+            stage.write(partition, [(EXPLANATIONS, explanation_rows(partition, made, ()))], report.of_partition({}))
         return stage.result(*_summary(lake, stage, explainer.NAME))
 
     return explanations
@@ -249,9 +300,15 @@ def _summary(lake: Lake, stage: RangeRun, method: str) -> tuple[dict[str, dg.Met
     return {"explanations": markdown(markdown_table(["feature", method], lines[:40]))}, checks
 
 
-RANGE_STAGES = (*map(explainer_stage, EXPLAINERS), *map(derived_stage, DERIVED), *map(given_stage, (*IMPORTED_METHODS, *PLANTED_METHODS)))
+RANGE_STAGES = (
+    *map(explainer_stage, EXPLAINERS),
+    *map(computed_stage, COMPUTED),
+    *map(derived_stage, DERIVED),
+    *map(given_stage, (*IMPORTED_METHODS, *PLANTED_METHODS)),
+)
 explanation_assets = (
     *map(_explainer_asset, EXPLAINERS),
+    *map(_computed_asset, COMPUTED),
     *map(_derived_asset, DERIVED),
     *map(_given_asset, (*IMPORTED_METHODS, *PLANTED_METHODS)),
 )

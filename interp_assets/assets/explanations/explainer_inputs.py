@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from interp_assets.config.keys import lake_partition
-from interp_assets.domain.explaining import Explainer
+from interp_assets.domain.explaining import ComputedExplainer, Explainer
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt, TokenChanges
 from interp_assets.domain.steering.token_changes import SIDES, SIGNS
 from interp_assets.orchestration.runs import RangePartition
@@ -17,7 +17,9 @@ from interp_assets.tables import FEATURE_STATISTICS, STEERED_TEXTS, TOKEN_CHANGE
 from resources.store.lake import Lake
 
 
-def read_explainer_inputs(lake: Lake, partition: RangePartition, explainer: Explainer) -> Iterator[tuple[StoredExamples, ExplainerInput]]:
+def read_explainer_inputs(
+    lake: Lake, partition: RangePartition, explainer: Explainer | ComputedExplainer
+) -> Iterator[tuple[StoredExamples, ExplainerInput]]:
     """The stored examples and the explainer input of every feature of a partition, ascending; fields that the explainer does not read are
     empty."""
     reads = partition.settings.explaining.reads(explainer)

@@ -1,4 +1,5 @@
-"""Answers to a scorer's trials: of a language model, of the subject model on a language model's texts, or of the sentence encoder."""
+"""Answers to a scorer's trials: of a language model, of the subject model on a language model's texts, of the sentence encoder, or of the
+machine itself."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,9 @@ import dagster as dg
 from interp_assets.asking.asker import Asker, RunSpending, answered_in_order, waves
 from interp_assets.asking.encoder import cosines
 from interp_assets.asking.questions import Answer, Question
-from interp_assets.config.settings import LanguageModelSettings, PlatformSettings, SentenceEncoderSettings
-from interp_assets.domain.prompting.prompts import Comparison
+from interp_assets.config.settings import PlatformSettings, SentenceEncoderSettings
+from interp_assets.domain.machine_readable import MachineReadable, matched_in_windows, readable
+from interp_assets.domain.prompting.prompts import Comparison, Matching
 from interp_assets.domain.scoring import GeneratorScorer, Scorer
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial
@@ -63,9 +65,11 @@ def answerer_of(
 ) -> Answerer:
     """The answerer for the scorer, by its MODEL. No model is loaded before there is something to answer."""
     who = settings.model_of(scorer.MODEL)
+    if who is None:
+        return Matcher()
     if isinstance(who, SentenceEncoderSettings):
         return Encoding(who, models)
-    asker = Asker(cast(LanguageModelSettings, who), models, replies, spending.of_run(context), progress_of(context, "questions"))
+    asker = Asker(who, models, replies, spending.of_run(context), progress_of(context, "questions"))
     if scorer.MODEL == "generator":
         return Generating(cast(GeneratorScorer, scorer), asker, TextMeasure(models, progress_of(context, "texts run on the subject")), lake)
     return Judging(scorer, asker)
@@ -193,6 +197,33 @@ class Encoding:
     def close(self) -> None:
         """Free the encoder."""
         self._encoder.close()
+
+
+class Matcher:
+    """Machine-readable explanations are matched with windows; the token lists of a wave of scorer inputs are matched together."""
+
+    def answer(self, planned: Iterator[Planned]) -> Iterator[AnsweredInput]:
+        """Answers in planned order, wave by wave."""
+        for wave in waves(planned, lambda work: sum(len(trial.items) for trial in work.trials)):
+            questions = [_matching(trial) for work in wave for trial in work.trials]
+            found = iter(matched_in_windows([(_readable(one), one.windows) for one in questions]))
+            for work in wave:
+                trials = tuple(AnsweredTrial(trial, matches=tuple(tuple(own.tolist()) for own in next(found))) for trial in work.trials)
+                yield AnsweredInput(work, trials, (), "")
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+
+def _matching(trial: Trial) -> Matching:
+    assert isinstance(trial.question, Matching), trial.trial_id
+    return trial.question
+
+
+def _readable(question: Matching) -> MachineReadable:
+    found = readable(question.explanation)
+    assert found is not None, question.explanation
+    return found
 
 
 def _comparison(trial: Trial) -> Comparison:

@@ -21,7 +21,7 @@ from interp_assets.domain.outcomes import FAILED
 from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import UNDEFINED
-from interp_assets.domain.trials import ScorerInput, ScoreRow, Verdict, verdict_of
+from interp_assets.domain.trials import Model, ScorerInput, ScoreRow, Verdict, verdict_of
 from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
 from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
@@ -33,6 +33,10 @@ from resources.store.lake import Lake
 
 PREVIEWED = 20
 """Score rows of a range that its preview shows."""
+
+
+KINDS_OF: dict[Model, set[str]] = {"encoder": {"pytorch"}, "machine": set()}
+"""What the assets of scorers that ask no language model run on."""
 
 
 def score_stage(scorer: Scorer) -> RangeStage:
@@ -49,7 +53,7 @@ def score_stage(scorer: Scorer) -> RangeStage:
         scoring, who = stages.scoring, platform.model_of(scorer.MODEL)
         sequential = scoring.sequential if scorer.MODEL in ("scorer", "base") else None
         silence = [stages.examples.silent_share] if scorer.MODEL == "generator" and stages.examples.silent_share else []
-        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who.versioned_settings, *silence]
+        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who and who.versioned_settings, *silence]
 
     upstream = (
         Upstream(EXAMPLES, needed=lambda stages: bool(stages.scored(scorer))),
@@ -71,8 +75,8 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         deps=["examples", *explanations, *neighbours, *(["steering"] if reads_steering(scorer) else [])],
         description=scorer.__doc__,
         group_name="scores",
-        kinds={"python", "llm" if scorer.MODEL != "encoder" else "pytorch", "parquet"},
-        pool=EXPLAINER_POOL,
+        kinds={"python", "parquet", *KINDS_OF.get(scorer.MODEL, {"llm"})},
+        pool=None if scorer.MODEL == "machine" else EXPLAINER_POOL,
         op_tags=ON_A_CARD if scorer.MODEL == "generator" else None,
         code_version=scorer.VERSION,
         check_specs=[

@@ -1,8 +1,9 @@
 """The explainers: one file each. A new explainer is a file, a name in one of the tuples and, for its settings, a field of
 `ExplainingSettings`.
 
-EXPLAINERS ask a language model about each feature on its own. DERIVED make explanations out of the explanations of other methods, or out of
-nothing. IMPORTED_METHODS are read from files that people or other tools wrote, PLANTED_METHODS from the rules of a planted dictionary.
+EXPLAINERS ask a language model about each feature on its own. COMPUTED describe each feature by its examples, without a model. DERIVED make
+explanations out of the explanations of other methods, or out of nothing. IMPORTED_METHODS are read from files that people or other tools
+wrote, PLANTED_METHODS from the rules of a planted dictionary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,13 @@ from interp_assets.domain.explaining import (
     intervention,
     max_act,
     max_act_cot,
+    pattern,
     planted_false,
     shuffled,
+    shuffled_token_list,
     single_token,
     token_change,
+    token_list,
     vocab_proj,
 )
 from interp_assets.domain.explaining.candidates import CandidatesSettings
@@ -30,9 +34,11 @@ from interp_assets.domain.explaining.ensemble_raw import EnsembleRawSettings
 from interp_assets.domain.explaining.intervention import InterventionSettings
 from interp_assets.domain.explaining.max_act import MaxActSettings
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
+from interp_assets.domain.explaining.pattern import PatternSettings
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
 from interp_assets.domain.explaining.token_change import TokenChangeExplainerSettings
+from interp_assets.domain.explaining.token_list import TokenListSettings
 from interp_assets.domain.explaining.vocab_proj import VocabProjSettings
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.planted.rules import PLANTED_CLAIMS
@@ -75,6 +81,18 @@ class ChoosingExplainer(Explainer, Protocol):
         ...
 
 
+class ComputedExplainer(Protocol):
+    """Describes a feature by its own examples, without a model. READS names the parts of an explainer input that it reads."""
+
+    NAME: str
+    VERSION: str
+    READS: frozenset[Reads]
+
+    def explain(self, explainer_input: ExplainerInput, settings: Any) -> Explanation:
+        """The explanation of the feature, or a named outcome."""
+        ...
+
+
 class Derived(Protocol):
     """Makes explanations out of the explanations of the methods in SOURCES, or out of nothing.
 
@@ -106,34 +124,39 @@ class ExplainingSettings:
     intervention: InterventionSettings = field(default_factory=InterventionSettings)
     ensemble_raw: EnsembleRawSettings = field(default_factory=EnsembleRawSettings)
     candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
+    pattern: PatternSettings = field(default_factory=PatternSettings)
+    token_list: TokenListSettings = field(default_factory=TokenListSettings)
 
-    def of(self, explainer: Explainer) -> Any:
+    def of(self, explainer: Explainer | ComputedExplainer) -> Any:
         """The explainer's own block."""
         return getattr(self, explainer.NAME)
 
-    def reads(self, explainer: Explainer) -> frozenset[Reads]:
+    def reads(self, explainer: Explainer | ComputedExplainer) -> frozenset[Reads]:
         """The parts of an explainer input that the explainer reads: its READS without the parts that its settings name as `unread`."""
         unread: frozenset[Reads] = getattr(self.of(explainer), "unread", frozenset())
         return explainer.READS - unread
 
 
 EXPLAINERS: tuple[Explainer, ...] = (
-    max_act, max_act_cot, contrastive, single_token, vocab_proj, token_change, intervention, ensemble_raw, candidates,
+    max_act, max_act_cot, contrastive, single_token, vocab_proj, token_change, intervention, ensemble_raw, candidates, pattern,
 )  # fmt: skip
-DERIVED: tuple[Derived, ...] = (shuffled, ensemble_concat, constant, planted_false)
+COMPUTED: tuple[ComputedExplainer, ...] = (token_list,)
+DERIVED: tuple[Derived, ...] = (shuffled, shuffled_token_list, ensemble_concat, constant, planted_false)
 IMPORTED_METHODS: tuple[str, ...] = ("human", "imported")
-BASELINES: tuple[str, ...] = (shuffled.NAME, constant.NAME)
+BASELINES: tuple[str, ...] = (shuffled.NAME, shuffled_token_list.NAME, constant.NAME)
 PLANTED_METHODS: tuple[str, ...] = tuple(PLANTED_CLAIMS)
-METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *DERIVED)), *IMPORTED_METHODS, *PLANTED_METHODS)
+METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *COMPUTED, *DERIVED)), *IMPORTED_METHODS, *PLANTED_METHODS)
 
 __all__ = [
     "BASELINES",
+    "COMPUTED",
     "DERIVED",
     "EXPLAINERS",
     "IMPORTED_METHODS",
     "METHODS",
     "PLANTED_METHODS",
     "ChoosingExplainer",
+    "ComputedExplainer",
     "Derived",
     "Explainer",
     "ExplainingSettings",

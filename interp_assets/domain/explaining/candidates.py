@@ -9,11 +9,11 @@ scored on.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 
-from interp_assets.domain.bounds import PositiveCount, PositiveShare, Temperature
+from interp_assets.domain.bounds import ADDED_LATER, PositiveCount, PositiveShare, Temperature
 from interp_assets.domain.explaining import max_act
 from interp_assets.domain.explaining.max_act import MaxActSettings
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
@@ -25,7 +25,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "candidates"
-VERSION: str = "candidates/1"
+VERSION: str = "candidates/2"
 READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = True
 
@@ -40,6 +40,8 @@ class CandidatesSettings(MaxActSettings):
     """Explanations that are asked for. Unit: explanations of a feature."""
     shown_share: PositiveShare = 0.5
     """Share of the shown examples that each explanation is made from. Unit: share."""
+    instruction: Annotated[str, ADDED_LATER] = ""
+    """Stands before an explanation for the sentence encoder, where it was trained with an instruction for queries. Empty for none."""
 
 
 def plan(explainer_input: ExplainerInput, settings: CandidatesSettings, run_seed: int) -> tuple[Prompt, ...] | ExplanationOutcome:
@@ -70,7 +72,7 @@ def compare(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], 
     if len(texts) < 2 or _is_incomplete(read):
         return None
     windows = (plain_text(token_strings(example.token_ids, explainer_input.token_texts)) for example in explainer_input.validation)
-    return Comparison(tuple(query(text) for text in texts), tuple(windows))
+    return Comparison(tuple(query(text, settings.instruction) for text in texts), tuple(windows))
 
 
 def choose(

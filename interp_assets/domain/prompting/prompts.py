@@ -1,4 +1,4 @@
-"""Questions of the pure code to models: a prompt for a language model, or texts to compare by a sentence encoder."""
+"""Questions of the pure code: a prompt for a language model, texts to compare by a sentence encoder, or windows to match by a machine."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -54,6 +54,18 @@ class Prompt:
         assert 0 <= self.shared_messages <= len(self.messages), (self.shared_messages, len(self.messages))
         assert self.messages, "a prompt has at least one message"
         assert self.choices is None or self.json_schema is None, "a reply has one form"
+
+
+@dataclass(frozen=True)
+class Matching:
+    """A question that no model answers: which tokens of each window does a machine-readable explanation speak of?
+
+    `windows` are the texts of the windows' tokens. `marks` says of each token whether it is marked; without marks the whole window counts.
+    """
+
+    explanation: str
+    windows: tuple[tuple[str, ...], ...]
+    marks: tuple[tuple[bool, ...], ...] | None = None
 
 
 @dataclass(frozen=True)

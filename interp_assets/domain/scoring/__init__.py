@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.scoring import (
     clarity,
+    description_likelihood,
     detection,
     discrimination,
     embedding,
@@ -22,13 +23,16 @@ from interp_assets.domain.scoring import (
     input_based,
     intervention,
     intruder,
+    matcher,
     output_based,
     purity,
     responsiveness,
+    sensitivity,
     simulation,
     surprisal,
 )
 from interp_assets.domain.scoring.clarity import ClaritySettings
+from interp_assets.domain.scoring.description_likelihood import DescriptionLikelihoodSettings
 from interp_assets.domain.scoring.detection import DetectionSettings
 from interp_assets.domain.scoring.discrimination import DiscriminationSettings
 from interp_assets.domain.scoring.embedding import EmbeddingSettings
@@ -38,9 +42,11 @@ from interp_assets.domain.scoring.fuzzing import FuzzingSettings
 from interp_assets.domain.scoring.input_based import InputBasedSettings
 from interp_assets.domain.scoring.intervention import InterventionSettings
 from interp_assets.domain.scoring.intruder import IntruderSettings
+from interp_assets.domain.scoring.matcher import MatcherSettings
 from interp_assets.domain.scoring.output_based import OutputBasedSettings
 from interp_assets.domain.scoring.purity import PuritySettings
 from interp_assets.domain.scoring.responsiveness import ResponsivenessSettings
+from interp_assets.domain.scoring.sensitivity import SensitivitySettings
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings
 from interp_assets.domain.scoring.simulation import SimulationSettings
 from interp_assets.domain.scoring.surprisal import SurprisalSettings
@@ -51,9 +57,9 @@ class Scorer(Protocol):
     """Plans trials about a scorer input, grades their answers, and sums verdicts up.
 
     MODEL says who answers: the "scorer" (a judge), the "generator" (a language model that writes texts), the "base" language model
-    (likelihoods), or the sentence "encoder". `texts` reads the generator's texts, and the subject model is run on them. HEADLINE is the
-    metric that stands for the scorer in overviews. READS names the parts of a scorer input that the scorer needs beside examples. A scorer
-    that reads no explanation is run once for each feature.
+    (likelihoods), the sentence "encoder", or no model but the "machine" itself. `texts` reads the generator's texts, and the subject model
+    is run on them. HEADLINE is the metric that stands for the scorer in overviews. READS names the parts of a scorer input that the scorer
+    needs beside examples. A scorer that reads no explanation is run once for each feature.
     """
 
     NAME: str
@@ -108,6 +114,9 @@ class ScoringSettings:
     intervention: InterventionSettings = field(default_factory=InterventionSettings)
     output_based: OutputBasedSettings = field(default_factory=OutputBasedSettings)
     faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
+    matcher: MatcherSettings = field(default_factory=MatcherSettings)
+    description_likelihood: DescriptionLikelihoodSettings = field(default_factory=DescriptionLikelihoodSettings)
+    sensitivity: SensitivitySettings = field(default_factory=SensitivitySettings)
 
     def of(self, scorer: Scorer) -> Any:
         """The scorer's own block."""
@@ -116,7 +125,8 @@ class ScoringSettings:
 
 SCORERS: tuple[Scorer, ...] = (
     detection, fuzzing, simulation, surprisal, embedding, intruder, example_embedding, discrimination, input_based, clarity,
-    responsiveness, purity, intervention, output_based, faithfulness,
+    responsiveness, purity, intervention, output_based, faithfulness, matcher,
+    description_likelihood, sensitivity,
 )  # fmt: skip
 
 

@@ -1,13 +1,15 @@
 """The embedding scorer: is the explanation nearer in meaning to windows on which the feature fires? (arXiv 2410.13928)
 
-A sentence encoder embeds every held-out window, and the explanation after a short instruction. A window's value is the cosine of its
+A sentence encoder embeds every held-out window and the explanation. A window's value is the cosine of its
 embedding with the explanation's embedding. The score is the AUROC of the values, activating windows against silent windows. Chance is 0.5.
 No language model is asked.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from interp_assets.domain.bounds import ADDED_LATER
 from interp_assets.domain.prompting.prompts import Comparison
 from interp_assets.domain.prompting.rendering import plain_text, token_strings
 from interp_assets.domain.prompting.similarity import query
@@ -15,7 +17,7 @@ from interp_assets.domain.scoring.shared import ranking
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "embedding"
-VERSION: str = "embedding/2"
+VERSION: str = "embedding/3"
 MODEL: Model = "encoder"
 HEADLINE: str = "auroc"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -23,7 +25,10 @@ READS: frozenset[Reads] = frozenset({"explanation"})
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """There is nothing to set: the encoder is a setting of the site."""
+    """How an explanation is embedded; the encoder itself is a setting of the site."""
+
+    instruction: Annotated[str, ADDED_LATER] = ""
+    """Stands before the explanation, for encoders that were trained with an instruction for queries. Empty for none."""
 
 
 def plan(scorer_input: ScorerInput, settings: EmbeddingSettings, run_seed: int) -> tuple[Trial, ...]:
@@ -32,7 +37,7 @@ def plan(scorer_input: ScorerInput, settings: EmbeddingSettings, run_seed: int) 
         return ()
     texts = tuple(plain_text(token_strings(example.token_ids, scorer_input.token_texts)) for example in scorer_input.held_out)
     items = tuple(as_item(example) for example in scorer_input.held_out)
-    question = Comparison((query(scorer_input.explanation),), texts)
+    question = Comparison((query(scorer_input.explanation, settings.instruction),), texts)
     return (
         Trial(f"{NAME}/{scorer_input.method}/{scorer_input.feature}/0", scorer_input.feature, scorer_input.method, NAME, question, items),
     )

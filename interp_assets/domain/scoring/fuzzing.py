@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from interp_assets.domain.bounds import Share
+from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.prompting.rendering import marked_positions, over_characters, token_strings
 from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.scoring.shared import classifier
@@ -23,6 +24,9 @@ MODEL: Model = "scorer"
 HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})
 
+Marks = tuple[bool, ...]
+Negatives = Literal["random", "active"]
+
 
 @dataclass(frozen=True)
 class FuzzingSettings(ClassifierSettings):
@@ -30,7 +34,7 @@ class FuzzingSettings(ClassifierSettings):
 
     threshold: Share = 0.3
     """Tokens at or above this share of the example's maximum are marked. Unit: share."""
-    negatives: Literal["random", "active"] = "random"
+    negatives: Negatives = "random"
     """`random`: negatives are marks on silent windows. `active`: negatives are marks on silent tokens of activating windows."""
 
 
@@ -69,19 +73,31 @@ _WORKED = (
     ),
 )
 
-Marks = tuple[bool, ...]
-
 
 def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) -> tuple[Trial, ...]:
-    """Trials over activating examples with their own marks, and over negatives with misplaced marks.
+    """Trials over activating examples with their own marks, and over negatives with misplaced marks: see `marked_examples`.
 
-    None without an explanation or without examples. With "active" negatives, windows that have no room for misplaced marks are left out of
-    both classes, so that both classes have equal numbers of marks.
+    None without an explanation or without examples.
+    """
+    items = [
+        (item, marked_window(example, scorer_input.token_texts, mask))
+        for item, example, mask in marked_examples(scorer_input, settings.threshold, settings.negatives, run_seed)
+    ]
+    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
+
+
+def marked_examples(
+    scorer_input: ScorerInput, threshold: float, kind_of_negatives: Negatives, run_seed: int
+) -> list[tuple[TrialItem, Example, Marks]]:
+    """Each item with its window and the marks on its tokens: activating examples with their own marks, then negatives with misplaced marks.
+
+    With "active" negatives, windows that have no room for misplaced marks are left out of both classes, so that both classes have equal
+    numbers of marks. The draw depends on the run's seed and the feature, not on the explanation.
     """
     activating = of_kind(scorer_input.held_out, "activating")
-    marks = [marked_positions(example.activations, settings.threshold) for example in activating]
+    marks = [marked_positions(example.activations, threshold) for example in activating]
     rng = generator(run_seed, scorer_input.feature, f"{NAME} marks")
-    if settings.negatives == "active":
+    if kind_of_negatives == "active":
         shown = [over_characters(token_strings(example.token_ids, scorer_input.token_texts), example.activations) for example in activating]
         moved = [moved_marks(activations, own, rng) for activations, own in zip(shown, marks, strict=True)]
         negatives = [(example, mask) for example, mask in zip(activating, moved, strict=True) if mask is not None]
@@ -90,14 +106,14 @@ def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) ->
         silent = of_kind(scorer_input.held_out, "non_activating")
         positives = list(zip(activating, marks, strict=True))
         negatives = list(zip(silent, dealt_marks(marks, [len(example.token_ids) for example in silent], rng), strict=True))
-    items: list[tuple[TrialItem, str]] = []
+    items: list[tuple[TrialItem, Example, Marks]] = []
     for truth, group in ((True, positives), (False, negatives)):
         for example, mask in group:
             variant = "activating" if truth else "active" if example.kind == "activating" else example.sampling
             peak = float(max(example.activations, default=0.0))
             item = TrialItem(example.example_id, truth, example.stratum if truth else None, variant, peak)
-            items.append((item, marked_window(example, scorer_input.token_texts, mask)))
-    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
+            items.append((item, example, mask))
+    return items
 
 
 def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.Generator) -> list[Marks]:

@@ -72,7 +72,7 @@ def test_distinct_candidates_are_compared_with_the_validation_windows() -> None:
     asked = candidates.compare(READY, THREE, SETTINGS)
     assert asked is not None
     assert asked.queries == tuple(map(query, ("mats", "animals", "cats")))
-    assert asked.queries[0] == "A text that fits this description: mats"
+    assert asked.queries[0] == "mats"
     assert asked.texts == ("the cat.", "the sat.", "the ran.", "the in.")
 
 

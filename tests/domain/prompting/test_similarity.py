@@ -1,6 +1,6 @@
-from interp_assets.domain.prompting.similarity import QUERY_INSTRUCTION, query
+from interp_assets.domain.prompting.similarity import query
 
 
-def test_an_explanation_becomes_a_query() -> None:
-    assert query("names of days") == "A text that fits this description: names of days"
-    assert query("x").startswith(QUERY_INSTRUCTION)
+def test_a_description_stands_alone_or_after_the_encoders_instruction() -> None:
+    assert query("names of days") == "names of days"
+    assert query("names of days", "query:") == "query: names of days"

@@ -28,7 +28,7 @@ def animal(text: str) -> float:
 def test_the_explanation_is_compared_with_every_held_out_window(scorer_input, held_out) -> None:
     (trial,) = embedding.plan(scorer_input, SETTINGS, 0)
     assert isinstance(trial.question, Comparison)
-    assert trial.question.queries == ("A text that fits this description: words for animals",) == (query("words for animals"),)
+    assert trial.question.queries == ("words for animals",) == (query("words for animals"),)
     assert trial.question.texts[0] == "the cat sat on a mat." and trial.question.texts[5] == "the dog ran in snow, and"
     assert [item.example_id for item in trial.items] == [example.example_id for example in held_out]
     assert [item.truth for item in trial.items] == [True] * 6 + [False] * 6

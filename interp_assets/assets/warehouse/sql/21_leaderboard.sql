@@ -1,25 +1,41 @@
 -- Which explainer is best by which scorer: headline scores of each explanation method, with the mean lift over another feature's explanation
--- (shuffled) on the same features and its 95 % interval. They are ranked within dictionary and scorer by compared_mean, the mean over the
+-- (shuffled; of a token list another list) on the same features and its 95 % interval. They are ranked within dictionary and scorer by compared_mean, the mean over the
 -- n_compared features that all of them have scores of; a method with scores of less than half the features of another has no place.
+-- lift_over_token_list is the mean lead over the feature's token list, which needs no language model: over its score by the same scorer and, for
+-- detection and fuzzing, over its score by the matcher on the same windows where there is one. token_list_by names the scorer of the list.
 -- Intervals of means are Student's, the quantile of t by Cornish and Fisher's expansion (Abramowitz and Stegun 1964, 26.7.5: within 0.2 % from 3
 -- degrees of freedom up); below 4 features there is none.
 WITH headline AS (
   SELECT dictionary, scorer, metric, explanation_method, feature, value, floor FROM scores WHERE headline AND explanation_method <> 'none'
+), listed AS (
+  SELECT dictionary, scorer, feature, value, scorer AS token_list_by FROM headline WHERE explanation_method = 'token_list' AND value IS NOT NULL
+  UNION ALL
+  SELECT dictionary, CASE metric WHEN 'balanced_accuracy' THEN 'detection' ELSE 'fuzzing' END, feature, value, 'matcher' FROM scores
+  WHERE scorer = 'matcher' AND explanation_method = 'token_list' AND metric IN ('balanced_accuracy', 'fuzzing_balanced_accuracy')
+    AND value IS NOT NULL
+), lists AS (
+  FROM listed QUALIFY row_number() OVER (PARTITION BY dictionary, scorer, feature ORDER BY token_list_by = 'matcher' DESC) = 1
 ), lifts AS (
-  SELECT h.*, h.value - s.value AS lift
+  SELECT h.*, h.value - s.value AS lift, h.value - l.value AS list_lift, l.token_list_by
   FROM headline h LEFT JOIN headline s
-    ON s.explanation_method = 'shuffled' AND s.dictionary = h.dictionary AND s.scorer = h.scorer AND s.feature = h.feature
+    ON s.explanation_method = CASE h.explanation_method WHEN 'token_list' THEN 'shuffled_token_list' ELSE 'shuffled' END AND s.dictionary = h.dictionary AND s.scorer = h.scorer AND s.feature = h.feature
+  LEFT JOIN lists l ON l.dictionary = h.dictionary AND l.scorer = h.scorer AND l.feature = h.feature
 ), summed AS (
   SELECT dictionary, scorer, metric, explanation_method,
     count(value) AS n_features, median(value) AS median, avg(value) AS mean,
     CASE WHEN count(value) >= 4 THEN count(value) - 1 END AS df,
     CASE WHEN count(lift) >= 4 THEN count(lift) - 1 END AS lift_df,
+    CASE WHEN count(list_lift) >= 4 THEN count(list_lift) - 1 END AS list_df,
     mean - (1.959964 + 2.372271 / df + 2.822499 / df ** 2 + 2.555850 / df ** 3 + 1.589534 / df ** 4) * stddev_samp(value) / sqrt(count(value)) AS ci_low,
     mean + (1.959964 + 2.372271 / df + 2.822499 / df ** 2 + 2.555850 / df ** 3 + 1.589534 / df ** 4) * stddev_samp(value) / sqrt(count(value)) AS ci_high,
     avg(floor) AS floor,
     avg(lift) AS lift_over_shuffled,
     lift_over_shuffled - (1.959964 + 2.372271 / lift_df + 2.822499 / lift_df ** 2 + 2.555850 / lift_df ** 3 + 1.589534 / lift_df ** 4) * stddev_samp(lift) / sqrt(count(lift)) AS lift_ci_low,
-    lift_over_shuffled + (1.959964 + 2.372271 / lift_df + 2.822499 / lift_df ** 2 + 2.555850 / lift_df ** 3 + 1.589534 / lift_df ** 4) * stddev_samp(lift) / sqrt(count(lift)) AS lift_ci_high
+    lift_over_shuffled + (1.959964 + 2.372271 / lift_df + 2.822499 / lift_df ** 2 + 2.555850 / lift_df ** 3 + 1.589534 / lift_df ** 4) * stddev_samp(lift) / sqrt(count(lift)) AS lift_ci_high,
+    avg(list_lift) AS lift_over_token_list,
+    lift_over_token_list - (1.959964 + 2.372271 / list_df + 2.822499 / list_df ** 2 + 2.555850 / list_df ** 3 + 1.589534 / list_df ** 4) * stddev_samp(list_lift) / sqrt(count(list_lift)) AS token_list_lift_ci_low,
+    lift_over_token_list + (1.959964 + 2.372271 / list_df + 2.822499 / list_df ** 2 + 2.555850 / list_df ** 3 + 1.589534 / list_df ** 4) * stddev_samp(list_lift) / sqrt(count(list_lift)) AS token_list_lift_ci_high,
+    max(token_list_by) FILTER (list_lift IS NOT NULL) AS token_list_by
   FROM lifts GROUP BY ALL HAVING count(value) > 0
 ), ranked AS (
   SELECT dictionary, scorer, explanation_method, count(*) OVER (PARTITION BY dictionary, scorer) AS n_methods
@@ -35,6 +51,6 @@ WITH headline AS (
   SELECT *, rank() OVER (PARTITION BY dictionary, scorer ORDER BY compared_mean DESC) AS place FROM compared
 )
 SELECT dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean,
-  * EXCLUDE (dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean, df, lift_df)
+  * EXCLUDE (dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean, df, lift_df, list_df)
 FROM summed LEFT JOIN placed USING (dictionary, scorer, explanation_method)
 ORDER BY dictionary, scorer, place NULLS LAST, explanation_method

@@ -1,5 +1,5 @@
 -- Each dictionary's scores beside those of its controls, for every scorer, metric and explanation method: the same features under another
--- feature's explanation (control "shuffled", paired by feature), and random TopK SAEs, rotated neurons and plain neurons of the same model and
+-- feature's explanation (control "shuffled", of a token list another list, paired by feature), and random TopK SAEs, rotated neurons and plain neurons of the same model and
 -- layer (for a dictionary of neurons the random ones alone), explained by the same method. `difference` is the mean over the control's,
 -- [ci_low, ci_high] its 95 % interval: Student's of paired differences, Welch's of two independent means, none below 4 features. `same_hook` says whether the two
 -- dictionaries sit at one hook; without it they share the layer only.
@@ -19,7 +19,8 @@ WITH described AS (
     avg(a.value) AS mean, avg(b.value) AS control_mean, avg(a.value - b.value) AS difference,
     var_samp(a.value - b.value) / count(*) AS variance, CASE WHEN count(*) >= 4 THEN count(*) - 1 END AS df, avg(a.floor) AS floor
   FROM own a JOIN own b USING (dictionary, scorer, metric, feature)
-  WHERE a.explanation_method NOT IN ('shuffled', 'none') AND b.explanation_method = 'shuffled'
+  WHERE a.explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'none')
+    AND b.explanation_method = CASE a.explanation_method WHEN 'token_list' THEN 'shuffled_token_list' ELSE 'shuffled' END
   GROUP BY ALL
 ), others AS (
   SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, control.kind AS control, b.dictionary AS control_dictionary,

@@ -4,7 +4,7 @@ WITH placed AS (
   SELECT dictionary, feature, explanation_method, scorer::VARCHAR AS scorer, value,
     percent_rank() OVER (PARTITION BY dictionary, scorer ORDER BY value) AS place
   FROM scores
-  WHERE headline AND value IS NOT NULL AND explanation_method NOT IN ('shuffled', 'constant', 'none')
+  WHERE headline AND value IS NOT NULL AND explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'constant', 'none')
 )
 SELECT a.dictionary, a.feature, a.explanation_method, e.explanation,
   a.scorer AS high_scorer, a.value AS high_value, a.place AS high_place,

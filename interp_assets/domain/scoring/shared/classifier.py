@@ -149,7 +149,7 @@ def summarise(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict
         score_row(scorer, scorer_input, metric, estimates.get(metric, UNDEFINED), floor[metric], counts, outcome_of(metric))
         for metric in METRICS
     ]
-    return (*rows, *_stratum_rows(scorer, scorer_input, verdicts))
+    return (*rows, *stratum_rows(scorer, scorer_input, verdicts))
 
 
 def score_row(
@@ -172,7 +172,7 @@ def score_row(
     )  # fmt: skip
 
 
-def _stratum_rows(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict]) -> list[ScoreRow]:
+def stratum_rows(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verdict]) -> list[ScoreRow]:
     """Recall among the activating windows of each stratum, with Wilson's interval."""
     rows: list[ScoreRow] = []
     for stratum in sorted({verdict.stratum for verdict in verdicts if verdict.truth and verdict.stratum is not None}):
