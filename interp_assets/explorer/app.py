@@ -2,11 +2,12 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -19,16 +20,23 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from interp_assets.config.base import UserError
+from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.prompting.rendering import visible
 from interp_assets.explorer import links
 from interp_assets.explorer.columns import Dictionaries, FeatureColumns, NotReadYet
 from interp_assets.explorer.guard import Guard
+from interp_assets.explorer.model_desk import Busy, ModelDesk, StillWorking
 from interp_assets.explorer.shading import count, number, score_text, shaded, share
 from interp_assets.installation.home import Home
 from interp_assets.reading.feature_rows import FeatureRows
+from resources.dictionaries.interface import DictionaryError
+from resources.model_provider import ModelProvider, RealModels
 from resources.store.lake import LakeError
+from resources.subject.hook_points import UnknownHook
+from resources.weights import WeightsError
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 DAGSTER = "http://127.0.0.1:3000"
@@ -41,6 +49,7 @@ class Explorer:
     home: Home
     dagster: str = DAGSTER
     rater: str | None = None
+    provider: ModelProvider = field(default_factory=RealModels)
 
     @cached_property
     def rows(self) -> FeatureRows:
@@ -51,6 +60,29 @@ class Explorer:
     def dictionaries(self) -> Dictionaries:
         """Columns of whole dictionaries."""
         return Dictionaries(self.home.warehouse, self.home.root / "warehouse" / "columns")
+
+    @cached_property
+    def models(self) -> ModelDesk:
+        """The subject model, dictionary and sentence encoder that pages need now and then."""
+        return ModelDesk(self.provider, self.home.settings.sentence_encoder)
+
+    def ask(self, key: Hashable, what: str, work: Callable[[], T]) -> T:
+        """The answer of work with models; a page that waits, or says what is wrong, where there is none."""
+        try:
+            return self.models.ask(key, what, work)
+        except (StillWorking, Busy) as error:
+            waiting(str(error))
+        except (UserError, DictionaryError, WeightsError, UnknownHook) as error:
+            refused(str(error))
+
+    def close(self) -> None:
+        """End the threads, and free the models."""
+        self.dictionaries.close()
+        self.models.close()
+
+    def dagster_partition(self, asset: str, where: RangeKey | str) -> str:
+        """The address of a partition in Dagster."""
+        return f"{self.dagster}/assets/{quote(asset)}?{urlencode({'view': 'partitions', 'partition': str(where)})}"
 
     def record(self, key: str) -> DictionaryRecord:
         """The record of a dictionary; a page that says so where there is none."""
@@ -88,6 +120,17 @@ def explorer_of(request: Request) -> Explorer:
 def key_of(request: Request) -> str:
     """The dictionary's key in the address."""
     return "/".join(request.path_params[name] for name in ("model", "layer", "name"))
+
+
+def known_feature(request: Request) -> DictionaryRecord:
+    """The record of the dictionary in the address; a page that says so where the lake knows nothing of the feature in the address."""
+    explorer, key, feature = explorer_of(request), key_of(request), request.path_params["feature"]
+    record = explorer.record(key)
+    columns = explorer.columns(key)
+    if columns.place_of(feature) is None:
+        there = f"{len(columns.features):,} features are known" if len(columns.features) else "nothing is known of its features yet"
+        not_found(f"{key} has no feature {feature} in the lake: {there}, of a width of {record.width:,}.")
+    return record
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

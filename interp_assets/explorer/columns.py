@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
 
 READ = (FEATURE_STATISTICS, FEATURE_EXAMPLES, EXPLANATIONS, SCORES, RATED_EXPLANATIONS)
@@ -89,6 +90,19 @@ class FeatureColumns:
             low, high = spans.get(scorer, (0.0, 1.0))
             spans[scorer] = min(low, float(np.nanmin(values))), max(high, float(np.nanmax(values)))
         return spans
+
+    def title_of(self, feature: int) -> str | None:
+        """The explanation that stands for a feature: the first by a method that is no baseline, in the order of METHODS."""
+        place = self.place_of(feature)
+        for method in self._telling if place is not None else ():
+            said = self.table[f"explanation:{method}"][place].as_py()
+            if said is not None:
+                return said
+        return None
+
+    @cached_property
+    def _telling(self) -> list[str]:
+        return [method for method in METHODS if method in self.methods and method not in BASELINES]
 
     def place_of(self, feature: int) -> int | None:
         """Row of a feature; None where the dictionary has none of this number."""

@@ -1,9 +1,7 @@
 """All that is known of one feature, as its page shows it. Each part is read from the row groups that hold the feature."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,15 +12,23 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.domain.features.feature_statistics import HISTOGRAM_EDGES
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.domain.trials import NO_EXPLANATION
 from interp_assets.explorer.app import Explorer
 from interp_assets.explorer.charts import histogram, score_strip
 from interp_assets.explorer.columns import FeatureColumns
-from interp_assets.explorer.shading import ShadedToken, number, shaded
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, SCORES
-
-INTERVAL_RATIO = 2
-"""Bins of the stored histogram in one interval of activations: two bins are a factor of √2."""
-N_INTERVALS = 6
+from interp_assets.explorer.related_view import (
+    LogitsView,
+    RelatedFeature,
+    SteeredView,
+    logits,
+    matches,
+    neighbours,
+    steered,
+    token_changes,
+)
+from interp_assets.explorer.shading import number
+from interp_assets.explorer.window_view import IntervalView, SilentView, intervals, silent, window_view
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, LEDGER, SCORES
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Badge:
     """One score of one explanation; `lift` is over the feature's `shuffled` score by the same scorer."""
 
     scorer: str
+    method: str
     metric: str
     value: float | None
     low: float | None
@@ -50,6 +57,7 @@ class ExplanationView:
     model: str
     version: str
     donor: int | None
+    raw_reply: str | None
     badges: tuple[Badge, ...]
 
     @property
@@ -59,29 +67,15 @@ class ExplanationView:
 
 
 @dataclass(frozen=True)
-class WindowView:
-    """One window, shaded."""
+class Cost:
+    """What one asset's questions about a feature cost."""
 
-    example_id: str
-    row: int
-    start: int
-    peak: float
-    role: str
-    kind: str
-    sampling: str
-    stratum: int | None
-    tokens: Sequence[ShadedToken]
-
-
-@dataclass(frozen=True)
-class IntervalView:
-    """Windows whose peak lies from `low` up to `high`; `share` of the tokens that fire do so in this interval, None where not counted."""
-
-    name: str
-    low: float
-    high: float
-    share: float | None
-    windows: tuple[WindowView, ...]
+    asset: str
+    n_questions: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    usd: float | None
 
 
 @dataclass(frozen=True)
@@ -90,13 +84,19 @@ class FeatureView:
 
     record: DictionaryRecord
     feature: int
+    where: RangeKey
     statistics: dict[str, Any] | None
     drawn: dict[str, Any] | None
     explanations: tuple[ExplanationView, ...]
     own_badges: tuple[Badge, ...]
     intervals: tuple[IntervalView, ...]
-    silent: tuple[WindowView, ...]
-    range_key: RangeKey
+    silent: tuple[SilentView, ...]
+    logits: LogitsView | None
+    token_changes: LogitsView | None
+    neighbours: dict[str, list[RelatedFeature]]
+    matches: dict[str, list[RelatedFeature]]
+    steered: list[SteeredView]
+    costs: tuple[Cost, ...]
 
     @cached_property
     def title(self) -> str | None:
@@ -112,38 +112,34 @@ class FeatureView:
         held = np.flatnonzero(counts)
         first, last = int(held[0]) // 4 * 4, min(len(counts), (int(held[-1]) // 4 + 1) * 4)
         edges = HISTOGRAM_EDGES[first : last + 1]
-        doublings = range(0, last - first + 1, 4 * max(1, (last - first) // 24))
-        ticks = [(place, number(float(edges[place]))) for place in doublings]
+        ticks = [(place, number(float(edges[place]))) for place in range(0, last - first + 1, 4 * max(1, (last - first) // 24))]
         title = f"Activations of the {self.statistics['firing_count']:,} tokens on which feature {self.feature} fires, on logarithmic axes"
         return histogram(counts[first:last].tolist(), edges.tolist(), title, ticks, logarithmic=True)
 
 
 def feature_view(explorer: Explorer, record: DictionaryRecord, columns: FeatureColumns, feature: int) -> FeatureView:
     """Everything about a feature. A part whose partition is not complete is empty."""
-    range_key = range_of(record, feature)
-    where = lake_partition(range_key)
-    rows = explorer.rows
-    statistics = next(iter(rows.of(FEATURE_STATISTICS, where, feature)), None)
-    drawn = next(iter(rows.of(FEATURE_EXAMPLES, where, feature)), None)
-    scores = [
-        {**row, "scorer": scorer.NAME}
-        for scorer in SCORERS
-        for row in rows.of(SCORES, {"scorer": scorer.NAME, **where}, feature)
-        if row["headline"]
-    ]
-    explanations = [
-        {**row, "method": method} for method in METHODS for row in rows.of(EXPLANATIONS, {"explanation_method": method, **where}, feature)
-    ]
-    examples = rows.of(EXAMPLES, where, feature)
-    largest = (statistics or {}).get("max_activation") or max((row["max_activation"] for row in examples), default=0.0)
-    windows = [_window(row, largest) for row in examples]
+    where = range_of(record, feature)
+    partition, rows = lake_partition(where), explorer.rows
+    statistics = next(iter(rows.of(FEATURE_STATISTICS, partition, feature)), None)
+    scores = headline_rows(explorer, where, feature)
+    examples = rows.of(EXAMPLES, partition, feature)
+    largest = largest_activation(statistics, examples)
+    windows = [window_view(row, largest) for row in examples]
+    activating = [one for one in windows if one.kind == "activating"]
     return FeatureView(
-        record, feature, statistics, drawn,
-        tuple(_explanation(row, scores, columns) for row in sorted(explanations, key=_order)),
-        tuple(_badge(row, None, columns) for row in scores if row["explanation_method"] == "none"),
-        tuple(_intervals([one for one in windows if one.kind == "activating"], statistics, largest)),
-        tuple(sorted((one for one in windows if one.kind != "activating"), key=lambda one: one.sampling)),
-        range_key,
+        record, feature, where, statistics,
+        drawn=next(iter(rows.of(FEATURE_EXAMPLES, partition, feature)), None),
+        explanations=explanation_views(explorer, where, feature, scores, columns),
+        own_badges=tuple(_badge(row, None, columns) for row in scores if row["explanation_method"] == NO_EXPLANATION),
+        intervals=intervals(activating, (statistics or {}).get("histogram"), largest),
+        silent=silent([one for one in windows if one.kind != "activating"]),
+        logits=logits(explorer, where, feature),
+        token_changes=token_changes(explorer, where, feature),
+        neighbours=neighbours(explorer, columns, record.key, feature),
+        matches=matches(explorer, record.key, feature),
+        steered=steered(explorer, where, feature),
+        costs=tuple(costs(explorer, where, feature)),
     )  # fmt: skip
 
 
@@ -154,48 +150,59 @@ def range_of(record: DictionaryRecord, feature: int) -> RangeKey:
     return RangeKey(record.key, FEATURE_RANGE_KEYS[range_holding(place, len(selected))])
 
 
-def _order(row: dict[str, Any]) -> tuple[bool, int]:
-    """Explanations in the order of METHODS, baselines last."""
-    return row["method"] in BASELINES, METHODS.index(row["method"])
+def largest_activation(statistics: dict[str, Any] | None, examples: list[dict[str, Any]]) -> float:
+    """The largest activation of a feature in the whole sample; in its windows where the sample was not counted."""
+    return (statistics or {}).get("max_activation") or max((row["max_activation"] for row in examples), default=0.0)
 
 
-def _explanation(row: dict[str, Any], scores: list[dict[str, Any]], columns: FeatureColumns) -> ExplanationView:
-    controls = {score["scorer"]: score["value"] for score in scores if score["explanation_method"] == "shuffled"}
-    own = [score for score in scores if score["explanation_method"] == row["method"]]
-    badges = tuple(_badge(score, None if row["method"] == "shuffled" else controls.get(score["scorer"]), columns) for score in own)
-    return ExplanationView(
-        row["method"], row["explanation"], row["outcome"], row["model"], row["prompt_version"], row["donor_feature"], badges
-    )
+def headline_rows(explorer: Explorer, where: RangeKey, feature: int) -> list[dict[str, Any]]:
+    """The headline scores of a feature by every scorer, in the order of SCORERS."""
+    return [
+        {**row, "scorer": scorer.NAME}
+        for scorer in SCORERS
+        for row in explorer.rows.of(SCORES, {"scorer": scorer.NAME, **lake_partition(where)}, feature)
+        if row["headline"]
+    ]
+
+
+def explanation_views(
+    explorer: Explorer, where: RangeKey, feature: int, scores: list[dict[str, Any]], columns: FeatureColumns
+) -> tuple[ExplanationView, ...]:
+    """The explanations of a feature with their scores, in the order of METHODS, baselines last."""
+    controls = {row["scorer"]: row["value"] for row in scores if row["explanation_method"] == "shuffled"}
+    found = []
+    for method in sorted(METHODS, key=lambda name: name in BASELINES):
+        for row in explorer.rows.of(EXPLANATIONS, {"explanation_method": method, **lake_partition(where)}, feature):
+            own = [score for score in scores if score["explanation_method"] == method]
+            badges = tuple(_badge(one, None if method == "shuffled" else controls.get(one["scorer"]), columns) for one in own)
+            found.append(
+                ExplanationView(
+                    method, row["explanation"], row["outcome"], row["model"], row["prompt_version"], row["donor_feature"],
+                    row["raw_reply"], badges,
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
+def costs(explorer: Explorer, where: RangeKey, feature: int) -> list[Cost]:
+    """What was asked about a feature, by asset, and what it cost when it was first asked."""
+    assets = [*(f"explanations/{method}" for method in METHODS), *(f"scores/{scorer.NAME}" for scorer in SCORERS)]
+    found = []
+    for asset in assets:
+        rows = explorer.rows.of(LEDGER, {"asset": asset, **lake_partition(where)}, feature)
+        if rows:
+            prices = [row["price_usd"] for row in rows if row["price_usd"] is not None]
+            found.append(
+                Cost(
+                    asset, len(rows), sum(row["prompt_tokens"] for row in rows), sum(row["completion_tokens"] for row in rows),
+                    sum(row["seconds"] for row in rows), sum(prices) if prices else None,
+                )
+            )  # fmt: skip
+    return found
 
 
 def _badge(row: dict[str, Any], control: float | None, columns: FeatureColumns) -> Badge:
-    value = row["value"]
+    value, low, high, floor = row["value"], row["ci_low"], row["ci_high"], row["floor"]
     lift = None if value is None or control is None else value - control
-    strip = score_strip(value, row["ci_low"], row["ci_high"], row["floor"], control, columns.span_of(row["scorer"]))
-    return Badge(row["scorer"], row["metric"], value, row["ci_low"], row["ci_high"], row["floor"], lift, row["outcome"], strip)
-
-
-def _window(row: dict[str, Any], largest: float) -> WindowView:
-    return WindowView(
-        row["example_id"], row["row"], row["start"], row["max_activation"], row["role"], row["kind"], row["sampling"], row["stratum"],
-        shaded(row["tokens"], row["activations"], largest),
-    )  # fmt: skip
-
-
-def _intervals(windows: list[WindowView], statistics: dict[str, Any] | None, largest: float) -> list[IntervalView]:
-    """Windows by the interval of their peak, strongest first. Bounds are edges of the stored histogram, so that shares are exact; the last
-    interval reaches down to the weakest activation."""
-    if not windows:
-        return []
-    top = int(np.searchsorted(HISTOGRAM_EDGES, largest, side="right"))
-    top = min(top + top % INTERVAL_RATIO, len(HISTOGRAM_EDGES) - 1)
-    bounds = [max(0, top - INTERVAL_RATIO * place) for place in range(N_INTERVALS)] + [0]
-    counts = np.asarray((statistics or {}).get("histogram") or [], dtype=float)
-    found = []
-    for high, low in pairwise(bounds):
-        least = float(HISTOGRAM_EDGES[low]) if low else 0.0
-        own = sorted((one for one in windows if least <= one.peak < HISTOGRAM_EDGES[high]), key=lambda one: -one.peak)
-        part = float(counts[low:high].sum() / counts.sum()) if counts.sum() else None
-        if own or part:
-            found.append(IntervalView(f"i{len(found)}", least, float(HISTOGRAM_EDGES[high]), part, tuple(own)))
-    return found
+    strip = score_strip(value, low, high, floor, control, columns.span_of(row["scorer"]))
+    return Badge(row["scorer"], row["explanation_method"], row["metric"], value, low, high, floor, lift, row["outcome"], strip)

@@ -1,22 +1,14 @@
 """Tokens as a page shows them: text on one line, how deep each is shaded, and the number behind the shade."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from html import escape
+
+from markupsafe import Markup
 
 from interp_assets.domain.prompting.rendering import over_characters, visible
 
 LEVELS = 20
 """Depths of shade, besides none: classes s1 to s20 of the stylesheet, since the policy allows no styles in a page."""
-
-
-@dataclass(frozen=True)
-class ShadedToken:
-    """One token: `text` with breaks made visible, `level` 0 (none) to LEVELS, `value` as text; `breaks` where a line ends in it."""
-
-    text: str
-    level: int
-    value: str
-    breaks: bool
 
 
 def level_of(value: float, largest: float) -> int:
@@ -26,12 +18,21 @@ def level_of(value: float, largest: float) -> int:
     return max(1, min(LEVELS, round(LEVELS * value / largest)))
 
 
-def shaded(tokens: Sequence[str], values: Sequence[float], largest: float) -> list[ShadedToken]:
-    """Tokens with their shades, the deepest at `largest`. The tokens of one character share the largest of their values."""
-    return [
-        ShadedToken(visible(token), level_of(value, largest), number(value), "\n" in token)
-        for token, value in zip(tokens, over_characters(tokens, values), strict=True)
-    ]
+def shaded(tokens: Sequence[str], values: Sequence[float], largest: float, whole: bool = False) -> Markup:
+    """HTML of a run of tokens, the deepest shade at `largest`. Tokens of one character share the largest of their values; tokens without a
+    shade are plain text. `whole` is for long texts: lines end where the text's lines end."""
+    values = over_characters(tokens, values)
+    pieces: list[str] = []
+    for token, value in zip(tokens, values, strict=True):
+        level = level_of(value, largest)
+        text = escape(visible(token))
+        if whole:
+            text = text.replace("↵", "↵\n")
+        if not level:
+            pieces.append(text)
+        elif text:
+            pieces.append(f'<span class="t s{level}" data-v="{number(value)}">{text}</span>')
+    return Markup("".join(pieces))
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -52,12 +52,19 @@ class FeatureWeights:
             return {}
         subject, dictionary = self._held.subject(self._record.model), self._held.dictionary(self._record)
         self.n_layers = subject.n_blocks
-        unembedding = subject.unembedding(final_norm)
-        size = max(BLOCK_BYTES // (4 * unembedding.vocabulary_size), 1) if unembedding else len(features)
-        found: dict[int, MeasuredWeights] = {}
-        for first in range(0, len(features), size):
-            found |= _measured(subject, dictionary, unembedding, features[first : first + size])
-        return found
+        return weights_of(subject, dictionary, features, final_norm)
+
+
+def weights_of(
+    subject: "SubjectModel", dictionary: "Dictionary", features: np.ndarray, final_norm: bool = True
+) -> dict[int, MeasuredWeights]:
+    """The measured weights of `features` uint32 [n] of a loaded dictionary; empty for a dictionary without a decoder."""
+    unembedding = subject.unembedding(final_norm)
+    size = max(BLOCK_BYTES // (4 * unembedding.vocabulary_size), 1) if unembedding else max(len(features), 1)
+    found: dict[int, MeasuredWeights] = {}
+    for first in range(0, len(features), size):
+        found |= _measured(subject, dictionary, unembedding, features[first : first + size])
+    return found
 
 
 def histogram(logits: np.ndarray) -> tuple[list[float], list[float]]:

@@ -65,12 +65,17 @@ def read_examples(lake: Lake, key: RangeKey) -> Iterator[StoredExamples]:
     feature, rows = next(by_feature, (None, ()))
     for found in sorted(counted, key=lambda row: row["feature"]):
         here = found["feature"] == feature
-        numbers = TokenNumbers()
-        examples = _examples(rows, numbers) if here else ()
-        yield StoredExamples(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
+        yield examples_of_feature(found, rows if here else ())
         if here:
             feature, rows = next(by_feature, (None, ()))
     assert feature is None, f"{key}: the examples of feature {feature} are out of order, or the feature has no row in feature_examples"
+
+
+def examples_of_feature(found: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> StoredExamples:
+    """The stored examples of one feature, out of its row of feature_examples and its rows of examples in their order."""
+    numbers = TokenNumbers()
+    examples = _examples(rows, numbers)
+    return StoredExamples(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
 
 
 def _examples(rows: Iterable[Mapping[str, Any]], numbers: TokenNumbers) -> tuple[Example, ...]:

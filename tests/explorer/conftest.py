@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from interp_assets.explorer.app import Explorer, make_app
 from interp_assets.installation.home import Home
+from resources.fakes import FakeModels
 
 
 @pytest.fixture(scope="session")
@@ -21,10 +22,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture
 def explorer(home: Home) -> Iterator[Explorer]:
     """An explorer of the small home."""
-    made = Explorer(home)
+    made = Explorer(home, provider=FakeModels())
     made.dictionaries.columns(KEY, patience=60)
     yield made
-    made.dictionaries.close()
+    made.close()
 
 
 @pytest.fixture

@@ -5,18 +5,42 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from httpx import Response
+from starlette.testclient import TestClient
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, range_bounds
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.features.feature_statistics import N_BINS, histogram_bin
 from interp_assets.installation.home import Home
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, SCORES, Table
+from interp_assets.tables import (
+    ACTIVATIONS,
+    DICTIONARY_SAMPLES,
+    DOCUMENTS,
+    EXAMPLES,
+    EXPLANATIONS,
+    FEATURE_EXAMPLES,
+    FEATURE_STATISTICS,
+    SCORES,
+    TOKEN_SAMPLES,
+    TRIALS,
+    VERDICTS,
+    Table,
+)
 
 KEY = "toy/00/sae"
 WIDTH = 32
 DEAD = 5
 PEAKS = (8.0, 5.0, 2.0, 0.5)
 """Largest activation of the four activating windows of each live feature."""
+
+
+def settled(client: TestClient, address: str) -> Response:
+    """The answer of a page that may have to wait for a model first."""
+    for _ in range(100):
+        answer = client.get(address)
+        if answer.status_code != 503:
+            return answer
+    raise AssertionError(f"{address} still waits: {answer.text}")
 
 
 def empty_home(root: Path) -> Home:
@@ -38,6 +62,10 @@ def small_home(root: Path, text: Callable[[str], str] = lambda said: said) -> Ho
     for scorer in ("detection", "fuzzing"):
         rows = [score(f, method, scorer) for f in features if f != DEAD for method in ("max_act", "shuffled")]
         write(home, SCORES, KEY, rows, scorer=scorer)
+        judged = [(f, method) for f in features if f != DEAD for method in ("max_act", "shuffled")]
+        write(home, TRIALS, KEY, [trial(f, method, scorer, text) for f, method in judged], scorer=scorer)
+        write(home, VERDICTS, KEY, [one for f, method in judged for one in verdicts(f, method, scorer)], scorer=scorer)
+    write_sample(home, KEY, text)
     return home
 
 
@@ -96,14 +124,51 @@ def score(feature: int, method: str, scorer: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def trial(feature: int, method: str, scorer: str, text: Callable[[str], str]) -> dict[str, Any]:
+    """One question about the six windows of a feature."""
+    return {
+        "feature": feature, "explanation_method": method, "scorer": scorer, "trial": f"{scorer}/{method}/{feature}/0",
+        "outcome": "answered", "reply_text": text("[1, 0, 1, 1, 0, 1]"), "prompt_tokens": 300, "completion_tokens": 12, "model": "toy-judge",
+    }  # fmt: skip
+
+
+def verdicts(feature: int, method: str, scorer: str) -> list[dict[str, Any]]:
+    """The judge is right on four windows, and wrong on the second, with probability 0.2, and on the last, with probability 0.9."""
+    return [
+        {
+            "feature": feature, "explanation_method": method, "scorer": scorer, "trial": f"{scorer}/{method}/{feature}/0", "item": item,
+            "example_id": f"{feature:x}-{item}", "truth": item < 4, "prediction": said, "probability": p, "outcome": "answered",
+            "variant": "activating" if item < 4 else "random",
+        }
+        for item, (said, p) in enumerate(zip((True, False, True, True, False, True), (0.8, 0.2, 0.7, 0.6, 0.1, 0.9), strict=True))
+    ]  # fmt: skip
+
+
+def write_sample(home: Home, key: str, text: Callable[[str], str]) -> None:
+    """A token sample of eight contexts of sixteen tokens in two documents each; feature f fires on position 5 of context 2."""
+    use = {"dictionary": key, "sample": "s", "n_rows": 8, "context_tokens": 16}
+    home.lake.write(DICTIONARY_SAMPLES.name, {"dictionary": key}, DICTIONARY_SAMPLES.schema, _table(DICTIONARY_SAMPLES, [use]), "made-up")
+    contexts = [
+        {"sample": "s", "row": row, "token_ids": list(range(3, 19)), "document_ids": [row, row + 1], "document_starts": [0, 10]}
+        for row in range(8)
+    ]
+    documents = [{"sample": "s", "document_id": i, "source": "made up", "title": text(f"Document {i}")} for i in range(9)]
+    for table, rows in ((TOKEN_SAMPLES, contexts), (DOCUMENTS, documents)):
+        home.lake.write(table.name, {"sample": "s"}, table.schema, _table(table, rows), "made-up")
+    write(home, ACTIVATIONS, key, [{"feature": f, "position": 2 * 16 + 5, "value": 4.0} for f in range(WIDTH) if f != DEAD])
+
+
+def _table(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([filled(table, row) for row in rows], schema=table.schema)
+
+
 def write(home: Home, table: Table, key: str, rows: Sequence[Mapping[str, Any]], n_features: int = WIDTH, **extra: str) -> None:
     """Write rows of a dictionary into the partitions of their ranges; columns that a row leaves out are null, or empty."""
     for index, name in enumerate(FEATURE_RANGE_KEYS):
         first, end = range_bounds(index, n_features)
         own = [row for row in rows if first <= row["feature"] < end]
         partition = {**extra, "dictionary": key, "feature_range": name}
-        whole = [filled(table, {**partition, **row}) for row in own]
-        content = pa.Table.from_pylist(whole, schema=table.schema)
+        content = _table(table, [{**partition, **row} for row in own])
         home.lake.write(table.name, {column: partition[column] for column in table.partition_columns}, table.schema, content, "made-up")
 
 

@@ -53,8 +53,11 @@ def test_texts_in_charts_are_escaped() -> None:
 def test_shades_begin_at_one_and_end_at_the_largest() -> None:
     assert [level_of(value, 10) for value in (0, -1, 0.001, 5, 10, 20)] == [0, 0, 1, 10, LEVELS, LEVELS]
     assert [level_of(1, largest) for largest in (0, float("nan"), -1)] == [0, 0, 0]
-    tokens = shaded([" a", "\n", "é", ""], [0, 1, 2, 4], 4)
-    assert [(one.text, one.level, one.breaks) for one in tokens] == [(" a", 0, False), ("↵", 5, True), ("é", 20, False), ("", 20, False)]
+    # The last token is a part of the character before it, and has its own largest value.
+    assert shaded([" a", "\n", "é", ""], [0, 1, 2, 4], 4) == (
+        ' a<span class="t s5" data-v="1">↵</span><span class="t s20" data-v="4">é</span>'
+    )
+    assert shaded(["a\n", "<b>"], [0, 0], 1, whole=True) == "a↵\n&lt;b&gt;"
 
 
 def test_numbers_are_written_with_three_digits_that_count() -> None:

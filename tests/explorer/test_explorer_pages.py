@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from small_home import KEY, empty_home, record
+from small_home import KEY, empty_home, record, settled
 from starlette.testclient import TestClient
 
 from interp_assets.explorer.app import Explorer, make_app
+from resources.fakes import WORDS
 
 
 def text_of(html: str) -> str:
@@ -48,6 +49,40 @@ def test_a_feature_shows_explanations_scores_and_windows(client: TestClient) -> 
 def test_a_dead_feature_says_so(client: TestClient) -> None:
     page = text_of(client.get(f"/d/{KEY}/5").text)
     assert "No explanation yet" in page and "no_examples" in page and "dead" in page
+
+
+def test_a_score_is_explained_by_its_verdicts_the_surest_mistake_first(client: TestClient) -> None:
+    html = client.get(f"/d/{KEY}/20/why/fuzzing/max_act").text
+    judged = [" ".join(text_of(item).split()[:7]) for item in re.findall(r'<li class="(?:right|wrong|open)">(.*?)</li>', html, re.DOTALL)]
+    # Wrong: 0.9 on a silent window before 0.2 on an activating one (0.9 and 0.8 away). Right, the least sure first: 0.6, 0.7, 0.8, 0.1.
+    assert [item.rsplit(" ", 1)[1] for item in judged] == ["0.90", "0.20", "0.60", "0.70", "0.80", "0.10"], judged
+    page = text_of(html)
+    assert "2 wrong of 6" in page and "[1, 0, 1, 1, 0, 1]" in page and "toy-judge" in page
+    assert client.get(f"/d/{KEY}/5/why/fuzzing/max_act").status_code == 404  # the dead feature has no score
+    assert client.get(f"/d/{KEY}/20/why/nothing/max_act").status_code == 404
+
+
+def test_a_context_is_shown_whole_with_its_documents(client: TestClient) -> None:
+    html = settled(client, f"/d/{KEY}/7/context/2").text
+    assert "Document 2" in html and "Document 3" in html and "made up" in html
+    # Position 5 of a row of ids 3 to 18 is the sixth word of the stand-in's vocabulary; 4.0 of at most 8.0 has half the depth.
+    assert f'<span class="t s10" data-v="4"> {WORDS[5]}</span>' in html and WORDS[15] in html
+    assert 'class="t' not in settled(client, f"/d/{KEY}/7/context/3").text
+    assert client.get(f"/d/{KEY}/7/context/8").status_code == 404
+
+
+def test_json_has_every_row_of_a_feature(client: TestClient) -> None:
+    content = client.get(f"/d/{KEY}/20.json").json()
+    assert content["feature"] == 20 and len(content["examples"]) == 6 and len(content["scores"]) == 4
+    assert {row["explanation_method"]: row["explanation"] for row in content["explanations"]} == {
+        "max_act": "words about number 20", "shuffled": "words about number 19",
+    }  # fmt: skip
+
+
+def test_a_frame_may_be_shown_by_other_pages_and_nothing_else(client: TestClient) -> None:
+    framed, page = client.get(f"/d/{KEY}/20/embed"), client.get(f"/d/{KEY}/20")
+    assert "frame-ancestors *" in framed.headers["content-security-policy"] and "words about number 20" in framed.text
+    assert "frame-ancestors 'self'" in page.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(

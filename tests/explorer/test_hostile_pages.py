@@ -7,28 +7,44 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from browser import EVERYTHING, HOSTILE, NO_BROWSER, RUN, browser, opened_at, ran
-from small_home import KEY, small_home
+from browser import EVERYTHING, NO_BROWSER, browser, opened_at, ran
+from small_home import KEY, settled, small_home
 from starlette.testclient import TestClient
 
 from interp_assets.explorer.app import Explorer, make_app
 from interp_assets.explorer.pages import PAGES
 from interp_assets.explorer.serving import listen
+from resources.fakes import FakeModels
 
 
 def every_address() -> dict[str, str]:
     """An address of each route of each page, by the route's path."""
-    return {"/": "/", "/d/{model}/{layer}/{name}": f"/d/{KEY}", "/d/{model}/{layer}/{name}/{feature:int}": f"/d/{KEY}/7"}
+    dictionary, feature = "/d/{model}/{layer}/{name}", "/d/{model}/{layer}/{name}/{feature:int}"
+    return {
+        "/": "/",
+        dictionary: f"/d/{KEY}",
+        feature: f"/d/{KEY}/7",
+        f"{feature}.json": f"/d/{KEY}/7.json",
+        f"{feature}/embed": f"/d/{KEY}/7/embed",
+        f"{feature}/logits": f"/d/{KEY}/7/logits",
+        f"{feature}/decoder.npy": f"/d/{KEY}/7/decoder.npy",
+        f"{feature}/why/{{scorer}}/{{method}}": f"/d/{KEY}/7/why/fuzzing/max_act",
+        f"{feature}/context/{{row:int}}": f"/d/{KEY}/7/context/2",
+    }
+
+
+TEXTLESS = ("/", "/d/{model}/{layer}/{name}/{feature:int}/logits", "/d/{model}/{layer}/{name}/{feature:int}/decoder.npy")
+"""Pages that show no text of the lake."""
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
     """An explorer of a home in which every text is hostile."""
     root: Path = tmp_path_factory.mktemp("hostile")
-    explorer = Explorer(small_home(root, lambda said: said + EVERYTHING))
+    explorer = Explorer(small_home(root, lambda said: said + EVERYTHING), provider=FakeModels())
     explorer.dictionaries.columns(KEY, patience=60)
     yield explorer
-    explorer.dictionaries.close()
+    explorer.close()
 
 
 def test_every_route_has_an_address_here() -> None:
@@ -37,12 +53,16 @@ def test_every_route_has_an_address_here() -> None:
 
 @pytest.mark.parametrize("route", every_address())
 def test_no_text_becomes_markup(hostile: Explorer, route: str) -> None:
-    html = TestClient(make_app(hostile), base_url="http://127.0.0.1").get(every_address()[route]).text
+    answer = settled(TestClient(make_app(hostile), base_url="http://127.0.0.1"), every_address()[route])
+    html = answer.text
+    if "json" in answer.headers["content-type"]:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        return
     tags = re.findall(r"<[a-zA-Z/!][^>]*>", html)
     assert not [tag for tag in tags if "data-ran" in tag or re.search(r"\son\w+=", tag) or "style=" in tag]
     scripts = re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL | re.IGNORECASE)
-    assert scripts and not any(scripts)  # files alone, with nothing between the tags
-    if route != "/":
+    assert not any(scripts)  # files alone, with nothing between the tags
+    if route not in TEXTLESS:
         assert "&lt;script&gt;" in html  # the texts are there
 
 
@@ -53,9 +73,9 @@ def test_nothing_runs_in_a_browser(hostile: Explorer) -> None:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        for address in every_address().values():
+        for address in (address for route, address in every_address().items() if not route.endswith((".json", ".npy"))):
             dom = opened_at(f"http://127.0.0.1:{listening.getsockname()[1]}{address}")
-            assert ran(dom) == set() and "data-help" in dom and len(HOSTILE) > 10 and RUN
+            assert ran(dom) == set() and "<html" in dom
     finally:
         server.should_exit = True
         thread.join()

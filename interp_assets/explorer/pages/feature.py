@@ -1,26 +1,91 @@
-"""`/d/<dictionary>/<feature>`: one feature whole."""
+"""`/d/<dictionary>/<feature>`: one feature whole, and the same as JSON and as a frame for other pages."""
 
+from typing import Any
+
+import numpy as np
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from interp_assets.explorer.app import explorer_of, key_of, not_found, page
-from interp_assets.explorer.feature_view import feature_view
+from interp_assets.config.keys import lake_partition
+from interp_assets.domain.explaining import METHODS
+from interp_assets.domain.scoring import SCORERS
+from interp_assets.explorer.app import Explorer, explorer_of, key_of, known_feature, page
+from interp_assets.explorer.feature_view import feature_view, range_of
+from interp_assets.tables import (
+    EXAMPLES,
+    EXPLANATIONS,
+    FEATURE_EXAMPLES,
+    FEATURE_MATCHES,
+    FEATURE_NEIGHBOURS,
+    FEATURE_STATISTICS,
+    SCORES,
+    STEERED_TEXTS,
+    STEERING,
+    TOKEN_CHANGES,
+    VOCABULARY_PROJECTIONS,
+)
+
+RANGED = (
+    FEATURE_STATISTICS, FEATURE_EXAMPLES, VOCABULARY_PROJECTIONS, TOKEN_CHANGES, STEERING, STEERED_TEXTS, EXAMPLES,
+)  # fmt: skip
+WHOLE = (FEATURE_NEIGHBOURS, FEATURE_MATCHES)
 
 
 def show(request: Request) -> Response:
     """The page of a feature."""
+    return page(request, "feature.html", **_values(request))
+
+
+def embed(request: Request) -> Response:
+    """The feature without the frame of a page, for an `<iframe>` in another page."""
+    return page(request, "embed.html", **_values(request))
+
+
+def as_json(request: Request) -> Response:
+    """All rows of a feature, by table, as they are in the lake."""
     explorer, key, number = explorer_of(request), key_of(request), request.path_params["feature"]
+    known_feature(request)
+    return JSONResponse(_finite(all_rows(explorer, key, number)))
+
+
+def all_rows(explorer: Explorer, key: str, feature: int) -> dict[str, Any]:
+    """Every row of a feature by table; tables by scorer and method are lists over all of them."""
     record = explorer.record(key)
+    where = lake_partition(range_of(record, feature))
+    found: dict[str, Any] = {"dictionary": key, "feature": feature}
+    found |= {table.name: explorer.rows.of(table, where, feature) for table in RANGED}
+    found |= {table.name: explorer.rows.of(table, {"dictionary": key}, feature) for table in WHOLE}
+    found[EXPLANATIONS.name] = [
+        {"explanation_method": method, **row}
+        for method in METHODS
+        for row in explorer.rows.of(EXPLANATIONS, {"explanation_method": method, **where}, feature)
+    ]
+    found[SCORES.name] = [
+        {"scorer": one.NAME, **row} for one in SCORERS for row in explorer.rows.of(SCORES, {"scorer": one.NAME, **where}, feature)
+    ]
+    return found
+
+
+def _values(request: Request) -> dict[str, Any]:
+    explorer, key, number = explorer_of(request), key_of(request), request.path_params["feature"]
+    record = known_feature(request)
     columns = explorer.columns(key)
-    place = columns.place_of(number)
-    if place is None:
-        there = f"{len(columns.features):,} features are known" if len(columns.features) else "nothing is known of its features yet"
-        not_found(f"{key} has no feature {number} in the lake: {there}, of a width of {record.width:,}.")
+    place = columns.place_of(number) or 0
     before = int(columns.features[place - 1]) if place else None
     after = int(columns.features[place + 1]) if place + 1 < len(columns.features) else None
     view = feature_view(explorer, record, columns, number)
-    return page(request, "feature.html", key=key, record=record, feature=number, view=view, before=before, after=after)
+    return {"key": key, "record": record, "feature": number, "view": view, "before": before, "after": after}
 
 
-ROUTES = (Route("/d/{model}/{layer}/{name}/{feature:int}", show),)
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON cannot write."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+AT = "/d/{model}/{layer}/{name}/{feature:int}"
+ROUTES = (Route(AT, show), Route(f"{AT}.json", as_json), Route(f"{AT}/embed", embed))

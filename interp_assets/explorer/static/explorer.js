@@ -84,3 +84,33 @@ document.addEventListener("pointerover", (event) => {
   const token = event.target.closest?.(".t[data-v]");
   if (token) showTip(token); else tip.hidden = true;
 });
+
+// Parts of a page that need a model: they are fetched when they are asked for, and asked for again while the model is being loaded.
+const fetchPart = async (place, address) => {
+  place.textContent = "…";
+  for (let tries = 0; tries < 240; tries += 1) {
+    const answer = await fetch(address);
+    const text = await answer.text();
+    const part = one("[data-part]", new DOMParser().parseFromString(text, "text/html"));
+    if (answer.ok && part) { place.replaceChildren(...document.importNode(part, true).childNodes); return; }
+    const said = one("main p", new DOMParser().parseFromString(text, "text/html"));
+    place.textContent = said ? said.textContent : "This cannot be shown.";
+    if (answer.status !== 503) return;
+    await new Promise((resume) => setTimeout(resume, 1500));
+  }
+};
+for (const place of all("[data-fragment]")) {
+  const link = one("a", place);
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    fetchPart(place, link.href).catch(() => { place.textContent = "The explorer does not answer."; });
+  });
+}
+
+// An address that names a place within closed details opens them.
+const openTarget = () => {
+  const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target) { for (let box = target; box; box = box.parentElement) if (box.matches("details")) box.open = true; target.scrollIntoView({ block: "center" }); }
+};
+addEventListener("hashchange", openTarget);
+openTarget();
