@@ -24,6 +24,8 @@ CLOCK_SLACK_SECONDS = 5.0
 FIRST_EVENTS = 20
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 BIRTH_TAG = "interp/process"
+IN_PROCESS_TAG = "interp/in_process"
+"""Tag of a run that a command or a notebook runs in its own process; its value is the process's `birth_of`."""
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
@@ -43,6 +45,9 @@ class WatchedRunLauncher(DefaultRunLauncher):
         The process is noted in a tag of the run at the first check that finds it alive; later checks compare the process with the tag. The
         tag names its run, since a run that is tried again inherits the tags of the first try.
         """
+        if (birth := run.tags.get(IN_PROCESS_TAG)) is not None:
+            ended = has_ended(birth)
+            return CheckRunHealthResult(WorkerStatus.FAILED, "its process is gone") if ended else CheckRunHealthResult(WorkerStatus.RUNNING)
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
         found = worker_process(self._instance, run.run_id) if server.get("host") in LOCAL_HOSTS else None
         if found is None:
@@ -74,6 +79,12 @@ def birth_of(pid: int) -> str | None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return None if state == "Z" else f"{boot}:{pid}:{fields[18]}"
     return None
+
+
+def has_ended(birth: str) -> bool:
+    """Whether the process with this `birth_of` is gone; False for a text that is none."""
+    parts = birth.split(":")
+    return len(parts) == 3 and parts[1].isdecimal() and birth_of(int(parts[1])) != birth
 
 
 def is_alive(pid: int, noted: float) -> bool:

@@ -9,6 +9,7 @@ LAYERS = (
     ("cli",),
     ("explorer", "notebook"),
     ("demo",),
+    ("single_features",),
     ("backfill", "definitions"),
     ("graph",),
     ("installation",),

@@ -11,6 +11,7 @@ import dagster as dg
 from interp_assets.asking.questions import Answer, Question, request_of
 from interp_assets.config.settings import BudgetSettings, LanguageModelSettings
 from interp_assets.domain.prompting.rendering import encodable
+from interp_assets.orchestration.watching import ASKED_SECONDS, watchers
 from resources.language_models.ask_all import ask_all
 from resources.language_models.budget import Budget, BudgetExhausted, Spending
 from resources.language_models.interface import LanguageModel, Reply, refuse_missing, request_key
@@ -33,7 +34,11 @@ class RunSpending:
 
     def of_run(self, context: dg.AssetExecutionContext) -> Spending:
         """The spending of the run of `context`; zero for a new run."""
-        return self._runs.setdefault(context.run.run_id, Spending(self._budget))
+        return self.of(context.run.run_id)
+
+    def of(self, run_id: str) -> Spending:
+        """The spending of a run; zero for a new run."""
+        return self._runs.setdefault(run_id, Spending(self._budget))
 
 
 class Asker:
@@ -70,7 +75,8 @@ class Asker:
         requests = [request_of(question.prompt) for question in questions]
         name = model.identity.model
         try:
-            for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending):
+            pause = ASKED_SECONDS if watchers() else None
+            for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending, pause):
                 reply = replace(reply, text=encodable(reply.text), error=encodable(reply.error) if reply.error else reply.error)
                 self._notice(reply, name)
                 yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import dagster as dg
 import numpy as np
@@ -14,7 +15,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.orchestration.stage import RangeStage, Versioned
+from interp_assets.orchestration.stage import RangeStage, Versioned, Versions
 from interp_assets.orchestration.versions import activations_version, embeddings_version, neighbours_version, sample_version
 from interp_assets.tables import (
     ACTIVATIONS,
@@ -59,10 +60,16 @@ class _Expected:
     data_version: str
 
 
+class PathVersions(Versions, Protocol):
+    """The data versions of partitions, and the paths that tell partitions apart: a lake is one."""
+
+    def path(self, table: str, partition: Mapping[str, str]) -> str: ...
+
+
 class LakeAfter:
     """The data versions of a lake as they will be after the planned partitions are made: the `Versions` of later stages."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: PathVersions) -> None:
         self._lake = lake
         self._expected: dict[str, _Expected] = {}
 
@@ -107,14 +114,18 @@ class Planner:
     encoder_revision: Callable[[], str]
 
     def plan(
-        self, assets: Mapping[str, dg.AssetsDefinition], dictionaries: Sequence[str], ranges: Mapping[str, Sequence[str]]
+        self,
+        assets: Mapping[str, dg.AssetsDefinition],
+        dictionaries: Sequence[str],
+        ranges: Mapping[str, Sequence[str]],
+        after: "LakeAfter | None" = None,
     ) -> list[PlannedAsset]:
         """What a backfill of `assets` (by name, in the order of the graph) would make of the dictionaries' feature ranges.
 
         Inputs are looked up as they will be: where a stage is made again under the same version, stages after it are kept. Assets that this
-        module does not know decide for themselves when they run.
+        module does not know decide for themselves when they run. `after` is told the expected versions.
         """
-        after = LakeAfter(self.lake)
+        after = after or LakeAfter(self.lake)
         stages = {stage.asset: stage for stage in self.stages}
         planned: list[PlannedAsset] = []
         for name, asset in assets.items():

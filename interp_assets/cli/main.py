@@ -14,6 +14,7 @@ import typer
 
 from interp_assets.cli.errors import errors_as_messages, fail
 from interp_assets.cli.exchange import exporting, importing
+from interp_assets.cli.features import redo, run, show
 from interp_assets.cli.help import CommandGroup
 from interp_assets.cli.output import OutputFormat, print_frame
 from interp_assets.cli.ratings import rating
@@ -120,6 +121,11 @@ def backfill(
     if not result.succeeded:
         fail(result.failure)
     typer.echo(f"backfill {backfill_id} is complete")
+
+
+app.command(epilog="Example: interp run smollm2-135m/09/res-2k --features 17,404")(run)
+app.command(epilog="Example: interp show smollm2-135m/09/res-2k 404 --prompts")(show)
+app.command(epilog="Example: interp redo smollm2-135m/09/res-2k 404 --only explanations/max_act --ask-again")(redo)
 
 
 @app.command(epilog='Example: interp query "SELECT feature, explanation FROM feature_overview LIMIT 5"')

@@ -94,16 +94,21 @@ def definitions(
         jobs=task_jobs(ASSETS),
         sensors=automation_sensors(automation, tick_seconds),
         executor=executor,
-        resources={
-            "lake": home.lake,
-            "registry": home.registry,
-            "settings": home.settings,
-            "replies": home.replies,
-            "spending": RunSpending(home.settings.budget),
-            "warehouse_file": home.warehouse,
-            "spill_folder": home.spill,
-            "ratings_folder": home.ratings,
-            "reports_folder": home.reports,
-            "models": models,
-        },
+        resources=resources_of(home, models),
     )
+
+
+def resources_of(home: Home, models: ModelProvider) -> dict[str, object]:
+    """What the assets are given: the stores of a home, and models."""
+    return {
+        "lake": home.lake,
+        "registry": home.registry,
+        "settings": home.settings,
+        "replies": home.replies,
+        "spending": RunSpending(home.settings.budget),
+        "warehouse_file": home.warehouse,
+        "spill_folder": home.spill,
+        "ratings_folder": home.ratings,
+        "reports_folder": home.reports,
+        "models": models,
+    }

@@ -12,19 +12,24 @@ import dagster as dg
 import pyarrow as pa
 
 from interp_assets.config.base import UserError, fingerprint
+from interp_assets.config.directions import directions_of
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.outcomes import FAILED
+from interp_assets.orchestration.narrowing import FEATURES_MADE, WholeVersions, features_made, narrowed_version
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
 from interp_assets.orchestration.stage import RangeStage
+from interp_assets.orchestration.watching import watchers
 from interp_assets.reporting.materialisation import column_schema
 from interp_assets.tables import LEDGER, Table
 from resources.progress import Progress
 from resources.store.lake import Lake, PartitionWriter
 
 OBSERVE_SECONDS = 30.0
+LOG_SECONDS = 10.0
+"""Pause between two lines of progress in the log of a run that is watched, whose stages report more often."""
 DATA_VERSION_TAG = "dagster/data_version"
 AssetMaker = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
@@ -38,6 +43,16 @@ class RangePartition:
     settings: StageSettings
     data_version: str
     inputs: Mapping[str, str]
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the partition is made for some features of its range alone."""
+        return directions_of(self.record).narrowed
+
+    @property
+    def only(self) -> list[int] | None:
+        """The features that the partition is made for, ascending; None where it is made for all features of its range."""
+        return self.record.features_of(self.key).tolist() if self.narrowed else None
 
 
 @dataclass
@@ -134,6 +149,19 @@ class DictionaryRun:
         raise dg.Failure(f"{told}, the others are made. {failed}")
 
 
+def _planned(
+    stage: RangeStage, lake: Lake, record: DictionaryRecord, key: RangeKey, stages: StageSettings, settings: PlatformSettings
+) -> RangePartition:
+    """A partition with the version that it will have. Made for some features, it has the mark of these features."""
+    if not directions_of(record).narrowed:
+        inputs = stage.inputs(lake, record, key, stages)
+        return RangePartition(key, record, stages, stage.data_version(stages, settings, inputs), inputs)
+    inputs = stage.inputs(WholeVersions(lake), record, key, stages)
+    features = record.features_of(key).tolist()
+    version = narrowed_version(stage.data_version(stages, settings, inputs), features)
+    return RangePartition(key, record, stages, version, {**inputs, FEATURES_MADE: ",".join(map(str, features))})
+
+
 class RangeRun:
     """A materialisation of one per-range asset: plans which of its partitions still need work and reports on all of them.
 
@@ -154,6 +182,8 @@ class RangeRun:
         self.started = time.monotonic()
         self.reports: dict[RangeKey, PartitionReport] = {}
         self.partitions: list[RangePartition] = []
+        self._there_before: dict[RangeKey, str] = {}
+        """The version of each partition at the beginning, where the run is to make some of its features."""
         records: dict[str, tuple[DictionaryRecord, StageSettings]] = {}
         for partition_key in context.partition_keys:
             key = RangeKey.of(partition_key)
@@ -161,8 +191,11 @@ class RangeRun:
                 record = registry.get(key.dictionary)
                 records[key.dictionary] = record, settings.stage_settings(record.stages)
             record, stages = records[key.dictionary]
-            inputs = stage.inputs(lake, record, key, stages)
-            self.partitions.append(RangePartition(key, record, stages, stage.data_version(stages, settings, inputs), inputs))
+            self.partitions.append(_planned(stage, lake, record, key, stages, settings))
+            if directions_of(record).narrowed and (there := lake.manifest(self.table.name, stage.partition(key))) is not None:
+                self._there_before[key] = there.data_version
+        for watcher in watchers():
+            watcher.begun("/".join(context.asset_key.path), context.run.run_id)
 
     def partition(self, partition: RangePartition) -> dict[str, str]:
         """Where a partition is in this stage's own tables in the lake."""
@@ -171,14 +204,26 @@ class RangeRun:
     def to_do(self) -> list[RangePartition]:
         """Partitions that are not complete in the lake under their data version, in key order. The number of skipped partitions is
         logged."""
-        todo = [
-            partition
-            for partition in self.partitions
-            if not self.lake.is_current(self.table.name, self.partition(partition), partition.data_version)
-        ]
+        todo = [partition for partition in self.partitions if self._needs_work(partition)]
         if len(todo) < len(self.partitions):
             self.context.log.info(f"{len(self.partitions) - len(todo)} of {len(self.partitions)} ranges are already complete and are kept")
         return todo
+
+    def _needs_work(self, partition: RangePartition) -> bool:
+        """Whether a partition is to be made: it is not current, or the run's directions say to make it again. A partition that the
+        directions keep is not made."""
+        directions, name = directions_of(partition.record), (self.stage.asset, partition.key.feature_range)
+        if name in directions.kept:
+            return False
+        return name in directions.again or not self.lake.is_current(self.table.name, self.partition(partition), partition.data_version)
+
+    def made_whole_meanwhile(self, partition: RangePartition) -> bool:
+        """Whether another run has made the whole partition while this run made some of its features."""
+        if not partition.narrowed:
+            return False
+        there = self.lake.manifest(self.table.name, self.partition(partition))
+        before = self._there_before.get(partition.key)
+        return there is not None and features_made(there) is None and there.data_version != before
 
     def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[RangePartition]:
         """Partitions to do whose settings ask for the stage, in key order.
@@ -279,6 +324,9 @@ class PartitionTables:
         again. The same holds for a partition with features on which the code failed: the next run tries these features again.
         """
         stage, partition = self._stage, self._partition
+        if stage.made_whole_meanwhile(partition):
+            stage.context.log.info(f"{partition.key}: another run has made the whole partition meanwhile, which is kept")
+            return
         unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
         version = f"{partition.data_version}-incomplete" if unasked or failed else partition.data_version
         if unasked:
@@ -320,10 +368,15 @@ def features_done(context: dg.AssetExecutionContext, partition: RangePartition, 
 def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:
     """A callback that logs `what` with done, total, rate and ETA. From time to time it also records these numbers as an observation of the
     asset, so that the asset's page shows them during the run."""
-    observed = time.monotonic()
+    observed = logged = time.monotonic()
 
     def report(progress: Progress) -> None:
-        nonlocal observed
+        nonlocal observed, logged
+        for watcher in watchers():
+            watcher.progressed("/".join(context.asset_key.path), what, progress)
+        if watchers() and progress.done < progress.total and time.monotonic() - logged < LOG_SECONDS:
+            return
+        logged = time.monotonic()
         context.log.info(f"{what}: {progress}")
         if time.monotonic() - observed >= OBSERVE_SECONDS:
             observed = time.monotonic()

@@ -1,10 +1,11 @@
 """Reads the activation store: the features of a range in order, or a few features from anywhere in a dictionary."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
@@ -17,12 +18,20 @@ FeatureActivations = tuple[np.ndarray, np.ndarray]
 """Positions uint32 and values float16 of one feature, both [n], ascending by position."""
 
 
-def activations_in_order(lake: Lake, key: RangeKey, features: Sequence[int] | np.ndarray) -> Iterator[tuple[int, FeatureActivations]]:
+def activations_in_order(
+    lake: Lake, key: RangeKey, features: Sequence[int] | np.ndarray, narrowed: bool = False
+) -> Iterator[tuple[int, FeatureActivations]]:
     """Each of `features` (ascending, all features that the range holds) with its activations; empty arrays for a dead feature.
 
-    The range is read once, in batches: memory holds a batch and one feature.
+    The range is read once, in batches: memory holds a batch and one feature. With `narrowed`, `features` are a few features of the range,
+    and only the row groups with these features are read.
     """
-    batches = lake.batches(ACTIVATIONS.name, lake_partition(key), COLUMNS)
+    batches: Iterable[pa.RecordBatch]
+    if narrowed:
+        wanted = [("feature", "in", [int(feature) for feature in features])]
+        batches = lake.read(ACTIVATIONS.name, lake_partition(key), COLUMNS, wanted).to_batches()
+    else:
+        batches = lake.batches(ACTIVATIONS.name, lake_partition(key), COLUMNS)
     waiting = iter(int(feature) for feature in features)
     current = next(waiting, None)
     held: list[FeatureActivations] = []

@@ -1,9 +1,11 @@
 """Reads the tables examples and feature_examples of one range as the domain's own types."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
+
+import pyarrow as pa
 
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.domain.examples.sampling import Example, Kind, Role
@@ -54,13 +56,20 @@ class StoredExamples:
         return tuple(example for example in self.examples if example.role == role and example.kind in kinds)
 
 
-def read_examples(lake: Lake, key: RangeKey) -> Iterator[StoredExamples]:
+def read_examples(lake: Lake, key: RangeKey, only: Sequence[int] | None = None) -> Iterator[StoredExamples]:
     """The stored examples of every feature of a range, ascending; a feature without examples has its outcome and no examples.
 
-    Memory holds the examples of a few features. Raises as `Lake.read` does, when the first feature is asked for.
+    With `only` the examples of these features alone are read. Memory holds the examples of a few features. Raises as `Lake.read` does, when
+    the first feature is asked for.
     """
-    counted = lake.read(FEATURE_EXAMPLES.name, lake_partition(key), columns=["feature", "outcome", "n_windows"]).to_pylist()
-    batches = lake.batches(EXAMPLES.name, lake_partition(key), batch_rows=BATCH_ROWS)
+    wanted = None if only is None else [("feature", "in", list(only))]
+    columns = ["feature", "outcome", "n_windows"]
+    counted = lake.read(FEATURE_EXAMPLES.name, lake_partition(key), columns=columns, filters=wanted).to_pylist()
+    batches: Iterable[pa.RecordBatch] = (
+        lake.batches(EXAMPLES.name, lake_partition(key), batch_rows=BATCH_ROWS)
+        if wanted is None
+        else lake.read(EXAMPLES.name, lake_partition(key), filters=wanted).to_batches(BATCH_ROWS)
+    )
     by_feature = groupby((row for batch in batches for row in batch.to_pylist()), key=lambda row: row["feature"])
     feature, rows = next(by_feature, (None, ()))
     for found in sorted(counted, key=lambda row: row["feature"]):

@@ -13,6 +13,9 @@ from interp_assets.domain.prompting.rendering import escape_markdown
 
 PLOT_COLOURS = ("#2f6db3", "#d1822b", "#3d9970", "#a05195")
 
+FEW_VALUES = 8
+"""Fewer values than this are listed instead of drawn."""
+
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
     """Dagster's column schema of an Arrow schema, with the units as descriptions."""
@@ -50,7 +53,8 @@ def text_or_outcome(text: str | None, outcome: str) -> str:
 def distribution_plot(
     series: Mapping[str, Sequence[float]], xlabel: str, title: str, *, log_x: bool = False, floor: float | None = None
 ) -> str:
-    """A Markdown image of one histogram per series (the PNG is in the text); a sentence when there are no values."""
+    """A Markdown image of one histogram per series (the PNG is in the text); a sentence with the values where there are fewer than
+    FEW_VALUES."""
     import numpy as np
 
     values = {name: np.asarray([v for v in numbers if v is not None and (v > 0 or not log_x)]) for name, numbers in series.items()}
@@ -58,6 +62,9 @@ def distribution_plot(
     if not values:
         return f"*{title}: no values*"
     everything = np.concatenate(list(values.values()))
+    if len(everything) < FEW_VALUES:
+        told = "; ".join(f"{name} " + ", ".join(f"{value:.3g}" for value in sorted(values[name])) for name in sorted(values))
+        return f"*{title}: {told}*"
     low, high = float(everything.min()), float(everything.max())
     if low == high:
         low, high = low * 0.9 - (not log_x) * 0.05, high * 1.1 + 0.05

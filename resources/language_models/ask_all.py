@@ -26,13 +26,16 @@ def ask_all(
     store: ReplyStore,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     spending: Spending | None = None,
+    progress_seconds: float | None = None,
 ) -> Iterator[tuple[int, Reply, Source]]:
     """(index into requests, reply, source of the reply), every index exactly once.
 
     Stored replies come first. All other requests are asked in one batch, and requests with the same leading messages stand together. A
     reply is kept as it comes, but an error reply is not kept. Closing the iterator, or an exception in the model, keeps all replies so far.
-    Raises `UnsupportedRequest` before anything is asked, and `BudgetExhausted` with the numbers.
+    Progress is reported every `progress_seconds`, by default PROGRESS_SECONDS. Raises `UnsupportedRequest` before anything is asked, and
+    `BudgetExhausted` with the numbers.
     """
+    pause = PROGRESS_SECONDS if progress_seconds is None else progress_seconds
     refuse_unsupported(model, requests)
     spending = spending or Spending()
     spending.refuse_unpriced(model.identity.model)
@@ -52,7 +55,7 @@ def ask_all(
         for number, reply in model.ask([requests[places[key][0]] for key in missing]):
             key, now = missing[number], time.monotonic()
             # Local models answer in bursts, one a batch: only between two bursts does the rate count whole batches.
-            if done and now - reported > (PROGRESS_SECONDS if now - last > BURST_GAP_SECONDS else 2 * PROGRESS_SECONDS):
+            if done and now - reported > (pause if now - last > BURST_GAP_SECONDS else 2 * pause):
                 reported = now
                 on_progress(_progress(done, len(missing), len(stored), last - started))
             store.append(key, model.identity, reply)

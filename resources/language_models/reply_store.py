@@ -172,6 +172,22 @@ class ReplyStore:
         self._replace(paths, kept)
         return table.num_rows - kept.num_rows
 
+    def forget(self, keys: Iterable[str]) -> int:
+        """Remove the replies with these keys, and return their number. Only parts that hold one of them are written again.
+
+        As with `prune`, do not do this while a run is writing.
+        """
+        self._adopt_journals()
+        wanted, forgotten = pa.array(sorted(set(keys)), pa.string()), set[str]()
+        for path in self._parts():
+            found = pc.is_in(self._read(path, ["key"]).column("key"), wanted)
+            if pc.any(found).as_py():
+                table = self._read(path, SCHEMA.names)
+                gone = pc.is_in(table.column("key"), wanted)
+                forgotten |= set(table.filter(gone).column("key").to_pylist())
+                self._replace([path], table.filter(pc.invert(gone)))
+        return len(forgotten)
+
     def _join(self) -> None:
         """Join JOIN_PARTS or more parts of one row class into one, for every class of parts below JOIN_BELOW_BYTES that has so many.
 

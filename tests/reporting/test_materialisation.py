@@ -22,8 +22,12 @@ def png(markdown: str) -> bytes:
 def test_equal_points_give_equal_images_and_others_do_not() -> None:
     assert png(scatter(POINTS)).startswith(b"\x89PNG") and scatter(POINTS) == scatter(dict(reversed(POINTS.items())))
     assert scatter(POINTS) != scatter({**POINTS, "neurons": [(0.6, 1.0)]})
-    plain = distribution_plot({"a": [0.1, 0.5]}, "score", "scores", floor=0.5)
-    assert png(plain).startswith(b"\x89PNG") and plain == distribution_plot({"a": [0.1, 0.5]}, "score", "scores", floor=0.5)
+    plain = distribution_plot({"a": [0.1, 0.5] * 4}, "score", "scores", floor=0.5)
+    assert png(plain).startswith(b"\x89PNG") and plain == distribution_plot({"a": [0.1, 0.5] * 4}, "score", "scores", floor=0.5)
+
+
+def test_a_few_values_are_listed() -> None:
+    assert distribution_plot({"b": [0.5], "a": [0.75, 0.1]}, "score", "scores") == "*scores: a 0.1, 0.75; b 0.5*"
 
 
 @pytest.mark.parametrize("points", [{}, {"sae": []}])

@@ -103,7 +103,7 @@ def examples(
         blocks = _imported(partition, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, partition, source)
         drawn = DrawnPartition(partition, texts)
         drawn.report.numbers.update(import_provenance(record))
-        stage.write(partition, [(EXAMPLES, _tables(lake, drawn, blocks))], drawn.report)
+        stage.write(partition, [(EXAMPLES, _tables(stage, drawn, blocks))], drawn.report)
         overlapping += drawn.overlapping
         drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
         previews.append(_preview(drawn.previewed[:1], partition.settings.examples, texts))
@@ -155,7 +155,7 @@ def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iter
     tokens, settings, seed = source.sample.tokens, partition.settings.examples, partition.settings.seed
     counted = lake.read(FEATURE_STATISTICS.name, lake_partition(partition.key), ["feature", "kept_contexts_share"])
     shares = dict(zip(*(counted.column(name).to_pylist() for name in ("feature", "kept_contexts_share")), strict=True))
-    features = activations_in_order(lake, partition.key, partition.record.features_of(partition.key))
+    features = activations_in_order(lake, partition.key, partition.record.features_of(partition.key), partition.narrowed)
     while block := list(islice(features, BLOCK_FEATURES)):
         draws = []
         for feature, (positions, values) in block:
@@ -172,7 +172,7 @@ def _imported(partition: RangePartition, source: NeuronpediaExamples) -> Iterato
         yield [columns_of(item) for item in found]
 
 
-def _tables(lake: Lake, drawn: DrawnPartition, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
+def _tables(stage: RangeRun, drawn: DrawnPartition, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
     """The examples of a partition, block by block; after the last block, the table feature_examples is written.
 
     The table feature_examples is whole before the manifest of the table examples says that the partition is complete.
@@ -182,8 +182,10 @@ def _tables(lake: Lake, drawn: DrawnPartition, blocks: Iterator[list[ExampleColu
         for columns in found:
             drawn.add(columns)
         yield _example_rows(partition, found, drawn.texts)
+    if stage.made_whole_meanwhile(partition):
+        return
     rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
-    lake.write(
+    stage.lake.write(
         FEATURE_EXAMPLES.name, lake_partition(partition.key), FEATURE_EXAMPLES.schema, rows, partition.data_version, partition.inputs
     )
 

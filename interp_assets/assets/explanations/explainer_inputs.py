@@ -27,7 +27,7 @@ def read_explainer_inputs(
     projections = _Projections(lake, partition) if "vocabulary_projections" in reads else None
     changes = _Changes(lake, partition) if "token_changes" in reads else None
     steered = _Steered(lake, partition, partition.settings.explaining.of(explainer).target_kl) if "steering" in reads else None
-    for item in read_examples(lake, partition.key):
+    for item in read_examples(lake, partition.key, partition.only):
         token, share = statistics.get(item.feature, (None, None))
         yield (
             item,

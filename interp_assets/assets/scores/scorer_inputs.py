@@ -38,7 +38,7 @@ def planned_cases(lake: Lake, scorer: Scorer, partition: RangePartition) -> Iter
     runs = SteeredRuns(lake, partition.key) if "steered" in scorer.READS else None
     sets = CompletionSets(lake, partition) if "steered_sets" in scorer.READS else None
     n_windows = windows_in_sample(lake, partition)
-    for item in read_examples(lake, partition.key):
+    for item in read_examples(lake, partition.key, partition.only):
         steered = runs.of(item.feature) if runs else ()
         steered_set, rival_sets = (sets.of(item.feature), sets.rivals(item.feature)) if sets else (None, ())
         for method in methods:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.steering.sets import SteeredSet, fixed_prompt_ids, steered_sets
+from interp_assets.config.directions import directions_of
 from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
@@ -99,7 +100,7 @@ class FeatureSteerer:
     def _prompts(self, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> Iterator[tuple[int, SteeringPrompts]]:
         """Every feature of a range with its prompts."""
         sample, first = self._sample_of(record)
-        for feature, (positions, values) in activations_in_order(self._lake, key, record.features_of(key)):
+        for feature, (positions, values) in activations_in_order(self._lake, key, record.features_of(key), directions_of(record).narrowed):
             rng = generator(stages.seed, feature, "steering prompts")
             silent = stages.examples.silent_share
             yield feature, steering_prompts(positions, values, sample.tokens, stages.steering, rng, first, silent, sample.passages)

@@ -1,0 +1,140 @@
+"""One feature in the terminal: shaded windows, explanations with their scores, neighbours. Where there are no colours, active tokens stand
+between << and >>."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, over_characters, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from interp_assets.single_features.card import FeatureCard, Row
+
+BARS = " ▁▂▃▄▅▆▇█"
+SHADES = ("#fff3d6", "#ffe2a6", "#ffcc73", "#ffb03f", "#ff8c1a")
+"""Backgrounds of active tokens, from weak to strong."""
+MARKED_SHARE = 0.3
+
+
+def print_card(card: "FeatureCard", console: "Console", n_windows: int) -> None:
+    """Print all that is known of a feature."""
+    from rich.text import Text
+
+    console.print(Text(f"{card.dictionary}  feature {card.feature}", style="bold"))
+    for line in summary_lines(card):
+        console.print(Text(line), soft_wrap=True)
+    if card.explanations:
+        console.print()
+        console.print(_explanations(card))
+    for title, kind in (("windows, strongest first", "activating"), ("silent windows", "non_activating")):
+        rows = [row for role in ("shown", "held_out") for row in card.windows(role, kind)]
+        if kind == "non_activating":
+            rows = rows[: min(3, n_windows)]
+        if rows:
+            console.print()
+            total = sum(row["kind"] == kind for row in card.examples)
+            console.print(Text(f"{title} ({min(n_windows, len(rows))} of {total})", style="bold"))
+            for row in sorted(rows, key=lambda row: -row["max_activation"])[:n_windows]:
+                console.print(window_text(row, card.max_activation, coloured(console)), soft_wrap=True)
+    for side, title in (("promoted", "promotes"), ("suppressed", "suppresses")):
+        if tokens := card.projections[side]:
+            console.print(Text(f"{title}: " + "  ".join(repr(visible(token)) for token, _ in tokens[:10])), soft_wrap=True)
+    if card.neighbours:
+        console.print()
+        console.print(_neighbours(card))
+
+
+def coloured(console: "Console") -> bool:
+    """Whether the console shows colours."""
+    return console.is_terminal and not console.no_color and console.color_system is not None
+
+
+def summary_lines(card: "FeatureCard") -> list[str]:
+    """How often the feature fires, how strongly, and on what; what is not made yet."""
+    lines = []
+    if card.statistics is not None and card.statistics["max_activation"] is None:
+        lines.append(f"never fires on {card.statistics['n_tokens']:,} tokens")
+    elif card.statistics is not None:
+        one = card.statistics
+        top = "  ".join(f"{visible(token['token'])!r}" for token in one["top_tokens"][:5])
+        lines.append(
+            f"fires on {one['token_density']:.3%} of {one['n_tokens']:,} tokens, max {one['max_activation']:.3g}, "
+            f"mean {one['mean_activation']:.3g}; most on {top}"
+        )
+        lines.append(f"activations |{sparkline(one['histogram'])}| 0 to {one['max_activation']:.3g}")
+    outcome = card.examples_outcome
+    if outcome is not None and outcome["outcome"] != "ok":
+        lines.append(f"examples: {outcome['outcome']}: {outcome['message']}")
+    if not card.explanations:
+        lines.append(f"no explanations yet: interp run {card.dictionary} --features {card.feature}")
+    return lines
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """A character a bin, by the logarithm of its count."""
+    import math
+
+    logs = [math.log1p(count) for count in counts]
+    top = max(logs, default=0.0) or 1.0
+    return "".join(BARS[math.ceil(value / top * (len(BARS) - 1))] for value in logs)
+
+
+def window_text(row: "Row", feature_max: float, colours: bool) -> "Text":
+    """A window on one line: its peak, then its text, active tokens shaded or marked."""
+    from rich.text import Text
+
+    activations = over_characters(row["tokens"], row["activations"])
+    line = Text(f"{row['max_activation']:>8.3g}  ", style="dim")
+    if not colours:
+        marked = marked_positions(activations, MARKED_SHARE)
+        return line.append(visible(mark_tokens(row["tokens"], marked)), style="not dim")
+    for token, value in zip(row["tokens"], activations, strict=True):
+        share = min(value / feature_max, 1.0) if feature_max else 0.0
+        style = "not dim" if value <= 0 else f"not dim black on {SHADES[min(int(share * len(SHADES)), len(SHADES) - 1)]}"
+        line.append(visible(token), style=style)
+    return line
+
+
+def _table(*columns: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=False)
+    return table
+
+
+def _explanations(card: "FeatureCard") -> "Table":
+    """A row for each method: its explanation or outcome, and its headline score by each scorer."""
+    from rich.text import Text
+
+    table = _table("method", "explanation", *card.scorers)
+    for row in card.explanations:
+        scores = card.scores_of(row["explanation_method"])
+        cells = [score_cell(scores.get(name)) for name in card.scorers]
+        text = visible(row["explanation"]) if row["explanation"] else f"({row['outcome']})"
+        table.add_row(row["explanation_method"], Text(text), *cells)
+    return table
+
+
+def score_cell(row: "Row | None") -> str:
+    """A score with its interval, its outcome, or nothing where there is no row."""
+    if row is None:
+        return ""
+    if row["value"] is None:
+        return str(row["outcome"])
+    interval = "" if row["ci_low"] is None else f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
+    return f"{row['value']:.2f}{interval}"
+
+
+def _neighbours(card: "FeatureCard") -> "Table":
+    from rich.text import Text
+
+    table = _table("neighbour", str(card.neighbours[0]["measure"]).replace("_", " "), "explanation")
+    for row in card.neighbours:
+        table.add_row(str(row["neighbour"]), f"{row['similarity']:.3f}", Text(visible(row["explanation"] or "")))
+    return table

@@ -1,0 +1,141 @@
+"""`interp run`, `interp redo` and `interp show`: a few features, in this process."""
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from interp_assets.cli.errors import errors_as_messages, fail
+
+
+def run(
+    key: Annotated[str, typer.Argument(help="key of a registered dictionary")],
+    features: Annotated[str | None, typer.Option(help="only these features, such as 17,404 or 0-9; all by default")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; by default all in the settings")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="let rows go that were made of other features of these ranges under other settings")
+    ] = False,
+) -> None:
+    """Make what the settings ask for of a dictionary in this process, without a server. The runs are in the UI's list of runs."""
+    started = time.monotonic()
+    with errors_as_messages():
+        from interp_assets.exchange.import_dictionary import parse_features
+        from interp_assets.installation.home import Home
+        from interp_assets.single_features.plan import planned_run
+        from resources.model_provider import RealModels
+
+        home, models = Home.from_environment(), RealModels()
+        planned = planned_run(home, key, parse_features(features), only or (), models, replace)
+        _made(home, planned, models, started)
+    shown = features.replace("-", ",").split(",")[0] if features else "FEATURE"
+    typer.echo(f"next: interp show {key} {shown}")
+
+
+def _made(home, planned, models, started: float) -> None:  # type: ignore[no-untyped-def]  # their types would be imported for --help
+    """Run a plan with its progress shown, and say what it took."""
+    from interp_assets.single_features.progress import BarWatcher, LineWatcher, bars
+    from interp_assets.single_features.run import run_here
+
+    for note in planned.notes:
+        typer.echo(note)
+    if planned.is_empty:
+        typer.echo("nothing to do: all of it is there and current")
+        return
+    if sys.stdout.isatty():
+        with bars() as drawn:
+            result = run_here(home, planned, models, BarWatcher(drawn), drawn.console.print)
+    else:
+        result = run_here(home, planned, models, LineWatcher(typer.echo), typer.echo)
+    if not result.succeeded:
+        fail("\n".join(result.errors) + "\nwhat is finished is kept, and so is every reply: the same command makes only what is missing")
+    cost = f", {result.tokens:,} tokens" + (f", ${result.usd:,.4f}" if result.usd else "")
+    typer.echo(f"made in {time.monotonic() - started:.1f} s{cost}; Dagster's runs: {', '.join(one[:8] for one in result.runs)}")
+
+
+def show(
+    key: Annotated[str, typer.Argument(help="key of a registered dictionary")],
+    feature: Annotated[int, typer.Argument(min=0, help="index of the feature in the dictionary")],
+    windows: Annotated[int, typer.Option(min=0, help="most activating windows to print")] = 10,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="print every question that was asked about the feature, and the raw reply with its key")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="with --prompts: only questions of this asset, such as scores/fuzzing")] = None,
+) -> None:
+    """Show one feature: its windows, explanations, scores and neighbours, or the questions that were asked about it."""
+    with errors_as_messages():
+        from rich.console import Console
+
+        from interp_assets.installation.home import Home
+
+        home = Home.from_environment()
+        if only and not prompts:
+            fail("--only belongs to --prompts, which prints the questions of one asset")
+        if prompts:
+            _print_questions(home, key, feature, only or ())
+            return
+        from interp_assets.cli.feature_card import print_card
+        from interp_assets.single_features.card import read_card
+
+        print_card(read_card(home, key, feature), Console(highlight=False), windows)
+
+
+def _print_questions(home, key: str, feature: int, only) -> None:  # type: ignore[no-untyped-def]
+    """Print each question with its reply, as plain text; control characters of a reply are made visible."""
+    from interp_assets.backfill.launch import known_assets
+    from interp_assets.graph.assembly import ASSETS
+    from interp_assets.single_features.questions import asked_questions
+
+    known_assets(ASSETS, only)
+    found = False
+    for one in asked_questions(home, key, feature, only):
+        found = True
+        typer.echo(f"━━ {one.asset} of {one.explanation_method}, asked of {one.model}")
+        if one.request is None:
+            typer.echo("the question cannot be planned again: settings, prompts or windows have changed since")
+        else:
+            for message in one.request.messages:
+                typer.echo(f"── {message.role}\n{_printable(message.content)}")
+            if one.request.suffix:
+                typer.echo(f"── given beginning of the reply\n{_printable(one.request.suffix)}")
+        typer.echo(f"── reply {one.key or '(none came)'}")
+        if one.reply is not None:
+            typer.echo(_printable(one.reply.text or "(measured; no text)"))
+        elif one.key:
+            typer.echo("(the reply store has it no more)")
+    if not found:
+        typer.echo(f"no model was asked about feature {feature} of {key} yet: interp run {key} --features {feature}", err=True)
+
+
+def _printable(text: str) -> str:
+    """The text line by line, without control characters that a terminal would obey."""
+    from interp_assets.domain.prompting.rendering import visible
+
+    return "\n".join(visible(line) for line in text.splitlines())
+
+
+def redo(
+    key: Annotated[str, typer.Argument(help="key of a registered dictionary")],
+    feature: Annotated[int, typer.Argument(min=0, help="index of the feature in the dictionary")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="asset to make again, such as explanations/max_act; by default explanations and scores")
+    ] = None,
+    ask_again: Annotated[
+        bool, typer.Option("--ask-again", help="forget the replies to these assets' questions about the feature, and ask them again")
+    ] = False,
+) -> None:
+    """Make explanations and scores of one feature again in this process, and what is made from them. Kept replies are used."""
+    started = time.monotonic()
+    with errors_as_messages():
+        from interp_assets.installation.home import Home
+        from interp_assets.single_features.redo import forget_replies, planned_redo
+        from resources.model_provider import RealModels
+
+        home = Home.from_environment()
+        plans, named = planned_redo(home, key, feature, only or ())
+        if ask_again:
+            typer.echo(f"forgot {forget_replies(home, key, feature, named):,} replies about feature {feature}")
+        for planned in plans:
+            typer.echo(f"making again: {', '.join(planned.assets)}")
+            _made(home, planned, RealModels(), started)
+    typer.echo(f"next: interp show {key} {feature}")

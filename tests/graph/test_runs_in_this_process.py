@@ -1,0 +1,269 @@
+"""`interp run`: a few features made in this process, beside partitions of whole ranges."""
+
+import io
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.utils import make_new_run_id
+from installation import KEY, STAGES, Installation
+
+from rich.console import Console
+
+from interp_assets.cli.feature_card import print_card
+from interp_assets.config.base import UserError
+from interp_assets.installation.server import prepare_instance
+from interp_assets.orchestration.narrowing import features_made, whole_version
+from interp_assets.single_features.card import read_card
+from interp_assets.single_features.plan import PlannedRun, planned_run
+from interp_assets.single_features.progress import LineWatcher
+from interp_assets.single_features.questions import asked_questions
+from interp_assets.single_features.redo import forget_replies, planned_redo
+from interp_assets.single_features.run import RunResult, end_dead_runs, run_here
+from resources.fakes import FakeModels, scripted_answer
+from resources.language_models.interface import LanguageModel, Reply, Request
+from resources.language_models.scripted import ScriptedModel
+from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
+
+HARVEST = ("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
+
+
+class Asked(FakeModels):
+    """Stand-ins that keep every question; the answer to question number `stop` is an interrupt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.questions: list[str] = []
+        self.stop = -1
+
+    def language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
+        """The scripted judge."""
+
+        def answer(request: Request) -> str | Reply:
+            if len(self.questions) == self.stop:
+                raise KeyboardInterrupt
+            self.questions.append(repr(request))
+            return scripted_answer(request)
+
+        return ScriptedModel(answer)
+
+
+class Lab:
+    """An installation on disk whose activations are there: a copy of `harvested`, or a new one."""
+
+    def __init__(self, installation: Installation, harvested: Path | None = None) -> None:
+        self.installation, self.home = installation, installation.home
+        if harvested is not None:
+            shutil.copytree(harvested, self.home.root)
+        prepare_instance(self.home)
+        installation.instance = dg.DagsterInstance.from_config(str(self.home.dagster))
+        installation.register(installation.record())
+        self.models = Asked()
+        self.lines: list[str] = []
+
+    @property
+    def asked(self) -> list[str]:
+        return self.models.questions
+
+    def plan(self, features: Sequence[int] | None, *only: str, replace: bool = False) -> PlannedRun:
+        return planned_run(self.home, KEY, features, only, self.models, replace)
+
+    def run(self, features: Sequence[int] | None, *only: str, replace: bool = False) -> RunResult:
+        planned = self.plan(features, *only, replace=replace)
+        return run_here(self.home, planned, self.models, LineWatcher(self.lines.append), self.lines.append)
+
+    def made(self, table: str, feature_range: str, **columns: str) -> frozenset[int] | None:
+        return features_made(self.home.lake.manifest(table, {**columns, "dictionary": KEY, "feature_range": feature_range}))
+
+    def rows(self, sql: str) -> list[tuple]:
+        self.home.warehouse.build()
+        with self.home.warehouse.open() as connection:
+            return connection.execute(sql).fetchall()
+
+
+@pytest.fixture(scope="module")
+def harvested(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A home with activations."""
+    lab = Lab(Installation(tmp_path_factory.mktemp("harvested") / "home", corpus))
+    lab.installation.run(*HARVEST)
+    return lab.home.root
+
+
+@pytest.fixture
+def new_lab(tmp_path: Path, corpus: Path, harvested: Path) -> Callable[[], Lab]:
+    """Makes a home with activations."""
+    return lambda: Lab(Installation(tmp_path / "home", corpus), harvested)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, corpus: Path, harvested: Path) -> Lab:
+    """A home with activations, and features 5 and 40 made."""
+    lab = Lab(Installation(tmp_path_factory.mktemp("lab") / "home", corpus), harvested)
+    assert lab.run([5, 40]).succeeded
+    return lab
+
+
+def test_some_features_are_explained_and_scored_alone(lab: Lab) -> None:
+    assert lab.rows("SELECT DISTINCT feature FROM feature_examples ORDER BY 1") == [(5,), (40,)]
+    assert lab.rows("SELECT feature, explanation_method, outcome FROM explanations ORDER BY 1") == [
+        (5, "max_act", "ok"), (40, "max_act", "ok"),
+    ]  # fmt: skip
+    scored = lab.rows("SELECT scorer, list(DISTINCT feature ORDER BY feature) FROM scores WHERE headline GROUP BY 1 ORDER BY 1")
+    assert scored == [("detection", [5, 40]), ("fuzzing", [5, 40])]
+    assert lab.made("explanations", "01of16", explanation_method="max_act") == {5}
+    assert lab.plan([5, 40]).is_empty and "explanations/shuffled" in lab.plan([5, 40]).notes[0]
+
+
+def test_the_runs_are_in_the_instance_and_the_partitions_on_the_assets_pages(lab: Lab) -> None:
+    with dg.DagsterInstance.from_config(str(lab.home.dagster)) as instance:
+        (run,) = [one for one in instance.get_runs() if IN_PROCESS_TAG in one.tags]
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        made = instance.get_materialized_partitions(dg.AssetKey(["scores", "fuzzing"]))
+    assert made == {f"{KEY}|01of16", f"{KEY}|10of16"}
+
+
+def test_the_rows_are_the_rows_of_a_whole_run(lab: Lab, new_lab: Callable[[], Lab]) -> None:
+    whole = new_lab()
+    assert whole.run(None).succeeded
+    for table, order in (
+        ("examples", "example_id"),
+        ("explanations", "explanation_method"),
+        ("scores", "scorer, metric, stratum"),
+        ("verdicts", "scorer, trial, item"),
+    ):
+        where = "feature IN (5, 40)" + (" AND explanation_method = 'max_act'" if table != "examples" else "")
+        sql = f"SELECT * FROM {table} WHERE {where} ORDER BY feature, {order}"
+        assert lab.rows(sql) == whole.rows(sql) != []
+    asked = len(whole.asked)
+    assert whole.plan([5, 7]).is_empty  # whole partitions have every feature
+    assert whole.plan(None, "scores/fuzzing").is_empty
+    assert len(whole.asked) == asked
+
+
+def test_more_features_are_added_and_a_whole_run_asks_nothing_twice(new_lab: Callable[[], Lab]) -> None:
+    lab = new_lab()
+    assert lab.run([4]).succeeded
+    first = len(lab.asked)
+    assert first and lab.run([6]).succeeded
+    assert lab.made("scores", "01of16", scorer="fuzzing") == {4, 6}
+    both = len(lab.asked)
+    assert lab.run([4, 6]).runs == () and len(lab.asked) == both
+    with pytest.raises(UserError, match="reads examples, which is not made for 5"):
+        lab.plan([5], "scores/fuzzing")
+    version = lab.home.lake.require("examples", {"dictionary": KEY, "feature_range": "01of16"}).data_version
+    lab.installation.run("examples", "explanations/max_act")
+    again = lab.home.lake.require("examples", {"dictionary": KEY, "feature_range": "01of16"})
+    assert again.data_version == whole_version(version) != version and features_made(again) is None
+    assert len(lab.asked) == len(set(lab.asked))
+
+
+def test_other_features_rows_do_not_go_unasked(new_lab: Callable[[], Lab]) -> None:
+    lab = new_lab()
+    assert lab.run(None, "examples", "explanations/max_act").succeeded
+    changed = {**STAGES, "explanations": ["max_act"], "explaining": {"max_act": {"n_shown": 4}}}
+    lab.installation.register(lab.installation.record(stages=changed))
+    with pytest.raises(UserError, match=r"explanations/max_act of 01of16.*--replace"):
+        lab.plan([5])
+    assert lab.run([5], "explanations/max_act", replace=True).succeeded
+    assert lab.made("explanations", "01of16", explanation_method="max_act") == {5}
+    assert lab.rows("SELECT count(DISTINCT feature) FROM explanations") == [(61,)]
+    assert lab.rows("SELECT count(DISTINCT feature) FROM examples") == [(64,)]
+
+
+def test_a_wrong_feature_or_asset_is_named(lab: Lab) -> None:
+    with pytest.raises(UserError, match="does not select feature 64"):
+        lab.plan([64])
+    with pytest.raises(UserError, match="made over all dictionaries"):
+        lab.plan([5], "warehouse")
+
+
+def test_an_interrupted_run_is_over_and_a_second_continues(new_lab: Callable[[], Lab]) -> None:
+    lab = new_lab()
+    lab.models.stop = 5
+    with pytest.raises(KeyboardInterrupt):
+        lab.run([5, 40])
+    with dg.DagsterInstance.from_config(str(lab.home.dagster)) as instance:
+        assert all(run.is_finished for run in instance.get_runs())
+    lab.models.stop = -1
+    assert lab.run([5, 40]).succeeded
+    assert len(lab.asked) == len(set(lab.asked))
+
+
+def test_a_run_stops_at_its_budget_and_a_failed_stage_is_told(new_lab: Callable[[], Lab]) -> None:
+    lab = new_lab()
+    lab.home.settings_file.write_text("budget: {tokens: 1500}")
+    result = lab.run([5, 40])
+    assert not result.succeeded and "budget of 1,500 tokens is spent" in result.errors[0] and result.tokens >= 1500
+
+
+def test_a_feature_is_made_again_and_its_questions_asked_again_where_that_is_said(new_lab: Callable[[], Lab]) -> None:
+    lab = new_lab()
+    assert lab.run([4, 6]).succeeded
+    asked = list(lab.asked)
+    with pytest.raises(UserError, match="not made yet"):
+        planned_redo(lab.home, KEY, 5, ["explanations/max_act"])
+    plans, named = planned_redo(lab.home, KEY, 4, ["explanations/max_act"])
+    assert named == ["explanations/max_act"]
+    assert [one.assets for one in plans] == [("explanations/max_act", "scores/detection", "scores/fuzzing")]
+    made = lab.rows("SELECT * FROM scores ORDER BY ALL")
+    for forgotten in (0, 1):
+        if forgotten:
+            assert forget_replies(lab.home, KEY, 4, named) == 1
+        for planned in plans:
+            assert run_here(lab.home, planned, lab.models, LineWatcher(lab.lines.append), lab.lines.append).succeeded
+        assert len(lab.asked) == len(asked) + forgotten
+    assert lab.asked[-1] in asked
+    assert lab.made("scores", "01of16", scorer="fuzzing") == {4, 6} and lab.rows("SELECT * FROM scores ORDER BY ALL") == made
+
+
+def test_every_question_is_planned_again_with_its_reply(lab: Lab) -> None:
+    found = list(asked_questions(lab.home, KEY, 5))
+    assert {one.asset for one in found} == {"explanations/max_act", "scores/detection", "scores/fuzzing"}
+    assert len({one.key for one in found}) == len(found) > 5
+    for one in found:
+        assert one.request is not None and one.reply is not None and repr(one.request) in lab.asked
+    assert [one.asset for one in asked_questions(lab.home, KEY, 5, ["explanations/max_act"])] == ["explanations/max_act"]
+    assert list(asked_questions(lab.home, KEY, 6)) == []
+
+
+def test_a_feature_is_shown_with_marks_where_there_are_no_colours(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = read_card(lab.home, KEY, 5)
+    plain, shaded, uncoloured = (io.StringIO() for _ in range(3))
+    print_card(card, Console(file=plain, width=100), 3)
+    print_card(card, Console(file=shaded, width=100, force_terminal=True, color_system="truecolor"), 3)
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_card(card, Console(file=uncoloured, width=100, force_terminal=True, color_system="truecolor"), 3)
+    strongest = card.windows()[0]
+    fired = strongest["tokens"][strongest["activations"].index(max(strongest["activations"]))].strip()
+    assert f"<<{fired}>>" in plain.getvalue() and f"<<{fired}>>" in uncoloured.getvalue() and "<<" not in shaded.getvalue()
+    assert "\x1b[" in shaded.getvalue() and "48;2;255" in shaded.getvalue() and "48;2;" not in uncoloured.getvalue()
+    for part in (f"{KEY}  feature 5", "fires on", "max_act", "detection", "the word", "co occurrence"):
+        assert part in plain.getvalue()
+    empty = io.StringIO()
+    print_card(read_card(lab.home, KEY, 6), Console(file=empty, width=100), 3)
+    assert f"no explanations yet: interp run {KEY} --features 6" in empty.getvalue()
+
+
+def test_a_terminal_obeys_no_text(lab: Lab) -> None:
+    card = read_card(lab.home, KEY, 5)
+    hostile = [{**row, "explanation": "\x1b]0;owned\x07 [red]markup[/red]"} for row in card.explanations]
+    printed = io.StringIO()
+    print_card(replace(card, explanations=hostile), Console(file=printed, width=200), 3)
+    assert "\x1b" not in printed.getvalue() and "\x07" not in printed.getvalue() and "[red]markup[/red]" in printed.getvalue()
+
+
+def test_a_run_of_a_killed_process_is_ended_and_a_run_of_a_living_one_is_not(lab: Lab) -> None:
+    assert has_ended("boot:1:0") and not has_ended("") and not has_ended(birth_of(os.getpid()) or "")
+    with dg.DagsterInstance.from_config(str(lab.home.dagster)) as instance:
+        for birth, ends in (("boot:1:0", True), (birth_of(os.getpid()), False)):
+            run = dg.DagsterRun(job_name="killed", run_id=make_new_run_id(), status=dg.DagsterRunStatus.STARTED, tags={IN_PROCESS_TAG: str(birth)})
+            instance.add_run(run)
+            end_dead_runs(instance)
+            found = instance.get_run_by_id(run.run_id)
+            assert found is not None and found.is_finished == ends
+            instance.delete_run(run.run_id)
