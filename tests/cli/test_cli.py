@@ -14,7 +14,7 @@ from interp_assets.config.records import RECORD_KINDS
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
     "export delphi-results", "export neuronpedia", "export circuit-tracer",
-    "ratings template", "ratings import", "ratings columns", "backfill", "query", "replies", "doctor", "ui",
+    "ratings template", "ratings import", "ratings columns", "backfill", "run", "show", "redo", "query", "replies", "doctor", "ui",
     "demo",
 )  # fmt: skip
 

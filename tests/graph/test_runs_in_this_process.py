@@ -12,7 +12,6 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 from installation import KEY, STAGES, Installation
-
 from rich.console import Console
 
 from interp_assets.cli.feature_card import print_card
@@ -261,7 +260,9 @@ def test_a_run_of_a_killed_process_is_ended_and_a_run_of_a_living_one_is_not(lab
     assert has_ended("boot:1:0") and not has_ended("") and not has_ended(birth_of(os.getpid()) or "")
     with dg.DagsterInstance.from_config(str(lab.home.dagster)) as instance:
         for birth, ends in (("boot:1:0", True), (birth_of(os.getpid()), False)):
-            run = dg.DagsterRun(job_name="killed", run_id=make_new_run_id(), status=dg.DagsterRunStatus.STARTED, tags={IN_PROCESS_TAG: str(birth)})
+            run = dg.DagsterRun(
+                job_name="killed", run_id=make_new_run_id(), status=dg.DagsterRunStatus.STARTED, tags={IN_PROCESS_TAG: str(birth)}
+            )
             instance.add_run(run)
             end_dead_runs(instance)
             found = instance.get_run_by_id(run.run_id)
