@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interp_assets.domain.prompting.rendering import mark_tokens, marked_positions, over_characters, visible
+from interp_assets.single_features.summary import held_bins, score_cell, summary_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +27,9 @@ def print_card(card: "FeatureCard", console: "Console", n_windows: int) -> None:
     console.print(Text(f"{card.dictionary}  feature {card.feature}", style="bold"))
     for line in summary_lines(card):
         console.print(Text(line), soft_wrap=True)
+    if card.statistics is not None and card.statistics["firing_count"]:
+        low, high, counts = held_bins(card.statistics["histogram"])
+        console.print(Text(f"tokens by activation, {low:.2g} to {high:.2g}, logarithmic |{sparkline(counts)}|"), soft_wrap=True)
     if card.explanations:
         console.print()
         console.print(_explanations(card))
@@ -50,27 +54,6 @@ def print_card(card: "FeatureCard", console: "Console", n_windows: int) -> None:
 def coloured(console: "Console") -> bool:
     """Whether the console shows colours."""
     return console.is_terminal and not console.no_color and console.color_system is not None
-
-
-def summary_lines(card: "FeatureCard") -> list[str]:
-    """How often the feature fires, how strongly, and on what; what is not made yet."""
-    lines = []
-    if card.statistics is not None and card.statistics["max_activation"] is None:
-        lines.append(f"never fires on {card.statistics['n_tokens']:,} tokens")
-    elif card.statistics is not None:
-        one = card.statistics
-        top = "  ".join(f"{visible(token['token'])!r}" for token in one["top_tokens"][:5])
-        lines.append(
-            f"fires on {one['token_density']:.3%} of {one['n_tokens']:,} tokens, max {one['max_activation']:.3g}, "
-            f"mean {one['mean_activation']:.3g}; most on {top}"
-        )
-        lines.append(f"activations |{sparkline(one['histogram'])}| 0 to {one['max_activation']:.3g}")
-    outcome = card.examples_outcome
-    if outcome is not None and outcome["outcome"] != "ok":
-        lines.append(f"examples: {outcome['outcome']}: {outcome['message']}")
-    if not card.explanations:
-        lines.append(f"no explanations yet: interp run {card.dictionary} --features {card.feature}")
-    return lines
 
 
 def sparkline(counts: Sequence[int]) -> str:
@@ -119,16 +102,6 @@ def _explanations(card: "FeatureCard") -> "Table":
         text = visible(row["explanation"]) if row["explanation"] else f"({row['outcome']})"
         table.add_row(row["explanation_method"], Text(text), *cells)
     return table
-
-
-def score_cell(row: "Row | None") -> str:
-    """A score with its interval, its outcome, or nothing where there is no row."""
-    if row is None:
-        return ""
-    if row["value"] is None:
-        return str(row["outcome"])
-    interval = "" if row["ci_low"] is None else f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
-    return f"{row['value']:.2f}{interval}"
 
 
 def _neighbours(card: "FeatureCard") -> "Table":

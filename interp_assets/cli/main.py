@@ -3,7 +3,6 @@
 import codecs
 import locale
 import os
-import re
 import sys
 import time
 import traceback
@@ -17,6 +16,7 @@ from interp_assets.cli.exchange import exporting, importing
 from interp_assets.cli.features import redo, run, show
 from interp_assets.cli.help import CommandGroup
 from interp_assets.cli.output import OutputFormat, print_frame
+from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.nearest import nearest_hint
@@ -25,6 +25,9 @@ app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, 
 app.add_typer(importing, name="import")
 app.add_typer(exporting, name="export")
 app.add_typer(rating, name="ratings")
+
+
+PORT_HELP = "port of a running `interp ui` of this home; by default one is found, or started"
 
 
 def show_version(asked: bool) -> None:
@@ -96,7 +99,7 @@ def backfill(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")
     ] = False,
-    port: Annotated[int, typer.Option(help="port of a running `interp ui`; one is started otherwise")] = 3000,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help=PORT_HELP)] = None,
 ) -> None:
     """Make everything that the settings ask for of the dictionaries, as one Dagster backfill, and follow it to its end. Finished ranges are
     kept."""
@@ -128,43 +131,7 @@ app.command(epilog="Example: interp show smollm2-135m/09/res-2k 404 --prompts")(
 app.command(epilog="Example: interp redo smollm2-135m/09/res-2k 404 --only explanations/max_act --ask-again")(redo)
 
 
-@app.command(epilog='Example: interp query "SELECT feature, explanation FROM feature_overview LIMIT 5"')
-def query(
-    sql: Annotated[str, typer.Argument(help="a view's name, or SQL in quotes; `views` lists the views")],
-    output: Annotated[OutputFormat, typer.Option("--format", help="how to print")] = OutputFormat.table,
-    limit: Annotated[int, typer.Option(help="most rows of a table; 0 for all")] = 40,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="read every file that the answer may come from against its checksums first")
-    ] = False,
-    unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="let the SQL read and write any file, load extensions, and change DuckDB's settings")
-    ] = False,
-) -> None:
-    """Answer a named view or SQL from the complete partitions of the lake; notes name missing rows. Nothing is written."""
-    import duckdb
-    import polars as pl
-
-    from interp_assets.installation.home import Home
-    from resources.store.duckdb_views import RefusedStatement
-
-    with errors_as_messages():
-        warehouse = Home.from_environment().warehouse
-        views = warehouse.views
-        if sql == "views":
-            typer.echo("\n".join(views))
-            return
-        statement = f"SELECT * FROM {sql}" if sql in views else sql
-        if " " not in sql.strip() and statement == sql:
-            fail(f"no view is called {sql!r}{nearest_hint(sql, views)}; views are {', '.join(views)}")
-        try:
-            answer = warehouse.query(statement, verify, unsafe)
-        except (duckdb.Error, RefusedStatement) as error:
-            unknown = re.search(r"Table with name (\S+) does not exist", str(error))
-            hint = nearest_hint(unknown[1], views) if unknown else ""
-            fail(f"{error}\n{f'no view is called {unknown[1]!r}{hint}; ' if unknown else ''}views are {', '.join(views)}")
-    print_frame(pl.from_arrow(answer.rows), output, limit)
-    for note in answer.notes:
-        typer.echo(f"note: {note}", err=True)
+app.command(epilog='Example: interp query "SELECT feature, explanation FROM feature_overview LIMIT 5"')(query)
 
 
 @app.command(epilog="Example: interp replies --prune-older-than-days 90")
@@ -196,8 +163,10 @@ def doctor(
     from interp_assets.installation.doctor import findings
     from interp_assets.installation.home import Home
 
+    with errors_as_messages():
+        home = Home.from_environment()
     broken = False
-    for finding in findings(Home.from_environment(), verify):
+    for finding in findings(home, verify):
         typer.echo(f"{finding.mark:>4}  {finding.subject:<22} {finding.text}")
         broken |= finding.mark == "FAIL"
     if broken:
@@ -245,7 +214,7 @@ def explore(
 
 @app.command(epilog="Example: interp demo")
 def demo(
-    port: Annotated[int, typer.Option(help="port of a running `interp ui`; one is started otherwise")] = 3000,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help=PORT_HELP)] = None,
     full: Annotated[
         bool, typer.Option("--full", help="a dozen features of three dictionaries by every method, and of two controls")
     ] = False,

@@ -1,5 +1,8 @@
 """How the command line prints a table of rows."""
 
+import os
+import shutil
+import sys
 from enum import StrEnum
 from typing import Any
 
@@ -14,31 +17,93 @@ class OutputFormat(StrEnum):
     json = "json"
 
 
-def print_frame(frame: Any, output: OutputFormat, limit: int) -> None:
-    """Print a polars frame as a table, CSV without formulas, or JSON."""
+NARROWEST, WIDEST = 8, 70
+"""Bounds on the characters of a text column in a terminal; texts are cut at the end."""
+
+
+def columns_of_terminal() -> int | None:
+    """Width of the terminal that is printed to; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False) -> None:
+    """Print a polars frame as a table, CSV without formulas, or JSON.
+
+    In a terminal, a table has the columns that fit its width unless it is `wide`, and goes to the pager where it is too long.
+    """
+    if output is OutputFormat.json:
+        typer.echo(frame.write_json())
+    elif output is OutputFormat.csv:
+        typer.echo(_csv(frame), nl=False)
+    else:
+        columns = columns_of_terminal()
+        shown = frame if limit == 0 else frame.head(limit)
+        text, hidden = _table(shown, wide, columns)
+        if len(shown) < len(frame):
+            text += f"\n{len(shown)} of {len(frame)} rows; --limit 0 prints all"
+        if hidden:
+            text += f"\n{len(hidden)} more columns ({', '.join(hidden)}); --wide prints all"
+        if columns is not None and text.count("\n") >= shutil.get_terminal_size().lines:
+            os.environ.setdefault("LESS", "-FRSX")
+            typer.echo_via_pager(text)
+        else:
+            typer.echo(text)
+
+
+def _csv(frame: Any) -> str:
     import polars as pl
 
     from resources.formats.spreadsheet_cells import inert_cell
 
-    if output is OutputFormat.json:
-        typer.echo(frame.write_json())
-    elif output is OutputFormat.csv:
-        numbers = [name for name, type_ in frame.schema.items() if type_.is_numeric() or type_ == pl.Boolean]
-        texts = [name for name in frame.columns if name not in numbers]
-        flat = frame.with_columns(
-            pl.Series(name, [None if v is None else inert_cell(str(v)) for v in frame[name].to_list()], dtype=pl.String) for name in texts
-        )
-        typer.echo(flat.rename(inert_cell).write_csv(), nl=False)
-    else:
-        shown = frame if limit == 0 else frame.head(limit)
-        with pl.Config(
-            tbl_rows=-1,
-            tbl_cols=-1,
-            tbl_width_chars=200,
-            fmt_str_lengths=70,
-            tbl_hide_dataframe_shape=True,
-            tbl_hide_column_data_types=True,
-        ):
-            typer.echo(shown)
-        if len(shown) < len(frame):
-            typer.echo(f"{len(shown)} of {len(frame)} rows; --limit 0 prints all")
+    numbers = [name for name, type_ in frame.schema.items() if type_.is_numeric() or type_ == pl.Boolean]
+    texts = [name for name in frame.columns if name not in numbers]
+    flat = frame.with_columns(
+        pl.Series(name, [None if v is None else inert_cell(str(v)) for v in frame[name].to_list()], dtype=pl.String) for name in texts
+    )
+    return flat.rename(inert_cell).write_csv()
+
+
+def _table(frame: Any, wide: bool, columns: int | None) -> tuple[str, list[str]]:
+    """The table as text, and the names of the columns that do not fit."""
+    import polars as pl
+
+    hidden: list[str] = []
+    text_length, width = (1_000_000, -1) if wide else (WIDEST, 200)
+    if columns is not None and not wide:
+        shown, text_length = fitting(frame, columns)
+        hidden, width = [name for name in frame.columns if name not in shown], columns
+        frame = frame.select(shown)
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=width,
+        fmt_str_lengths=text_length,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
+        return str(frame), hidden
+
+
+def fitting(frame: Any, columns: int) -> tuple[list[str], int]:
+    """(names of the leading columns that fit into so many characters, most characters of a text in them). Texts are cut before columns are
+    left out; the first column is always shown."""
+    needed = {name: max([len(name), *(len(_cell(value)) for value in frame[name].to_list())]) for name in frame.columns}
+    for length in (WIDEST, 40, 24, NARROWEST):
+        if len(shown := _leading(needed, columns, length)) == len(needed):
+            return shown, length
+    return _leading(needed, columns, 24), 24
+
+
+def _leading(needed: dict[str, int], columns: int, text_length: int) -> list[str]:
+    """The leading columns that fit where texts are cut at `text_length` characters and an ellipsis; at least one."""
+    taken, shown = 1, []
+    for name, characters in needed.items():
+        taken += max(min(characters, text_length + 1), len(name)) + 3
+        if taken > columns and shown:
+            break
+        shown.append(name)
+    return shown
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -46,7 +46,7 @@ FROM scorer_sanity_checks WHERE headline AND {here} ORDER BY scorer
 """
 
 
-def run_demo(home: Home, port: int, say: Callable[[str], None], full: bool = False) -> tuple[list[Any], str]:
+def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: bool = False) -> tuple[list[Any], str]:
     """([some explanations with their scores, medians by method], message) once everything is made. Complete partitions are kept.
 
     `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method, and rotated neurons and planted rules

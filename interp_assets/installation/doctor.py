@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.installation.home import Home
-from interp_assets.tables import TABLES
+from interp_assets.tables import ACTIVATIONS, EXPLANATIONS, TABLES
 from resources.store.lake import CorruptPartition, Lake, Manifest
 
 PACKAGES = ("dagster", "torch", "transformers", "polars", "duckdb", "pyarrow")
@@ -17,9 +18,9 @@ PACKAGES = ("dagster", "torch", "transformers", "polars", "duckdb", "pyarrow")
 
 @dataclass(frozen=True)
 class Finding:
-    """The finding of one check. "FAIL" makes the command fail; "warn" names something that only some uses need."""
+    """The finding of one check. "FAIL" makes the command fail; "warn" names something that only some uses need; "next" is a step."""
 
-    mark: Literal["ok", "warn", "FAIL"]
+    mark: Literal["ok", "warn", "FAIL", "next"]
     subject: str
     text: str
 
@@ -36,6 +37,7 @@ def findings(home: Home, verify: bool = False) -> Iterator[Finding]:
     yield from _back_ends()
     yield from _embedded()
     yield from _store(home, verify)
+    yield from _next(home)
 
 
 def _device() -> Finding:
@@ -106,6 +108,31 @@ def _store(home: Home, verify: bool) -> Iterator[Finding]:
         yield Finding(
             "warn", "damaged replies", f"{replies.n_damaged} files are set aside in {where}; {replies.n_lost:,} replies of them are lost"
         )
+
+
+def _next(home: Home) -> Iterator[Finding]:
+    """The next step of a user of this home, by what is there; none where the home cannot be read."""
+    try:
+        keys, settings, lake = home.registry.keys(), home.settings, home.lake
+        harvested = {one.partition["dictionary"] for one in lake.manifests(ACTIVATIONS.name)}
+        explained = {one.partition["dictionary"] for one in lake.manifests(EXPLANATIONS.name) if one.rows}
+    except Exception:  # the checks of the store have said why
+        return
+    if not keys:
+        yield Finding("next", "no dictionary yet", "interp demo registers and explains small ones in minutes")
+        yield Finding("next", "or your own", "interp dictionaries --example > my-sae.yaml; edit it; interp register my-sae.yaml")
+        return
+    bare = [key for key in keys if key not in explained]
+    if bare:
+        there = "its activations are there" if bare[0] in harvested else "harvests its token sample first"
+        yield Finding("next", "not explained", f"interp run {bare[0]} --features 0-9 ({there}); interp backfill {bare[0]} for all of it")
+    default = PlatformSettings()
+    if settings.explainer == default.explainer or settings.scorer == default.scorer:
+        yield Finding(
+            "next", "small judge", f"name real models under explainer: and scorer: in {home.settings_file} before you believe a score"
+        )
+    if explained:
+        yield Finding("next", "results", "interp query scores_by_method; interp explore; interp ui shows the graph")
 
 
 def _damaged(lake: Lake, manifests: list[Manifest]) -> Iterator[Finding]:

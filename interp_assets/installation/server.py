@@ -149,17 +149,22 @@ def set_pool_limits(instance: "dg.DagsterInstance") -> None:
 
 
 @contextlib.contextmanager
-def running_server(home: Home, port: int = DEFAULT_PORT, say: Callable[[str], None] = print) -> Iterator[DagsterServer]:
-    """The webserver of this home: on `port`, or started by another command, or started here with its daemon.
+def running_server(home: Home, port: int | None = None, say: Callable[[str], None] = print) -> Iterator[DagsterServer]:
+    """The webserver of this home: on `port`; without a port on the default port, or started by another command, or started here with its
+    daemon.
 
     A webserver that is started here runs as long as the block, and then until no other command uses it. Raises `Interrupted` in the block
-    when a signal comes meanwhile.
+    when a signal comes meanwhile, and `ServerError` where a port is given and this home's webserver is not there.
     """
-    existing = DagsterServer(url_of(DEFAULT_HOST, port))
+    existing = DagsterServer(url_of(DEFAULT_HOST, port or DEFAULT_PORT))
     if existing.serves(home):
         with using(home.dagster):
             yield existing
         return
+    if port is not None:
+        claim = claim_on(home.dagster)
+        elsewhere = f"it answers at {claim.url}" if claim and claim.url else f"start it with `interp ui --port {port}`"
+        raise ServerError(f"Dagster of the home {home.root} does not answer at {existing.url}: {elsewhere}, or leave --port out")
     log_path = home.dagster / "server.log"
     refuse_unusable(home)
     try:

@@ -115,7 +115,8 @@ def test_some_features_are_explained_and_scored_alone(lab: Lab) -> None:
     scored = lab.rows("SELECT scorer, list(DISTINCT feature ORDER BY feature) FROM scores WHERE headline GROUP BY 1 ORDER BY 1")
     assert scored == [("detection", [5, 40]), ("fuzzing", [5, 40])]
     assert lab.made("explanations", "01of16", explanation_method="max_act") == {5}
-    assert lab.plan([5, 40]).is_empty and "explanations/shuffled" in lab.plan([5, 40]).notes[0]
+    assert lab.plan([5, 40]).is_empty and "explanations/shuffled" in lab.plan([5, 40]).notes[-1]
+    assert "vocabulary_projections" in lab.plan([5, 40]).notes[0] and not lab.plan([5], "vocabulary_projections").is_empty
 
 
 def test_the_runs_are_in_the_instance_and_the_partitions_on_the_assets_pages(lab: Lab) -> None:

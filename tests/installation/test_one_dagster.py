@@ -80,7 +80,7 @@ def test_a_second_command_does_not_start_a_second_dagster(tmp_path: Path, monkey
     try:
         said: list[str] = []
         silent = rf"does not answer at http://127.0.0.1:1 \(process {other.pid}\); end that command"
-        with pytest.raises(ServerError, match=silent), running_server(home, 1, said.append):
+        with pytest.raises(ServerError, match=silent), running_server(home, say=said.append):
             pass
         assert "it is used" in said[0]
     finally:

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from interp_assets.asking.estimates import ESTIMATE, read_estimates
-from interp_assets.assets.warehouse.views import view_files
+from interp_assets.assets.warehouse.views import answered_by, view_files
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
 from resources.store.duckdb_views import build_warehouse, named_in, open_warehouse, query_connection, refuse_writing
@@ -97,6 +97,11 @@ class Warehouse:
     def views(self) -> list[str]:
         """Names of the tables and views."""
         return [DICTIONARIES, *self._schemas, *view_files()]
+
+    def described(self) -> dict[str, str]:
+        """What every view answers, and what a row of every table is, by name; views first."""
+        views = {name: answered_by(file) for name, file in view_files().items()}
+        return {**views, DICTIONARIES: "one registered dictionary", **{table.name: table.grain for table in TABLES}}
 
     def query(self, sql: str, verify: bool = False, unsafe: bool = False) -> Answer:
         """The answer to SQL over the partitions that are complete at this moment. With `verify`, every byte that may be read is checked
