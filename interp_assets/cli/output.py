@@ -44,8 +44,10 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
         if hidden:
             text += f"\n{len(hidden)} more columns ({', '.join(hidden)}); --wide prints all"
         if columns is not None and text.count("\n") >= shutil.get_terminal_size().lines:
+            import pydoc
+
             os.environ.setdefault("LESS", "-FRSX")
-            typer.echo_via_pager(text)
+            pydoc.pager(text + "\n")
         else:
             typer.echo(text)
 
@@ -88,10 +90,13 @@ def fitting(frame: Any, columns: int) -> tuple[list[str], int]:
     """(names of the leading columns that fit into so many characters, most characters of a text in them). Texts are cut before columns are
     left out; the first column is always shown."""
     needed = {name: max([len(name), *(len(_cell(value)) for value in frame[name].to_list())]) for name in frame.columns}
+    longest_name = max(map(len, needed), default=0)  # polars cuts names at the length of texts
     for length in (WIDEST, 40, 24, NARROWEST):
+        length = max(length, longest_name)
         if len(shown := _leading(needed, columns, length)) == len(needed):
             return shown, length
-    return _leading(needed, columns, 24), 24
+    length = max(24, longest_name)
+    return _leading(needed, columns, length), length
 
 
 def _leading(needed: dict[str, int], columns: int, text_length: int) -> list[str]:

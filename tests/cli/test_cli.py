@@ -70,9 +70,9 @@ def test_queries_answer_on_an_empty_store(run) -> None:
     assert "dictionary" in ok(run("query", "scores"))
 
 
-def test_a_wrong_view_or_sql_lists_the_views(run) -> None:
-    assert "scores_by_method" in refused(run("query", "scoers"))
-    assert "scores_by_method" in refused(run("query", "SELECT * FROM scoers"))
+def test_a_wrong_view_or_sql_names_the_nearest_views(run) -> None:
+    assert "did you mean 'scores'" in refused(run("query", "scoers"))
+    assert "did you mean 'scores'" in refused(run("query", "SELECT * FROM scoers"))
     assert "read-only" in refused(run("query", "CREATE TABLE x AS SELECT 1"))
 
 

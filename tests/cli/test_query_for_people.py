@@ -1,6 +1,7 @@
 """`interp query` in a terminal: names, nearest names, tables that fit, and what to do in an empty home."""
 
 import os
+import pydoc
 from pathlib import Path
 
 import polars as pl
@@ -110,7 +111,7 @@ def test_wide_and_piped_tables_have_every_column(terminal, capsys: pytest.Captur
 
 def test_a_long_table_goes_to_the_pager(terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     paged: list[str] = []
-    monkeypatch.setattr(output.typer, "echo_via_pager", paged.append)
+    monkeypatch.setattr(pydoc, "pager", paged.append)
     terminal(80, 5)
     print_frame(FRAME, OutputFormat.table, 40)
     assert len(paged) == 1 and "feature" in paged[0]
