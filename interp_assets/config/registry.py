@@ -1,5 +1,6 @@
 """The registry: the folder of dictionary records."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class DictionaryRegistry:
         """Records by key, and the error of each unreadable file by its name. A broken file hides no other record."""
         records: dict[str, DictionaryRecord] = {}
         broken: dict[str, str] = {}
+        self._refuse_unlisted()
         paths = sorted(self.folder.glob("*.yaml"))
         for path in paths:
             try:
@@ -53,6 +55,18 @@ class DictionaryRegistry:
                 broken[path.name] = str(error)
         self._read = {path: self._read[path] for path in paths if path in self._read}
         return records, broken
+
+    def _refuse_unlisted(self) -> None:
+        """Raise `UserError` where the folder is there and may not be listed: its records would seem not to exist."""
+        try:
+            os.scandir(self.folder).close()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be listed: {error.strerror}. Give this user permission to read the home, or set INTERP_HOME to "
+                "another home."
+            ) from None
 
     def _parsed(self, path: Path) -> DictionaryRecord:
         """The record in a file, parsed again only when time, size or inode of the file have changed. Raises `UserError` for a broken

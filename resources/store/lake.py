@@ -310,6 +310,8 @@ class Lake:
                 self._read_through(path, manifest)
         except FileNotFoundError:
             return f"{PART} is not there"
+        except PermissionError as error:
+            return f"{PART} cannot be read: {error.strerror}"
         except (pa.ArrowException, OSError) as error:
             return f"{PART} is damaged: {_first_line(error)}"
         return None

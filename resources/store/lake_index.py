@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
-from resources.store.lake import MANIFEST, PART, Lake
+from resources.store.lake import MANIFEST, PART, Lake, LakeError
 from resources.store.manifests import BadManifest
 from resources.store.whole_files import write_whole
 
@@ -27,6 +27,8 @@ READ_BYTES = 64 << 20
 
 SETTLED_NS = 2_000_000_000
 """A folder that changed less than this before it was listed is listed again: within a clock tick a change cannot be seen."""
+
+NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 Stamp = list[Any]
 """Size, time and inode of a file, or on an object store size and tag; empty where there is no file."""
@@ -65,6 +67,8 @@ class TableIndex:
 
     parts: dict[str, Part] = field(default_factory=dict)
     listings: dict[str, list[Any]] = field(default_factory=dict)
+    unlisted: dict[str, str] = field(default_factory=dict)
+    """Folders that could not be looked into at the last look, with the reason. They are not kept in the file."""
 
     @property
     def readable(self) -> list[Part]:
@@ -95,7 +99,10 @@ class LakeIndex:
         self._tables: dict[str, TableIndex] = {}
 
     def look(self, table: str, depth: int, verify: bool = False) -> TableIndex:
-        """The table's partitions as they are now, `depth` folders below the table's own; with `verify` each part is read through."""
+        """The table's partitions as they are now, `depth` folders below the table's own; with `verify` each part is read through.
+
+        Raises `LakeError` where the table's own folder may not be looked into; of folders below it the index says so.
+        """
         known = self._tables.get(table) or self._kept(table)
         new = TableIndex(listings=known.listings)
         budget = READ_BYTES
@@ -107,6 +114,11 @@ class LakeIndex:
                 budget -= part.bytes if part.read_through else 0
             if stamps[0] or stamps[1]:
                 new.parts[folder] = part
+        if "" in new.unlisted:
+            raise LakeError(
+                f"{self.place(table, '')} cannot be looked into: {new.unlisted['']}. Give this user permission to read the lake, or set "
+                "INTERP_HOME to another home."
+            )
         if changed or new.parts.keys() != known.parts.keys() or new.listings != known.listings:
             self._keep(table, new)
         self._tables[table] = new
@@ -114,9 +126,9 @@ class LakeIndex:
 
     def path_of(self, table: str, part: Part) -> str:
         """The file of a partition."""
-        return f"{self._place(table, part.folder)}/{PART}"
+        return f"{self.place(table, part.folder)}/{PART}"
 
-    def _place(self, table: str, folder: str) -> str:
+    def place(self, table: str, folder: str) -> str:
         """The folder of a partition; a table without partition columns has its one partition in its own folder, `folder` being ""."""
         return f"{self.lake.root}/{table}/{folder}".rstrip("/")
 
@@ -136,8 +148,8 @@ class LakeIndex:
         """A partition after a new look. Its part is read through where it has no more bytes than the budget (None: always)."""
         part = Part(folder, stamps[0], stamps[1])
         try:
-            manifest = self.lake.read_manifest(self._place(table, folder))
-        except BadManifest as error:
+            manifest = self.lake.read_manifest(self.place(table, folder))
+        except (BadManifest, LakeError, OSError) as error:
             part.problem = str(error)
             return part
         if manifest is None:
@@ -155,9 +167,14 @@ class LakeIndex:
             return
         root = f"{self.lake.root}/{table}"
         listings, index.listings = index.listings, {}
-        for folder in _leaves(root, "", depth, listings, index.listings):
-            place = self._place(table, folder)
-            yield folder, [_stamp(f"{place}/{MANIFEST}"), _stamp(f"{place}/{PART}")]
+        for folder in _leaves(root, "", depth, listings, index):
+            place = self.place(table, folder)
+            try:
+                stamps = [_stamp(f"{place}/{MANIFEST}"), _stamp(f"{place}/{PART}")]
+            except OSError as error:
+                index.unlisted[folder] = error.strerror or type(error).__name__
+                continue
+            yield folder, stamps
 
     def _stamps_of_objects(self, table: str) -> Iterator[tuple[str, list[Stamp]]]:
         found: dict[str, list[Stamp]] = {}
@@ -193,14 +210,15 @@ class LakeIndex:
 
 
 def _stamp(path: str) -> Stamp:
+    """The stamp of a file, empty where there is none. Raises OSError for a file that may be there and cannot be looked at."""
     try:
         status = os.stat(path)
-    except OSError:
+    except NOT_THERE:
         return []
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _leaves(root: str, folder: str, depth: int, known: dict[str, list[Any]], listings: dict[str, list[Any]]) -> Iterator[str]:
+def _leaves(root: str, folder: str, depth: int, known: dict[str, list[Any]], index: TableIndex) -> Iterator[str]:
     """Folders `depth` levels below `folder`, in path order. A folder whose time has not changed since it was listed is not listed again."""
     if depth == 0:
         yield folder
@@ -212,8 +230,11 @@ def _leaves(root: str, folder: str, depth: int, known: dict[str, list[Any]], lis
         if listing is None or listing[0] != changed or listing[1] - changed < SETTLED_NS:
             listed = time.time_ns()
             listing = [changed, listed, sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and "=" in entry.name)]
-    except OSError:
+    except NOT_THERE:
         return
-    listings[folder] = listing
+    except OSError as error:
+        index.unlisted[folder] = error.strerror or type(error).__name__
+        return
+    index.listings[folder] = listing
     for name in listing[2]:
-        yield from _leaves(root, f"{folder}/{name}" if folder else name, depth - 1, known, listings)
+        yield from _leaves(root, f"{folder}/{name}" if folder else name, depth - 1, known, index)

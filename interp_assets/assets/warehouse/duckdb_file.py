@@ -112,6 +112,16 @@ class Warehouse:
         """
         if not unsafe:
             refuse_writing(sql)
+        try:
+            return self._answer(sql, verify, unsafe)
+        except duckdb.IOException:
+            # A file that was readable at its last look is not: every file is read now, and the answer leaves out what cannot be read.
+            if verify:
+                raise
+            return self._answer(sql, True, unsafe)
+
+    def _answer(self, sql: str, verify: bool, unsafe: bool) -> Answer:
+        """The answer of `query`, over one look at the lake."""
         tables, views = named_in(sql, [*self._schemas, DICTIONARIES], files := view_files())
         found = {table.name: self._look(table, verify) for table in TABLES if table.name in tables}
         if verify:
@@ -123,7 +133,13 @@ class Warehouse:
         ) as connection:
             rows = connection.sql(sql)
             answer = rows.to_arrow_table() if rows is not None else pa.table({})
-        return Answer(answer, [note for name in found for note in notes_on(name, found[name], sources[name], self.index, verify)])
+        broken = self.registry.read_all()[1] if dictionaries is not None else {}
+        notes = [
+            f"dictionaries: {len(broken):,} records cannot be read and are not in this answer: {_named(list(broken.values()))}"
+        ] * bool(broken)
+        return Answer(
+            answer, [*notes, *(note for name in found for note in notes_on(name, found[name], sources[name], self.index, verify))]
+        )
 
     @property
     def _schemas(self) -> dict[str, pa.Schema]:
@@ -159,6 +175,12 @@ def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, 
         yield (
             f"{table}: {len(missing):,} of {total} cannot be read and are not in this answer: {_named(problems)}. "
             f"Materialise the asset that writes {table} there again: interp backfill"
+        )
+    if unlisted := found.unlisted:
+        problems = [f"{index.place(table, folder)}: {reason}" for folder, reason in unlisted.items()]
+        yield (
+            f"{table}: {len(unlisted):,} folders cannot be looked into, and their partitions are not in this answer: {_named(problems)}. "
+            "Give this user permission to read them, or check the disk"
         )
     if unvouched := found.unvouched:
         yield (

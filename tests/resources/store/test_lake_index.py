@@ -1,21 +1,25 @@
 """What of a lake can be read, found by stats; queries over exactly that, and the notes on what is not among their rows."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
 from test_warehouse import score
 
+from interp_assets.assets.warehouse import duckdb_file
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.assets.warehouse.views import view_files
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES, Table
 from resources.store import lake_index
 from resources.store.duckdb_views import RefusedStatement, named_in
-from resources.store.lake import PART, Lake
+from resources.store.lake import PART, Lake, LakeError
 
 COUNT = "SELECT count(*) AS n FROM scores"
 
@@ -63,6 +67,108 @@ def test_what_is_withdrawn_gone_or_half_written_is_left_out_and_named(house: War
     for i in range(4):
         write(house, f"{i:02d}of16", range(5))
     assert count(house) == (20, [])
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Let this user neither list nor enter a folder, whoever the user is."""
+
+    def guarded(ask: Any) -> Any:
+        def asked(path: Any, *rest: Any, **named: Any) -> Any:
+            if str(path).startswith(f"{place}/") or (str(path) == str(place) and ask is scan):
+                raise PermissionError(13, "Permission denied", str(path))
+            return ask(path, *rest, **named)
+
+        return asked
+
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", guarded(scan))
+    monkeypatch.setattr(os, "stat", guarded(os.stat))
+
+
+@pytest.mark.parametrize("looked_before", [False, True])
+def test_folders_that_may_not_be_looked_into_are_named_and_not_taken_for_empty(
+    house: Warehouse, monkeypatch: pytest.MonkeyPatch, looked_before: bool
+) -> None:
+    folders = [
+        write(house, f"{i:02d}of16", range(10 * i, 10 * i + 10), dictionary) for i in range(2) for dictionary in ("m/09/a", "m/09/b")
+    ]
+    if looked_before:
+        assert count(house) == (40, [])
+    with monkeypatch.context() as patch:
+        forbid(patch, folders[0].parent)
+        n, (note,) = count(house)
+        assert n == 20 and "cannot be looked into" in note and str(folders[0].parent) in note and "Permission denied" in note
+    with monkeypatch.context() as patch:
+        forbid(patch, folders[0])
+        n, (note,) = count(house)
+        assert n == 30 and "1 folders cannot be looked into" in note and str(folders[0]) in note
+    with monkeypatch.context() as patch:
+        forbid(patch, Path(house.lake.root))
+        with pytest.raises(LakeError, match=r"lake/scores cannot be looked into: Permission denied\. Give this user permission"):
+            count(house)
+    assert count(house) == (40, [])  # nothing of it was kept
+
+
+def test_a_part_that_can_no_longer_be_read_leaves_the_answer_by_name(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size, time and inode are as they were: a disk that fails, or a mode that has changed."""
+    folder, _ = write(house, "00of16", range(10)), write(house, "01of16", range(10, 20))
+    assert count(house) == (20, [])
+    asked: list[bool] = []
+    read, damage = duckdb.DuckDBPyConnection.sql, Lake.damage
+
+    def sql(connection: Any, text: str) -> Any:
+        asked.append(True)
+        if len(asked) == 1:
+            raise duckdb.IOException(f'Cannot open file "{folder}/{PART}": Permission denied')
+        return read(connection, text)
+
+    class Connection:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._connection.close()
+
+        def sql(self, text: str) -> Any:
+            return sql(self._connection, text)
+
+    connect = duckdb_file.query_connection
+    monkeypatch.setattr(duckdb_file, "query_connection", lambda *given: Connection(connect(*given)))
+    monkeypatch.setattr(
+        Lake,
+        "damage",
+        lambda lake, one, whole: (
+            "part-0.parquet cannot be read: Permission denied" if one.partition["feature_range"] == "00of16" else damage(lake, one, whole)
+        ),
+    )
+    n, (note,) = count(house)
+    assert n == 10 and f"{folder}/{PART}: part-0.parquet cannot be read: Permission denied" in note
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_part_of_another_user_leaves_the_answer_by_name(house: Warehouse) -> None:
+    folder, _ = write(house, "00of16", range(10)), write(house, "01of16", range(10, 20))
+    (folder / PART).chmod(0)
+    n, (note,) = count(house)
+    assert n == 10 and "cannot be read: Permission denied" in note
+
+
+def test_a_broken_record_is_named_beside_the_others(house: Warehouse) -> None:
+    (house.registry.folder / "m__09__b.yaml").write_text("key: m/09/b\nwidht: 3")
+    answer = house.query("SELECT dictionary FROM dictionaries")
+    assert answer.rows.to_pylist() == [{"dictionary": "m/09/a"}]
+    assert "1 records cannot be read" in answer.notes[0] and "m__09__b.yaml" in answer.notes[0]
+    assert house.query(COUNT).notes == []
+
+
+def test_records_that_may_not_be_listed_are_not_taken_for_none(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid(monkeypatch, house.registry.folder)
+    with pytest.raises(UserError, match="dictionaries cannot be listed: Permission denied"):
+        house.query("SELECT dictionary FROM dictionaries")
+    assert DictionaryRegistry(house.path.parent / "none yet").read_all() == ({}, {})
 
 
 @pytest.mark.parametrize("copied", [False, True])
