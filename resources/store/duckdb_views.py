@@ -6,7 +6,7 @@ A view reads a list of files, never a pattern, so withdrawn, half-written or mis
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import duckdb
@@ -92,13 +92,14 @@ def query_connection(
     lake: Lake,
     copies: Path,
     schemas: Mapping[str, pa.Schema],
-    sources: Mapping[str, Sources],
+    sources: Callable[[duckdb.DuckDBPyConnection], Mapping[str, Sources]],
     views: Mapping[str, Path],
     dictionaries: pa.Table | None,
     unsafe: bool,
 ) -> duckdb.DuckDBPyConnection:
     """A connection in memory for one query, with only these tables and views; `dictionaries` is None where the query does not read it.
 
+    `sources` gives the files of each table; it is called with the connection, before there are tables.
     Without `unsafe` it reads only files of the lake and of its copies, loads no extension, and its settings are locked.
     """
     connection = _reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
@@ -108,8 +109,8 @@ def query_connection(
         places = [lake.url, str(copies)]
         connection.execute("SET allowed_directories = ?", [sorted({*places, *map(_literal, places)})])
         connection.execute("SET temp_directory = ''")
-    for name in sources:
-        _add_table(connection, lake, name, schemas[name], sources[name])
+    for name, files in sources(connection).items():
+        _add_table(connection, lake, name, schemas[name], files)
     for name, file in views.items():
         connection.execute(f"CREATE VIEW {name} AS {file.read_text()}")
     if not unsafe:

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
@@ -53,8 +54,7 @@ class Part:
     @property
     def values(self) -> dict[str, str]:
         """Values of the partition columns, from the folder's name."""
-        pairs = (step.partition("=") for step in self.folder.split("/"))
-        return {name: unquote(value) for name, _, value in pairs}
+        return dict(map(_name_and_value, self.folder.split("/")))
 
     def waits_for(self, budget: int) -> bool:
         """Whether the partition is readable, was not read through yet, and has no more bytes than the budget."""
@@ -207,6 +207,12 @@ class LakeIndex:
         content = json.dumps(kept, separators=(",", ":")).encode()
         with contextlib.suppress(OSError):
             write_whole(self._file(table), b"%d\n%s" % (zlib.crc32(content), content))
+
+
+@lru_cache(maxsize=1 << 16)
+def _name_and_value(step: str) -> tuple[str, str]:
+    name, _, value = step.partition("=")
+    return name, unquote(value)
 
 
 def _stamp(path: str) -> Stamp:

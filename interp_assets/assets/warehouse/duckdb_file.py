@@ -17,6 +17,7 @@ from interp_assets.tables import TABLES, Table
 from resources.store.duckdb_views import build_warehouse, named_in, open_warehouse, query_connection, refuse_writing
 from resources.store.lake import Lake
 from resources.store.lake_index import LakeIndex, TableIndex
+from resources.store.narrowing import partition_values
 from resources.store.table_copies import Sources, TableCopies
 
 DICTIONARIES = "dictionaries"
@@ -39,6 +40,9 @@ DICTIONARIES_SCHEMA = pa.schema(
 )
 NAMED = 3
 """Most partitions of a table that a note names; further partitions are counted."""
+
+FEW_PARTS = 64
+"""Number of parts below which DuckDB chooses among them faster than the SQL is read for conditions."""
 
 SLOW_PARTS = 200
 """Number of parts above which a note says how to read them faster."""
@@ -126,10 +130,15 @@ class Warehouse:
         found = {table.name: self._look(table, verify) for table in TABLES if table.name in tables}
         if verify:
             self.copies.verify(found)
-        sources = self._sources(found)
         dictionaries = self._dictionaries() if DICTIONARIES in tables else None  # reading many records takes longer than most questions
+        sources: dict[str, Sources] = {}
+
+        def narrowed(connection: duckdb.DuckDBPyConnection) -> dict[str, Sources]:
+            sources.update(self._narrowed(connection, sql, found, self._sources(found)))
+            return sources
+
         with query_connection(
-            self.lake, self.copies_folder, self._schemas, sources, {name: files[name] for name in views}, dictionaries, unsafe
+            self.lake, self.copies_folder, self._schemas, narrowed, {name: files[name] for name in views}, dictionaries, unsafe
         ) as connection:
             rows = connection.sql(sql)
             answer = rows.to_arrow_table() if rows is not None else pa.table({})
@@ -150,6 +159,21 @@ class Warehouse:
 
     def _sources(self, found: Mapping[str, TableIndex]) -> dict[str, Sources]:
         return {name: self.copies.sources(name, index.readable) for name, index in found.items()}
+
+    def _narrowed(
+        self, connection: duckdb.DuckDBPyConnection, sql: str, found: Mapping[str, TableIndex], sources: dict[str, Sources]
+    ) -> dict[str, Sources]:
+        """The sources, of which a question about some partitions of one table reads only the files that can hold its rows."""
+        columns = {table.name: table.partition_columns for table in TABLES}
+        if len(found) != 1 or sum(len(one.parts) for one in sources.values()) < FEW_PARTS:
+            return sources
+        asked = partition_values(connection, sql, columns[next(iter(found))])
+        if asked is None or asked[0] not in found:
+            return sources
+        table, values = asked
+        parts = [part for part in found[table].readable if all(part.values.get(name) in one for name, one in values.items())]
+        wanted = {self.index.path_of(table, part) for part in parts}
+        return {table: Sources(sources[table].copies, [path for path in sources[table].parts if path in wanted])}
 
     def _dictionaries(self) -> pa.Table:
         rows = []
