@@ -37,6 +37,9 @@ kind: gemma_scope
 source: google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71   # or a folder or file params.npz
 width: 16384
 # output_hook: blocks.20.hook_mlp_out    # for a transcoder; it reads blocks.20.ln2.hook_normalized
+# source: google/gemma-scope-2-1b-pt/clt/width_262k_l0_big   # a cross-layer transcoder: the features that read hook, or all of reads
+# reads: [blocks.7.hook_resid_post, blocks.13.hook_resid_post]   # of a crosscoder, instead of hook
+# writes: [blocks.13.hook_resid_post]    # take their rows at these hooks alone
 """,
     "sparsify": """\
 key: llama-3-8b/10/sparsify-32x
@@ -66,6 +69,7 @@ kind: circuit_tracer
 source: mntss/transcoder-Llama-3.2-1B    # or a folder with config.yaml and layer_7.safetensors
 width: 131072
 output_hook: blocks.7.hook_mlp_out       # where the layer writes; without it the set's feature_output_hook
+# reads: [blocks.7.hook_resid_mid, blocks.8.hook_resid_mid]   # of a cross-layer transcoder, instead of hook; writes: takes some hooks
 # k: 128                                 # of a topk set whose config.yaml does not say its k
 """,
     "openmoss": """\

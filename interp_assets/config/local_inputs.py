@@ -25,16 +25,16 @@ WEIGHT_FILES = (".json", ".yaml", ".yml", ".safetensors", ".pt", ".pth", ".bin",
 FOLDER_KINDS = ("sae_lens", "gemma_scope", "sparsify", "dictionary_learning", "openmoss", "goodfire", "openai")
 
 
-def source_content(kind: str, source: str | None, hook: str = "") -> str | None:
+def source_content(kind: str, source: str | None, hook: str = "", reads: Sequence[str] = ()) -> str | None:
     """Content of a dictionary's source, 16 hex digits: its folder, or its file with the configuration beside it; of a transcoder set the
-    files of the layer that `hook` is in."""
+    files of the layer that `hook` is in, or the layers that `reads` names."""
     if source is None or source.startswith("demo:"):
         return None
     if kind == "callable":
         file = _callable_file(source.rpartition(":")[0])
         return None if file is None else CONTENTS.of(file.parent, [file] if file.is_file() else [])
     if kind == "circuit_tracer":
-        return _set_content(source, hook)
+        return _set_content(source, hook, reads)
     if kind == "qwen_scope":
         return _layer_content(source, hook)
     if kind not in FOLDER_KINDS:
@@ -43,8 +43,10 @@ def source_content(kind: str, source: str | None, hook: str = "") -> str | None:
     return CONTENTS.of(file.parent, _files_of(kind, source)) if file.is_file() else folder_content(source)
 
 
-def _set_content(source: str, hook: str) -> str | None:
-    """Content of the files of one layer of a transcoder set; None for a set on the hub, and where no layer is named."""
+def _set_content(source: str, hook: str, reads: Sequence[str]) -> str | None:
+    """Content of the files of one layer of a transcoder set, or of all layers that `reads` names.
+
+    None for a set on the hub, and where no layer is named."""
     try:
         place, layer = set_and_layer(source, hook)
     except DictionaryError:  # the loader says so
@@ -52,7 +54,8 @@ def _set_content(source: str, hook: str) -> str | None:
     folder = Path(place).expanduser()
     if not (folder.exists() or is_local(place)):
         return None
-    return CONTENTS.of(folder.with_name(f"{folder.name}#{layer}"), set_files(source, hook))  # a layer that is gone keeps its own content
+    files = {file: None for one in reads or (hook,) for file in set_files(source, one)}
+    return CONTENTS.of(folder.with_name(f"{folder.name}#{layer}"), list(files))  # a layer that is gone keeps its own content
 
 
 def _layer_content(source: str, hook: str) -> str | None:

@@ -126,6 +126,10 @@ class DictionaryRecord(Closed):
     """Where the dictionary reads: a TransformerLens name, or a module path. See dictionaries.md."""
     output_hook: str | None = None
     """Where a transcoder writes, if its own files do not say."""
+    reads: Annotated[Annotated[tuple[str, ...], Field(min_length=1)] | None, ADDED_LATER] = None
+    """Hooks that features of a cross-layer transcoder or crosscoder read, instead of `hook`. The dictionary has the features of all."""
+    writes: Annotated[Annotated[tuple[str, ...], Field(min_length=1)] | None, ADDED_LATER] = None
+    """Hooks at which features that write at several are taken, instead of `output_hook`. Without it, all hooks that they write at."""
     kind: str
     """Kind of dictionary. See dictionaries.md."""
     source: str | None = None
@@ -176,6 +180,23 @@ class DictionaryRecord(Closed):
         rules = content.get("rules")
         return {"hook": "text", "width": len(rules if isinstance(rules, list | tuple) else PLANTED_RULES), **content}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hook_of_reads(cls, content: Any) -> Any:
+        """Fill in the hook where `reads` names several: the first of them."""
+        reads = content.get("reads") if isinstance(content, dict) else None
+        if not isinstance(reads, list | tuple) or not reads or not isinstance(content, dict):
+            return content
+        if content.get("hook", reads[0]) != reads[0]:
+            raise ValueError(f"hook is {content['hook']}, and reads begins with {reads[0]}: leave hook out")
+        return {"hook": reads[0], **content}
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Self:
+        if self.writes and self.output_hook:
+            raise ValueError(f"output_hook is {self.output_hook}, and writes is given too: leave output_hook out")
+        return self
+
     @model_validator(mode="after")
     def _no_more_than_there_are(self) -> Self:
         if self.k is not None and self.k > self.width:
@@ -206,6 +227,7 @@ class DictionaryRecord(Closed):
     def loader_fields(self) -> dict[str, Any]:
         """The arguments of `load_dictionary` besides the kind and the device; None for a field that the record does not have."""
         named = {name: getattr(self, name) for name in ("hook", "output_hook", "width", "d_in", "k", "seed")}
+        named |= {name: getattr(self, name) for name in ("reads", "writes") if getattr(self, name) is not None}
         return {"source": self.resolved_source, **named, "revision": self.revision}
 
     @model_validator(mode="after")
@@ -302,7 +324,7 @@ class DictionaryRecord(Closed):
         Raises `UserError` for a source that cannot be read.
         """
         try:
-            return source_content(self.kind, self.source, self.hook)
+            return source_content(self.kind, self.source, self.hook, self.reads or ())
         except OSError as error:
             raise UserError(f"dictionary {self.key}: {error.filename or self.source} cannot be read: {error.strerror}") from error
 

@@ -70,13 +70,13 @@ def refuse_misfit(record: DictionaryRecord) -> Any:
 
     Raises `WeightsError`, `UnknownHook`, `UnknownFamily`, `DictionaryError` or `UserError` for the first thing that does not fit.
     """
-    from resources.dictionaries import load_dictionary, refuse_wrong_fields
+    from resources.dictionaries import load_dictionary, read_hooks, refuse_wrong_fields
     from resources.subject.outline import model_outline
 
     given = {name: value for name, value in record.loader_fields.items() if value is not None}
     refuse_wrong_fields(record.kind, given)
     outline = model_outline(record.model.source, record.model.revision)
-    for hook in filter(None, (record.hook, record.output_hook)):
+    for hook in filter(None, (record.hook, record.output_hook, *(record.reads or ()), *(record.writes or ()))):
         outline.refuse_unknown_hook(hook)
     context, longest = record.token_sample.context_tokens, outline.longest_context
     if longest is not None and context > longest:
@@ -85,11 +85,13 @@ def refuse_misfit(record: DictionaryRecord) -> Any:
             f"to {longest:,} or less."
         )
     dictionary = load_dictionary(record.kind, **record.loader_fields)
-    found = outline.width_at(dictionary.hook)
+    hooks = read_hooks(dictionary)
+    widths = [outline.width_at(hook) for hook in hooks]
+    found = None if None in widths else sum(filter(None, widths))
     if found is not None and found != dictionary.d_in:
         raise UserError(
-            f"the dictionary reads {dictionary.d_in:,} dimensions, and {dictionary.hook} of {record.model.source} has {found:,}. Correct "
-            "the record's model, hook or width."
+            f"the dictionary reads {dictionary.d_in:,} dimensions, and {' and '.join(hooks)} of {record.model.source} has {found:,}. "
+            "Correct the record's model, hook or width."
         )
     return dictionary
 

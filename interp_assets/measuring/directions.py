@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from interp_assets.domain.features.co_occurrence import Nearest
-from resources.dictionaries import Dictionary, NoDecoder
+from resources.dictionaries import Dictionary, NoDecoder, rows_by_hook
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +17,9 @@ ROW_BLOCK, COLUMN_BLOCK = 2048, 16_384
 def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor | None":
     """float16 Tensor[features, d_out]: the decoder row of each feature, scaled to length 1 (a row of zeros stays zeros).
 
-    None for a dictionary without a decoder, and for a dictionary that reconstructs nothing, such as neurons: its rows are the axes, and no
-    two axes are nearer than others. Half precision keeps 131,072 rows of 2,304 in 0.6 GB and moves a cosine by less than 1e-3.
+    Rows at several written hooks stand side by side, so a cosine is over all of them. None for a dictionary without a decoder, and for a
+    dictionary that reconstructs nothing, such as neurons: its rows are the axes, and no two axes are nearer than others. Half precision
+    keeps 131,072 rows of 2,304 in 0.6 GB and moves a cosine by less than 1e-3.
     """
     import torch
 
@@ -26,9 +27,10 @@ def decoder_directions(dictionary: Any, features: np.ndarray) -> "torch.Tensor |
         one = dictionary.decoder_row(0)
     except NoDecoder:
         return None
-    probe = torch.ones(1, dictionary.d_in, device=one.device)
-    if dictionary.reconstruct(probe, dictionary.encode(probe)) is None:
-        return None
+    if getattr(dictionary, "writes", None) is None:
+        probe = torch.ones(1, dictionary.d_in, device=one.device)
+        if dictionary.reconstruct(probe, dictionary.encode(probe)) is None:
+            return None
     directions = torch.empty(len(features), len(one), dtype=torch.float16, device=one.device)
     for i, feature in enumerate(features.tolist()):
         row = dictionary.decoder_row(feature).float()
@@ -136,3 +138,18 @@ def decoder_rows(dictionary: Dictionary, features: np.ndarray) -> "torch.Tensor 
         return torch.stack([dictionary.decoder_row(feature).float() for feature in features.tolist()])
     except NoDecoder:
         return None
+
+
+def summed_directions(dictionary: Dictionary, features: np.ndarray) -> "torch.Tensor | None":
+    """float16 Tensor[n, d]: as `decoder_directions`, of the sum of each feature's rows over the hooks that it writes at; None where these
+    have different widths."""
+    import torch
+
+    found = []
+    for feature in features.tolist():
+        parts = rows_by_hook(dictionary, dictionary.decoder_row(feature).float())
+        if len({part.shape[-1] for part in parts}) > 1:
+            return None
+        row = torch.stack(parts).sum(0)
+        found.append((row / row.norm().clamp_min(1e-12)).half())
+    return torch.stack(found) if found else None

@@ -12,7 +12,8 @@ from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import HarvestSettings
 from interp_assets.reading.token_sample import TokenSample
-from resources.dictionaries import DictionaryError, refuse_bad_dictionary
+from resources.dictionaries import DictionaryError, checked_hooks, read_hooks, refuse_bad_dictionary, side_by_side, written_hooks
+from resources.dictionaries.temporal import AtTokens
 from resources.prefetch import prefetched
 from resources.progress import Progress
 from resources.store.activation_spill import ActivationSpill
@@ -47,7 +48,7 @@ def dictionary_of(record: DictionaryRecord, models: Any) -> Any:
 
 def hooks_of(dictionaries: Iterable[Any]) -> tuple[str, ...]:
     """All hooks that dictionaries read and write: they say how deep a harvest with its self-check runs."""
-    return tuple(sorted({hook for dictionary in dictionaries for hook in (dictionary.hook, dictionary.output_hook)}))
+    return tuple(sorted({hook for dictionary in dictionaries for hook in checked_hooks(dictionary)}))
 
 
 def notes_of(dictionary: Any) -> tuple[str, ...]:
@@ -69,9 +70,13 @@ def checked_dictionary(
     try:
         subject.resolve_hook(record.hook)
         dictionary = dictionary.to(subject.device)
-        values = subject.hook_values(probe, sorted({dictionary.hook, dictionary.output_hook}))
-        x, y = (values[hook][ordinary.to(subject.device)].float() for hook in (dictionary.hook, dictionary.output_hook))
-        check = refuse_bad_dictionary(dictionary, x, y)
+        found = subject.hook_values(probe, checked_hooks(dictionary))
+        values = {hook: value[ordinary.to(subject.device)].float() for hook, value in found.items()}
+        x, y = (side_by_side(hooks, values) for hooks in (read_hooks(dictionary), written_hooks(dictionary)))
+        checked: Any = dictionary
+        if getattr(dictionary, "whole_contexts", False):
+            checked = AtTokens(dictionary, found[dictionary.hook].float(), ordinary.to(subject.device))
+        check = refuse_bad_dictionary(checked, x, y, values)
     except (DictionaryError, UnknownHook, UnknownFamily, ContextTooLong) as error:
         raise UserError(f"{record.key}: {error}") from None
     return LoadedDictionary(record, dictionary, check.l0, check.fvu)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from resources.dictionaries import DictionaryError, NoDecoder
+from resources.dictionaries import DictionaryError, NoDecoder, rows_by_hook, written_hooks
 
 
 def known_before_loading(source: str, revision: str | None) -> bool:
@@ -16,7 +16,7 @@ def known_before_loading(source: str, revision: str | None) -> bool:
 
 def missing_outputs(subject: Any, dictionary: Any) -> list[str]:
     """One sentence for each output that this dictionary will not have; empty for a dictionary with all outputs."""
-    from resources.subject.hook_edits import written_points
+    from resources.subject.hook_edits import all_written_points
     from resources.subject.hook_points import BLOCKS
 
     try:
@@ -26,10 +26,13 @@ def missing_outputs(subject: Any, dictionary: Any) -> list[str]:
     found = []
     if subject.family not in BLOCKS and subject.unembedding() is None:
         found.append(f"no vocabulary projections: no way from the residual stream to the logits was found in this {subject.family} model")
-    elif subject.residual_directions(dictionary.output_hook, rows) is None:
-        found.append(f"no vocabulary projections: values at {dictionary.output_hook} are changed on the way into the stream")
+    else:
+        parts = zip(written_hooks(dictionary), rows_by_hook(dictionary, rows), strict=True)
+        changed = [hook for hook, part in parts if subject.residual_directions(hook, part) is None]
+        if changed:
+            found.append(f"no vocabulary projections: values at {changed[0]} are changed on the way into the stream")
     try:
-        written_points(subject, dictionary.output_hook)
+        all_written_points(subject, written_hooks(dictionary))
     except DictionaryError as error:
         found.append(f"no token changes and steering: {error}")
     return found

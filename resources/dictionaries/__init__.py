@@ -15,9 +15,14 @@ from resources.dictionaries.interface import (
     Encoded,
     NoDecoder,
     SelfCheck,
+    checked_hooks,
+    read_hooks,
     refuse_bad_dictionary,
     refuse_wrong_width,
+    rows_by_hook,
     self_check,
+    side_by_side,
+    written_hooks,
 )
 from resources.dictionaries.neurons import load_neurons
 from resources.dictionaries.openai import load_openai
@@ -36,12 +41,17 @@ __all__ = [
     "Kind",
     "NoDecoder",
     "SelfCheck",
+    "checked_hooks",
     "load_dictionary",
+    "read_hooks",
     "refuse_bad_dictionary",
     "refuse_wrong_fields",
     "refuse_wrong_width",
     "repository_of_source",
+    "rows_by_hook",
     "self_check",
+    "side_by_side",
+    "written_hooks",
 ]
 
 
@@ -66,10 +76,10 @@ class Kind:
 
 KINDS = {
     "sae_lens": Kind(load_sae_lens, ("source",), ("hook", "output_hook", "width", "d_in")),
-    "gemma_scope": Kind(load_gemma_scope, ("source", "hook"), ("output_hook", "width", "d_in")),
+    "gemma_scope": Kind(load_gemma_scope, ("source", "hook"), ("output_hook", "width", "d_in", "reads", "writes")),
     "sparsify": Kind(load_sparsify, ("source", "hook"), ("output_hook", "width", "d_in")),
     "dictionary_learning": Kind(load_dictionary_learning, ("source", "hook"), ("output_hook", "width", "d_in")),
-    "circuit_tracer": Kind(load_circuit_tracer, ("source", "hook"), ("output_hook", "width", "d_in", "k")),
+    "circuit_tracer": Kind(load_circuit_tracer, ("source", "hook"), ("output_hook", "width", "d_in", "k", "reads", "writes")),
     "openmoss": Kind(load_openmoss, ("source", "hook"), ("output_hook", "width", "d_in")),
     "qwen_scope": Kind(load_qwen_scope, ("source", "hook"), ("width", "d_in", "k")),
     "goodfire": Kind(load_goodfire, ("source", "hook"), ("width", "d_in")),
@@ -93,6 +103,8 @@ def load_dictionary(
     seed: int | None = None,
     revision: str | None = None,
     device: str = "cpu",
+    reads: tuple[str, ...] | None = None,
+    writes: tuple[str, ...] | None = None,
 ) -> Dictionary:
     """The dictionary of this kind on `device`, from the fields of its record; None is a field that is not given. A source on the hub is
     read at the commit `revision`, or at the newest.
@@ -101,6 +113,7 @@ def load_dictionary(
     contradicts the source, and for files of another content than the kind needs.
     """
     record = {"source": source, "hook": hook, "output_hook": output_hook, "width": width, "d_in": d_in, "k": k, "seed": seed}
+    record |= {"reads": reads, "writes": writes}
     given = {name: value for name, value in record.items() if value is not None}
     refuse_wrong_fields(kind, [*given, *(["revision"] if revision is not None else [])])
     repository = repository_of_source(kind, source) if revision is not None else None

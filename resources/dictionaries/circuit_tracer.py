@@ -8,7 +8,8 @@ largest h where activation is topk, h above the threshold of the latent where th
 > 0. (circuit-tracer's topk keeps a negative h where fewer than k are positive.) The output is f W_dec + b_dec + x W_skip^T.
 
 Where config.yaml lists `transcoders`, the file of layer N is entry N: a path, or hf://owner/repository/path. Those are Gemma Scope's own
-files too, whose W_enc is [d_in, width]. A source on the hub reads owner/repository, or owner/repository/folder.
+files too, whose W_enc is [d_in, width]. Cross-layer transcoders are read by circuit_tracer_layers.py. A source on the hub reads
+owner/repository, or owner/repository/folder.
 """
 
 import re
@@ -16,8 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlparse
 
+from resources.dictionaries.circuit_tracer_layers import clt_files, clt_layer_set
+from resources.dictionaries.cross_layer import CrossLayerDictionary
 from resources.dictionaries.encoding import Activation, Threshold, TopK
+from resources.dictionaries.gemma_scope_layers import HOOKS, layer_set
 from resources.dictionaries.interface import DictionaryError
+from resources.dictionaries.layer_sets import LayerSet, dictionary_of_layers, layer_number
 from resources.dictionaries.sources import commit_of, downloaded, hub_repository, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
 from resources.dictionaries.weight_files import read_tensors, read_yaml_config
@@ -40,13 +45,26 @@ def load_circuit_tracer(
     width: int | None = None,
     d_in: int | None = None,
     k: int | None = None,
-) -> SparseAutoencoder:
-    """The transcoder of one layer of the set in `source`, on the CPU in float32.
+    reads: tuple[str, ...] | None = None,
+    writes: tuple[str, ...] | None = None,
+) -> SparseAutoencoder | CrossLayerDictionary:
+    """The transcoder of one layer of the set in `source`, on the CPU in float32. Of a cross-layer transcoder, the features that read
+    `reads`, or `hook`.
 
     `output_hook` defaults to the set's feature_output_hook in the layer, and `k` to the k that the set says. Raises `DictionaryError`.
     """
     place, layer = set_and_layer(source, hook)
-    config = _config(place, layer)
+    config = _config(place)
+    if config.get("model_kind") == "cross_layer_transcoder":
+        written = writes or ((output_hook,) if output_hook else None)
+        if written is None and config.get("feature_output_hook") == "mlp.hook_out":
+            raise DictionaryError(
+                f"cross-layer transcoder {place} writes at mlp.hook_out, the output of the MLP before any normalisation behind it. Name "
+                f"writes in the record: blocks.{layer}.hook_mlp_out and so on, or in models such as Gemma the paths of the modules."
+            )
+        return dictionary_of_layers(_cross_layer_set(place, config, reads or (hook,)), reads or (hook,), written, width, d_in)
+    if reads or writes:
+        raise DictionaryError(f"transcoder set {place} reads one hook and writes one in a layer: name them hook and output_hook.")
     weights = _weights(_layer_file(place, layer, config))
     missing = [name for name in WEIGHTS if name not in weights]
     if missing:
@@ -93,7 +111,8 @@ def set_files(source: str, hook: str) -> list[Path]:
     except DictionaryError:
         return []
     folder = Path(place).expanduser()
-    found = [path for path in (folder / CONFIG, folder / f"layer_{layer}.safetensors") if path.is_file()]
+    names = (CONFIG, f"layer_{layer}.safetensors", f"W_enc_{layer}.safetensors", f"W_dec_{layer}.safetensors")
+    found = [folder / name for name in names if (folder / name).is_file()]
     try:
         listed = _listed_files(read_yaml_config(folder / CONFIG)).get(layer)
     except DictionaryError:
@@ -101,18 +120,28 @@ def set_files(source: str, hook: str) -> list[Path]:
     return [*found[:1], *_local(folder, listed)] if listed else found
 
 
-def _config(place: str, layer: int) -> dict[str, Any]:
-    """config.yaml of the set. Raises `DictionaryError` for a set whose features write at several layers, or a kind that is not known."""
+def _config(place: str) -> dict[str, Any]:
+    """config.yaml of the set. Raises `DictionaryError` for a kind of set that is not known."""
     config = read_yaml_config(source_folder(place, (CONFIG,), WRITTEN_BY) / CONFIG)
     kind = config.get("model_kind", "transcoder_set")
-    if kind == "cross_layer_transcoder":
-        raise DictionaryError(
-            f"{place} is a cross-layer transcoder: each feature writes at many layers, which no kind supports. Use a transcoder set, or "
-            f"give the encoder of layer {layer} as a function (kind: callable)."
-        )
-    if kind != "transcoder_set":
-        raise DictionaryError(f"{place} has model_kind {kind!r} in {CONFIG}; supported: transcoder_set.")
+    if kind not in ("transcoder_set", "cross_layer_transcoder"):
+        raise DictionaryError(f"{place} has model_kind {kind!r} in {CONFIG}; supported: transcoder_set, cross_layer_transcoder.")
     return config
+
+
+def _cross_layer_set(place: str, config: dict[str, Any], hooks: tuple[str, ...]) -> LayerSet:
+    """The cross-layer transcoder in a folder here, or of a set on the hub the files of the layers that `hooks` name."""
+    folder = Path(place).expanduser()
+    listed = _listed_files(config)
+    if listed:  # Gemma Scope 2's files
+        found: dict[int, Path | None] = {}
+        for layer, name in listed.items():
+            wanted = layer in {layer_number(hook) for hook in hooks}
+            local = [_downloaded_file(name)] if name.startswith("hf://") and wanted else _local(folder, name)
+            found[layer] = local[0] if local else None
+        named = str(config.get("feature_input_hook", HOOKS["clt"][0])), str(config.get("feature_output_hook", HOOKS["clt"][1]))
+        return layer_set("circuit_tracer", place, "clt", tuple(sorted(found)), found, None, named)
+    return clt_layer_set(place, folder if folder.is_dir() else downloaded(place, (CONFIG, *clt_files(hooks))), config)
 
 
 def _listed_files(config: dict[str, Any]) -> dict[int, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 HEADER_BYTES = 16 << 20
 LOOKED_AT_BYTES = 1 << 20
+PARAMS_FILE = re.compile(r"params_layer_\d+\.safetensors")
 LAYER_FILE = re.compile(r"layer_\d+\.safetensors")
 
 
@@ -146,8 +147,7 @@ FORMATS = (
     Format(
         "a cross-layer transcoder of circuit-tracer",
         _clt,
-        "its features write at many hooks, which no kind supports; use a transcoder set (kind: circuit_tracer), or give the encoder of "
-        "one layer as a function (kind: callable)",
+        "write kind: circuit_tracer",
     ),
     Format("a circuit-tracer transcoder set", _circuit_tracer, "write kind: circuit_tracer"),
     Format("SAELens", lambda folder, names: {"cfg.json", "sae_weights.safetensors"} <= set(names), "write kind: sae_lens"),
@@ -159,7 +159,7 @@ FORMATS = (
     ),
     Format(
         "Gemma Scope released",
-        lambda folder, names: bool({"params.npz", "params.safetensors"} & set(names)),
+        lambda folder, names: bool({"params.npz", "params.safetensors"} & set(names)) or any(map(PARAMS_FILE.fullmatch, names)),
         "write kind: gemma_scope",
     ),
     Format("Llama Scope or another release of OpenMOSS", _llama_scope, "write kind: openmoss"),

@@ -4,7 +4,7 @@ Architectures, with h the encoder's pre-activations:
 
     topk      the k largest h, where > 0          jumprelu   h where h > threshold and h > 0
     abstopk   the k largest |h| with their signs; the negative side of a feature is a feature of its own
-    matching_pursuit  see matching_pursuit.py
+    matching_pursuit, temporal  see matching_pursuit.py and temporal.py
     standard  relu(h)                             gated      relu(x (W exp(r_mag)) + b_mag) where x W + b_gate > 0
     batchtopk, matryoshka_batchtopk  as jumprelu, with one threshold for all latents, kept from training
     transcoder, skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder  relu or jumprelu, from one hook to another
@@ -18,6 +18,7 @@ A model processed by TransformerLens is marked `model_from_pretrained_kwargs: {c
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from resources.dictionaries.matching_pursuit import MatchingPursuit, pursuit_of
 from resources.dictionaries.sae_lens_folds import fold_decoder_norm_where_asked, fold_scaling_factor, fold_whitening
 from resources.dictionaries.sources import commit_of, is_local, refuse_file, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
+from resources.dictionaries.temporal import TemporalAutoencoder, temporal_of
 from resources.dictionaries.weight_files import read_config, read_tensors
 
 if TYPE_CHECKING:
@@ -64,13 +66,16 @@ ADVICE = {
 }
 ONE_AT_A_TIME = threading.Lock()
 """Held while the downloads of sae-lens are changed."""
-
+SUMMED = (
+    "SAELens loads one layer of a cross-layer transcoder, with the sum of the rows at all written layers as the decoder: the self-check "
+    "has checked the encoder alone, and steering would write the sum at one hook. For rows by layer, use kind circuit_tracer or gemma_scope"
+)
 CENTRED_HOOKS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
 
 
 def load_sae_lens(
     source: str, hook: str | None = None, output_hook: str | None = None, width: int | None = None, d_in: int | None = None
-) -> SparseAutoencoder | MatchingPursuit:
+) -> SparseAutoencoder | MatchingPursuit | TemporalAutoencoder:
     """The autoencoder or transcoder in folder `source`, or "release/sae_id" downloaded by the package sae-lens, on the CPU in float32.
 
     Hooks, width and d_in default to the values of the configuration. Width and d_in must agree with the configuration; another hook is
@@ -85,12 +90,15 @@ def load_sae_lens(
         config, weights = _download(source)
     metadata = config["metadata"]
     _refuse_other_formulas(source, config)
-    _refuse_unusable(source, config, weights)
+    if config["architecture"] != "temporal":
+        _refuse_unusable(source, config, weights)
     named = hook or metadata.get("hook_name")
     if not named:
         raise DictionaryError(f"SAE {source} does not say its hook (metadata.hook_name in cfg.json). Name it in the record.")
     _refuse_ambiguous_input(source, named, metadata)
     notes = _trained_on_some_positions(source, metadata.get("seqpos_slice"))
+    if config["architecture"] == "temporal":
+        return temporal_of(source, config, weights, named, output_hook, width, d_in, notes)
     if config["architecture"] == "matching_pursuit":
         return pursuit_of(source, config, weights, named, output_hook, width, d_in, notes)
     transcodes = config["architecture"].endswith("transcoder")
@@ -114,6 +122,8 @@ def load_sae_lens(
         W_skip=weights["W_skip"].T if "W_skip" in weights else None,
         notes=notes,
     )
+    if metadata.get("sums_writes"):
+        autoencoder = replace(autoencoder, share=True, notes=(SUMMED, *notes))
     if config["architecture"] == "abstopk":
         autoencoder = with_negative_sides(autoencoder)
     return checked_autoencoder(autoencoder, source, width, d_in)
@@ -159,6 +169,7 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     config = _current(sae.cfg.to_dict())
     stated = directory[release].expected_l0.get(sae_id) if release in directory else None
     config["metadata"].setdefault("l0", stated or None)
+    config["metadata"]["sums_writes"] = _sums_writes(release, sae_id, directory)
     weights = {name: weight.detach().float() for name, weight in sae.state_dict().items()}
     fold_decoder_norm_where_asked(config, weights)
     return config, weights
@@ -197,6 +208,15 @@ def repository_of(source: str) -> str | None:
     return listed.repo_id if listed else (release if release.count("/") == 1 else None)
 
 
+def _sums_writes(release: str, sae_id: str, releases: Any) -> bool:
+    """Whether SAELens makes this SAE of one layer of a cross-layer transcoder, with the sum of its rows as the decoder."""
+    from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
+
+    if release not in releases:
+        return False
+    return get_conversion_loader_name(release) == "mntss_clt_layer_transcoder" or "clt" in releases[release].saes_map[sae_id].split("/")
+
+
 def _release_and_id(source: str, releases: Any) -> tuple[str, str]:
     """("release", "sae_id"): a release that sae-lens lists, or else a hub repository, whose name has a slash itself."""
     parts = source.split("/")
@@ -225,7 +245,8 @@ def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "to
     """Raise `DictionaryError` for an architecture, a normalisation or a set of weights without a formula here."""
     architecture, norm = config["architecture"], config["normalize_activations"]
     if architecture not in WEIGHT_NAMES:
-        raise DictionaryError(f"SAE {source} has architecture {architecture!r}; supported: {sorted(WEIGHT_NAMES)}.")
+        supported = sorted([*WEIGHT_NAMES, "temporal"])
+        raise DictionaryError(f"SAE {source} has architecture {architecture!r}; supported: {supported}.")
     if architecture == "matching_pursuit" and "W_dec" in weights:
         weights["W_enc"] = weights["W_dec"].T
     needed = {*WEIGHT_NAMES[architecture], "W_enc", "W_dec", "b_dec"}

@@ -24,6 +24,7 @@ class SparseAutoencoder:
 
     `notes` are sentences for whoever uses it, such as about the data that it was trained on. They decide no activation.
     `signed`: the second half of the features are the negative sides of the first half (`with_negative_sides`).
+    `share`: other features write at `output_hook` too, so that its reconstruction is a share of the value.
     `centred`: trained on a model with centred writing weights. The residual stream of such a model is ours minus its mean over dimensions.
     """
 
@@ -43,6 +44,7 @@ class SparseAutoencoder:
     revision: str = ""
     notes: tuple[str, ...] = ()
     signed: bool = False
+    share: bool = False
 
     @property
     def d_in(self) -> int:

@@ -5,6 +5,7 @@ a wrong header, another format under this name, objects instead of numbers.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,29 @@ def read_yaml_config(path: Path) -> dict[str, Any]:
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
     """The tensors in a file by name, on the CPU; numbers of any type become float32. Raises `DictionaryError`."""
     return read_checkpoint(path)[0]
+
+
+def read_some_tensors(path: Path, names: Sequence[str]) -> "dict[str, torch.Tensor]":
+    """These tensors of a safetensors file, float32 on the CPU; the rest of the file is not read. Raises `DictionaryError`."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name).float() for name in names}
+    except Exception as error:
+        why = _reason(error, path)
+        raise DictionaryError(f"{path} cannot be read: {why}. Copy or download it again; it must hold plain weights.") from error
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a safetensors file, from its header. Raises `DictionaryError`."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise DictionaryError(f"{path} cannot be read: {_reason(error, path)}. Copy or download it again.") from error
 
 
 def read_checkpoint(path: Path, under: str | None = None) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":

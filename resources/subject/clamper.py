@@ -5,7 +5,8 @@
 
 The intervention encodes the hook's value, sets the feature, decodes, and adds back the error of the unchanged reconstruction. For a
 decoder that is linear in its features only the change remains: the value at `output_hook` gains (value - encoded activation) × decoder
-row (× the value's own scale, for autoencoders that normalise it). The code adds this change directly.
+row (× the value's own scale, for autoencoders that normalise it). The code adds this change directly. A feature that writes at several
+hooks changes each by its own row, by the activations of the clean model.
 
 Logits are linear in the input of the unembedding, so their mean over tokens is the unembedding of a mean: one product a feature instead
 of one a token. Some models change their logits further (Gemma 2 caps them): the first window shows this, and the logits are averaged.
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resources.dictionaries.interface import Dictionary
-from resources.subject.hook_edits import added, edited, written_points
+from resources.dictionaries.interface import Dictionary, read_hooks, rows_by_hook, side_by_side, written_hooks
+from resources.subject.hook_edits import Read, Written, added, all_written_points, edited, reading
 from resources.subject.hook_points import blocks_before
 from resources.subject.model import SubjectModel
 from resources.subject.unembedding import Unembedding
@@ -74,7 +75,7 @@ class Clamper:
         subject.refuse_long_context(windows.shape[1])
         self._subject, self._batch_rows, self._first = subject, batch_rows, first_counted
         self._dictionary = dictionary.to(subject.device)
-        self._written = written_points(subject, dictionary.output_hook)
+        self._written = all_written_points(subject, written_hooks(dictionary))
         self._windows = torch.as_tensor(np.asarray(windows, dtype=np.int64)).to(subject.device)
         self._clamped = torch.ones(windows.shape[1], device=subject.device)
         self._clamped[: 0 if clamps_all else first_counted] = 0
@@ -111,8 +112,12 @@ class Clamper:
             clamp, window = part // n_windows, part % n_windows
             amount = (wanted[clamp, None] - own[place[clamp], window]) * self._clamped
             scale = self._clean.scale[window] if isinstance(self._clean.scale, torch.Tensor) else self._clean.scale
-            change = amount[..., None] * rows[clamp, None] * scale
-            with added(self._subject, self._written, lambda to, change=change: change), self._resumed(window):  # type: ignore[misc]
+            written = rows_by_hook(self._dictionary, rows[clamp, None])
+
+            def change(to: Written, amount: Any = amount, written: Any = written, scale: Any = scale) -> "torch.Tensor":
+                return amount[..., None] * written[to.place] * scale
+
+            with added(self._subject, self._written, change), self._resumed(window):
                 sums.index_add_(0, clamp, self._summed_outputs(self._windows[window]) - self._clean.sums[window])
         means = (sums / self.n_positions).float()
         return self._unembedding.logits(means) if self._unembedding else means
@@ -125,29 +130,38 @@ class Clamper:
     def _run_clean(self) -> _Clean:
         import torch
 
-        read = self._subject.resolve_hook(self._dictionary.hook)
+        hooks = read_hooks(self._dictionary)
+        reads = [self._subject.resolve_hook(hook) for hook in hooks]
         nothing = torch.zeros_like(self._dictionary.decoder_row(0), dtype=torch.float32, device=self._subject.device)
-        values: list[torch.Tensor] = []
+        values: dict[str, list[torch.Tensor]] = {hook: [] for hook in hooks}
         ends: list[Any] = []
 
-        def unchanged(value: "torch.Tensor") -> "torch.Tensor":
-            values.append(value)
-            return nothing.expand(*value.shape[:2], -1)
+        def unchanged(read: Read, to: Written) -> "torch.Tensor":
+            rows, tokens = next(iter(read.values())).shape[:2]
+            return rows_by_hook(self._dictionary, nothing)[to.place].expand(rows, tokens, -1)
+
+        def keep(hook: str, value: "torch.Tensor") -> "torch.Tensor":
+            values[hook].append(value)
+            return value
 
         handles = [block.register_forward_hook(lambda _module, _inputs, output: ends.append(output)) for block in self._blocks[-1:]]
         try:
-            with edited(self._subject, read, self._written, unchanged):
+            for hook, read in zip(hooks, reads, strict=True):
+                handles.append(reading(self._subject, read, lambda value, hook=hook: keep(hook, value)))
+            with edited(self._subject, reads, self._written, unchanged):
                 sums = torch.cat([self._summed_outputs(part) for part in self._windows.split(self._rows_at_once)])
         finally:
             for handle in handles:
                 handle.remove()
-        x = torch.cat(values).flatten(0, 1)
+        contexts = side_by_side(hooks, {hook: torch.cat(parts) for hook, parts in values.items()})
+        x = contexts.flatten(0, 1)
+        given = contexts if getattr(self._dictionary, "whole_contexts", False) else x
         with torch.inference_mode():
             scale_of = getattr(self._dictionary, "output_scale", None)
             scale: Any = 1.0 if scale_of is None else scale_of(x)
             if isinstance(scale, torch.Tensor):
                 scale = scale.view(*self._windows.shape, 1)
-            return _Clean(sums, self._dictionary.encode(x), scale, _joined(ends))
+            return _Clean(sums, self._dictionary.encode(given), scale, _joined(ends))
 
     def _activations_of(self, features: np.ndarray) -> "torch.Tensor":
         """float32 Tensor[n, windows, length]: activations of distinct features [n], ascending, on the clean windows."""

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from resources.dictionaries.interface import DictionaryError
@@ -20,10 +20,14 @@ Through = Callable[["torch.Tensor"], "torch.Tensor"]
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A point to which changes are added. For a normalised value the change times `gain`, Tensor[d], is added to the module's output."""
+    """A point to which changes are added. For a normalised value the change times `gain`, Tensor[d], is added to the module's output.
+
+    `place` is the number of the hook among the hooks that a dictionary writes at.
+    """
 
     point: HookPoint
     gain: "torch.Tensor | None"
+    place: int = 0
 
 
 def written_points(subject: SubjectModel, hook: str) -> list[Written]:
@@ -53,31 +57,44 @@ def written_points(subject: SubjectModel, hook: str) -> list[Written]:
     return [*(Written(reader, None) for reader in readers), Written(after, None if scale == 1 else torch.tensor(scale))]
 
 
+def all_written_points(subject: SubjectModel, hooks: Sequence[str]) -> list[Written]:
+    """The points at which changes of the values at several hooks are made, each with the place of its hook."""
+    return [replace(to, place=place) for place, hook in enumerate(hooks) for to in written_points(subject, hook)]
+
+
+Read = dict[int, "torch.Tensor"]
+"""The values that a pass has read so far, by the place of their hook among the hooks that a dictionary reads."""
+
+
 @contextmanager
 def edited(
-    subject: SubjectModel, read: HookPoint, written: Sequence[Written], change: Callable[["torch.Tensor"], "torch.Tensor"]
+    subject: SubjectModel, reads: Sequence[HookPoint], written: Sequence[Written], change: Callable[[Read, Written], "torch.Tensor"]
 ) -> Iterator[None]:
-    """While open, `change` of the value at `read`, both Tensor[rows, tokens, d], is added to the values at `written`.
+    """While open, `change` is added to the values at `written`, Tensor[rows, tokens, d]. It is given the values that the pass has read at
+    `reads`, Tensor[rows, tokens, d] by place, when the pass reaches a point of `written`.
 
-    Raises `DictionaryError` during a pass in which a point of `written` comes before `read`, or has another width than the change.
+    Raises `DictionaryError` during a pass in which a point of `written` comes before all of `reads`, or has another width than the change.
     """
-    changes: list[torch.Tensor] = []
+    values: Read = {}
 
-    def keep(value: "torch.Tensor") -> "torch.Tensor":
-        changes.append(change(value))
+    def keep(place: int, value: "torch.Tensor") -> "torch.Tensor":
+        if place in values:  # the next pass
+            values.clear()
+        values[place] = value
         return value
 
     def last(to: Written) -> "torch.Tensor":
-        if not changes:
-            raise DictionaryError(f"{to.point.name} comes before {read.name} in the model: a feature read there cannot be steered here.")
-        return changes[-1]
+        if not values:
+            raise DictionaryError(
+                f"{to.point.name} comes before {reads[0].name} in the model: a feature read there cannot be steered here."
+            )
+        return change(values, to)
 
-    handle = reading(subject, read, keep)  # first: a value read and written at one point is read as it was
-    try:
+    with ExitStack() as stack:  # reads first: a value read and written at one point is read as it was
+        for place, read in enumerate(reads):
+            stack.callback(reading(subject, read, lambda value, place=place: keep(place, value)).remove)
         with added(subject, written, last):
             yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

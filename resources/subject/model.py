@@ -289,9 +289,11 @@ class SubjectModel:
         """
         import torch
 
+        from resources.dictionaries.interface import read_hooks, side_by_side
+
         rows = np.asarray(rows)
         assert rows.ndim == 2 and rows.shape[1] <= 1 << 16, f"rows must be [n, ctx] with ctx up to 65,536, got {rows.shape}"
-        hooks = sorted({dictionary.hook for dictionary in dictionaries.values()})
+        hooks = sorted({hook for dictionary in dictionaries.values() for hook in read_hooks(dictionary)})
         on_device = {name: dictionary.to(self.device) for name, dictionary in dictionaries.items()}
         kept = {name: self._feature_mask(on_device[name], (features or {}).get(name)) for name in dictionaries}
         special = np.fromiter(self.special_token_ids, dtype=np.int64)
@@ -303,7 +305,12 @@ class SubjectModel:
             with torch.inference_mode():
                 inputs = {hook: value.flatten(0, 1)[index] for hook, value in values.items()}
                 # Every dictionary is encoded before the first result is copied, so that the copies overlap the encoding on a GPU.
-                found = {name: _encode_kept(d, inputs[d.hook], kept[name], index) for name, d in on_device.items()}
+                found = {
+                    name: _encode_contexts(d, values[d.hook], kept[name], index)
+                    if getattr(d, "whole_contexts", False)
+                    else _encode_kept(d, side_by_side(read_hooks(d), inputs), kept[name], index)
+                    for name, d in on_device.items()
+                }
                 host = {name: [_to_host(tensor) for tensor in tensors] for name, tensors in found.items()}
             if self.device.type == "cuda":
                 torch.cuda.current_stream(self.device).synchronize()
@@ -381,13 +388,25 @@ def _encode_kept(
     """(place in the flattened batch, feature, value) of the activations on ordinary tokens, selected features only."""
     from resources.dictionaries.interface import refuse_wrong_width
 
-    refuse_wrong_width(dictionary, x.shape[1])
+    refuse_wrong_width(dictionary, x.shape[-1])
     with tensor_cores_for(x):
         encoded = dictionary.encode(x)
     place, feature, value = index[encoded.token], encoded.feature, encoded.value
     if mask is None:
         return place, feature, value
     keep = mask[feature].nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU waited for, three times
+    return place[keep], feature[keep], value[keep]
+
+
+def _encode_contexts(
+    dictionary: "Dictionary", x: "torch.Tensor", mask: "torch.Tensor | None", index: "torch.Tensor"
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """As `_encode_kept`, of a dictionary that reads whole contexts Tensor[rows, context, d]: special tokens are read, and not returned."""
+    import torch
+
+    everything = torch.arange(x.shape[0] * x.shape[1], device=x.device)
+    place, feature, value = _encode_kept(dictionary, x, mask, everything)
+    keep = torch.isin(place, index).nonzero().squeeze(1)
     return place[keep], feature[keep], value[keep]
 
 

@@ -6,7 +6,8 @@
 The intervention encodes the hook's value, adds the strength to the feature, decodes, and adds back the error of the unsteered
 reconstruction. For a decoder that is linear in its features only the change remains: the value at `output_hook` gains strength ×
 decoder row (× the value's own scale, for autoencoders that normalise it). The code adds this change. Zero-ablation takes away the encoded
-activation × the same row. Neurons and random directions, which reconstruct nothing, are moved along their rows by the same rule.
+activation × the same row. A feature that writes at several hooks changes each by its own row. Neurons and random directions, which
+reconstruct nothing, are moved along their rows by the same rule.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resources.dictionaries.interface import Dictionary
+from resources.dictionaries.interface import Dictionary, DictionaryError, read_hooks, rows_by_hook, written_hooks
 from resources.subject.continuation import Continuation, Prefixes, prefixes_of
-from resources.subject.hook_edits import edited, written_points
+from resources.subject.hook_edits import Read, Written, all_written_points, edited
 from resources.subject.model import SubjectModel
 from resources.subject.unembedding import extreme_tokens
 
@@ -102,8 +103,8 @@ class Steerer:
     def __init__(self, subject: SubjectModel, dictionary: Dictionary, batch_rows: int = 128) -> None:
         self._subject, self._batch_rows = subject, batch_rows
         self._dictionary = dictionary.to(subject.device)
-        self._read = subject.resolve_hook(dictionary.hook)
-        self._written = written_points(subject, dictionary.output_hook)
+        self._reads = [subject.resolve_hook(hook) for hook in read_hooks(dictionary)]
+        self._written = all_written_points(subject, written_hooks(dictionary))
 
     def prepare(self, prompts: Sequence[np.ndarray], new_tokens: int = 1) -> PreparedPrompts:
         """Run `prompts`, token ids [length] of at least one token, up to their last tokens, and the clean model over the last tokens.
@@ -207,17 +208,57 @@ class Steerer:
         strength = torch.from_numpy(interventions.strength.astype(np.float32)).to(device)
         feature, ablated = (torch.from_numpy(array).to(device) for array in (interventions.feature.astype(np.int64), interventions.ablated))
 
-        def change(value: "torch.Tensor", n_tokens: int) -> "torch.Tensor":
-            """Tensor[rows, tokens, d_out] that is added at `output_hook`, from the value at `hook`, Tensor[rows, tokens, d_in]."""
-            x = value[:, -n_tokens:].to(device).flatten(0, 1)
-            amount, own_rows = strength.repeat_interleave(n_tokens), rows.repeat_interleave(n_tokens, dim=0)
-            if interventions.ablated.any():
-                encoded = self._dictionary.encode(x)
-                row = encoded.token // n_tokens
-                own = (encoded.feature == feature[row]) & ablated[row]
-                amount = amount.index_add(0, encoded.token[own], -encoded.value[own].float())
-            scale = getattr(self._dictionary, "output_scale", None)
-            added = amount[:, None] * own_rows * (1.0 if scale is None else scale(x))
-            return torch.nn.functional.pad(added.view(len(rows), n_tokens, -1), (0, 0, value.shape[1] - n_tokens, 0))
+        held: list[Any] = []
 
-        return lambda n_tokens: edited(self._subject, self._read, self._written, lambda value: change(value, n_tokens))
+        def amounts(x: "torch.Tensor", n_tokens: int) -> "torch.Tensor":
+            """Tensor[rows x tokens]: what is added to each row's feature, from the values x at the hooks."""
+            amount = strength.repeat_interleave(n_tokens)
+            if not interventions.ablated.any():
+                return amount
+            if getattr(self._dictionary, "whole_contexts", False):
+                raise DictionaryError(
+                    "features of a dictionary that reads whole contexts are not known at the last tokens alone: none can be taken away. "
+                    "Set steering.zero_ablation to false in the record's stages."
+                )
+            encoded = self._dictionary.encode(x)
+            row = encoded.token // n_tokens
+            own = (encoded.feature == feature[row]) & ablated[row]
+            return amount.index_add(0, encoded.token[own], -encoded.value[own].float())
+
+        def change(read: Read, to: Written, n_tokens: int) -> "torch.Tensor":
+            """Tensor[rows, tokens, d_out] that is added at a written hook, from the values at the hooks that are read."""
+            first = next(iter(read.values()))
+            x = self._side_by_side(read, n_tokens)
+            written = rows_by_hook(self._dictionary, rows)[to.place]
+            own_rows = written.repeat_interleave(n_tokens, dim=0)
+            if len(read) < len(self._reads):
+                writes_here = written.any(dim=1).cpu().numpy()
+                self._refuse_unread(interventions.take(np.flatnonzero(writes_here & interventions.ablated)), set(read), to)
+            scale = getattr(self._dictionary, "output_scale", None)
+            if not held or held[0].keys() != read.keys() or any(held[0][place] is not value for place, value in read.items()):
+                held[:] = [dict(read), amounts(x, n_tokens)]  # once for all hooks that are written after these reads
+            added = held[1][:, None] * own_rows * (1.0 if scale is None else scale(x))
+            return torch.nn.functional.pad(added.view(len(rows), n_tokens, -1), (0, 0, first.shape[1] - n_tokens, 0))
+
+        return lambda n_tokens: edited(self._subject, self._reads, self._written, lambda read, to: change(read, to, n_tokens))
+
+    def _side_by_side(self, read: Read, n_tokens: int) -> "torch.Tensor":
+        """Tensor[rows x tokens, d_in]: the values at the last tokens of all hooks that are read, zeros where a hook is not reached yet."""
+        import torch
+
+        parts = {place: value[:, -n_tokens:].to(self._subject.device).flatten(0, 1) for place, value in read.items()}
+        if len(self._reads) == 1:
+            return parts[0]
+        widths = self._dictionary.read_widths  # type: ignore[attr-defined]
+        known = next(iter(parts.values()))
+        return torch.cat([parts.get(place, known.new_zeros(len(known), width)) for place, width in enumerate(widths)], dim=-1)
+
+    def _refuse_unread(self, ablations: Interventions, seen: set[int], to: Written) -> None:
+        """Raise `DictionaryError` where a feature that is taken away reads a hook behind the point that it writes at."""
+        for feature in np.unique(ablations.feature).tolist():
+            unread = [place for place in self._dictionary.reads_of(feature) if place not in seen]  # type: ignore[attr-defined]
+            if unread:
+                raise DictionaryError(
+                    f"feature {feature} reads {self._reads[unread[0]].name}, which comes after {to.point.name}, where it writes: its "
+                    "activation is not known there. Set steering.zero_ablation to false in the record's stages."
+                )

@@ -351,3 +351,19 @@ def test_every_example_record_says_the_three_ways_to_select_features(kind: str) 
         (line,) = (line for line in text.splitlines() if line.startswith(f"# features: {way}"))
         record = yaml.safe_load(text) | yaml.safe_load(line.removeprefix("# "))
         assert DictionaryRegistry.parse(yaml.safe_dump(record), "example").features is not None
+
+
+def test_reads_and_writes_of_a_cross_layer_dictionary() -> None:
+    fields = {"key": "m/7/clt", "kind": "gemma_scope", "source": "google/gemma-scope-2-1b-pt/clt/width_262k_l0_big", "width": 100}
+    reads = ("blocks.7.mlp.hook_in", "blocks.8.mlp.hook_in")
+    record = DictionaryRecord(**fields, reads=reads, writes=("blocks.9.hook_mlp_out",))  # type: ignore[arg-type]
+    assert record.hook == reads[0] and record.loader_fields["reads"] == reads
+    assert DictionaryRecord.model_validate(record.model_dump()) == record  # hook and reads both, as the registry writes them
+    plain = DictionaryRecord(**fields, hook=reads[0])  # type: ignore[arg-type]
+    assert plain.fingerprint != record.fingerprint and "reads" not in plain.loader_fields
+    with pytest.raises(ValueError, match="reads begins with blocks"):
+        DictionaryRecord(**fields, hook="blocks.1.mlp.hook_in", reads=reads)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="leave output_hook out"):
+        DictionaryRecord(**fields, hook=reads[0], output_hook="blocks.9.hook_mlp_out", writes=("blocks.9.hook_mlp_out",))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"has no \['writes'\]"):
+        DictionaryRecord(**{**fields, "kind": "neurons", "source": None}, hook=reads[0], writes=("blocks.9.hook_mlp_out",))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@ feature_matches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,11 @@ from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.features.co_occurrence import Nearest
 from interp_assets.domain.features.matching import controls, one_to_one
 from interp_assets.domain.seeds import generator
-from interp_assets.measuring.directions import decoder_directions, nearest_both_ways
+from interp_assets.measuring.directions import decoder_directions, nearest_both_ways, summed_directions
 from interp_assets.orchestration.stage import Versions
 from interp_assets.orchestration.versions import matched_explanations, matches_version
 from interp_assets.tables import COMPARED_EXPLANATIONS, EXPLANATIONS, FEATURE_MATCHES, constant
+from resources.dictionaries import written_hooks
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
 
@@ -112,8 +114,9 @@ def refuse_other_model(record: DictionaryRecord, other: DictionaryRecord) -> Non
 def match_pair(models: ModelProvider, record: DictionaryRecord, other: DictionaryRecord, n_nearest: int) -> PairMatches:
     """Nearest and one-to-one matches of the selected features of `record` with the selected features of `other`.
 
-    Reads weights only. Memory holds both decoders in half precision and one block of cosines. Raises `UserError` naming both dictionaries
-    where their decoder rows have different lengths, or their models differ.
+    Where the two write at different numbers of hooks, the sum of each feature's rows over its hooks is compared. Reads weights only. Memory
+    holds both decoders in half precision and one block of cosines. Raises `UserError` naming both dictionaries where their decoder rows
+    have different lengths, or their models differ.
     """
     refuse_other_model(record, other)
     ours, theirs = _directions(models, record), _directions(models, other)
@@ -122,6 +125,9 @@ def match_pair(models: ModelProvider, record: DictionaryRecord, other: Dictionar
     if ours is None or theirs is None:
         without = np.full(n, "no_decoder" if ours is None else "other_has_no_decoder")
         return _joined(none, none, without)
+    if ours.shape[1] != theirs.shape[1] and _writes_at_several(models, record, other):
+        summed = [_directions(models, one, summed_directions) for one in (record, other)]
+        ours, theirs = (one if two is None else two for one, two in zip((ours, theirs), summed, strict=True))
     if ours.shape[1] != theirs.shape[1]:
         raise UserError(
             f"decoder rows of {record.key} ({record.output_hook or record.hook}) have {ours.shape[1]} dimensions and rows of {other.key} "
@@ -137,14 +143,20 @@ def match_pair(models: ModelProvider, record: DictionaryRecord, other: Dictionar
     return _joined(nearest, Nearest(np.concatenate([[0], np.cumsum(counts)]), partner, cosine), np.where(zero, "zero_decoder", "unmatched"))
 
 
-def _directions(models: ModelProvider, record: DictionaryRecord):
+def _writes_at_several(models: ModelProvider, *records: DictionaryRecord) -> bool:
+    """Whether features of one of the dictionaries write at several hooks."""
+    found = (models.dictionary(kind=one.kind, **one.loader_fields, device="cpu") for one in records)
+    return any(len(written_hooks(dictionary)) > 1 for dictionary in found)
+
+
+def _directions(models: ModelProvider, record: DictionaryRecord, directions_of: Callable[..., Any] = decoder_directions):
     """Decoder directions of the selected features, None where there is no decoder; the dictionary itself is freed."""
     import torch
 
     if record.kind in IMPORTED_KINDS:
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return decoder_directions(models.dictionary(kind=record.kind, **record.loader_fields, device=device), record.selected_features)
+    return directions_of(models.dictionary(kind=record.kind, **record.loader_fields, device=device), record.selected_features)
 
 
 def _without_zeros(nearest: Nearest, zero: np.ndarray, of_zeros: np.ndarray) -> Nearest:

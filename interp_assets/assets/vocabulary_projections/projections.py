@@ -16,13 +16,13 @@ from interp_assets.measuring.loaded_models import LoadedModels
 from interp_assets.measuring.vocabulary import VocabularyTexts
 from interp_assets.orchestration.rows import names_at, ranked_token_rows
 from interp_assets.tables import VOCABULARY_PROJECTIONS
-from resources.dictionaries import Dictionary
+from resources.dictionaries import Dictionary, rows_by_hook, written_hooks
 from resources.model_provider import ModelProvider
 from resources.subject.model import SubjectModel
 from resources.subject.unembedding import extreme_tokens
 
 if TYPE_CHECKING:
-    pass
+    import torch
 
 BLOCK_BYTES = 256 << 20
 """Largest size of a block of logits (features × vocabulary, float32). Unit: bytes."""
@@ -95,13 +95,24 @@ def projected_blocks(
         if rows is None:
             yield ProjectedBlock.without_tokens(block, "no_decoder")
             continue
-        directions = subject.residual_directions(dictionary.output_hook, rows)
+        directions = residual_sum(subject, dictionary, rows)
         if directions is None:
             yield ProjectedBlock.without_tokens(block, "no_logits")
             continue
         written = directions.any(dim=1)
         ids, logits = (part.cpu().numpy() for part in extreme_tokens(unembedding.logits(directions[written]), left_out, settings.n_tokens))
         yield ProjectedBlock(block, np.where(written.cpu().numpy(), "ok", "zero_decoder"), ids, logits, texts.of(ids.ravel()))
+
+
+def residual_sum(subject: SubjectModel, dictionary: Dictionary, rows: "torch.Tensor") -> "torch.Tensor | None":
+    """float32 Tensor[n, d_model]: what decoder rows, Tensor[n, all writes], add to the residual stream, summed over the written hooks; None
+    where a hook has no way into the stream."""
+    import torch
+
+    parts = zip(written_hooks(dictionary), rows_by_hook(dictionary, rows), strict=True)
+    found = [subject.residual_directions(hook, part) for hook, part in parts]
+    known = [one for one in found if one is not None]
+    return torch.stack(known).sum(0) if len(known) == len(found) else None
 
 
 def projection_rows(key: RangeKey, block: ProjectedBlock) -> pa.Table:

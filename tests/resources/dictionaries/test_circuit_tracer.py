@@ -107,7 +107,7 @@ def test_k_is_taken_from_the_configuration_the_file_or_the_record(tmp_path: Path
     [
         ({"activation": "gelu"}, "activation 'gelu' in config.yaml; supported: relu, topk, jumprelu"),
         ({"activation": "jumprelu"}, "no threshold in its files"),
-        ({"model_kind": "cross_layer_transcoder"}, "is a cross-layer transcoder: each feature writes at many layers"),
+        ({"model_kind": "cross_layer_transcoder"}, "no W_enc_N.safetensors"),
         ({"model_kind": "crosscoder"}, "model_kind 'crosscoder'"),
         ({"feature_output_hook": None}, "does not say its feature_output_hook"),
         ({"feature_output_hook": "mlp.hook_out"}, r"Name output_hook in the record: blocks\.1\.hook_mlp_out"),

@@ -88,7 +88,7 @@ def checkpoints(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (clt, "This is a cross-layer transcoder of circuit-tracer: its features write at many hooks"),
+        (clt, "This is a cross-layer transcoder of circuit-tracer: write kind: circuit_tracer"),
         (language_model, "This is a language model, which is no dictionary: name it as model.source"),
         (llama_scope, "OpenMOSS: write kind: openmoss"),
         (qwen_scope, "This is a Qwen Scope release: write kind: qwen_scope"),
