@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from interp_assets.domain.scoring.simulation import expected_levels
-from interp_assets.domain.statistics.metrics import pearson, token_metrics
+from interp_assets.domain.statistics.metrics import pearson
+from interp_assets.domain.statistics.token_metrics import token_metrics
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "openai_simulation.json").read_text())
 CONSTANT = {"simulation all zero", "simulation constant 0.1", "activations all zero", "both all zero"}
@@ -37,7 +38,7 @@ def test_the_cases_are_those_that_can_differ() -> None:
 def test_the_scorers_metrics_come_from_the_same_sums(case: dict) -> None:
     """Their R² divides the same squared errors by the truths' second moment about 0, ours by that about their mean."""
     true, simulated = ([np.array(one) for one in case[name]] for name in ("true", "simulated"))
-    found = token_metrics(simulated, true, np.ones(len(true), dtype=bool), 10, np.random.default_rng(0))
+    found = token_metrics(simulated, true, np.ones(len(true), dtype=bool))
     y = np.concatenate(true)
     assert found["pearson"].value == pearson(np.concatenate(simulated), y)
     if found["r2"].value is None:

@@ -40,7 +40,7 @@ from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 
 TokenTexts = SubjectTokenizer | ReadableTexts | NeuronpediaExamples
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 RANGE_STAGE = RangeStage(
     EXAMPLES,
     CODE_VERSION,

@@ -6,7 +6,15 @@ import numpy as np
 
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
-from interp_assets.domain.examples.negatives import NegativeKind, TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
+from interp_assets.domain.examples.negatives import (
+    NegativeKind,
+    TokenIndex,
+    mean_embedding,
+    neighbour_places,
+    placed_around,
+    similar_places,
+    token_places,
+)
 from interp_assets.domain.examples.sampling import ActivatingDraw
 from interp_assets.domain.examples.windows import Places, Windows
 from interp_assets.domain.seeds import generator
@@ -49,8 +57,9 @@ class HardNegatives:
         if self.embeddings is not None and like:
             queries = np.stack([mean_embedding(draws[i].shown_cells, self.embeddings) for i in like])
             active = [draws[i].active_cells for i in like]
-            for i, places in zip(like, similar_places(queries, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
-                found[i]["similar"] = places
+            for i, cells in zip(like, similar_places(queries, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
+                rng = generator(self.seed, draws[i].feature, "similar windows")
+                found[i]["similar"] = placed_around(cells, draws[i].positions, self.shape, rng)
         if "neighbour" in self.counts and able:
             near = self._neighbour_windows([draws[i].feature for i in able])
             for i in able:

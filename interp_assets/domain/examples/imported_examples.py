@@ -45,7 +45,8 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     """All examples of one feature: activating, then silent examples; each kind in the order shown, validation, held out.
 
     A stratum is an activation bin, the strongest bin 0; without bins, strata have equal counts. Windows longer than `window_tokens` are cut
-    around their peak, silent windows at random. All silent windows come from the import. Where the import has too few of them, the roles
+    around their peak, which stands at three quarters of windows to be shown and at a random place of other windows. Silent windows are cut
+    alike, around a random token. All silent windows come from the import. Where the import has too few of them, the roles
     get silent windows in proportion, and the outcome is "too_few_silent_windows"; so it is where the import has none.
     """
     activating = [window for window in windows if max(window.activations) > 0]
@@ -53,6 +54,7 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     if maximum is None:
         return FeatureExamples(feature, (), "dead", 0, None)
     length = settings.window_tokens
+    whole = {window.row: window for window in activating}
     activating = _distinct([_cut(window, _start_around_peak(window, length), length) for window in activating])
     if len(activating) < max(settings.min_activating, 2):
         return FeatureExamples(feature, (), "too_few_windows", len(activating), maximum)
@@ -60,14 +62,17 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     strata = _bin_strata(activating, peaks, settings.n_strata)
     settings = replace(settings, n_strata=int(strata.max()) + 1)
     drawn = split_and_sampled(strata, peaks, settings, run_seed, feature)
-    examples = [
-        _example(feature, role, int(strata[i]), *activating[i])
-        for role, picked in zip(ROLES, drawn, strict=True)
-        for i in cast(list[int], picked.tolist())
-    ]
+    places = generator(run_seed, feature, "places of peaks")
+    taken = {window.token_ids for _, window in activating}
+    examples: list[Example] = []
+    for role, picked in zip(ROLES, drawn, strict=True):
+        for i in cast(list[int], picked.tolist()):
+            cut = activating[i] if role == "shown" else _cut_again(activating[i], whole[activating[i][1].row], length, taken, places)
+            taken.add(cut[1].token_ids)
+            examples.append(_example(feature, role, int(strata[i]), *cut))
     asked = [sum(settings.negative_counts_of(role).values()) for role in ROLES]
     rng = generator(run_seed, feature, "silent")
-    silent = _silent(windows, {window.token_ids for _, window in activating}, settings.window_tokens, sum(asked), rng)
+    silent = _silent(windows, taken, settings.window_tokens, sum(asked), rng)
     n_shown, n_validation, n_held_out = np.bincount(dealt(len(silent), asked), minlength=len(ROLES)).tolist()
     roles: list[Role] = ["shown"] * n_shown + ["validation"] * n_validation + ["held_out"] * n_held_out
     in_order = [*silent[n_held_out:], *silent[:n_held_out]]  # so that counts of other roles do not change held-out windows
@@ -111,6 +116,18 @@ def _start_around_peak(window: ImportedWindow, window_tokens: int) -> int:
     return int(np.clip(peak - int(window_tokens * PEAK_SHARE), 0, max(len(window.token_ids) - window_tokens, 0)))
 
 
+def _start_around(place: int, window: ImportedWindow, window_tokens: int, rng: np.random.Generator) -> int:
+    """First token of a cut in which the token at `place` stands at a random place, but the first, shifted at the window's ends."""
+    before = int(rng.integers(min(1, window_tokens - 1), window_tokens))
+    return int(np.clip(place - before, 0, max(len(window.token_ids) - window_tokens, 0)))
+
+
+def _cut_again(cut: _Cut, whole: ImportedWindow, window_tokens: int, taken: set[tuple[int, ...]], rng: np.random.Generator) -> _Cut:
+    """The peak of `whole` at a random place of its cut; the given cut where the text of the new cut is `taken`."""
+    again = _cut(whole, _start_around(int(np.argmax(whole.activations)), whole, window_tokens, rng), window_tokens)
+    return cut if again[1].token_ids in taken else again
+
+
 def _cut(window: ImportedWindow, start: int, window_tokens: int) -> _Cut:
     part = slice(start, start + window_tokens)
     return start, replace(window, token_ids=window.token_ids[part], activations=window.activations[part])
@@ -143,8 +160,8 @@ def _silent(
     kept: list[_Cut] = []
     order: list[int] = rng.permutation(len(silent)).tolist()
     for i in order:
-        room = max(len(silent[i].token_ids) - window_tokens, 0)
-        cut = _cut(silent[i], int(rng.integers(room + 1)), window_tokens)
+        place = int(rng.integers(len(silent[i].token_ids)))
+        cut = _cut(silent[i], _start_around(place, silent[i], window_tokens, rng), window_tokens)
         if cut[1].token_ids not in seen and len(kept) < count:
             seen.add(cut[1].token_ids)
             kept.append(cut)

@@ -21,6 +21,9 @@ HARD_KINDS = NEGATIVE_KINDS[1:]
 CANDIDATES_PER_WINDOW = 4
 """Most candidates for each window asked for. Candidates that repeat a text are left out; more candidates are seldom needed."""
 
+PLACES_TRIED = 8
+"""Random tokens of a cell around which a silent window is looked for."""
+
 OCCURRENCES_PER_WINDOW = 16
 """Most occurrences of a token that are examined for each window asked for; many occurrences of a peak token are not silent."""
 
@@ -61,17 +64,19 @@ def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, tok
 
 @dataclass(frozen=True, eq=False)
 class SilentWindows:
-    """All silent windows of a feature, as runs [runs] of window starts from `start` of `row` on.
+    """All silent windows of a feature, as runs [runs] of `count` window starts from `start` of `row` on.
 
-    Windows are numbered over all runs; `ends` is the number after a run's last window. `step` is 1 where each number of a run is a window
-    start of its own. A passage shorter than the window is a run with one window and `step` 0: as many numbers as the passage has tokens
-    stand for this window, so that short passages are drawn in proportion to their tokens. With the "cells" builder each silent cell is a
-    run.
+    Windows are numbered over all runs, and a window has as many numbers as there are ways to come to it: a random token of the text, put
+    at a random place of its window (`WindowShape.placed`). So a random number is a window that is drawn as windows around peaks are, and
+    stands no less often at the beginning or the end of a document, and no more often in a short one. The run's first window has `lead`
+    numbers more than one, its last window the rest of the numbers up to `ends`, the number after the run's last. With the "cells" builder
+    each silent cell is a run with as many numbers as the cell has tokens.
     """
 
     row: np.ndarray
     start: np.ndarray
-    step: np.ndarray
+    count: np.ndarray
+    lead: np.ndarray
     ends: np.ndarray
     shape: WindowShape
 
@@ -84,39 +89,38 @@ class SilentWindows:
             silent = np.ones(shape.n_cells(n_rows), dtype=bool)
             silent[shape.cell_of(row, position)] = False
             places = shape.cells_at(np.flatnonzero(silent))
-            ones = np.ones(len(places), dtype=np.int64)
-            return cls(places.row, places.start, ones, np.cumsum(ones), shape)
+            return cls(places.row, places.start, np.ones_like(places.start), places.length - 1, np.cumsum(places.length), shape)
         row, start, count = silent_windows(
             row, position, n_rows, shape.window_tokens, shape.context_tokens, shape.first_position, shape.passages
         )
-        step = np.ones(len(row), dtype=np.int64)
-        if shape.passages is not None:
-            length = shape.passages.length[shape.passages.holding(row * shape.context_tokens + start)]
-            step = (length >= shape.window_tokens).astype(np.int64)
-            count = np.where(step, count, length)
-        return cls(row, start, step, np.cumsum(count), shape)
+        begin, end = shape.bounds(row, start)
+        size = shape.window_tokens
+        short = end - begin <= size
+        at_begin, at_end = ~short & (start == begin), ~short & (start + count + size - 1 == end)
+        lead = np.where(short, end - begin - 1, np.where(at_begin, size // 2, 0))
+        return cls(row, start, count, lead, np.cumsum(lead + count + np.where(at_end, size - size // 2 - 1, 0)), shape)
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def at(self, number: np.ndarray) -> Places:
-        """The windows with these numbers; numbers are below the length."""
+    def at(self, number: np.ndarray, rng: np.random.Generator) -> Places:
+        """The windows with these numbers, below the length, without parts of words at their ends: see `WindowShape.placed`."""
         run = np.searchsorted(self.ends, number, side="right")
         first_number = np.concatenate([[0], self.ends])[run]
-        starts = self.start[run] + (number - first_number) * self.step[run]
-        if self.shape.builder == "cells":
-            return self.shape.cells_at(self.shape.cell_of(self.row[run], starts))
-        end = np.full(len(run), self.shape.context_tokens)
-        if (passages := self.shape.passages) is not None:
-            passage = passages.holding(self.row[run] * self.shape.context_tokens + starts)
-            end = passages.start[passage] + passages.length[passage]
-        return Places(self.row[run], starts, np.minimum(self.shape.window_tokens, end - starts))
+        starts = self.start[run] + np.clip(number - first_number - self.lead[run], 0, self.count[run] - 1)
+        begin, end = self.shape.bounds(self.row[run], starts)
+        length = np.minimum(self.shape.window_tokens, end - starts)
+        one, other = (rng.integers(np.minimum(1, length - 1), length) for _ in range(2))
+        stuck = (self.shape.builder == "centred") & (end - begin > self.shape.window_tokens)
+        offset = np.where(stuck & (starts == begin), np.minimum(one, other), one)
+        offset = np.where(stuck & (starts + length == end), np.maximum(one, other), offset)
+        return self.shape.trimmed(Places(self.row[run], starts, length), starts + offset)
 
 
 def random_places(
     windows: SilentWindows, token_rows: np.ndarray, taken_hashes: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[Places, np.ndarray]:
-    """At most `count` of the windows, and their hashes, drawn uniformly without replacement; fewer where fewer exist.
+    """At most `count` of the windows, and their hashes, drawn without replacement; fewer where fewer exist.
 
     The windows are distinct in text, and none has the text of a window in `taken_hashes`.
     """
@@ -124,7 +128,7 @@ def random_places(
     drawn = min(total, 2 * count)
     while True:
         number = rng.choice(total, size=drawn, replace=False) if drawn else np.empty(0, dtype=np.int64)
-        found, hashes = first_distinct(windows.shape.trimmed(windows.at(number)), count, taken_hashes, token_rows)
+        found, hashes = first_distinct(windows.at(number, rng), count, taken_hashes, token_rows)
         if len(found) == count or drawn == total:
             return found, hashes
         drawn = min(total, 4 * drawn)
@@ -135,13 +139,13 @@ def neighbour_places(
 ) -> Places:
     """Windows of neighbouring features, the nearest first, on which this feature is silent; no neighbours: no places.
 
-    All neighbours give equally many windows, spread over the quantiles of their own strength, the strongest quantile first. Where a
-    neighbour has too few windows, other neighbours give more.
+    The neighbour's peak stands at a random place, as this feature's own peaks do. All neighbours give equally many windows, spread over the
+    quantiles of their own strength, the strongest quantile first. Where a neighbour has too few windows, other neighbours give more.
     """
     offered: list[Places] = []
     turns: list[np.ndarray] = []
     for windows in neighbours:
-        places = Places(windows.row, windows.start, windows.length)
+        places = shape.placed(windows.row, windows.peak_position, rng)
         silent = are_silent(places, positions, shape.context_tokens)
         places, strength = places.take(silent), windows.max_activation[silent]
         wanted = min(CANDIDATES_PER_WINDOW * count, len(places))
@@ -208,7 +212,7 @@ def token_places(
     shape: WindowShape,
     rng: np.random.Generator,
 ) -> Places:
-    """Silent windows around the feature's `n_tokens` heaviest tokens; the token stands where an activating window has its peak.
+    """Silent windows around the feature's `n_tokens` heaviest tokens; the token stands at a random place, as the feature's peaks do.
 
     The first k windows, for every k, hold the tokens in proportion to their activation mass, as far as the tokens occur in silence. Of a
     frequent token at most OCCURRENCES_PER_WINDOW · count occurrences are examined, drawn at random. A dead feature: no places.
@@ -219,7 +223,7 @@ def token_places(
         places_of_token = index.occurrences(int(token_id))
         looked_at = min(len(places_of_token), OCCURRENCES_PER_WINDOW * count)
         drawn = np.sort(places_of_token[rng.choice(len(places_of_token), size=looked_at, replace=False)]).astype(np.int64)
-        places = shape.around(drawn // shape.context_tokens, drawn % shape.context_tokens)
+        places = shape.placed(drawn // shape.context_tokens, drawn % shape.context_tokens, rng)
         silent = np.flatnonzero(are_silent(places, positions, shape.context_tokens))
         places = places.take(rng.permutation(silent)[: CANDIDATES_PER_WINDOW * count])
         offered.append(places)
@@ -268,6 +272,24 @@ def similar_places(
         order = np.lexsort((best_cell, -best_score))[:, :wanted]
         best_score, best_cell = np.take_along_axis(best_score, order, axis=1), np.take_along_axis(best_cell, order, axis=1)
     return [shape.cells_at(cell[score > -np.inf]) for cell, score in zip(best_cell, best_score, strict=True)]
+
+
+def placed_around(cells: Places, positions: np.ndarray, shape: WindowShape, rng: np.random.Generator) -> Places:
+    """For each silent cell a silent window around a random token of the cell (`WindowShape.placed`), so that no more windows begin with a
+    document than windows around peaks do; the cell itself where none of PLACES_TRIED tokens has one.
+
+    A short passage is one cell, however short: it is kept as often as it has tokens, against the tokens of a window.
+    """
+    cells = cells.take(np.flatnonzero(rng.random(len(cells)) * shape.full_length < cells.length))
+    row, start, length = cells.row.copy(), cells.start.copy(), cells.length.copy()
+    pending = np.arange(len(cells))
+    for _ in range(PLACES_TRIED):
+        anchor = cells.start[pending] + rng.integers(0, cells.length[pending])
+        tried = shape.placed(cells.row[pending], anchor, rng)
+        silent = are_silent(tried, positions, shape.context_tokens)
+        start[pending[silent]], length[pending[silent]] = tried.start[silent], tried.length[silent]
+        pending = pending[~silent]
+    return Places(row, start, length)
 
 
 def window_hashes(row: np.ndarray, start: np.ndarray, length: np.ndarray, token_rows: np.ndarray) -> np.ndarray:

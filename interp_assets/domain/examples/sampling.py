@@ -23,6 +23,7 @@ from interp_assets.domain.examples.negatives import (
     window_hashes,
 )
 from interp_assets.domain.examples.passages import SampleText
+from interp_assets.domain.examples.peak_places import Placing
 from interp_assets.domain.examples.windows import Builder, Places, Windows, WindowShape
 from interp_assets.domain.outcomes import ExamplesOutcome
 from interp_assets.domain.seeds import generator
@@ -53,7 +54,8 @@ class ExampleSettings:
     sampling: Sampling = "quantiles"
     """How shown windows are drawn; validation and held-out windows are always drawn by quantiles."""
     builder: Builder = "centred"
-    """`centred`: the peak stands at three quarters of the window. `cells`: the context is cut into fixed windows."""
+    """`centred`: the peak stands at three quarters of the windows that are shown, and at a random place of all other windows, where a place
+    would be an answer. `cells`: the context is cut into fixed windows."""
     n_strata: Bounded = 10
     """Strata of equal count, by peak activation, from which windows are drawn evenly. Unit: strata."""
     mix_top_share: float = 0.2
@@ -348,10 +350,16 @@ def draw_activating(
     if outcome == "ok":
         picks = split_and_sampled(strata, windows.max_activation, settings, run_seed, feature)
     picked = np.concatenate(picks)
+    drawn, n_shown, n_validation = windows.take(picked), len(picks[0]), len(picks[1])
+    if shape.builder == "centred":
+        rng = generator(run_seed, feature, "places of peaks")
+        placing = Placing(positions, values, token_rows, shape, hashes)
+        for role in (slice(n_shown + n_validation, None), slice(n_shown, n_shown + n_validation)):
+            drawn, placing = placing.placed(drawn, role, rng)
+        hashes = placing.hashes
     return ActivatingDraw(
-        feature, outcome, n_windows, maximum, positions, values, shape, windows.take(picked), len(picks[0]), len(picks[1]),
-        strata[picked], hashes,
-    )  # fmt: skip
+        feature, outcome, n_windows, maximum, positions, values, shape, drawn, n_shown, n_validation, strata[picked], hashes
+    )
 
 
 def with_negatives(
@@ -363,9 +371,9 @@ def with_negatives(
 ) -> ExampleColumns:
     """The activating windows of `draw`, then silent windows, all distinct in text.
 
-    `candidates` offers silent windows of each kind but "random", the hardest first. Random windows stand in for missing windows of a kind;
-    `n_filled` counts them among the held-out windows. The hardest windows of a kind are shown. The next windows go to validation and
-    held-out in turn, so that both roles get equally hard windows.
+    `candidates` offers silent windows of each kind but "random", cut to words, the hardest first. Random windows stand in for missing
+    windows of a kind; `n_filled` counts them among the held-out windows. The hardest windows of a kind are shown. The next windows go to
+    validation and held-out in turn, so that both roles get equally hard windows.
     """
     if draw.outcome != "ok":
         return ExampleColumns(draw.feature, draw.outcome, draw.n_windows, draw.max_activation)
@@ -414,7 +422,7 @@ def _silent(
         n_shown, *others = (counts[kind] for counts in asked)
         if n_shown + sum(others) == 0:
             continue
-        found, hashes = first_distinct(draw.shape.trimmed(candidates.get(kind, NO_PLACES)), n_shown + sum(others), taken, token_rows)
+        found, hashes = first_distinct(candidates.get(kind, NO_PLACES), n_shown + sum(others), taken, token_rows)
         taken = np.concatenate([taken, hashes])
         role_of = np.zeros(len(found), dtype=np.int64)
         role_of[n_shown:] = 1 + dealt(max(len(found) - n_shown, 0), others)

@@ -14,7 +14,9 @@ from interp_assets.domain.examples.passages import Passages, SampleText
 
 Builder = Literal["centred", "cells"]
 
-PEAK_SHARE = 0.75  # place of the peak in a centred window: the window shows more tokens before the peak than after it
+PEAK_SHARE = 0.75
+"""Place of the peak in a centred window that explainers see: the window shows more tokens before the peak than after it. In windows that
+scorers see peaks stand at random places (`peak_places`), so that a place is no answer."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,12 @@ class WindowShape:
         begin, length = self.text.trimmed(at + found.start, found.length, at + found.peak_position)
         return Windows(found.row, begin - at, length, found.peak_position, found.max_activation)
 
-    def trimmed(self, places: Places) -> Places:
-        """The places without parts of words at their ends."""
+    def trimmed(self, places: Places, kept: np.ndarray) -> Places:
+        """The places without parts of words at their ends, but with the position `kept` [n] of their rows."""
         if self.text is None:
             return places
         at = places.row * self.context_tokens
-        begin, length = self.text.trimmed(at + places.start, places.length)
+        begin, length = self.text.trimmed(at + places.start, places.length, at + kept)
         return Places(places.row, begin - at, length)
 
     def is_cut(self, places: Places) -> tuple[np.ndarray, np.ndarray]:
@@ -114,11 +116,16 @@ class WindowShape:
             return np.zeros(len(places), dtype=bool), np.zeros(len(places), dtype=bool)
         return self.text.is_cut(places.row * self.context_tokens + places.start, places.length)
 
-    def around(self, row: np.ndarray, position: np.ndarray) -> Places:
-        """For each (row, position) the window that a single activation there would get; a window must be able to contain the position."""
-        if self.builder == "centred":
-            return Places(row, *_around(position, *_bounds(row, position, self)[1:], self.window_tokens))
-        return self.cells_at(self.cell_of(row, position))
+    def placed(self, row: np.ndarray, position: np.ndarray, rng: np.random.Generator) -> Places:
+        """For each (row, position) a window in which the position stands at a random place, without parts of words at its ends.
+
+        A window must be able to contain the position. Every place of a window but the first is as likely; windows that would run over an
+        end of their row or passage are shifted. With the "cells" builder it is the cell that holds the position.
+        """
+        if self.builder == "cells":
+            return self.trimmed(self.cells_at(self.cell_of(row, position)), position)
+        before = rng.integers(min(1, self.window_tokens - 1), self.window_tokens, len(row))
+        return self.trimmed(Places(row, *_around(position, before, *_bounds(row, position, self)[1:], self.window_tokens)), position)
 
     def n_cells(self, n_rows: int) -> int:
         """Fixed cells of a sample of `n_rows` rows."""
@@ -145,6 +152,10 @@ class WindowShape:
             return Places(self.passages.row[passage], self.passages.start[passage] + offset, length)
         start = self.first_position + cell % self.cells_per_row * self.window_tokens
         return Places(cell // self.cells_per_row, start, np.minimum(self.window_tokens, self.context_tokens - start))
+
+    def bounds(self, row: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(first position, position after the last), both int64 [n], of the row or passage that holds each (row, position)."""
+        return _bounds(row, position, self)[1:]
 
     def is_short(self, places: Places) -> np.ndarray:
         """Bool [n]: whether a place is shorter than the windows around peaks in its row or passage; its length would give it away."""
@@ -179,9 +190,9 @@ def centred_windows(
     group, begin, end = _bounds(row, position, shape)
     # Activations of different rows or passages are never within a window of each other.
     key = row * context_tokens + position + group * window_tokens
-    ranks = _ranks(key, value)
+    ranks = ranks_of(key, value)
     chosen = _separated_peaks(key, ranks[0], window_tokens)
-    start, length = _around(position[chosen], begin[chosen], end[chosen], window_tokens)
+    start, length = _around(position[chosen], int(window_tokens * PEAK_SHARE), begin[chosen], end[chosen], window_tokens)
     return _windows_at(row[chosen], start, length, key, position, value, key[chosen] - position[chosen], ranks)
 
 
@@ -203,7 +214,7 @@ def cell_windows(
     cells = shape.cells_at(np.unique(shape.cell_of(row, position)))
     stride = context_tokens + window_tokens
     key = row * stride + position
-    return _windows_at(cells.row, cells.start, cells.length, key, position, value, cells.row * stride, _ranks(key, value))
+    return _windows_at(cells.row, cells.start, cells.length, key, position, value, cells.row * stride, ranks_of(key, value))
 
 
 def _bounds(row: np.ndarray, position: np.ndarray, shape: WindowShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,10 +227,12 @@ def _bounds(row: np.ndarray, position: np.ndarray, shape: WindowShape) -> tuple[
     return passage, begin, begin + shape.passages.length[passage]
 
 
-def _around(position: np.ndarray, begin: np.ndarray, end: np.ndarray, window_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """(start, length) of the window around each position, shifted to lie between `begin` and `end`."""
+def _around(
+    position: np.ndarray, before: np.ndarray | int, begin: np.ndarray, end: np.ndarray, window_tokens: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(start, length) of the window with `before` tokens before each position, shifted to lie between `begin` and `end`."""
     length = np.minimum(window_tokens, end - begin)
-    return np.clip(position - int(window_tokens * PEAK_SHARE), begin, end - length), length
+    return np.clip(position - before, begin, end - length), length
 
 
 def _first_cells(passages: Passages, window_tokens: int) -> np.ndarray:
@@ -286,7 +299,7 @@ def _separated_peaks(key: np.ndarray, rank: np.ndarray, separation: int) -> np.n
         keys, ranks = key[alive], rank[alive]
         low = np.searchsorted(keys, keys - separation, side="right")
         high = np.searchsorted(keys, keys + separation, side="left")
-        taken = _range_min(ranks, low, high) == ranks
+        taken = range_min(ranks, low, high) == ranks
         chosen.append(alive[taken])
         covered_before = np.concatenate([[0], np.cumsum(taken)])
         alive = alive[covered_before[high] == covered_before[low]]
@@ -307,11 +320,11 @@ def _windows_at(
     low = np.searchsorted(key, row_key + start, side="left")
     high = np.searchsorted(key, row_key + start + length, side="left")
     rank, by_rank = ranks
-    peak = by_rank[_range_min(rank, low, high)]
+    peak = by_rank[range_min(rank, low, high)]
     return Windows(row, start, length, position[peak], value[peak])
 
 
-def _ranks(key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranks_of(key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(rank of each activation, 0 = strongest, of equals the earlier first; the inverse: the index at each rank)."""
     by_rank = np.lexsort((key, -value))
     rank = np.empty_like(by_rank)
@@ -319,7 +332,7 @@ def _ranks(key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rank, by_rank
 
 
-def _range_min(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def range_min(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The least of values[low[i]:high[i]] for every i; no range may be empty."""
     if len(low) == 0:
         return values[:0]

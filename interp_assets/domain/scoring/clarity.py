@@ -3,7 +3,7 @@
 A generator writes texts that contain what the explanation describes; the subject model is run on these texts. AUROC is the probability that
 the feature's largest activation is higher on a generated text than on a natural text, ties counting half. The score is gini = 2 · AUROC -
 1. FADE takes the absolute value of gini. Here gini keeps its sign, so that a feature that is quieter on the generated texts than on natural
-texts scores below 0. Chance is 0.
+texts scores below 0. Chance is about 0.
 
 Natural texts are the held-out windows. About half of the held-out windows are activating, but only a share q of the windows of the corpus
 (`ScorerInput.firing_share`). So each kind gets its weight in the corpus:
@@ -14,8 +14,11 @@ Where q is unknown, q = 0: the texts are compared with silent windows alone, and
 often.
 
 A text that is written twice counts once, as in FADE. A feature's largest activation grows with the length of a text, so the prompt asks for
-texts about as short as a window. FADE leaves the temperature to the server. Here the temperature is 0.7, so that questions that differ in
-their seed alone bring different texts. Seeds depend on the run's seed and the feature, not on the explanation.
+texts about as short as a window. The floor knows the lengths of the texts that were written: a text as long as k windows fires by chance
+with probability p = 1 - (1 - q)ᵏ, and texts that mean nothing reach an AUROC of 1/2 + (mean p - q) / 2.
+
+FADE leaves the temperature to the server. Here the temperature is 0.7, so that questions that differ in their seed alone bring different
+texts. Seeds depend on the run's seed and the feature, not on the explanation.
 """
 
 from collections.abc import Sequence
@@ -34,7 +37,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mixed_a
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "clarity"
-VERSION: str = "clarity/3"
+VERSION: str = "clarity/4"
 MODEL: Model = "generator"
 HEADLINE: str = "gini"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -131,7 +134,8 @@ def summarise(
 
     Positives are the distinct texts, negatives the windows that the texts are compared with. Without verdicts the rows end as "one_class"
     where windows of a needed kind are missing, else as `scorer_input.absent`. With no text answered they end as "no_answers". Intervals
-    resample texts and windows.
+    resample texts and windows. Against activating windows a text that means nothing wins half of the times that it fires; without a known
+    firing share a stratum has no floor.
     """
     answered = [verdict for verdict in verdicts if verdict.value is not None]
     values = np.array(list({verdict.text: verdict.value for verdict in answered}.values()), dtype=np.float64)
@@ -142,16 +146,19 @@ def summarise(
     groups = [(weight, _largest(examples)) for weight, examples in _natural(scorer_input)]
     auroc = mixed_auroc(values, groups, n_bootstrap, rng) if verdicts else UNDEFINED
     counts = (len(values), sum(len(group) for weight, group in groups if weight > 0), unanswered)
+    share, written = scorer_input.firing_share or 0.0, list({verdict.text or "": None for verdict in answered})
+    by_chance = generated.fires_by_chance_on_mean(written, scorer_input) or share
 
-    def row(metric: str, found: Estimate, floor: float, counts: tuple[int, int, int], stratum: int | None = None) -> ScoreRow:
+    def row(metric: str, found: Estimate, floor: float | None, counts: tuple[int, int, int], stratum: int | None = None) -> ScoreRow:
         return score_row(NAME, scorer_input, metric, found, floor if verdicts else None, counts, otherwise, stratum)
 
-    rows = [row("gini", signed_gini(auroc), 0.0, counts), row("auroc", auroc, 0.5, counts)]
+    rows = [row("gini", signed_gini(auroc), by_chance - share, counts), row("auroc", auroc, 0.5 + (by_chance - share) / 2, counts)]
     activating = of_kind(scorer_input.held_out, "activating") if verdicts else ()
     for stratum in sorted({example.stratum for example in activating if example.stratum is not None}):
         own = _largest([example for example in activating if example.stratum == stratum])
         found = mixed_auroc(values, [(1.0, own)], n_bootstrap, rng)
-        rows.append(row(STRATUM_METRIC, found, 0.5, (len(values), len(own), unanswered), stratum))
+        floor = None if scorer_input.firing_share is None else by_chance / 2
+        rows.append(row(STRATUM_METRIC, found, floor, (len(values), len(own), unanswered), stratum))
     return tuple(rows)
 
 

@@ -19,7 +19,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "fuzzing"
-VERSION: str = "fuzzing/2"
+VERSION: str = "fuzzing/3"
 MODEL: Model = "scorer"
 HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -120,14 +120,15 @@ def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.G
     """Marks for silent windows of these lengths: the marks of the positives, shuffled, each used once before any is used again.
 
     So the number of marks, their grouping and their places have the distribution of the positives' marks, and a judge of marks alone cannot
-    do better than chance. A window gets marks of a positive of equal length where there is one, else marks cut or padded to its length.
-    Without positives nothing is marked.
+    do better than chance. A window gets marks of a positive of equal length where there is one, else of a positive of the nearest length,
+    moved to where they fit. Without positives nothing is marked.
     """
     decks: dict[int, list[Marks]] = {}
     dealt: list[Marks] = []
     for length in lengths:
         if not decks.get(length):
-            fitting = [mask for mask in marks if len(mask) == length] or [_fitted(mask, length) for mask in marks]
+            nearest = min((abs(len(mask) - length) for mask in marks), default=0)
+            fitting = [_fitted(mask, length) for mask in marks if abs(len(mask) - length) == nearest]
             decks[length] = [fitting[i] for i in rng.permutation(len(fitting))] or [(False,) * length]
         dealt.append(decks[length].pop())
     return dealt
@@ -136,14 +137,14 @@ def dealt_marks(marks: Sequence[Marks], lengths: Sequence[int], rng: np.random.G
 def moved_marks(activations: Sequence[float], own: Marks, rng: np.random.Generator) -> Marks | None:
     """As many marks as `own`, on silent tokens of the same window; None where the window has too few silent tokens.
 
-    All marks are turned around the window by one random step after which they touch no activation: this keeps their grouping. Only where no
-    such step exists, silent tokens are drawn one by one. The places of marks differ from the positives' places (a centred window's own peak
-    cannot be marked), so this variant asks less about places than "random" does.
+    All marks are turned around the window by one random step after which they touch no activation, and which cuts no run of marks at the
+    window's ends: this keeps their grouping. Only where no such step exists, silent tokens are drawn one by one.
     """
     active = np.array(activations) > 0
     mask = np.array(own)
     turned = np.stack([np.roll(mask, step) for step in range(len(mask))])
-    clean = np.flatnonzero(~(turned & active).any(axis=1))
+    cut = turned[:, 0] & turned[:, -1] & ~(mask[0] & mask[-1])
+    clean = np.flatnonzero(~(turned & active).any(axis=1) & ~cut)
     if len(clean):
         return tuple(turned[rng.choice(clean)].tolist())
     silent = np.flatnonzero(~active)
@@ -167,5 +168,11 @@ def summarise(
 
 
 def _fitted(mask: Marks, length: int) -> Marks:
-    """The mask, cut or padded with False to `length`."""
-    return (mask + (False,) * length)[:length]
+    """The mask on a window of `length` tokens: the marks keep their place in proportion; marks that reach too far are cut off."""
+    if len(mask) == length or not any(mask):
+        return (mask + (False,) * length)[:length]
+    first, last = mask.index(True), len(mask) - 1 - mask[::-1].index(True)
+    span = min(last + 1 - first, length)
+    free = len(mask) - (last + 1 - first)
+    lead = round(first / free * (length - span)) if free else 0
+    return (False,) * lead + mask[first : first + span] + (False,) * (length - lead - span)

@@ -8,7 +8,7 @@ the first kind, S the values of the second kind, and M the largest activation on
     margin    (mean(A) - mean(S)) / M, with M the largest activation on the shown windows: "undefined" where there are none, since raw
               units of different features cannot be averaged. Floor 0
     hit_rate  share of A that is at least `hit_share` · M, "undefined" likewise. No floor: it depends on how often the feature fires
-    auroc     P(A > S), ties counting half. Floor 0.5
+    auroc     P(A > S), ties counting half. Floor 0.5, and half of how much oftener A fires by chance, being longer
 
 Where no sentence makes the feature fire, the explanation has failed: the outcome is "dead", with success, margin and hit rate 0 and an
 AUROC of 0.5. A feature without examples is asked about too, if it has an explanation: an explanation read off the feature's weights may
@@ -34,7 +34,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mean_di
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
-VERSION: str = "input_based/3"
+VERSION: str = "input_based/4"
 MODEL: Model = "generator"
 HEADLINE: str = "success"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -142,17 +142,17 @@ def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int)
     return tuple(trials)
 
 
-def success_by_chance(firing_share: float | None, n_should: int, n_should_not: int) -> float | None:
-    """Probability that the mean of `n_should` sentences is above the mean of `n_should_not` others, where each sentence makes the feature
-    fire with probability `firing_share`, whatever it was written for; None where that is unknown.
+def success_by_chance(firing_share: float | None, should: float, should_not: float) -> float | None:
+    """Probability that the mean of some sentences is above the mean of others, where the feature fires by chance, whatever a sentence was
+    written for; None where its firing share is unknown.
 
-    Where only one kind has sentences that fire, its mean is the higher one; where both kinds have, either may be. With p and q the
-    probabilities that a kind has any: p (1 - q) + p q / 2, which for equal numbers n is (1 - (1 - firing_share)²ⁿ) / 2. A window of the
-    sample stands for a sentence.
+    The sentences of each kind are together as long as `should`, and as `should_not`, windows (`generated.in_windows`). Where only one kind
+    has sentences that fire, its mean is the higher one; where both kinds have, either may be. With p and q the probabilities that a kind
+    has any: p (1 - q) + p q / 2, which for equal lengths n is (1 - (1 - firing_share)²ⁿ) / 2.
     """
     if firing_share is None:
         return None
-    p, q = (1 - (1 - firing_share) ** n for n in (n_should, n_should_not))
+    p, q = (generated.fires_by_chance(firing_share, windows) for windows in (should, should_not))
     return p * (1 - q) + p * q / 2
 
 
@@ -183,7 +183,7 @@ def summarise(
             score_row(NAME, scorer_input, metric, UNDEFINED, FLOORS.get(metric) if answered else None, counts, outcome)
             for metric in METRICS
         )
-    floors = {**FLOORS, "success": success_by_chance(scorer_input.firing_share, *counts[:2])}
+    floors = {**FLOORS, **_by_chance(scorer_input, answered)}
     dead = not should.any() and not should_not.any()
     largest = max((max(example.activations, default=0.0) for example in scorer_input.shown), default=0.0)
     unit = largest if largest > 0 else 1.0 if dead else None  # zeros are zeros in any unit
@@ -197,6 +197,15 @@ def summarise(
         found |= {"margin": _scaled(difference, unit), "hit_rate": wilson(int(hits.sum()), len(hits))}
     rows = [score_row(NAME, scorer_input, metric, found[metric], floors[metric], counts, "undefined") for metric in METRICS]
     return tuple(replace(row, outcome="dead") for row in rows) if dead else tuple(rows)
+
+
+def _by_chance(scorer_input: ScorerInput, answered: Sequence[Verdict]) -> dict[str, float | None]:
+    """Floors of success and AUROC: what sentences of these lengths reach that mean nothing; an AUROC of 0.5 where that is unknown."""
+    share = scorer_input.firing_share
+    texts_of = [[v.text or "" for v in answered if v.truth == truth] for truth in (True, False)]
+    windows = [generated.in_windows(own, scorer_input) for own in texts_of]
+    often, seldom = (generated.fires_by_chance_on_mean(own, scorer_input) or 0.0 for own in texts_of)
+    return {"success": success_by_chance(share, *map(sum, windows)), "auroc": 0.5 + (often - seldom) / 2}
 
 
 def _scaled(found: Estimate, unit: float) -> Estimate:

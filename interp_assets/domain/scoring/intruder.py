@@ -25,7 +25,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, as_item, of_kind
 
 NAME: str = "intruder"
-VERSION: str = "intruder/1"
+VERSION: str = "intruder/2"
 MODEL: Model = "scorer"
 HEADLINE: str = choice.METRIC
 READS: frozenset[Reads] = frozenset()

@@ -29,7 +29,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, floors,
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, as_item, verdict_of
 
 NAME: str = "matcher"
-VERSION: str = "matcher/1"
+VERSION: str = "matcher/2"
 MODEL: Model = "machine"
 HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -27,7 +27,7 @@ from interp_assets.domain.prompting.prompts import Prompt, SuffixChoices, Turn
 from interp_assets.domain.prompting.rendering import ELLIPSIS, plain_text, token_strings, visible
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.statistics.metrics import TOKEN_METRICS, token_metrics
+from interp_assets.domain.statistics.token_metrics import TOKEN_METRICS, place_floor, token_metrics
 from interp_assets.domain.trials import (
     AnsweredTrial,
     Model,
@@ -42,7 +42,7 @@ from interp_assets.domain.trials import (
 )
 
 NAME: str = "simulation"
-VERSION: str = "simulation/1"
+VERSION: str = "simulation/2"
 MODEL: Model = "scorer"
 HEADLINE: str = "pearson"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -231,9 +231,10 @@ def summarise(
 ) -> tuple[ScoreRow, ...]:
     """Rows for "pearson" and "r2" over all answered windows, then a row "pearson@stratum" for each stratum.
 
-    The row of a stratum is over the activating windows of the stratum and all silent windows. Bootstraps draw windows. Counts are of
+    The row of a stratum is over the activating windows of the stratum and all silent windows. Intervals are over windows. Counts are of
     windows. Without verdicts rows end as `scorer_input.absent`, with no window answered as "no_answers", and where simulated or true
-    activations do not vary as "undefined". The floor is 0.
+    activations do not vary as "undefined". The floor is what a simulator reaches that knows only where in a window the feature is strong
+    (`token_metrics.place_floor`), for "r2" its square: about 0, but for imported windows whose peaks stand at one place.
 
     Pearson's r is OpenAI's correlation score. "r2" is the share of the variance of the true activations that the simulated activations
     explain (`metrics.token_metrics`). A simulated activation is its level / `max_level` · the feature's largest activation on its examples.
@@ -247,16 +248,14 @@ def summarise(
     for stratum in (None, *sorted({verdict.stratum for verdict in verdicts if verdict.stratum is not None})):
         part, asked = ([v for v in all_ if stratum is None or v.stratum in (None, stratum)] for all_ in (own, verdicts))
         truth = np.array([verdict.truth for verdict in part], dtype=bool)
-        found = token_metrics(
-            [np.array(verdict.values) * unit for verdict in part],
-            [np.array(examples[verdict.example_id].activations) for verdict in part],
-            truth, n_bootstrap, generator(run_seed, scorer_input.feature, f"{NAME} bootstrap {'' if stratum is None else stratum}"),
-        )  # fmt: skip
+        true = [np.array(examples[verdict.example_id].activations) for verdict in part]
+        found = token_metrics([np.array(verdict.values) * unit for verdict in part], true, truth)
         counts = (int(truth.sum()), int((~truth).sum()), len(asked) - len(part))
         otherwise: ScoreOutcome = scorer_input.absent if not verdicts else "no_answers" if not part else "undefined"
-        floor = 0.0 if part else None
+        floor = place_floor(true) if part else None
         if stratum is not None:
             rows.append(score_row(NAME, scorer_input, STRATUM_METRIC, found["pearson"], floor, counts, otherwise, stratum))
             continue
-        rows += [score_row(NAME, scorer_input, metric, found[metric], floor, counts, otherwise) for metric in TOKEN_METRICS]
+        floors = {"pearson": floor, "r2": None if floor is None else floor**2}
+        rows += [score_row(NAME, scorer_input, metric, found[metric], floors[metric], counts, otherwise) for metric in TOKEN_METRICS]
     return tuple(rows)

@@ -2,8 +2,8 @@
 
 A percentile bootstrap of few items is too narrow, and of items that were all judged right it has no width. So rates have Wilson's score
 interval (J. Am. Stat. Assoc. 22, 1927), functions of two rates Newcombe's combination of two of these (Stat. Med. 17, 1998, method 10; for
-functions other than the difference Zou and Donner, Stat. Med. 27, 2008), the AUROC Newcombe's (Stat. Med. 25, 2006, part 2, method 5) and
-means Student's. `benchmarks/coverage.py` measures how often each of them holds the truth.
+functions other than the difference Zou and Donner, Stat. Med. 27, 2008), the AUROC Newcombe's (Stat. Med. 25, 2006, part 2, method 5),
+ratios Fieller's and means Student's. `benchmarks/coverage.py` measures how often each of them holds the truth.
 
 Answers to one prompt can be right or wrong together. `effective_share` says as how many independent items they then count (Kish, Survey
 Sampling, 1965); with that number, score intervals become as wide as the answers ask for (Franco, Little, Louis and Slud, J. Surv. Stat.
@@ -19,6 +19,8 @@ import numpy as np
 Z = 1.959963984540054
 MIN_FOR_MEAN = 4
 """Fewest values whose mean gets an interval: of three, no more than their order is known."""
+ENDLESS = 1000.0
+"""An interval of a ratio that reaches so many times as far as the ratio, or as 1, has no end."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,37 @@ def mean_difference_interval(first: np.ndarray, second: np.ndarray) -> Estimate:
     df = total**2 / sum(part**2 / (len(one) - 1) for part, one in zip(parts, (first, second), strict=True))
     half = t_quantile(df) * math.sqrt(total)
     return Estimate(value, value - half, value + half)
+
+
+def ratio_interval(numerators: np.ndarray, denominators: np.ndarray, kinds: np.ndarray, unseen: float | None = None) -> Estimate:
+    """Σ numerators / Σ denominators, both [units], with Fieller's interval (J. R. Stat. Soc. B 16, 1954).
+
+    All θ with (Σ u)² ≤ t² · Var(Σ u), where u = numerator - θ · denominator: the variance is taken at θ, so the interval reaches further
+    to the side where units would have to vary more. Units of two `kinds` (boolean [units]) are drawn apart: Var = Σ n · s² over kinds, with
+    Welch's degrees of freedom. With `unseen`, the variance of the first kind counts two units more with this denominator, one of ratio 0
+    and one of ratio 1: of a few units that are all alike it is not known that all units are (as Agresti and Coull, Am. Stat. 52, 1998, do
+    for rates). Without an interval where a kind has one unit, where there are fewer than MIN_FOR_MEAN, and where the interval has no end.
+    """
+    ratio = float(numerators.sum() / denominators.sum())
+    groups = [one for one in (np.flatnonzero(kinds), np.flatnonzero(~kinds)) if len(one)]
+    if len(numerators) < MIN_FOR_MEAN or min(map(len, groups)) < 2:
+        return Estimate(ratio, None, None)
+
+    def outside(theta: float) -> bool:
+        units = numerators - theta * denominators
+        samples = [units[one] for one in groups]
+        if unseen is not None:
+            samples[0] = np.append(samples[0], [unseen * (1 - theta), -unseen * theta])
+        parts = [(len(one) * float(one.var(ddof=1)), len(one) - 1) for one in samples]
+        total = sum(part for part, _ in parts)
+        if total == 0:
+            return theta != ratio
+        df = total**2 / sum(part**2 / own for part, own in parts)
+        return float(units.sum()) ** 2 > t_quantile(df) ** 2 * total
+
+    furthest = ENDLESS * max(abs(ratio), 1.0)
+    low, high = (_boundary(outside, ratio, ratio + way * furthest) for way in (-1, 1))
+    return Estimate(ratio, None, None) if high - low >= furthest else Estimate(ratio, low, high)
 
 
 def _of_share(successes: int, trials: int, share: float) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """Classification and correlation metrics with their intervals and floors, and the correlations of score reports.
 
 Undefined values are None, never NaN. Intervals are those of `intervals`; bootstraps say how much wider than for independent items they must
-be. Bootstraps resample items (or whole windows of tokens) within each class, so the numbers of positives and negatives stay fixed; where
+be. Bootstraps resample items within each class, so the numbers of positives and negatives stay fixed; where
 the prompts are known that items were judged in, they resample prompts. Values and replicates come out of the same counts
 (`benchmarks/metrics.py`).
 """
@@ -27,7 +27,6 @@ from interp_assets.domain.statistics.intervals import (
 
 PREDICTION_METRICS = ("balanced_accuracy", "f1", "precision", "recall")
 PROBABILITY_METRICS = ("auroc", "average_precision")
-TOKEN_METRICS = ("pearson", "r2")
 
 
 def prediction_metrics(
@@ -108,31 +107,6 @@ def probability_metrics(
         "auroc": auroc_interval(found["auroc"], n_positive * shares["auroc"], n_negative * shares["auroc"]),
         "average_precision": wilson(found["average_precision"] * trials, trials),
     }
-
-
-def token_metrics(
-    predicted: Sequence[np.ndarray], true: Sequence[np.ndarray], activating: np.ndarray, n_bootstrap: int, rng: np.random.Generator
-) -> dict[str, Estimate]:
-    """Each of TOKEN_METRICS over the tokens of all windows end to end; `predicted` and `true` hold an array [tokens] for each window.
-
-    Pearson's r is computed by `pearson`. R² is 1 - Σ(true - predicted)² / Σ(true - mean of true)² of the predictions without calibration: 0
-    for always predicting the mean, negative for worse predictions, undefined for constant true values. The bootstrap draws, with
-    replacement, as many windows of each kind (`activating`, boolean [windows]) as there are; the tokens of a window are drawn together.
-    Every window is first reduced to six sums, so that replicates cost one product of matrices, whatever the length of the windows.
-    """
-    x, y = (np.concatenate([np.empty(0), *arrays]).astype(np.float64) for arrays in (predicted, true))
-    r, r2 = pearson(x, y), _r2_of_arrays(x, y)
-    if r is None and r2 is None:
-        return dict.fromkeys(TOKEN_METRICS, UNDEFINED)
-    means = x.mean(), y.mean()  # taken off so that differences of sums of squares keep their digits
-    sums = np.stack([_pair_sums(a - means[0], b - means[1]) for a, b in zip(predicted, true, strict=True)])
-    replicates = np.zeros((n_bootstrap, sums.shape[1]))
-    for kind in (True, False):
-        own = sums[np.asarray(activating, dtype=bool) == kind]
-        if len(own):
-            replicates += _resampled_counts(np.arange(len(own)), len(own), n_bootstrap, rng) @ own
-    found = _from_pair_sums(replicates, means[0] - means[1])
-    return {name: UNDEFINED if value is None else estimate(value, found[name]) for name, value in (("pearson", r), ("r2", r2))}
 
 
 def floors(n_positive: int, n_negative: int, score: np.ndarray | None = None) -> dict[str, float | None]:
@@ -303,27 +277,3 @@ def _resampled_counts(level: np.ndarray, n_levels: int, n_bootstrap: int, rng: n
 def _drawn_shares(n: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
     """The share of n draws with replacement that each of n items gets, [n_bootstrap, n]."""
     return rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap) / n
-
-
-def _r2_of_arrays(predicted: np.ndarray, true: np.ndarray) -> float | None:
-    """R² of `token_metrics`; None for constant true values, and without any."""
-    if len(true) == 0 or (true == true[0]).all():
-        return None
-    return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
-
-
-def _pair_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n, Σx, Σy, Σx², Σy², Σxy) of two arrays [n]."""
-    return np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y], dtype=np.float64)
-
-
-def _from_pair_sums(sums: np.ndarray, shift: float) -> dict[str, np.ndarray]:
-    """TOKEN_METRICS from pair sums [replicates, 6] of x and y, where x has been lowered by `shift` against y; NaN where undefined."""
-    n, sum_x, sum_y, sum_xx, sum_yy, sum_xy = sums.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread_x, spread_y = sum_xx - sum_x**2 / n, sum_yy - sum_y**2 / n
-        spread_x[spread_x <= 1e-12 * sum_xx] = np.nan  # what rounding leaves of a constant
-        spread_y[spread_y <= 1e-12 * sum_yy] = np.nan
-        error = sum_xx + sum_yy - 2 * sum_xy + 2 * shift * (sum_x - sum_y) + n * shift**2
-        r = (sum_xy - sum_x * sum_y / n) / np.sqrt(spread_x * spread_y)
-        return {"pearson": np.clip(r, -1.0, 1.0), "r2": 1 - error / spread_y}

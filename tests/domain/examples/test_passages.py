@@ -1,6 +1,7 @@
 """Passages: what of a sample is text, and windows that lie in it and cut no word."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ def test_windows_lie_in_one_passage_and_silent_ones_are_all_there_are(found: tup
     assert ((begin <= peak) & (peak < begin + windows.length)).all() and np.isin(peak, places).all()
     assert (len(windows) > 0) == (len(places) > 0)
     silent = SilentWindows.of(np.flatnonzero(fires), 3, shape)
-    there = shape.trimmed(silent.at(np.arange(len(silent))))
+    there = silent.at(np.arange(len(silent)), np.random.default_rng(0))
     assert are_silent(there, places, CONTEXT).all()
     first = there.row * CONTEXT + there.start
     assert (passages.holding(first) == passages.holding(first + there.length - 1)).all() and (there.length > 0).all()
@@ -64,7 +65,7 @@ def test_no_silent_window_lies_in_a_context_that_is_not_kept(found: tuple, kept:
     passages = Passages.of(np.array(is_text).reshape(3, CONTEXT), [(), (), ()])
     shape = WindowShape(builder, window_tokens, CONTEXT, 0, SampleText(passages))
     silent = SilentWindows.of(blocked_positions(np.array(kept), shape), 3, shape)
-    assert np.array(kept)[silent.at(np.arange(len(silent))).row].all()
+    assert np.array(kept)[silent.at(np.arange(len(silent)), np.random.default_rng(0)).row].all()
 
 
 def test_a_cut_word_is_left_out_up_to_a_limit_and_never_the_peak() -> None:
@@ -79,11 +80,27 @@ def test_a_cut_word_is_left_out_up_to_a_limit_and_never_the_peak() -> None:
     assert [part.tolist() for part in text.is_cut(np.array([2, 4]), np.array([2, 35]))] == [[True, False], [False, True]]
 
 
-def test_short_passages_are_drawn_as_often_as_they_have_tokens() -> None:
-    """One passage of 4 tokens and one of 12, windows of 8: the short one is a window that 4 numbers stand for, beside 5 of the long one."""
+def test_a_silent_window_has_as_many_numbers_as_ways_lead_to_it() -> None:
+    """One passage of 4 tokens and one of 12, windows of 8. A token of the short one always gives the whole of it: 4 numbers.
+
+    A token of the long one stands at place 1 to 7 of its window, so 84 ways lead to the windows at 1 to 5. The first is come to by tokens
+    0 to 7, with at least as many places before them: 8 + 7 + … + 2 = 35 ways, the last by 7 + … + 1 = 28, each of the others by 7.
+    """
     passages = Passages(np.array([0, 1]), np.array([2, 1]), np.array([4, 12]), CONTEXT)
     silent = SilentWindows.of(np.empty(0, dtype=np.int64), 2, WindowShape("centred", 8, CONTEXT, 0, SampleText(passages)))
-    places = silent.at(np.arange(len(silent)))
-    assert places.row.tolist() == [0] * 4 + [1] * 5
-    assert places.start.tolist() == [2] * 4 + [1, 2, 3, 4, 5]
-    assert places.length.tolist() == [4] * 4 + [8] * 5
+    places = silent.at(np.arange(len(silent)), np.random.default_rng(0))
+    assert places.row.tolist() == [0] * 4 + [1] * 12
+    assert places.start.tolist() == [2] * 4 + [1] * (35 // 7) + [2, 3, 4] + [5] * (28 // 7)
+    assert places.length.tolist() == [4] * 4 + [8] * 12
+
+
+def test_windows_around_random_tokens_are_drawn_as_silent_windows_are() -> None:
+    """Every token of two passages once at each place: as many windows begin at each position as the silent windows' numbers say."""
+    passages = Passages(np.array([0, 1]), np.array([2, 1]), np.array([4, 12]), CONTEXT)
+    shape = WindowShape("centred", 8, CONTEXT, 0, SampleText(passages))
+    row, position = np.repeat([0, 1], [4, 12]), np.concatenate([np.arange(2, 6), np.arange(1, 13)])
+    placed = shape.placed(np.repeat(row, 4000), np.repeat(position, 4000), np.random.default_rng(0))
+    silent = SilentWindows.of(np.empty(0, dtype=np.int64), 2, shape)
+    expected = silent.at(np.arange(len(silent)), np.random.default_rng(0))
+    counts = [np.bincount(places.row * 8 + places.start, minlength=16) / len(places) for places in (placed, expected)]
+    assert counts[0] == pytest.approx(counts[1], abs=0.005)

@@ -70,7 +70,8 @@ def test_scores_by_hand() -> None:
     assert found["gini", None].value == pytest.approx(0.25)
     assert (found["auroc@stratum", 0].value, found["auroc@stratum", 1].value) == (0.0, 0.5)
     assert [(row.n_positive, row.n_negative) for row in found.values()] == [(2, 8), (2, 8), (2, 2), (2, 2)]
-    assert [row.floor for row in found.values()] == [0.0, 0.5, 0.5, 0.5]
+    chance = 1 - 0.75**3.5  # texts of 21 characters are as long as 3.5 windows, of 7 and 5 characters
+    assert [row.floor for row in found.values()] == pytest.approx([chance - 0.25, 0.5 + (chance - 0.25) / 2, chance / 2, chance / 2])
     assert all(row.ci_low <= row.value <= row.ci_high for row in found.values())
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from domain_toys import make_example
 
+from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring import sensitivity
 from interp_assets.domain.scoring.sensitivity import SensitivitySettings
 from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, ScorerInput, ScoreRow, Verdict
@@ -33,9 +34,14 @@ def test_prompt(shown_input, check_golden) -> None:
 
 
 def test_by_hand(shown_input) -> None:
-    """Activations 4, 1, 0 and 2: three of four texts make it fire; two reach 0.3 · 4 = 1.2."""
+    """Activations 4, 1, 0 and 2: three of four texts make it fire; two reach 0.3 · 4 = 1.2. The texts are shorter than windows, and fire by
+    chance less often than one window in twenty."""
     verdicts, rows = judged(shown_input, ["a lion", "two hens", "a lorry", "<<horses>> graze"], [4.0, 1.0, 0.0, 2.0])
-    assert (rows["sensitivity"].value, rows["sensitivity"].floor, rows["hit_rate"].value) == (0.75, 0.05, 0.5)
+    assert (rows["sensitivity"].value, rows["hit_rate"].value) == (0.75, 0.5)
+    windows = [window_text(example, shown_input.token_texts) for example in shown_input.held_out]
+    mean = sum(map(len, windows)) / len(windows)
+    chances = [1 - 0.95 ** (len(text) / mean) for text in ("a lion", "two hens", "a lorry", "horses graze")]
+    assert rows["sensitivity"].floor == pytest.approx(sum(chances) / 4)
     assert rows["sensitivity"].ci_low == pytest.approx(0.3006, abs=1e-4) and rows["sensitivity"].n_positive == 4
     assert verdicts[3].text == "horses graze"
 

@@ -15,7 +15,8 @@ from typing import Any
 from interp_assets.domain.outcomes import VerdictOutcome
 from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
 from interp_assets.domain.prompting.rendering import encodable
-from interp_assets.domain.trials import AnsweredTrial, TrialItem, Verdict, verdict_of
+from interp_assets.domain.prompting.window_texts import window_text
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, TrialItem, Verdict, verdict_of
 
 VARIANT = "generated"
 MAX_OBJECTS = 20
@@ -78,6 +79,29 @@ def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
     all items "model_error".
     """
     return tuple(verdict for one in answered for verdict in _graded(one))
+
+
+def in_windows(texts: Sequence[str], scorer_input: ScorerInput) -> list[float]:
+    """The length of each text in mean lengths of the held-out windows, by characters; 1 without windows.
+
+    A text that is twice as long as a window makes a feature fire by chance about as often as two windows do.
+    """
+    lengths = [len(window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
+    mean = sum(lengths) / len(lengths) if any(lengths) else 0.0
+    return [len(text) / mean if mean else 1.0 for text in texts]
+
+
+def fires_by_chance(firing_share: float, windows: float) -> float:
+    """Probability that a feature, firing on a share of the sample's windows, fires on a text as long as so many windows."""
+    return float(1 - (1 - firing_share) ** windows)
+
+
+def fires_by_chance_on_mean(texts: Sequence[str], scorer_input: ScorerInput) -> float | None:
+    """Mean probability that the feature fires on a text by chance; None without texts, and where its firing share is unknown."""
+    share = scorer_input.firing_share
+    if share is None or not texts:
+        return None
+    return sum(fires_by_chance(share, windows) for windows in in_windows(texts, scorer_input)) / len(texts)
 
 
 def _graded(answered: AnsweredTrial) -> list[Verdict]:

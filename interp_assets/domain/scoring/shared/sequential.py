@@ -7,6 +7,9 @@ from interp_assets.domain.bounds import Bounded
 from interp_assets.domain.statistics.metrics import wilson
 from interp_assets.domain.trials import ScoreRow
 
+SIGNED = frozenset({"pearson", "gini", "rise", "gain"})
+"""Scores that lie on both sides of 0."""
+
 
 @dataclass(frozen=True)
 class SequentialSettings:
@@ -49,13 +52,13 @@ def next_round(n_trials: int, n_asked: int, settings: SequentialSettings | None)
 def is_known(rows: Sequence[ScoreRow], headline: str, settings: SequentialSettings) -> bool:
     """Whether the headline score among the rows has a value with an interval of at most `ci_width`.
 
-    Where all answers were right, or all alike, a bootstrapped interval (simulation's) has no width, however few they are. So no interval
+    Where all answers were right, or all alike, an interval of a mean or a ratio has no width, however few they are. So no interval
     counts as narrower than Wilson's of a judge that was always right on the smaller class, n of n: z² / (n + z²), 0.28 after 10 and 0.16
-    after 20; twice that for scores from -1 to 1, which are those with a floor of 0.
+    after 20; twice that for SIGNED scores.
     """
     (row,) = (row for row in rows if row.metric == headline)
     if row.ci_low is None or row.ci_high is None:
         return False
     n = min(count for count in (row.n_positive, row.n_negative) if count)
-    least = (1 - (wilson(n, n).ci_low or 0.0)) * (2 if row.floor == 0 else 1)
+    least = (1 - (wilson(n, n).ci_low or 0.0)) * (2 if row.metric in SIGNED else 1)
     return max(row.ci_high - row.ci_low, least) <= settings.ci_width
