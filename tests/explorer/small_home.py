@@ -128,7 +128,8 @@ def trial(feature: int, method: str, scorer: str, text: Callable[[str], str]) ->
     """One question about the six windows of a feature."""
     return {
         "feature": feature, "explanation_method": method, "scorer": scorer, "trial": f"{scorer}/{method}/{feature}/0",
-        "outcome": "answered", "reply_text": text("[1, 0, 1, 1, 0, 1]"), "prompt_tokens": 300, "completion_tokens": 12, "model": "toy-judge",
+        "outcome": "answered", "reply_text": text("[1, 0, 1, 1, 0, 1]"), "prompt_tokens": 300, "completion_tokens": 12,
+            "model": "toy-judge",
     }  # fmt: skip
 
 
