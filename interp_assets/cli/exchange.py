@@ -290,6 +290,53 @@ def export_circuit_tracer(
     )
 
 
+@exporting.command("dataset", epilog="Example: interp export dataset smollm2-135m/09/res-2k published --license cc-by-4.0")
+def export_dataset(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="keys of dictionaries whose examples have been made")],
+    folder: Annotated[Path, typer.Argument(help="folder to write: a card and Parquet, one or two configs a dictionary")],
+    features: Features = None,
+    license_: Annotated[str, typer.Option("--license", help="licence on the card, an id of the hub's list")] = "unknown",
+) -> None:
+    """Write features, windows, explanations and scores as a Hugging Face dataset with a card."""
+    from interp_assets.cli.errors import errors_as_messages
+    from interp_assets.exchange.export_dataset import export_dataset as export
+    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.exchange.progress import size_text
+    from interp_assets.installation.home import Home
+
+    home = Home.from_environment()
+    with errors_as_messages():
+        chosen = parse_features(features)
+        records = [home.registry.get(_key(key, "KEY")) for key in keys]
+        made = export(home.lake, records, folder, features=chosen, license_=license_, say=typer.echo)
+    for config, n in made.features.items():
+        typer.echo(f"config {config}: {n:,} features, {made.scores[config]:,} scores")
+    typer.echo(f"wrote {made.folder} ({size_text(made.bytes)})")
+    if license_ == "unknown":
+        typer.echo(f"next: the card says that the licence is unknown; write it into {made.folder / 'README.md'}")
+
+
+@exporting.command("csv", epilog="Example: interp export csv scores_by_method --out scores.csv")
+def export_csv(
+    view: Annotated[str, typer.Argument(help="a view or table; `interp query views` lists them")],
+    out: Annotated[Path | None, typer.Option(help="file to write, which must not be there yet; printed by default")] = None,
+) -> None:
+    """Write a view as CSV, whole or not at all; texts that a spreadsheet would run as formulas get an apostrophe in front."""
+    from interp_assets.cli.errors import errors_as_messages
+    from interp_assets.exchange.export_csv import export_csv as export
+    from interp_assets.exchange.progress import size_text
+    from interp_assets.installation.home import Home
+
+    with errors_as_messages():
+        made = export(Home.from_environment().warehouse.query, Home.from_environment().warehouse.views, view, out)
+    for note in made.notes:
+        typer.echo(f"note: {note}", err=True)
+    if out is None:
+        typer.echo(made.text, nl=False)
+    else:
+        typer.echo(f"wrote {made.rows:,} rows to {out} ({size_text(len(made.text.encode()))})")
+
+
 def _key(key: str, option: str = "--key") -> str:
     from interp_assets.config.base import UserError
     from interp_assets.config.keys import check_dictionary_key

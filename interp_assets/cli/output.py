@@ -34,7 +34,9 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
     if output is OutputFormat.json:
         typer.echo(frame.write_json())
     elif output is OutputFormat.csv:
-        typer.echo(_csv(frame), nl=False)
+        from resources.formats.spreadsheet_cells import inert_csv
+
+        typer.echo(inert_csv(frame), nl=False)
     else:
         columns = columns_of_terminal()
         shown = frame if limit == 0 else frame.head(limit)
@@ -50,19 +52,6 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
             pydoc.pager(text + "\n")
         else:
             typer.echo(text)
-
-
-def _csv(frame: Any) -> str:
-    import polars as pl
-
-    from resources.formats.spreadsheet_cells import inert_cell
-
-    numbers = [name for name, type_ in frame.schema.items() if type_.is_numeric() or type_ == pl.Boolean]
-    texts = [name for name in frame.columns if name not in numbers]
-    flat = frame.with_columns(
-        pl.Series(name, [None if v is None else inert_cell(str(v)) for v in frame[name].to_list()], dtype=pl.String) for name in texts
-    )
-    return flat.rename(inert_cell).write_csv()
 
 
 def _table(frame: Any, wide: bool, columns: int | None) -> tuple[str, list[str]]:

@@ -5,6 +5,7 @@ See OWASP, CSV injection. Numbers stay numbers, also negative numbers.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 _RUN_AS_FORMULA = re.compile(r"'*\s*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -28,6 +29,18 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
     """
     lines = [columns, *([str(row[name]) for name in columns] for row in rows)]
     return "".join(",".join(map(_quoted, map(inert_cell, cells))) + "\n" for cells in lines)
+
+
+def inert_csv(frame: Any) -> str:
+    """A polars frame as CSV without formulas. Numbers and truth values stay; every other value is text, lists and structures too."""
+    import polars as pl
+
+    plain = [name for name, type_ in frame.schema.items() if type_.is_numeric() or type_ == pl.Boolean]
+    texts = [name for name in frame.columns if name not in plain]
+    flat = frame.with_columns(
+        pl.Series(name, [None if v is None else inert_cell(str(v)) for v in frame[name].to_list()], dtype=pl.String) for name in texts
+    )
+    return flat.rename(inert_cell).write_csv()
 
 
 def _quoted(cell: str) -> str:

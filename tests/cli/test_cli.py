@@ -13,8 +13,8 @@ from interp_assets.config.records import RECORD_KINDS
 
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
-    "export delphi-results", "export neuronpedia", "export circuit-tracer",
-    "ratings template", "ratings import", "ratings columns", "backfill", "run", "show", "redo", "query", "replies", "doctor", "ui",
+    "export delphi-results", "export neuronpedia", "export circuit-tracer", "export dataset", "export csv", "ratings template",
+    "ratings import", "ratings columns", "backfill", "run", "show", "redo", "query", "replies", "doctor", "ui",
     "demo",
 )  # fmt: skip
 
@@ -291,3 +291,13 @@ def test_stupid_inputs_to_export_circuit_tracer(run, neurons: str, tmp_path: Pat
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     assert "it holds thesis.tex" in refused(run("export", "circuit-tracer", neurons, out))
+
+
+def test_stupid_inputs_to_export_dataset_and_csv(run, neurons: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert "m/00/n" in refused(run("export", "dataset", "m/00/typo", out))
+    assert "no complete feature_examples for dictionary m/00/n" in refused(run("export", "dataset", neurons, out))
+    assert "did you mean 'scores'" in refused(run("export", "csv", "score", "--out", out))
+    assert "scores has no rows" in refused(run("export", "csv", "scores", "--out", out))
+    assert not (tmp_path / "out").exists()
+    assert ok(run("export", "csv", "dictionaries")).splitlines()[1].startswith("m/00/n,m,00,n,topk_neurons")

@@ -1,5 +1,6 @@
 """Exports of a dictionary that went through the graph: what is written is what the lake says, whole or not at all."""
 
+import csv
 import gzip
 import itertools
 import json
@@ -7,7 +8,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from installation import KEY, Installation
 from publishing import METHODS, SCORERS, published_installation
 
@@ -15,8 +19,11 @@ from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.exchange import export_neuronpedia as publishing_source
 from interp_assets.exchange.export_circuit_tracer import export_circuit_tracer
+from interp_assets.exchange.export_csv import export_csv
+from interp_assets.exchange.export_dataset import export_dataset
 from interp_assets.exchange.export_neuronpedia import PublicName, export_neuronpedia
 from resources.formats import neuronpedia
+from resources.store.lake import LakeError
 from resources.store.whole_folders import FolderTaken
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "resources" / "golden" / "neuronpedia" / "columns.json").read_text())
@@ -207,6 +214,64 @@ def test_circuit_tracers_files_say_what_the_lake_says(made: Installation, tmp_pa
         export_circuit_tracer(made.home.lake, [record, record], tmp_path / "twice")
     with pytest.raises(FolderTaken):
         export_circuit_tracer(made.home.lake, [record], tmp_path / "out")
+
+
+def test_a_dataset_says_what_the_lake_says(made: Installation, tmp_path: Path) -> None:
+    record = made.home.registry.get(KEY)
+    other = record.model_copy(update={"key": "fake/00/other"})
+    with pytest.raises(UserError, match="given twice"):
+        export_dataset(made.home.lake, [record, record], tmp_path / "twice")
+    done = export_dataset(made.home.lake, [record], tmp_path / "out", license_="cc-by-4.0")
+    (features,) = (tmp_path / "out" / "data" / "fake--00--neurons").glob("features-*.parquet")
+    (scores,) = (tmp_path / "out" / "data" / "fake--00--neurons").glob("scores-*.parquet")
+    read = {row["feature"]: row for row in pq.read_table(features).to_pylist()}
+    for feature, outcome, text, method in rows(made, "SELECT feature, outcome, explanation, explanation_method FROM explanations"):
+        (found,) = [one for one in read[feature]["explanations"] if one["method"] == method]
+        assert (found["outcome"], found["explanation"]) == (outcome, text) and found["scores"]
+    drawn = rows(made, "SELECT feature, list(tokens ORDER BY example_id) FROM examples GROUP BY 1")
+    for feature, windows in drawn:
+        assert [one["tokens"] for one in sorted(read[feature]["examples"], key=lambda one: one["example_id"])] == windows
+    wanted = "feature, explanation_method, scorer, metric, value, ci_low, ci_high, floor, outcome"
+    there = rows(made, f"SELECT {wanted} FROM scores WHERE stratum IS NULL")
+    flat = [tuple(row[name] for name in wanted.split(", ")) for row in pq.read_table(scores).to_pylist()]
+    assert sorted(flat, key=repr) == sorted(there, key=repr) and done.scores == {"fake--00--neurons": len(there)}
+    assert {row["judge"] for row in pq.read_table(scores, columns=["judge"]).to_pylist()} == {"rule", "embedded:all-minilm-l6-v2"}
+    front, card = (tmp_path / "out" / "README.md").read_text().split("---\n", 2)[1:]
+    assert yaml.safe_load(front)["license"] == "cc-by-4.0" and "<script>" not in card and str(made.corpus.parent) not in card
+    assert "| detection | balanced\\_accuracy | rule | max\\_act | 13 |" in card
+    with pytest.raises(LakeError, match="fake/00/other"):
+        export_dataset(made.home.lake, [record, other], tmp_path / "both")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_datasets_and_duckdb_open_a_dataset(made: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    export_dataset(made.home.lake, [made.home.registry.get(KEY)], tmp_path / "out")
+    config = "fake--00--neurons"
+    assert datasets.get_dataset_config_names(str(tmp_path / "out")) == [config, f"{config}-scores"]
+    options = {"split": "train", "cache_dir": str(tmp_path / "cache")}
+    (one,) = datasets.load_dataset(str(tmp_path / "out"), config, filters=[("feature", "==", 10)], **options)  # type: ignore[call-overload]
+    assert one["feature"] == 10 and one["explanations"][0]["method"] == "max_act"
+    scores = datasets.load_dataset(str(tmp_path / "out"), f"{config}-scores", **options)
+    asked = duckdb.sql(f"SELECT count(*), count(DISTINCT feature) FROM '{tmp_path}/out/data/{config}/scores-*.parquet'").fetchall()
+    assert asked == [(len(scores), 13)]
+
+
+def test_a_view_is_written_as_csv(made: Installation, tmp_path: Path) -> None:
+    warehouse = made.home.warehouse
+    done = export_csv(warehouse.query, warehouse.views, "scores_by_method", tmp_path / "scores.csv")
+    lines = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
+    assert len(lines) == done.rows == rows(made, "SELECT count(*) FROM scores_by_method")[0][0]
+    assert {line["explanation_method"] for line in lines} == set(METHODS)
+    for view, message in (("scores_by_metod", "did you mean 'scores_by_method'"), ("steering", "steering has no rows")):
+        with pytest.raises(UserError, match=message):
+            export_csv(warehouse.query, warehouse.views, view, tmp_path / "no.csv")
+    with pytest.raises(UserError, match="is there already"):
+        export_csv(warehouse.query, warehouse.views, "scores_by_method", tmp_path / "scores.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
