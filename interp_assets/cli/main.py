@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -132,6 +133,42 @@ app.command(epilog="Example: interp redo smollm2-135m/09/res-2k 404 --only expla
 
 
 app.command(epilog='Example: interp query "SELECT feature, explanation FROM feature_overview LIMIT 5"')(query)
+
+
+class PlotName(StrEnum):
+    """The figures that `interp plot` draws: each is a file of `interp_assets/plotting`."""
+
+    scores = "scores"
+    methods = "methods"
+    layers = "layers"
+    controls = "controls"
+    correlations = "correlations"
+
+
+@app.command(epilog="Example: interp plot scores smollm2-135m/09/res-2k --out scores.pdf")
+def plot(
+    which: Annotated[PlotName, typer.Argument(help="what to draw")],
+    out: Annotated[Path, typer.Option(help="file to write: .pdf or .svg (vectors), or .png; a file that is there is replaced")],
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY...]", help="keys of dictionaries; all by default")] = None,
+    scorer: Annotated[list[str] | None, typer.Option(help="scorer to draw; all by default")] = None,
+    explanations: Annotated[list[str] | None, typer.Option(help="explanation method to draw; all by default")] = None,
+) -> None:
+    """Draw a figure for a paper; its numbers are written beside it as CSV, and its caption as text."""
+    import polars as pl
+
+    from interp_assets.installation.home import Home
+    from interp_assets.plotting import PLOTS
+    from interp_assets.plotting.figure import Asked, checked_form, write_figure
+
+    home = Home.from_environment()
+    with errors_as_messages():
+        checked_form(out)
+        for key in keys or ():
+            home.registry.get(key)
+        asked = Asked(tuple(keys or ()), tuple(scorer or ()), tuple(explanations or ()))
+        drawn = {one.NAME: one for one in PLOTS}[which.value].figure(lambda sql: pl.DataFrame(home.warehouse.query(sql).rows), asked)
+        numbers, caption = write_figure(drawn, out)
+    typer.echo(f"wrote {out}, its {len(drawn.numbers):,} rows of numbers to {numbers} and its caption to {caption}:\n{drawn.caption}")
 
 
 @app.command(epilog="Example: interp replies --prune-older-than-days 90")

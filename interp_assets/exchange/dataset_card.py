@@ -59,8 +59,8 @@ def _head(described: Sequence[Described]) -> list[str]:
     baselines = ", ".join(f"`{name}`" for name in BASELINES)
     return [
         "# Explained features",
-        f"Features of dictionaries over a language model's activations, with windows of text, explanations, and scores of the explanations. "
-        f"Made by interp-assets {importlib.metadata.version('interp-assets')}.",
+        "Features of dictionaries over a language model's activations, with windows of text, explanations, and scores of the "
+        f"explanations. Made by interp-assets {importlib.metadata.version('interp-assets')}.",
         "## Reading one feature",
         "Rows are sorted by feature, a row group holds 32 features, and files name the features that they hold: a reader that filters by "
         "`feature` reads a footer and one row group.",
@@ -72,8 +72,8 @@ def _head(described: Sequence[Described]) -> list[str]:
         "```",
         "## Rows",
         "- One row a feature: statistics over all tokens, `promoted` and `suppressed` tokens with logits, `neighbours` by decoder cosine, "
-        "`explanations` with their `scores`, `scores` that read no explanation, and `examples`. An example has the activation on each token; "
-        "its `role` says who saw it (`shown` to explainers, `held_out` for scorers), `stratum` 0 is the strongest.\n"
+        "`explanations` with their `scores`, `scores` that read no explanation, and `examples`. An example has the activation on each "
+        "token; its `role` says who saw it (`shown` to explainers, `held_out` for scorers), `stratum` 0 is the strongest.\n"
         "- Configs that end in `-scores`: one row a score. `headline` marks the metric that stands for its scorer; `floor` is the value "
         "that a judge without the explanation reaches; `ci_low` and `ci_high` are 95 % bounds; without a value, `outcome` says why.\n"
         f"- Explanations by {baselines} are baselines: texts that say nothing of the feature they stand at.",

@@ -23,8 +23,8 @@ class ExportedView:
 def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out: Path | None = None) -> ExportedView:
     """The view as CSV without formulas, written to `out` whole or not at all where it is given.
 
-    `query` answers SQL with rows and notes, as the warehouse does. Raises `UserError` for a name that is not among `views`, for a view without
-    rows, and for a file that is there.
+    `query` answers SQL with rows and notes, as the warehouse does. Raises `UserError` for a name that is not among `views`, for a view
+    without rows, and for a file that is there.
     """
     if view not in views:
         raise UserError(f"no view is called {view!r}{nearest_hint(view, views)}; views are {', '.join(views)}. SQL is for `interp query`")

@@ -4,8 +4,8 @@
     data/<config>/features-000000-004095.parquet           one row a feature, sorted
     data/<config>/scores-000000-004095.parquet             one row a score, sorted by feature
 
-A row group has GROUP_FEATURES features, and a file FILE_FEATURES: so a footer stays below a megabyte, and a reader that asks for one feature
-reads a footer and one row group. Files have a page index.
+A row group has GROUP_FEATURES features, and a file FILE_FEATURES: so a footer stays below a megabyte, and a reader that asks for one
+feature reads a footer and one row group. Files have a page index.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -14,7 +14,7 @@ from interp_assets.config.records import RECORD_KINDS
 COMMANDS = (
     "register", "dictionaries", "import delphi", "import neuronpedia", "import explanations", "import output-centric", "export delphi",
     "export delphi-results", "export neuronpedia", "export circuit-tracer", "export dataset", "export csv", "ratings template",
-    "ratings import", "ratings columns", "backfill", "run", "show", "redo", "query", "replies", "doctor", "ui",
+    "ratings import", "ratings columns", "backfill", "run", "show", "redo", "query", "plot", "replies", "doctor", "ui",
     "demo",
 )  # fmt: skip
 
@@ -301,3 +301,12 @@ def test_stupid_inputs_to_export_dataset_and_csv(run, neurons: str, tmp_path: Pa
     assert "scores has no rows" in refused(run("export", "csv", "scores", "--out", out))
     assert not (tmp_path / "out").exists()
     assert ok(run("export", "csv", "dictionaries")).splitlines()[1].startswith("m/00/n,m,00,n,topk_neurons")
+
+
+def test_stupid_inputs_to_plot(run, neurons: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "fig.pdf")
+    assert "'.docx' is no form of a figure; write .pdf or .svg" in refused(run("plot", "scores", "--out", str(tmp_path / "fig.docx")))
+    assert "m/00/n" in refused(run("plot", "scores", "m/00/typo", "--out", out))
+    for which, view in {"scores": "scores_by_method", "layers": "scores_by_layer", "correlations": "human_correlations"}.items():
+        assert f"there are no {view} of m/00/n: nothing to plot" in refused(run("plot", which, neurons, "--out", out))
+    assert run("plot", "violins", "--out", out).exit_code == 2 and not list(tmp_path.glob("fig.*"))

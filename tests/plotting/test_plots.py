@@ -1,0 +1,118 @@
+"""Every plot over made-up scores: what is drawn stands beside it, and the caption says n, interval and judge."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from interp_assets.assets.warehouse.views import view_files
+from interp_assets.cli.main import PlotName
+from interp_assets.config.base import UserError
+from interp_assets.plotting import PLOTS, Plot
+from interp_assets.plotting.figure import Asked, Query, short_names, span, write_figure
+from interp_assets.plotting.layers import layer_places
+
+SAE, LATER, NEURONS = "m/09/res", "m/11/res", "m/09/neurons"
+SCORERS = {"detection": ("balanced_accuracy", 0.5, "qwen"), "clarity": ("gini", None, ""), "embedding": ("auroc", 0.5, "minilm")}
+METHODS = {"max_act": 0.3, "vocab_proj": 0.1, "shuffled": 0.0}
+VIEWS = ("scores_by_method", "leaderboard", "scores_by_layer", "against_controls", "scorers_against_people")
+NUMBERS = {
+    "scores": "SELECT count(*) FROM scores_by_method WHERE headline AND dictionary = 'm/09/res'",
+    "methods": "SELECT count(*) FROM leaderboard WHERE dictionary = 'm/09/res' AND explanation_method <> 'shuffled'",
+    "layers": "SELECT count(*) FROM scores_by_layer WHERE kind = 'sae_lens'",
+    "controls": "SELECT count(*) FROM against_controls WHERE dictionary = 'm/09/res' AND headline",
+    "correlations": "SELECT count(*) FROM human_correlations WHERE scope = 'dictionary'",
+}
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Tables as the warehouse has them, over twelve features of three dictionaries."""
+    rng = np.random.default_rng(0)
+    scores, trials = [], []
+    for dictionary in (SAE, LATER, NEURONS):
+        for scorer, (metric, floor, judge) in SCORERS.items():
+            trials.append((dictionary, scorer, judge))
+            for method, lift in METHODS.items():
+                values = [None if f == 11 else float((floor or 0) + lift + rng.normal(0, 0.05)) for f in range(12)]
+                scores += [(dictionary, scorer, metric, method, f, v, floor, True, None, 0) for f, v in enumerate(values)]
+        scores += [(dictionary, "intruder", "accuracy", "none", f, f / 12, 0.2, True, None, 0) for f in range(12)]
+        trials.append((dictionary, "intruder", "qwen"))
+    kinds = [(SAE, "m", "09", "sae_lens", "h"), (LATER, "m", "11", "sae_lens", "h"), (NEURONS, "m", "09", "topk_neurons", "h")]
+    people = [
+        ("human", scope, value, scorer, "spearman", 0.5, 0.2, 0.7, 40, 20, 0.4, 1, 2, "ok")
+        for scope, value in (("all", ""), ("dictionary", SAE))
+        for scorer in SCORERS
+    ]
+    tables = {
+        "scores": (scores, [
+            "dictionary", "scorer", "metric", "explanation_method", "feature", "value", "floor", "headline", "stratum", "n_unanswered",
+        ]),
+        "trials": (trials, ["dictionary", "scorer", "model"]),
+        "dictionaries": (kinds, ["dictionary", "model", "layer", "kind", "hook"]),
+        "human_correlations": (people, [
+            "rater_kind", "scope", "scope_value", "scorer", "statistic", "value", "ci_low", "ci_high", "n_explanations", "n_features",
+            "smallest_detectable", "place_low", "place_high", "outcome",
+        ]),
+    }  # fmt: skip
+    with duckdb.connect() as made:
+        for name, (rows, columns) in tables.items():
+            made.register("rows", pl.DataFrame(rows, columns, orient="row", schema_overrides={"stratum": pl.Int8}).to_arrow())
+            made.execute(f"CREATE TABLE {name} AS SELECT * FROM rows")
+        for view in VIEWS:
+            made.execute(f"CREATE VIEW {view} AS {view_files()[view].read_text()}")
+        yield made
+
+
+@pytest.fixture
+def query(connection: duckdb.DuckDBPyConnection) -> Query:
+    return lambda sql: pl.DataFrame(connection.sql(sql).to_arrow_table())
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.NAME)
+def test_a_plot_has_its_numbers_beside_it(plot: Plot, query: Query, connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    figure = plot.figure(query, Asked((SAE,)))
+    numbers, caption = write_figure(figure, tmp_path / "fig.svg")
+    lines = list(csv.DictReader(numbers.read_text().splitlines()))
+    assert len(lines) == connection.execute(NUMBERS[plot.NAME]).fetchall()[0][0] > 0
+    text = caption.read_text()
+    assert "n = " in text and "95 %" in text and "Judge: minilm (embedding); qwen (detection" in text
+    assert "no judge is asked by clarity" in text
+    svg = (tmp_path / "fig.svg").read_bytes()
+    assert svg.startswith(b"<?xml") and b"<image" not in svg and b"nan" not in svg.lower().split(b"</metadata>")[1]
+    write_figure(plot.figure(query, Asked((SAE,))), tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_bytes() == svg
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_several_dictionaries_scorers_and_methods_and_every_form(query: Query, tmp_path: Path) -> None:
+    starts = {"pdf": b"%PDF", "png": b"\x89PNG"}
+    for plot in PLOTS:
+        asked = Asked((SAE, NEURONS, LATER), ("detection", "clarity"), ("max_act",)) if plot.NAME != "correlations" else Asked()
+        figure = plot.figure(query, asked)
+        assert set(figure.numbers["scorer"]) == ({"detection", "clarity"} if plot.NAME != "correlations" else set(SCORERS))
+        for form, start in starts.items():
+            write_figure(figure, tmp_path / f"{plot.NAME}.{form}")
+            assert (tmp_path / f"{plot.NAME}.{form}").read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.NAME)
+def test_nothing_to_plot_is_said(plot: Plot, query: Query) -> None:
+    with pytest.raises(UserError, match=r"there are no \w+ of m/00/o'hara: nothing to plot"):
+        plot.figure(query, Asked(("m/00/o'hara",)))
+
+
+def test_the_command_knows_every_plot() -> None:
+    assert [plot.NAME for plot in PLOTS] == [name.value for name in PlotName] == list(NUMBERS)
+
+
+def test_counts_and_layers_in_order() -> None:
+    assert (span([5, 5]), span([1200, 7])) == ("n = 5", "n = 7 to 1,200")
+    assert short_names(["m/1/a", "m/2/b"]) == {"m/1/a": "a", "m/2/b": "b"}
+    assert short_names(["m/1/a", "m/2/a"]) == {"m/1/a": "1/a", "m/2/a": "2/a"}
+    assert short_names(["m/1/a", "n/1/a"]) == {"m/1/a": "m/1/a", "n/1/a": "n/1/a"}
+    assert layer_places(["10", "9", "embed", "09", "9"]) == ["09", "9", "10", "embed"]
