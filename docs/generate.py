@@ -167,6 +167,8 @@ def keys_table(cls: type) -> str:
     documented = field_docstrings(cls)
     rows = ["| key | type | default | unit | meaning |", "|---|---|---|---|---|"]
     for name, hint in get_type_hints(cls, include_extras=True).items():
+        if name.startswith("_"):
+            continue  # kept by the class for itself, and no key
         meaning, _, unit = documented.get(name, "").partition("Unit: ")
         inner = [one for one, _ in settings_in(hint)]
         if not meaning and inner:

@@ -3,6 +3,7 @@
 One small JSON file a dictionary in the home's folder `estimates`; the latest estimate of each asset and explanation method stays.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -57,6 +58,17 @@ def read_estimates(folder: Path, dictionary: str) -> list[KeptEstimate]:
         ]  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError):
         return []
+
+
+def forget_estimates(folder: Path, dictionary: str) -> None:
+    """Remove the estimates of a dictionary."""
+    _file(folder, dictionary).unlink(missing_ok=True)
+
+
+def move_estimates(folder: Path, old: str, new: str) -> None:
+    """Keep the estimates of a dictionary under its new key; nothing happens where there are none."""
+    with contextlib.suppress(FileNotFoundError):
+        _file(folder, old).replace(_file(folder, new))
 
 
 def _file(folder: Path, dictionary: str) -> Path:

@@ -1,5 +1,6 @@
 """`interp backfill`: selects the partitions, and with --dry-run tells their cost. Needs no webserver."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +14,20 @@ from interp_assets.assets.scorer_validity.comparison import validity_is_current
 from interp_assets.backfill.bound import Bounds
 from interp_assets.backfill.cost import Estimate, Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
-from interp_assets.backfill.plan import PlannedAsset, Planner, ranges_holding, unblocked
+from interp_assets.backfill.plan import PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
 from interp_assets.config.base import UserError
-from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.keys import N_FEATURE_RANGES, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import LanguageModelSettings, StageSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, reads_steering
 from interp_assets.exchange.import_dictionary import parse_features
 from interp_assets.installation.home import Home
+from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.stage import changed_inputs
 from resources.language_models.openai_server.usage import TokenCounter
 from resources.model_provider import ModelProvider, RealModels
+from resources.store.lake import LakeError
 from resources.subject.document_breaks import ReadableTexts
 from resources.weights import WeightsError
 
@@ -38,7 +41,7 @@ def costed_plan(
     chosen = chosen_assets(home, dictionaries, only)
     planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
     costs = costs_of(home, planned, dictionaries, models or RealModels())
-    notes = [_range_note(home, key, ranges[key]) for key in dictionaries if features]
+    notes = [_range_note(home, key, ranges[key]) for key in dictionaries if features or len(ranges[key]) < N_FEATURE_RANGES]
     return plan_frame(planned, costs), [*notes, *chosen.notes(bool(only)), *plan_summary(planned, costs, home.settings)]
 
 
@@ -101,11 +104,15 @@ def selected_partitions(
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
     changed = [line for key in dictionaries for line in changed_inputs(home.lake, home.registry.get(key))]
-    for line in [*(_range_note(home, key, ranges[key]) for key in dictionaries if features), *changed, *chosen.notes(bool(only))]:
+    for line in [
+        *(_range_note(home, key, ranges[key]) for key in dictionaries if features or len(ranges[key]) < N_FEATURE_RANGES),
+        *changed,
+        *chosen.notes(bool(only)),
+    ]:
         say(line)
     _keep_costs(home, chosen, dictionaries, ranges, models or RealModels())
     if features is None:
-        return partitions_by_asset(chosen.assets, dictionaries)
+        return partitions_by_asset(chosen.assets, dictionaries, lambda _, dictionary: ranges[dictionary])
     planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
     for one in planned:
         if one.blocked and one.asked:
@@ -212,20 +219,23 @@ def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
 
 
 def chosen_ranges(home: Home, dictionaries: Sequence[str], features: str | None) -> dict[str, tuple[str, ...]]:
-    """The feature ranges of each dictionary that hold any of `features`, such as 0-4095; all ranges where `features` is None.
+    """The feature ranges of each dictionary that hold any of `features`, such as 0-4095, or any selected feature where `features` is None.
 
     Raises `UserError` for a dictionary that is not registered, and for a dictionary that selects none of `features`.
     """
     wanted = parse_features(features)
     records = [home.registry.get(key) for key in dictionaries]
-    return {record.key: FEATURE_RANGE_KEYS if wanted is None else ranges_holding(record, wanted) for record in records}
+    return {record.key: ranges_with_features(home.lake, record) if wanted is None else ranges_holding(record, wanted) for record in records}
 
 
 def _range_note(home: Home, key: str, ranges: Sequence[str]) -> str:
     """A line on the number of features in a selection of ranges."""
     record = home.registry.get(key)
+    harvested = len(record.selected_features)
+    with contextlib.suppress(LakeError):
+        record = with_chosen_features(home.lake, record)
     n_features = sum(len(record.features_of(RangeKey(key, name))) for name in ranges)
-    return f"{key}: {n_features:,} of {len(record.selected_features):,} features, in the ranges {', '.join(ranges)}"
+    return f"{key}: {n_features:,} of {harvested:,} features, in {len(ranges)} of {N_FEATURE_RANGES} ranges: {', '.join(ranges)}"
 
 
 def _plan(

@@ -1,5 +1,6 @@
 """The plan of a backfill: which partitions it would make and which it would keep, from manifests and settings alone."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.stage import RangeStage, Versioned, Versions
 from interp_assets.orchestration.versions import activations_version, embeddings_version, neighbours_version, sample_version
 from interp_assets.tables import (
@@ -101,6 +103,16 @@ def ranges_holding(record: DictionaryRecord, features: Sequence[int]) -> tuple[s
     return found
 
 
+def ranges_with_features(lake: Lake, record: DictionaryRecord) -> tuple[str, ...]:
+    """The feature ranges that hold any selected feature, in order; all ranges where none does, and before the harvest of a dictionary whose
+    condition chooses the features."""
+    try:
+        record = with_chosen_features(lake, record)
+    except LakeError:
+        return FEATURE_RANGE_KEYS
+    return tuple(name for name in FEATURE_RANGE_KEYS if len(record.features_of(RangeKey(record.key, name)))) or FEATURE_RANGE_KEYS
+
+
 @dataclass(frozen=True)
 class Planner:
     """Everything that the data versions of a site depend on. `tokenizer_revision` and `encoder_revision` look models up, without their
@@ -177,6 +189,8 @@ class Planner:
 
     def _by_range(self, after: LakeAfter, stage: RangeStage, record: DictionaryRecord, ranges: Sequence[str]) -> PlannedAsset:
         """The plan of a per-range stage."""
+        with contextlib.suppress(LakeError):  # before the harvest, a condition chooses any feature
+            record = with_chosen_features(self.lake, record)
         stages = self.settings.stage_settings(record.stages)
         to_make: list[str] = []
         blocked: dict[str, str] = {}

@@ -47,22 +47,60 @@ def interp(
     """Register dictionaries, launch backfills, ask the warehouse, check the installation. Everything else is `dg`."""
 
 
-@app.command(epilog="Example: interp register my-sae.yaml")
+@app.command(
+    epilog="Example: interp register my-sae.yaml; interp register shared.yaml --release gemma-scope-2b-pt-res-canonical --width 16k"
+)
 def register(
-    record: Annotated[Path, typer.Argument(help="YAML record of the dictionary; see `interp dictionaries --example`")],
+    record: Annotated[
+        Path | None,
+        typer.Argument(help="YAML record of the dictionary, or a list of records; with --release the fields that all its records share"),
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(help="a whole release: its name in SAELens, a set of circuit-tracer, or a folder of dictionaries")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="only these layers of the release, such as 0-25; all by default")] = None,
+    width: Annotated[str | None, typer.Option(help="only dictionaries of this width, such as 16k or 16384")] = None,
+    only: Annotated[str | None, typer.Option(help="only dictionaries whose name in the release matches, such as '*l0_medium*'")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the release in the keys; by default its own")] = None,
     check: Annotated[bool, typer.Option(help="load the model and dictionary and run the self-check first")] = True,
 ) -> None:
-    """Validate a dictionary record, check that it loads and explains its hook, and register it as a partition of the graph."""
+    """Validate dictionary records, check that each loads and explains its hook, and register each as a partition of the graph."""
     from interp_assets.config.registry import record_text
+    from interp_assets.config.yaml_files import BadYaml, parse_yaml
     from interp_assets.installation.home import Home
-    from interp_assets.installation.registration import register_record
+    from interp_assets.installation.registration import register_record, register_records
+    from interp_assets.installation.releases import parse_layers, records_of_list, release_records
 
-    if not record.is_file():
+    if record is not None and not record.is_file():
         fail(f"there is no file {record}; `interp dictionaries --example` prints a record to start from")
+    if release is None and (record is None or any(option is not None for option in (layers, width, only, name))):
+        fail("name a record, or a release by --release; --layers, --width, --only and --name choose from a release")
     with errors_as_messages():
-        result = register_record(Home.from_environment(), record_text(record), str(record), check=check, say=typer.echo)
-    typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
-    typer.echo(f"next: interp backfill {result.key}")
+        home, where = Home.from_environment(), str(record)
+        text = "" if record is None else record_text(record)
+        try:
+            content = parse_yaml(text)
+        except BadYaml as error:
+            fail(f"{where} holds no record: {error}")
+        if release is not None:
+            if not isinstance(content, dict | None):
+                fail(f"{where} holds a {type(content).__name__}; with --release it holds the fields that all records share")
+            records = release_records(release, content or {}, parse_layers(layers), width, only, name, typer.echo)
+            where = f"--release {release}"
+        elif isinstance(content, list):
+            records = records_of_list(content, where)
+        else:
+            result = register_record(home, text, where, check=check, say=typer.echo)
+            typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
+            typer.echo(f"next: interp backfill {result.key}")
+            return
+        passed, failures = register_records(home, records, where, check=check, say=typer.echo)
+    for result in passed:
+        typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
+    if passed:
+        typer.echo(f"next: interp backfill {' '.join(result.key for result in passed)}")
+    if failures:
+        fail(f"{len(failures)} of {len(records)} dictionaries are not registered, for the reasons above: {', '.join(failures)}")
 
 
 @app.command(epilog="Example: interp dictionaries; interp dictionaries --example sparsify")
@@ -90,6 +128,40 @@ def dictionaries(
         typer.echo(f"BROKEN {name}: {error}", err=True)
     if broken:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: interp forget smollm2-135m/09/res-2k")
+def forget(
+    dictionary: Annotated[str, typer.Argument(help="key of the dictionary")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask before removing")] = False,
+) -> None:
+    """Remove a dictionary: its record, and all that was made of it in the lake. Says first what goes; replies of models stay."""
+    from interp_assets.installation.forgetting import forget as remove
+    from interp_assets.installation.forgetting import planned_removal
+    from interp_assets.installation.home import Home
+
+    with errors_as_messages():
+        home = Home.from_environment()
+        removal = planned_removal(home, dictionary)
+        typer.echo(removal.line)
+        if not yes and not typer.confirm("remove it?"):
+            fail("nothing was removed")
+        remove(home, removal)
+    typer.echo(f"forgotten: {dictionary}")
+
+
+@app.command(epilog="Example: interp rename smollm2-135m/09/res-2k smollm2-135m/09/topk-2k")
+def rename(
+    old: Annotated[str, typer.Argument(help="key of the dictionary")],
+    new: Annotated[str, typer.Argument(help="its new key, of the same model")],
+) -> None:
+    """Give a dictionary another key. All that was made of it moves; nothing becomes stale, and nothing is asked again."""
+    from interp_assets.installation.home import Home
+    from interp_assets.installation.renaming import rename as move
+
+    with errors_as_messages():
+        move(Home.from_environment(), old, new, typer.echo)
+    typer.echo(f"renamed: {old} is {new}")
 
 
 @app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing --dry-run")

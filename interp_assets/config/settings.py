@@ -16,7 +16,7 @@ from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.local_inputs import folder_content
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.config.yaml_files import BadYaml, parse_yaml, read_text_file
-from interp_assets.domain.bounds import Seed
+from interp_assets.domain.bounds import ADDED_LATER, PositiveNumber, Seed
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
 from interp_assets.domain.ratings.human_correlation import CorrelationSettings
@@ -109,6 +109,9 @@ class HarvestSettings(Closed):
     max_activations: Annotated[int, Field(ge=1000, le=1 << 32)] | None = None
     """A feature with more activations keeps its activations in a seeded share of the contexts; its statistics stay exact. None means no
     bound. Unit: activations of a feature."""
+    dictionaries_gib: Annotated[PositiveNumber | None, ADDED_LATER] = None
+    """Most weights of dictionaries that share a forward pass; more dictionaries make further passes. None means half of the memory of the
+    machine, or of its GPU where that is less. Changes memory and speed, but no result. Unit: GiB."""
 
 
 class NeighbourSettings(Closed):

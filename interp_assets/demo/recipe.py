@@ -1,6 +1,6 @@
-"""The recipe by which the demo's dictionary is trained."""
+"""The recipes by which the demo's dictionary and its trained controls are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -24,3 +24,21 @@ class Recipe:
     decay_steps: int = 250
     dead_feature_window_steps: int = 50
     aux_loss_coefficient: float = 1.0
+    frozen: str | None = None
+    """The half that stays as it was drawn: "decoder", "encoder", or None where everything is trained."""
+    stored_dtype: str = "float32"
+    """Numeric type of the weights in the file."""
+    living_rows: int = 512
+    """Training rows, beside the held-out rows, on which a latent that is not dead fires."""
+
+
+CONTROL = Recipe(
+    training_rows=640, held_out_rows=8, living_rows=24, training_samples=300_000, batch_samples=1_024, warm_up_steps=20, decay_steps=100,
+    stored_dtype="float16",
+)  # fmt: skip
+CONTROL_RECIPES = {
+    "smollm2-135m-09-frozen-decoder": replace(CONTROL, frozen="decoder"),
+    # What an encoder that is not trained says is fixed: a decoder for it is found on fewer samples.
+    "smollm2-135m-09-frozen-encoder": replace(CONTROL, frozen="encoder", training_samples=120_000, warm_up_steps=10, decay_steps=40),
+}
+"""Trained controls by the name of their folder: Frozen Decoder and Frozen Encoder of arXiv 2602.14111, as small as the demo allows."""

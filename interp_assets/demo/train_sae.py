@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SAE_FOLDER = Path(__file__).parent / "sae" / "smollm2-135m-09-res-2k"
 HELD_OUT_GAP_ROWS = 64
+FROZEN_WEIGHTS = {"decoder": "W_dec", "encoder": "W_enc"}
+"""The matrix that a recipe with `frozen` keeps as it was drawn."""
 
 
 def token_rows(recipe: Recipe, subject: "SubjectModel") -> np.ndarray:
@@ -109,6 +111,8 @@ def train(recipe: Recipe, work: Path, out: Path) -> None:
     from sae_lens.saes.sae import SAEMetadata
 
     torch.manual_seed(recipe.seed)
+    if recipe.frozen not in (None, *FROZEN_WEIGHTS):
+        raise ValueError(f"recipe.frozen is {recipe.frozen!r}; it is one of {', '.join(FROZEN_WEIGHTS)}, or None")
     metadata = SAEMetadata(
         model_name=recipe.model,
         hook_name=recipe.hook,
@@ -122,6 +126,8 @@ def train(recipe: Recipe, work: Path, out: Path) -> None:
             normalize_activations="expected_average_only_in", aux_loss_coefficient=recipe.aux_loss_coefficient,
         )
     )  # fmt: skip
+    if recipe.frozen is not None:
+        sae.get_parameter(FROZEN_WEIGHTS[recipe.frozen]).requires_grad_(False)  # stays as it was drawn from the seed
     trainer = SAETrainer(
         SAETrainerConfig(
             total_training_samples=recipe.training_samples, train_batch_size_samples=recipe.batch_samples, lr=recipe.learning_rate,

@@ -1,9 +1,12 @@
 """One forward pass over a token sample for all dictionaries that read it, its sparse activations spilled to disk."""
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +47,34 @@ def dictionary_of(record: DictionaryRecord, models: Any) -> Any:
         return models.dictionary(kind=record.kind, **record.loader_fields, device="cpu")
     except DictionaryError as error:
         raise UserError(f"{record.key}: {error}") from None
+
+
+def weight_bytes(dictionary: Any) -> int:
+    """Bytes of a dictionary's tensors, of those in its parts too; 0 for a dictionary without tensors, such as neurons."""
+    import torch
+
+    parts = getattr(dictionary, "__dict__", {}).values()
+    return sum(
+        one.numel() * one.element_size() if isinstance(one, torch.Tensor) else weight_bytes(one) if is_dataclass(one) else 0
+        for one in parts
+    )
+
+
+def memory_for_dictionaries(settings: HarvestSettings) -> int:
+    """Bytes that the weights of dictionaries that are harvested together may have: the setting, or half of the memory of this machine, or
+    of its GPU where that is less. The whole memory is counted, and not what is free at the moment, so that a run that continues another
+    makes the same passes."""
+    if settings.dictionaries_gib is not None:
+        return int(settings.dictionaries_gib * (1 << 30))
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):
+            memory = min(memory, int(limit.read_text()))
+    if torch.cuda.is_available():
+        memory = min(memory, torch.cuda.get_device_properties(0).total_memory)
+    return memory // 2
 
 
 def hooks_of(dictionaries: Iterable[Any]) -> tuple[str, ...]:

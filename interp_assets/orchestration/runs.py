@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.directions import directions_of
-from interp_assets.config.keys import RangeKey, lake_partition
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.outcomes import FAILED
+from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.narrowing import FEATURES_MADE, WholeVersions, features_made, narrowed_version
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
 from interp_assets.orchestration.stage import RangeStage
@@ -25,11 +26,12 @@ from interp_assets.orchestration.watching import watchers
 from interp_assets.reporting.materialisation import column_schema
 from interp_assets.tables import LEDGER, Table
 from resources.progress import Progress
-from resources.store.lake import Lake, PartitionWriter
+from resources.store.lake import Lake, LakeError, PartitionWriter
 
 OBSERVE_SECONDS = 30.0
 LOG_SECONDS = 10.0
 """Pause between two lines of progress in the log of a run that is watched, whose stages report more often."""
+NO_FEATURES = "no selected feature is in this range"
 DATA_VERSION_TAG = "dagster/data_version"
 AssetMaker = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
@@ -162,6 +164,11 @@ def _planned(
     return RangePartition(key, record, stages, version, {**inputs, FEATURES_MADE: ",".join(map(str, features))})
 
 
+def _holds_nothing(record: DictionaryRecord, key: RangeKey) -> bool:
+    """Whether no selected feature is in a range; never of a record that is narrowed for one run, whose other features are not looked at."""
+    return not directions_of(record).narrowed and not len(record.features_of(key))
+
+
 class RangeRun:
     """A materialisation of one per-range asset: plans which of its partitions still need work and reports on all of them.
 
@@ -188,12 +195,20 @@ class RangeRun:
         for partition_key in context.partition_keys:
             key = RangeKey.of(partition_key)
             if key.dictionary not in records:
-                record = registry.get(key.dictionary)
+                record = with_chosen_features(lake, registry.get(key.dictionary))
                 records[key.dictionary] = record, settings.stage_settings(record.stages)
             record, stages = records[key.dictionary]
             self.partitions.append(_planned(stage, lake, record, key, stages, settings))
             if directions_of(record).narrowed and (there := lake.manifest(self.table.name, stage.partition(key))) is not None:
                 self._there_before[key] = there.data_version
+        here = {partition.key for partition in self.partitions}
+        self._beside: list[RangePartition] = []
+        """Ranges without a feature, of the same dictionaries, that are not in the run."""
+        for name, (record, stages) in records.items():
+            for key in (RangeKey(name, one) for one in FEATURE_RANGE_KEYS):
+                if key not in here and _holds_nothing(record, key):
+                    with contextlib.suppress(LakeError):  # an input is missing: a later run completes the range
+                        self._beside.append(_planned(stage, lake, record, key, stages, settings))
         for watcher in watchers():
             watcher.begun("/".join(context.asset_key.path), context.run.run_id)
 
@@ -202,11 +217,28 @@ class RangeRun:
         return self.stage.partition(partition.key)
 
     def to_do(self) -> list[RangePartition]:
-        """Partitions that are not complete in the lake under their data version, in key order. The number of skipped partitions is
-        logged."""
-        todo = [partition for partition in self.partitions if self._needs_work(partition)]
+        """Partitions with features that are not complete in the lake under their data version, in key order. The number of skipped
+        partitions is logged.
+
+        Partitions without a feature are completed at once without rows, also partitions of the same dictionaries beside the run: so a
+        backfill of the ranges that hold anything makes a dictionary whole.
+        """
+        for partition in filter(self._needs_work, self._beside):
+            self._write_nothing(partition, self.stage.side_tables, NO_FEATURES)
+            tags = {DATA_VERSION_TAG: partition.data_version}
+            key = dg.MultiPartitionKey({"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range})
+            self.context.log_event(
+                dg.AssetMaterialization(self.context.asset_key, partition=key, metadata={"preview": NO_FEATURES}, tags=tags)
+            )
+        todo = []
+        for partition in filter(self._needs_work, self.partitions):
+            if _holds_nothing(partition.record, partition.key):
+                self._write_nothing(partition, self.stage.side_tables, NO_FEATURES)
+            else:
+                todo.append(partition)
         if len(todo) < len(self.partitions):
-            self.context.log.info(f"{len(self.partitions) - len(todo)} of {len(self.partitions)} ranges are already complete and are kept")
+            n_kept = len(self.partitions) - len(todo)
+            self.context.log.info(f"{n_kept} of {len(self.partitions)} ranges are already complete, or hold no selected feature")
         return todo
 
     def _needs_work(self, partition: RangePartition) -> bool:
@@ -225,6 +257,11 @@ class RangeRun:
         before = self._there_before.get(partition.key)
         return there is not None and features_made(there) is None and there.data_version != before
 
+    def _write_nothing(self, partition: RangePartition, tables: Sequence[Table], note: str) -> None:
+        """Complete a partition without rows in its main table and in `tables`."""
+        empty = [(table, table.schema.empty_table()) for table in (*tables, self.table)]
+        self.write(partition, empty, PartitionReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
+
     def to_do_where(self, asked_for: Callable[[StageSettings], bool], tables: Sequence[Table], note: str) -> list[RangePartition]:
         """Partitions to do whose settings ask for the stage, in key order.
 
@@ -237,8 +274,7 @@ class RangeRun:
                 asked.append(partition)
                 continue
             left = [t for t in tables if t is not self.table and self.lake.manifest(t.name, self._partition_of(t, partition)) is not None]
-            empty = [(table, table.schema.empty_table()) for table in (*left, self.table)]
-            self.write(partition, empty, PartitionReport(numbers={"preview": dg.MetadataValue.md(f"*{note}*")}))
+            self._write_nothing(partition, left, note)
         return asked
 
     def write(

@@ -131,8 +131,10 @@ class RangeStage:
         return {**self.extra, **lake_partition(key)}
 
     def inputs(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> dict[str, str]:
-        """Data version of every input that a partition needs. Raises `LakeError` naming an absent input."""
-        return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)}
+        """Data version of every input that a partition needs, and of the features that a condition chooses of it. Raises `LakeError`
+        naming an absent input."""
+        chosen = {} if record.condition is None else {"chosen features": fingerprint(DictionaryRecord.features_of(record, key).tolist())}
+        return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)} | chosen
 
     def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:
         """Data version of a partition: over the code's version, the settings, the seed and the inputs' versions."""

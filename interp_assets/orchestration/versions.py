@@ -79,7 +79,7 @@ def matched_explanations(
             if method in platform.stage_settings(other.stages).explanations:
                 for one in (record, other):
                     source = Upstream(EXPLANATIONS, {"explanation_method": method}, all_ranges=lambda _: True, optional=one is not record)
-                    versions[f"{method} {one.key}"] = source.version(lake, one, RangeKey(one.key, FEATURE_RANGE_KEYS[0]))
+                    versions[f"{method} {one.first_key}"] = source.version(lake, one, RangeKey(one.key, FEATURE_RANGE_KEYS[0]))
     return versions
 
 

@@ -57,12 +57,13 @@ def rateable(lake: Lake, registry: DictionaryRegistry) -> Rateable:
 
     @lru_cache(maxsize=CACHED_RANGES)
     def of_range(key: RangeKey) -> Mapping[int, Sequence[Explained]]:
-        return explanations_of_range(lake, key)
+        return explanations_of_range(lake, key, records[key.dictionary].first_key)
 
     def explanations(dictionary: str, feature: int) -> Sequence[Explained]:
         return of_range(records[dictionary].range_of(feature)).get(feature, ())
 
-    return Rateable({key: selected(record) for key, record in records.items()}, explanations)
+    renamed = {former: key for key, record in records.items() for former in record.former_keys if former not in records}
+    return Rateable({key: selected(record) for key, record in records.items()}, explanations, renamed)
 
 
 def selected(record: DictionaryRecord) -> Sequence[int]:

@@ -119,7 +119,7 @@ def _candidates(lake: Lake, record: DictionaryRecord, settings: TaskSettings) ->
     found: list[Candidate] = []
     for name in FEATURE_RANGE_KEYS:
         key = RangeKey(record.key, name)
-        explained = explanations_of_range(lake, key)
+        explained = explanations_of_range(lake, key, record.first_key)
         scores, importance = (_scores(lake, key), _importance(lake, key)) if explained else ({}, {})
         for feature, texts in explained.items():
             for one in texts:

@@ -21,7 +21,7 @@ FeatureActivations = tuple[np.ndarray, np.ndarray]
 def activations_in_order(
     lake: Lake, key: RangeKey, features: Sequence[int] | np.ndarray, narrowed: bool = False
 ) -> Iterator[tuple[int, FeatureActivations]]:
-    """Each of `features` (ascending, all features that the range holds) with its activations; empty arrays for a dead feature.
+    """Each of `features` (ascending) with its activations; empty arrays for a dead feature. Other features of the range are passed over.
 
     The range is read once, in batches: memory holds a batch and one feature. With `narrowed`, `features` are a few features of the range,
     and only the row groups with these features are read.
@@ -39,10 +39,13 @@ def activations_in_order(
         feature, position, value = (batch.column(name).to_numpy(zero_copy_only=False) for name in COLUMNS)
         starts = np.flatnonzero(np.diff(feature, prepend=np.uint32(0), append=np.uint32(0)).astype(bool))
         for first, end in pairwise(np.unique([0, *starts.tolist(), len(feature)])):
-            while current is not None and current != feature[first]:
+            while current is not None and current < feature[first]:
                 yield current, _joined(held)
                 current, held = next(waiting, None), []
-            assert current is not None, f"{key} holds feature {feature[first]}, which is not among the selected features"
+            if current is None:
+                return
+            if current > feature[first]:
+                continue
             held.append((position[first:end], value[first:end]))
     while current is not None:
         yield current, _joined(held)

@@ -28,8 +28,11 @@ def read_explanations(lake: Lake, key: RangeKey, method: str) -> dict[int, Expla
     }  # fmt: skip
 
 
-def explanations_of_range(lake: Lake, key: RangeKey) -> dict[int, tuple[Explained, ...]]:
-    """The distinct explanations by any method of each feature of a range, in the order of METHODS; empty where there are none."""
+def explanations_of_range(lake: Lake, key: RangeKey, first_key: str) -> dict[int, tuple[Explained, ...]]:
+    """The distinct explanations by any method of each feature of a range, in the order of METHODS; empty where there are none.
+
+    Their ids are made of `first_key`, the first key of the dictionary, so that they outlast a new name.
+    """
     texts: dict[int, dict[str, list[str]]] = {}
     for method in METHODS:
         partition = {"explanation_method": method, **lake_partition(key)}
@@ -39,7 +42,7 @@ def explanations_of_range(lake: Lake, key: RangeKey) -> dict[int, tuple[Explaine
             if row["explanation"] is not None:
                 texts.setdefault(row["feature"], {}).setdefault(row["explanation"], []).append(method)
     return {
-        feature: tuple(Explained(explanation_id(key.dictionary, feature, text), text, tuple(methods)) for text, methods in own.items())
+        feature: tuple(Explained(explanation_id(first_key, feature, text), text, tuple(methods)) for text, methods in own.items())
         for feature, own in texts.items()
     }
 

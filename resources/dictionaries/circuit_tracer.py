@@ -114,7 +114,7 @@ def set_files(source: str, hook: str) -> list[Path]:
     names = (CONFIG, f"layer_{layer}.safetensors", f"W_enc_{layer}.safetensors", f"W_dec_{layer}.safetensors")
     found = [folder / name for name in names if (folder / name).is_file()]
     try:
-        listed = _listed_files(read_yaml_config(folder / CONFIG)).get(layer)
+        listed = listed_files(read_yaml_config(folder / CONFIG)).get(layer)
     except DictionaryError:
         return found
     return [*found[:1], *_local(folder, listed)] if listed else found
@@ -132,7 +132,7 @@ def _config(place: str) -> dict[str, Any]:
 def _cross_layer_set(place: str, config: dict[str, Any], hooks: tuple[str, ...]) -> LayerSet:
     """The cross-layer transcoder in a folder here, or of a set on the hub the files of the layers that `hooks` name."""
     folder = Path(place).expanduser()
-    listed = _listed_files(config)
+    listed = listed_files(config)
     if listed:  # Gemma Scope 2's files
         found: dict[int, Path | None] = {}
         for layer, name in listed.items():
@@ -144,7 +144,7 @@ def _cross_layer_set(place: str, config: dict[str, Any], hooks: tuple[str, ...])
     return clt_layer_set(place, folder if folder.is_dir() else downloaded(place, (CONFIG, *clt_files(hooks))), config)
 
 
-def _listed_files(config: dict[str, Any]) -> dict[int, str]:
+def listed_files(config: dict[str, Any]) -> dict[int, str]:
     """Layer -> path or hf:// address, where the configuration lists the files; empty where it does not."""
     listed = config.get("transcoders")
     if not isinstance(listed, list):
@@ -168,7 +168,7 @@ def _local(folder: Path, listed: str) -> list[Path]:
 
 def _unpinned(place: str, layer: int, config: dict[str, Any]) -> tuple[str, ...]:
     """One note where the file of the layer lies in another repository than the set, at no revision; none otherwise."""
-    address = _listed_files(config).get(layer, "")
+    address = listed_files(config).get(layer, "")
     if not address.startswith("hf://") or "revision=" in urlparse(address).query or _repository_of(address) == hub_repository(place):
         return ()
     return (f"transcoder set {place} takes layer {layer} from {address} at the newest commit: a push there changes the dictionary unseen",)
@@ -176,7 +176,7 @@ def _unpinned(place: str, layer: int, config: dict[str, Any]) -> tuple[str, ...]
 
 def _layer_file(place: str, layer: int, config: dict[str, Any]) -> Path:
     """The file of one layer, downloaded where it is on the hub. Raises `DictionaryError` with the layers that there are."""
-    name, folder, listed = f"layer_{layer}.safetensors", Path(place).expanduser(), _listed_files(config)
+    name, folder, listed = f"layer_{layer}.safetensors", Path(place).expanduser(), listed_files(config)
     if listed:
         if layer not in listed:
             raise DictionaryError(

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.matching_pursuit import MatchingPursuit, pursuit_of
-from resources.dictionaries.sae_lens_folds import fold_decoder_norm_where_asked, fold_scaling_factor, fold_whitening
-from resources.dictionaries.sources import commit_of, is_local, refuse_file, source_folder
+from resources.dictionaries.sae_lens_folds import WHITENING_FILE, fold_decoder_norm_where_asked, fold_scaling_factor, fold_whitening
+from resources.dictionaries.sources import commit_of, downloaded, is_local, refuse_file, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
 from resources.dictionaries.temporal import TemporalAutoencoder, temporal_of
 from resources.dictionaries.weight_files import read_config, read_tensors
@@ -76,7 +76,8 @@ CENTRED_HOOKS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_at
 def load_sae_lens(
     source: str, hook: str | None = None, output_hook: str | None = None, width: int | None = None, d_in: int | None = None
 ) -> SparseAutoencoder | MatchingPursuit | TemporalAutoencoder:
-    """The autoencoder or transcoder in folder `source`, or "release/sae_id" downloaded by the package sae-lens, on the CPU in float32.
+    """The autoencoder or transcoder in folder `source`, "release/sae_id" downloaded by the package sae-lens, or "owner/repository" with its
+    files at the root, on the CPU in float32.
 
     Hooks, width and d_in default to the values of the configuration. Width and d_in must agree with the configuration; another hook is
     allowed, and left to the self-check. Raises `DictionaryError`.
@@ -160,6 +161,8 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     except ImportError as error:
         raise DictionaryError(f"SAE {source!r} is downloaded with the package sae-lens. Run: pip install sae-lens") from error
     directory = get_pretrained_saes_directory()
+    if source.strip("/").count("/") == 1 and source.partition("/")[0] not in directory:
+        return _read_folder(str(_hub_root(source)))
     release, sae_id = _release_and_id(source, directory)
     try:
         with _downloads_at_the_commit():
@@ -217,10 +220,19 @@ def _sums_writes(release: str, sae_id: str, releases: Any) -> bool:
     return get_conversion_loader_name(release) == "mntss_clt_layer_transcoder" or "clt" in releases[release].saes_map[sae_id].split("/")
 
 
+def _hub_root(source: str) -> Path:
+    """The downloaded files of an SAE at the root of a hub repository. Raises `DictionaryError` with both meanings of `source`."""
+    files = ("cfg.json", WEIGHTS_FILE, SCALER_FILE, WHITENING_FILE)
+    try:
+        return downloaded(source, files)
+    except DictionaryError as error:
+        raise DictionaryError(f"sae-lens lists no release {source.partition('/')[0]!r}, and {error}") from error
+
+
 def _release_and_id(source: str, releases: Any) -> tuple[str, str]:
     """("release", "sae_id"): a release that sae-lens lists, or else a hub repository, whose name has a slash itself."""
     parts = source.split("/")
-    n = 1 if parts[0] in releases or len(parts) == 2 else 2
+    n = 1 if parts[0] in releases else 2
     return "/".join(parts[:n]), "/".join(parts[n:])
 
 
@@ -289,12 +301,19 @@ def _trained_on_some_positions(source: str, positions: Any) -> tuple[str, ...]:
     )
 
 
-def _refuse_ambiguous_input(source: str, hook: str, metadata: dict[str, Any]) -> None:
-    """Refuse a hook name with two meanings: SAELens calls the input of Gemma's MLP `hook_mlp_in`, TransformerLens the residual before its
-    norm."""
+def clear_hook(hook: str, metadata: dict[str, Any]) -> str:
+    """A hook name with one meaning: SAELens calls the input of Gemma's MLP `hook_mlp_in`, TransformerLens the residual before its norm."""
     stated = str(metadata.get("hf_hook_name") or "")
     if hook.endswith("hook_mlp_in") and "layernorm" in stated and stated.endswith((".output", "layernorm")):
-        clear = hook.removesuffix("hook_mlp_in") + "mlp.hook_in"
+        return hook.removesuffix("hook_mlp_in") + "mlp.hook_in"
+    return hook
+
+
+def _refuse_ambiguous_input(source: str, hook: str, metadata: dict[str, Any]) -> None:
+    """Refuse a hook name with two meanings, naming the hook that is meant."""
+    clear = clear_hook(hook, metadata)
+    if clear != hook:
         raise DictionaryError(
-            f"SAE {source} reads {stated}, which is {clear}: {hook} is the residual before that. Name the record's hook so."
+            f"SAE {source} reads {metadata['hf_hook_name']}, which is {clear}: {hook} is the residual before that. Name the record's "
+            "hook so."
         )

@@ -354,7 +354,11 @@ class Lake:
 
     def manifests(self, table: str) -> Iterator[Manifest]:
         """Manifests of all complete partitions of a table, in path order; a manifest that another run removes meanwhile is left out."""
-        return (manifest for _, manifest in self._complete(f"{self.root}/{table}"))
+        return self.manifests_under(f"{self.root}/{table}")
+
+    def manifests_under(self, folder: str) -> Iterator[Manifest]:
+        """Manifests of all complete partitions at or under a folder, in path order, as in `manifests`."""
+        return (manifest for _, manifest in self._complete(folder))
 
     def holds_rows(self, table: str, partition: Mapping[str, str]) -> bool:
         """Whether there is anything to read under the first columns of a partition: a complete partition with rows, or files of a killed

@@ -140,6 +140,23 @@ def test_two_dictionaries_share_a_sample_and_a_forward_pass(installation: Instal
     assert {m.partition["dictionary"] for m in installation.home.lake.manifests("activations")} == {KEY, "fake/01/neurons"}
 
 
+def test_dictionaries_that_memory_does_not_hold_together_make_few_passes(new_installation: Callable[[str], Installation]) -> None:
+    """Three dictionaries of 8 KiB where 20 KiB may be in memory: two passes, and the rows of three passes."""
+    kept, loads = [], []
+    for name, gib in (("together", None), ("two-passes", 20 / (1 << 20)), ("alone", 1e-9)):
+        installation = new_installation(name)
+        stages = {**installation.record().stages, **({} if gib is None else {"harvest": {"dictionaries_gib": gib}})}
+        fields = {"kind": "random_topk", "d_in": 32, "hook": "blocks.0.hook_resid_post", "stages": stages}
+        records = [installation.record(f"fake/0{n}/random", seed=n, **fields) for n in range(3)]
+        installation.register(*records)
+        installation.run("token_sample", "activation_shards", key=records[0].key, last_key=records[-1].key)
+        loads.append(installation.models.loads)
+        table = {str(m.partition): m for m in installation.home.lake.manifests("activations")}
+        kept.append({name: (m.rows, m.data_version, m.file_crc32) for name, m in table.items()})
+        assert not list(installation.home.spill.glob("*"))
+    assert loads == [1, 2, 3] and kept[0] == kept[1] == kept[2] and len(kept[0]) == 48
+
+
 def test_few_features_leave_some_ranges_empty_and_complete(installation: Installation) -> None:
     installation.register(installation.record(features=(3, 40)))
     installation.run_all()

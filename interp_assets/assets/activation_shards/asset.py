@@ -13,7 +13,16 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import HarvestSettings, PlatformSettings
 from interp_assets.exchange.imported_files import DelphiActivations
-from interp_assets.measuring.harvest import LoadedDictionary, checked_dictionary, dictionary_of, hooks_of, notes_of, spill_activations
+from interp_assets.measuring.harvest import (
+    LoadedDictionary,
+    checked_dictionary,
+    dictionary_of,
+    hooks_of,
+    memory_for_dictionaries,
+    notes_of,
+    spill_activations,
+    weight_bytes,
+)
 from interp_assets.measuring.planted import PlantedActivations
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
@@ -53,9 +62,10 @@ def activation_shards(
 ) -> dg.MaterializeResult:
     """The subject's activations through each dictionary, with exact statistics of every selected feature.
 
-    Dictionaries on the same model and token sample share one forward pass. The pass ends at the deepest hook. A killed run continues where
-    its spill on disk ends. Two kinds need no model: the activations of an imported delphi cache come from the files of the cache, and the
-    activations of a planted dictionary come from its rules. A dictionary of imported examples has no activations.
+    Dictionaries on the same model and token sample share one forward pass, or as few passes as memory allows for their weights
+    (`harvest.dictionaries_gib`). A pass ends at the deepest hook. A killed run continues where its spill on disk ends. Two
+    kinds need no model: the activations of an imported delphi cache come from the files of the cache, and the activations of a planted
+    dictionary come from its rules. A dictionary of imported examples has no activations.
     """
     run = DictionaryRun(context)
     groups: dict[tuple, dict[str, DictionaryRecord]] = defaultdict(dict)
@@ -93,17 +103,61 @@ def _harvest(
     settings: PlatformSettings,
     spill_folder: Path,
 ) -> None:
-    """One pass of the subject model over the token sample for all of `records`. A dictionary that does not load fails alone."""
-    log, first = run.context.log, next(iter(records.values()))
+    """Passes of the subject model over the token sample of `records`: one pass, or as many as their weights need that memory does not hold
+    together. A dictionary that does not load fails alone."""
+    log, first, left, n_passes = run.context.log, next(iter(records.values())), dict(records), 0
     harvest = settings.stage_settings(first.stages).harvest
     sample = read_token_sample(lake, first.key)
-    with ExitStack() as held:
-        dictionaries = {}
-        for key, record in records.items():
-            with run.failing_alone(key):
-                dictionaries[key] = dictionary_of(record, models)
+    while left:
+        dictionaries = _loaded_together(run, left, models, memory_for_dictionaries(harvest))
         if not dictionaries:
             return
+        for key in dictionaries:
+            del left[key]
+        n_passes += 1
+        if left or n_passes > 1:
+            log.info(f"pass {n_passes}: {len(dictionaries)} dictionaries in memory, {len(left)} are left for later passes")
+        together = {key: records[key] for key in dictionaries}
+        with run.failing_alone(*together):
+            _pass(run, together, dictionaries, sample, lake, models, settings, spill_folder)
+    log.info(f"{first.model.source}: {len(records)} dictionaries in {n_passes} forward passes")
+
+
+def _loaded_together(run: DictionaryRun, left: dict[str, DictionaryRecord], models: ModelProvider, n_bytes: int) -> dict[str, Dictionary]:
+    """The first of the dictionaries in `left`, on the CPU, whose weights are `n_bytes` together; one where it alone has more.
+
+    Dictionaries that do not load are taken out of `left`.
+    """
+    dictionaries: dict[str, Dictionary] = {}
+    held = 0
+    for key, record in list(left.items()):
+        dictionary = None
+        with run.failing_alone(key):
+            dictionary = dictionary_of(record, models)
+        if dictionary is None:
+            del left[key]
+            continue
+        held += weight_bytes(dictionary)
+        if dictionaries and held > n_bytes:
+            break
+        dictionaries[key] = dictionary
+    return dictionaries
+
+
+def _pass(
+    run: DictionaryRun,
+    records: dict[str, DictionaryRecord],
+    dictionaries: dict[str, Dictionary],
+    sample: TokenSample,
+    lake: Lake,
+    models: ModelProvider,
+    settings: PlatformSettings,
+    spill_folder: Path,
+) -> None:
+    """One pass of the subject model over the token sample for all of `dictionaries`, which are freed after it, and their shards."""
+    log, first = run.context.log, next(iter(records.values()))
+    harvest = settings.stage_settings(first.stages).harvest
+    with ExitStack() as held:
         model = first.model
         with closing(models.subject(model.source, model.revision, model.dtype, hooks_of(dictionaries.values()))) as subject:
             loaded = _checked(run, subject, sample, records, dictionaries, harvest)
@@ -124,6 +178,7 @@ def _harvest(
                 cap = stages.harvest.max_activations
                 writer = ShardWriter(lake, records[key], sample, tokenizer, run.versions[key], cap, stages.seed)
                 writer.write(spill, write_threads(), progress_of(run.context, f"{key}: feature ranges written"))
+                run.report(key, {"dictionaries_in_pass": len(keys)})
         if not run.failures.keys() & set(keys):
             spill.remove()
 

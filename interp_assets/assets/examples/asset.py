@@ -51,6 +51,7 @@ RANGE_STAGE = RangeStage(
         Upstream(DICTIONARY_EMBEDDINGS, needed=lambda stages: stages.examples.asks_for("similar")),
     ),
     lambda stages, platform: stages.examples,
+    side_tables=(FEATURE_EXAMPLES,),
 )
 BLOCK_FEATURES = 64
 """Features that are drawn and written together: memory holds their examples beside the token sample."""

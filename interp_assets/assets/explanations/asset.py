@@ -62,8 +62,8 @@ FEW_FEATURES = 16 * N_FEATURE_RANGES
 
 
 def is_small(record: DictionaryRecord) -> bool:
-    """Whether a dictionary has FEW_FEATURES."""
-    return len(record.selected_features) < FEW_FEATURES
+    """Whether a dictionary has FEW_FEATURES, or may have: how many a condition chooses is not known before the harvest."""
+    return record.condition is not None or len(record.selected_features) < FEW_FEATURES
 
 
 def _chosen(stages: StageSettings, method: str) -> bool:

@@ -30,6 +30,7 @@ DICTIONARIES_SCHEMA = pa.schema(
         pa.field("layer", pa.string()),
         pa.field("name", pa.string()),
         pa.field("kind", pa.string()),
+        pa.field("control", pa.string()),
         pa.field("hook", pa.string()),
         pa.field("source", pa.string()),
         pa.field("width", pa.int64()),
@@ -181,7 +182,8 @@ class Warehouse:
             model, layer, name = key.split("/")
             rows.append(
                 {
-                    "dictionary": key, "model": model, "layer": layer, "name": name, "kind": record.kind, "hook": record.hook,
+                    "dictionary": key, "model": model, "layer": layer, "name": name, "kind": record.kind,
+                    "control": record.control, "hook": record.hook,
                     "source": record.source, "width": record.width, "n_selected": record.n_selected,
                     "n_tokens": record.token_sample.n_tokens,
                     "cost_estimates": [asdict(one) for one in read_estimates(self.path.parent / "estimates", key)],

@@ -10,7 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from interp_assets.domain.prompting.rendering import one_line
 
@@ -98,10 +98,12 @@ class Rating:
 
 @dataclass(frozen=True)
 class Rateable:
-    """What can be rated: the selected features of every dictionary, and the explanations of a feature of a dictionary."""
+    """What can be rated: the selected features of every dictionary, and the explanations of a feature of a dictionary. `renamed` has the
+    present key of each dictionary by its former keys."""
 
     features: Mapping[str, Sequence[int]]
     explanations: Callable[[str, int], Sequence[Explained]]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def explanation_id(dictionary: str, feature: int, text: str) -> str:
@@ -225,7 +227,8 @@ def _number(text: str) -> float | None:
 
 def _dictionary(row: Mapping[str, str], rateable: Rateable, reject: Callable[[str, str], None]) -> str | None:
     named, model = row["dictionary"], row["model"]
-    key = named if named in rateable.features else f"{model}/{named}"
+    key = named if named in rateable.features or named in rateable.renamed else f"{model}/{named}"
+    key = rateable.renamed.get(key, key)
     if key not in rateable.features:
         reject("dictionary", f"a registered dictionary: {listed(sorted(rateable.features)) or 'none is registered yet'}")
         return None

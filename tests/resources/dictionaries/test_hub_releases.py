@@ -152,6 +152,22 @@ def test_a_repository_of_ones_own_is_found_by_its_name(hub: Hub, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_an_sae_at_the_root_of_a_repository_is_found_by_the_repository(hub: Hub, tmp_path: Path) -> None:
+    folder = hub.folder / "somebody/one-sae"
+    saved(folder, "jumprelu")
+    (folder / "README.md").write_text("not downloaded")
+    x = torch.randn(25, D_IN)
+    assert_encodes_as(loaded(hub, tmp_path, "sae_lens", "somebody/one-sae", x), folder, "sae_lens", x)
+    assert sorted(hub.asked) == ["somebody/one-sae/cfg.json", "somebody/one-sae/sae_weights.safetensors"]
+    (folder / "cfg.json").unlink()
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(RuntimeError, match=r"has no \['cfg.json'\]; it holds \['sae_weights.safetensors'\]"):
+        loaded(hub, tmp_path, "sae_lens", "somebody/one-sae", x)
+    with pytest.raises(RuntimeError, match="sae-lens lists no release 'nobody', and the hub has no '' in nobody/nothing"):
+        loaded(hub, tmp_path, "sae_lens", "nobody/nothing", x)
+
+
+@pytest.mark.slow
 def test_a_folder_of_gemma_scope_is_downloaded_alone_and_once(hub: Hub, tmp_path: Path) -> None:
     repository, name = "google/gemma-scope-2b-pt-res", "layer_20/width_16k/average_l0_71"
     for folder in (name, "layer_20/width_16k/average_l0_139"):

@@ -75,6 +75,28 @@ def test_scores_show_up_in_the_views_with_medians_worked_out_by_hand(tmp_path: P
         assert alone is not None and alone[-3:] == (pytest.approx(-0.4), None, None)
 
 
+def test_trained_controls_stand_first_and_are_no_dictionary_of_their_own_right(tmp_path: Path) -> None:
+    house = warehouse(tmp_path)
+    fields = {"hook": "h", "kind": "random_topk", "width": 8, "d_in": 4, "k": 4}
+    house.registry.write(DictionaryRecord(key="m/09/zz-frozen", control="frozen_decoder", **fields))
+    house.registry.write(DictionaryRecord(key="m/09/aa-random", **fields))
+    for number, name in enumerate(["sae", "rotated", "zz-frozen", "aa-random"]):
+        rows = [score(f"m/09/{name}", i, method, 0.9 - number / 10) for i in range(4) for method in ("max_act", "shuffled")]
+        cell = {"scorer": "detection", "dictionary": f"m/09/{name}", "feature_range": "00of16"}
+        house.lake.write(SCORES.name, cell, SCORES.schema, pa.Table.from_pylist(rows, schema=SCORES.schema), "v")
+    house.build()
+    with house.open() as connection:
+        columns = "control, control_dictionary, trained_control"
+        sql = f"SELECT {columns} FROM against_controls WHERE explanation_method = 'max_act' AND dictionary = "
+        assert connection.execute(f"{sql}'m/09/sae'").fetchall() == [
+            ("frozen_decoder", "m/09/zz-frozen", True), ("random_topk", "m/09/aa-random", False),
+            ("rotated_topk_neurons", "m/09/rotated", False), ("shuffled", "m/09/sae", False),
+        ]  # fmt: skip
+        assert connection.execute(f"{sql}'m/09/zz-frozen'").fetchall() == [("shuffled", "m/09/zz-frozen", False)]
+        found = connection.execute("SELECT dictionary, control FROM dictionaries WHERE control IS NOT NULL").fetchall()
+        assert found == [("m/09/zz-frozen", "frozen_decoder")]
+
+
 @pytest.mark.parametrize(("n", "bounds"), [(12, (3, 10)), (6, (1, 6)), (100, (41, 60)), (5, (None, None))])
 def test_a_median_lies_between_the_order_statistics_of_the_sign_test(tmp_path: Path, n: int, bounds: tuple[int | None, int | None]) -> None:
     house = warehouse(tmp_path)

@@ -1,11 +1,12 @@
 -- Each dictionary's scores beside those of its controls, for every scorer, metric and explanation method: the same features under another
--- feature's explanation (control "shuffled", of a token list another list, paired by feature), and random TopK SAEs, rotated neurons and plain neurons of the same model and
--- layer (for a dictionary of neurons the random ones alone), explained by the same method. `difference` is the mean over the control's,
+-- feature's explanation (control "shuffled", of a token list another list, paired by feature), and trained controls (`control:` in their records;
+-- `trained_control` is true, and they stand first, as the hardest to beat), random TopK SAEs, rotated neurons and plain neurons of the same
+-- model and layer (for a dictionary of neurons all but neurons), explained by the same method. `difference` is the mean over the control's,
 -- [ci_low, ci_high] its 95 % interval: Student's of paired differences, Welch's of two independent means, none below 4 features. `same_hook` says whether the two
 -- dictionaries sit at one hook; without it they share the layer only.
 WITH described AS (
   SELECT *,
-    CASE WHEN kind IN ('random_topk', 'rotated_topk_neurons') THEN 2 WHEN kind IN ('neurons', 'topk_neurons') THEN 1 ELSE 0 END AS plainness
+    CASE WHEN control IS NOT NULL THEN 2 WHEN kind IN ('random_topk', 'rotated_topk_neurons') THEN 2 WHEN kind IN ('neurons', 'topk_neurons') THEN 1 ELSE 0 END AS plainness
   FROM dictionaries
 ), own AS (
   SELECT dictionary, scorer, metric, headline, explanation_method, feature, value, floor FROM scores WHERE stratum IS NULL AND value IS NOT NULL
@@ -15,7 +16,7 @@ WITH described AS (
   FROM own GROUP BY ALL
 ), shuffled AS (
   SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, 'shuffled' AS control, a.dictionary AS control_dictionary,
-    true AS same_hook, count(*) AS n_features, count(*) AS n_control_features, median(a.value) AS median, median(b.value) AS control_median,
+    false AS trained_control, true AS same_hook, count(*) AS n_features, count(*) AS n_control_features, median(a.value) AS median, median(b.value) AS control_median,
     avg(a.value) AS mean, avg(b.value) AS control_mean, avg(a.value - b.value) AS difference,
     var_samp(a.value - b.value) / count(*) AS variance, CASE WHEN count(*) >= 4 THEN count(*) - 1 END AS df, avg(a.floor) AS floor
   FROM own a JOIN own b USING (dictionary, scorer, metric, feature)
@@ -23,7 +24,8 @@ WITH described AS (
     AND b.explanation_method = CASE a.explanation_method WHEN 'token_list' THEN 'shuffled_token_list' ELSE 'shuffled' END
   GROUP BY ALL
 ), others AS (
-  SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, control.kind AS control, b.dictionary AS control_dictionary,
+  SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, coalesce(control.control, control.kind) AS control,
+    b.dictionary AS control_dictionary, control.control IS NOT NULL AS trained_control,
     this.hook = control.hook AS same_hook, a.n AS n_features, b.n AS n_control_features, a.median, b.median AS control_median,
     a.mean, b.mean AS control_mean, a.mean - b.mean AS difference, a.variance / a.n + b.variance / b.n AS variance,
     CASE WHEN least(a.n, b.n) >= 4 AND a.variance + b.variance = 0 THEN least(a.n, b.n) - 1 WHEN least(a.n, b.n) >= 4
@@ -38,4 +40,4 @@ WITH described AS (
 )
 SELECT * EXCLUDE (half_width, variance, df, floor), difference - half_width AS ci_low, difference + half_width AS ci_high, floor
 FROM everything
-ORDER BY dictionary, scorer, headline DESC, metric, explanation_method, control, control_dictionary
+ORDER BY dictionary, scorer, headline DESC, metric, explanation_method, trained_control DESC, control, control_dictionary

@@ -1,0 +1,167 @@
+"""`interp forget` leaves nothing but the replies, and `interp rename` makes nothing stale; each is finished by a second run where the first
+was killed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from installation import KEY, Installation
+
+from interp_assets.config.base import UserError
+from interp_assets.installation import forgetting, renaming
+from interp_assets.installation.forgetting import forget, planned_removal
+from interp_assets.installation.home import Home
+from interp_assets.installation.renaming import rename
+from interp_assets.orchestration.partitions import DICTIONARIES
+from interp_assets.tables import TABLES
+from resources.store.dictionary_partitions import folders_of
+
+OTHER, NEW = "fake/01/neurons", "fake/00/mlp"
+NAMES = ("examples", "explanations/max_act", "scores/detection")
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def instance_of(installation: Installation) -> Callable[[Home], Any]:
+    @contextmanager
+    def held(_home: Home) -> Iterator[dg.DagsterInstance]:
+        yield installation.instance
+
+    return held
+
+
+def two_dictionaries(installation: Installation) -> None:
+    """Two dictionaries of one sample, the first explained and scored, the second matched with the first."""
+    stages = installation.record().stages
+    deeper = installation.record(OTHER, hook="blocks.1.mlp.hook_post", stages={**stages, "matching": {"with": [KEY]}})
+    first = installation.record(stages={**stages, "explanations": ["max_act"], "scores": {"detection": "all"}})
+    installation.register(first, deeper)
+    for key in (KEY, OTHER):
+        installation.run("token_sample", "activation_shards", key=key)
+    installation.run(*NAMES)
+    installation.home.warehouse.build()
+    installation.home.warehouse.copy()
+
+
+def keys_in(installation: Installation, *tables: str) -> set[str]:
+    """The dictionaries in the rows of all tables with a column of them."""
+    lake, found = installation.home.lake, set()
+    for table in TABLES:
+        for manifest in lake.manifests(table.name) if not tables or table.name in tables else ():
+            for name in {"dictionary", "other_dictionary"} & set(table.schema.names):
+                found |= set(lake.read(table.name, manifest.partition, [name]).column(name).to_pylist())
+    return found
+
+
+def test_a_renamed_dictionary_is_current_in_every_stage(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_dictionaries(installation)
+    lake = installation.home.lake
+    before = {tuple(m.partition.items()): (m.table, m.data_version, m.rows) for t in TABLES for m in lake.manifests(t.name)}
+    asked, events = installation.models.asked, len(installation.instance.get_materialized_partitions(dg.AssetKey("examples")))
+    rows = installation.home.warehouse.query("SELECT feature, value FROM scores ORDER BY ALL").rows
+    stale = installation.stale(installation.home.registry.get(KEY))
+
+    # Killed at each of its steps, one after the other, it is finished by the last run.
+    for step in ("_move_events", "_move_record", "remove_folder", "forget_copies"):
+        with monkeypatch.context() as patch:
+
+            def die(*_: object) -> None:
+                raise Killed
+
+            patch.setattr(renaming, step, die)
+            with pytest.raises(Killed):
+                rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
+        with pytest.raises(UserError, match=f"is being renamed to {NEW}; finish that first"):
+            rename(installation.home, KEY, "fake/00/another", lambda line: None, instance_of(installation))
+    rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
+
+    assert installation.home.registry.keys() == [NEW, OTHER] and keys_in(installation) == {NEW, OTHER} and not folders_of(lake, KEY)
+    assert installation.home.registry.get(OTHER).stages["matching"] == {"with": [NEW]}
+    renamed = {
+        tuple((k, KEY if v == NEW else v) for k, v in m.partition.items()): (m.table, m.data_version, m.rows)
+        for t in TABLES
+        for m in lake.manifests(t.name)
+    }
+    assert renamed == before
+    assert installation.stale(installation.home.registry.get(NEW)) == [name.replace(KEY, NEW) for name in stale]
+    assert not [name for name in stale if name.split()[0] in NAMES]
+    assert installation.instance.get_dynamic_partitions(DICTIONARIES.name or "") == [OTHER, NEW]
+    made = installation.instance.get_materialized_partitions(dg.AssetKey("examples"))
+    assert events == 16 and {name for name in made if name.startswith(NEW)} == {f"{NEW}|{n:02d}of16" for n in range(16)}
+    assert installation.home.warehouse.query("SELECT feature, value FROM scores ORDER BY ALL").rows == rows
+    result = installation.run(*NAMES, key=NEW)
+    assert result.success and installation.models.asked == asked
+    assert installation.home.warehouse.query("SELECT feature, value FROM scores ORDER BY ALL").rows == rows
+    # The old key is free for another dictionary.
+    installation.register(installation.record(hook="blocks.1.mlp.hook_post"))
+    assert installation.home.registry.keys() == [NEW, KEY, OTHER]
+
+
+def test_a_forgotten_dictionary_leaves_the_replies_and_the_sample_of_others(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_dictionaries(installation)
+    home, asked = installation.home, installation.models.asked
+    with pytest.raises(UserError, match=f"is named under .* of {OTHER}: take it out there first"):
+        planned_removal(home, KEY)
+    home.registry.write(installation.record(OTHER, hook="blocks.1.mlp.hook_post"))
+    replies = home.replies.size().n_replies
+    removal = planned_removal(home, KEY)
+    n_bytes = sum(path.stat().st_size for path in Path(home.lake.root).rglob("*") if path.is_file() and "fake%2F00" in str(path))
+    assert removal.n_bytes == n_bytes > 0 and not removal.shared and removal.rows["scores"] > 0
+    assert removal.line.startswith(f"{KEY}: its record and {n_bytes:,} bytes of the lake with {removal.rows.total():,} rows (")
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forgetting, "remove_folder", die)
+        with pytest.raises(Killed):
+            forget(home, removal, instance_of(installation))
+    assert home.registry.keys() == [OTHER]  # nothing begins anew
+    again = planned_removal(home, KEY)
+    assert not again.registered and again.n_bytes == n_bytes
+    forget(home, again, instance_of(installation))
+    assert keys_in(installation) == {OTHER} and not folders_of(home.lake, KEY) and home.replies.size().n_replies == replies > 0
+    assert installation.instance.get_dynamic_partitions(DICTIONARIES.name or "") == [OTHER]
+    with pytest.raises(UserError, match=r"nothing to forget: no dictionary 'fake/00/neurons' is registered; did you mean"):
+        planned_removal(home, KEY)
+
+    # Made again, it asks nothing.
+    two_dictionaries(installation)
+    assert installation.models.asked == asked > 0
+
+    # The last dictionary of a sample takes the sample along.
+    home.registry.write(installation.record(OTHER, hook="blocks.1.mlp.hook_post"))
+    for key in (KEY, OTHER):
+        forget(home, planned_removal(home, key), instance_of(installation))
+    assert [manifest for table in TABLES for manifest in home.lake.manifests(table.name)] == []
+    assert not list(home.warehouse.copies_folder.glob("*/dictionary=*"))
+
+
+def test_what_may_not_be_renamed_or_forgotten_is_said(installation: Installation) -> None:
+    installation.register(installation.record(), installation.record(OTHER, hook="blocks.1.mlp.hook_post"))
+    held = instance_of(installation)
+    for new, told in (
+        (OTHER, f"{OTHER} is taken"),
+        ("fake/00", "is not of the form <model>/<layer>/<name>"),
+        ("other/00/neurons", "begins with another model than fake/00/neurons"),
+    ):
+        with pytest.raises(UserError, match=told):
+            rename(installation.home, KEY, new, lambda line: None, held)
+    with pytest.raises(UserError, match="'fake/00/no' is not registered"):
+        rename(installation.home, "fake/00/no", NEW, lambda line: None, held)
+    run = dg.DagsterRun(job_name="harvest", status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": KEY})
+    installation.instance.add_run(run)
+    for act in (
+        lambda: rename(installation.home, KEY, NEW, lambda line: None, held),
+        lambda: forget(installation.home, forgetting.Removal(KEY, True, (), 0), held),
+    ):
+        with pytest.raises(UserError, match=f"run {run.run_id} of Dagster is not finished and may write {KEY}"):
+            act()
+    assert installation.home.registry.keys() == [KEY, OTHER]
