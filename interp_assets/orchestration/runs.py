@@ -24,7 +24,7 @@ from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_R
 from interp_assets.orchestration.stage import RangeStage
 from interp_assets.orchestration.watching import watchers
 from interp_assets.reporting.materialisation import column_schema
-from interp_assets.tables import LEDGER, Table
+from interp_assets.tables import EXPLANATIONS, LEDGER, SCORES, Table
 from resources.progress import Progress
 from resources.store.lake import Lake, LakeError, PartitionWriter
 
@@ -223,8 +223,9 @@ class RangeRun:
         Partitions without a feature are completed at once without rows, also partitions of the same dictionaries beside the run: so a
         backfill of the ranges that hold anything makes a dictionary whole.
         """
+        beside_it = (*([LEDGER] if self.table in (EXPLANATIONS, SCORES) else []), *self.stage.side_tables)
         for partition in filter(self._needs_work, self._beside):
-            self._write_nothing(partition, self.stage.side_tables, NO_FEATURES)
+            self._write_nothing(partition, beside_it, NO_FEATURES)
             tags = {DATA_VERSION_TAG: partition.data_version}
             key = dg.MultiPartitionKey({"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range})
             self.context.log_event(
@@ -233,7 +234,7 @@ class RangeRun:
         todo = []
         for partition in filter(self._needs_work, self.partitions):
             if _holds_nothing(partition.record, partition.key):
-                self._write_nothing(partition, self.stage.side_tables, NO_FEATURES)
+                self._write_nothing(partition, beside_it, NO_FEATURES)
             else:
                 todo.append(partition)
         if len(todo) < len(self.partitions):
