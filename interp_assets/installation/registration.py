@@ -176,8 +176,8 @@ class CheckedOn:
 
     @staticmethod
     def _hooks_of_all(records: Sequence[DictionaryRecord]) -> tuple[str, ...] | None:
-        """Every hook that the records name; None, for the whole model, where a transcoder's own files may name a deeper one."""
-        if any(record.output_hook is None and record.kind in MAY_WRITE_ELSEWHERE for record in records):
+        """Every hook that the records name; None, for the whole model, where a dictionary's own files may name a deeper one."""
+        if any(record.reads or record.writes or (record.output_hook is None and record.kind not in ONE_HOOK) for record in records):
             return None
         return tuple(sorted({hook for record in records for hook in (record.hook, record.output_hook) if hook}))
 
@@ -189,8 +189,8 @@ class CheckedOn:
         return self._probes[name]
 
 
-MAY_WRITE_ELSEWHERE = ("sae_lens", "circuit_tracer")
-"""Kinds whose files may name an output hook that their record does not name."""
+ONE_HOOK = ("sparsify", "dictionary_learning", "neurons", "topk_neurons", "rotated_topk_neurons", "random_topk")
+"""Kinds that write where they read, unless their record names an output hook."""
 
 
 def _probe(record: DictionaryRecord) -> Any:
