@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from installation import Installation
+from small_lab import HARVEST, Lab
 
 from resources.fakes import WORDS
 
@@ -41,3 +42,25 @@ def installation(tmp_path: Path, corpus: Path) -> Installation:
 def new_installation(tmp_path: Path, corpus: Path) -> Callable[[str], Installation]:
     """Makes further empty installations by name."""
     return lambda name: Installation(tmp_path / name, corpus)
+
+
+@pytest.fixture(scope="session")
+def harvested(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A home with activations."""
+    lab = Lab(Installation(tmp_path_factory.mktemp("harvested") / "home", corpus))
+    lab.installation.run(*HARVEST)
+    return lab.home.root
+
+
+@pytest.fixture
+def new_lab(tmp_path: Path, corpus: Path, harvested: Path) -> Callable[[], Lab]:
+    """Makes a home with activations."""
+    return lambda: Lab(Installation(tmp_path / "home", corpus), harvested)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, corpus: Path, harvested: Path) -> Lab:
+    """A home with activations, and features 5 and 40 made."""
+    lab = Lab(Installation(tmp_path_factory.mktemp("lab") / "home", corpus), harvested)
+    assert lab.run([5, 40]).succeeded
+    return lab

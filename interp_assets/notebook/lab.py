@@ -1,0 +1,186 @@
+"""`Lab`: the results of a home as frames, one feature at a time, and small runs."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from interp_assets.config.base import UserError
+from interp_assets.config.nearest import nearest_words
+from interp_assets.installation.home import Home, refuse_misread_path
+
+if TYPE_CHECKING:
+    from interp_assets.config.records import DictionaryRecord
+    from interp_assets.notebook.feature import FeatureView
+    from interp_assets.single_features.run import RunResult
+    from resources.model_provider import ModelProvider
+
+
+def open_lab(home: str | Path | None = None, lake: str | None = None) -> "Lab":
+    """The lab of a home: the folder `home`, or the home that INTERP_HOME names. `lake` is another place of the lake, such as
+    `s3://bucket/lake`.
+
+    Reading writes nothing, so a home may be read while the UI runs over it, and from a copy that may not be written. Raises `UserError`
+    for a folder that is not there.
+    """
+    found = Home.from_environment()
+    if home is not None:
+        root = Path(home).expanduser().resolve()
+        refuse_misread_path(str(root))
+        found = Home(root, lake or str(root / "lake"))
+    elif lake is not None:
+        found = replace(found, lake_url=lake)
+    if not found.root.is_dir():
+        raise UserError(f"there is no home {found.root}: name the folder that INTERP_HOME names, or make one with `interp register`")
+    return Lab(found)
+
+
+class Lab:
+    """One home. Frames are polars frames; `.to_pandas()` makes pandas frames of them."""
+
+    def __init__(self, home: Home, models: "ModelProvider | None" = None) -> None:
+        self.home = home
+        self._models = models
+
+    def __repr__(self) -> str:
+        return f"Lab({str(self.home.root)!r}): {', '.join(self.keys) or 'no dictionaries yet'}"
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of the registered dictionaries."""
+        return self.home.registry.keys()
+
+    @property
+    def views(self) -> pl.DataFrame:
+        """Names of views and tables, and what each answers."""
+        described = self.home.warehouse.described()
+        return pl.DataFrame({"name": list(described), "answers": list(described.values())})
+
+    def sql(self, sql: str, verify: bool = False) -> pl.DataFrame:
+        """The answer to SQL, or the whole of a view or table by its name. Missing partitions are named by warnings.
+
+        With `verify` every file is compared with its checksums first. Raises `UserError` with DuckDB's own words for SQL that cannot be
+        answered.
+        """
+        import duckdb
+
+        from resources.store.duckdb_views import RefusedStatement
+
+        warehouse = self.home.warehouse
+        statement = f"SELECT * FROM {sql}" if sql in warehouse.views else sql
+        if " " not in sql.strip() and statement == sql:
+            near = ", ".join(map(repr, nearest_words(sql, warehouse.views)))
+            raise UserError(f"no view is called {sql!r}{f'; did you mean {near}?' if near else ''}. `lab.views` lists them")
+        try:
+            answer = warehouse.query(statement, verify)
+        except (duckdb.Error, RefusedStatement) as error:
+            raise UserError(str(error)) from None
+        for note in answer.notes:
+            warnings.warn(note, stacklevel=2)
+        return _plain(answer.rows)
+
+    def dictionaries(self) -> pl.DataFrame:
+        """The registered dictionaries."""
+        return self.sql("SELECT * EXCLUDE (cost_estimates) FROM dictionaries ORDER BY dictionary")
+
+    def scores(
+        self,
+        key: str | None = None,
+        feature: int | Sequence[int] | None = None,
+        scorer: str | None = None,
+        method: str | None = None,
+        headline: bool = True,
+    ) -> pl.DataFrame:
+        """Scores of features, one row a metric: of a dictionary, of some features, by a scorer, of a method's explanations.
+
+        Without `headline=False`, only the metric that stands for its scorer.
+        """
+        where = self._where(key, feature, {"scorer": scorer, "explanation_method": method}) + (["headline"] if headline else [])
+        return self.sql(_select("scores", where, "dictionary, feature, explanation_method, scorer, metric, stratum"))
+
+    def explanations(
+        self, key: str | None = None, feature: int | Sequence[int] | None = None, method: str | None = None
+    ) -> pl.DataFrame:  # fmt: skip
+        """Explanations of features, one row a feature and method; a feature without an explanation has its outcome."""
+        return self.sql(_select("explanations", self._where(key, feature, {"explanation_method": method}), "ALL"))
+
+    def examples(self, key: str, feature: int | Sequence[int]) -> pl.DataFrame:
+        """The windows of features, strongest first within each role and kind."""
+        return self.sql(_select("examples", self._where(key, feature, {}), "feature, role DESC, kind, max_activation DESC, example_id"))
+
+    def feature(self, key: str, feature: int) -> "FeatureView":
+        """One feature, which shows itself in a notebook. Raises `UserError` where the dictionary does not select it."""
+        from interp_assets.notebook.feature import FeatureView
+        from interp_assets.single_features.card import read_card
+
+        return FeatureView(read_card(self.home, key, int(feature)))
+
+    def register(self, sae: Any, *, model: str, hook: str | None = None, key: str | None = None, check: bool = True, **record: Any) -> str:
+        """Register a SAELens SAE from memory, and return its key. Further fields of the record may be named, such as
+        `token_sample={"corpus": ["text:notes/*.txt"], "n_tokens": 200_000}`.
+
+        The SAE is saved into the home as files named by their content, so that data versions hold. Registering equal weights again changes
+        nothing. With `check`, the model is loaded and the SAE tried on it first.
+        """
+        from interp_assets.notebook.saved_sae import register_sae
+
+        return register_sae(self.home, sae, model=model, hook=hook, key=key, check=check, fields=record)
+
+    def run(
+        self, key: str, features: int | Sequence[int] | None = None, only: str | Sequence[str] = (), replace: bool = False
+    ) -> "RunResult":
+        """Make explanations and scores in this process, as `interp run` does: of some features or of all, or of some assets. Raises
+        `UserError` with the errors of the stages that failed."""
+        from interp_assets.single_features.plan import planned_run
+        from interp_assets.single_features.progress import BarWatcher, bars
+        from interp_assets.single_features.run import RunResult, run_here
+        from resources.model_provider import RealModels
+
+        models = self._models or RealModels()
+        wanted = None if features is None else [int(one) for one in _listed(features)]
+        names = [only] if isinstance(only, str) else list(only)
+        planned = planned_run(self.home, key, wanted, names, models, replace)
+        for note in planned.notes:
+            print(note)
+        if planned.is_empty:
+            return RunResult((), 0, 0.0)
+        with bars() as drawn:
+            result = run_here(self.home, planned, models, BarWatcher(drawn), print)
+        if not result.succeeded:
+            raise UserError("\n".join(result.errors) + "\nwhat is finished is kept: the same call makes only what is missing")
+        return result
+
+    def record(self, key: str) -> "DictionaryRecord":
+        """The record of a dictionary."""
+        return self.home.registry.get(key)
+
+    def _where(self, key: str | None, feature: int | Sequence[int] | None, equal: dict[str, str | None]) -> list[str]:
+        """Conditions of SQL. Raises `UserError` for a key that is not registered."""
+        found = [f"{name} = {_quoted(value)}" for name, value in equal.items() if value is not None]
+        if key is not None:
+            self.home.registry.get(key)
+            found.append(f"dictionary = {_quoted(key)}")
+        if feature is not None:
+            found.append(f"feature IN ({', '.join(str(int(one)) for one in _listed(feature)) or 'NULL'})")
+        return found
+
+
+def _listed(features: int | Sequence[int]) -> Sequence[int]:
+    return list(features) if hasattr(features, "__iter__") else [features]  # type: ignore[arg-type, list-item]  # also numpy's numbers
+
+
+def _select(table: str, where: Sequence[str], order: str) -> str:
+    return f"SELECT * FROM {table}" + (f" WHERE {' AND '.join(where)}" if where else "") + f" ORDER BY {order}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _plain(rows: Any) -> pl.DataFrame:
+    """Arrow rows as a frame with plain text columns."""
+    frame = pl.DataFrame(pl.from_arrow(rows))
+    return frame.with_columns(pl.col(name).cast(pl.String) for name, type_ in frame.schema.items() if type_ in (pl.Categorical, pl.Enum))

@@ -1,0 +1,178 @@
+"""`interp_assets.open`: frames, a feature that shows itself, an SAE from memory, and the worked notebook."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from documentation import ROOT
+from installation import KEY
+from small_lab import Lab
+
+import interp_assets as ia
+from interp_assets.config.base import UserError
+from interp_assets.installation.home import Home
+from interp_assets.notebook.feature import FeatureView
+from interp_assets.notebook.lab import Lab as Opened
+
+NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
+IMPORT = "import sys, interp_assets; print(sorted({'torch', 'dagster', 'polars', 'duckdb', 'yaml', 'rich'} & set(sys.modules)))"
+
+
+@pytest.fixture
+def opened(lab: Lab) -> Opened:
+    """The lab's home, opened."""
+    return ia.open(lab.home.root)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_frames_are_of_what_was_asked_for(opened: Opened) -> None:
+    scores = opened.scores(KEY, [5, 40], scorer="fuzzing")
+    assert scores["feature"].to_list() == [5, 40] and scores["headline"].all() and scores.schema["scorer"] == pl.String
+    assert len(opened.scores(KEY, 5, headline=False)) > len(opened.scores(KEY, 5)) == 2
+    assert opened.explanations(method="max_act")["feature"].to_list() == [5, 40] and opened.explanations(method="shuffled").is_empty()
+    assert opened.examples(KEY, 40)["feature"].unique().to_list() == [40]
+    assert opened.sql("SELECT count(*) AS n FROM scores WHERE headline")["n"].to_list() == [4]
+    assert opened.sql("scores_by_method").to_pandas()["scorer"].nunique() == 2
+    assert opened.keys == [KEY] and KEY in repr(opened) and opened.dictionaries()["dictionary"].to_list() == [KEY]
+    assert "scores" in opened.views["name"].to_list()
+
+
+def test_mistakes_name_what_was_meant(opened: Opened, tmp_path: Path) -> None:
+    for wrong, said in (
+        (lambda: opened.sql("scors"), "did you mean 'scores'"),
+        (lambda: opened.sql("SELECT explanatio FROM explanations"), "Candidate bindings"),
+        (lambda: opened.sql("DROP TABLE scores"), "read-only"),
+        (lambda: opened.scores("fake/00/neuron"), "did you mean 'fake/00/neurons'"),
+        (lambda: opened.feature(KEY, 64), "does not select feature 64"),
+        (lambda: ia.open(tmp_path / "nowhere"), "there is no home"),
+        (lambda: opened.register(object(), model="m"), "object is no SAE of SAELens"),
+    ):
+        with pytest.raises(UserError, match=said):
+            wrong()
+    assert opened.explanations(method="o'hara").is_empty()
+
+
+class Tags(HTMLParser):
+    """Gathers tags, and refuses one that is closed without having been opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.open.append(tag)
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_feature_shows_itself(opened: Opened) -> None:
+    view = opened.feature(KEY, 5)
+    shown, tags = view._repr_html_(), Tags()
+    tags.feed(shown)
+    assert tags.open == [] and {"svg", "rect", "table", "span"} <= tags.seen and "script" not in tags.seen
+    for part in (KEY, "feature 5", "the word", "fuzzing", "rgba(255,140,0", "silent windows", "co occurrence"):
+        assert part in shown
+    assert view.explanations["explanation_method"].to_list() == ["max_act"] and len(view.scores) == 2 and not view.examples.is_empty()
+    assert "the word" in repr(view)
+    assert "no explanations yet" in opened.feature(KEY, 6)._repr_html_()
+
+
+def test_hostile_texts_stay_texts(opened: Opened) -> None:
+    from dataclasses import replace
+
+    card = opened.feature(KEY, 5).card
+    attack = "</td><script>alert(1)</script>"
+    hostile = replace(
+        card,
+        explanations=[{**row, "explanation": attack} for row in card.explanations],
+        examples=[{**row, "tokens": [attack, *row["tokens"][1:]]} for row in card.examples],
+        neighbours=[{**row, "explanation": attack} for row in card.neighbours],
+        projections={"promoted": [(attack, 1.0)], "suppressed": []},
+    )
+    shown, tags = FeatureView(hostile)._repr_html_(), Tags()
+    tags.feed(shown)
+    assert "script" not in tags.seen and tags.open == [] and shown.count("&lt;script&gt;") > 4
+
+
+def test_a_copy_that_may_not_be_written_is_read(lab: Lab, tmp_path: Path) -> None:
+    home = tmp_path / "copy"
+    home.mkdir()
+    for name in ("lake", "dictionaries"):
+        (home / name).symlink_to(lab.home.root / name)
+    (home / "warehouse").write_text("")  # no folder can be made in its place, whoever asks
+    os.chmod(home, 0o555)
+    try:
+        copy = ia.open(home)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert copy.scores(KEY).equals(ia.open(lab.home.root).scores(KEY))
+        assert "the word" in copy.feature(KEY, 5)._repr_html_()
+    finally:
+        os.chmod(home, 0o755)
+    assert sorted(path.name for path in home.iterdir()) == ["dictionaries", "lake", "warehouse"]
+
+
+def test_a_small_run_from_a_notebook(lab: Lab, capsys: pytest.CaptureFixture) -> None:
+    opened = Opened(lab.home, lab.models)
+    asked = len(lab.asked)
+    assert opened.run(KEY, 5).runs == () and len(lab.asked) == asked
+    with pytest.raises(UserError, match="does not select feature 99"):
+        opened.run(KEY, [99])
+
+
+def test_an_sae_from_memory_is_registered_by_its_content(tmp_path: Path) -> None:
+    import torch
+    from sae_lens import StandardSAE, StandardSAEConfig
+
+    opened = Opened(Home(tmp_path / "home", str(tmp_path / "home" / "lake")))
+    model = tmp_path / "My Model"
+    model.mkdir()
+    torch.manual_seed(0)
+    sae = StandardSAE(StandardSAEConfig(d_in=8, d_sae=16))
+    keys = [opened.register(sae, model=str(model), hook="blocks.3.hook_resid_post", check=False) for _ in range(2)]
+    assert keys[0] == keys[1] and keys[0].startswith("My-Model/03/sae-")
+    record = opened.record(keys[0])
+    assert (record.width, record.kind, record.hook) == (16, "sae_lens", "blocks.3.hook_resid_post")
+    with torch.no_grad():
+        sae.W_dec += 1
+    other = opened.register(sae, model=str(model), hook="blocks.3.hook_resid_post", check=False, description="later")
+    assert other != keys[0] and opened.record(other).description == "later"
+    assert opened.record(other).fingerprint != record.fingerprint
+    named = opened.register(sae, model=str(model), hook="blocks.3.hook_resid_post", key="m/03/mine", check=False)
+    assert opened.record(named).source == opened.record(other).source and len(list((tmp_path / "home" / "saes").iterdir())) == 2
+    with pytest.raises(UserError, match="does not say its hook"):
+        opened.register(sae, model=str(model), check=False)
+
+
+def executed(source: str, names: dict[str, Any]) -> Any:
+    """The value of a cell's last line where it is an expression, as a notebook shows it."""
+    parsed = ast.parse(source)
+    last = parsed.body.pop() if isinstance(parsed.body[-1], ast.Expr) else None
+    exec(compile(parsed, str(NOTEBOOK), "exec"), names)
+    return None if last is None else eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)  # type: ignore[attr-defined]
+
+
+def test_the_worked_notebook_runs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERP_HOME", str(lab.home.root))
+    content = json.loads(NOTEBOOK.read_text())
+    names: dict[str, Any] = {}
+    shown = [executed(cell["source"], names) for cell in content["cells"] if cell["cell_type"] == "code"]
+    frames = [one for one in shown if isinstance(one, pl.DataFrame)]
+    assert len(frames) >= 5 and not any(frame.is_empty() for frame in frames)
+    assert any(isinstance(one, FeatureView) for one in shown) and all(one is not None for one in shown)
+    assert all(not cell.get("outputs") for cell in content["cells"])
