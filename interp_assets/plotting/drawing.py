@@ -32,7 +32,7 @@ def panels(names: Sequence[str], rows: Sequence[float], *, row_inches: float = R
     )
     axes = list(grid.flat)
     for one in axes:
-        one.locator_params(axis="x", nbins=5)
+        one.locator_params(axis="x", nbins=4)
     for one in axes[len(names) :]:
         one.set_visible(False)
     return figure, axes[: len(names)]

@@ -62,6 +62,8 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
             bounded = [place for place in line if place[2] is not None]
             edges = [[place[part] for place in bounded] for part in (0, 2, 3)]
             one.fill_between(*edges, color=colour, alpha=0.13, linewidth=0)
+            if len(line) == 1 and bounded:  # a band over one layer has no width
+                one.plot([x[0], x[0]], [edges[1][0], edges[2][0]], color=colour, linewidth=1.2, alpha=0.6)
         floors = part["floor"].drop_nulls()
         if len(floors):
             one.axhline(float(floors.mean()), color=FAINT, linewidth=0.9, linestyle=(0, (4, 2.5)), label="a judge that reads nothing")  # type: ignore[arg-type]

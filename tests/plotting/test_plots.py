@@ -95,7 +95,7 @@ def test_several_dictionaries_scorers_and_methods_and_every_form(query: Query, t
         asked = Asked((SAE, NEURONS, LATER), ("detection", "clarity"), ("max_act",)) if plot.NAME != "correlations" else Asked()
         figure = plot.figure(query, asked)
         assert set(figure.numbers["scorer"]) == ({"detection", "clarity"} if plot.NAME != "correlations" else set(SCORERS))
-        for form, start in starts.items():
+        for form, start in starts.items() if plot.NAME == "scores" else (("pdf", b"%PDF"),):
             write_figure(figure, tmp_path / f"{plot.NAME}.{form}")
             assert (tmp_path / f"{plot.NAME}.{form}").read_bytes().startswith(start)
 
