@@ -350,6 +350,17 @@ EXPLANATIONS = Table(
     written_by="explanations/<method>",
     outcomes=get_args(ExplanationOutcome),
 )  # fmt: skip
+EXPLANATION_EMBEDDINGS = Table(
+    "explanation_embeddings", "one explanation of a feature as a vector", ("dictionary",), ("dictionary", "feature", "explanation_id"),
+    pa.schema([
+        DICTIONARY, FEATURE,
+        column("explanation_method", KEY, "first method that wrote the text; baselines alone are not embedded"),
+        column("explanation_id", pa.string(), "content address of dictionary, feature and text; says nothing of the method"),
+        column("encoder", KEY, "sentence encoder and its revision"),
+        column("vector", pa.list_(pa.float16()), "sentence embedding of the text, of length 1"),
+    ]),
+    written_by="interp embed",
+)  # fmt: skip
 FEATURE_MATCHES = Table(
     "feature_matches", "one feature and the one of another dictionary that writes most alike, or why there is none", ("dictionary",),
     ("dictionary", "feature", "other_dictionary", "assignment", "rank"),
@@ -604,6 +615,7 @@ TABLES = (
     IMPORTED_EXPLANATIONS,
     IMPORTED_SUCCESSES,
     EXPLANATIONS,
+    EXPLANATION_EMBEDDINGS,
     FEATURE_MATCHES,
     TRIALS,
     VERDICTS,

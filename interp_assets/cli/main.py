@@ -321,6 +321,21 @@ def explore(
         serve(Explorer(Home.from_environment()), host, port, typer.echo, token)
 
 
+@app.command(epilog="Example: interp embed smollm2-135m/09/res-2k")
+def embed(dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")]) -> None:
+    """Embed the explanations of dictionaries by the sentence encoder, so that `interp explore` searches them by meaning. Run it again when
+    explanations have changed."""
+    from interp_assets.installation.home import Home
+
+    with errors_as_messages():
+        from interp_assets.explorer.embed_explanations import embed_explanations
+        from resources.model_provider import RealModels
+
+        home = Home.from_environment()
+        for key in dictionary:
+            embed_explanations(home, RealModels(), key, typer.echo)
+
+
 @app.command(epilog="Example: interp demo")
 def demo(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help=PORT_HELP)] = None,

@@ -30,6 +30,7 @@ from interp_assets.explorer.model_desk import Busy, ModelDesk, StillWorking
 from interp_assets.explorer.shading import count, number, score_text, shaded, share
 from interp_assets.installation.home import Home
 from interp_assets.reading.feature_rows import FeatureRows
+from interp_assets.tables import EXPLANATION_EMBEDDINGS
 from resources.dictionaries.interface import DictionaryError
 from resources.model_provider import ModelProvider, RealModels
 from resources.store.lake import LakeError
@@ -59,7 +60,28 @@ class Explorer:
     @cached_property
     def dictionaries(self) -> Dictionaries:
         """Columns of whole dictionaries."""
-        return Dictionaries(self.home.warehouse, self.home.root / "warehouse" / "columns")
+        return Dictionaries(self.home.warehouse, self.prepared)
+
+    @property
+    def prepared(self) -> Path:
+        """Folder of what the explorer has prepared; all of it may be removed at any time."""
+        return self.home.root / "warehouse" / "columns"
+
+    def kept(self, key: Hashable, state: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, kept in memory under `key` until the state is another."""
+        found = self._held.get(key)
+        if found is None or found[0] != state:
+            found = self._held[key] = (state, make())
+        return found[1]
+
+    @cached_property
+    def _held(self) -> dict[Hashable, tuple[Hashable, Any]]:
+        return {}
+
+    def embedded_state(self, key: str) -> Hashable:
+        """Names the content of a dictionary's embedded explanations; None where there are none."""
+        manifest = self.home.lake.manifest(EXPLANATION_EMBEDDINGS.name, {"dictionary": key})
+        return None if manifest is None else (manifest.data_version, manifest.footer_crc32)
 
     @cached_property
     def models(self) -> ModelDesk:

@@ -6,28 +6,34 @@ explorer takes them again. While the lake changes under a reader, the reader is 
 
 import contextlib
 import hashlib
+import json
 import threading
 import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.domain.explaining import BASELINES, METHODS
-from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
+from interp_assets.explorer.arrow_files import keep_table, kept_table
+from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_MATCHES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
 
-READ = (FEATURE_STATISTICS, FEATURE_EXAMPLES, EXPLANATIONS, SCORES, RATED_EXPLANATIONS)
-FORMAT = "1"
+READ = (FEATURE_STATISTICS, FEATURE_EXAMPLES, EXPLANATIONS, SCORES, RATED_EXPLANATIONS, FEATURE_MATCHES)
+FORMAT = "2"
 LOOK_SECONDS = 2.0
 """Least time between two looks at the lake's state for one dictionary."""
 
 REBUILD_SECONDS = 20.0
 """Least time between two readings of a dictionary, while a backfill changes the lake all the time."""
 
+KEPT_ARRAYS = 64
 PATIENCE_SECONDS = 2.0
 """How long a reader waits for a dictionary that is being read for the first time, before a page says so."""
 
@@ -91,17 +97,56 @@ class FeatureColumns:
             spans[scorer] = min(low, float(np.nanmin(values))), max(high, float(np.nanmax(values)))
         return spans
 
+    def order(self, name: str, descending: bool) -> np.ndarray:
+        """[n] int32: places by a column of numbers; features without the number last, equal numbers in the order of features."""
+        return self._once(("order", name, descending), lambda: self._ordered(name, descending))
+
+    def _ordered(self, name: str, descending: bool) -> np.ndarray:
+        if name == "feature":
+            places = np.arange(len(self.features), dtype=np.int32)
+            return places[::-1] if descending else places
+        values = self.numbers(name)
+        return np.argsort(-values if descending else values, kind="stable").astype(np.int32)
+
+    def counts(self, name: str, edges: np.ndarray) -> np.ndarray:
+        """[bins] int64: features whose number lies in each bin."""
+        return self._once(("counts", name, edges.tobytes()), lambda: np.histogram(self.numbers(name), edges)[0])
+
+    def plane(self, name: str, edges: np.ndarray, other: str, other_edges: np.ndarray) -> np.ndarray:
+        """[bins, other bins] int64: features by two numbers."""
+        key = ("plane", name, other, edges.tobytes(), other_edges.tobytes())
+        return self._once(key, lambda: np.histogram2d(self.numbers(name), self.numbers(other), (edges, other_edges))[0].astype(int))
+
+    @property
+    def matches(self) -> list[dict[str, Any]]:
+        """How many features are matched one to one with each other dictionary, and how alike they are."""
+        return json.loads((self.table.schema.metadata or {}).get(b"matches", b"[]"))
+
+    @cached_property
+    def _made(self) -> OrderedDict[Hashable, np.ndarray]:
+        return OrderedDict()
+
+    def _once(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """An array that is made once for this state, as long as it is among the last KEPT_ARRAYS."""
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make()
+            while len(self._made) > KEPT_ARRAYS:
+                self._made.popitem(last=False)
+        return found
+
     def title_of(self, feature: int) -> str | None:
         """The explanation that stands for a feature: the first by a method that is no baseline, in the order of METHODS."""
         place = self.place_of(feature)
-        for method in self._telling if place is not None else ():
+        for method in self.telling if place is not None else ():
             said = self.table[f"explanation:{method}"][place].as_py()
             if said is not None:
                 return said
         return None
 
     @cached_property
-    def _telling(self) -> list[str]:
+    def telling(self) -> list[str]:
+        """Methods whose explanations are meant to explain, in the order of METHODS."""
         return [method for method in METHODS if method in self.methods and method not in BASELINES]
 
     def place_of(self, feature: int) -> int | None:
@@ -158,11 +203,12 @@ class Dictionaries:
         if held is not None and (held.state == state or time.time() - held.read_at < REBUILD_SECONDS):
             return held
         place = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{state}.arrow"
-        read = _kept(place)
+        read = kept_table(place)
         if read is None:
             read = self._from_lake(key)
-            _keep(place, read)
-            read = _kept(place) or read
+            with contextlib.suppress(OSError):  # a home that may not be written keeps nothing
+                keep_table(place, read)
+                read = kept_table(place) or read
         columns = FeatureColumns(state, time.time(), read)
         self._held[key] = columns
         return columns
@@ -191,7 +237,8 @@ class Dictionaries:
             columns[f"floor:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["floor"]))
             columns[f"low:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["ci_low"]))
         columns["quadrant"] = _quadrants(columns)
-        return pa.table(columns)
+        matched = self._rows(FEATURE_MATCHES, MATCHED, key).to_pylist()
+        return pa.table(columns).replace_schema_metadata({"matches": json.dumps(matched)})
 
     def _rows(self, table: Table, sql: str, key: str, *values: str) -> pa.Table:
         with self._index_lock:
@@ -208,6 +255,8 @@ BASE = """SELECT feature, token_density AS density, context_density, firing_coun
 DRAWN = "SELECT feature, n_windows, outcome::VARCHAR AS outcome FROM {table} WHERE {here}"
 EXPLAINED = "SELECT feature, explanation FROM {table} WHERE {here} AND explanation_method = {0} AND explanation IS NOT NULL"
 RATED = "SELECT feature, avg(rating) AS rating FROM {table} WHERE {here} AND rating IS NOT NULL GROUP BY feature"
+MATCHED = """SELECT other_dictionary::VARCHAR AS other, count(*) AS n_features, count(cosine) AS n_matched, median(cosine) AS median,
+  avg((cosine > 0.7)::DOUBLE) AS share_above FROM {table} WHERE {here} AND assignment = 'one_to_one' GROUP BY 1 ORDER BY 1"""
 SCORED = "SELECT DISTINCT scorer::VARCHAR, explanation_method::VARCHAR FROM scores WHERE headline AND value IS NOT NULL AND {here}"
 SCORE = (
     "SELECT feature, value, floor, ci_low FROM {table} WHERE headline AND value IS NOT NULL AND {here} AND scorer = {0} "
@@ -254,23 +303,3 @@ def _quadrants(columns: dict[str, pa.Array]) -> pa.Array:
     (fuzzed, by_inputs), (steered, by_outputs) = explains["fuzzing"], explains["intervention"]
     names = np.array(["neither", "input_only", "output_only", "both"])
     return pa.array(names[by_inputs + 2 * by_outputs].tolist(), pa.large_string(), mask=~(fuzzed & steered))
-
-
-def _kept(place: Path) -> pa.Table | None:
-    """The columns kept in a file, mapped into memory; None where there is none or it is damaged."""
-    with contextlib.suppress(OSError, pa.ArrowException):
-        return pa.ipc.open_file(pa.memory_map(str(place))).read_all()
-    return None
-
-
-def _keep(place: Path, columns: pa.Table) -> None:
-    """Write the columns of a dictionary, and remove its earlier ones. Where the home may not be written, nothing is kept."""
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_suffix(".tmp")
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, columns.schema) as writer:
-            writer.write_table(columns.combine_chunks())
-        temporary.replace(place)
-        for earlier in place.parent.glob(f"{place.name.partition('-')[0]}-*.arrow"):
-            if earlier != place:
-                earlier.unlink()

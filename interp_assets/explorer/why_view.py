@@ -131,9 +131,7 @@ def why_view(explorer: Explorer, record: DictionaryRecord, feature: int, scorer:
     )  # fmt: skip
 
 
-def _item(
-    row: dict[str, Any], windows: Mapping[str, dict[str, Any]], number: Mapping[str, int], largest: float, asked: Prompt | Comparison | None
-) -> JudgedItem:
+def _item(row: dict[str, Any], windows: Mapping[str, dict[str, Any]], number: Mapping[str, int], largest: float, asked: Any) -> JudgedItem:
     window, html = windows.get(row["example_id"]), None
     if window is not None:
         measured = row["values"] if row["values"] and len(row["values"]) == len(window["tokens"]) else None
@@ -146,7 +144,7 @@ def _item(
     )  # fmt: skip
 
 
-def _seen(asked: Prompt | Comparison | None, item: int) -> str | None:
+def _seen(asked: Any, item: int) -> str | None:
     """The numbered line of a question that shows an item; None where the question numbers no texts."""
     if not isinstance(asked, Prompt):
         return None
@@ -154,7 +152,7 @@ def _seen(asked: Prompt | Comparison | None, item: int) -> str | None:
     return found[1] if found else None
 
 
-def _trial(row: dict[str, Any], place: int, asked: Mapping[str, Prompt | Comparison]) -> TrialView:
+def _trial(row: dict[str, Any], place: int, asked: Mapping[str, Any]) -> TrialView:
     question = asked.get(row["trial"])
     messages: tuple[tuple[str, str], ...] = ()
     if isinstance(question, Prompt):
@@ -171,7 +169,7 @@ def _trial(row: dict[str, Any], place: int, asked: Mapping[str, Prompt | Compari
 def _prompts(
     explorer: Explorer, record: DictionaryRecord, where: RangeKey, feature: int, scorer: Scorer, method: str,
     explained: dict[str, Any] | None, examples: list[dict[str, Any]],
-) -> dict[str, Prompt | Comparison]:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """The questions by trial name, planned again from the rows that they were planned from. None for scorers that read other features or
     steered texts besides."""
     if not {"explanation"} >= scorer.READS:

@@ -70,8 +70,9 @@ def small_home(root: Path, text: Callable[[str], str] = lambda said: said) -> Ho
 
 
 def record(key: str, **changes: Any) -> DictionaryRecord:
-    """A record of WIDTH neurons."""
-    fields = {"key": key, "hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 8, "width": WIDTH}
+    """A record of the first WIDTH of the stand-in model's 64 neurons."""
+    neurons = {"hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 8, "width": 64}
+    fields = {"key": key, **neurons, "features": tuple(range(WIDTH))}
     return DictionaryRecord(**{**fields, **changes})
 
 
@@ -128,8 +129,8 @@ def trial(feature: int, method: str, scorer: str, text: Callable[[str], str]) ->
     """One question about the six windows of a feature."""
     return {
         "feature": feature, "explanation_method": method, "scorer": scorer, "trial": f"{scorer}/{method}/{feature}/0",
-        "outcome": "answered", "reply_text": text("[1, 0, 1, 1, 0, 1]"), "prompt_tokens": 300, "completion_tokens": 12,
-            "model": "toy-judge",
+        "outcome": "answered", "reply_text": text("[1, 0, 1, 1, 0, 1]"), "prompt_tokens": 300,
+        "completion_tokens": 12, "model": "toy-judge",
     }  # fmt: skip
 
 

@@ -24,6 +24,8 @@ def every_address() -> dict[str, str]:
         "/": "/",
         dictionary: f"/d/{KEY}",
         feature: f"/d/{KEY}/7",
+        f"{dictionary}/features.csv": f"/d/{KEY}/features.csv",
+        "/search": f"/search?q=words&dictionary={KEY}&by=words",
         f"{feature}.json": f"/d/{KEY}/7.json",
         f"{feature}/embed": f"/d/{KEY}/7/embed",
         f"{feature}/logits": f"/d/{KEY}/7/logits",
@@ -55,7 +57,7 @@ def test_every_route_has_an_address_here() -> None:
 def test_no_text_becomes_markup(hostile: Explorer, route: str) -> None:
     answer = settled(TestClient(make_app(hostile), base_url="http://127.0.0.1"), every_address()[route])
     html = answer.text
-    if "json" in answer.headers["content-type"]:
+    if "html" not in answer.headers["content-type"]:
         assert answer.headers["x-content-type-options"] == "nosniff"
         return
     tags = re.findall(r"<[a-zA-Z/!][^>]*>", html)
@@ -73,7 +75,7 @@ def test_nothing_runs_in_a_browser(hostile: Explorer) -> None:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        for address in (address for route, address in every_address().items() if not route.endswith((".json", ".npy"))):
+        for address in (address for route, address in every_address().items() if not route.endswith((".json", ".npy", ".csv"))):
             dom = opened_at(f"http://127.0.0.1:{listening.getsockname()[1]}{address}")
             assert ran(dom) == set() and "<html" in dom
     finally:

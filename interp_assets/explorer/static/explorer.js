@@ -114,3 +114,10 @@ const openTarget = () => {
 };
 addEventListener("hashchange", openTarget);
 openTarget();
+
+// A search is sent by Enter; Shift and Enter begin a new line.
+for (const area of all("textarea[data-submits]")) {
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); area.form.requestSubmit(); }
+  });
+}

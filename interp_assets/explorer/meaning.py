@@ -1,0 +1,115 @@
+"""Search by meaning: the explanations nearest to a query by cosine of their sentence embeddings, exact over a million in one pass.
+
+Vectors are compared as int8 first, blocks at a time, and the best of them again as they are. Rounding to 1/127 of a vector's largest entry
+moves a cosine of D dimensions by at most √D · scale / 2, so the first pass keeps every vector that could be among the best.
+"""
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from interp_assets.tables import EXPLANATION_EMBEDDINGS
+from resources.store.lake import Lake
+
+BLOCK = 8192
+THREADS = 2
+LEAST_COMPARED = 1000
+"""Vectors that are compared again as they are, besides the wanted ones."""
+
+
+@dataclass(frozen=True)
+class MeaningIndex:
+    """Vectors of explanations: `codes` int8 [n, D] times `scales` float32 [n], and the float16 vectors [n, D] that they round."""
+
+    features: np.ndarray
+    methods: np.ndarray
+    ids: pa.ChunkedArray
+    codes: np.ndarray
+    scales: np.ndarray
+    vectors: np.ndarray
+    encoder: str
+
+    def nearest(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows [k], cosines [k]) of the explanations nearest to a vector of length 1, nearest first."""
+        rough = rough_cosines(self.codes, self.scales, query)
+        kept = min(len(rough), k + LEAST_COMPARED)
+        rows = np.argpartition(-rough, kept - 1)[:kept] if kept < len(rough) else np.arange(len(rough))
+        exact = self.vectors[np.sort(rows)].astype(np.float32) @ query
+        order = np.argsort(-exact, kind="stable")[:k]
+        return np.sort(rows)[order], exact[order]
+
+
+def rough_cosines(codes: np.ndarray, scales: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """float32 [n]: products of rounded vectors with a query, in blocks that stay in the processor's cache."""
+    found = np.empty(len(codes), dtype=np.float32)
+    query = np.ascontiguousarray(query, dtype=np.float32)
+
+    def block(first: int) -> None:
+        part = slice(first, first + BLOCK)
+        np.matmul(codes[part].astype(np.float32), query, out=found[part])
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(block, range(0, len(codes), BLOCK)))
+    found *= scales
+    return found
+
+
+def rounded(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int8 codes [n, D], float32 scales [n]) of vectors: code · scale is the vector to half a scale."""
+    vectors = vectors.astype(np.float32)
+    scales = np.maximum(np.abs(vectors).max(axis=1, initial=0), 1e-12) / 127
+    return np.round(vectors / scales[:, None]).astype(np.int8), scales.astype(np.float32)
+
+
+def meaning_index(lake: Lake, key: str, folder: Path) -> MeaningIndex | None:
+    """The index of a dictionary's embedded explanations; None where they were not embedded. Arrays are kept in files and mapped."""
+    partition = {"dictionary": key}
+    manifest = lake.manifest(EXPLANATION_EMBEDDINGS.name, partition)
+    if manifest is None or not manifest.rows:
+        return None
+    rows = lake.read(EXPLANATION_EMBEDDINGS.name, partition, columns=["feature", "explanation_method", "explanation_id", "encoder"])
+    stem = f"{key.replace('/', '_')}-{manifest.footer_crc32:08x}{manifest.bytes:x}"
+    places = [folder / f"{name}-{stem}.npy" for name in ("codes", "scales", "vectors")]
+    arrays = _kept(places)
+    if arrays is None:
+        vectors = np.concatenate([_matrix(batch) for batch in lake.batches(EXPLANATION_EMBEDDINGS.name, partition, ["vector"], 65_536)])
+        arrays = (*rounded(vectors), vectors)
+        with contextlib.suppress(OSError):
+            _keep(places, arrays)
+            arrays = _kept(places) or arrays
+    methods = rows["explanation_method"].combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
+    encoder = rows["encoder"][0].as_py()
+    return MeaningIndex(rows["feature"].to_numpy(), methods, rows["explanation_id"], *arrays, encoder)
+
+
+def of_texts(features: np.ndarray, methods: np.ndarray, ids: list[str], vectors: np.ndarray, encoder: str) -> MeaningIndex:
+    """An index of vectors in memory."""
+    return MeaningIndex(features, methods, pa.chunked_array([pa.array(ids)]), *rounded(vectors), vectors.astype(np.float16), encoder)
+
+
+def _matrix(batch: pa.RecordBatch) -> np.ndarray:
+    lists = batch.column("vector")
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+
+
+def _kept(places: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    with contextlib.suppress(OSError, ValueError):
+        codes, scales, vectors = (np.load(place, mmap_mode="r") for place in places)
+        return codes, scales, vectors
+    return None
+
+
+def _keep(places: list[Path], arrays: tuple[np.ndarray, ...]) -> None:
+    """Write the arrays whole, the last one last, and remove those of an earlier state."""
+    for place, array in zip(places, arrays, strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_suffix(".tmp.npy")
+        np.save(temporary, array)
+        temporary.replace(place)
+        for earlier in place.parent.glob(f"{place.stem.rpartition('-')[0]}-*.npy"):
+            if earlier != place:
+                earlier.unlink(missing_ok=True)
