@@ -18,7 +18,7 @@ LAYERS = (
     ("measuring",),
     ("reading", "asking"),
     ("orchestration",),
-    ("reporting",),
+    ("reporting", "alerting"),
     ("config",),
     ("tables",),
     ("domain",),

@@ -16,12 +16,14 @@ COLUMNS = (
     "stratum INT, n_positive UINTEGER, n_unanswered INT, outcome TEXT"
 )
 
+REGISTER = "INSERT INTO dictionaries (dictionary, model, kind, layer, hook) VALUES"
+
 
 @pytest.fixture
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as made:
         made.execute(f"CREATE TABLE scores ({COLUMNS})")
-        made.execute("CREATE TABLE dictionaries (dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT)")
+        made.execute("CREATE TABLE dictionaries (dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT, series TEXT, step BIGINT)")
         made.execute("CREATE TABLE imported_successes (dictionary TEXT, explanation_method TEXT, input_success BOOL, output_success BOOL)")
         made.execute("CREATE TABLE explanations (dictionary TEXT, feature INT, explanation_method TEXT, explanation TEXT)")
         made.execute("CREATE TABLE feature_statistics (dictionary TEXT, feature INT, token_density DOUBLE, top_token_share DOUBLE)")
@@ -45,7 +47,7 @@ def ask(connection: duckdb.DuckDBPyConnection, view: str, what: str) -> list[tup
 def test_means_have_students_intervals(connection: duckdb.DuckDBPyConnection, n: int) -> None:
     draw = np.random.default_rng(n)
     own, other, control = draw.normal(0.7, 0.1, n), draw.normal(0.5, 0.1, n), draw.normal(0.5, 0.2, n + 3)
-    connection.execute("INSERT INTO dictionaries VALUES ('d', 'm', 'sae', 3, 'h'), ('c', 'm', 'random_topk', 3, 'h')")
+    connection.execute(f"{REGISTER} ('d', 'm', 'sae', 3, 'h'), ('c', 'm', 'random_topk', 3, 'h')")
     add(connection, "d", "max_act", own)
     add(connection, "d", "shuffled", other)
     add(connection, "c", "max_act", control)
@@ -63,8 +65,27 @@ def test_means_have_students_intervals(connection: duckdb.DuckDBPyConnection, n:
     assert found["random_topk"] == pytest.approx((welch.low, welch.high), rel=1e-2, abs=1e-3)
 
 
+def test_changes_over_checkpoints_are_paired_by_feature(connection: duckdb.DuckDBPyConnection) -> None:
+    """Steps 9 and 10 are neighbours although "10" sorts before "9", and step 20 has a score of fewer features than step 10."""
+    draw = np.random.default_rng(0)
+    steps = {9: draw.normal(0.6, 0.1, 12), 10: draw.normal(0.7, 0.1, 12), 20: draw.normal(0.7, 0.1, 7)}
+    for step, values in steps.items():
+        connection.execute(f"INSERT INTO dictionaries (dictionary, series, step) VALUES ('d{step}', 'run-{{step}}', {step})")
+        add(connection, f"d{step}", "max_act", values)
+    connection.execute("INSERT INTO dictionaries (dictionary) VALUES ('alone')")
+    add(connection, "alone", "max_act", steps[9])
+    rows = ask(connection, "scores_over_checkpoints", "step, step_before, n_features, n_paired, change, change_ci_low, change_ci_high")
+    assert [row[:4] for row in rows] == [(9, None, 12, 0), (10, 9, 12, 12), (20, 10, 7, 7)]
+    assert rows[0][4:] == (None, None, None)
+    for (*_, change, low, high), (before, after) in zip(rows[1:], ((9, 10), (10, 20)), strict=True):
+        pairs = steps[after], steps[before][: len(steps[after])]
+        expected = ttest_rel(*pairs).confidence_interval()
+        assert change == pytest.approx((pairs[0] - pairs[1]).mean())
+        assert (low, high) == pytest.approx((expected.low, expected.high), rel=1e-2, abs=1e-3)
+
+
 def test_three_features_have_no_interval(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("INSERT INTO dictionaries VALUES ('d', 'm', 'sae', 3, 'h'), ('c', 'm', 'neurons', 3, 'h')")
+    connection.execute(f"{REGISTER} ('d', 'm', 'sae', 3, 'h'), ('c', 'm', 'neurons', 3, 'h')")
     for dictionary, method in (("d", "max_act"), ("d", "shuffled"), ("c", "max_act")):
         add(connection, dictionary, method, [0.5, 0.6, 0.8])
     for view in ("scores_by_method", "leaderboard", "scores_by_layer", "against_controls"):

@@ -1,14 +1,18 @@
 """Plan, ask, grade: turns planned questions into requests, asks them in flat batches, and hands the answers back in planned order."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from typing import TypeVar
 
 import dagster as dg
 
+from interp_assets.alerting.sending import Alert, send
 from interp_assets.asking.questions import Answer, Question, request_of
+from interp_assets.config.alerts import AlertSettings
 from interp_assets.config.settings import BudgetSettings, LanguageModelSettings
 from interp_assets.domain.prompting.rendering import encodable
 from interp_assets.orchestration.watching import ASKED_SECONDS, watchers
@@ -26,10 +30,13 @@ WAVE_QUESTIONS = 20_000
 
 
 class RunSpending:
-    """The spending of each run of this process under the site's budget; all stages of a run count together."""
+    """The spending of each run of this process under the site's budget; all stages of a run count together.
 
-    def __init__(self, budget: BudgetSettings) -> None:
-        self._budget = Budget(budget.tokens, budget.usd)
+    A run that has spent most of its budget sends an alert, where the settings name a channel.
+    """
+
+    def __init__(self, budget: BudgetSettings, alerts: AlertSettings) -> None:
+        self._budget, self._alerts = Budget(budget.tokens, budget.usd), alerts
         self._runs: dict[str, Spending] = {}
 
     def of_run(self, context: dg.AssetExecutionContext) -> Spending:
@@ -38,7 +45,23 @@ class RunSpending:
 
     def of(self, run_id: str) -> Spending:
         """The spending of a run; zero for a new run."""
-        return self._runs.setdefault(run_id, Spending(self._budget))
+        if run_id not in self._runs:
+            alert = partial(self._alert, run_id) if self._alerts.wants("budget") else None
+            self._runs[run_id] = Spending(self._budget, near_share=self._alerts.budget_share, on_near=alert)
+        return self._runs[run_id]
+
+    def _alert(self, run_id: str, spent: str) -> None:
+        """Send the alert beside the run, which goes on meanwhile."""
+        alert = Alert("budget", f"run {run_id[:8]}: {spent}", "The run ends at its budget.", f"{self._alerts.ui_url}/runs/{run_id}")
+        log = logging.getLogger(__name__)
+        log.warning(alert.subject)
+
+        def deliver() -> None:
+            for channel, problem in send(self._alerts, alert).items():
+                if problem:
+                    log.error(f"no alert by {channel}: {problem}")
+
+        threading.Thread(target=deliver).start()
 
 
 class Asker:

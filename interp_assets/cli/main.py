@@ -16,6 +16,7 @@ from interp_assets.cli.errors import errors_as_messages, fail
 from interp_assets.cli.exchange import exporting, importing
 from interp_assets.cli.features import redo, run, show
 from interp_assets.cli.help import CommandGroup
+from interp_assets.cli.operations import alerts, thin, usage
 from interp_assets.cli.output import OutputFormat, print_frame
 from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
@@ -262,6 +263,11 @@ def replies(
             "and asked again when they are needed. Remove the files once you have looked at them"
         )
     typer.echo(f"{size.n_replies:,} replies, {size.n_bytes / 1e6:.1f} MB in {size.n_parts} files under {store.folder}")
+
+
+app.command(epilog="Example: interp usage --format csv")(usage)
+app.command(epilog="Example: interp thin --yes")(thin)
+app.command(epilog="Example: interp alerts --test")(alerts)
 
 
 @app.command(epilog="Example: interp doctor --verify")

@@ -125,6 +125,15 @@ class ImportedFiles(Closed):
     """True where the files hold no tokens, and the user vouches that the token sample has the same rows."""
 
 
+class CheckpointOf(Closed):
+    """The training run of which a dictionary is a checkpoint. A watched folder writes this block."""
+
+    series: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Name of the series that the checkpoints of one run share."""
+    step: Annotated[int, BeforeValidator(_no_truth), Field(ge=0, le=1 << 53)]
+    """The checkpoint's place in the run. Unit: steps, or tokens: as the run counts."""
+
+
 IMPORTED_KINDS = ("delphi", "neuronpedia")
 PLANTED_KIND = "planted"
 RECORD_KINDS = (*KINDS, PLANTED_KIND)
@@ -186,6 +195,8 @@ class DictionaryRecord(Closed):
     stale."""
     stages: dict[str, Any] = Field(default_factory=dict)
     """Stage settings of this dictionary, laid over the settings of the site, key by key."""
+    checkpoint: Annotated[CheckpointOf | None, ADDED_LATER] = None
+    """The training run of which this dictionary is a checkpoint, for the view `scores_over_checkpoints`. It changes no result."""
     description: str = ""
     """Free text for people. It changes no result."""
 
@@ -373,12 +384,12 @@ class DictionaryRecord(Closed):
     @property
     def fingerprint(self) -> str:
         """Changes when anything changes that shapes activations, also the content of a local source and the feature numbers in a file: not
-        with the description, nor with settings of later stages."""
+        with the description, the place in a training run, or settings of later stages."""
         content = self.source_content
         listed = {"features": tuple(self.selected_features.tolist())} if isinstance(self.features, FeatureFile) else {}
         if self.condition is not None:
             listed = {"features": None}
-        neutral = {"description": "", "stages": {}, "control": None, "former_keys": (), "key": self.first_key}
+        neutral = {"description": "", "stages": {}, "checkpoint": None, "control": None, "former_keys": (), "key": self.first_key}
         record = self.model_copy(update={**neutral, "rules": self.planted_rules or None, **listed})
         return fingerprint(record, *([] if content is None else [content]))
 

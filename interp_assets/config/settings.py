@@ -11,10 +11,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
+from interp_assets.config.alerts import AlertSettings
 from interp_assets.config.base import Closed, UserError, merged, validated
+from interp_assets.config.checkpoints import WatchedFolder, refuse_shared_series
 from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.local_inputs import folder_content
 from interp_assets.config.nearest import nearest_hint
+from interp_assets.config.retention import RetentionSettings
 from interp_assets.config.yaml_files import BadYaml, parse_yaml, read_text_file
 from interp_assets.domain.bounds import ADDED_LATER, PositiveNumber, Seed
 from interp_assets.domain.examples.sampling import ExampleSettings
@@ -296,8 +299,25 @@ class PlatformSettings(Closed):
     """The most that one run may spend on language models."""
     automation: AutomationSettings = AutomationSettings()
     """When missing partitions are made without a command."""
+    watch: tuple[WatchedFolder, ...] = ()
+    """Folders into which training runs write checkpoints: each checkpoint is registered by itself. One folder, or a list."""
+    alerts: AlertSettings = AlertSettings()
+    """Alerts by webhook or mail about failed runs, spent budgets and checks that did not pass."""
+    retention: RetentionSettings = RetentionSettings()
+    """What `interp thin` removes."""
     stages: dict[str, Any] = Field(default_factory=dict)
     """Stage settings of all dictionaries of this site. A record's own `stages:` are laid over them, key by key."""
+
+    @field_validator("watch", mode="before")
+    @classmethod
+    def _one_or_several(cls, watch: Any) -> Any:
+        return [watch] if isinstance(watch, dict) else watch
+
+    @field_validator("watch")
+    @classmethod
+    def _keys_of_their_own(cls, watch: tuple[WatchedFolder, ...]) -> tuple[WatchedFolder, ...]:
+        refuse_shared_series(watch)
+        return watch
 
     @classmethod
     def read(cls, path: Path) -> "PlatformSettings":

@@ -25,8 +25,10 @@ from interp_assets.assets.vocabulary_projections.asset import vocabulary_project
 from interp_assets.assets.warehouse.asset import warehouse
 from interp_assets.assets.window_embeddings.asset import window_embeddings
 from interp_assets.config.base import UserError
-from interp_assets.graph.automation import TICK_SECONDS, automated, automation_sensors
+from interp_assets.graph.alert_sensors import alert_sensors
+from interp_assets.graph.automation import automated
 from interp_assets.graph.jobs import task_jobs
+from interp_assets.graph.sensors import TICK_SECONDS, automation_sensors
 from interp_assets.installation.home import Home
 from resources.model_provider import ModelProvider
 
@@ -88,11 +90,12 @@ def definitions(
     home: Home, models: ModelProvider, executor: dg.ExecutorDefinition = IN_PROCESS, tick_seconds: int = TICK_SECONDS
 ) -> dg.Definitions:
     """The graph over one home, with real or stand-in models. Its sensors look for changes every `tick_seconds`."""
-    automation = home.settings.automation
+    settings = home.settings
+    checks = [key for asset in ASSETS for key in asset.check_keys]
     return dg.Definitions(
-        assets=automated(ASSETS, automation),
+        assets=automated(ASSETS, settings.automation),
         jobs=task_jobs(ASSETS),
-        sensors=automation_sensors(automation, tick_seconds),
+        sensors=[*automation_sensors(settings, tick_seconds), *alert_sensors(settings.alerts, checks, tick_seconds)],
         executor=executor,
         resources=resources_of(home, models),
     )
@@ -105,7 +108,7 @@ def resources_of(home: Home, models: ModelProvider) -> dict[str, object]:
         "registry": home.registry,
         "settings": home.settings,
         "replies": home.replies,
-        "spending": RunSpending(home.settings.budget),
+        "spending": RunSpending(home.settings.budget, home.settings.alerts),
         "warehouse_file": home.warehouse,
         "spill_folder": home.spill,
         "ratings_folder": home.ratings,

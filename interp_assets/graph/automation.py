@@ -1,22 +1,14 @@
-"""What happens by itself: a new dictionary record becomes a partition of the graph, missing assets of it are made in order, and new ratings
-are read and reported on."""
+"""Conditions under which assets are made by themselves: missing partitions of a new dictionary in order, and reports after new inputs."""
 
 from collections.abc import Mapping, Sequence, Set
 from functools import reduce
 from operator import and_, or_
-from pathlib import Path
 
 import dagster as dg
 from dagster import AutomationCondition
 
-from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import AutomationSettings, PlatformSettings
-from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
-from interp_assets.ratings.files import rating_files
-from resources.formats.interface import content_hash
-
-TICK_SECONDS = 30
-"""Pause between two ticks of a sensor. Unit: seconds."""
+from interp_assets.config.settings import AutomationSettings
+from interp_assets.orchestration.partitions import DICTIONARY_BY_RANGE
 
 AUTOMATION_TAG = "dagster/from_automation_condition"
 """Tag of the runs that a condition requested."""
@@ -141,59 +133,3 @@ def automated(assets: Sequence[dg.AssetsDefinition], settings: AutomationSetting
         return dg.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=condition(asset)), [asset])[0]
 
     return [with_condition(asset) for asset in assets]
-
-
-def automation_sensors(settings: AutomationSettings, tick_seconds: int = TICK_SECONDS) -> list[dg.SensorDefinition]:
-    """The sensors for new records and for new ratings, and the sensor that evaluates the conditions. All run unless the settings say
-    never."""
-
-    @dg.sensor(
-        name="new_dictionaries",
-        minimum_interval_seconds=tick_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Adds a partition for every dictionary record in $INTERP_HOME/dictionaries. A broken record is named and skipped.",
-    )
-    def new_dictionaries(
-        context: dg.SensorEvaluationContext,
-        registry: dg.ResourceParam[DictionaryRegistry],
-        settings: dg.ResourceParam[PlatformSettings],
-    ) -> dg.SensorResult:
-        """Dynamic partitions for records that have no partition yet."""
-        records, broken = registry.read_all()
-        known = set(context.instance.get_dynamic_partitions(DICTIONARIES.name or ""))
-        unknown = {key: records[key] for key in sorted(set(records) - known)}
-        refused = registry.refused(unknown, settings)
-        broken |= refused
-        for name, error in broken.items():
-            context.log.error(f"record {name} is not registered: {error}")
-        new = [key for key in unknown if registry.path_of(key).name not in refused]
-        if not new:
-            named = f"; broken: {', '.join(broken)}" if broken else ""
-            return dg.SensorResult(skip_reason=f"no new record among {len(records)} in {registry.folder}{named}")
-        return dg.SensorResult(dynamic_partitions_requests=[DICTIONARIES.build_add_request(new)])
-
-    @dg.sensor(
-        name="new_ratings",
-        asset_selection=["human_ratings", "human_correlation_report"],
-        minimum_interval_seconds=tick_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Reads the files in $INTERP_HOME/ratings, and makes the report again when a file has changed.",
-    )
-    def new_ratings(context: dg.SensorEvaluationContext, ratings_folder: dg.ResourceParam[Path]) -> dg.SensorResult:
-        """A run for a new content of the folder; no run while the folder is, and always was, empty."""
-        files = rating_files(ratings_folder)
-        content = content_hash(ratings_folder, files) if files else ""
-        if content == (context.cursor or ""):
-            return dg.SensorResult(skip_reason=f"no change among {len(files)} files in {ratings_folder}")
-        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=content)
-
-    if settings.when == "never":
-        return [new_dictionaries, new_ratings]
-    missing_partitions = dg.AutomationConditionSensorDefinition(
-        name="missing_partitions",
-        target=dg.AssetSelection.all(),
-        minimum_interval_seconds=tick_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Requests what is missing: at once, or at night, as `automation:` in settings.yaml says.",
-    )
-    return [new_dictionaries, new_ratings, missing_partitions]

@@ -318,7 +318,7 @@ class RangeRun:
             versions.add(manifest.data_version)  # of the content: it differs from the planned version where questions stayed unanswered
             report = self.reports.get(partition.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
-            own["path"] = dg.MetadataValue.path(self.lake.location(self.table.name, self.partition(partition)))
+            own["path_in_lake"] = self.lake.relative_path(self.table.name, self.partition(partition))
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))

@@ -145,6 +145,27 @@ def interval_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]
     return _image(figure, title)
 
 
+def course_plot(
+    series: Mapping[str, Sequence[tuple[float, float, float | None, float | None]]], xlabel: str, ylabel: str, title: str
+) -> str:
+    """A Markdown image of values in their intervals along an axis, one line a series (the PNG is in the text); a sentence without values.
+
+    Each point is (place on the axis, value, low, high); a point without an interval has None for both ends.
+    """
+    lines = {name: points for name, points in series.items() if points}
+    if not lines:
+        return f"*{title}: no values*"
+    figure, axes = _pyplot().subplots(figsize=(5.2, 3.2), dpi=90)
+    for (name, points), colour in zip(sorted(lines.items()), PLOT_COLOURS * len(lines), strict=False):
+        places, values, low, high = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+        axes.plot(places, values, marker="o", markersize=3.5, linewidth=1.2, color=colour, label=name)
+        known = [(x, a, b) for x, a, b in zip(places, low, high, strict=True) if a is not None and b is not None]
+        if known:
+            axes.fill_between(*zip(*known, strict=True), alpha=0.15, linewidth=0, color=colour)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return _embedded(figure, axes)
+
+
 def _image(figure: Any, title: str) -> str:
     """Close the figure, and return it as a Markdown image with its PNG in the text."""
 

@@ -67,7 +67,7 @@ def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: Ru
     """
     refuse_unusable(home)
     prepare_instance(home)
-    key, kept, spending = planned.record.key, KeptModels(models), RunSpending(home.settings.budget)
+    key, kept, spending = planned.record.key, KeptModels(models), RunSpending(home.settings.budget, home.settings.alerts)
     groups = (
         (planned.before, dg.StaticPartitionsDefinition([key]), (key, key)),
         (planned.assets, _ranges_of(planned), tuple(str(RangeKey(key, one)) for one in (*planned.ranges[:1], *planned.ranges[-1:]))),

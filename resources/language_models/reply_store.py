@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -146,6 +146,26 @@ class ReplyStore:
         paths = self._parts()
         return StoreSize(table.num_rows, sum(path.stat().st_size for path in paths), len(paths), by_model, *self._damage())
 
+    def usage(self) -> pa.Table:
+        """Replies and their tokens by month and model, the earliest month first: `month` (such as 2026-11, UTC), `model`, `replies`,
+        `prompt_tokens`, `cached_tokens`, `completion_tokens`. Each reply counts once, in the month in which it came."""
+        import polars as pl
+
+        self._adopt_journals()
+        rows = cast(pl.DataFrame, pl.from_arrow(self._distinct(self._parts(), ["key", "model", "time", "reply"])))
+        counts = ("prompt_tokens", "cached_tokens", "completion_tokens")
+        summed = (
+            rows.with_columns(
+                pl.from_epoch(pl.col("time").cast(pl.Int64), time_unit="s").dt.strftime("%Y-%m").alias("month"),
+                pl.col("model").cast(pl.String),
+                *(pl.col("reply").str.json_path_match(f"$.{name}").cast(pl.Int64, strict=False).alias(name) for name in counts),
+            )
+            .group_by("month", "model")
+            .agg(pl.len().cast(pl.Int64).alias("replies"), *(pl.col(name).clip(lower_bound=0).sum() for name in counts))
+            .sort("month", "model")
+        )
+        return summed.to_arrow()
+
     def identities(self) -> list[ModelIdentity]:
         """The models with kept replies at the time of the first call, also models of earlier releases."""
         if self._identities is None:
@@ -154,6 +174,11 @@ class ReplyStore:
             rows = pa.concat_tables(tables).unify_dictionaries().group_by(columns).aggregate([]).to_pylist() if tables else []
             self._identities = [ModelIdentity(**row) for row in rows]
         return self._identities
+
+    def count_older_than(self, time: float) -> int:
+        """Number of distinct replies that came before a time, in seconds since 1970."""
+        self._adopt_journals()
+        return int(pc.sum(pc.less(self._distinct(self._parts(), ["key", "time"]).column("time"), time)).as_py() or 0)
 
     def prune(self, older_than_days: float | None = None, model: str | None = None) -> int:
         """Remove replies of `model`, if given, that are older than `older_than_days`, if given. Returns the number of removed replies.

@@ -143,12 +143,12 @@ class Lake:
 
     def path(self, table: str, partition: Mapping[str, str]) -> str:
         """Folder of a partition: hive style, values percent-encoded."""
-        return "/".join([self.root, table, *(f"{name}={quote(value, safe='')}" for name, value in partition.items())])
+        return f"{self.root}/{self.relative_path(table, partition)}"
 
-    def location(self, table: str, partition: Mapping[str, str]) -> str:
-        """The folder of a partition as people write it: a folder, or a URL."""
-        path = self.path(table, partition)
-        return path if self.is_local else self.fs.unstrip_protocol(path)
+    @staticmethod
+    def relative_path(table: str, partition: Mapping[str, str]) -> str:
+        """Folder of a partition below the lake: it stays the same when the lake moves."""
+        return "/".join([table, *(f"{name}={quote(value, safe='')}" for name, value in partition.items())])
 
     def manifest(self, table: str, partition: Mapping[str, str]) -> Manifest | None:
         """Manifest of a partition; None when the partition is not complete. A damaged manifest, or a manifest of another schema version,
@@ -290,6 +290,21 @@ class Lake:
         manifest."""
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(f"{self.path(table, partition)}/{MANIFEST}")
+
+    def remove(self, table: str, partition: Mapping[str, str]) -> None:
+        """Remove a partition from the store: first its manifest, so that a killed process leaves no half of it to read, then its files and
+        the folders that are empty then. Nothing happens where the partition is not there."""
+        folder = self.path(table, partition)
+        self.discard(table, partition)
+        for name in (WITHDRAWN, PART):
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.rm_file(f"{folder}/{name}")
+        while self.is_local and folder != self.root:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                break
+            folder = os.path.dirname(folder)
 
     def verify(self, manifest: Manifest) -> None:
         """Read all of a partition, a row group at a time. Raises `CorruptPartition` when it is damaged."""

@@ -50,7 +50,7 @@ def test_what_is_written_comes_back_on_another_host(url: str) -> None:
     assert other.is_current("t", CELL, "v2") and other.read("t", CELL).equals(rows(4))
     assert [manifest.rows for manifest in other.manifests("t")] == [1]
     assert objects(lake) == ["manifest.json", "part-0.parquet"] and lake.incomplete() == []
-    assert lake.url == url and lake.location("t", CELL) == f"{url}/t/dictionary=m%2F09%2Fa/feature_range=00of16"
+    assert lake.url == url and lake.relative_path("t", CELL) == "t/dictionary=m%2F09%2Fa/feature_range=00of16"
 
 
 def test_a_partition_of_many_upload_parts_is_whole(url: str) -> None:

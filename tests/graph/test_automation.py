@@ -12,9 +12,10 @@ from made_by_runs import make_by_a_run
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import TokenSampleSettings
-from interp_assets.config.settings import AutomationSettings
+from interp_assets.config.settings import AutomationSettings, PlatformSettings
 from interp_assets.graph.assembly import ASSETS, definitions
-from interp_assets.graph.automation import AUTOMATION_TAG, automated, automation_sensors
+from interp_assets.graph.automation import AUTOMATION_TAG, automated
+from interp_assets.graph.sensors import automation_sensors
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
 from resources.fakes import FakeTokenizer
 
@@ -136,7 +137,7 @@ def test_what_a_run_has_in_hand_is_not_requested_again(
 
 def test_never_means_by_hand_alone(installation: Installation) -> None:
     settings = AutomationSettings(when="never")
-    assert [sensor.name for sensor in automation_sensors(settings)] == ["new_dictionaries", "new_ratings"]
+    assert [sensor.name for sensor in automation_sensors(PlatformSettings(automation=settings))] == ["new_dictionaries", "new_ratings"]
     assert all(asset.specs_by_key[asset.key].automation_condition is None for asset in automated(ASSETS, settings))
     site = Evaluated(installation, "automation: {when: never}")
     assert site.at(1) == {}
@@ -145,7 +146,7 @@ def test_never_means_by_hand_alone(installation: Installation) -> None:
 
 
 def test_the_sensor_runs_by_default_and_every_asset_has_a_condition() -> None:
-    *_, sensor = automation_sensors(AutomationSettings())
+    *_, sensor = automation_sensors(PlatformSettings())
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert all(asset.specs_by_key[asset.key].automation_condition is not None for asset in automated(ASSETS, AutomationSettings()))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from installation import KEY, Installation
 from made_by_runs import make_by_a_run
 from running import RunningDagster, eventually
@@ -127,13 +128,22 @@ def test_two_dropped_records_are_filled_by_the_daemon_and_a_broken_one_is_named(
 
 @pytest.mark.daemon
 @pytest.mark.slow
-def test_a_dictionary_that_fails_in_a_shared_run_is_named_and_stops_no_other(installation: Installation) -> None:
-    failing = "fake/70/neurons"
+def test_a_dictionary_that_fails_in_a_shared_run_is_named_and_stops_no_other(installation: Installation, tmp_path: Path) -> None:
+    """Both are checkpoints in a watched folder, so each comes to be registered by itself."""
+    failing, checkpoints = "fake/70/neurons", tmp_path / "checkpoints"
+    record = installation.record(KEY, features=(0, 4)).model_dump(mode="json", exclude_defaults=True)
+    record |= {"key": "fake/{step:02d}/neurons", "hook": "blocks.{step}.mlp.hook_post", "source": None}
+    watch = {"folder": str(checkpoints), "pattern": "{step}", "record": record, "settle_seconds": 0}
+    installation.home.root.mkdir(parents=True, exist_ok=True)
+    installation.home.settings_file.write_text(yaml.safe_dump({"watch": watch}))
     with RunningDagster(installation.home) as dagster:
         ticks = lambda: {s["name"]: s["sensorState"]["ticks"] for s in dagster.server.query(TICKS)["sensorsOrError"]["results"]}  # noqa: E731
         eventually(lambda: any(t["status"] == "SKIPPED" for t in ticks()["missing_partitions"]), "tick of the automation")
-        for key, hook in ((KEY, "blocks.0.mlp.hook_post"), (failing, "blocks.70.mlp.hook_post")):
-            installation.home.registry.write(installation.record(key, hook=hook, features=(0, 4)))
+        aside = tmp_path / "aside"
+        for step in ("0", "70"):
+            (aside / step).mkdir(parents=True)
+            (aside / step / "weights").write_bytes(b"")
+        aside.rename(checkpoints)  # so that both are seen at one tick
         eventually(lambda: dagster.is_made("scores/fuzzing", 16), f"scores; runs: {[run['status'] for run in dagster.runs()]}", pause=1)
         failed = [run["runId"] for run in dagster.runs() if run["status"] == "FAILURE"]
         said = [failure_of(dagster.instance, run) for run in failed]

@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from interp_assets.cli.main import app
 from interp_assets.config.base import UserError
-from interp_assets.config.settings import AutomationSettings
+from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.ratings.ratings import COLUMNS
-from interp_assets.graph.automation import automation_sensors
+from interp_assets.graph.sensors import automation_sensors
 from interp_assets.ratings.tasks import TASK_COLUMNS, RatingTask, TaskSettings, rating_task, task_csv, task_page, task_rows
 from interp_assets.tables import EXAMPLES, HUMAN_CORRELATIONS, HUMAN_RATINGS, SCORES
 
@@ -264,7 +264,7 @@ def test_stupid_inputs(finished: Installation, interp: Callable[..., Result], tm
 
 
 def test_the_sensor_asks_for_a_run_when_the_files_change(tmp_path: Path) -> None:
-    new_ratings = next(sensor for sensor in automation_sensors(AutomationSettings()) if sensor.name == "new_ratings")
+    new_ratings = next(sensor for sensor in automation_sensors(PlatformSettings()) if sensor.name == "new_ratings")
 
     def asked(cursor: str | None) -> tuple[int, str | None]:
         with dg.build_sensor_context(cursor=cursor, resources={"ratings_folder": tmp_path / "ratings"}) as context:

@@ -59,7 +59,7 @@ def written(tmp_path: Path, lake: Lake) -> Callable[[Callable[[PartitionTables],
 
 
 def parts(lake: Lake, name: str) -> pq.ParquetFile:
-    return pq.ParquetFile(f"{lake.location(name, lake_partition(KEY))}/part-0.parquet")
+    return pq.ParquetFile(f"{lake.path(name, lake_partition(KEY))}/part-0.parquet")
 
 
 def test_many_small_parts_become_few_row_groups_in_order(

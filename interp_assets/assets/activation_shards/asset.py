@@ -244,7 +244,7 @@ def _report(run: DictionaryRun, lake: Lake, registry: DictionaryRegistry, settin
                 "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
                 "features": len(densities), "dead_features": dead, "capped_features": capped,
                 "activation_density": markdown(plot), "preview": markdown(table),
-                "path": dg.MetadataValue.path(lake.location(ACTIVATIONS.name, {"dictionary": key})),
+                "path_in_lake": lake.relative_path(ACTIVATIONS.name, {"dictionary": key}),
             },
         )  # fmt: skip
     return [

@@ -175,7 +175,7 @@ def _report(lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRec
         "pairs": markdown(markdown_table(header, summary)),
         "cosines": markdown(distribution_plot(cosines, "decoder cosine of one-to-one matches", "Matched features")),
         "preview": markdown(_preview(lake, record, others, pairs)),
-        "path": dg.MetadataValue.path(lake.path(FEATURE_MATCHES.name, {"dictionary": record.key})),
+        "path_in_lake": lake.relative_path(FEATURE_MATCHES.name, {"dictionary": record.key}),
     }
 
 

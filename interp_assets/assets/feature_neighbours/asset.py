@@ -189,7 +189,7 @@ def _report(lake: Lake, record: DictionaryRecord, rows: pa.Table) -> dict[str, A
         "positions_compared": pc.max(rows.column("n_positions")).as_py(),
         "nearest_similarity": markdown(distribution_plot(series, "similarity of the nearest feature", "Nearest feature")),
         "preview": markdown(markdown_table(header, preview)),
-        "path": dg.MetadataValue.path(lake.location(FEATURE_NEIGHBOURS.name, {"dictionary": record.key})),
+        "path_in_lake": lake.relative_path(FEATURE_NEIGHBOURS.name, {"dictionary": record.key}),
     }
 
 

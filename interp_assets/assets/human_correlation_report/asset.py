@@ -48,7 +48,7 @@ def human_correlation_report(
         write_report(lake, rated, report, version, inputs)
     text = report_text(rated, report, settings.human_correlations)
     drawn = figures(rated.items, report, ratings_by(rated))
-    path = write_page(text, drawn, reports_folder / "human_correlations", version)
+    page = write_page(text, drawn, reports_folder / "human_correlations", version).relative_to(reports_folder.parent)
     context.log.info(text.ranking or text.rests_on[0])
     outside = [
         f"{row.scope} {row.scope_value} {row.scorer} {row.statistic}: {with_interval(row.estimate)}"
@@ -59,8 +59,8 @@ def human_correlation_report(
     people = rated.rater_kind == "human"
     return dg.MaterializeResult(
         metadata={
-            "report": markdown(report_markdown(text, drawn, path)),
-            "page": dg.MetadataValue.path(str(path)),
+            "report": markdown(report_markdown(text, drawn, page)),
+            "page_in_home": page.as_posix(),
             "rated_explanations": dg.MetadataValue.json(dict(rated.outcome_counts)),
             "ratings": len(rated.ratings),
             "ratings_are": rated.rater_kind if rated.ratings else "none yet",

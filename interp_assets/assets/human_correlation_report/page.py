@@ -209,7 +209,7 @@ def _group_tables(report: CorrelationReport) -> list[TableText]:
 
 
 def report_markdown(text: ReportText, figures: Sequence[Figure], path: Path) -> str:
-    """The report as Markdown, its figures within."""
+    """The report as Markdown, its figures within. `path` is the page's place in the home."""
     parts = [
         f"**{text.warning}**" if text.warning else "",
         *map(escape_markdown, text.rests_on),
@@ -221,7 +221,10 @@ def report_markdown(text: ReportText, figures: Sequence[Figure], path: Path) -> 
     for table in text.tables:
         rows = [[escape_markdown(cell) for cell in row] for row in table.rows]
         parts.append(f"**{escape_markdown(table.caption)}**\n\n{markdown_table(table.header, rows)}")
-    parts += ["\n".join(f"- {escape_markdown(note)}" for note in text.notes), f"The report as one page, and every figure as PDF: `{path}`"]
+    parts += [
+        "\n".join(f"- {escape_markdown(note)}" for note in text.notes),
+        f"The report as one page, and every figure as PDF, in the home: `{path}`",
+    ]
     return "\n\n".join(part for part in parts if part)
 
 

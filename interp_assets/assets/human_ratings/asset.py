@@ -58,7 +58,7 @@ def human_ratings(
             "dagster/row_count": manifest.rows,
             "ratings": dg.MetadataValue.json(dict(kinds)),
             "raters": len({rating.rater for rating in read.ratings}),
-            "folder": dg.MetadataValue.path(str(ratings_folder)),
+            "folder_in_home": ratings_folder.name,
             "files": markdown(markdown_table(["file", "rows", "not yet rated"], per_file)),
             "preview": markdown(markdown_table(["rater", "dictionary", "feature", "explanation", "context", "rating"], preview)),
             "rejected": markdown(markdown_table(["file", "line", "column", "value", "allowed"], rejected)),

@@ -68,7 +68,7 @@ def scorer_validity(
             "differences": markdown(_forest(rows)),
             "by_metric": markdown(_metric_table(rows)),
             "planted_dictionaries": list(versions),
-            "path": dg.MetadataValue.path(lake.path(SCORER_VALIDITY.name, {})),
+            "path_in_lake": lake.relative_path(SCORER_VALIDITY.name, {}),
         },
         data_version=dg.DataVersion(fingerprint(versions)),
         check_results=_checks(rows, f"{_in_short(rows)}\n\n{told}" if rows else told),

@@ -84,7 +84,7 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
             "dagster/partition_row_count": len(tokens),
             "tokens": int(tokens.size),
             "context_tokens": int(tokens.shape[1]),
-            "path": dg.MetadataValue.path(lake.location(TOKEN_SAMPLES.name, partition)),
+            "path_in_lake": lake.relative_path(TOKEN_SAMPLES.name, partition),
             "documents": markdown(markdown_table(["source", "documents"], [(c["values"], c["counts"]) for c in counts])),
             "preview": markdown(_preview(tokens, tokenizer)),
         },

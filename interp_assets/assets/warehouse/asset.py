@@ -7,8 +7,14 @@ import dagster as dg
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.reporting.materialisation import markdown, markdown_table, scatter_plot
+from interp_assets.reporting.materialisation import course_plot, markdown, markdown_table, scatter_plot
 from interp_assets.tables import SCHEMA_VERSION
+
+COURSE = """
+SELECT series, explanation_method, step, mean, ci_low, ci_high FROM scores_over_checkpoints
+WHERE scorer = 'detection' AND mean IS NOT NULL AND explanation_method NOT IN ('shuffled', 'constant')
+"""
+"""The course of detection, which is the headline where one scorer must stand for all."""
 
 REPORTS = ("feature_matches", "scorer_validity", "human_correlation_report")
 
@@ -44,16 +50,20 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
         pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for dictionary, *pair in connection.execute("SELECT dictionary, fuzzing, intervention FROM feature_quadrants").fetchall():
             pairs[dictionary].append((pair[0], pair[1]))
+        courses: dict[str, list[tuple]] = defaultdict(list)
+        for series, method, *point in connection.execute(COURSE).fetchall():
+            courses[f"{series}, {method}"].append(tuple(point))
     context.log.info(f"{len(views)} views in {warehouse_file.path}; {made} copies made anew")
     header = ["dictionary", "scorer", "metric", "explanation", "features", "median", "mean CI low", "mean CI high", "floor"]
     return dg.MaterializeResult(
         metadata={
-            "path": dg.MetadataValue.path(str(warehouse_file.path)),
+            "path_in_home": warehouse_file.path.name,
             "rows": markdown(markdown_table(["view", "rows"], counts)),
             "headline_scores": markdown(markdown_table(header, scores)),
             "intervention_against_fuzzing": markdown(
                 scatter_plot(pairs, "fuzzing", "intervention, nats", "best scores of each feature", floors=(0.5, 0.0))
             ),
+            "scores_over_checkpoints": markdown(course_plot(courses, "step", "balanced accuracy", "detection over checkpoints")),
         },
         check_results=[dg.AssetCheckResult(check_name="every_view_answers", passed=not failed, metadata={"failed": failed})],
     )

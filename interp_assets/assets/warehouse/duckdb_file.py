@@ -36,6 +36,8 @@ DICTIONARIES_SCHEMA = pa.schema(
         pa.field("width", pa.int64()),
         pa.field("n_selected", pa.int64()),
         pa.field("n_tokens", pa.int64()),
+        pa.field("series", pa.string()),
+        pa.field("step", pa.int64()),
         pa.field("cost_estimates", pa.list_(ESTIMATE)),
     ]
 )
@@ -186,6 +188,8 @@ class Warehouse:
                     "control": record.control, "hook": record.hook,
                     "source": record.source, "width": record.width, "n_selected": record.n_selected,
                     "n_tokens": record.token_sample.n_tokens,
+                    "series": record.checkpoint and record.checkpoint.series,
+                    "step": record.checkpoint and record.checkpoint.step,
                     "cost_estimates": [asdict(one) for one in read_estimates(self.path.parent / "estimates", key)],
                 }
             )  # fmt: skip

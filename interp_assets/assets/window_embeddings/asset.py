@@ -137,7 +137,7 @@ def _embedded(context: dg.AssetExecutionContext, lake: Lake, version: str, cells
         "dagster/partition_row_count": n_cells,
         "dimensions": first.shape[1],
         "bytes": lake.require(WINDOW_EMBEDDINGS.name, partition).bytes,
-        "path": dg.MetadataValue.path(lake.location(WINDOW_EMBEDDINGS.name, partition)),
+        "path_in_lake": lake.relative_path(WINDOW_EMBEDDINGS.name, partition),
         "kept_from_an_earlier_run": kept,
         "preview": markdown(_preview(first, cells)),
         **rates,

@@ -1,0 +1,168 @@
+"""Checkpoints of a training run: which folder is watched, which names are checkpoints, and the record that each checkpoint gets."""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from interp_assets.config.base import Closed, UserError, validated
+from interp_assets.config.records import DictionaryRecord
+
+STEP = re.compile(r"\{step(?::0([1-9]\d?)d)?\}")
+"""The step in a pattern, or in a string of the record: `{step}`, or `{step:06d}` with zeros in front."""
+
+RUN = "{run}"
+"""The name of a training run in a pattern, or in a string of the record."""
+
+LARGEST_STEP = 1 << 53
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint on disk, a file or a folder: its step, and its run where the pattern names one."""
+
+    path: Path
+    step: int
+    run: str = ""
+
+
+class WatchedFolder(Closed):
+    """A folder into which a training run writes checkpoints. Each checkpoint becomes a dictionary once it is written whole."""
+
+    folder: Annotated[str, Field(min_length=1)]
+    """The folder. It may still be missing. Unit: path."""
+    pattern: str = "{step}"
+    """Names of checkpoints in the folder, files or folders: `{step}` stands for a whole number, `{run}` for the name of a run, `*` for any
+    characters but a slash; `/` goes into a folder. SAELens writes `{run}/{step}`."""
+    record: dict[str, Any]
+    """The record of each checkpoint. `{step}` or `{step:08d}` in its texts is the checkpoint's step, `{run}` is its run, and `{path}` is
+    where the checkpoint is. The key needs `{step}`. Without a source, the source is `{path}`."""
+    every: Annotated[int, Field(ge=1, le=LARGEST_STEP)] = 1
+    """Only steps that are multiples of this number are registered. Unit: steps."""
+    settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """A checkpoint is registered when none of its files has changed for so long, since a training run may still be writing. Unit:
+    seconds."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _one_step(cls, pattern: str) -> str:
+        if len(STEP.findall(pattern)) != 1:
+            raise ValueError(f"{pattern!r} needs {{step}} once, such as ae_{{step}}.pt or {{run}}/{{step}}")
+        if pattern.count(RUN) > 1:
+            raise ValueError(f"{pattern!r} names {{run}} more than once: name it once")
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            raise ValueError(f"{pattern!r} leaves the folder: write the pattern relative to it")
+        return pattern
+
+    @model_validator(mode="after")
+    def _a_record_for_each_step(self) -> Self:
+        if not STEP.search(str(self.record.get("key", ""))):
+            raise ValueError(f"record.key is {self.record.get('key')!r}: it needs {{step}}, since each checkpoint is one dictionary")
+        if (RUN in self.pattern) != (RUN in self.record["key"]):
+            raise ValueError("{run} stands in the pattern and in record.key, or in neither: each run is a series of its own")
+        if "checkpoint" in self.record:
+            raise ValueError("record.checkpoint is filled in for each checkpoint: leave it out")
+        self.record_of(Checkpoint(self.path / "checkpoint", 1, "run"))
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Where the folder is."""
+        return Path(self.folder).expanduser().absolute()
+
+    @property
+    def series(self) -> str:
+        """Name of the series of dictionaries: the key of the record, with `{step}` and `{run}` in it."""
+        return STEP.sub("{step}", self.record["key"])
+
+    def record_of(self, checkpoint: Checkpoint) -> DictionaryRecord:
+        """The record of one checkpoint. Raises `UserError` naming each wrong key."""
+        content = _filled({"source": "{path}", **self.record}, checkpoint)
+        content["key"] = _filled(self.record["key"], replace(checkpoint, run=re.sub(r"[^A-Za-z0-9_:@-]", "-", checkpoint.run)))
+        content["checkpoint"] = {"series": self.series.replace(RUN, checkpoint.run), "step": checkpoint.step}
+        return validated(DictionaryRecord, content, f"watch.record for step {checkpoint.step}").with_absolute_paths()
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All checkpoints that are in the folder, by run and step; none while the folder is missing. Of two checkpoints of a run with the
+        same step, the newer counts."""
+        name = re.compile("".join(_regular_expression(self.pattern)))
+        found: dict[tuple[str, int], Checkpoint] = {}
+        for path in sorted(self.path.glob(STEP.sub("*", _with_literal_brackets(self.pattern)).replace(RUN, "*")), key=_changed):
+            match = name.fullmatch(path.relative_to(self.path).as_posix())
+            if match and int(match["step"]) <= LARGEST_STEP and int(match["step"]) % self.every == 0:
+                run, step = match.groupdict().get("run", ""), int(match["step"])
+                found[run, step] = Checkpoint(path, step, run)
+        return [found[place] for place in sorted(found)]
+
+    def is_settled(self, checkpoint: Checkpoint, now: float | None = None) -> bool:
+        """Whether a checkpoint holds a file, and none of its files has changed for `settle_seconds`."""
+        changes = [_changed(path) for path in files_of(checkpoint.path)]
+        return bool(changes) and (time.time() if now is None else now) - max(changes) >= self.settle_seconds
+
+
+def files_of(path: Path) -> Iterator[Path]:
+    """The file itself, or all files under a folder."""
+    if path.is_file():
+        yield path
+    for place, _, names in os.walk(path):
+        yield from (Path(place, name) for name in names)
+
+
+def _changed(path: Path) -> float:
+    """When a file last changed; infinity for a file that goes away meanwhile, so that its checkpoint does not count as settled."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _regular_expression(pattern: str) -> Iterator[str]:
+    """Parts of the regular expression of a pattern, with the group `step`."""
+    for part in re.split(r"(\{step(?::0\d+d)?\}|\{run\}|\*)", pattern):
+        if STEP.fullmatch(part):
+            yield r"(?P<step>\d{1,17})"
+        else:
+            yield {"*": "[^/]*", RUN: "(?P<run>[^/]+?)"}.get(part, re.escape(part))
+
+
+def _with_literal_brackets(pattern: str) -> str:
+    """A pattern for `Path.glob` in which brackets and question marks stand for themselves."""
+    return re.sub(r"[\[?]", lambda match: f"[{match[0]}]", pattern)
+
+
+def _filled(value: Any, checkpoint: Checkpoint) -> Any:
+    """`value` with the checkpoint's step, run and path in its strings."""
+    if isinstance(value, str):
+        text = STEP.sub(lambda match: str(checkpoint.step).zfill(int(match[1] or 0)), value)
+        return text.replace(RUN, checkpoint.run).replace("{path}", str(checkpoint.path))
+    if isinstance(value, Mapping):
+        return {key: _filled(one, checkpoint) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(one, checkpoint) for one in value]
+    return value
+
+
+def unregistered(watched: WatchedFolder, known: Mapping[str, DictionaryRecord]) -> tuple[list[DictionaryRecord], list[Checkpoint]]:
+    """Records of the settled checkpoints without a record of their key, by step, and the checkpoints that are still being written."""
+    records, unsettled = [], []
+    for checkpoint in watched.checkpoints():
+        record = watched.record_of(checkpoint)
+        if record.key in known:
+            continue
+        if watched.is_settled(checkpoint):
+            records.append(record)
+        else:
+            unsettled.append(checkpoint)
+    return records, unsettled
+
+
+def refuse_shared_series(watched: tuple[WatchedFolder, ...]) -> None:
+    """Raise `UserError` where two watched folders would write records of the same keys."""
+    series = [one.series for one in watched]
+    if repeated := sorted({name for name in series if series.count(name) > 1}):
+        raise UserError(f"watch: more than one folder gives the keys {', '.join(repeated)}: give each folder's record a key of its own")

@@ -1,0 +1,101 @@
+"""Sensors that send alerts: a failed run, and an asset check that did not pass."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster import AssetCheckKey
+
+from interp_assets.alerting.sending import Alert, send
+from interp_assets.config.alerts import AlertSettings
+
+NAMED = 5
+"""Most assets that one alert names; further assets are counted."""
+
+EVALUATIONS = 20
+"""Most evaluations of one check that a tick looks at, the newest first."""
+
+
+def alert_sensors(settings: AlertSettings, checks: Sequence[AssetCheckKey], tick_seconds: int) -> list[dg.SensorDefinition]:
+    """The sensors for the events that the settings name; none without a channel."""
+    sensors: list[dg.SensorDefinition] = []
+    if settings.wants("run_failed"):
+        sensors.append(_failed_runs(settings, tick_seconds))
+    if settings.wants("check"):
+        sensors.append(_failed_checks(settings, checks, tick_seconds))
+    return sensors
+
+
+def _failed_runs(settings: AlertSettings, tick_seconds: int) -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        name="alert_failed_runs",
+        minimum_interval_seconds=tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends an alert when a run has failed and is not tried again.",
+    )
+    def alert_failed_runs(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        if run.tags.get("dagster/will_retry") == "true":
+            return
+        steps = [event.event_specific_data for event in context.get_step_failure_events()]
+        reasons = [str(one.error_display_string) for one in steps if one is not None]  # type: ignore[union-attr]
+        reason = reasons[0] if reasons else context.failure_event.message or "no step says why"
+        assets = sorted("/".join(key.path) for key in run.asset_selection or ())
+        first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+        ranges = run.tags.get("dagster/partition") or (f"{first} to {last}" if first else "")
+        subject = f"run {run.run_id[:8]} failed: {_some(assets) or run.job_name}{f', {ranges}' if ranges else ''}"
+        _sent(context, settings, Alert("run_failed", subject, _first_lines(reason), f"{settings.ui_url}/runs/{run.run_id}"))
+
+    return alert_failed_runs
+
+
+def _failed_checks(settings: AlertSettings, checks: Sequence[AssetCheckKey], tick_seconds: int) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="alert_failed_checks",
+        minimum_interval_seconds=tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends an alert when an asset check did not pass: once for each evaluation.",
+    )
+    def alert_failed_checks(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        storage = context.instance.event_log_storage
+        summaries = storage.get_asset_check_summary_records(list(checks))
+        newest = {key: one.last_check_execution_record for key, one in summaries.items()}
+        last = max((record.id for record in newest.values() if record is not None), default=0)
+        if context.cursor is None:
+            context.update_cursor(str(last))
+            return dg.SkipReason("evaluations of earlier days send no alert")
+        seen = int(context.cursor)
+        failed = []
+        for key in (key for key, record in newest.items() if record is not None and record.id > seen):
+            for record in reversed(storage.get_asset_check_execution_history(key, limit=EVALUATIONS)):
+                event = record.event and record.event.dagster_event
+                if record.id > seen and event is not None and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                    failed += [] if event.asset_check_evaluation_data.passed else [event.asset_check_evaluation_data]
+        for evaluation in failed:
+            name = f"{'/'.join(evaluation.asset_key.path)}: {evaluation.check_name}"
+            level = "did not pass" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warns"
+            told = "; ".join(f"{key}: {value.value}" for key, value in evaluation.metadata.items())
+            url = f"{settings.ui_url}/assets/{'/'.join(evaluation.asset_key.path)}?view=checks"
+            _sent(context, settings, Alert("check", f"{name} {level}", evaluation.description or told, url))
+        context.update_cursor(str(max(last, seen)))
+        return dg.SkipReason(f"{len(failed)} evaluations sent an alert")
+
+    return alert_failed_checks
+
+
+def _sent(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, settings: AlertSettings, alert: Alert) -> None:
+    """Send an alert, and log for each channel what came of it."""
+    for channel, problem in send(settings, alert).items():
+        if problem:
+            context.log.error(f"no alert by {channel}: {problem}. The alert was: {alert.subject}")
+        else:
+            context.log.info(f"alert by {channel}: {alert.subject}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _first_lines(reason: str) -> str:
+    """The first lines of an error, without its stack trace."""
+    return "\n".join(reason.split("Stack Trace:")[0].strip().splitlines()[:12])

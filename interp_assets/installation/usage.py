@@ -1,0 +1,57 @@
+"""What a home takes: bytes by dictionary and table, bytes of the rest of the home, and tokens and money by month."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+
+from interp_assets.installation.home import Home
+from interp_assets.tables import TABLES
+from resources.language_models.ledger import price_usd
+
+TABLE_SCHEMA = pl.Schema({"dictionary": pl.String, "table": pl.String, "partitions": pl.Int64, "rows": pl.Int64, "bytes": pl.Int64})
+
+
+def table_sizes(home: Home) -> pl.DataFrame:
+    """Partitions, rows and bytes by dictionary and table, the largest first; the dictionary is null for tables over all dictionaries."""
+    parts = [
+        (part.values.get("dictionary"), table.name, part.rows, part.bytes)
+        for table in TABLES
+        for part in home.warehouse.index.look(table.name, len(table.partition_columns)).parts.values()
+    ]
+    rows = pl.DataFrame(parts, {"dictionary": pl.String, "table": pl.String, "rows": pl.Int64, "bytes": pl.Int64}, orient="row")
+    counted = rows.group_by("dictionary", "table").agg(
+        pl.len().cast(pl.Int64).alias("partitions"), pl.col("rows").sum(), pl.col("bytes").sum()
+    )
+    return counted.select(list(TABLE_SCHEMA)).sort("bytes", "table", descending=[True, False])
+
+
+def other_sizes(home: Home) -> dict[str, int]:
+    """Bytes of each folder or file of the home beside the lake, by name, the largest first."""
+    lake = Path(home.lake.root) if home.lake.is_local else None
+    places = {} if not home.root.is_dir() else {place.name: place for place in home.root.iterdir() if place != lake}
+    if home.spill.parent != home.root:
+        places[str(home.spill)] = home.spill
+    sizes = {name: bytes_of(place) for name, place in places.items()}
+    return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
+
+
+def bytes_of(place: Path) -> int:
+    """Bytes on disk of a file, or of all files in a folder. A file that goes away meanwhile counts nothing."""
+    if not place.is_dir():
+        return _blocks(place)
+    return sum(_blocks(Path(folder, name)) for folder, _, names in os.walk(place) for name in names)
+
+
+def _blocks(file: Path) -> int:
+    try:
+        return file.lstat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def spent_by_month(home: Home) -> pl.DataFrame:
+    """Replies, tokens and price by month and model, the earliest month first. The price is null for a model without a price."""
+    rows = pl.DataFrame(home.replies.usage())
+    prices = [price_usd(row["model"], row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) for row in rows.to_dicts()]
+    return rows.with_columns(pl.Series("price_usd", prices, dtype=pl.Float64))

@@ -1,0 +1,202 @@
+"""Alerts reach a real webhook and a real mail server, and a channel that fails stops nothing."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from interp_assets.alerting.sending import LONGEST, Alert, send
+from interp_assets.asking.asker import RunSpending
+from interp_assets.config.alerts import AlertSettings
+from interp_assets.config.base import UserError, validated
+from interp_assets.config.settings import BudgetSettings
+from interp_assets.graph.alert_sensors import alert_sensors
+from resources.language_models.interface import Reply
+
+ALERT = Alert("run_failed", "run 1 failed: scores/fuzzing", "no room <left>\non the disk", "http://ui/runs/1")
+
+
+@contextmanager
+def served(server: socketserver.BaseServer) -> Iterator[int]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def webhook(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that takes alerts: its address, and the alerts."""
+    taken: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"no such channel" if status >= 400 else b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with served(HTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"http://127.0.0.1:{port}/hook/secret-token", taken
+
+
+@contextmanager
+def mail_server() -> Iterator[tuple[int, list[str]]]:
+    """A server that speaks as much SMTP as takes a message: its port, and the messages."""
+    messages: list[str] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 here\r\n")
+            while line := self.rfile.readline().decode():
+                command = line.split()[0].upper() if line.split() else ""
+                if command == "DATA":
+                    self.wfile.write(b"354 go on\r\n")
+                    text = ""
+                    while (line := self.rfile.readline().decode()) != ".\r\n":
+                        text += line
+                    messages.append(text)
+                self.wfile.write(b"221 bye\r\n" if command == "QUIT" else b"250 ok\r\n")
+                if command == "QUIT":
+                    return
+
+    with served(socketserver.TCPServer(("127.0.0.1", 0), Handler)) as port:
+        yield port, messages
+
+
+def settings(**content: Any) -> AlertSettings:
+    return validated(AlertSettings, content, "alerts")
+
+
+def test_an_alert_is_posted_and_mailed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with webhook() as (address, posted), mail_server() as (port, mailed):
+        monkeypatch.setenv("ALERT_HOOK", address)
+        email = {"to": "ada@example.org", "sender": "interp@example.org", "host": "127.0.0.1", "port": port, "security": "none"}
+        assert send(settings(webhook_env="ALERT_HOOK", email=email), ALERT) == {"webhook": "", "email": ""}
+    assert posted[0]["text"] == f"{ALERT.subject}\n{ALERT.text}\n{ALERT.url}" and posted[0]["event"] == "run_failed"
+    assert "Subject: interp: run 1 failed: scores/fuzzing" in mailed[0] and "no room <left>" in mailed[0] and ALERT.url in mailed[0]
+
+
+def test_a_channel_that_fails_is_named_without_its_secret_and_the_other_channel_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    with webhook(404) as (address, _), mail_server() as (port, mailed):
+        email = {"to": ["a@b.c"], "sender": "i@b.c", "host": "127.0.0.1", "port": port, "security": "none"}
+        outcome = send(settings(webhook=address, email=email), ALERT)
+    assert outcome == {"webhook": "ConnectionError: status 404: no such channel", "email": ""} and len(mailed) == 1
+    nobody = send(settings(webhook="http://127.0.0.1:9/secret-token"), ALERT)["webhook"]
+    assert nobody.startswith("ConnectionError: no answer") and "secret" not in nobody
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    assert send(settings(webhook_env="NOT_THERE"), ALERT) == {
+        "webhook": "ValueError: the environment variable NOT_THERE is not set where this process runs"
+    }
+    email |= {"user": "ada", "password_env": "NOT_THERE"}
+    with mail_server() as (port, mailed):
+        assert "NOT_THERE is not set" in send(settings(email=email | {"port": port}), ALERT)["email"]
+    assert send(AlertSettings(), ALERT) == {}
+
+
+def test_a_long_reason_is_cut_and_keeps_its_link() -> None:
+    message = Alert("check", "s", "x" * 10_000, "http://ui").message
+    assert len(message) <= LONGEST and message.endswith("…\nhttp://ui")
+
+
+def test_most_of_a_budget_sends_one_alert() -> None:
+    with webhook() as (address, posted):
+        spending = RunSpending(BudgetSettings(tokens=1000), settings(webhook=address, budget_share=0.5))
+
+        @dg.asset
+        def asks(context: dg.AssetExecutionContext) -> None:
+            for _ in range(4):
+                spending.of_run(context).add("some-model", Reply("[1]", "stop", 200, 0, 0, 0.0))
+
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert dg.materialize([asks], instance=instance).success
+        for thread in threading.enumerate():
+            if thread is not threading.main_thread() and not thread.daemon and "serve_forever" not in thread.name:
+                thread.join(timeout=10)
+    assert [one["text"].splitlines()[0].partition(": ")[2] for one in posted] == ["50% of the budget of 1,000 tokens is spent (600)"]
+
+
+def test_a_check_that_does_not_pass_sends_one_alert_an_evaluation() -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("sound", asset="scores")])
+    def scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        passed = context.run.tags["passed"] == "yes"
+        severity = dg.AssetCheckSeverity.WARN
+        return dg.MaterializeResult(
+            check_results=[dg.AssetCheckResult(check_name="sound", passed=passed, severity=severity, metadata={"n": 3})]
+        )
+
+    with webhook() as (address, posted), dg.DagsterInstance.ephemeral() as instance:
+        _, sensor = alert_sensors(settings(webhook=address), list(scores.check_keys), 1)
+        cursor = None
+
+        def tick() -> int:
+            nonlocal cursor
+            context = dg.build_sensor_context(instance=instance, cursor=cursor)
+            sensor(context)
+            cursor = context.cursor
+            return len(posted)
+
+        def run(passed: str) -> None:
+            assert dg.materialize([scores], instance=instance, tags={"passed": passed}).success
+
+        run("no")
+        assert tick() == 0, "what is old when the sensor begins sends nothing"
+        run("yes")
+        assert tick() == 0
+        run("no")
+        assert tick() == 1 and tick() == 1
+        run("no")
+        assert tick() == 2
+    assert posted[0]["text"] == "scores: sound warns\nn: 3\nhttp://127.0.0.1:3000/assets/scores?view=checks"
+
+
+def test_a_failed_run_sends_an_alert_with_its_reason() -> None:
+    @dg.asset
+    def broken() -> None:
+        raise UserError("dictionary a/0/b has no folder /x: give one")
+
+    with webhook() as (address, posted), dg.DagsterInstance.ephemeral() as instance:
+        sensor, _ = alert_sensors(settings(webhook=address), [], 1)
+        result = dg.materialize([broken], instance=instance, raise_on_error=False)
+        event = next(event for event in result.all_events if event.event_type is dg.DagsterEventType.RUN_FAILURE)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="alert_failed_runs", dagster_instance=instance, dagster_run=result.dagster_run, dagster_event=event
+        )
+        sensor(context.for_run_failure())
+    text = posted[0]["text"]
+    assert f"run {result.run_id[:8]} failed: " in text and "dictionary a/0/b has no folder /x: give one" in text
+    assert text.endswith(f"/runs/{result.run_id}") and "Stack Trace" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"webhook": "hooks.slack.com/x"}, "begins neither with http:// nor with https://"),
+        ({"webhook": "http://a", "webhook_env": "B"}, "webhook and webhook_env both name an address"),
+        ({"email": {"to": "ada", "sender": "a@b", "host": "h"}}, "'ada' is no address such as ada@example.org"),
+        ({"on": ["run_fails"]}, "run_failed"),
+        ({"budget_share": 80}, "budget_share"),
+    ],
+)
+def test_a_wrong_channel_is_refused(content: dict, named: str) -> None:
+    with pytest.raises(UserError) as error:
+        settings(**content)
+    assert named in str(error.value)
+
+
+def test_without_a_channel_there_is_no_sensor() -> None:
+    assert alert_sensors(AlertSettings(), [], 1) == []
+    assert [sensor.name for sensor in alert_sensors(settings(webhook="http://a", on=["check"]), [], 1)] == ["alert_failed_checks"]

@@ -1,0 +1,106 @@
+"""Watched folders: which names are checkpoints, when a checkpoint is whole, and the record that it gets."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from interp_assets.config.base import UserError
+from interp_assets.config.checkpoints import WatchedFolder
+from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.config.settings import PlatformSettings
+from interp_assets.graph.sensors import automation_sensors, register_checkpoints
+
+RECORD = {"key": "fake/03/{run}-{step:06d}", "kind": "sae_lens", "hook": "blocks.3.hook_resid_post", "width": 64}
+ONE_RUN = {**RECORD, "key": "fake/03/sae-{step}"}
+
+
+def drop(folder: Path, name: str, age: float = 1000, file: str = "sae_weights.safetensors") -> None:
+    """A checkpoint folder whose file changed `age` seconds ago."""
+    path = folder / name / file if file else folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"weights")
+    os.utime(path, (time.time() - age,) * 2)
+
+
+def registered(folder: Path, home: Path, **watch: Any) -> tuple[dict[str, Any], tuple[list[str], list[Path], dict[str, str]]]:
+    registry = DictionaryRegistry(home / "dictionaries")
+    settings = PlatformSettings.model_validate({"watch": {"folder": str(folder), **watch}})
+    answer = register_checkpoints(registry, settings)
+    return registry.read_all()[0], answer
+
+
+def test_each_whole_checkpoint_is_registered_once_and_one_in_the_making_waits(tmp_path: Path) -> None:
+    runs, watch = tmp_path / "runs [a]?", {"pattern": "{run}/{step}", "record": RECORD}
+    for name in ("topk.v2/500", "topk.v2/1000", "other/500"):
+        drop(runs, name)
+    drop(runs, "topk.v2/1500", age=5)
+    (runs / "topk.v2" / "2000").mkdir()
+    for name in ("topk.v2/final_1", "topk.v2/1000.tmp", "deeper/topk/7"):
+        drop(runs, name)
+    records, (written, waiting, refused) = registered(runs, tmp_path, **watch)
+    assert written == ["fake/03/other-000500", "fake/03/topk-v2-000500", "fake/03/topk-v2-001000"] and not refused
+    assert [path.name for path in waiting] == ["1500", "2000"], "a file that still changes, and a folder without files"
+    record = records["fake/03/topk-v2-001000"]
+    assert record.source == str(runs / "topk.v2" / "1000")
+    assert record.checkpoint is not None
+    assert (record.checkpoint.series, record.checkpoint.step) == ("fake/03/topk.v2-{step}", 1000)
+    drop(runs, "topk.v2/1500")
+    assert registered(runs, tmp_path, **watch)[1][0] == ["fake/03/topk-v2-001500"]
+
+
+def test_a_run_of_a_year_ago_is_found_when_its_folder_comes_later(tmp_path: Path) -> None:
+    watch = {"pattern": "ae_{step}.pt", "record": {**ONE_RUN, "source": "{path}", "description": "step {step} of {path}"}, "every": 100}
+    assert registered(tmp_path / "later", tmp_path, **watch)[1] == ([], [], {})
+    for step in (0, 50, 100, 200):
+        drop(tmp_path / "later", f"ae_{step}.pt", file="")
+    records, (written, *_) = registered(tmp_path / "later", tmp_path, **watch)
+    assert written == [f"fake/03/sae-{step}" for step in (0, 100, 200)], "multiples of `every`"
+    assert records["fake/03/sae-100"].description == f"step 100 of {tmp_path / 'later' / 'ae_100.pt'}"
+
+
+@pytest.mark.parametrize(
+    ("watch", "named"),
+    [
+        ({"pattern": "latest", "record": ONE_RUN}, "'latest' needs {step} once, such as ae_{step}.pt"),
+        ({"pattern": "{step}/{step}", "record": ONE_RUN}, "needs {step} once"),
+        ({"pattern": "../{step}", "record": ONE_RUN}, "leaves the folder"),
+        ({"record": {**ONE_RUN, "key": "fake/03/sae"}}, "it needs {step}, since each checkpoint is one dictionary"),
+        ({"record": RECORD}, "{run} stands in the pattern and in record.key, or in neither"),
+        ({"pattern": "{run}/{step}", "record": ONE_RUN}, "{run} stands in the pattern and in record.key, or in neither"),
+        ({"record": {**ONE_RUN, "wdth": 3}}, "wdth"),
+        ({"record": {**ONE_RUN, "kind": "sae-lens"}}, "known kinds are"),
+        ({"record": {**ONE_RUN, "checkpoint": {"series": "a", "step": 1}}}, "record.checkpoint is filled in for each checkpoint"),
+        ({"record": ONE_RUN, "every": 0}, "every"),
+        ({"record": ONE_RUN, "settle_seconds": -1}, "settle_seconds"),
+    ],
+)  # fmt: skip
+def test_a_watched_folder_that_cannot_work_is_refused_when_settings_are_read(tmp_path: Path, watch: dict, named: str) -> None:
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"watch": {"folder": "/data", **watch}}))
+    with pytest.raises(UserError) as error:
+        PlatformSettings.read(tmp_path / "settings.yaml")
+    assert named in str(error.value)
+
+
+def test_two_folders_may_not_write_the_same_keys() -> None:
+    one = {"folder": "/a", "record": ONE_RUN}
+    with pytest.raises(ValueError, match=r"more than one folder gives the keys fake/03/sae-\{step\}"):
+        PlatformSettings.model_validate({"watch": [one, {**one, "folder": "/b"}]})
+
+
+def test_there_is_a_sensor_for_checkpoints_where_a_folder_is_watched() -> None:
+    watched = PlatformSettings.model_validate({"watch": {"folder": "/a", "record": ONE_RUN}})
+    assert [s.name for s in automation_sensors(watched)] == ["new_dictionaries", "new_ratings", "new_checkpoints", "missing_partitions"]
+    assert "new_checkpoints" not in [s.name for s in automation_sensors(PlatformSettings())]
+
+
+def test_the_newer_of_two_checkpoints_of_one_step_counts(tmp_path: Path) -> None:
+    drop(tmp_path, "a/7", age=5000)
+    drop(tmp_path, "b/007", age=900)
+    for place, age in (("a/7", 5000), ("b/007", 900)):
+        os.utime(tmp_path / place, (time.time() - age,) * 2)
+    watched = WatchedFolder(folder=str(tmp_path), pattern="*/{step}", record=ONE_RUN)
+    assert [(one.path.parent.name, one.step) for one in watched.checkpoints()] == [("b", 7)]

@@ -1,0 +1,146 @@
+"""What a home takes is what lies on disk, and the rules of retention remove exactly what they say."""
+
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from interp_assets.cli.main import app
+from interp_assets.config.records import DictionaryRecord
+from interp_assets.installation import retention
+from interp_assets.installation.home import Home
+from interp_assets.installation.retention import planned_thinning, thin
+from interp_assets.installation.usage import bytes_of, other_sizes, spent_by_month, table_sizes
+from interp_assets.tables import ACTIVATIONS, SCORES
+from resources.language_models import reply_store
+from resources.language_models.interface import ModelIdentity, Reply
+
+
+def home_with(tmp_path: Path, steps: tuple[int, ...], settings: str = "") -> Home:
+    """A home with checkpoints of one run, each with two ranges of activations and of scores, and one dictionary that is no checkpoint."""
+    home = Home(tmp_path / "home", str(tmp_path / "home" / "lake"))
+    home.root.mkdir()
+    home.settings_file.write_text(settings)
+    for step in (*steps, None):
+        key = "fake/03/sae" if step is None else f"fake/03/run-{step}"
+        checkpoint = None if step is None else {"series": "fake/03/run-{step}", "step": step}
+        content = {"key": key, "hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 8, "width": 64, "checkpoint": checkpoint}
+        home.registry.write(DictionaryRecord.model_validate(content))
+        for number in ("00of16", "01of16"):
+            by_range = {"dictionary": key, "feature_range": number}
+            home.lake.write("activations", by_range, ACTIVATIONS.schema, ACTIVATIONS.schema.empty_table(), "v")
+            home.lake.write("scores", {"scorer": "fuzzing", **by_range}, SCORES.schema, SCORES.schema.empty_table(), "v")
+    return home
+
+
+def kept(home: Home, table: str) -> list[str]:
+    return sorted({manifest.partition["dictionary"] for manifest in home.lake.manifests(table)})
+
+
+def test_old_checkpoints_lose_the_tables_that_the_rule_names_and_nothing_else(tmp_path: Path) -> None:
+    rules = "retention: {checkpoints: {keep_last: 2, keep_every: 400}}"
+    home = home_with(tmp_path, (100, 400, 500, 900, 1000), rules)
+    planned = planned_thinning(home)
+    assert {manifest.partition["dictionary"] for manifest in planned.partitions} == {"fake/03/run-100", "fake/03/run-500"}
+    assert kept(home, "activations") == kept(home, "scores"), "planning removes nothing"
+    said: list[str] = []
+    thin(home, planned, said.append)
+    assert kept(home, "activations") == ["fake/03/run-1000", "fake/03/run-400", "fake/03/run-900", "fake/03/sae"]
+    assert len(kept(home, "scores")) == 6 and len(home.registry.keys()) == 6
+    assert said[0].startswith("removed 4 partitions, ") and planned_thinning(home).is_empty
+    assert not list(Path(home.lake.root).glob("activations/*run-100")), "no empty folders stay"
+    assert home.lake.incomplete() == []
+
+
+def test_a_kill_between_manifest_and_part_leaves_nothing_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = home_with(tmp_path, (1, 2), "retention: {checkpoints: {keep_last: 1}}")
+    planned = planned_thinning(home)
+    real, removed = home.lake.discard, []
+
+    def killed(table: str, partition: dict[str, str]) -> None:
+        real(table, partition)
+        removed.append(partition)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(home.lake, "discard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        thin(home, planned, lambda line: None)
+    monkeypatch.undo()
+    with pytest.raises(Exception, match="the lake has no complete"):
+        home.lake.read("activations", removed[0])
+    thin(home, planned, lambda line: None)
+    assert home.lake.incomplete() == [] and kept(home, "activations") == ["fake/03/run-2", "fake/03/sae"]
+
+
+def came(home: Home, key: str, when: float, model: str, prompt: int) -> None:
+    """A reply that came at a time, in seconds since 1970."""
+    store = home.replies
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reply_store.time, "time", lambda: when)
+        store.append(key, ModelIdentity("openai", model, "r"), Reply("[1]", "stop", prompt, 10, 5, 0.1))
+        store.flush()
+
+
+def test_tokens_and_money_are_summed_by_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = home_with(tmp_path, ())
+    assert spent_by_month(home).is_empty()
+    monkeypatch.setattr("resources.language_models.ledger.prices", lambda: {"dear": {"prompt": 2.0, "cached": 1.0, "completion": 4.0}})
+    march, april = 1_772_366_400.0, 1_775_044_800.0  # 2026-03-01 12:00 and 2026-04-01 12:00 UTC
+    for key, when, model, prompt in (("a", march, "dear", 1000), ("b", april, "dear", 3000), ("c", april, "own", 7)):
+        came(home, key, when, model, prompt)
+    came(home, "b", april, "dear", 3000)  # written by two processes
+    rows = spent_by_month(home).to_dicts()
+    assert [(row["month"], row["model"], row["replies"], row["prompt_tokens"], row["completion_tokens"]) for row in rows] == [
+        ("2026-03", "dear", 1, 1000, 5), ("2026-04", "dear", 1, 3000, 5), ("2026-04", "own", 1, 7, 5)
+    ]  # fmt: skip
+    assert rows[0]["price_usd"] == pytest.approx((990 * 2 + 10 * 1 + 5 * 4) / 1e6) and rows[2]["price_usd"] is None
+
+
+def test_old_replies_go_by_rule(tmp_path: Path) -> None:
+    home = home_with(tmp_path, (), "retention: {replies_days: 30}")
+    came(home, "old", time.time() - 31 * 86_400, "m", 1)
+    came(home, "new", time.time() - 29 * 86_400, "m", 1)
+    planned = planned_thinning(home)
+    assert planned.n_replies == 1 and list(planned.lines()) == ["1 replies"]
+    thin(home, planned, lambda line: None)
+    assert set(home.replies.get_many(["old", "new"])) == {"new"} and planned_thinning(home).is_empty
+
+
+def test_sizes_are_those_on_disk(tmp_path: Path) -> None:
+    home = home_with(tmp_path, (1,))
+    sizes = table_sizes(home)
+    assert sizes.select("dictionary", "table", "partitions").sort("dictionary", "table").rows() == [
+        ("fake/03/run-1", "activations", 2), ("fake/03/run-1", "scores", 2), ("fake/03/sae", "activations", 2), ("fake/03/sae", "scores", 2)
+    ]  # fmt: skip
+    assert sizes["bytes"].sum() == sum(file.stat().st_size for file in Path(home.lake.root).rglob("part-0.parquet"))
+    (home.root / "logs").mkdir()
+    (home.root / "logs" / "a.log").write_bytes(bytes(100_000))
+    others = other_sizes(home)
+    assert others["logs"] == bytes_of(home.root / "logs") >= 100_000 and "lake" not in others
+    assert table_sizes(Home(tmp_path / "empty", str(tmp_path / "empty" / "lake"))).is_empty()
+    assert other_sizes(Home(tmp_path / "none", str(tmp_path / "none" / "lake"))) == {}
+
+
+def test_the_commands_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = home_with(tmp_path, (1, 2), "retention: {checkpoints: {keep_last: 1}}")
+    monkeypatch.setenv("INTERP_HOME", str(home.root))
+    shown = CliRunner().invoke(app, ["usage"])
+    assert shown.exit_code == 0 and "the lake:" in shown.output and "fake/03/run-2" in shown.output
+    rows = pl.read_csv(CliRunner().invoke(app, ["usage", "--format", "csv"]).output.encode())
+    assert rows["partitions"].sum() == 12
+    told = CliRunner().invoke(app, ["thin"]).output
+    assert "fake/03/run-1\tactivations\t2 partitions" in told and "Nothing is removed yet: `interp thin --yes` removes it" in told
+    assert len(kept(home, "activations")) == 3
+    assert "removed 2 partitions" in CliRunner().invoke(app, ["thin", "--yes"]).output
+    assert "the rules of `retention:` remove nothing" in CliRunner().invoke(app, ["thin"]).output
+    refused = CliRunner().invoke(app, ["alerts", "--test"])
+    assert refused.exit_code == 1 and "no channel for alerts" in refused.output
+
+
+def test_newer_rules_may_not_name_tables_that_stay(tmp_path: Path) -> None:
+    home = home_with(tmp_path, (), "retention: {checkpoints: {drop: [scores]}}")
+    with pytest.raises(ValueError, match="scores"):
+        _ = home.settings
+    assert retention.thinned_checkpoints([], retention.CheckpointRetention()) == []
