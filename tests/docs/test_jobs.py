@@ -5,10 +5,11 @@ import re
 import pytest
 from documentation import PAGES, ROOT, page
 
-from interp_assets.config.settings import AutomationSettings
+from interp_assets.config.settings import PlatformSettings
+from interp_assets.graph.alert_sensors import alert_sensors
 from interp_assets.graph.assembly import ASSETS
-from interp_assets.graph.automation import automation_sensors
 from interp_assets.graph.jobs import TASKS, task_jobs
+from interp_assets.graph.sensors import automation_sensors
 
 JOBS = {job.name for job in task_jobs(ASSETS)}
 
@@ -36,6 +37,8 @@ def test_messages_launch_assets_and_jobs_that_are_there() -> None:
 
 @pytest.mark.parametrize("when", ["on_missing", "nightly", "never"])
 def test_jobs_and_sensors_say_what_they_do(when: str) -> None:
-    sensors = automation_sensors(AutomationSettings(when=when))  # type: ignore[arg-type]
-    for one in [*task_jobs(ASSETS), *sensors]:
+    record = {"key": "m/0/{step}", "kind": "sae_lens", "hook": "blocks.0.hook_resid_post", "width": 8}
+    watch = {"folder": "/checkpoints", "record": record}
+    site = PlatformSettings.model_validate({"automation": {"when": when}, "watch": watch, "alerts": {"webhook": "http://127.0.0.1"}})
+    for one in [*task_jobs(ASSETS), *automation_sensors(site), *alert_sensors(site.alerts, [], 1)]:
         assert one.description and one.description.endswith("."), one.name
