@@ -53,7 +53,8 @@ def load_dictionary_learning(
     The L0 to expect is the trainer's k or target_l0. Raises `DictionaryError`.
     """
     weights_file, config_file = dictionary_learning_files(source)
-    state, backup = read_checkpoint(weights_file, under="ae")
+    held, backup = read_checkpoint(weights_file, under=("ae", "state_dict", "model_state_dict"))
+    state = {_plain_name(name): tensor for name, tensor in held.items()}
     trainer, buffer = _trainer(config_file, backup)
     name = trainer.get("dict_class")
     if name is None:
@@ -89,6 +90,11 @@ def load_dictionary_learning(
         subtracts_b_dec=name not in DOES_NOT_SUBTRACT,
     )
     return checked_autoencoder(autoencoder, source, width, d_in)
+
+
+def _plain_name(name: str) -> str:
+    """A tensor's name without what torch.compile and data-parallel training put before it."""
+    return name.removeprefix("module.").removeprefix("_orig_mod.").removeprefix("module.")
 
 
 def _activation(source: str, name: str, weights: dict[str, "torch.Tensor"], k: int | None) -> Activation:

@@ -80,11 +80,11 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise DictionaryError(f"{path} cannot be read: {_reason(error, path)}. Copy or download it again.") from error
 
 
-def read_checkpoint(path: Path, under: str | None = None) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
+def read_checkpoint(path: Path, under: Sequence[str] = ()) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
     """The tensors in a file by name, as `read_tensors` returns them, and the rest of the file.
 
-    Where the file has a dict `under` a name, as a backup of a training has, the tensors are the tensors of this dict, and the rest is all
-    that stands beside the dict. Otherwise the rest is all that is no tensor. Raises `DictionaryError`.
+    Where the file has a dict under one of the names in `under`, as a backup of a training has, the tensors are the tensors of the
+    first such dict, and the rest is all that stands beside it. Otherwise the rest is all that is no tensor. Raises `DictionaryError`.
     """
     import torch
 
@@ -92,9 +92,10 @@ def read_checkpoint(path: Path, under: str | None = None) -> "tuple[dict[str, to
         content = _content(path)
         if not isinstance(content, dict):
             raise TypeError(f"it holds a {type(content).__name__} instead of tensors by name")
-        if under is not None and isinstance(content.get(under), dict):
-            rest = {str(name): value for name, value in content.items() if name != under}
-            content = content[under]
+        wrapped = next((name for name in under if isinstance(content.get(name), dict)), None)
+        if wrapped is not None:
+            rest = {str(name): value for name, value in content.items() if name != wrapped}
+            content = content[wrapped]
         else:
             rest = {str(name): value for name, value in content.items() if not isinstance(value, torch.Tensor)}
         tensors = {str(name): value.float() for name, value in content.items() if isinstance(value, torch.Tensor)}

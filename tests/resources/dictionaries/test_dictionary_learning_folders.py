@@ -43,6 +43,16 @@ def test_a_checkpoint_and_the_file_itself_are_sources(trainer: Path, agrees: Any
         load(trainer / "checkpoints" / "ae_7.pt")
 
 
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("under", [None, "ae", "state_dict", "model_state_dict"])
+def test_names_and_wrappers_of_compiled_and_parallel_trainings_are_understood(
+    trainer: Path, agrees: Any, prefix: str, under: str | None
+) -> None:
+    state = {f"{prefix}{name}": tensor for name, tensor in torch.load(trainer / "ae.pt", weights_only=True).items()}
+    torch.save(state if under is None else {under: state, "step": 5}, trainer / "ae.pt")
+    agrees(load(trainer), **load_file(trainer / "expected.safetensors"))
+
+
 def test_a_folder_of_checkpoints_alone_asks_which(trainer: Path) -> None:
     shutil.copy(trainer / "ae.pt", trainer / "checkpoints" / "ae_500.pt")
     (trainer / "ae.pt").unlink()
