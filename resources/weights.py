@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.hub_commits import hub_commit
+from resources.tokenizer_file import as_its_file_says
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -227,6 +228,7 @@ def load_hf_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerBase":
     remedy = "Save the model's own tokenizer (tokenizer.json, or tokenizer.model) beside its weights."
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder.location, **({"revision": folder.revision} if folder.hub_id else {}))
+        tokenizer = as_its_file_says(tokenizer, folder.location, folder.revision if folder.hub_id else None)
     except Exception as error:  # whatever a tokenizer's class raises for files that it does not know
         said = " ".join(str(error).split())
         raise WeightsError(f"the tokenizer of {folder.source} cannot be read: {type(error).__name__}: {said} {remedy}") from error

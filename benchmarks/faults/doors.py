@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "ratings"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from browser import EVERYTHING, NO_BROWSER, browser, opened, ran
 

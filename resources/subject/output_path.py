@@ -60,12 +60,26 @@ def output_path(model: Any, last_block: str) -> OutputPath | None:
     if not own or not ends:
         return None
     _, read, made = own[-1]
-    after = _factor(made, logits)
-    capped = after is None and any(getattr(model.config.get_text_config(), name, None) for name in SOFT_CAPS_OF_LOGITS)
+    cap = soft_cap_of_logits(model.config.get_text_config())
+    after, capped = _factor(made, logits if cap is None else _uncapped(logits, cap)), cap is not None
+    if after is not None and cap is not None and abs(after - 1) <= 8 * torch.finfo(made.dtype).eps:
+        after = 1.0  # what is left of the cap's bend and of rounding
     found = _way(ends[-1], read, [call for call in calls if call[0] is not head])
     if found is None or (after is None and not capped):
         return None
     return OutputPath(found[0], found[1], 1.0 if after is None else after, capped)
+
+
+def soft_cap_of_logits(config: Any) -> float | None:
+    """The bound of the logits, c tanh(logit / c), of a text configuration; None without a bound."""
+    found = (getattr(config, name, None) for name in SOFT_CAPS_OF_LOGITS)
+    return next((float(cap) for cap in found if cap), None)
+
+
+def _uncapped(logits: "torch.Tensor", cap: float) -> "torch.Tensor":
+    """The logits before a soft cap, as far as numbers of their type tell: next to the cap they do not."""
+    inside = (logits.double() / cap).clamp(-1 + 1e-9, 1 - 1e-9)
+    return (cap * inside.atanh()).to(logits.dtype)
 
 
 def _way(start: "torch.Tensor", end: "torch.Tensor", calls: list) -> tuple[tuple[Any, ...], float] | None:
