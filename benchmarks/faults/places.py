@@ -12,6 +12,8 @@ from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, PATIENCE, REFUSED, R
 from benchmarks.faults.processes import environment, interp, registered
 from benchmarks.faults.stores import TOTAL, partition, warehouse, written
 from interp_assets.tables import SCORES
+from resources.language_models.interface import ModelIdentity, Reply
+from resources.language_models.reply_store import ReplyStore
 from resources.store.lake import LakeError
 
 NOBODY = 65534
@@ -107,7 +109,31 @@ attack("a query on a full disk", arguments=COUNT)(command_on_a_full_disk)
 attack("a query on a read-only disk", arguments=COUNT)(command_on_a_read_only_disk)
 attack("a backfill on a read-only disk", arguments=("backfill", "bench/00/neurons"), words=("read-only",))(command_on_a_read_only_disk)
 attack("the UI on a read-only disk", arguments=("ui", "--port", "3989"), words=("read-only",))(command_on_a_read_only_disk)
-attack("pruning replies on a full disk", arguments=("replies", "--prune-older-than-days", "1"))(command_on_a_full_disk)
+
+
+@attack("pruning replies on a full disk, then room again")
+def pruned_on_a_full_disk(folder: Path, quick: bool) -> Result:
+    identity, n = ModelIdentity("a", "b", "c"), 50
+    try:
+        with mounted(folder, f"size={DISK}"):
+            registered(folder)
+            store = ReplyStore(folder / "replies")
+            for number in range(n):
+                store.append(f"{number}", identity, Reply("x" * 200, "stop", 1, 0, 1, 0.0))
+            store.flush()
+            filler = folder / "filler"
+            with contextlib.suppress(OSError), filler.open("wb") as file:
+                while True:
+                    file.write(os.urandom(1 << 12))
+                    file.flush()
+            done = interp(folder, "replies", "--prune-older-than-days", "0")
+            filler.unlink()
+            left = len(ReplyStore(folder / "replies").get_many([str(number) for number in range(n)]))
+            if done.returncode == 0:
+                return Result(RIGHT) if left == 0 and f"forgot {n}" in done.stdout else Result(WRONG, f"{left} left: {done.stdout[-100:]}")
+            return said(done) if left == n else Result(WRONG, f"{left} of {n} replies after {done.stderr[-100:]}")
+    except MountRefused as error:
+        return Result(SKIPPED, f"no tmpfs here: {error}")
 
 
 @attack("a write to a read-only lake")

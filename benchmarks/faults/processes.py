@@ -340,9 +340,10 @@ if not QUICK:
     for arguments, moments in (
         (("backfill", KEY, "--only", "token_sample", "--only", "activation_shards", "--port", "3987"), (2.0, 6.0, "backfill ", "started")),
         (("ui", "--port", "3988"), (2.0, 6.0, "is at")),
+        (("demo", "--port", "3986"), (4.0, "backfill ", "started")),
     ):
         for when in moments:
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
                 label = f"{number.name} to a real interp {arguments[0]}, " + (
                     f"after {when} s" if isinstance(when, float) else f"at {when!r}"
                 )
