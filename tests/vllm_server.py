@@ -47,6 +47,7 @@ class VllmServer:
                 return
             except OSError:
                 time.sleep(1.0)
+        self.kill()
         raise AssertionError(f"vllm serve was not up after {seconds:g} seconds")
 
     def answered(self) -> int:
@@ -61,10 +62,14 @@ class VllmServer:
             self._process.wait(timeout=60)
 
     def stop(self) -> None:
-        """SIGTERM, as an operator would end it."""
+        """SIGTERM, as an operator would end it; SIGKILL for a server that does not end within a minute."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(timeout=60)
+            try:
+                self._process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
 
     def _get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
