@@ -23,7 +23,7 @@ from interp_assets.orchestration.narrowing import FEATURES_MADE, WholeVersions, 
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
 from interp_assets.orchestration.stage import RangeStage
 from interp_assets.orchestration.watching import watchers
-from interp_assets.reporting.materialisation import column_schema
+from interp_assets.reporting.materialisation import column_schema, rounded
 from interp_assets.tables import EXPLANATIONS, LEDGER, SCORES, Table
 from resources.progress import Progress
 from resources.store.lake import Lake, LakeError, PartitionWriter
@@ -122,7 +122,7 @@ class DictionaryRun:
 
     def report(self, key: str, numbers: Mapping[str, Any]) -> None:
         """More metadata for one dictionary's materialisation."""
-        self._metadata[key].update(numbers)
+        self._metadata[key].update(rounded(numbers))
 
     def result(self, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation of all dictionaries of the run.
@@ -322,7 +322,7 @@ class RangeRun:
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
-                own.update(report.numbers)
+                own.update(rounded(report.numbers))
             self.context.add_asset_metadata(own, partition_key=str(partition.key))
         version = next(iter(versions)) if len(versions) == 1 else fingerprint(sorted(versions))
         seconds = round(time.monotonic() - self.started, 2)

@@ -10,11 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from interp_assets.domain.prompting.rendering import escape_markdown
-
-PLOT_COLOURS = ("#2f6db3", "#d1822b", "#3d9970", "#a05195")
-
-FEW_VALUES = 8
-"""Fewer values than this are listed instead of drawn."""
+from interp_assets.reporting.colours import PLOT_COLOURS
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -41,44 +37,23 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    text = "" if value is None else _number(value) if isinstance(value, float) else str(value)
     return re.sub(r"(?<!\\)\|", r"\\|", text).replace("\n", " ")
+
+
+def _number(value: float) -> str:
+    """Three significant digits; whole from a thousand up."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def rounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata, its floats with four significant digits: more would claim what no measurement here holds."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in metadata.items()}
 
 
 def text_or_outcome(text: str | None, outcome: str) -> str:
     """An explanation escaped for Markdown, word for word; without an explanation, its outcome in italics."""
     return escape_markdown(text) if text else f"*{outcome}*"
-
-
-def distribution_plot(
-    series: Mapping[str, Sequence[float]], xlabel: str, title: str, *, log_x: bool = False, floor: float | None = None
-) -> str:
-    """A Markdown image of one histogram per series (the PNG is in the text); a sentence with the values where there are fewer than
-    FEW_VALUES."""
-    import numpy as np
-
-    values = {name: np.asarray([v for v in numbers if v is not None and (v > 0 or not log_x)]) for name, numbers in series.items()}
-    values = {name: numbers for name, numbers in values.items() if len(numbers)}
-    if not values:
-        return f"*{title}: no values*"
-    everything = np.concatenate(list(values.values()))
-    if len(everything) < FEW_VALUES:
-        told = "; ".join(f"{name} " + ", ".join(f"{value:.3g}" for value in sorted(values[name])) for name in sorted(values))
-        return f"*{title}: {told}*"
-    low, high = float(everything.min()), float(everything.max())
-    if low == high:
-        low, high = low * 0.9 - (not log_x) * 0.05, high * 1.1 + 0.05
-    bins = np.geomspace(low, high, 25) if log_x else np.linspace(low, high, 25)
-    plt = _pyplot()
-    figure, axes = plt.subplots(figsize=(5.2, 2.6), dpi=90)
-    for (name, numbers), colour in zip(sorted(values.items()), PLOT_COLOURS * len(values), strict=False):
-        axes.hist(numbers, bins=bins, alpha=0.6, label=f"{name} (n = {len(numbers)}, median {np.median(numbers):.3g})", color=colour)
-    if floor is not None:
-        axes.axvline(floor, color="black", linestyle="--", linewidth=1, label=f"floor {floor:g}")
-    if log_x:
-        axes.set_xscale("log")
-    axes.set(xlabel=xlabel, ylabel="features", title=title)
-    return _embedded(figure, axes)
 
 
 def scatter_plot(

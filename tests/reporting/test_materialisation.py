@@ -1,10 +1,14 @@
-"""Plots in the UI: Markdown with a PNG in it, the same bytes each time, or a sentence."""
+"""Plots in the UI: Markdown with an image in it, the same bytes each time, or a sentence; numbers with the digits that they mean."""
 
 import base64
+import re
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from interp_assets.reporting.materialisation import distribution_plot, scatter_plot
+from interp_assets.reporting.histograms import BINS, INLINE_CHARACTERS, distribution_plot
+from interp_assets.reporting.materialisation import markdown_table, rounded, scatter_plot
 
 POINTS = {"sae": [(0.5, 0.1), (0.9, 2.0)], "neurons": [(0.6, -1.0)]}
 
@@ -22,8 +26,37 @@ def png(markdown: str) -> bytes:
 def test_equal_points_give_equal_images_and_others_do_not() -> None:
     assert png(scatter(POINTS)).startswith(b"\x89PNG") and scatter(POINTS) == scatter(dict(reversed(POINTS.items())))
     assert scatter(POINTS) != scatter({**POINTS, "neurons": [(0.6, 1.0)]})
-    plain = distribution_plot({"a": [0.1, 0.5] * 4}, "score", "scores", floor=0.5)
-    assert png(plain).startswith(b"\x89PNG") and plain == distribution_plot({"a": [0.1, 0.5] * 4}, "score", "scores", floor=0.5)
+
+
+def svg(markdown: str) -> ElementTree.Element:
+    return ElementTree.fromstring(base64.b64decode(markdown.partition(";base64,")[2].partition(")")[0]))
+
+
+def test_a_histogram_is_short_enough_to_be_shown_at_once_and_draws_every_value() -> None:
+    values = np.random.default_rng(0).normal(0.7, 0.1, 500).tolist()
+    named = {"smollm2-135m/09/res-2k": values}
+    for log_x in (False, True):
+        plot = distribution_plot(named, "share of tokens on which a feature fires", "scores", log_x=log_x, floor=0.5)
+        again = distribution_plot(named, "share of tokens on which a feature fires", "scores", log_x=log_x, floor=0.5)
+        assert len(plot) < INLINE_CHARACTERS and plot == again
+    assert plot.endswith(f"n = 500, median {np.median(values):.3g}; floor 0.5")
+    path = next(one.attrib["d"] for one in svg(plot).iter() if one.attrib.get("fill", "").startswith("#2"))
+    heights = [80 - int(y) for y in re.findall(r"V(\d+)", path)][:-1]
+    counts = np.histogram(values, np.geomspace(min(values), max(values), BINS + 1))[0]
+    assert len(heights) == BINS and heights == [round(76 * n / counts.max()) for n in counts]
+
+
+def test_the_floor_of_a_histogram_stands_at_its_place() -> None:
+    plot = svg(distribution_plot({"a": np.linspace(0, 1, 50).tolist()}, "score", "scores", floor=0.25))
+    (line,) = [one.attrib["d"] for one in plot.iter() if "stroke-dasharray" in one.attrib]
+    assert line.startswith("M84 "), "a quarter of 320 units, after a margin of 4"
+    outside = svg(distribution_plot({"a": np.linspace(0.5, 1, 50).tolist()}, "score", "scores", floor=0.25))
+    assert not [one for one in outside.iter() if "stroke-dasharray" in one.attrib]
+
+
+def test_numbers_have_the_digits_that_they_mean() -> None:
+    assert markdown_table(["a", "b", "c"], [[0.0000123456, 12345.678, 3]]).splitlines()[-1] == "| 1.23e-05 | 12,346 | 3 |"
+    assert rounded({"bytes_per_activation": 2.6123456, "n": 3, "text": "x"}) == {"bytes_per_activation": 2.612, "n": 3, "text": "x"}
 
 
 def test_a_few_values_are_listed() -> None:

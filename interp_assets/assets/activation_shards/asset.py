@@ -28,7 +28,8 @@ from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
 from interp_assets.orchestration.versions import HARVEST_CODE_VERSION, activations_version
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
-from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
+from interp_assets.reporting.histograms import distribution_plot
+from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
 from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider

@@ -24,7 +24,8 @@ from interp_assets.orchestration.runs import PartitionReport, RangePartition, Ra
 from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reading.activations import activations_in_order
 from interp_assets.reading.token_sample import read_token_sample
-from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
+from interp_assets.reporting.histograms import distribution_plot
+from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import (
     ACTIVATIONS,
     DICTIONARY_EMBEDDINGS,

@@ -28,7 +28,8 @@ from interp_assets.measuring.loaded_models import EncoderOnDemand, loaded_encode
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import MATCHES_CODE_VERSION
-from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
+from interp_assets.reporting.histograms import distribution_plot
+from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import FEATURE_MATCHES
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake

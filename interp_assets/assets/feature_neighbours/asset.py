@@ -20,7 +20,8 @@ from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import NEIGHBOURS_CODE_VERSION, neighbours_version
 from interp_assets.reading.neighbours import CO_OCCURRENCE, DECODER_COSINE
-from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table
+from interp_assets.reporting.histograms import distribution_plot
+from interp_assets.reporting.materialisation import markdown, markdown_table
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, constant
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake

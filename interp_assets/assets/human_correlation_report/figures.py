@@ -20,7 +20,7 @@ from interp_assets.domain.ratings.human_correlation import (
 )
 from interp_assets.domain.statistics.metrics import Estimate
 from interp_assets.domain.statistics.power import spearman_interval
-from interp_assets.reporting.materialisation import PLOT_COLOURS
+from interp_assets.reporting.colours import PLOT_COLOURS
 
 OURS, PUBLISHED = PLOT_COLOURS[0], PLOT_COLOURS[1]
 STYLE: dict[Any, Any] = {

@@ -25,7 +25,8 @@ from interp_assets.domain.trials import Model, ScorerInput, ScoreRow, Verdict, v
 from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
 from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
-from interp_assets.reporting.materialisation import distribution_plot, markdown, markdown_table, text_or_outcome
+from interp_assets.reporting.histograms import distribution_plot
+from interp_assets.reporting.materialisation import markdown, markdown_table, text_or_outcome
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, STEERING, TRIALS, VERDICTS
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
