@@ -35,4 +35,6 @@ def missing_outputs(subject: Any, dictionary: Any) -> list[str]:
         all_written_points(subject, written_hooks(dictionary))
     except DictionaryError as error:
         found.append(f"no token changes and steering: {error}")
+    if getattr(dictionary, "whole_contexts", False):
+        found.append("no zero-ablation: features depend on earlier tokens; for steering, set steering.zero_ablation to false")
     return found

@@ -172,7 +172,7 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     config = _current(sae.cfg.to_dict())
     stated = directory[release].expected_l0.get(sae_id) if release in directory else None
     config["metadata"].setdefault("l0", stated or None)
-    config["metadata"]["sums_writes"] = _sums_writes(release, sae_id, directory)
+    config["metadata"]["sums_writes"] = _sums_writes(release, directory)
     weights = {name: weight.detach().float() for name, weight in sae.state_dict().items()}
     fold_decoder_norm_where_asked(config, weights)
     return config, weights
@@ -211,13 +211,13 @@ def repository_of(source: str) -> str | None:
     return listed.repo_id if listed else (release if release.count("/") == 1 else None)
 
 
-def _sums_writes(release: str, sae_id: str, releases: Any) -> bool:
-    """Whether SAELens makes this SAE of one layer of a cross-layer transcoder, with the sum of its rows as the decoder."""
+def _sums_writes(release: str, releases: Any) -> bool:
+    """Whether SAELens makes a release's SAEs of one layer of a cross-layer transcoder each, with the sum of its rows as the decoder."""
     from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
 
     if release not in releases:
         return False
-    return get_conversion_loader_name(release) == "mntss_clt_layer_transcoder" or "clt" in releases[release].saes_map[sae_id].split("/")
+    return get_conversion_loader_name(release) == "mntss_clt_layer_transcoder"
 
 
 def _hub_root(source: str) -> Path:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from test_sae_lens import drawn
 from tiny_models import subject_of, tiny_model
 
+from interp_assets.measuring.missing_outputs import missing_outputs
 from resources.dictionaries import DictionaryError, load_dictionary, refuse_bad_dictionary
 from resources.dictionaries.temporal import AtTokens, TemporalAutoencoder
 from resources.subject.clamper import Clamper
@@ -76,6 +77,7 @@ def test_the_harvest_and_clamping_read_whole_contexts(tmp_path: Path) -> None:
     kept = x[ordinary]
     assert refuse_bad_dictionary_l0(at_tokens, kept) == pytest.approx(float((expected[ordinary] > 0).sum() / len(kept)))
     torch.testing.assert_close(at_tokens.reconstruct(kept, at_tokens.encode(kept)), theirs(x).detach()[ordinary], atol=1e-4, rtol=1e-4)
+    assert any(line.startswith("no zero-ablation: features depend on earlier tokens") for line in missing_outputs(subject, ours))
     feature = int(expected[:, 1:].sum((0, 1)).argmax())
     clamper = Clamper(subject, ours, windows, first_counted=1)
     own = clamper._activations_of(np.array([feature]))[0]
