@@ -13,11 +13,16 @@ from collections.abc import Callable
 import numpy as np
 
 from interp_assets.domain.scoring.faithfulness import _largest_rise
+from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
 from interp_assets.domain.statistics.intervals import Estimate, mean_interval, wilson
 from interp_assets.domain.statistics.metrics import prediction_metrics, probability_metrics
+from interp_assets.domain.statistics.token_metrics import token_metrics
+from interp_assets.domain.trials import ScorerInput
 
 PER_PROMPT = 5
 N_BOOTSTRAP = 300
+CASE = ScorerInput(0, "max_act", "anything", (), (), ())
 
 Draw = Callable[[np.random.Generator], Estimate]
 
@@ -57,6 +62,47 @@ def no_effect(n_prompts: int, frequency: float) -> Draw:
     return lambda rng: _largest_rise((rng.random((n_prompts, 5)) < frequency).astype(np.float64))
 
 
+def simulated(n: int, understood: float) -> tuple[Draw, float]:
+    """Windows of 32 tokens, n with a peak at a random place and n silent; a simulator understands a window with probability `understood`.
+
+    The truth is the correlation over 40,000 windows.
+    """
+
+    def windows(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        activating = np.repeat([True, False], n)
+        true = np.zeros((2 * n, 32))
+        true[np.arange(n), rng.integers(1, 32, n)] = rng.lognormal(0, 0.6, n)
+        levels = 3 * true * (rng.random((2 * n, 1)) < understood) + (rng.random(true.shape) < 0.04) * rng.uniform(0, 6, true.shape)
+        return np.clip(levels + rng.normal(0, 0.2, true.shape), 0, 10), true, activating
+
+    def draw(rng: np.random.Generator) -> Estimate:
+        levels, true, activating = windows(n, rng)
+        return token_metrics(list(levels), list(true), activating)["pearson"]
+
+    levels, true, _ = windows(20_000, np.random.default_rng(1))
+    return draw, float(np.corrcoef(levels.ravel(), true.ravel())[0, 1])
+
+
+def stopped(n: int, right: float, ci_width: float) -> Draw:
+    """A judge that is right with probability `right`, asked about n + n windows in prompts until its interval is `ci_width` wide."""
+
+    def draw(rng: np.random.Generator) -> Estimate:
+        truth = rng.permutation(np.repeat([True, False], n))
+        prediction = truth ^ (rng.random(2 * n) >= right)
+        settings, asked = SequentialSettings(ci_width), 0
+        while True:
+            asked = next_round(2 * n // PER_PROMPT, asked, settings).stop
+            seen = slice(0, asked * PER_PROMPT)
+            prompts = np.arange(2 * n)[seen] // PER_PROMPT
+            found = prediction_metrics(truth[seen], prediction[seen], N_BOOTSTRAP, rng, prompts)["balanced_accuracy"]
+            counts = (int(truth[seen].sum()), int((~truth[seen]).sum()), 0)
+            row = score_row("detection", CASE, "balanced_accuracy", found, 0.5, counts, "undefined")
+            if asked * PER_PROMPT >= 2 * n or is_known([row], "balanced_accuracy", settings):
+                return found
+
+    return draw
+
+
 def view_mean(n: int) -> Draw:
     """The mean over n features of scores from a beta distribution with mean 0.75 (the views print the same interval)."""
     return lambda rng: mean_interval(rng.beta(6, 2, n))
@@ -75,6 +121,11 @@ GRID: dict[str, tuple[Draw, float]] = {
     "errors by prompt, 50 + 50 windows": (by_prompt(50, 0.5), 0.75),
     "faithfulness without effect, 30 prompts, 30 % rated 2": (no_effect(30, 0.3), 0.0),
     "faithfulness without effect, 10 prompts, 30 % rated 2": (no_effect(10, 0.3), 0.0),
+    "simulation, 100 + 100 windows, six in ten understood": simulated(100, 0.6),
+    "simulation, 10 + 10 windows, six in ten understood": simulated(10, 0.6),
+    "simulation, 10 + 10 windows, nine in ten understood": simulated(10, 0.9),
+    "balanced accuracy 0.8, stopped once 0.2 wide": (stopped(100, 0.8, 0.2), 0.8),
+    "balanced accuracy 0.95, stopped once 0.2 wide": (stopped(100, 0.95, 0.2), 0.95),
     "mean of a view, 6 features": (view_mean(6), 0.75),
     "successes, share 0.1, 6 features": (successes(6, 0.1), 0.1),
 }

@@ -72,7 +72,7 @@ PINNED = {
     "scores/detection": "dc16afbad773d82b",
     "scores/fuzzing": "9512a153ca7193a2",
     "scores/simulation": "d621dbcf501b7778",
-    "scores/surprisal": "1fea5f6ba45a0891",
+    "scores/surprisal": "e8e609f3dbf7f136",
     "scores/embedding": "c9f534c9eb6598fb",
     "scores/intruder": "0ff3c8254d3307d3",
     "scores/example_embedding": "2134c774d641a3f3",

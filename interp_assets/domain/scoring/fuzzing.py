@@ -19,7 +19,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "fuzzing"
-VERSION: str = "fuzzing/3"
+VERSION: str = "fuzzing/4"
 MODEL: Model = "scorer"
 HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -41,7 +41,8 @@ class FuzzingSettings(ClassifierSettings):
 _INSTRUCTIONS = (
     "A neuron of a language model reacts to what a description says. In each numbered text some tokens stand between << and >>. "
     "Decide whether the marked tokens are ones that the description fits. Reply only with a list holding one number per text, in "
-    "order: 1 if they are, 0 if not. Any number of texts may be right, also none or all."
+    "order: 1 if they are, 0 if not. Where the description fits only some of a text's marked tokens, 1 if it fits at least half of them. "
+    "Any number of texts may be right, also none or all."
 )
 
 _WORKED = (

@@ -34,7 +34,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mean_di
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
-VERSION: str = "input_based/4"
+VERSION: str = "input_based/5"
 MODEL: Model = "generator"
 HEADLINE: str = "success"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -62,7 +62,7 @@ class InputBasedSettings:
 _INSTRUCTIONS = {
     "activating": (
         "A neuron of a language model reacts to what a description says. Write sentences on which it should react: each of them clearly "
-        "contains what is described. {form}"
+        "contains what is described, literally and in its most typical words. {form}"
     ),
     "silent": (
         "A neuron of a language model reacts to what a description says. Write sentences on which it should not react: none of them "

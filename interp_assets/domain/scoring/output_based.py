@@ -22,7 +22,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "output_based"
-VERSION: str = "output_based/1"
+VERSION: str = "output_based/2"
 MODEL: Model = "scorer"
 HEADLINE: str = choice.METRIC
 READS: frozenset[Reads] = frozenset({"explanation", "steered_sets"})
@@ -42,26 +42,30 @@ class OutputBasedSettings:
 
 
 _INSTRUCTIONS = (
-    "A language model went on from the beginnings of texts while one of its neurons was made stronger or weaker. Each numbered set holds "
-    "texts written with another neuron changed in that way. Below the sets stands a description of one of these neurons. Which set was "
+    "A language model went on from the beginnings of texts while one of its neurons was made stronger or weaker, as is written before each "
+    "text. Each numbered set holds texts written with another neuron changed in that way. Below the sets stands a description of one of "
+    "these neurons. Which set was "
     "written with that neuron changed? Reply only with its number in brackets."
 )
 
-_WORKED: tuple[tuple[tuple[tuple[str, ...], ...], str, int], ...] = (
+Steered = tuple[float, str]
+"""The KL target of a text, below 0 where the feature was made weaker, and the text."""
+
+_WORKED: tuple[tuple[tuple[tuple[Steered, ...], ...], str, int], ...] = (
     (
         (
-            ("We built it of oak and pine, board by board", "I think the wood had been too wet"),
-            ("We met on Friday and again on Monday morning", "I think it was a Tuesday, or the Wednesday after"),
-            ("We owe them four thousand, and the rent", "I think prices will fall before the bank does"),
+            ((1, "We built it of oak and pine, board by board"), (-1, "I think that he is right")),
+            ((1, "We met on Friday and again on Monday morning"), (-1, "I think it was some time ago, in spring")),
+            ((1, "We owe them four thousand, and the rent"), (-1, "I think that it will rain")),
         ),
         "names of days of the week",
         2,
     ),
     (
         (
-            ("We asked her uncle and both of his aunts", "I think my grandmother kept the letters"),
-            ("We sailed past the harbour with the tide", "I think that the boat is leaking"),
-            ("We were told to wait outside, in the rain", "I think snow will come, after this wind"),
+            ((1, "We asked her uncle and both of his aunts"), (1, "I think my grandmother kept the letters")),
+            ((1, "We sailed past the harbour with the tide"), (1, "I think that the boat is leaking")),
+            ((1, "We were told to wait outside, in the rain"), (1, "I think snow will come, after this wind")),
         ),
         "words for family members",
         1,
@@ -80,7 +84,7 @@ def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int
     if scorer_input.explanation is None or own is None or not own.texts or len(rivals) < N_SETS - 1:
         return ()
     targets = {target for target, _ in own.texts}
-    sets = {one.feature: [text for target, text in one.texts if target in targets] for one in (own, *rivals)}
+    sets = {one.feature: [(target, text) for target, text in one.texts if target in targets] for one in (own, *rivals)}
     head: list[Turn] = [("system", _INSTRUCTIONS)]
     for worked, explanation, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _question(worked, explanation)))
@@ -134,7 +138,10 @@ def _absent(scorer_input: ScorerInput) -> ScoreOutcome:
     return "not_steered" if scorer_input.steered_set is None else "no_rivals" if scorer_input.steered_set.texts else "kl_not_met"
 
 
-def _question(sets: Sequence[Sequence[str]], explanation: str) -> str:
-    """The last turn: the numbered sets, each text on a line, then the explanation."""
-    lines = [line for number, texts in enumerate(sets, start=1) for line in (f"Set {number}:", *(f"- {text}" for text in texts))]
+def _question(sets: Sequence[Sequence[Steered]], explanation: str) -> str:
+    """The last turn: the numbered sets, each text on a line after how the feature was changed, then the explanation."""
+    lines: list[str] = []
+    for number, texts in enumerate(sets, start=1):
+        lines.append(f"Set {number}:")
+        lines += [f"- {'weaker' if target < 0 else 'stronger'}: {text}" for target, text in texts]
     return "\n".join([*lines, f"Description: {explanation}"])

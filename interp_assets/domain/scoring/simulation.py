@@ -42,7 +42,7 @@ from interp_assets.domain.trials import (
 )
 
 NAME: str = "simulation"
-VERSION: str = "simulation/2"
+VERSION: str = "simulation/3"
 MODEL: Model = "scorer"
 HEADLINE: str = "pearson"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -92,27 +92,34 @@ _WORKED = (
     WorkedWindow(
         "names of days of the week",
         (
-            ("the", 0), (" ferry", 0), (" leaves", 0), (" on", 1), (" Tuesday", 10), (" at", 0), (" noon", 0), (" and", 0), (" Friday", 9),
-            (" night", 2), (".", 0), ("\n", 0),
+            ("The", 0), (" ferry", 0), (" to", 0), (" the", 0), (" island", 0), (" leaves", 0), (" on", 1), (" Tuesday", 10), (" at", 0),
+            (" noon", 0), (",", 0), (" and", 0), (" since", 0), (" the", 0), (" old", 0), (" pier", 0), (" was", 0), (" closed", 0),
+            (" in", 0), (" autumn", 0), (" another", 0), (" boat", 0), (" sails", 0), (" on", 1), (" Friday", 9), (" night", 2), (".", 0),
+            ("\n", 0),
         ),
-        3,
+        5,
     ),
     WorkedWindow(
         "words for family members",
         (
             ("return", 0), (" the", 0), (" first", 0), (" item", 0), (" of", 0), (" the", 0), (" list", 0), (",", 0), (" or", 0),
-            (" nothing", 0),
+            (" nothing", 0), (" where", 0), (" the", 0), (" list", 0), (" is", 0), (" empty", 0), (";", 0), (" a", 0), (" caller", 0),
+            (" that", 0), (" needs", 0), (" all", 0), (" of", 0), (" them", 0), (" has", 0), (" to", 0), (" ask", 0), (" again", 0),
+            (" later", 0),
         ),
-        5,
+        9,
     ),
     WorkedWindow(
         "numbers written as digits",
         (
-            (" a", 0), (" total", 1), (" of", 2), (" 412", 10), (" votes", 1), (" in", 0), (" 20", 8), (" towns", 0),
+            ("412", 10), (" votes", 1), (" were", 0), (" counted", 0), (" before", 0), (" the", 0), (" hall", 0), (" was", 0),
+            (" closed", 0), (",", 0), (" more", 0), (" than", 0), (" in", 0), (" any", 0), (" of", 0), (" the", 0), (" other", 0),
+            (" towns", 0), (" along", 0), (" the", 0), (" river", 0), (",", 0), (" by", 1), (" 20", 8), (" or", 0), (" so", 0),
         ),
-        1,
+        3,
     ),
 )  # fmt: skip
+"""Windows as long as the windows asked about, with peaks at different places; one is silent."""
 
 
 def plan(scorer_input: ScorerInput, settings: SimulationSettings, run_seed: int) -> tuple[Trial, ...]:

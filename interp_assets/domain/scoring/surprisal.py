@@ -23,7 +23,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item, evenly_mixed
 
 NAME: str = "surprisal"
-VERSION: str = "surprisal/2"
+VERSION: str = "surprisal/3"
 MODEL: Model = "base"
 HEADLINE: str = "auroc"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -35,8 +35,8 @@ PSEUDO_EXPLANATION = "texts of all kinds, with nothing in common"
 class SurprisalSettings:
     """How the scorer asks for likelihoods."""
 
-    few_shot: Count = 3
-    """Worked examples before the text. Unit: examples, 0 to 3."""
+    few_shot: Count = 8
+    """Worked examples before the text. Unit: examples, 0 to 8."""
 
 
 _INSTRUCTIONS = "A collection of text fragments. Before each of them stands a description that it fits."
@@ -45,6 +45,11 @@ _WORKED = (
     ("names of days of the week", "the ferry leaves on Tuesday at noon, and from October also on Friday night, when the island"),
     ("words for family members", "and her uncle had kept all of the letters in a drawer, together with those from his grandmother"),
     ("numbers written as digits", "by a total of 412 votes to 397. The 20 towns that were asked again in"),
+    ("opening parentheses of function calls in code", "total = sum(prices)\nprint(round(total, 2))\nif len(names) > 3:\n    save("),
+    ('past participles followed by "by"', "the pump was replaced by an electric one, designed by two students and paid for by the town"),
+    ("texts about cooking", "until the onions are soft. Add the leeks and a little stock, cover the pan and simmer for ten"),
+    ('the word "not" and its contractions', "it isn't that they did not want to come; they couldn't, and nobody had told them not to"),
+    ("endings of sentences", "was closed. They went home. It rained all night. In the morning the road was gone. Nobody"),
 )
 
 

@@ -55,7 +55,10 @@ def test_prompts(name: str, few_shot: int, steered, check_golden) -> None:
 
 
 def test_a_trial_shows_the_own_set_and_two_others_each_time_new_ones(steered) -> None:
-    by_feature = {one.feature: [text for _, text in one.texts] for one in (*RIVALS, steered.steered_set)}
+    by_feature = {
+        one.feature: [f"{'weaker' if target < 0 else 'stronger'}: {text}" for target, text in one.texts]
+        for one in (*RIVALS, steered.steered_set)
+    }
     trials = output_based.plan(steered, SETTINGS, 0)
     assert len(trials) == 3
     for trial in trials:
