@@ -171,22 +171,25 @@ if TYPE_CHECKING:
 def scripted_answer(request: Request) -> str | Reply:
     """The judge's reply. Of a description, the judge reads only the last word.
 
-    An explanation names the first marked word. A text fits (1, or the rating 2) where it has the word; it is likelier where it has the
-    word; the feature fires on that word alone. Of several descriptions the first fits whose word is in the texts. Of several texts, the odd
-    one has the rarest first marked word. Of several sets, the neuron's set says the word most. Texts that the judge writes hold the word,
-    or are about water. After a passage, words of the passage are likelier.
+    An explanation names the first marked word, and a pattern matches it. A text fits (1, or the rating 2) where it has the word; it is
+    likelier where it has the word; the feature fires on that word alone. Of several descriptions the first fits whose word is in the texts.
+    Of several texts, the odd one has the rarest first marked word. Of several sets, the neuron's set says the word most. Texts that the
+    judge writes hold the word (without a description the first marked word), or are about water. After a passage or text, words of the
+    passage or text are likelier.
     """
     question = request.messages[-1].content
     if request.suffix:
-        passage = re.findall(r"^Passage: (.*)$", question, re.M)
+        passage = re.findall(r"^Passage: (.*)$", question, re.M) or re.findall(r"\AText: (.*)\n\n", question, re.S)
         return _likelihood(request, _words(passage[-1]) if passage else [_last_word(question)])
     if isinstance(request.reply_format, JsonReply):
-        return _written(json.loads(request.reply_format.schema), _last_word(question))
+        marked = [] if "Description: " in question else re.findall(r"<<\s*(\w+)", question)
+        return _written(json.loads(request.reply_format.schema), marked[0] if marked else _last_word(question))
     if isinstance(request.reply_format, ChoiceList) and request.reply_format.count == 1 and request.reply_format.options[0] == "1":
         return f"[{_chosen(question)}]"
     if not isinstance(request.reply_format, ChoiceList):
         marked = re.findall(r"<<\s*([^<>]+?)\s*>>", question)
-        return f"[EXPLANATION]: the word {marked[0].split()[0] if marked else 'nothing'}"
+        word = marked[0].split()[0] if marked else "nothing"
+        return f"[EXPLANATION]: [:symbol {word}:]" if "[:symbol " in request.messages[0].content else f"[EXPLANATION]: the word {word}"
     description, *texts = re.split(r"\nText \d+: ", question)
     most = len(request.reply_format.options) - 1
     return str([most * int(_last_word(description) in _words(text)) for text in texts])

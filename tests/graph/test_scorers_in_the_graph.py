@@ -15,11 +15,11 @@ from resources.fakes import FakeModels
 SCORERS = [scorer for scorer in EVERY_SCORER if not reads_steering(scorer)]
 """Those of steered texts are in test_output_scorers_in_the_graph, on a subject that can be steered."""
 ALL = [scorer.NAME for scorer in SCORERS]
-METHODS = ["max_act", "vocab_proj", "shuffled"]
+METHODS = ["max_act", "vocab_proj", "shuffled", "token_list", "shuffled_token_list"]
 EXAMPLES = {**STAGES["examples"], "n_shown": 6}
 SCORING = {
     "n_bootstrap": 50, "simulation": {"max_level": 9}, "example_embedding": {"n_exemplars": 3}, "intruder": {"per_stratum": 1},
-    "discrimination": {"n_trials": 3}, "clarity": {"n_texts": 4},
+    "discrimination": {"n_trials": 3}, "clarity": {"n_texts": 4}, "sensitivity": {"n_texts": 3},
 }  # fmt: skip
 STAGES_HERE = {"examples": EXAMPLES, "explanations": METHODS, "scores": dict.fromkeys(ALL, "all"), "scoring": SCORING}
 SIXTEEN = tuple(range(0, 64, 4))
@@ -63,8 +63,15 @@ def test_all_of_them_score(explained: Installation) -> None:
             "SELECT scorer, difference FROM against_controls WHERE explanation_method = 'max_act' AND headline AND control = 'shuffled'",
         )
     )
-    for name in ("detection", "fuzzing", "simulation", "surprisal", "discrimination"):
+    for name in ("detection", "fuzzing", "simulation", "surprisal", "discrimination", "description_likelihood"):
         assert (better[name] or 0) > 0.02, (name, better)
+    lead = "SELECT difference FROM against_controls WHERE explanation_method = 'token_list' AND headline AND scorer = 'matcher'"
+    ((over_another_list,),) = rows(explained, lead)
+    assert over_another_list > 0.02
+    plain = rows(explained, "SELECT DISTINCT outcome FROM scores WHERE scorer = 'matcher' AND explanation_method = 'max_act'")
+    assert {outcome for (outcome,) in plain} <= {"not_matchable", "no_explanation", "no_examples"} and len(plain) > 0
+    written = "SELECT bool_and(value > floor) FROM scores WHERE scorer = 'sensitivity' AND metric = 'sensitivity' AND value > 0"
+    assert rows(explained, written) == [(True,)]
 
 
 def test_an_identical_rerun_loads_nothing_and_asks_nothing(explained: Installation) -> None:

@@ -69,7 +69,9 @@ def matches_of_lists(cases: Sequence[tuple[TokenList, Sequence[Sequence[str]]]])
     ).astype(np.int64)
     case = np.repeat(np.arange(len(cases)), [len(own) for _, own in cases])
     token_case = np.repeat(case, lengths)
-    matched = np.isin(token_case * n_keys + key, listed)
+    pair = token_case * n_keys + key
+    place = np.minimum(np.searchsorted(listed, pair), max(len(listed) - 1, 0))
+    matched = listed[place] == pair if len(listed) else np.zeros(len(pair), dtype=bool)
     ends = np.cumsum(lengths)
     before = np.array([own.before for own, _ in cases])[token_case]
     following = np.append(matched[1:], False)
