@@ -28,6 +28,7 @@ from interp_assets.explorer.columns import Dictionaries, FeatureColumns, NotRead
 from interp_assets.explorer.guard import Guard
 from interp_assets.explorer.model_desk import Busy, ModelDesk, StillWorking
 from interp_assets.explorer.shading import count, number, score_text, shaded, share
+from interp_assets.explorer.view_answers import ViewAnswers
 from interp_assets.installation.home import Home
 from interp_assets.reading.feature_rows import FeatureRows
 from interp_assets.tables import EXPLANATION_EMBEDDINGS
@@ -61,6 +62,11 @@ class Explorer:
     def dictionaries(self) -> Dictionaries:
         """Columns of whole dictionaries."""
         return Dictionaries(self.home.warehouse, self.prepared)
+
+    @cached_property
+    def views(self) -> ViewAnswers:
+        """Answers of the warehouse's views."""
+        return ViewAnswers(self.home.warehouse, self.prepared)
 
     @property
     def prepared(self) -> Path:
@@ -100,6 +106,7 @@ class Explorer:
     def close(self) -> None:
         """End the threads, and free the models."""
         self.dictionaries.close()
+        self.views.close()
         self.models.close()
 
     def dagster_partition(self, asset: str, where: RangeKey | str) -> str:
@@ -110,7 +117,7 @@ class Explorer:
         """The record of a dictionary; a page that says so where there is none."""
         try:
             return self.home.registry.get(key)
-        except UserError as error:
+        except (UserError, ValueError) as error:  # no key at all, or a key without a record
             not_found(str(error))
 
     def columns(self, key: str) -> FeatureColumns:

@@ -3,6 +3,8 @@
 from urllib.parse import quote, urlencode
 
 HOME = "/"
+LEADERBOARDS = "/leaderboards"
+COMPARE = "/compare"
 
 
 def with_query(path: str, **values: object) -> str:
@@ -34,6 +36,16 @@ def context(key: str, number: int, row: int) -> str:
 def search(**values: object) -> str:
     """The page of a search."""
     return with_query("/search", **values)
+
+
+def leaderboard(view: str) -> str:
+    """The page of a view of the warehouse."""
+    return f"{LEADERBOARDS}/{quote(view, safe='')}"
+
+
+def compare(**values: object) -> str:
+    """The page that puts two things side by side."""
+    return with_query(COMPARE, **values)
 
 
 def static(name: str) -> str:

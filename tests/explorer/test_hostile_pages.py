@@ -26,6 +26,10 @@ def every_address() -> dict[str, str]:
         feature: f"/d/{KEY}/7",
         f"{dictionary}/features.csv": f"/d/{KEY}/features.csv",
         "/search": f"/search?q=words&dictionary={KEY}&by=words",
+        "/leaderboards": "/leaderboards",
+        "/leaderboards/{view}": "/leaderboards/hardest_features",
+        "/leaderboards/{view}.csv": "/leaderboards/hardest_features.csv",
+        "/compare": f"/compare?a={KEY}/7&b={KEY}/8",
         f"{feature}.json": f"/d/{KEY}/7.json",
         f"{feature}/embed": f"/d/{KEY}/7/embed",
         f"{feature}/logits": f"/d/{KEY}/7/logits",
@@ -35,7 +39,7 @@ def every_address() -> dict[str, str]:
     }
 
 
-TEXTLESS = ("/", "/d/{model}/{layer}/{name}/{feature:int}/logits", "/d/{model}/{layer}/{name}/{feature:int}/decoder.npy")
+TEXTLESS = ("/", "/leaderboards", "/d/{model}/{layer}/{name}/{feature:int}/logits", "/d/{model}/{layer}/{name}/{feature:int}/decoder.npy")
 """Pages that show no text of the lake."""
 
 
