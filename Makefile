@@ -1,4 +1,4 @@
-# make demo   real models on real input              make ui    Dagster on http://127.0.0.1:3000
+# make demo   real models on real input              make ui    Dagster on http://127.0.0.1:3000, the explorer on 3001
 # make test   the test suite                         make lint  ruff and pyright
 #
 # Which PyTorch is installed, see docs/installation.md:
@@ -41,7 +41,7 @@ demo-full: install-demo
 	@$(BIN)/interp demo --full --port $(PORT)
 
 ui: install
-	@$(BIN)/interp ui --port $(PORT)
+	@$(BIN)/interp ui --port $(PORT) --explore
 
 # Two files at a time, a core each, the slowest first.
 test: install-dev

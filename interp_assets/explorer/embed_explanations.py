@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import BASELINES
 from interp_assets.domain.ratings.ratings import Explained
 from interp_assets.installation.home import Home
@@ -27,11 +28,11 @@ def embed_explanations(home: Home, models: ModelProvider, key: str, say: Callabl
     Equal texts are embedded once. Nothing is done where the table holds the vectors of just these texts by this encoder already. Raises
     `UserError` for an unknown dictionary.
     """
-    home.registry.get(key)
+    record = home.registry.get(key)
     settings = home.settings.sentence_encoder
     encoder = models.sentence_encoder(settings.source, settings.revision)
     try:
-        explained = list(explained_features(home.lake, key))
+        explained = list(explained_features(home.lake, record))
         version = fingerprint(EXPLANATION_EMBEDDINGS.name, encoder.revision, [(feature, one.explanation_id) for feature, one in explained])
         partition = {"dictionary": key}
         if home.lake.is_current(EXPLANATION_EMBEDDINGS.name, partition, version):
@@ -45,10 +46,10 @@ def embed_explanations(home: Home, models: ModelProvider, key: str, say: Callabl
         encoder.close()
 
 
-def explained_features(lake: Lake, key: str) -> Iterator[tuple[int, Explained]]:
+def explained_features(lake: Lake, record: DictionaryRecord) -> Iterator[tuple[int, Explained]]:
     """(feature, explanation) of a dictionary in the order of features, without explanations that baselines alone wrote."""
     for name in FEATURE_RANGE_KEYS:
-        for feature, texts in sorted(explanations_of_range(lake, RangeKey(key, name)).items()):
+        for feature, texts in sorted(explanations_of_range(lake, RangeKey(record.key, name), record.first_key).items()):
             yield from ((feature, one) for one in texts if not set(one.methods) <= set(BASELINES))
 
 

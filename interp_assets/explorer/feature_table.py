@@ -15,13 +15,14 @@ from interp_assets.explorer.columns import DENSE, FeatureColumns
 PAGE_ROWS = 50
 SORTS = ("feature", "density", "max_activation", "top_token_share", "n_windows", "rating")
 STATES = ("alive", "dead", "dense", "explained", "unexplained")
+NUMBERS = ("density_from", "density_to", "least", "most", "rating_from", "first", "last")
 QUADRANTS = ("both", "input_only", "output_only", "neither")
 
 
 @dataclass(frozen=True)
 class TableQuery:
     """What is asked of the table. `sort` is one of SORTS or `score:<scorer>:<method>`; `by` is such a score, from `least` to `most`.
-    Densities are shares of tokens. Empty texts and None ask for nothing."""
+    Densities are shares of tokens; `first` and `last` bound the features' own numbers. Empty texts and None ask for nothing."""
 
     method: str
     sort: str = "feature"
@@ -37,6 +38,8 @@ class TableQuery:
     least: float | None = None
     most: float | None = None
     rating_from: float | None = None
+    first: float | None = None
+    last: float | None = None
 
     @classmethod
     def of(cls, asked: Mapping[str, str], columns: FeatureColumns) -> "TableQuery":
@@ -45,7 +48,9 @@ class TableQuery:
         usual = next((method for method in methods if method not in BASELINES), methods[0] if methods else "")
         scores = {f"score:{scorer}:{method}" for scorer, method in columns.scored}
         sort, page = asked.get("sort", "feature").removeprefix("-"), asked.get("page", "1")
-        numbers = {name: _number(asked.get(name, "")) for name in ("density_from", "density_to", "least", "most", "rating_from")}
+        numbers = {
+            name: _number(asked.get(name, "")) for name in ("density_from", "density_to", "least", "most", "rating_from", "first", "last")
+        }
         return cls(
             method=asked["method"] if asked.get("method") in methods else usual,
             sort=sort if sort in {*SORTS, *scores} else "feature",
@@ -115,6 +120,7 @@ def _passing(columns: FeatureColumns, query: TableQuery) -> np.ndarray | None:
     masks: list[np.ndarray] = []
     for name, low, high in (
         ("density", query.density_from, query.density_to), (query.by, query.least, query.most), ("rating", query.rating_from, None),
+        ("feature", query.first, query.last),
     ):  # fmt: skip
         values = columns.numbers(name) if name and (low is not None or high is not None) else np.zeros(0)
         if len(values):

@@ -28,6 +28,9 @@ from interp_assets.tables import EXPLANATIONS, LEDGER, SCORES, Table
 from resources.progress import Progress
 from resources.store.lake import Lake, LakeError, PartitionWriter
 
+EXPLORER = "http://127.0.0.1:3001"
+"""Where `interp explore` answers unless it is told otherwise."""
+
 OBSERVE_SECONDS = 30.0
 LOG_SECONDS = 10.0
 """Pause between two lines of progress in the log of a run that is watched, whose stages report more often."""
@@ -300,7 +303,9 @@ class RangeRun:
         assert tables[-1] is self.table, f"{self.table.name} must be written last"
         with contextlib.ExitStack() as stack:
             writers = {
-                table.name: stack.enter_context(self.lake.writer(table.name, self._partition_of(table, partition), table.schema))
+                table.name: stack.enter_context(
+                    self.lake.writer(table.name, self._partition_of(table, partition), table.schema, row_group_rows=table.row_group_rows)
+                )
                 for table in tables
             }
             yield PartitionTables(self, partition, writers)
@@ -319,6 +324,7 @@ class RangeRun:
             report = self.reports.get(partition.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
             own["path_in_lake"] = self.lake.relative_path(self.table.name, self.partition(partition))
+            own["explorer"] = dg.MetadataValue.url(explorer_page(partition.record, partition.key))
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
@@ -329,6 +335,13 @@ class RangeRun:
         return dg.MaterializeResult(
             metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)
         )
+
+
+def explorer_page(record: DictionaryRecord, key: RangeKey) -> str:
+    """The address of a range's features in the explorer, where `interp explore` answers on its usual port."""
+    features = record.features_of(key)
+    bounds = f"?first={features[0]}&last={features[-1]}" if len(features) else ""
+    return f"{EXPLORER}/d/{key.dictionary}{bounds}"
 
 
 class PartitionTables:

@@ -7,7 +7,9 @@ import pytest
 from small_home import KEY, empty_home, record, settled
 from starlette.testclient import TestClient
 
+from interp_assets.config.keys import RangeKey
 from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.orchestration.runs import explorer_page
 from resources.fakes import WORDS
 
 
@@ -83,6 +85,14 @@ def test_a_frame_may_be_shown_by_other_pages_and_nothing_else(client: TestClient
     framed, page = client.get(f"/d/{KEY}/20/embed"), client.get(f"/d/{KEY}/20")
     assert "frame-ancestors *" in framed.headers["content-security-policy"] and "words about number 20" in framed.text
     assert "frame-ancestors 'self'" in page.headers["content-security-policy"]
+
+
+def test_dagster_and_the_explorer_lead_to_one_another(client: TestClient) -> None:
+    address = explorer_page(record(KEY), RangeKey(KEY, "15of16"))
+    assert address == f"http://127.0.0.1:3001/d/{KEY}?first=30&last=31"
+    assert "2 pass the filters" in text_of(client.get(address.removeprefix("http://127.0.0.1:3001")).text)
+    back = "http://127.0.0.1:3000/assets/examples?view=partitions&amp;partition=toy%2F00%2Fsae%7C15of16"
+    assert back in client.get(f"/d/{KEY}/31").text
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_a_search_by_example_needs_a_dictionary_with_weights(client: TestClient)
         ("state=dead", [5]), ("state=unexplained", [5]), ("outcome=dead", [5]), ("state=dense", []), ("density_from=0.031", [30, 31]),
         ("density_from=0.001&density_to=0.002", [0, 1]), ("token=TOP31", [31]), ("token=%22%3E", []),
         ("by=score:fuzzing:max_act&least=0.795", [30, 31]), ("by=score:fuzzing:max_act&most=0.505", [0]), ("quadrant=both", []),
+        ("first=30&last=31", [30, 31]),
         ("by=score:fuzzing:max_act&least=0.795&sort=-score:fuzzing:max_act", [31, 30]),
         ("density_from=nan&state=nonsense&most=x&state=dead", [5]),
     ],

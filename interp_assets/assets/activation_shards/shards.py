@@ -111,7 +111,10 @@ class ShardWriter:
         except BeyondFloat16:
             statistics = self._write_activations(key, activations, n_tokens, stopped, FLOAT32_ACTIVATIONS)
         rows = pa.concat_tables(statistics).unify_dictionaries()
-        self.lake.write(FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, rows, self.version, inputs)
+        self.lake.write(
+            FEATURE_STATISTICS.name, partition, FEATURE_STATISTICS.schema, rows, self.version, inputs,
+            row_group_rows=FEATURE_STATISTICS.row_group_rows,
+        )  # fmt: skip
 
     def _write_activations(
         self, key: RangeKey, activations: SortedActivations, n_tokens: int, stopped: threading.Event, schema: pa.Schema

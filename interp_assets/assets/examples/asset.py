@@ -188,8 +188,9 @@ def _tables(stage: RangeRun, drawn: DrawnPartition, blocks: Iterator[list[Exampl
         return
     rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
     stage.lake.write(
-        FEATURE_EXAMPLES.name, lake_partition(partition.key), FEATURE_EXAMPLES.schema, rows, partition.data_version, partition.inputs
-    )
+        FEATURE_EXAMPLES.name, lake_partition(partition.key), FEATURE_EXAMPLES.schema, rows, partition.data_version, partition.inputs,
+        row_group_rows=FEATURE_EXAMPLES.row_group_rows,
+    )  # fmt: skip
 
 
 def _outcome_row(partition: RangePartition, columns: ExampleColumns) -> dict[str, object]:

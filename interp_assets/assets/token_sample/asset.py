@@ -74,7 +74,7 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
         packed, documents = _own_rows(record, tokenizer) if record.has_own_tokens else _pack(record, tokenizer, sample)
         rows = _rows(packed, sample)
         lake.write(DOCUMENTS.name, partition, DOCUMENTS.schema, documents, sample)
-        lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample)
+        lake.write(TOKEN_SAMPLES.name, partition, TOKEN_SAMPLES.schema, rows, sample, row_group_rows=TOKEN_SAMPLES.row_group_rows)
     tokens = token_matrix(rows)
     _write_use(lake, record, sample, *tokens.shape)
     counts = documents.column("source").combine_chunks().dictionary_decode().value_counts().to_pylist()

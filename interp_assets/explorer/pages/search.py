@@ -97,7 +97,7 @@ def by_meaning(explorer: Explorer, record: DictionaryRecord, columns: FeatureCol
         said = columns.texts(f"explanation:{method}")[at].as_py() if at is not None and method in columns.methods else None
         if at is None or said is None or at in seen:
             continue
-        if explanation_id(record.key, int(index.features[row]), said) == index.ids[row].as_py():  # else it says something else by now
+        if explanation_id(record.first_key, int(index.features[row]), said) == index.ids[row].as_py():  # else it says something else by now
             seen.add(at)
             yield _hit(record, columns, at, method, said, cosine)
 
@@ -120,7 +120,7 @@ def _meanings(explorer: Explorer, record: DictionaryRecord, columns: FeatureColu
     def embed() -> MeaningIndex:
         encoder = explorer.models.encoder()
         vectors = encoder.embed([text for _, _, text in told])
-        ids = [explanation_id(record.key, feature, text) for feature, _, text in told]
+        ids = [explanation_id(record.first_key, feature, text) for feature, _, text in told]
         return of_texts(np.array([f for f, _, _ in told]), np.array([m for _, m, _ in told], dtype=object), ids, vectors, encoder.revision)
 
     return explorer.ask(("embed", record.key, columns.state), f"The {len(told):,} explanations of {record.key} are being embedded.", embed)
