@@ -5,13 +5,17 @@ tokenizer.json. Many checkpoints name `LlamaTokenizer` there, and have byte-leve
 Built as Llama's own, such a tokenizer drops spaces, Chinese and emoji without a word.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FILE = "tokenizer.json"
+FILE, CONFIGURATION = "tokenizer.json", "tokenizer_config.json"
+GENERIC_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""Names of the class that only wraps a tokenizer.json."""
+
 PROBES = ("The cat sat.", " two  spaces\n\nand\tdon't", "你好世界 — été, 🎉…", "x = 31415.9e-2  # ok")
 
 
@@ -25,7 +29,7 @@ def as_its_file_says(tokenizer: "PreTrainedTokenizerBase", location: str, revisi
     from transformers import PreTrainedTokenizerFast
 
     built: Any = getattr(tokenizer, "backend_tokenizer", None)
-    path = _file_of(location, revision)
+    path = _file_of(location, revision, FILE)
     if built is None or path is None:
         return tokenizer
     try:
@@ -34,6 +38,25 @@ def as_its_file_says(tokenizer: "PreTrainedTokenizerBase", location: str, revisi
         return tokenizer
     if _steps(built) == _steps(stated) and all(_ids(built, text) == _ids(stated, text) for text in PROBES):
         return tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(location, **({} if revision is None else {"revision": revision}))
+
+
+def generic_tokenizer(location: str, revision: str | None) -> "PreTrainedTokenizerBase | None":
+    """The tokenizer of a tokenizer.json whose configuration names no class of its own; None for any other tokenizer.
+
+    It is the tokenizer that AutoTokenizer gives, without the seconds of importing torch and the model classes.
+    """
+    path, configured = _file_of(location, revision, FILE), _file_of(location, revision, CONFIGURATION)
+    if path is None or configured is None:
+        return None
+    try:
+        content = json.loads(configured.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # AutoTokenizer says so
+        return None
+    if not isinstance(content, dict) or content.get("tokenizer_class") not in GENERIC_CLASSES or "auto_map" in content:
+        return None
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast.from_pretrained(location, **({} if revision is None else {"revision": revision}))
 
 
@@ -47,12 +70,12 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def _file_of(location: str, revision: str | None) -> Path | None:
-    """The tokenizer.json of a folder, or of a hub id in the hub's cache, where transformers has put it; None where there is none."""
+def _file_of(location: str, revision: str | None, name: str) -> Path | None:
+    """A file of a folder, or of a hub id in the hub's cache, where transformers has put it; None where there is none."""
     if Path(location).is_dir():
-        path = Path(location) / FILE
+        path = Path(location) / name
         return path if path.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(location, FILE, revision=revision)
+    found = try_to_load_from_cache(location, name, revision=revision)
     return Path(found) if isinstance(found, str) else None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.hub_commits import hub_commit
-from resources.tokenizer_file import as_its_file_says
+from resources.tokenizer_file import as_its_file_says, generic_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -223,12 +223,15 @@ def load_causal_model(folder: ModelFolder, device: str | None, dtype: str | None
 
 def load_hf_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerBase":
     """The tokenizer in `folder`. Raises `WeightsError` where its files are missing or cannot be read."""
-    from transformers import AutoTokenizer
-
     remedy = "Save the model's own tokenizer (tokenizer.json, or tokenizer.model) beside its weights."
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder.location, **({"revision": folder.revision} if folder.hub_id else {}))
-        tokenizer = as_its_file_says(tokenizer, folder.location, folder.revision if folder.hub_id else None)
+        revision = folder.revision if folder.hub_id else None
+        tokenizer = generic_tokenizer(folder.location, revision)
+        if tokenizer is None:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder.location, **({} if revision is None else {"revision": revision}))
+            tokenizer = as_its_file_says(tokenizer, folder.location, revision)
     except Exception as error:  # whatever a tokenizer's class raises for files that it does not know
         said = " ".join(str(error).split())
         raise WeightsError(f"the tokenizer of {folder.source} cannot be read: {type(error).__name__}: {said} {remedy}") from error
