@@ -148,7 +148,7 @@ def _seen(asked: Any, item: int) -> str | None:
     """The numbered line of a question that shows an item; None where the question numbers no texts."""
     if not isinstance(asked, Prompt):
         return None
-    found = re.search(rf"^Text {item + 1}: (.*)$", asked.messages[-1][1], re.MULTILINE)
+    found = re.search(rf"^Text {item + 1}: (.*?)(?=\nText \d+: |\Z)", asked.messages[-1][1], re.MULTILINE | re.DOTALL)
     return found[1] if found else None
 
 
