@@ -332,6 +332,7 @@ def explore(
     token: Annotated[
         str | None, typer.Option(envvar="INTERP_EXPLORE_TOKEN", help="token that every reader must bring; made anew where it is needed")
     ] = None,
+    rater: Annotated[str | None, typer.Option(help="your name: opens rating and notes, which are kept under it")] = None,
 ) -> None:
     """Show dictionaries, features, explanations and scores of this home as pages, until Ctrl-C."""
     from interp_assets.installation.home import Home
@@ -339,8 +340,9 @@ def explore(
     with errors_as_messages():
         from interp_assets.explorer.app import Explorer
         from interp_assets.explorer.serving import serve
+        from interp_assets.ratings.rater_file import checked_rater
 
-        serve(Explorer(Home.from_environment()), host, port, typer.echo, token)
+        serve(Explorer(Home.from_environment(), rater=checked_rater(rater)), host, port, typer.echo, token)
 
 
 @app.command(epilog="Example: interp embed smollm2-135m/09/res-2k")

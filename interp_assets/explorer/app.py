@@ -2,15 +2,16 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -126,6 +127,25 @@ class Explorer:
             return self.dictionaries.columns(key)
         except NotReadYet:
             waiting(f"The features of {key} are being read for the first time. This page opens as soon as they are.")
+
+
+Posted = Callable[[Request, Mapping[str, str]], Response]
+MOST_POSTED_BYTES = 200_000
+
+
+def posted(answer: Posted) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of a form: `answer` gets its fields, and runs in a thread. Of a repeated field the last value counts."""
+
+    async def endpoint(request: Request) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MOST_POSTED_BYTES:
+                raise HTTPException(413, f"A form has at most {MOST_POSTED_BYTES:,} bytes. Nothing was saved.")
+        fields = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=1000))
+        return await run_in_threadpool(answer, request, fields)
+
+    return endpoint
 
 
 def make_app(explorer: Explorer, token: str | None = None) -> Starlette:

@@ -5,6 +5,8 @@ from urllib.parse import quote, urlencode
 HOME = "/"
 LEADERBOARDS = "/leaderboards"
 COMPARE = "/compare"
+RATE = "/rate"
+REPORT = "/report"
 
 
 def with_query(path: str, **values: object) -> str:
@@ -41,6 +43,16 @@ def search(**values: object) -> str:
 def leaderboard(view: str) -> str:
     """The page of a view of the warehouse."""
     return f"{LEADERBOARDS}/{quote(view, safe='')}"
+
+
+def rate(task: str, item: int | None = None) -> str:
+    """A rating task at its first item that is not rated, or at one item."""
+    return f"{RATE}/{quote(task, safe='')}" + ("" if item is None else f"/{item}")
+
+
+def note(key: str, number: int) -> str:
+    """Where a note on a feature is sent to."""
+    return f"{feature(key, number)}/note"
 
 
 def compare(**values: object) -> str:

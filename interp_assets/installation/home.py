@@ -98,6 +98,16 @@ class Home:
         return self.root / "ratings"
 
     @property
+    def rating_tasks(self) -> Path:
+        """Folder of the rating tasks that the explorer has drawn; may be absent."""
+        return self.root / "rating_tasks"
+
+    @property
+    def notes(self) -> Path:
+        """Folder of people's notes on features; may be absent."""
+        return self.root / "notes"
+
+    @property
     def reports(self) -> Path:
         """Folder of the pages that assets write for people."""
         return self.root / "reports"

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from starlette.testclient import TestClient
 from interp_assets.explorer.app import Explorer, make_app
 from interp_assets.explorer.pages import PAGES
 from interp_assets.explorer.serving import listen
+from interp_assets.ratings.files import rateable, rating_files, read_ratings, write_ratings
+from interp_assets.ratings.kept_tasks import keep_task
+from interp_assets.ratings.notes import save_note
+from interp_assets.ratings.rater_file import save_ratings
+from interp_assets.ratings.tasks import TaskSettings, rating_task, task_rows
 from resources.fakes import FakeModels
+
+TASK = "0123abcd"
+RATER = "ada" + EVERYTHING
 
 
 def every_address() -> dict[str, str]:
@@ -30,6 +39,11 @@ def every_address() -> dict[str, str]:
         "/leaderboards/{view}": "/leaderboards/hardest_features",
         "/leaderboards/{view}.csv": "/leaderboards/hardest_features.csv",
         "/compare": f"/compare?a={KEY}/7&b={KEY}/8",
+        "/rate": "/rate",
+        "/rate/{task}": f"/rate/{TASK}",
+        "/rate/{task}/{item:int}": f"/rate/{TASK}/0",
+        "/report": "/report",
+        f"{feature}/note": f"/d/{KEY}/7/note",
         f"{feature}.json": f"/d/{KEY}/7.json",
         f"{feature}/embed": f"/d/{KEY}/7/embed",
         f"{feature}/logits": f"/d/{KEY}/7/logits",
@@ -39,7 +53,13 @@ def every_address() -> dict[str, str]:
     }
 
 
-TEXTLESS = ("/", "/leaderboards", "/d/{model}/{layer}/{name}/{feature:int}/logits", "/d/{model}/{layer}/{name}/{feature:int}/decoder.npy")
+TEXTLESS = (
+    "/",
+    "/leaderboards",
+    "/d/{model}/{layer}/{name}/{feature:int}/logits",
+    "/d/{model}/{layer}/{name}/{feature:int}/decoder.npy",
+    "/d/{model}/{layer}/{name}/{feature:int}/note",
+)
 """Pages that show no text of the lake."""
 
 
@@ -47,7 +67,13 @@ TEXTLESS = ("/", "/leaderboards", "/d/{model}/{layer}/{name}/{feature:int}/logit
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
     """An explorer of a home in which every text is hostile."""
     root: Path = tmp_path_factory.mktemp("hostile")
-    explorer = Explorer(small_home(root, lambda said: said + EVERYTHING), provider=FakeModels())
+    home = small_home(root, lambda said: said + EVERYTHING)
+    explorer = Explorer(home, rater=RATER, provider=FakeModels())
+    task = rating_task(home.lake, home.registry, [KEY], TaskSettings(n=2, n_contexts=2))
+    keep_task(home.rating_tasks, replace(task, name=TASK))
+    save_note(home.notes, KEY, 7, "eve" + EVERYTHING, "a note" + EVERYTHING)
+    save_ratings(home.ratings, RATER, [task_rows(task)[0] | {"rating": "4"}])
+    write_ratings(home.lake, read_ratings(rating_files(home.ratings), rateable(home.lake, home.registry)))
     explorer.dictionaries.columns(KEY, patience=60)
     yield explorer
     explorer.close()

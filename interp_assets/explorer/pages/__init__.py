@@ -4,7 +4,7 @@ from typing import Protocol
 
 from starlette.routing import BaseRoute
 
-from interp_assets.explorer.pages import compare, context, dictionary, feature, home, leaderboards, measured, search, why
+from interp_assets.explorer.pages import compare, context, dictionary, feature, home, leaderboards, measured, rate, report, search, why
 
 
 class Page(Protocol):
@@ -16,5 +16,5 @@ class Page(Protocol):
         ...
 
 
-PAGES: tuple[Page, ...] = (home, search, leaderboards, compare, feature, measured, why, context, dictionary)
+PAGES: tuple[Page, ...] = (home, search, leaderboards, compare, rate, report, feature, measured, why, context, dictionary)
 """In the order in which addresses are tried."""

@@ -12,6 +12,7 @@ from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.explorer.app import Explorer, explorer_of, key_of, known_feature, page
 from interp_assets.explorer.feature_view import feature_view, range_of
+from interp_assets.ratings.notes import notes_on
 from interp_assets.tables import (
     EXAMPLES,
     EXPLANATIONS,
@@ -75,7 +76,8 @@ def _values(request: Request) -> dict[str, Any]:
     before = int(columns.features[place - 1]) if place else None
     after = int(columns.features[place + 1]) if place + 1 < len(columns.features) else None
     view = feature_view(explorer, record, columns, number)
-    return {"key": key, "record": record, "feature": number, "view": view, "before": before, "after": after}
+    notes = notes_on(explorer.home.notes, record.key, number)
+    return {"key": key, "record": record, "feature": number, "view": view, "before": before, "after": after, "notes": notes}
 
 
 def _finite(value: Any) -> Any:

@@ -38,9 +38,34 @@ const chooseRow = (step) => {
   return true;
 };
 
+// Rating: a digit rates the first window that has no rating yet, or the one whose choice has the focus.
+const rating = one("form[data-rating]");
+const shownAt = performance.now();
+const boxes = rating ? all("fieldset", rating) : [];
+const currentBox = () => boxes.find((box) => box.contains(document.activeElement) && box.matches(":focus-within")) || boxes.find((box) => !one("input:checked", box));
+const markCurrent = () => boxes.forEach((box) => box.closest(".rated").classList.toggle("current", box === currentBox()));
+const rateByKey = (digit) => {
+  const box = currentBox() || boxes[boxes.length - 1];
+  const choice = box && one(`input[value="${digit}"]`, box);
+  if (!choice) return false;
+  choice.checked = true;
+  const next = boxes[boxes.indexOf(box) + 1];
+  (document.activeElement || document.body).blur();
+  markCurrent();
+  if (next) next.closest(".rated").scrollIntoView({ block: "nearest" });
+  return true;
+};
+if (rating) {
+  markCurrent();
+  rating.addEventListener("change", markCurrent);
+  rating.addEventListener("submit", () => { rating.elements.seconds.value = ((performance.now() - shownAt) / 1000).toFixed(1); });
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  const typing = event.target.closest("input, textarea, select, [contenteditable]");
+  if (rating && /^[1-9]$/.test(event.key) && rateByKey(event.key)) { event.preventDefault(); return; }
+  if (rating && event.key === "Enter" && !event.target.closest("a, button")) { event.preventDefault(); rating.requestSubmit(); return; }
+  const typing = event.target.closest("input:not([type=radio]), textarea, select, [contenteditable]");
   if (typing) {
     if (event.key === "Escape") typing.blur();
     return;
