@@ -28,6 +28,7 @@ from interp_assets.domain.outcomes import (
     ValidityOutcome,
     VerdictOutcome,
 )
+from resources.store.later_columns import LATER_COLUMN
 
 SCHEMA_VERSION = 9
 """Version of all the schemas below. A lake of another version is refused, with what to do."""
@@ -38,6 +39,11 @@ HISTOGRAM_NOTE = "counts per log-spaced bin of interp_assets.domain.features.fea
 def column(name: str, type_: pa.DataType, unit: str, nullable: bool = False) -> pa.Field:
     """An Arrow field whose metadata says its unit or meaning."""
     return pa.field(name, type_, nullable=nullable, metadata={"unit": unit})
+
+
+def later_column(name: str, type_: pa.DataType, unit: str) -> pa.Field:
+    """A nullable column that came to its table after the schema version: partitions written before it are read as if it were null."""
+    return pa.field(name, type_, nullable=True, metadata={"unit": unit, LATER_COLUMN: "yes"})
 
 
 @dataclass(frozen=True)
@@ -355,6 +361,7 @@ EXPLANATIONS = Table(
         column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled, planted_false); null otherwise", True),
         column("model", KEY, "explainer; empty when none was asked"),
         column("prompt_version", KEY, "version of the method's prompt"),
+        later_column("label", pa.string(), "the explanation in 1 to 6 words; null without one, and in rows from before labels"),
     ]),
     written_by="explanations/<method>",
     outcomes=get_args(ExplanationOutcome),

@@ -5,12 +5,14 @@ import hashlib
 import pytest
 
 from interp_assets.tables import SCHEMA_VERSION, TABLES, Table
+from resources.store.later_columns import is_later
 
 SCHEMAS_OF_THIS_VERSION = (9, "75bd55e7658fa002")
 
 
 def test_a_changed_schema_has_a_new_version() -> None:
-    columns = "\n".join(f"{t.name} {t.partition_columns} {f.name} {f.type} {f.nullable}" for t in TABLES for f in t.schema)
+    fields = [(t, f) for t in TABLES for f in t.schema if not is_later(f)]
+    columns = "\n".join(f"{t.name} {t.partition_columns} {f.name} {f.type} {f.nullable}" for t, f in fields)
     found = (SCHEMA_VERSION, hashlib.sha256(columns.encode()).hexdigest()[:16])
     assert found == SCHEMAS_OF_THIS_VERSION, "raise SCHEMA_VERSION, then write both numbers down here"
 

@@ -107,7 +107,7 @@ def _write_layer(
             fired = activations_of(lake, record, [one.feature for one in block]) if harvested else {}
             for feature in block:
                 file.add(feature.feature, _content(record.key, feature, fired.get(feature.feature)))
-                label = next((one.text for m in methods for one in feature.explanations if one.method == m and one.text), None)
+                label = next((one.label or one.text for m in methods for one in feature.explanations if one.method == m and one.text), None)
                 if label:
                     labels[f"{layer}_{feature.feature}"] = label
             progress.add(len(block))

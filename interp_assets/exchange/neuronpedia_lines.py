@@ -120,11 +120,12 @@ class SourceLines:
     def _explanation(self, feature: WholeFeature, one: PublishedExplanation) -> Line:
         scores = "; ".join(_in_words(row) for row in one.scores if row["headline"] and row["value"] is not None)
         author = f"by {one.author}" if one.author else ""
+        label = f"label: {one.label}" if one.label and one.label != one.text else ""
         self.explainers.update([one.model] if one.model else [])
         return {
             "id": self._explanation_id(feature, one), **self._place, "index": str(feature.feature), "authorId": self._creator,
             "description": one.text, "typeName": named(one.method),
-            "explanationModelName": one.model or None, "notes": ". ".join(text for text in (author, scores) if text) or None,
+            "explanationModelName": one.model or None, "notes": ". ".join(text for text in (label, author, scores) if text) or None,
         }  # fmt: skip
 
     def _scores(self, feature: WholeFeature, one: PublishedExplanation) -> Iterator[Line]:

@@ -23,10 +23,11 @@ import pyarrow as pa
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.explorer.arrow_files import keep_table, kept_table
+from interp_assets.reading.explanations import label_in
 from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_MATCHES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
 
 READ = (FEATURE_STATISTICS, FEATURE_EXAMPLES, EXPLANATIONS, SCORES, RATED_EXPLANATIONS, FEATURE_MATCHES)
-FORMAT = "2"
+FORMAT = "3"
 LOOK_SECONDS = 2.0
 """Least time between two looks at the lake's state for one dictionary."""
 
@@ -51,7 +52,8 @@ class NotReadYet(RuntimeError):
 class FeatureColumns:
     """The columns of one dictionary in one state of the lake. Row i of each column is feature `features[i]`; NaN stands for no number.
 
-    Names are NUMBERS, TEXTS, `score:<scorer>:<method>`, `floor:<scorer>:<method>` and `explanation:<method>`.
+    Names are NUMBERS, TEXTS, `score:<scorer>:<method>`, `floor:<scorer>:<method>`, `explanation:<method>` and
+    `label:<method>`.
     """
 
     state: str
@@ -137,11 +139,17 @@ class FeatureColumns:
 
     def title_of(self, feature: int) -> str | None:
         """The explanation that stands for a feature: the first by a method that is no baseline, in the order of METHODS."""
+        return self._telling_text("explanation", feature)
+
+    def label_of(self, feature: int) -> str | None:
+        """The label of the explanation that stands for a feature."""
+        return self._telling_text("label", feature)
+
+    def _telling_text(self, kind: str, feature: int) -> str | None:
         place = self.place_of(feature)
         for method in self.telling if place is not None else ():
-            said = self.table[f"explanation:{method}"][place].as_py()
-            if said is not None:
-                return said
+            if self.table[f"explanation:{method}"][place].is_valid:
+                return self.table[f"{kind}:{method}"][place].as_py()
         return None
 
     @cached_property
@@ -231,6 +239,7 @@ class Dictionaries:
         columns["rating"] = pa.array(_placed(features, rated["feature"], rated["rating"]))
         for method, rows in sorted(explained.items()):
             columns[f"explanation:{method}"] = _placed_texts(features, rows["feature"], rows["explanation"])
+            columns[f"label:{method}"] = _placed_texts(features, rows["feature"], _labels(rows))
         for scorer, method in self._query(SCORED.format(here=_here(key))):
             rows = self._rows(SCORES, SCORE, key, scorer, method)
             columns[f"score:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["value"]))
@@ -253,7 +262,7 @@ class Dictionaries:
 BASE = """SELECT feature, token_density AS density, context_density, firing_count, max_activation, top_token_share,
   top_tokens[1].token AS top_token FROM {table} WHERE {here}"""
 DRAWN = "SELECT feature, n_windows, outcome::VARCHAR AS outcome FROM {table} WHERE {here}"
-EXPLAINED = "SELECT feature, explanation FROM {table} WHERE {here} AND explanation_method = {0} AND explanation IS NOT NULL"
+EXPLAINED = "SELECT feature, explanation, label FROM {table} WHERE {here} AND explanation_method = {0} AND explanation IS NOT NULL"
 RATED = "SELECT feature, avg(rating) AS rating FROM {table} WHERE {here} AND rating IS NOT NULL GROUP BY feature"
 MATCHED = """SELECT other_dictionary::VARCHAR AS other, count(*) AS n_features, count(cosine) AS n_matched, median(cosine) AS median,
   avg((cosine > 0.7)::DOUBLE) AS share_above FROM {table} WHERE {here} AND assignment = 'one_to_one' GROUP BY 1 ORDER BY 1"""
@@ -285,6 +294,13 @@ def _placed_texts(features: np.ndarray, found: pa.ChunkedArray, texts: pa.Chunke
     order[np.searchsorted(features, found.to_numpy())] = np.arange(len(found))
     values = texts.cast(pa.large_string()).combine_chunks()
     return values.take(pa.array(order, mask=order < 0))
+
+
+def _labels(rows: pa.Table) -> pa.ChunkedArray:
+    """The labels of explanations; of rows written before there were labels, by the rule that makes them."""
+    if not rows["label"].null_count:
+        return rows["label"]
+    return pa.chunked_array([pa.array([label_in(row) for row in rows.to_pylist()], pa.string())])
 
 
 def _quadrants(columns: dict[str, pa.Array]) -> pa.Array:

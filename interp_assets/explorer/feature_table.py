@@ -151,7 +151,7 @@ def _in_state(columns: FeatureColumns, query: TableQuery) -> np.ndarray:
 
 def rows_at(columns: FeatureColumns, query: TableQuery, places: np.ndarray) -> Iterator[dict[str, Any]]:
     """The cells of some rows; each score with its floor."""
-    names = ("top_token", "outcome", "quadrant", f"explanation:{query.method}")
+    names = ("top_token", "outcome", "quadrant", f"explanation:{query.method}", f"label:{query.method}")
     texts = {name: columns.texts(name).take(pa.array(places)).to_pylist() for name in names if name in columns.table.column_names}
     numbers = {name: columns.numbers(name)[places] for name in ("density", "max_activation", "rating")}
     scores = {}

@@ -16,13 +16,15 @@ N_PROMPTS = 3
 
 @dataclass(frozen=True)
 class RelatedFeature:
-    """Another feature: of which dictionary, how near, and what it is said to be; `by` names the measure or the assignment."""
+    """Another feature: of which dictionary, how near, and what it is said to be, in full and as a label; `by` names the measure or the
+    assignment."""
 
     dictionary: str
     feature: int
     similarity: float
     by: str
     explanation: str | None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ def neighbours(explorer: Explorer, columns: FeatureColumns, key: str, feature: i
     found: dict[str, list[RelatedFeature]] = {}
     for row in sorted(rows, key=lambda row: row["rank"]):
         if row["outcome"] == "ok":
-            said = columns.title_of(row["neighbour"])
-            found.setdefault(row["measure"], []).append(RelatedFeature(key, row["neighbour"], row["similarity"], row["measure"], said))
+            said, label = columns.title_of(row["neighbour"]), columns.label_of(row["neighbour"])
+            one = RelatedFeature(key, row["neighbour"], row["similarity"], row["measure"], said, label)
+            found.setdefault(row["measure"], []).append(one)
     return found
 
 
@@ -76,8 +79,8 @@ def matches(explorer: Explorer, key: str, feature: int) -> dict[str, list[Relate
     found: dict[str, list[RelatedFeature]] = {}
     for row in sorted(rows, key=lambda row: (row["other_dictionary"], row["assignment"] != "one_to_one", row["rank"])):
         if row["outcome"] == "ok" and row["rank"] < 3:
-            said = _title(explorer, row["other_dictionary"], row["matched_feature"])
-            one = RelatedFeature(row["other_dictionary"], row["matched_feature"], row["cosine"], row["assignment"], said)
+            said, label = _said(explorer, row["other_dictionary"], row["matched_feature"])
+            one = RelatedFeature(row["other_dictionary"], row["matched_feature"], row["cosine"], row["assignment"], said, label)
             found.setdefault(row["other_dictionary"], []).append(one)
     return found
 
@@ -105,8 +108,10 @@ def _two_sided(rows: Iterable[dict[str, Any]], up: str, down: str, number: str) 
     return LogitsView(sides.get(up, [])[:N_TOKENS], sides.get(down, [])[:N_TOKENS], kept[0]["outcome"] if kept else "")
 
 
-def _title(explorer: Explorer, key: str, feature: int) -> str | None:
+def _said(explorer: Explorer, key: str, feature: int) -> tuple[str | None, str | None]:
+    """What a feature of another dictionary is said to be, in full and as a label."""
     try:
-        return explorer.dictionaries.columns(key, patience=0.0).title_of(feature)
+        columns = explorer.dictionaries.columns(key, patience=0.0)
     except NotReadYet:
-        return None
+        return None, None
+    return columns.title_of(feature), columns.label_of(feature)

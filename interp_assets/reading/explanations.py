@@ -1,11 +1,20 @@
 """Reads explanations: by each method, of one range or of a whole dictionary, and imported explanations."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.domain.explaining import METHODS
+from interp_assets.domain.explaining.labels import label_of
 from interp_assets.domain.ratings.ratings import Explained, explanation_id
 from interp_assets.domain.trials import Explanation
 from interp_assets.tables import EXPLANATIONS, IMPORTED_EXPLANATIONS
 from resources.store.lake import Lake
+
+
+def label_in(row: Mapping[str, Any]) -> str | None:
+    """The label of a row of the table explanations; of a row written before there were labels, by the rule that makes them."""
+    return row.get("label") or label_of(row["explanation"], row.get("raw_reply") or "")
 
 
 def read_all_explanations(lake: Lake, dictionary: str, method: str) -> dict[int, Explanation]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from interp_assets.tables import Table
 from resources.store.lake import MANIFEST, PART, Lake
+from resources.store.later_columns import with_later_columns
 from resources.store.manifests import BadManifest
 
 KEPT_FOOTERS = 1024
@@ -67,7 +68,7 @@ class FeatureRows:
                 break
             read = self._read(path, part, groups, list(dict.fromkeys([key, *wanted])))
             if read is not None:
-                return read.filter(pc.equal(read[key], feature)).select(wanted)
+                return with_later_columns(read.filter(pc.equal(read[key], feature)), table.schema).select(wanted)
             self._forget(path)
         return pa.schema([table.schema.field(name) for name in wanted]).empty_table()
 

@@ -14,6 +14,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.reading.explanations import label_in
 from interp_assets.reading.neighbours import DECODER_COSINE
 from interp_assets.tables import (
     EXAMPLES,
@@ -37,7 +38,8 @@ WITHOUT_EXPLANATION = "none"
 @dataclass(frozen=True)
 class PublishedExplanation:
     """One method's explanation of a feature, with its scores: rows of the table scores without strata, and their `judge` (who answered the
-    scorer, empty where nobody was asked). `author` is who wrote an imported explanation."""
+    scorer, empty where nobody was asked). `author` is who wrote an imported explanation,
+    `label` the explanation in one to six words."""
 
     method: str
     outcome: str
@@ -45,6 +47,7 @@ class PublishedExplanation:
     model: str
     author: str | None
     scores: tuple[Row, ...]
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ def _sides(rows: Sequence[Row]) -> tuple[tuple[tuple[str, float], ...], tuple[tu
 
 def _explanation(row: Row, scores: Sequence[Row], author: str | None) -> PublishedExplanation:
     own = tuple(score for score in scores if score["explanation_method"] == row["explanation_method"])
-    return PublishedExplanation(row["explanation_method"], row["outcome"], row["explanation"], row["model"], author, own)
+    return PublishedExplanation(row["explanation_method"], row["outcome"], row["explanation"], row["model"], author, own, label_in(row))
 
 
 def _authors(lake: Lake, dictionary: str, method: str) -> dict[int, str | None]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resources.store.lake import Lake
+from resources.store.later_columns import has_later_columns
 from resources.store.table_copies import Sources
 
 CATALOGUE = re.compile(r"\b(information_schema|duckdb_\w+|pg_\w+|sqlite_master|show|describe)\b", re.IGNORECASE)
@@ -149,26 +150,31 @@ def _reading(lake: Lake, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDB
 
 
 def _add_table(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, schema: pa.Schema, sources: Sources) -> None:
-    """The view of a table over its sources; typed and empty where there are none."""
+    """The view of a table over its sources; typed and empty where there are none. A later column is null in files that lack it."""
     parts = sources.parts if lake.is_local else list(map(lake.fs.unstrip_protocol, sources.parts))
-    reads = [_read(files) for files in (sources.copies, parts) if files]
-    if not reads:
+    later = has_later_columns(schema)
+    reads = [_read(files, later) for files in (sources.copies, parts) if files]
+    if later or not reads:
         with tempfile.NamedTemporaryFile(suffix=".parquet") as empty:
             pq.write_table(pa.Table.from_batches([], schema), empty.name)  # `empty_table` would import pandas
             connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM read_parquet('{_quoted(empty.name)}')")
-        reads = [f"SELECT * FROM _empty_{name}"]
+        reads = [f"SELECT * FROM _empty_{name}", *reads]
     connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(reads)}")
 
 
-def _read(files: list[str]) -> str:
-    """SELECT over files. The names of their folders give the values of partition columns, by which DuckDB skips files. This is off where a
-    folder above the table would be read as such a value."""
+def _read(files: list[str], by_name: bool) -> str:
+    """SELECT over files, `by_name` where they may differ in columns: DuckDB then opens every file before it answers.
+
+    The names of their folders give the values of partition columns, by which DuckDB skips files. This is off where a folder above the table
+    would be read as such a value.
+    """
     folders = files[0].split("/")[:-1]
     while folders and "=" in folders[-1]:
         folders.pop()
     hive = "false" if any("=" in folder for folder in folders) else "true"
     listed = ", ".join(f"'{_quoted(_literal(file))}'" for file in files)
-    return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = {hive}, hive_types_autocast = false)"
+    named = ", union_by_name = true" * by_name
+    return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = {hive}, hive_types_autocast = false{named})"
 
 
 def _literal(path: str) -> str:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resources.store.lake_index import LakeIndex, Part
+from resources.store.later_columns import with_later_columns
 from resources.store.whole_files import write_whole
 
 COPIED_COLUMN = "dictionary"
@@ -102,7 +103,7 @@ class TableCopies:
                 rows = pq.read_table(path, filesystem=self._index.lake.fs, partitioning=None, page_checksum_verification=True)
                 if rows.num_rows != part.rows:
                     raise OSError(f"{rows.num_rows:,} rows, and {part.rows:,} in its manifest")
-                read.append(rows.cast(schema))
+                read.append(with_later_columns(rows, schema).cast(schema))
                 self._index.note_read(table, part, "")
             except FileNotFoundError:
                 return None  # replaced at this moment: the next look sees the new file

@@ -195,7 +195,7 @@ def test_circuit_tracers_files_say_what_the_lake_says(made: Installation, tmp_pa
     record = made.home.registry.get(KEY)
     done = export_circuit_tracer(made.home.lake, [record], tmp_path / "out", graphs=[tmp_path / "haiku.json"])
     labels = json.loads((tmp_path / "out" / "labels.json").read_text())
-    texts = rows(made, "SELECT feature, explanation FROM explanations WHERE explanation_method = 'max_act' AND outcome = 'ok'")
+    texts = rows(made, "SELECT feature, label FROM explanations WHERE explanation_method = 'max_act' AND outcome = 'ok'")
     assert labels == {f"0_{feature}": text for feature, text in texts} and done.labels == len(labels)
     (node,) = json.loads((tmp_path / "out" / "graph_data" / "haiku.json").read_text())["nodes"]
     assert node["clerp"] == labels["0_10"] and done.nodes == {"haiku.json": 1}

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from interp_assets.asking.questions import Answer
+from interp_assets.domain.explaining.labels import label_of
 from interp_assets.domain.prompting import rendering
 from interp_assets.domain.trials import Explanation
 from interp_assets.orchestration.runs import PartitionReport, RangePartition
@@ -28,6 +29,7 @@ def explanation_rows(partition: RangePartition, made: Sequence[Explanation], ans
             "explanation_method": e.method, "outcome": e.outcome, "explanation": e.text, "raw_reply": e.raw_reply or None,
             "replies": [] if failed else [answer.key for answer in answers], "donor_feature": e.donor_feature,
             "model": answers[0].model if answers else "", "prompt_version": e.prompt_version,
+            "label": label_of(e.text, e.raw_reply),
         }
         for e in made
     ]  # fmt: skip

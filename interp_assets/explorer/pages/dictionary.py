@@ -96,7 +96,7 @@ def as_csv(request: Request) -> Response:
     query = TableQuery.of(request.query_params, columns)
     places, scorers = found_places(columns, query), shown_scorers(columns, query)
     header = ["dictionary", "feature", "density", "max_activation", "top_token", "outcome", "quadrant", "rating", "explanation_method"]
-    header += ["explanation", *scorers]
+    header += ["label", "explanation", *scorers]
 
     def lines() -> Iterator[str]:
         for first in range(0, max(1, len(places)), CSV_ROWS):

@@ -13,7 +13,7 @@ WITH headline AS (
 )
 SELECT
   dictionary, feature, s.token_density, s.max_activation, s.top_token_share, s.top_tokens[1].token AS top_token,
-  x.outcome AS examples_outcome, e.explanation_method, e.outcome AS explanation_outcome, e.explanation,
+  x.outcome AS examples_outcome, e.explanation_method, e.outcome AS explanation_outcome, e.explanation, e.label,
   h.* EXCLUDE (dictionary, feature, explanation_method), u.scores AS scores_without_explanation
 FROM feature_statistics s
 FULL JOIN feature_examples x USING (dictionary, feature)
