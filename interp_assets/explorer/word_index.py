@@ -38,35 +38,37 @@ class WordIndex:
         words = [word for word in re.split(r"[\W_]+", query.lower()) if word][:MOST_WORDS]
         if not words:
             return np.zeros(0, dtype=np.int64), np.zeros(0)
-        total = max(1, self.n * len(self.methods))
-        numbers, weights = self._postings(words[-1], prefix=True)
-        weights = weights * math.log1p(total / max(1, len(numbers)))
+        total = self.n * len(self.methods)
+        exact, begun = self._marks(words[-1], prefix=True)
+        weight = math.log1p(total / max(1, int(begun.sum())))
+        alike = 0.0
         for word in dict.fromkeys(words[:-1]):
-            own, _ = self._postings(word, prefix=False)
-            numbers, kept, _ = np.intersect1d(numbers, own, assume_unique=True, return_indices=True)
-            weights = weights[kept] + math.log1p(total / max(1, len(own)))
-        order = np.argsort(-weights, kind="stable")
-        return numbers[order], weights[order]
+            own, _ = self._marks(word, prefix=False)
+            exact, begun = exact & own, begun & own
+            alike += math.log1p(total / max(1, int(own.sum())))
+        whole, part = np.flatnonzero(exact), np.flatnonzero(begun & ~exact)
+        weights = np.concatenate([np.full(len(whole), alike + weight), np.full(len(part), alike + 0.6 * weight)])
+        return np.concatenate([whole, part]), weights
 
-    def _postings(self, word: str, prefix: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(ascending numbers, weights): 1 where the word itself stands, 0.6 where a word begins with it."""
+    def _marks(self, word: str, prefix: bool) -> tuple[np.ndarray, np.ndarray]:
+        """bool [methods · n] twice: explanations that hold the word, and those that hold it or, with `prefix`, a word that begins with
+        it."""
         words = self.table["word"]
         first = bisect_left(range(len(words)), word, key=lambda place: words[place].as_py())
-        found: list[np.ndarray] = []
-        exact = np.zeros(0, dtype=np.int64)
+        exact = np.zeros(self.n * len(self.methods), dtype=bool)
+        begun = np.zeros_like(exact)
         for place in range(first, min(first + (MOST_PREFIXED if prefix else 1), len(words))):
             here = words[place].as_py()
             if here == word:
-                exact = self._rows(place)
+                exact[self._rows(place)] = True
             elif prefix and here.startswith(word):
-                found.append(self._rows(place))
+                begun[self._rows(place)] = True
             else:
                 break
-        numbers = np.unique(np.concatenate([exact, *found]))
-        return numbers, np.where(np.isin(numbers, exact, assume_unique=True), 1.0, 0.6)
+        return exact, begun | exact
 
     def _rows(self, place: int) -> np.ndarray:
-        return self.table["rows"][place].values.to_numpy().astype(np.int64)
+        return self.table["rows"][place].values.to_numpy()
 
 
 def word_index(texts: dict[str, pa.ChunkedArray], place: Path) -> WordIndex:
