@@ -10,13 +10,35 @@ ASKING_SECONDS = 20
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+class MalformedRepository(ValueError):
+    """A name that no repository on the hub can have."""
+
+
+def refuse_malformed(repository: str) -> None:
+    """Raise `MalformedRepository` for a name with characters that the hub does not allow."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        raise MalformedRepository(
+            f"{repository!r} is neither a folder on this machine nor a name on the hub: an owner and a name there have letters, digits and "
+            "- _ . alone, with a slash in between. Check the spelling or the mount."
+        ) from None
+
+
 def is_commit(revision: str | None) -> bool:
     """Whether a revision is a whole commit hash: a branch, a tag and a shortened hash may come to name other content."""
     return revision is not None and COMMIT.fullmatch(revision) is not None
 
 
 def hub_commit(repository: str, revision: str | None = None, kind: RepositoryKind = "model") -> str | None:
-    """Commit of a revision ("main" for None) of owner/repository, 40 hex digits; None where neither the hub nor its cache knows it."""
+    """Commit of a revision ("main" for None) of owner/repository, 40 hex digits; None where neither the hub nor its cache knows it.
+
+    Raises `MalformedRepository` for a name that no repository can have.
+    """
+    refuse_malformed(repository)
     if is_commit(revision):
         return revision
     return _asked(repository, revision, kind) or cached_commit(repository, revision, kind)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resources.hub_commits import hub_commit
+from resources.hub_commits import MalformedRepository, hub_commit
 from resources.tokenizer_file import as_its_file_says, generic_tokenizer
 
 if TYPE_CHECKING:
@@ -195,7 +195,10 @@ def _folder_revision(folder: Path) -> str:
 
 def _hub_revision(hub_id: str, revision: str | None) -> str:
     """Commit of a branch, a tag or (None) the main branch of a model; from the local hub cache where there is no network."""
-    commit = hub_commit(hub_id, revision)
+    try:
+        commit = hub_commit(hub_id, revision)
+    except MalformedRepository as error:
+        raise WeightsError(f"model source {error}") from None
     if commit is None:
         at = "" if revision is None else f" at revision {revision!r}"
         raise WeightsError(

@@ -9,7 +9,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.installation.home import Home
 from resources.corpus.hugging_face import hub_dataset
 from resources.dictionaries import repository_of_source
-from resources.hub_commits import RepositoryKind, hub_commit, is_commit
+from resources.hub_commits import MalformedRepository, RepositoryKind, hub_commit, is_commit
 from resources.weights import hub_model
 
 SHOWN = 12
@@ -28,8 +28,8 @@ def with_hub_commits(record: DictionaryRecord, earlier: DictionaryRecord | None,
     """The record with a commit wherever it names a repository on the hub. `say` gets a line for each that it did not name itself.
 
     A repository without a revision takes the commit of `earlier`, the record that is registered under the same key, where this record
-    names the same source; otherwise the newest. Raises `UserError` for a branch or tag that is not found, and for a revision of a source
-    that is not on the hub.
+    names the same source; otherwise the newest. Raises `UserError` for a branch or tag that is not found, for a revision of a source
+    that is not on the hub, and for a name that no repository can have.
     """
     same = earlier if earlier is not None and earlier.source == record.source and earlier.kind == record.kind else None
     repository = repository_of_source(record.kind, record.source)
@@ -60,7 +60,10 @@ def _commit(repository: str | None, revision: str | None, kept: str | None, kind
     if revision is None and kept is not None:
         say(f"{repository}: commit {kept[:SHOWN]} of the earlier registration is kept; a revision in the record takes another")
         return kept
-    found = hub_commit(repository, revision, kind)
+    try:
+        found = hub_commit(repository, revision, kind)
+    except MalformedRepository as error:
+        raise UserError(f"{kind} {error}") from None
     if found is not None:
         say(f"{repository}: commit {found[:SHOWN]} is written into the record")
     elif revision is not None:

@@ -15,6 +15,7 @@ Architectures, with h the encoder's pre-activations:
 A model processed by TransformerLens is marked `model_from_pretrained_kwargs: {center_writing_weights: true}` in the metadata.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -291,14 +292,23 @@ def _refuse_other_formulas(source: str, config: dict[str, Any]) -> None:
 
 
 def _trained_on_some_positions(source: str, positions: Any) -> tuple[str, ...]:
-    """One note where training used a slice of the positions of a context, [start, end, step]; none where it used all."""
-    given = [one for one in positions or () if one not in (None, "None")] if isinstance(positions, list | tuple) else []
-    if not given or list(positions) in ([0], [0, None], [None, None, 1], [0, None, 1]):
+    """One note where training used a slice of the positions of a context, [start, end, step], or says what cannot be read as a slice;
+    none where it used all."""
+    shown, part = positions, positions
+    if isinstance(part, str):  # "(5, -5)", "slice(5, None)" or "5:-5", as people write what Python or NumPy shows
+        part = [_number(one) for one in re.sub(r"^\s*slice|[()\[\]\s]", "", part).replace(":", ",").split(",") if one]
+    if isinstance(part, list | tuple):
+        shown, part = (list(part) if positions is part else positions), [None if one == "None" else one for one in part]
+    if part in (None, False, [], [0], [None], [None, None], [0, None], [None, None, None], [None, None, 1], [0, None, 1]):
         return ()
     return (
-        f"SAE {source} was trained on the positions {list(positions)} of a context alone (seqpos_slice); here all positions are encoded, "
+        f"SAE {source} was trained on the positions {shown} of a context alone (seqpos_slice); here all positions are encoded, "
         "and on the other positions its features may mean nothing",
     )
+
+
+def _number(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
 
 
 def clear_hook(hook: str, metadata: dict[str, Any]) -> str:

@@ -126,6 +126,29 @@ CHANGES: dict[str, tuple[Callable[[dict, Path], Any], str]] = {
     "a typo of a kind": (lambda r, m: {**r, "kind": "calable"}, "did you mean 'callable'"),
     "a typo of a hook": (lambda r, m: {**r, "hook": "blocks.1.hook_resid_pots"}, "nearest: .*blocks.1.hook_resid_post"),
     "a block that there is not": (lambda r, m: {**r, "hook": "blocks.7.hook_resid_post"}, "2 blocks"),
+    "a hub id with a space": (lambda r, m: {**r, "model": {"source": "hub/My Model"}}, "model 'hub/My Model' is neither a folder .* - _"),
+    "a hub id with a commit and a space": (
+        lambda r, m: {**r, "model": {"source": "hub/My Model", "revision": "a" * 40}}, "'hub/My Model' is neither a folder"
+    ),
+    "a page of the hub": (lambda r, m: {**r, "model": {"source": "https://huggingface.co/openai-community/gpt2"}}, "neither a folder"),
+    "a data set with a space": (lambda r, m: {**r, "token_sample": {"corpus": ["hf:my/data set#text"]}}, "'my/data set' is neither"),
+    "a dictionary's hub id with two dashes": (lambda r, m: {**r, "kind": "sparsify", "source": "a/b--c"}, "a/b--c. is neither"),
+    "a tilde for a folder": (lambda r, m: {**r, "model": {"source": "~/no/such folder"}}, "neither a folder"),
+    "a NUL in a path": (lambda r, m: {**r, "model": {"source": "a\0b/c"}}, "neither a folder|null|does not load"),
+    "a path of 5,000 characters": (lambda r, m: {**r, "model": {"source": "/" + "a" * 5000}}, "neither a folder|too long|does not load"),
+    "a corpus that is a folder of no texts": (
+        lambda r, m: {**r, "token_sample": {**r["token_sample"], "corpus": [f"jsonl:{m}/model#text"]}}, "folder without a file in .jsonl"
+    ),
+    "a corpus field that is not there": (
+        lambda r, m: {**r, "token_sample": {**r["token_sample"], "corpus": [f"jsonl:{m}/texts.jsonl#txet"]}}, "txet"
+    ),
+    "a corpus kind that there is not": (
+        lambda r, m: {**r, "token_sample": {**r["token_sample"], "corpus": [f"json:{m}/texts.jsonl#text"]}}, "json"
+    ),
+    "a model of another type": (lambda r, m: {**r, "model": {**r["model"], "dtype": "float12"}}, "dtype"),
+    "a key of two slashes at its end": (lambda r, m: {**r, "key": "a//"}, "key"),
+    "a context of one token": (lambda r, m: {**r, "token_sample": {**r["token_sample"], "context_tokens": 1}}, "context_tokens"),
+    "a folder of an SAE as the model": (lambda r, m: {**r, "model": {"source": f"{m}/sae"}}, "no config.json"),
     "no model folder": (lambda r, m: {**r, "model": {"source": f"{m}/nowhere"}}, "neither a folder"),
     "a folder that is no model": (lambda r, m: {**r, "model": {"source": str(m)}}, "has no config.json"),
     "another revision": (lambda r, m: {**r, "model": {**r["model"], "revision": "abc"}}, "abc was asked for"),

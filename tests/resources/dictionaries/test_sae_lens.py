@@ -291,11 +291,28 @@ def test_an_activation_function_that_is_not_relu_is_refused_by_name(
 
 @pytest.mark.parametrize("at_top", [True, False])
 @pytest.mark.parametrize(
-    ("positions", "noted"), [([5, -5], True), ([1, None, 2], True), ([None], False), (None, False), ([0, None, 1], False)]
+    ("positions", "noted"),
+    [
+        ([5, -5], True),
+        ([1, None, 2], True),
+        ([None], False),
+        (None, False),
+        ([0, None, 1], False),
+        ([None, None, None], False),
+        ("(5, -5)", True),
+        ("slice(1, None)", True),
+        ("5:-5", True),
+        ("(None,)", False),
+        ("[0, None]", False),
+        ("", False),
+        (5, True),
+        (2.5, True),
+        ({"start": 5}, True),
+        ("odd ones", True),
+        ([[5, 9]], True),
+    ],
 )
-def test_positions_left_out_of_training_are_noted_and_change_nothing(
-    tmp_path: Path, positions: list[int | None] | None, noted: bool, at_top: bool
-) -> None:
+def test_positions_left_out_of_training_are_noted_and_change_nothing(tmp_path: Path, positions: Any, noted: bool, at_top: bool) -> None:
     saved(tmp_path, "standard")
     revision = load_dictionary("sae_lens", str(tmp_path)).revision
     config = json.loads((tmp_path / "cfg.json").read_text())
