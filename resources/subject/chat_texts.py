@@ -1,10 +1,17 @@
 """Messages through a model's own chat template, with the template's own text told from the contents of the messages."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resources.subject.rendering_time import TookTooLong, at_most
+
 FIXED_DATE = "26 Jul 2024"
 """The date for templates that write a date, so that a prompt does not depend on the day: Llama 3.1's own default."""
+
+
+LONGEST_RENDERING_SECONDS = 10.0
+"""A template takes far less than a millisecond for a chat. Unit: seconds."""
 
 
 class ChatTemplateError(ValueError):
@@ -12,15 +19,81 @@ class ChatTemplateError(ValueError):
 
 
 def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> str:
-    """The messages as the tokenizer's chat template writes them. Raises `ChatTemplateError` with the template's message."""
-    from jinja2.exceptions import TemplateError
+    """The messages as the tokenizer's chat template writes them.
 
+    Contents are given as texts, or as lists of one part of text to a template that writes contents in parts alone. Raises
+    `ChatTemplateError` with the reason, whatever the template's code does: it is code of others.
+    """
+    given = [{**message, "content": _parts(message["content"])} for message in messages] if _takes_parts(tokenizer) else list(messages)
+    return _written(tokenizer, given, add_generation_prompt)
+
+
+def _written(tokenizer: Any, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> str:
     try:
-        return tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, strftime_now=_fixed_date, date_string=FIXED_DATE
-        )
-    except (TemplateError, TypeError, KeyError) as error:
-        raise ChatTemplateError(str(error) or type(error).__name__) from error
+        with at_most(LONGEST_RENDERING_SECONDS):
+            return tokenizer.apply_chat_template(
+                list(messages),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                strftime_now=_fixed_date,
+                date_string=FIXED_DATE,
+            )
+    except TookTooLong as error:
+        raise ChatTemplateError(f"it has not ended within {LONGEST_RENDERING_SECONDS:g} seconds") from error
+    except Exception as error:
+        said = " ".join(str(error).split())
+        own = type(error).__module__.startswith("jinja2") and said
+        raise ChatTemplateError(said if own else f"{type(error).__name__}: {said}".rstrip(": ")) from error
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}]
+
+
+def _takes_parts(tokenizer: Any) -> bool:
+    """Whether the chat template loses a content that is a text, and writes a content in parts. Found out once for each template."""
+    template = str(tokenizer.chat_template)
+    if template not in _IN_PARTS:
+        name = stand_ins(1)[0]
+
+        def writes(content: Any) -> bool:
+            try:
+                return name in _written(tokenizer, [{"role": "user", "content": content}], False)
+            except ChatTemplateError:
+                return False
+
+        _IN_PARTS[template] = not writes(name) and writes(_parts(name))
+    return _IN_PARTS[template]
+
+
+_IN_PARTS: dict[str, bool] = {}
+
+
+def stand_ins(n: int) -> list[str]:
+    """Contents that no text has, and that a template does not treat by their words."""
+    return [f"\U0010fffe{number}\U0010ffff" for number in range(n)]
+
+
+def left_out(tokenizer: Any, messages: Sequence[Mapping[str, Any]], text: str) -> list[int]:
+    """Numbers of the messages of which the template writes nothing into `text`, its rendering of the messages.
+
+    A content that the template treats, such as by leaving out earlier thoughts, is not left out. Raises `ChatTemplateError`.
+    """
+    absent = [number for number, message in enumerate(messages) if str(message["content"]).strip() not in text]
+    if not absent:
+        return []
+    names = stand_ins(len(messages))
+    frame = rendered(tokenizer, [{**message, "content": name} for message, name in zip(messages, names, strict=True)], True)
+    return [number for number in absent if names[number] not in frame]
+
+
+OPENS_THOUGHT = re.compile(r"<((?:\w+:)?think(?:ing)?)>(\s*)\Z")
+
+
+def end_of_thought(text: str) -> str:
+    """The text that ends the thought at the end of a rendered chat, as with thinking turned off; empty for no thought."""
+    found = OPENS_THOUGHT.search(text)
+    return "" if found is None else ("\n" if "\n" in found[2] else "\n\n") + f"</{found[1]}>\n\n"
 
 
 def _fixed_date(pattern: str) -> str:
@@ -38,7 +111,7 @@ def rendered_pieces(
     (whole or without outer whitespace) and in their order.
     """
     whole = rendered(tokenizer, messages, add_generation_prompt)
-    names = [f"\U0010fffe{number}\U0010ffff" for number in range(len(messages))]
+    names = stand_ins(len(messages))
     named = [{**message, "content": name} for message, name in zip(messages, names, strict=True)]
     contents = [str(message["content"]) for message in messages]
     try:

@@ -50,6 +50,7 @@ from resources.language_models.openai_server.connection import (
     read_json,
     why_unreached,
 )
+from resources.language_models.openai_server.context_refusals import context_problem, exceeds_context
 from resources.language_models.openai_server.error_within import error_within
 from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
 from resources.language_models.openai_server.shape import checked_completion
@@ -272,7 +273,7 @@ class OpenAIModel:
         try:
             content = await self._content(client, circuit, payload(request, offer, self._dialect))
             if isinstance(content, Refused):
-                return _error_reply(content.problem)
+                return _error_reply(self._told(content, request))
             if not counted and isinstance(content, dict):
                 content = {**content, "usage": None}
             beginnings = self._beginnings.get(request.suffix_choices)
@@ -289,6 +290,14 @@ class OpenAIModel:
                 "is set. Correct the model's name, or leave that option out."
             )
         return reply
+
+    def _told(self, refused: "Refused", request: Request) -> str:
+        """The reason for an error reply to a refused question."""
+        if refused.too_long is None:
+            return refused.problem
+        return self._without_key(
+            context_problem(refused.problem, refused.too_long, estimated_usage(request, "", self._counter).prompt_tokens)
+        )
 
     def _unreadable(self, request: Request, problem: str) -> Reply:
         used = estimated_usage(request, "", self._counter)
@@ -324,6 +333,8 @@ class OpenAIModel:
                 status, told, headers, said = error.status_code, error.body, error.response.headers, _server_text(error)
                 problem = f"HTTP {status}: {said}"
             if status is not None:
+                if exceeds_context(status, said, told):
+                    return Refused(self._without_key(problem), told)
                 if self._learnt(status, accepts, body, said):
                     continue
                 refusal = refusal_of(status, told)
@@ -456,9 +467,10 @@ class OpenAIModel:
 
 @dataclass(frozen=True)
 class Refused:
-    """The refusal of one question by the server, with the reason."""
+    """The refusal of one question by the server, with the reason. `too_long` is the error of a prompt that the context does not hold."""
 
     problem: str
+    too_long: Any = None
 
 
 def _error_reply(error: str) -> Reply:

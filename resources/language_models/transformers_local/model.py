@@ -13,7 +13,7 @@ from typing import Any
 from resources.language_models.interface import Capability, ChoiceList, ModelIdentity, Reply, Request, refuse_unsupported, too_long
 from resources.language_models.tokens.choice_tokens import END, ChoiceTokens, Spelling, choice_tokens, forks, option_logprobs
 from resources.language_models.tokens.prefix_batches import PrefixBatch, prefix_batches
-from resources.language_models.tokens.prompt_tokens import prompt_token_ids
+from resources.language_models.tokens.prompt_tokens import begun_thought, opens_thought, prompt_token_ids, refused_by_template, takes_chats
 from resources.language_models.tokens.suffix_tokens import SuffixTokens, suffix_tokens
 from resources.language_models.transformers_local.decoder import Decoder, prefilled, read_suffixes
 from resources.language_models.transformers_local.ways import (
@@ -25,6 +25,7 @@ from resources.language_models.transformers_local.ways import (
     longest_in_batches,
 )
 from resources.model_loading import context_limit
+from resources.subject.chat_texts import ChatTemplateError
 
 
 class TransformersModel:
@@ -57,6 +58,7 @@ class TransformersModel:
         self._longest_in_batches = longest_in_batches(self._model.config)
         self._thinking_tokens = thinking_tokens
         how = str(self._model.dtype).removeprefix("torch.") + (f"-thinking{thinking_tokens}" if thinking_tokens else "")
+        how += "-closed-thought" if opens_thought(self._tokenizer) else ""
         self._identity = ModelIdentity("transformers", model, f"{folder.revision}-{how}")
 
     @property
@@ -81,10 +83,24 @@ class TransformersModel:
             torch.cuda.empty_cache()
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Replies batch by batch; a prompt that is too long for the model is an error reply. Raises `UnsupportedRequest` before anything
-        runs."""
+        """Replies batch by batch; a prompt that is too long for the model, or that its chat template refuses, is an error reply.
+
+        Raises `UnsupportedRequest` before anything runs, and `ChatTemplateError` for a template that takes no chat.
+        """
         refuse_unsupported(self, requests)
-        plans = [self._plan(request) for request in requests]
+        taken: dict[int, _Plan] = {}
+        for index, request in enumerate(requests):
+            try:
+                taken[index] = self._plan(request)
+            except ChatTemplateError as error:
+                if not takes_chats(self._tokenizer):
+                    raise
+                yield index, refused_by_template(error)
+        for place, reply in self._fitting([requests[index] for index in taken], list(taken.values())):
+            yield list(taken)[place], reply
+
+    def _fitting(self, requests: Sequence[Request], plans: Sequence["_Plan"]) -> Iterator[tuple[int, Reply]]:
+        """The replies to requests with their plans, with their indices; of requests that are too long for the model's context too."""
         lengths = [len(plan.prompt) + self._reply_tokens(request) for plan, request in zip(plans, requests, strict=True)]
         longest = context_limit(self._model.config) or max(lengths, default=0)
         for index, length in enumerate(lengths):
@@ -142,7 +158,7 @@ class TransformersModel:
         if isinstance(request.reply_format, ChoiceList):
             self._spelled(request.reply_format)
         suffix = suffix_tokens(self._tokenizer, request)
-        return _Plan([*prompt_token_ids(self._tokenizer, request), *suffix.ids], suffix)
+        return _Plan([*prompt_token_ids(self._tokenizer, request, self._thinking_tokens), *suffix.ids], suffix)
 
     def _sound(
         self, batch: PrefixBatch, way: Way, requests: list[Request], plans: list["_Plan"], prefix_cache: Any
@@ -278,7 +294,11 @@ class TransformersModel:
                 rows = [rows[place] for place in unfinished]
             decoder.append([[written[row][-1] if written[row] else self._pad_id] for row in rows])
         return [
-            {"text": request.line_prefix + text, "finish_reason": reason, "completion_tokens": len(tokens)}
+            {
+                "text": begun_thought(self._tokenizer, request, self._thinking_tokens) + request.line_prefix + text,
+                "finish_reason": reason,
+                "completion_tokens": len(tokens),
+            }
             for request, text, reason, tokens in zip(requests, texts, finish, written, strict=True)
         ]
 

@@ -27,7 +27,7 @@ from resources.language_models.interface import (
     too_long,
 )
 from resources.language_models.tokens.choice_tokens import ChoiceTokens, choice_tokens
-from resources.language_models.tokens.prompt_tokens import prompt_token_ids
+from resources.language_models.tokens.prompt_tokens import begun_thought, opens_thought, prompt_token_ids, refused_by_template, takes_chats
 from resources.language_models.tokens.suffix_tokens import SuffixTokens, suffix_tokens
 from resources.language_models.vllm_engine.follow_ups import (
     EngineRequest,
@@ -40,6 +40,7 @@ from resources.language_models.vllm_engine.follow_ups import (
     unread_forks,
     unread_places,
 )
+from resources.subject.chat_texts import ChatTemplateError
 
 MAX_WAITING = 2_048  # requests in the engine at once: enough to keep it full, few enough to begin without delay
 ANSWER_TOKENS = 3  # of a list's reply, beside the option itself, for each answer
@@ -93,6 +94,7 @@ class VLLMModel:
         held = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
         how = [folder.revision, held, *([quantization] if quantization else []), *([] if structured else ["unstructured"])]
         how += [f"thinking{thinking_tokens}"] if thinking_tokens else []
+        how += ["closed-thought"] if opens_thought(self._tokenizer) else []
         self._identity = ModelIdentity("vllm", model, "-".join(how))
         self._batches = 0
 
@@ -123,8 +125,8 @@ class VLLMModel:
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Replies as the engine finishes them. `seconds` are shares of the engine's steps in which a reply, or a follow-up, ended.
 
-        A prompt that is too long for the model is an error reply. Closing the iterator withdraws the requests under way. Raises
-        `UnsupportedRequest` before anything is asked.
+        A prompt that is too long for the model, or that its chat template refuses, is an error reply. Closing the iterator withdraws the
+        requests under way. Raises `UnsupportedRequest` before anything is asked, and `ChatTemplateError` for a template that takes no chat.
         """
         refuse_unsupported(self, requests)
         suffixes = [self._refuse_undecidable(request) for request in requests]
@@ -150,7 +152,13 @@ class VLLMModel:
                     hand_in(index, follow_up, follow_up.prompt, self._follow_up_parameters(follow_up))
                 while len(waiting) < MAX_WAITING and (item := next(todo, None)) is not None:
                     index, request = item
-                    prompt = [*prompt_token_ids(self._tokenizer, request), *suffixes[index].ids]
+                    try:
+                        prompt = [*prompt_token_ids(self._tokenizer, request, self._room(request)), *suffixes[index].ids]
+                    except ChatTemplateError as error:
+                        if not takes_chats(self._tokenizer):
+                            raise
+                        yield index, refused_by_template(error)
+                        continue
                     parameters = self._parameters(request)
                     if len(prompt) + parameters.max_tokens > longest:
                         yield index, too_long(len(prompt), parameters.max_tokens, longest)
@@ -247,6 +255,13 @@ class VLLMModel:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
+    def _room(self, request: Request) -> int:
+        """Most tokens of thought before a reply; none before a JSON value that the engine constrains."""
+        return 0 if isinstance(request.reply_format, JsonReply) and self._structured else self._thinking_tokens
+
+    def _begun(self, request: Request) -> str:
+        return begun_thought(self._tokenizer, request, self._room(request))
+
     def _answers(self, engine_request: EngineRequest) -> list[ListAnswer] | None:
         """The answers of the reply; None where the reply is no list of choices, or spells an option in another way."""
         form, completion = engine_request.request.reply_format, engine_request.output.outputs[0]
@@ -260,7 +275,7 @@ class VLLMModel:
         request, completion = engine_request.request, engine_request.output.outputs[0]
         logprobs, choices = suffix_probabilities(engine_request) if request.suffix else (None, None)
         return Reply(
-            text=request.line_prefix + completion.text if request.max_reply_tokens else "",
+            text=self._begun(request) + request.line_prefix + completion.text if request.max_reply_tokens else "",
             finish_reason="length" if completion.finish_reason == "length" and request.max_reply_tokens else "stop",
             prompt_tokens=engine_request.prompt_tokens,
             cached_tokens=engine_request.cached_tokens,

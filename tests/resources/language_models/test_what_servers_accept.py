@@ -253,3 +253,44 @@ def test_folding_keeps_every_text_and_makes_roles_alternate(chat: list[tuple[str
 def test_whatever_a_refusal_says_a_body_can_be_adapted(body: dict[str, Any], told: str) -> None:
     found = learnt(Accepts(), {"messages": [], **body}, told)
     assert adapted({"messages": [], **body}, found or Accepts())["messages"] == []
+
+
+TOO_LONG = {
+    "OpenAI, vLLM": (400, "This model's maximum context length is 4096 tokens. However, you requested 5020 tokens (5000 in the messages, "
+                     "20 in the completion). Please reduce the length of the messages or completion."),
+    "vLLM of the reply": (400, "'max_tokens' or 'max_completion_tokens' is too large: 20. This model's maximum context length is 4096 "
+                          "tokens and your request has 5000 input tokens (20 > 4096 - 5000)."),
+    "vLLM of a length below 0": (400, "max_tokens must be at least 1, got -924 (4096 - 5020)."),
+    "TGI": (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 20 "
+            "`max_new_tokens`"),
+    "SGLang": (400, "The input (5000 tokens) is longer than the model's context length (4096 tokens)."),
+    "Gemini": (400, "The input token count (5000) exceeds the maximum number of tokens allowed (4096)."),
+    "Anthropic": (400, "prompt is too long: 5000 tokens > 4096 maximum"),
+    "an engine behind a gateway": (500, "Prompt length 5000 plus max_tokens 20 is longer than max_seq_len 4096"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("server", [*TOO_LONG, "llama.cpp", "200 with an error inside", "no numbers"])
+def test_a_prompt_beyond_the_context_is_one_error_with_both_numbers_and_teaches_nothing(server: str) -> None:
+    """No other question is refused, asked again, or asked otherwise than before."""
+    status, said = TOO_LONG.get(server, (400, "the request exceeds the available context size. try increasing the context size"))
+    error: dict[str, Any] = {"message": said, "code": status}
+    if server == "llama.cpp":
+        error |= {"type": "exceed_context_size_error", "n_prompt_tokens": 5000, "n_ctx": 4096}
+    elif server == "200 with an error inside":
+        error |= {"message": TOO_LONG["Anthropic"][1]}
+
+    def rule(body: dict[str, Any]) -> tuple[int, Any]:
+        long = len(str(body["messages"])) > 1000
+        return (200 if "inside" in server else status, {"error": error}) if long else answered()
+
+    long = [Request((*CHAT[:-1], Message("user", f"{i}" * 2000)), max_reply_tokens=20) for i in range(12)]
+    replies, bodies = asked(rule, *long[:6], *questions(), *long[6:], max_retries=3)
+    assert [reply.text for reply in replies[6:9]] == ["yes"] * 3
+    for reply in [*replies[:6], *replies[9:]]:
+        assert reply.finish_reason == "error" and "does not fit into the model's context" in (reply.error or "")
+        numbers = ("about ", " tokens") if server == "no numbers" else ("5000", "4096") if "below" not in server else ("5020", "4096")
+        assert all(number in (reply.error or "") for number in numbers), reply.error
+    about = [body for body in bodies if any("Q2" in str(message["content"]) for message in body["messages"])]
+    assert len(about) == 3 and {body.get("max_tokens") for body in about} == {4}
+    assert len([body for body in bodies if len(str(body["messages"])) > 1000]) == 12
