@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -333,6 +333,9 @@ def explore(
         str | None, typer.Option(envvar="INTERP_EXPLORE_TOKEN", help="token that every reader must bring; made anew where it is needed")
     ] = None,
     rater: Annotated[str | None, typer.Option(help="your name: opens rating and notes, which are kept under it")] = None,
+    export: Annotated[Path | None, typer.Option(help="write the pages into this folder instead, for any web server or none")] = None,
+    dictionary: Annotated[list[str] | None, typer.Option(help="with --export: only this dictionary; repeat it for several")] = None,
+    features: Annotated[str | None, typer.Option(help="with --export: only these features, such as 17,404 or 0-999")] = None,
 ) -> None:
     """Show dictionaries, features, explanations and scores of this home as pages, until Ctrl-C."""
     from interp_assets.installation.home import Home
@@ -342,7 +345,28 @@ def explore(
         from interp_assets.explorer.serving import serve
         from interp_assets.ratings.rater_file import checked_rater
 
+        if export is not None:
+            write_site(export, dictionary or (), features)
+            return
+        if dictionary or features:
+            from interp_assets.config.base import UserError
+
+            raise UserError("--dictionary and --features choose what --export writes: interp explore --export site/ --features 0-999")
         serve(Explorer(Home.from_environment(), rater=checked_rater(rater)), host, port, typer.echo, token)
+
+
+def write_site(folder: Path, dictionaries: Sequence[str], features: str | None) -> None:
+    """Write a static copy of the explorer's pages, and say what was written."""
+    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.explorer.app import Explorer
+    from interp_assets.explorer.static_site import export_site
+    from interp_assets.installation.home import Home
+
+    started = time.monotonic()
+    n = export_site(Explorer(Home.from_environment()), folder, dictionaries, parse_features(features), typer.echo)
+    typer.echo(
+        f"{n:,} features in {folder} after {time.monotonic() - started:.0f} s; open {folder / 'index.html'}, or let any web server show it"
+    )
 
 
 @app.command(epilog="Example: interp embed smollm2-135m/09/res-2k")

@@ -42,22 +42,27 @@ from resources.weights import WeightsError
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
+EXPORTED_GROUPS = 256
+"""Row groups that an export keeps in memory: it goes from feature to feature, and neighbours share a row group."""
+
 DAGSTER = "http://127.0.0.1:3000"
 
 
 @dataclass(frozen=True)
 class Explorer:
-    """What the pages of one explorer read, and who sits before them. `rater` is the name under which ratings are kept; None: read only."""
+    """What the pages of one explorer read, and who sits before them. `rater` is the name under which ratings are kept; None: read only.
+    `exported`: the pages are written into files, where nothing can be asked."""
 
     home: Home
     dagster: str = DAGSTER
     rater: str | None = None
+    exported: bool = False
     provider: ModelProvider = field(default_factory=RealModels)
 
     @cached_property
     def rows(self) -> FeatureRows:
         """Rows of single features."""
-        return FeatureRows(self.home.lake)
+        return FeatureRows(self.home.lake, kept_groups=EXPORTED_GROUPS if self.exported else 0)
 
     @cached_property
     def dictionaries(self) -> Dictionaries:

@@ -39,10 +39,12 @@ class _Part:
 
 
 class FeatureRows:
-    """One feature's rows of the tables of a lake; for any number of threads."""
+    """One feature's rows of the tables of a lake; for any number of threads. Who asks for one feature after another keeps the
+    `kept_groups` row groups that were read last in memory, whole."""
 
-    def __init__(self, lake: Lake, kept: int = KEPT_FOOTERS) -> None:
-        self.lake, self._kept_most = lake, kept
+    def __init__(self, lake: Lake, kept: int = KEPT_FOOTERS, kept_groups: int = 0) -> None:
+        self.lake, self._kept_most, self._kept_groups_most = lake, kept, kept_groups
+        self._kept_groups: OrderedDict[tuple[Any, ...], pa.Table] = OrderedDict()
         self._kept: OrderedDict[str, _Part | None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -66,7 +68,7 @@ class FeatureRows:
             groups = np.flatnonzero((part.lowest <= feature) & (feature <= part.highest)).tolist()
             if not groups:
                 break
-            read = self._read(path, part, groups, list(dict.fromkeys([key, *wanted])))
+            read = self._read_or_kept(path, part, groups, list(dict.fromkeys([key, *wanted])))
             if read is not None:
                 return with_later_columns(read.filter(pc.equal(read[key], feature)), table.schema).select(wanted)
             self._forget(path)
@@ -76,8 +78,26 @@ class FeatureRows:
         """Whether a manifest vouches for the partition."""
         return self._part(self.lake.path(table.name, partition), "feature") is not None
 
-    def _read(self, folder: str, part: _Part, groups: list[int], columns: list[str]) -> pa.Table | None:
-        """Row groups of a part; None where the part is no longer the file that was looked at."""
+    def _read_or_kept(self, folder: str, part: _Part, groups: list[int], columns: list[str]) -> pa.Table | None:
+        """Row groups of a part, out of memory where they were read before."""
+        if not self._kept_groups_most:
+            return self._read(folder, part, groups, columns)
+        place = (folder, part.stamps, *groups)
+        with self._lock:
+            found = self._kept_groups.get(place)
+        if found is None:
+            found = self._read(folder, part, groups, None)
+        if found is None:
+            return None
+        with self._lock:
+            self._kept_groups[place] = found
+            self._kept_groups.move_to_end(place)
+            while len(self._kept_groups) > self._kept_groups_most:
+                self._kept_groups.popitem(last=False)
+        return found.select(columns)
+
+    def _read(self, folder: str, part: _Part, groups: list[int], columns: list[str] | None) -> pa.Table | None:
+        """Row groups of a part, all columns without `columns`; None where the part is no longer the file that was looked at."""
         path = f"{folder}/{PART}"
         try:
             if self.lake.is_local:

@@ -35,12 +35,12 @@ WHOLE = (FEATURE_NEIGHBOURS, FEATURE_MATCHES)
 
 def show(request: Request) -> Response:
     """The page of a feature."""
-    return page(request, "feature.html", **_values(request))
+    return page(request, "feature.html", **feature_values(request))
 
 
 def embed(request: Request) -> Response:
     """The feature without the frame of a page, for an `<iframe>` in another page."""
-    return page(request, "embed.html", **_values(request))
+    return page(request, "embed.html", **feature_values(request))
 
 
 def as_json(request: Request) -> Response:
@@ -68,7 +68,8 @@ def all_rows(explorer: Explorer, key: str, feature: int) -> dict[str, Any]:
     return found
 
 
-def _values(request: Request) -> dict[str, Any]:
+def feature_values(request: Request) -> dict[str, Any]:
+    """What the templates of a feature show."""
     explorer, key, number = explorer_of(request), key_of(request), request.path_params["feature"]
     record = known_feature(request)
     columns = explorer.columns(key)
