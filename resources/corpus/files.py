@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from resources.corpus.contents import content_of
+from resources.corpus.contents import MASK, content_of, mask_beside
 from resources.corpus.fields import missing_field, value_at
 from resources.corpus.interface import CorpusError, Document
 
@@ -46,7 +46,8 @@ def read_jsonl(argument: str) -> Iterator[Document]:
                 if not line.strip():
                     continue
                 where = f"{path} line {number}"
-                content = content_of(value_at(_object(line, where), field, where), field, where)
+                record = _object(line, where)
+                content = content_of(value_at(record, field, where), field, where, mask_beside(record, field))
                 if content is not None:
                     yield Document(f"jsonl:{argument}", f"{path}:{number}", content.text, content.messages, content.token_ids)
 
@@ -55,14 +56,15 @@ def read_parquet(argument: str) -> Iterator[Document]:
     """One document a row of the files `path#column`, in batches of 1,024 rows; null texts are skipped."""
     pattern, column = _split("parquet", argument, "column")
     for path in _files("parquet", pattern):
-        for number, value in enumerate(_parquet_values(path, column), 1):
-            content = content_of(value, column, f"{path} row {number}")
+        for number, (value, mask) in enumerate(_parquet_values(path, column), 1):
+            content = content_of(value, column, f"{path} row {number}", mask)
             if content is not None:
                 yield Document(f"parquet:{argument}", f"{path}:{number}", content.text, content.messages, content.token_ids)
 
 
-def _parquet_values(path: Path, column: str) -> Iterator[Any]:
-    """The values of a column, row by row; the values of a nested column when no column has the whole name."""
+def _parquet_values(path: Path, column: str) -> Iterator[tuple[Any, Any]]:
+    """(value of a column, value of the column `attention_mask` or None), row by row; a nested column where no column has the whole
+    name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -73,11 +75,13 @@ def _parquet_values(path: Path, column: str) -> Iterator[Any]:
             kind = type_.value_type if pa.types.is_dictionary(type_) else type_
             if not _is_content(kind):
                 raise CorpusError(f"{path}: column {column!r} holds {type_}, not text, messages or token ids. {_columns(schema)}")
-            for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=[".".join([outer, *inner])]):
-                for value in batch.column(0).to_pylist():
+            beside = [MASK] if not inner and outer != MASK and MASK in schema.names else []
+            for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=[".".join([outer, *inner]), *beside]):
+                masks = batch.column(MASK).to_pylist() if beside else [None] * len(batch)
+                for value, mask in zip(batch.column(outer).to_pylist(), masks, strict=True):
                     for part in inner:
                         value = None if value is None else value[part]
-                    yield value
+                    yield value, mask
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{path} cannot be read as Parquet: {error}. Check that the file is whole, or leave it out.") from error
 

@@ -6,7 +6,7 @@ A folder of Parquet, JSON lines or CSV files on this machine is a dataset too: "
 from collections.abc import Iterator
 from pathlib import Path
 
-from resources.corpus.contents import content_of
+from resources.corpus.contents import content_of, mask_beside
 from resources.corpus.fields import value_at
 from resources.corpus.interface import CorpusError, Document
 
@@ -53,7 +53,7 @@ def read_dataset(argument: str, revision: str | None = None) -> Iterator[Documen
         if row is None:
             return
         where = f"dataset {name}, split {split}, row {number}"
-        content = content_of(value_at(row, column, where), column, where)
+        content = content_of(value_at(row, column, where), column, where, mask_beside(row, column))
         if content is not None:
             yield Document(f"hf:{argument}", f"{name}:{split}:{number}", content.text, content.messages, content.token_ids)
         number += 1

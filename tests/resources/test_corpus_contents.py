@@ -128,3 +128,74 @@ def test_halves_of_characters_are_replaced_and_nothing_fails(tmp_path: Path) -> 
 def test_what_is_no_content_is_named(tmp_path: Path, value: object) -> None:
     with pytest.raises(CorpusError, match=r"rows.jsonl line 1.* at 'text'"):
         list(read_documents([f"jsonl:{written(tmp_path, [{'text': value}])}#text"], 0))
+
+
+def chat(*messages: dict[str, Any]) -> Any:
+    return list(messages)
+
+
+CHATS: dict[str, tuple[Any, tuple[tuple[str, str], ...]]] = {
+    "a call of a tool without content": (
+        chat({"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}),
+        (("user", "hi"), ("assistant", "")),
+    ),
+    "a null beside a value": (chat({"role": None, "from": "human", "content": None, "value": "hi"}), (("user", "hi"),)),
+    "ShareGPT with other models and tools": (
+        chat(*({"from": role, "value": "x"} for role in ("human", "function_call", "observation", "chatgpt", "bard", "bing"))),
+        (("user", "x"), ("assistant", "x"), ("tool", "x"), *[("assistant", "x")] * 3),
+    ),
+    "OpenAssistant": (chat({"role": "prompter", "text": "hi"}, {"role": "assistant", "text": "ho"}), (("user", "hi"), ("assistant", "ho"))),
+    "Gemini": (chat({"role": "user", "content": "hi"}, {"role": "model", "content": "ho"}), (("user", "hi"), ("assistant", "ho"))),
+    "capitals": (chat({"role": "User", "content": "hi"}, {"role": " Assistant", "content": "ho"}), (("user", "hi"), ("assistant", "ho"))),
+    "parts of every form": (
+        chat({"role": "user", "content": ["a", {"type": "text", "text": "b"}, {"type": "text", "text": {"value": "c"}}, {"type": "image"},
+                                          {"type": "image_url", "image_url": {"url": "x"}}, {"type": "input_text", "text": "d"}, None]}),
+        (("user", "abcd"),),
+    ),
+    "an object": (chat({"role": "user", "content": {"text": "what"}}), (("user", "what"),)),
+    "JSON in a text": (json.dumps([{"from": "human", "value": "hi"}, {"from": "gpt", "value": ""}]), (("user", "hi"), ("assistant", ""))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_chat_of_any_form_is_read_with_the_roles_that_templates_know(tmp_path: Path, name: str) -> None:
+    value, expected = CHATS[name]
+    (document,) = read_documents([f"jsonl:{written(tmp_path, [{'chat': value}])}#chat"], 0)
+    assert document.messages == expected
+    if name.startswith("ShareGPT"):
+        own = tokenizer()
+        assert [text.strip() for text in texts_of(own, *DocumentEncoder(own, ("assistant",))(document))] == ["x"] * 4
+
+
+@pytest.mark.parametrize(
+    "value", ["[1, 0]", '[{"a": 1}]', "[{]}]", '[{"role": "user"}]', "[" * 100_000 + "}]", '[{"role": "u", "content": 1}, 2]']
+)
+def test_a_text_that_begins_like_a_chat_is_a_text(tmp_path: Path, value: str) -> None:
+    (document,) = read_documents([f"jsonl:{written(tmp_path, [{'text': value}])}#text"], 0)
+    assert document.text == value and not document.messages
+
+
+def test_padding_beside_ids_is_left_out_by_the_mask(tmp_path: Path) -> None:
+    """The tokenizer's token 0 is a word: rows padded with it would read as a text of that word."""
+    own = tokenizer("byte_level")
+    inner = own.encode("The cat sat on the mat.").tolist()
+    left, right = [0] * 9 + inner, inner + [0] * 9
+    masks = [0] * 9 + [1] * len(inner), [1] * len(inner) + [0] * 9
+    rows = [{"input_ids": ids, "attention_mask": mask} for ids, mask in zip((left, right), masks, strict=True)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    nested = [{"a": row} for row in rows] + [{"a": {"input_ids": [right], "attention_mask": [masks[1]]}}]
+    sources = [f"parquet:{tmp_path}/rows.parquet#input_ids", f"jsonl:{written(tmp_path, nested)}#a.input_ids"]
+    documents = list(read_documents(sources, 0))
+    assert len(documents) == 5
+    for document in documents:
+        ids, is_text = DocumentEncoder(own)(document)
+        assert ids.tolist() == inner and is_text is not None and is_text.all()
+
+
+@pytest.mark.parametrize(("ids", "said"), [
+    ([-100, -100, 5], "has -100 at 'input_ids', which is no token id. -100 marks what a training leaves out of its labels"),
+    ([5, 10**30], "which is no token id"), (["5", "6"], "not text"), ([5.0], "not text"), ([5, None], "not text"), ([[5], [6]], "not text"),
+])  # fmt: skip
+def test_numbers_that_are_no_ids_are_named(tmp_path: Path, ids: Any, said: str) -> None:
+    with pytest.raises(CorpusError, match=said):
+        list(read_documents([f"jsonl:{written(tmp_path, [{'input_ids': ids}])}#input_ids"], 0))
