@@ -20,6 +20,7 @@ from interp_assets.cli.features import redo, run, show
 from interp_assets.cli.help import CommandGroup
 from interp_assets.cli.operations import alerts, thin, usage
 from interp_assets.cli.output import OutputFormat, print_frame
+from interp_assets.cli.prompts import prompting
 from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
 from interp_assets.config.example_records import HEADS, example_record
@@ -29,6 +30,7 @@ app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, 
 app.add_typer(importing, name="import")
 app.add_typer(exporting, name="export")
 app.add_typer(rating, name="ratings")
+app.add_typer(prompting, name="prompts")
 
 
 PORT_HELP = "port of a running `interp ui` of this home; by default one is found, or started"

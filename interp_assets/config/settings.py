@@ -17,11 +17,13 @@ from interp_assets.config.checkpoints import WatchedFolder, refuse_shared_series
 from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.local_inputs import folder_content
 from interp_assets.config.nearest import nearest_hint
+from interp_assets.config.prompt_files import settings_of_prompts
 from interp_assets.config.retention import RetentionSettings
 from interp_assets.config.yaml_files import BadYaml, parse_yaml, read_text_file
 from interp_assets.domain.bounds import ADDED_LATER, PositiveNumber, Seed
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, ExplainingSettings
+from interp_assets.domain.prompting.instructions import PROMPTS, refuse_bad_instructions
 from interp_assets.domain.ratings.human_correlation import CorrelationSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
 from interp_assets.domain.steering.strengths import SteeringSettings
@@ -232,6 +234,17 @@ class StageSettings(Closed):
         return self
 
     @model_validator(mode="after")
+    def _legal_instructions(self) -> "StageSettings":
+        for name, prompt in PROMPTS.items():
+            text = getattr(getattr(getattr(self, prompt.block), prompt.method), prompt.setting)
+            if text is not None:
+                try:
+                    refuse_bad_instructions(name, text)
+                except ValueError as error:
+                    raise ValueError(f"{prompt.block}.{prompt.method}.{prompt.setting}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _something_to_choose_by(self) -> "StageSettings":
         if self.examples.n_validation == 0:
             for chooser in (explainer.NAME for explainer in EXPLAINERS if explainer.CHOOSES and explainer.NAME in self.explanations):
@@ -321,7 +334,8 @@ class PlatformSettings(Closed):
 
     @classmethod
     def read(cls, path: Path) -> "PlatformSettings":
-        """Settings of a site; defaults when `path` does not exist. Raises `UserError` naming the file and the key."""
+        """Settings of a site; defaults when `path` does not exist. Prompts in the folder `prompts` beside the file count as settings of
+        their methods, below the file's own. Raises `UserError` naming the file and the key."""
         try:
             content = (parse_yaml(read_text_file(path)) or {}) if path.exists() else {}
         except BadYaml as error:
@@ -329,6 +343,7 @@ class PlatformSettings(Closed):
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}. Give this user the right to read it.") from None
         settings = validated(cls, content, str(path))
+        settings = settings.model_copy(update={"stages": merged(settings_of_prompts(path.parent), settings.stages)})
         settings.stage_settings({})
         return settings
 

@@ -138,7 +138,7 @@ def test_changing_a_grader_asks_nothing_and_changing_a_prompt_asks_just_its_tria
     assert harvested.models.asked == asked and wrong == right
     with monkeypatch.context() as patch:
         patch.setattr(fuzzing, "VERSION", "fuzzing/other-words")
-        patch.setattr(fuzzing, "_INSTRUCTIONS", "Say 1 where the description fits the marked words and 0 elsewhere.")
+        patch.setattr(fuzzing, "instructions", lambda *_: "Say 1 where the description fits the marked words and 0 elsewhere.")
         harvested.run(*RANGED)
     assert 0 < harvested.models.asked - asked <= trials["fuzzing"]
     versions = rows(harvested, "SELECT scorer, any_value(prompt_version), count(DISTINCT prompt_version) FROM trials GROUP BY 1 ORDER BY 1")

@@ -9,6 +9,7 @@ import pyarrow as pa
 from interp_assets.asking.questions import Answer
 from interp_assets.domain.explaining.labels import label_of
 from interp_assets.domain.prompting import rendering
+from interp_assets.domain.prompting.instructions import prompt_version
 from interp_assets.domain.trials import Explanation
 from interp_assets.orchestration.runs import PartitionReport, RangePartition
 from interp_assets.reading.examples import StoredExamples, read_examples
@@ -22,13 +23,15 @@ PREVIEWED = 10
 
 def explanation_rows(partition: RangePartition, made: Sequence[Explanation], answers: Sequence[Answer]) -> pa.Table:
     """Rows of the table explanations. `answers` are the answers that an asked explanation was read out of: `made` has then one entry."""
+    explaining = partition.settings.explaining
     failed = any(answer.reply.error for answer in answers)
     rows = [
         {
             "dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range, "feature": e.feature,
             "explanation_method": e.method, "outcome": e.outcome, "explanation": e.text, "raw_reply": e.raw_reply or None,
             "replies": [] if failed else [answer.key for answer in answers], "donor_feature": e.donor_feature,
-            "model": answers[0].model if answers else "", "prompt_version": e.prompt_version,
+            "model": answers[0].model if answers else "",
+            "prompt_version": prompt_version(e.prompt_version, getattr(explaining, e.method, None)),
             "label": label_of(e.text, e.raw_reply),
         }
         for e in made

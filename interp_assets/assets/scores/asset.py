@@ -18,6 +18,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.outcomes import FAILED
+from interp_assets.domain.prompting.instructions import prompt_version
 from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import UNDEFINED
@@ -137,7 +138,7 @@ class _ScoredPartition:
         self._cost.add(ledger, work.answers)
         self._outcomes.update([v.outcome for v in verdicts] or [row.outcome for row in rows if row.outcome == FAILED])
         self._writer.add(LEDGER, ledger)
-        self._writer.add(TRIALS, trial_rows(self._partition, work, self._scorer.VERSION))
+        self._writer.add(TRIALS, trial_rows(self._partition, work, prompt_version(self._scorer.VERSION, self._settings)))
         self._writer.add(VERDICTS, verdict_rows(self._partition, verdicts))
         self._writer.add(SCORES, score_rows(self._partition, rows, self._scorer.HEADLINE))
         if len(self._lines) < PREVIEWED:

@@ -14,6 +14,7 @@ from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSet
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.window_texts import window_text
@@ -36,11 +37,6 @@ class ContrastiveSettings(MaxActSettings):
 
 
 _ON, _SILENT = "Switched on by:", "Not switched on by:"
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. You get texts that switched it on, with the tokens that did so between << and >>, and "
-    "texts that did not.{strengths} Say what the marked tokens, or the places where they occur, have in common that the other texts lack: "
-    "be specific. Reply with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts."
-)
 
 _CONTRAST: tuple[tuple[tuple[str, ...], str], ...] = (
     (("we talked about it last May", "closed all winter, from October on"), "names of days of the week, but not of months or seasons"),
@@ -66,12 +62,12 @@ def plan(explainer_input: ExplainerInput, settings: ContrastiveSettings, run_see
     n = min(settings.n_shown, len(explainer_input.shown))
     places: list[int] = np.linspace(0, len(explainer_input.shown) - 1, n).round().astype(int).tolist()
     texts = marked_texts([explainer_input.shown[i] for i in places], explainer_input, settings.threshold)
-    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    said = instructions("contrastive", settings.instructions, strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [
         WorkedExample(_question(on, off, settings), tagged(explanation))
         for (on, _), (off, explanation) in zip(WORKED, _CONTRAST, strict=True)
     ]
-    return (tagged_prompt(instructions, worked, _question(texts, silent, settings), settings),)
+    return (tagged_prompt(said, worked, _question(texts, silent, settings), settings),)
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: ContrastiveSettings) -> Explanation:

@@ -15,6 +15,7 @@ from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged,
 from interp_assets.domain.explaining.token_change import Lists, changed_lists, described
 from interp_assets.domain.explaining.vocab_proj import listed, token_lists
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.trials import Explanation
@@ -53,12 +54,6 @@ class Side:
 
 
 _INPUT, _OUTPUT, _CLAMPED = "Input side:", "Output side:", "Output side, held in many texts:"
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. The input side shows texts that switched it on, with the tokens that did so between << and "
-    ">>.{strengths} The output side shows the tokens that it makes more and less likely, strongest first; some are noise: pieces of words, "
-    "symbols, other languages.{changes} Say what switches the neuron on and, where it makes sense, what it makes the model say: be "
-    "specific. Reply with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts or the lists."
-)
 
 _CHANGES = (
     " The last lists show the tokens that became more and less likely while it was switched on all through many texts, and while it was "
@@ -119,8 +114,8 @@ def plan(explainer_input: ExplainerInput, settings: EnsembleRawSettings, run_see
             return side
         sides.append(side)
     strengths, changes = STRENGTHS if settings.with_activations else "", _CHANGES if settings.with_token_changes else ""
-    instructions = _INSTRUCTIONS.format(strengths=strengths, changes=changes, tag=EXPLANATION_TAG)
-    return (tagged_prompt(instructions, _worked(settings), _question(sides), settings),)
+    said = instructions("ensemble_raw", settings.instructions, strengths=strengths, changes=changes, tag=EXPLANATION_TAG)
+    return (tagged_prompt(said, _worked(settings), _question(sides), settings),)
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: EnsembleRawSettings) -> Explanation:

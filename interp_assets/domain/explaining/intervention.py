@@ -16,6 +16,7 @@ from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, SteeredPrompt, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import quoted, visible
@@ -43,13 +44,6 @@ class InterventionSettings(TaggedSettings):
     n_tokens: PositiveCount = 5
     """Most tokens shown of each text. Unit: tokens."""
 
-
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. It was made stronger at the end of some texts. Below each text stand the tokens that became "
-    "more likely to come next, with how much probability each gained. Say what the neuron makes the model say next: look for what the "
-    "tokens have in common, or have to do with their texts, and be specific. Some are noise. Reply with a single line that begins with "
-    f"{EXPLANATION_TAG} and holds one short phrase. Do not repeat the texts."
-)
 
 _WORKED: tuple[tuple[tuple[SteeredPrompt, ...], str], ...] = (
     (
@@ -83,7 +77,7 @@ def plan(explainer_input: ExplainerInput, settings: InterventionSettings, run_se
     if not any(prompt.raised for prompt in shown):
         return "no_steering"
     worked = [WorkedExample(_described(prompts), tagged(explanation)) for prompts, explanation in _WORKED]
-    return (tagged_prompt(_INSTRUCTIONS, worked, _described(shown), settings),)
+    return (tagged_prompt(instructions("intervention", settings.instructions, tag=EXPLANATION_TAG), worked, _described(shown), settings),)
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: InterventionSettings) -> Explanation:

@@ -8,6 +8,7 @@ from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import activation_list, marked_positions, token_strings
@@ -32,11 +33,6 @@ class MaxActSettings(TaggedSettings):
     """Tokens at or above this share of the example's maximum are marked. Unit: share."""
 
 
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. You get short texts in which the tokens that switched the neuron on stand between "
-    "<< and >>.{strengths} Say what these tokens, or the places where they occur, have in common: be specific, and cover all "
-    "of the texts. Reply with a single line that begins with {tag} and holds one short phrase. Do not repeat the texts."
-)
 STRENGTHS = " Under each text is how strongly each token did so, from 1 to 10."
 
 WORKED: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
@@ -78,10 +74,10 @@ def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], se
 
 def prompt(explainer_input: ExplainerInput, examples: Sequence[Example], settings: MaxActSettings) -> Prompt:
     """The prompt about `examples`, some of a feature's shown examples."""
-    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    said = instructions("max_act", settings.instructions, strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [WorkedExample(numbered_texts(texts, settings.with_activations), tagged(explanation)) for texts, explanation in WORKED]
     question = numbered_texts(marked_texts(examples, explainer_input, settings.threshold), settings.with_activations)
-    return tagged_prompt(instructions, worked, question, settings)
+    return tagged_prompt(said, worked, question, settings)
 
 
 def marked_texts(examples: Sequence[Example], explainer_input: ExplainerInput, threshold: float) -> list[tuple[str, str]]:

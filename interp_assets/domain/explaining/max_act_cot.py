@@ -12,6 +12,7 @@ from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSet
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.trials import Explanation
@@ -29,13 +30,6 @@ class MaxActCotSettings(MaxActSettings):
     max_reply_tokens: PositiveCount = 400
     """Most tokens of a reply, with room for the reasoning. Unit: tokens."""
 
-
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. You get short texts in which the tokens that switched the neuron on stand between "
-    "<< and >>.{strengths} Find out what these tokens, or the places where they occur, have in common. Reply in four lines. Step 1: what "
-    "the marked tokens are. Step 2: what stands before and after them. Step 3: what all of the texts share. The last line begins with "
-    "{tag} and holds one short phrase that is specific and covers all of the texts. Do not repeat the texts."
-)
 
 _REMINDER = f"Write Step 1, Step 2, Step 3 and the {EXPLANATION_TAG} line."
 
@@ -62,13 +56,13 @@ def plan(explainer_input: ExplainerInput, settings: MaxActCotSettings, run_seed:
     """The prompt for one feature, or "no_examples" when the feature has no examples."""
     if not explainer_input.shown:
         return "no_examples"
-    instructions = _INSTRUCTIONS.format(strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    said = instructions("max_act_cot", settings.instructions, strengths=STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [
         WorkedExample(_question(texts, settings), _reasoned(steps, explanation))
         for (texts, explanation), steps in zip(WORKED, _STEPS, strict=True)
     ]
     texts = marked_texts(explainer_input.shown[: settings.n_shown], explainer_input, settings.threshold)
-    prompt = tagged_prompt(instructions, worked, _question(texts, settings), settings)
+    prompt = tagged_prompt(said, worked, _question(texts, settings), settings)
     return (replace(prompt, line_prefix=""),)
 
 

@@ -18,6 +18,7 @@ from interp_assets.domain.explaining.shared.explainer_input import ExplainerInpu
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.machine_readable.patterns import Pattern, PatternError, read_pattern
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import token_strings
@@ -37,17 +38,6 @@ class PatternSettings(MaxActSettings):
     """Most tokens of a reply. Unit: tokens."""
 
 
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. You get short texts in which the tokens that switched the neuron on stand between << and "
-    ">>. Write one pattern that matches these tokens, or the words that they are parts of, and as little else as possible. A pattern is "
-    "made of\n"
-    "[:symbol X:] the characters X as a word or phrase; an ellipsis stands for the rest of a word, as in [:symbol …ing:]\n"
-    "[:lexeme X:] the word X in any inflected form and any case\n"
-    "[:field NAME: X, Y, Z:] any of the words or phrases X, Y, Z, in any case; list all members that are likely\n"
-    "A B for A and then B, A | B for A or B, A? for A or nothing, (A) to group\n"
-    "@{{:context A:}}(B) for B in a text that holds A as well\n"
-    "Reply with a single line that begins with {tag} and holds the pattern. Do not repeat the texts.{strengths}"
-)
 _STRENGTHS = " Under each text is how strongly each token switched the neuron on, from 1 to 10."
 _PATTERNS = (
     "[:field days of the week: Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday:]",
@@ -61,13 +51,13 @@ def plan(explainer_input: ExplainerInput, settings: PatternSettings, run_seed: i
     """The prompt for one feature, or "no_examples" when the feature has no examples."""
     if not explainer_input.shown:
         return "no_examples"
-    instructions = _INSTRUCTIONS.format(strengths=_STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
+    said = instructions("pattern", settings.instructions, strengths=_STRENGTHS if settings.with_activations else "", tag=EXPLANATION_TAG)
     worked = [
         WorkedExample(numbered_texts(texts, settings.with_activations), tagged(pattern))
         for (texts, _), pattern in zip(WORKED, _PATTERNS, strict=True)
     ]
     shown = marked_texts(explainer_input.shown[: settings.n_shown], explainer_input, settings.threshold)
-    return (tagged_prompt(instructions, worked, numbered_texts(shown, settings.with_activations), settings),)
+    return (tagged_prompt(said, worked, numbered_texts(shown, settings.with_activations), settings),)
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: PatternSettings) -> Explanation:

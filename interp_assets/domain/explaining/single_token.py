@@ -13,6 +13,7 @@ from interp_assets.domain.bounds import PositiveCount, Share
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import display_activations, marked_positions, over_characters, quoted, token_strings
@@ -36,12 +37,6 @@ class SingleTokenSettings(TaggedSettings):
     """Most frequent strings that are shown. Unit: strings."""
 
 
-_INSTRUCTIONS = (
-    "You study one neuron of a language model that reacts almost only to one token. You get the strings that switched it on, how often "
-    "they did, and how strongly, from 1 to 10. Say what it reacts to. Reply with a single line that begins with "
-    f"{EXPLANATION_TAG} and holds one short phrase. Do not repeat the list."
-)
-
 _WORKED: tuple[tuple[tuple[tuple[str, int, int], ...], str], ...] = (
     ((("however", 31, 9), ("However", 6, 7), ("nevertheless", 2, 3)), 'the word "however"'),
     (((";", 38, 8), ("};", 2, 5)), "semicolons"),
@@ -56,7 +51,14 @@ def plan(explainer_input: ExplainerInput, settings: SingleTokenSettings, run_see
     if explainer_input.top_token_share is None or explainer_input.top_token_share < settings.min_share:
         return "not_single_token"
     worked = [WorkedExample(_listed(strings), tagged(explanation)) for strings, explanation in _WORKED]
-    return (tagged_prompt(_INSTRUCTIONS, worked, _listed(_strings(explainer_input, settings)), settings),)
+    return (
+        tagged_prompt(
+            instructions("single_token", settings.instructions, tag=EXPLANATION_TAG),
+            worked,
+            _listed(_strings(explainer_input, settings)),
+            settings,
+        ),
+    )
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: SingleTokenSettings) -> Explanation:

@@ -14,6 +14,7 @@ from interp_assets.domain.explaining.shared.explainer_input import ExplainerInpu
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.explaining.vocab_proj import listed
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.trials import Explanation
@@ -37,13 +38,6 @@ class TokenChangeExplainerSettings(TaggedSettings):
     """Most tokens of each list; the most changed tokens are taken. Unit: tokens."""
 
 
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. It was switched on all through many texts, and then turned the other way all through the "
-    "same texts. For both you get the tokens that became more likely and those that became less likely, most changed first. Some are "
-    "noise: pieces of words, symbols, other languages, and any of the lists may be nothing else. Say what the tokens that mean something "
-    "have in common, above all those that become more likely where it is switched on: be specific. Reply with a single line that begins "
-    f"with {EXPLANATION_TAG} and holds one short phrase. Do not repeat the lists."
-)
 SWITCHED_ON, TURNED = "Switched on:", "Turned the other way:"
 
 _WORKED: tuple[tuple[Lists, Lists, str], ...] = (
@@ -71,7 +65,7 @@ def plan(explainer_input: ExplainerInput, settings: TokenChangeExplainerSettings
     if not lists:
         return "no_changes"
     worked = [WorkedExample(described((above, below)), tagged(explanation)) for above, below, explanation in _WORKED]
-    return (tagged_prompt(_INSTRUCTIONS, worked, described(lists), settings),)
+    return (tagged_prompt(instructions("token_change", settings.instructions, tag=EXPLANATION_TAG), worked, described(lists), settings),)
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: TokenChangeExplainerSettings) -> Explanation:

@@ -12,6 +12,7 @@ from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import quoted
@@ -32,13 +33,6 @@ class VocabProjSettings(TaggedSettings):
     n_tokens: PositiveCount = 50
     """Most tokens of each list, strongest first. Unit: tokens."""
 
-
-_INSTRUCTIONS = (
-    "You study one neuron of a language model. You get the tokens that it makes more likely and those that it makes less likely, strongest "
-    "first. Some are noise: pieces of words, symbols, other languages, and one of the lists may be nothing else. Say what the tokens that "
-    f"mean something have in common: be specific. Reply with a single line that begins with {EXPLANATION_TAG} and holds one short phrase. "
-    "Do not repeat the lists."
-)
 
 _WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (
@@ -65,7 +59,7 @@ def plan(explainer_input: ExplainerInput, settings: VocabProjSettings, run_seed:
     if not any(lists):
         return "no_projection"
     worked = [WorkedExample(listed(more, less), tagged(explanation)) for more, less, explanation in _WORKED]
-    return (tagged_prompt(_INSTRUCTIONS, worked, listed(*lists), settings),)
+    return (tagged_prompt(instructions("vocab_proj", settings.instructions, tag=EXPLANATION_TAG), worked, listed(*lists), settings),)
 
 
 def grade(explainer_input: ExplainerInput, replies: Sequence[ExplainerReply], settings: VocabProjSettings) -> Explanation:

@@ -29,6 +29,7 @@ import numpy as np
 from interp_assets.domain.bounds import Count, PositiveCount, Temperature
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.scoring.shared import generated
 from interp_assets.domain.scoring.shared.classifier import score_row
@@ -46,7 +47,7 @@ KIND = "text"
 
 
 @dataclass(frozen=True)
-class ClaritySettings:
+class ClaritySettings(Instructed):
     """How the scorer asks for texts."""
 
     n_texts: PositiveCount = 10
@@ -60,12 +61,6 @@ class ClaritySettings:
     max_reply_tokens: PositiveCount = 400
     """Most tokens of a reply. Unit: tokens."""
 
-
-_INSTRUCTIONS = (
-    "A neuron of a language model reacts to what a description says. Write short texts, each of one or two sentences at most, that "
-    "clearly contain what is described. Vary subject, style and wording from text to text; where code, lists or other languages are "
-    'described, write those. Write nothing about the neuron. Reply only with JSON: an object with the members "text 1", "text 2" and so on.'
-)
 
 _WORKED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
@@ -95,7 +90,7 @@ def plan(scorer_input: ScorerInput, settings: ClaritySettings, run_seed: int) ->
     """Trials of at most `per_prompt` texts each; none without an explanation, or where natural texts of a needed kind are missing."""
     if scorer_input.explanation is None or not _comparable(scorer_input):
         return ()
-    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    head: list[Turn] = [("system", instructions("clarity", settings.instructions))]
     for explanation, worked in _WORKED[: settings.few_shot]:
         own = worked[: settings.per_prompt]
         head.append(("user", _question(explanation, len(own))))

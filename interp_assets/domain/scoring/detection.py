@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
@@ -14,11 +15,6 @@ HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})
 DetectionSettings = ClassifierSettings
 
-_INSTRUCTIONS = (
-    "A neuron of a language model reacts to what a description says. For each numbered text, decide whether the description fits "
-    "some part of it. Reply only with a list holding one number per text, in order: 1 if it fits, 0 if not. Any number of texts "
-    "may fit, also none or all."
-)
 
 _WORKED = (
     WorkedExample(
@@ -53,7 +49,7 @@ _WORKED = (
 def plan(scorer_input: ScorerInput, settings: ClassifierSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out examples; activating examples are true. None without an explanation or without examples."""
     items = [(as_item(example), window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
-    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
+    return classifier.plan_trials(NAME, instructions("detection", settings.instructions), _WORKED, scorer_input, items, settings, run_seed)
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: ClassifierSettings) -> tuple[Verdict, ...]:

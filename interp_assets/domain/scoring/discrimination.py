@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount, Share
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.prompting.rendering import marked_positions
 from interp_assets.domain.prompting.window_texts import marked_window
@@ -26,7 +27,7 @@ READS: frozenset[Reads] = frozenset({"explanation", "rivals"})
 
 
 @dataclass(frozen=True)
-class DiscriminationSettings:
+class DiscriminationSettings(Instructed):
     """How the scorer asks which explanation fits windows."""
 
     windows_per_trial: PositiveCount = 3
@@ -38,11 +39,6 @@ class DiscriminationSettings:
     few_shot: Count = 2
     """Worked examples before the question. Unit: examples, 0 to 2."""
 
-
-_INSTRUCTIONS = (
-    "A neuron of a language model reacts to the tokens between << and >> in some texts. Below the texts are numbered descriptions, one of "
-    "which was written for this neuron. Which one describes the marked tokens of the texts best? Reply only with its number in brackets."
-)
 
 _WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...], int], ...] = (
     (
@@ -68,7 +64,7 @@ def plan(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: 
         return ()
     rivals = [(TrialItem(f"feature/{rival.feature}", False, None, rival.variant), rival.text) for rival in scorer_input.rivals]
     own = (TrialItem(f"feature/{scorer_input.feature}", True, None, "own"), scorer_input.explanation)
-    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    head: list[Turn] = [("system", instructions("discrimination", settings.instructions))]
     for texts, explanations, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _question(texts, explanations)))
         head.append(("assistant", f"[{answer}]"))

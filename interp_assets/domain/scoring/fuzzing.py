@@ -11,6 +11,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import Share
 from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.rendering import marked_positions, over_characters, token_strings
 from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.scoring.shared import classifier
@@ -37,13 +38,6 @@ class FuzzingSettings(ClassifierSettings):
     negatives: Negatives = "random"
     """`random`: negatives are marks on silent windows. `active`: negatives are marks on silent tokens of activating windows."""
 
-
-_INSTRUCTIONS = (
-    "A neuron of a language model reacts to what a description says. In each numbered text some tokens stand between << and >>. "
-    "Decide whether the marked tokens are ones that the description fits. Reply only with a list holding one number per text, in "
-    "order: 1 if they are, 0 if not. Where the description fits only some of a text's marked tokens, 1 if it fits at least half of them. "
-    "Any number of texts may be right, also none or all."
-)
 
 _WORKED = (
     WorkedExample(
@@ -84,7 +78,7 @@ def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) ->
         (item, marked_window(example, scorer_input.token_texts, mask))
         for item, example, mask in marked_examples(scorer_input, settings.threshold, settings.negatives, run_seed)
     ]
-    return classifier.plan_trials(NAME, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed)
+    return classifier.plan_trials(NAME, instructions("fuzzing", settings.instructions), _WORKED, scorer_input, items, settings, run_seed)
 
 
 def marked_examples(

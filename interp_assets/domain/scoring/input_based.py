@@ -21,11 +21,13 @@ run's seed and the feature, not on the explanation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
-from interp_assets.domain.bounds import Count, PositiveCount, Share, Temperature
+from interp_assets.domain.bounds import ADDED_LATER, Count, PositiveCount, Share, Temperature
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.scoring.shared import generated
 from interp_assets.domain.scoring.shared.classifier import score_row
@@ -44,7 +46,7 @@ KINDS = ("activating", "silent")
 
 
 @dataclass(frozen=True)
-class InputBasedSettings:
+class InputBasedSettings(Instructed):
     """How the scorer asks for sentences, and when a sentence counts as a hit."""
 
     n_sentences: PositiveCount = 5
@@ -57,22 +59,10 @@ class InputBasedSettings:
     """Temperature of the reply. Unit: temperature."""
     max_reply_tokens: PositiveCount = 300
     """Most tokens of a reply. Unit: tokens."""
+    silent_instructions: Annotated[str | None, ADDED_LATER] = None
+    """Instructions for sentences on which the feature should be silent, in place of the packaged ones. None means the site's file or the
+    packaged instructions."""
 
-
-_INSTRUCTIONS = {
-    "activating": (
-        "A neuron of a language model reacts to what a description says. Write sentences on which it should react: each of them clearly "
-        "contains what is described, literally and in its most typical words. {form}"
-    ),
-    "silent": (
-        "A neuron of a language model reacts to what a description says. Write sentences on which it should not react: none of them "
-        "contains anything of what is described. {form}"
-    ),
-}
-_FORM = (
-    "Write plain, varied sentences that someone could have written, and nothing about the neuron. Reply only with JSON: an object with "
-    'the members "{kind} 1", "{kind} 2" and so on.'
-)
 
 _WORKED: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
     (
@@ -123,7 +113,7 @@ def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int)
     n, rng = settings.n_sentences, generator(run_seed, scorer_input.feature, NAME)
     trials: list[Trial] = []
     for number, kind in enumerate(KINDS):
-        head: list[Turn] = [("system", _INSTRUCTIONS[kind].format(form=_FORM.format(kind=kind)))]
+        head: list[Turn] = [("system", _instructions(kind, settings))]
         for explanation, sentences in _WORKED[: settings.few_shot]:
             own = sentences[kind][:n]
             head.append(("user", _question(explanation, len(own))))
@@ -140,6 +130,12 @@ def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int)
         items = generated.items_of(kind, kind == "activating", 0, n)
         trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, items))
     return tuple(trials)
+
+
+def _instructions(kind: str, settings: InputBasedSettings) -> str:
+    if kind == "silent":
+        return instructions("input_based_silent", settings.silent_instructions)
+    return instructions("input_based", settings.instructions)
 
 
 def success_by_chance(firing_share: float | None, should: float, should_not: float) -> float | None:

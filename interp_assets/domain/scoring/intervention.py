@@ -19,6 +19,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import Count
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.scoring.shared.classifier import score_row
@@ -36,7 +37,7 @@ STANDARD_ERROR = "gain_standard_error"
 
 
 @dataclass(frozen=True)
-class InterventionSettings:
+class InterventionSettings(Instructed):
     """At which divergence steered texts are read, and how the base model is asked."""
 
     kl_target: float = 1.0
@@ -44,8 +45,6 @@ class InterventionSettings:
     few_shot: Count = 3
     """Worked examples before the text. Unit: examples, 0 to 3."""
 
-
-_INSTRUCTIONS = "A collection of passages. After each of them stands what it holds an unusual amount of."
 
 _WORKED = (
     ("The ferry to the island leaves from the old harbour on Tuesday, Friday, Sunday and Wednesday night", "names of days of the week"),
@@ -63,7 +62,7 @@ def plan(scorer_input: ScorerInput, settings: InterventionSettings, run_seed: in
     run = _run(scorer_input, settings)
     if scorer_input.explanation is None or run is None or not run.met:
         return ()
-    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    head: list[Turn] = [("system", instructions("intervention_scorer", settings.instructions))]
     for passage, worked in _WORKED[: settings.few_shot]:
         head.append(("user", _question(passage)))
         head.append(("assistant", worked))

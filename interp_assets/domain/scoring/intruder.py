@@ -16,6 +16,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import Count, PositiveCount, Share
 from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.prompting.rendering import marked_positions
 from interp_assets.domain.prompting.window_texts import marked_window
@@ -34,7 +35,7 @@ N_OPTIONS = 5
 
 
 @dataclass(frozen=True)
-class IntruderSettings:
+class IntruderSettings(Instructed):
     """How the scorer asks for intruders."""
 
     per_stratum: PositiveCount = 2
@@ -44,12 +45,6 @@ class IntruderSettings:
     few_shot: Count = 2
     """Worked examples before the question. Unit: examples, 0 to 3."""
 
-
-_INSTRUCTIONS = (
-    "In each of five numbered texts some tokens stand between << and >>. In four of the texts the marked tokens, or the places where they "
-    "occur, have something in common; in the other text the marks were put at random. Which text is the odd one out? Reply only with its "
-    "number in brackets."
-)
 
 _WORKED: tuple[tuple[tuple[str, ...], int], ...] = (
     (
@@ -99,7 +94,7 @@ class _Draw:
 def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials of all strata in random order; none with fewer than five activating windows or without a silent window."""
     draws = _drawn(scorer_input, settings, run_seed)
-    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    head: list[Turn] = [("system", instructions("intruder", settings.instructions))]
     for texts, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _numbered(texts)))
         head.append(("assistant", f"[{answer}]"))

@@ -16,6 +16,7 @@ from annotated_types import Ge, Le
 
 from interp_assets.domain.bounds import Count
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
@@ -31,7 +32,7 @@ N_SETS = 3
 
 
 @dataclass(frozen=True)
-class OutputBasedSettings:
+class OutputBasedSettings(Instructed):
     """How the scorer asks which set of steered texts fits an explanation."""
 
     n_trials: Annotated[int, Ge(1), Le(16)] = 3
@@ -40,13 +41,6 @@ class OutputBasedSettings:
     few_shot: Count = 1
     """Worked examples before the question. Unit: examples, 0 to 2."""
 
-
-_INSTRUCTIONS = (
-    "A language model went on from the beginnings of texts while one of its neurons was made stronger or weaker, as is written before each "
-    "text. Each numbered set holds texts written with another neuron changed in that way. Below the sets stands a description of one of "
-    "these neurons. Which set was "
-    "written with that neuron changed? Reply only with its number in brackets."
-)
 
 Steered = tuple[float, str]
 """The KL target of a text, below 0 where the feature was made weaker, and the text."""
@@ -85,7 +79,7 @@ def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int
         return ()
     targets = {target for target, _ in own.texts}
     sets = {one.feature: [(target, text) for target, text in one.texts if target in targets] for one in (own, *rivals)}
-    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    head: list[Turn] = [("system", instructions("output_based", settings.instructions))]
     for worked, explanation, answer in _WORKED[: settings.few_shot]:
         head.append(("user", _question(worked, explanation)))
         head.append(("assistant", f"[{answer}]"))

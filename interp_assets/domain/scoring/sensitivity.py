@@ -22,6 +22,7 @@ import numpy as np
 from interp_assets.domain.bounds import Count, PositiveCount, Share, Temperature
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.prompting.rendering import MARK_CLOSE, MARK_OPEN, marked_positions
 from interp_assets.domain.prompting.window_texts import marked_window, window_text
@@ -41,7 +42,7 @@ KIND = "text"
 
 
 @dataclass(frozen=True)
-class SensitivitySettings:
+class SensitivitySettings(Instructed):
     """How texts are asked for, and what counts as a hit and as a copy."""
 
     n_texts: PositiveCount = 10
@@ -62,11 +63,6 @@ class SensitivitySettings:
     """Most tokens of a reply. Unit: tokens."""
 
 
-_INSTRUCTIONS = (
-    "A neuron of a language model reacts to some texts; the tokens that it reacts to stand between << and >>. Write new texts on which it "
-    "should react: alike in what is marked and in where it stands, and different in everything else. Copy none of the texts, and write no "
-    'marks. Reply only with JSON: an object with the members "text 1", "text 2" and so on.'
-)
 _WORKED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (
         ("the ferry leaves on <<Tuesday>> at noon", "closed every <<Sunday>> in winter", "we talked about it last <<Friday>>"),
@@ -97,7 +93,7 @@ def plan(scorer_input: ScorerInput, settings: SensitivitySettings, run_seed: int
     if not shown:
         return ()
     places: list[int] = np.linspace(0, len(shown) - 1, min(settings.n_shown, len(shown))).round().astype(int).tolist()
-    head: list[Turn] = [("system", _INSTRUCTIONS)]
+    head: list[Turn] = [("system", instructions("sensitivity", settings.instructions))]
     for texts_shown, written in _WORKED[: settings.few_shot]:
         head.append(("user", _question(texts_shown, len(written))))
         head.append(("assistant", generated.written(KIND, written)))

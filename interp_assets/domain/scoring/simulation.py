@@ -16,12 +16,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from interp_assets.domain.bounds import Bounded, Count
+from interp_assets.domain.bounds import ADDED_LATER, Bounded, Count
 from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.parsing import without_reasoning
 from interp_assets.domain.prompting.prompts import Prompt, SuffixChoices, Turn
 from interp_assets.domain.prompting.rendering import ELLIPSIS, plain_text, token_strings, visible
@@ -53,7 +54,7 @@ _LIST = re.compile(r"\[([^\[\]]*)(\]|$)")
 
 
 @dataclass(frozen=True)
-class SimulationSettings:
+class SimulationSettings(Instructed):
     """How activations are simulated."""
 
     mode: Literal["all_at_once", "json"] = "all_at_once"
@@ -67,6 +68,9 @@ class SimulationSettings:
         if not 1 <= self.max_level <= 10:
             raise ValueError(f"max_level is the strongest level and must be 1 to 10, got {self.max_level}; take 10, or 9 for single digits")
 
+    json_instructions: Annotated[str | None, ADDED_LATER] = None
+    """Instructions for the mode `json`, in place of the packaged ones. None means the site's file or the packaged instructions."""
+
 
 @dataclass(frozen=True)
 class WorkedWindow:
@@ -76,17 +80,6 @@ class WorkedWindow:
     tokens: tuple[tuple[str, int], ...]
     hidden: int
 
-
-_SCALE = (
-    "A neuron of a language model reacts to what a description says. How strongly it reacts to a token is a whole number from 0 (not at "
-    "all) to {top} (as strongly as it ever does). For most tokens it is 0. "
-)
-_INSTRUCTIONS = {
-    "all_at_once": _SCALE + "After the description the tokens of a text follow, one on a line, each with a tab and the neuron's reaction "
-    "to it, or unknown where that was not measured.",
-    "json": _SCALE + "You get a description and the numbered tokens of a text. Reply only with JSON that holds the list of the neuron's "
-    "reactions to the tokens, in order, as many numbers as there are tokens.",
-}
 
 _WORKED = (
     WorkedWindow(
@@ -129,7 +122,7 @@ def plan(scorer_input: ScorerInput, settings: SimulationSettings, run_seed: int)
     """
     if scorer_input.explanation is None:
         return ()
-    head: list[Turn] = [("system", _INSTRUCTIONS[settings.mode].format(top=settings.max_level))]
+    head: list[Turn] = [("system", _instructions(settings))]
     for worked in _WORKED[: settings.few_shot]:
         head += _worked_turns(worked, settings)
     trials: list[Trial] = []
@@ -139,6 +132,12 @@ def plan(scorer_input: ScorerInput, settings: SimulationSettings, run_seed: int)
         trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
         trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, (as_item(example),)))
     return tuple(trials)
+
+
+def _instructions(settings: SimulationSettings) -> str:
+    if settings.mode == "json":
+        return instructions("simulation_json", settings.json_instructions, top=settings.max_level)
+    return instructions("simulation", settings.instructions, top=settings.max_level)
 
 
 def _all_at_once(head: Sequence[Turn], explanation: str, tokens: Sequence[str], settings: SimulationSettings) -> Prompt:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count
 from interp_assets.domain.examples.sampling import Example
+from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 from interp_assets.domain.prompting.rendering import TokenTexts, plain_text, token_strings
 from interp_assets.domain.scoring.shared import ranking
@@ -32,14 +33,12 @@ PSEUDO_EXPLANATION = "texts of all kinds, with nothing in common"
 
 
 @dataclass(frozen=True)
-class SurprisalSettings:
+class SurprisalSettings(Instructed):
     """How the scorer asks for likelihoods."""
 
     few_shot: Count = 8
     """Worked examples before the text. Unit: examples, 0 to 8."""
 
-
-_INSTRUCTIONS = "A collection of text fragments. Before each of them stands a description that it fits."
 
 _WORKED = (
     ("names of days of the week", "the ferry leaves on Tuesday at noon, and from October also on Friday night, when the island"),
@@ -80,7 +79,7 @@ def _pseudo_id(trial_id: str) -> str:
 
 def _messages(explanation: str, settings: SurprisalSettings) -> tuple[Turn, ...]:
     """The turns before a window. A base model reads the turns joined by empty lines, and the window directly after the last turn."""
-    turns: list[Turn] = [("system", _INSTRUCTIONS)]
+    turns: list[Turn] = [("system", instructions("surprisal", settings.instructions))]
     for worked, text in _WORKED[: settings.few_shot]:
         turns.append(("user", _described(worked)))
         turns.append(("assistant", text))

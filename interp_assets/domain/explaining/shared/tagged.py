@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount, Temperature
+from interp_assets.domain.prompting.instructions import Instructed
 from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt, Turn
 
 
 @dataclass(frozen=True)
-class TaggedSettings:
+class TaggedSettings(Instructed):
     """How an explainer asks for a tagged line."""
 
     few_shot: Count = 2

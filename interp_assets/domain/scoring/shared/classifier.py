@@ -7,6 +7,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import Count, PositiveCount
 from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
+from interp_assets.domain.prompting.instructions import Instructed
 from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list
 from interp_assets.domain.prompting.prompts import Choices, Prompt, Turn
 from interp_assets.domain.seeds import generator
@@ -27,7 +28,7 @@ STRATUM_METRIC = "recall@stratum"
 
 
 @dataclass(frozen=True)
-class ClassifierSettings:
+class ClassifierSettings(Instructed):
     """How the yes-or-no scorers ask."""
 
     per_prompt: PositiveCount = 5

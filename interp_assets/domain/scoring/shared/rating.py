@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
 from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring.shared import classifier
@@ -21,11 +22,6 @@ from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, Trial
 
 LEVELS = ("0", "1", "2")
 
-_INSTRUCTIONS = (
-    "A neuron of a language model reacts to what a description says. For each numbered text, rate how clearly the text contains what "
-    "is described: 0 if it does not, 1 if vaguely or only in part, 2 if clearly. In doubt, give the lower rating. Reply only with a "
-    "list holding one rating per text, in order. Any number of texts may get the same rating."
-)
 
 _WORKED = (
     WorkedExample(
@@ -78,7 +74,9 @@ def plan_texts(
     scorer: str, scorer_input: ScorerInput, items: Sequence[tuple[TrialItem, str]], settings: RatingSettings, run_seed: int
 ) -> tuple[Trial, ...]:
     """Trials over any texts, each with its item, in random order; none without an explanation or texts."""
-    return classifier.plan_trials(scorer, _INSTRUCTIONS, _WORKED, scorer_input, items, settings, run_seed, LEVELS, "rating")
+    return classifier.plan_trials(
+        scorer, instructions("rating", settings.instructions), _WORKED, scorer_input, items, settings, run_seed, LEVELS, "rating"
+    )
 
 
 def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
