@@ -55,6 +55,16 @@ def note(key: str, number: int) -> str:
     return f"{feature(key, number)}/note"
 
 
+def own_text(key: str, number: int, text: str = "") -> str:
+    """The page with a feature's activations on a reader's own text."""
+    return with_query(f"{feature(key, number)}/try", text=text)
+
+
+def steered(key: str, number: int, text: str = "", by: float | None = None) -> str:
+    """The page with what the model writes after a text while a feature is steered."""
+    return with_query(f"{feature(key, number)}/steer", text=text, by=by)
+
+
 def compare(**values: object) -> str:
     """The page that puts two things side by side."""
     return with_query(COMPARE, **values)

@@ -4,7 +4,20 @@ from typing import Protocol
 
 from starlette.routing import BaseRoute
 
-from interp_assets.explorer.pages import compare, context, dictionary, feature, home, leaderboards, measured, rate, report, search, why
+from interp_assets.explorer.pages import (
+    compare,
+    context,
+    dictionary,
+    feature,
+    home,
+    leaderboards,
+    measured,
+    rate,
+    report,
+    search,
+    try_it,
+    why,
+)
 
 
 class Page(Protocol):
@@ -16,5 +29,5 @@ class Page(Protocol):
         ...
 
 
-PAGES: tuple[Page, ...] = (home, search, leaderboards, compare, rate, report, feature, measured, why, context, dictionary)
+PAGES: tuple[Page, ...] = (home, search, leaderboards, compare, rate, report, feature, try_it, measured, why, context, dictionary)
 """In the order in which addresses are tried."""

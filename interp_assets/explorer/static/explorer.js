@@ -111,9 +111,9 @@ document.addEventListener("pointerover", (event) => {
 });
 
 // Parts of a page that need a model: they are fetched when they are asked for, and asked for again while the model is being loaded.
-const fetchPart = async (place, address) => {
+const fetchPart = async (place, address, wanted = () => true) => {
   place.textContent = "…";
-  for (let tries = 0; tries < 240; tries += 1) {
+  for (let tries = 0; tries < 240 && wanted(); tries += 1) {
     const answer = await fetch(address);
     const text = await answer.text();
     const part = one("[data-part]", new DOMParser().parseFromString(text, "text/html"));
@@ -130,6 +130,38 @@ for (const place of all("[data-fragment]")) {
     event.preventDefault();
     fetchPart(place, link.href).catch(() => { place.textContent = "The explorer does not answer."; });
   });
+}
+
+// A feature on the reader's own text. The text stays for the next feature, and is run there at once.
+for (const slide of all('.slide input[type="range"]')) {
+  const said = one("output", slide.closest("label"));
+  slide.addEventListener("input", () => { said.textContent = slide.value.replace("-", "−"); });
+}
+const trying = one("form[data-try]");
+if (trying) {
+  const keep = (name, value) => { try { sessionStorage.setItem(name, value); } catch (_) { /* not kept */ } };
+  const kept = (name) => { try { return sessionStorage.getItem(name) || ""; } catch (_) { return ""; } };
+  const latest = {};
+  const run = (kind) => {
+    const text = trying.elements.text.value;
+    if (!text.trim()) return;
+    const address = new URL(kind === "steer" ? one("[formaction]", trying).formAction : trying.action);
+    address.searchParams.set("text", text);
+    if (kind === "steer") address.searchParams.set("by", trying.elements.by.value);
+    const place = document.createElement("div");
+    one(`[data-tried="${kind}"]`).replaceChildren(place);
+    latest[kind] = place;
+    fetchPart(place, address, () => latest[kind] === place).catch(() => { place.textContent = "The explorer does not answer."; });
+  };
+  trying.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const kind = event.submitter && event.submitter.hasAttribute("formaction") ? "steer" : "try";
+    keep("interp-text", trying.elements.text.value);
+    run(kind);
+  });
+  trying.elements.by.addEventListener("change", () => { if (latest.steer) run("steer"); });
+  trying.elements.text.value = kept("interp-text");
+  run("try");
 }
 
 // An address that names a place within closed details opens them.
