@@ -233,4 +233,5 @@ def self_check_line(record: DictionaryRecord, subjects: CheckedOn) -> str:
     loaded = checked_dictionary(subject, probe, record, dictionary, HarvestSettings())
     missing = missing_outputs(subject, loaded.dictionary)
     fvu = "" if loaded.fvu is None else f", fraction of variance unexplained {loaded.fvu:.3f}"
+    fvu += "" if loaded.agreement is None else f", {loaded.agreement.told()}"
     return "\n".join([f"self-check on {probe.tokens.size:,} tokens: L0 {loaded.l0:.1f}{fvu}", *notes_of(loaded.dictionary), *missing])

@@ -33,12 +33,16 @@ REPORT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class LoadedDictionary:
-    """A dictionary with its record and the measurements of the self-check on the first contexts of the sample."""
+    """A dictionary with its record and the measurements of the self-check on the first contexts of the sample.
+
+    `agreement` is the `Agreement` of a dictionary that writes a share of the value, None for any other.
+    """
 
     record: DictionaryRecord
     dictionary: Any
     l0: float
     fvu: float | None
+    agreement: Any = None
 
 
 def dictionary_of(record: DictionaryRecord, models: Any) -> Any:
@@ -110,7 +114,7 @@ def checked_dictionary(
         check = refuse_bad_dictionary(checked, x, y, values)
     except (DictionaryError, UnknownHook, UnknownFamily, ContextTooLong) as error:
         raise UserError(f"{record.key}: {error}") from None
-    return LoadedDictionary(record, dictionary, check.l0, check.fvu)
+    return LoadedDictionary(record, dictionary, check.l0, check.fvu, check.agreement)
 
 
 def spill_activations(

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from resources.dictionaries.share_check import Agreement, agreement
+
 if TYPE_CHECKING:
     import torch
 
@@ -110,10 +112,12 @@ def rows_by_hook(dictionary: Dictionary, rows: "torch.Tensor") -> "tuple[torch.T
 @dataclass(frozen=True)
 class SelfCheck:
     """Mean active features a token, and the fraction of variance unexplained: Σ|y - ŷ|² / Σ|y - mean(y)|² (None: no decoder, or a decoder
-    that writes a share of the value). Of several written hooks it is the mean over the hooks."""
+    that writes a share of the value). Of several written hooks it is the mean over the hooks. `agreement` is the agreement of a share with
+    the value, where the other shares are not known."""
 
     l0: float
     fvu: float | None
+    agreement: Agreement | None = None
 
 
 def self_check(
@@ -153,13 +157,22 @@ def self_check(
         refuse_not_finite(decoded, f"values that the dictionary {dictionary.kind} reconstructs at {dictionary.output_hook}", UNSOUND)
     l0 = len(encoded.token) / len(x)
     if decoded is None:
-        return SelfCheck(l0, None)
+        return SelfCheck(l0, None, _agreement(dictionary, x, target, encoded))
     if decoded.shape != target.shape:
         raise DictionaryError(
             f"dictionary {dictionary.kind} writes {decoded.shape[1]} dimensions, but {dictionary.output_hook} has {target.shape[1]}. "
             "Check the record's output_hook."
         )
     return SelfCheck(l0, _unexplained(target, decoded, widths))
+
+
+def _agreement(dictionary: Dictionary, x: "torch.Tensor", value: "torch.Tensor", encoded: Encoded) -> Agreement | None:
+    """The agreement of the share that a dictionary of some layers writes; None for any other dictionary."""
+    widths: Sequence[int] | None = getattr(dictionary, "write_widths", None)
+    if not getattr(dictionary, "share", False) or not widths or sum(widths) != value.shape[1]:
+        return None
+    share = dictionary.reconstruct(x, encoded)
+    return None if share is None else agreement(read_hooks(dictionary), written_hooks(dictionary), widths, share, value)
 
 
 def _unexplained(target: "torch.Tensor", decoded: "torch.Tensor", widths: "Sequence[int] | None") -> float:
@@ -199,10 +212,15 @@ def refuse_bad_dictionary(
 ) -> SelfCheck:
     """The self-check on `x` and `y`. Raises `DictionaryError` with L0 and FVU where the dictionary cannot belong to this hook.
 
-    Refused: FVU >= 1 (worse than predicting the mean), FVU not finite, no active feature at all, or an L0 that differs by more than a
-    factor of 2 from the L0 in the dictionary's own metadata.
+    Refused: FVU >= 1 (worse than predicting the mean), FVU not finite, no active feature at all, an L0 that differs by more than a factor
+    of 2 from the L0 in the dictionary's own metadata, or a share that agrees with the value no better than by chance.
     """
     check = self_check(dictionary, x, y, values)
+    if check.agreement is not None and check.agreement.same_tokens <= check.agreement.by_chance:
+        raise DictionaryError(
+            f"dictionary {dictionary.kind} does not fit {', '.join(read_hooks(dictionary))}: on {len(x)} probe tokens "
+            f"{check.agreement.told()}. Check the record's hook and model."
+        )
     expected = dictionary.l0_expected
     contradicted = expected is not None and not expected / L0_CONTRADICTION_FACTOR <= check.l0 <= expected * L0_CONTRADICTION_FACTOR
     if check.l0 > 0 and (check.fvu is None or check.fvu < 1) and not contradicted:

@@ -91,8 +91,10 @@ def _together(found: LayerSet, layer: int, read: str, hook: str) -> tuple[Togeth
     absent = [one for one in earlier if not found.here(one)]
     if absent:
         note = (
-            f"the self-check has checked the encoder alone: what is written at {hook} is the sum of the features of layers "
-            f"{_told(earlier)}, and the files of {_told(absent)} are not on this machine"
+            "the self-check has not verified the hook, since it has checked the encoder alone: "
+            f"what is written at {hook} is the sum of the features of layers "
+            f"{_told(earlier)}, and the files of {_told(absent)} are not on this machine. Compare the "
+            "L0 above with the published L0, or copy these files and register again"
         )
         return None, (note,)
     place = found.layers.index(layer)

@@ -69,7 +69,8 @@ ONE_AT_A_TIME = threading.Lock()
 """Held while the downloads of sae-lens are changed."""
 SUMMED = (
     "SAELens loads one layer of a cross-layer transcoder, with the sum of the rows at all written layers as the decoder: the self-check "
-    "has checked the encoder alone, and steering would write the sum at one hook. For rows by layer, use kind circuit_tracer or gemma_scope"
+    "has not verified the hook, since it has checked the encoder alone, and steering would write the sum at one hook. For rows by layer, "
+    "use kind circuit_tracer or gemma_scope"
 )
 CENTRED_HOOKS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
 

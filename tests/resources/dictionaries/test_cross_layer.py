@@ -75,12 +75,34 @@ def test_without_the_other_layers_the_encoder_alone_is_checked_and_that_is_said(
     copied = Path(shutil.copytree(FIXTURES / "relu", tmp_path / "clt"))
     (copied / "W_enc_0.safetensors").unlink()
     one = load(copied, hook=READS[1])
-    assert one.together is None and "the self-check has checked the encoder alone" in notes_of(one)[0]
+    assert one.together is None and "the self-check has not verified the hook, since it has checked the encoder alone" in notes_of(one)[0]
     assert "the sum of the features of layers 0 and 1, and the files of 0 are not on this machine" in notes_of(one)[0]
     x = load_file(FIXTURES / "relu" / "expected.safetensors")["x"][1]
     assert refuse_bad_dictionary(one, x, torch.randn(6, 2 * D)).fvu is None
     first = load(FIXTURES / "relu", hook=READS[0], writes=(WRITES[0],))  # nothing else writes there: no other layer is needed
     assert not first.share and first.together is None
+
+
+def test_a_share_is_refused_where_it_agrees_with_the_value_no_better_than_by_chance(tmp_path: Path) -> None:
+    """The value is the share of the features and a larger share of the absent layer. At another hook x tells nothing about the value."""
+    every = load(FIXTURES / "relu", reads=READS)
+    copied = Path(shutil.copytree(FIXTURES / "relu", tmp_path / "clt"))
+    (copied / "W_enc_0.safetensors").unlink()
+    one = load(copied, hook=READS[1])
+    x = torch.randn(3, 200, D, generator=torch.Generator().manual_seed(5))
+    read = torch.cat(list(x), dim=1)
+    y = every.reconstruct(read, every.encode(read))[:, D:]
+    found = refuse_bad_dictionary(one, x[1], y).agreement
+    assert found is not None and found.same_tokens > 0.2 > 0.15 > found.by_chance
+    assert "with the value (by chance up to" in found.told()
+    with pytest.raises(
+        DictionaryError, match=r"does not fit blocks\.1\.mlp\.hook_in: on 200 probe tokens what these features write correlates"
+    ):
+        refuse_bad_dictionary(one, torch.randn(200, D, generator=torch.Generator().manual_seed(6)), y)
+    assert refuse_bad_dictionary(one, x[1][:60], y[:60]).agreement is None  # too few tokens to tell
+    later = load(copied, hook=READS[1], writes=(WRITES[2],))
+    assert refuse_bad_dictionary(later, x[1], y[:, D:]).agreement is None  # in a later layer a right dictionary may agree little
+    assert refuse_bad_dictionary(every, read, every.reconstruct(read, every.encode(read))).agreement is None  # it has an FVU
 
 
 def test_writes_take_the_rows_at_some_hooks() -> None:
