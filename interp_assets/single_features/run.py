@@ -78,7 +78,8 @@ def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: Ru
         end_dead_runs(instance)
         _refuse_busy(instance, key)
         instance.add_dynamic_partitions(DICTIONARIES.name or "", [key])
-        resources = {**resources_of(home, kept), "registry": DirectedRegistry(home.registry, [planned.record]), "spending": spending}
+        resources = {**resources_of(home, kept), "registry": home.registry, "spending": spending}
+        directed = {**resources, "registry": DirectedRegistry(home.registry, [planned.record])}
         try:
             for names, partitions, (first, last) in ((*group[:2], group[2] or ("", "")) for group in groups):
                 if not names or errors:
@@ -87,7 +88,9 @@ def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: Ru
                 ids.append(run_id)
                 spent = spending.of(run_id)
                 watcher.spends(spent)
-                errors += _executed(instance, run_id, names, partitions, dict(zip(RANGE_TAGS, (first, last), strict=True)), resources)
+                # Assets of the whole dictionary are made for all its features, whatever features the run is about.
+                given = directed if names is planned.assets else resources
+                errors += _executed(instance, run_id, names, partitions, dict(zip(RANGE_TAGS, (first, last), strict=True)), given)
         finally:
             kept.close()
             watcher.ended()

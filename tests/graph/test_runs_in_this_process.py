@@ -4,11 +4,12 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
-from installation import KEY, STAGES
+from installation import KEY, STAGES, Installation
 from rich.console import Console
 from small_lab import Lab
 
@@ -33,6 +34,15 @@ def test_some_features_are_explained_and_scored_alone(lab: Lab) -> None:
     assert lab.made("explanations", "01of16", explanation_method="max_act") == {5}
     assert lab.plan([5, 40]).is_empty and "explanations/shuffled" in lab.plan([5, 40]).notes[-1]
     assert "vocabulary_projections" in lab.plan([5, 40]).notes[0] and not lab.plan([5], "vocabulary_projections").is_empty
+
+
+def test_missing_activations_are_made_for_the_whole_dictionary(tmp_path: Path, corpus: Path) -> None:
+    lab = Lab(Installation(tmp_path / "home", corpus))
+    result = lab.run([5, 40])
+    assert result.succeeded, result.errors
+    assert lab.rows("SELECT count(*), count(DISTINCT feature) FROM feature_statistics") == [(64, 64)]
+    assert lab.rows("SELECT DISTINCT feature FROM explanations ORDER BY 1") == [(5,), (40,)]
+    assert lab.plan([5, 40]).is_empty
 
 
 def test_the_runs_are_in_the_instance_and_the_partitions_on_the_assets_pages(lab: Lab) -> None:
