@@ -1,13 +1,11 @@
 """Answers to a scorer's trials: of a language model, of the subject model on a language model's texts, of the sentence encoder, or of the
 machine itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
-import dagster as dg
-
-from interp_assets.asking.asker import Asker, RunSpending, answered_in_order, waves
+from interp_assets.asking.asker import Asker, answered_in_order, waves
 from interp_assets.asking.encoder import cosines
 from interp_assets.asking.questions import Answer, Question
 from interp_assets.config.settings import PlatformSettings, SentenceEncoderSettings
@@ -17,10 +15,12 @@ from interp_assets.domain.scoring import GeneratorScorer, Scorer
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial
 from interp_assets.measuring.texts import TextMeasure, heard
-from interp_assets.orchestration.runs import RangePartition, progress_of
+from interp_assets.orchestration.runs import RangePartition
 from interp_assets.reading.activations import silence_levels
+from resources.language_models.budget import Spending
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
+from resources.progress import Progress
 from resources.store.lake import Lake
 
 
@@ -56,22 +56,23 @@ class Answerer(Protocol):
 
 def answerer_of(
     scorer: Scorer,
-    context: dg.AssetExecutionContext,
     settings: PlatformSettings,
     models: ModelProvider,
     replies: ReplyStore,
-    spending: RunSpending,
+    spending: Spending,
+    progress: Callable[[str], Callable[[Progress], None]],
     lake: Lake,
 ) -> Answerer:
-    """The answerer for the scorer, by its MODEL. No model is loaded before there is something to answer."""
+    """The answerer for the scorer, by its MODEL. No model is loaded before there is something to answer. `progress` gives a callback for
+    the progress of what it is called with."""
     who = settings.model_of(scorer.MODEL)
     if who is None:
         return Matcher()
     if isinstance(who, SentenceEncoderSettings):
         return Encoding(who, models)
-    asker = Asker(who, models, replies, spending.of_run(context), progress_of(context, "questions"))
+    asker = Asker(who, models, replies, spending, progress("questions"))
     if scorer.MODEL == "generator":
-        return Generating(cast(GeneratorScorer, scorer), asker, TextMeasure(models, progress_of(context, "texts run on the subject")), lake)
+        return Generating(cast(GeneratorScorer, scorer), asker, TextMeasure(models, progress("texts run on the subject")), lake)
     return Judging(scorer, asker)
 
 

@@ -3,6 +3,7 @@
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -24,7 +25,7 @@ from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import UNDEFINED
 from interp_assets.domain.trials import Model, ScorerInput, ScoreRow, Verdict, verdict_of
 from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
-from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, range_asset
+from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, progress_of, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reporting.histograms import distribution_plot
 from interp_assets.reporting.materialisation import markdown, markdown_table, text_or_outcome
@@ -96,7 +97,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
         spending: dg.ResourceParam[RunSpending],
     ) -> dg.MaterializeResult:
         stage = RangeRun(context, lake, registry, settings, score_stage(scorer))
-        who = answerer_of(scorer, context, settings, models, replies, spending, lake)
+        who = answerer_of(scorer, settings, models, replies, spending.of_run(context), partial(progress_of, context), lake)
         try:
             note = f"the settings of this dictionary ask for no {scorer.NAME} scores: `stages: {{scores: …}}`"
             partitions = stage.to_do_where(lambda stages: bool(stages.scored(scorer)), [LEDGER, TRIALS, VERDICTS, SCORES], note)
