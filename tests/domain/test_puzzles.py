@@ -16,6 +16,7 @@ from interp_assets.domain.scoring import (
     Scorer,
     ScoringSettings,
     clarity,
+    description_likelihood,
     detection,
     discrimination,
     fuzzing,
@@ -30,7 +31,7 @@ from interp_assets.domain.trials import AnsweredTrial, Rival, ScorerInput, Trial
 
 SETTINGS = ScoringSettings()
 METRICS = {"input_based": "auroc"}  # success is yes or no, and a claim that is half right may succeed
-JUDGED = (detection, fuzzing, simulation, surprisal, discrimination, input_based, clarity, responsiveness, purity)
+JUDGED = (detection, fuzzing, simulation, surprisal, description_likelihood, discrimination, input_based, clarity, responsiveness, purity)
 
 
 def test_there_are_enough_of_all_kinds() -> None:
@@ -118,6 +119,10 @@ class Reader:
         likelihood = -2.0 if not trial.items else -1.0 if self.fires(prompt.suffix) else -3.0
         return AnsweredTrial(trial, suffix_logprobs=(likelihood,))
 
+    def description_likelihood(self, trial: Trial, prompt: Prompt) -> AnsweredTrial:
+        text = prompt.messages[-1][1].removeprefix("Text: ").removesuffix(f"\n\n{description_likelihood.QUESTION}")
+        return AnsweredTrial(trial, suffix_logprobs=(-1.0 if self.fires(text) else -3.0,))
+
     def input_based(self, trial: Trial, prompt: Prompt) -> AnsweredTrial:
         names = list(json.loads(prompt.json_schema or "")["properties"])
         # texts that the claim speaks of, or texts that it does not
@@ -169,7 +174,7 @@ def test_the_true_explanation_outranks_the_false_ones(scorer: Scorer, puzzle: Pu
     for claim in puzzle.false:
         false = score(scorer, puzzle, claim)
         assert true >= false if cannot_tell(scorer, puzzle, claim) else true > false, claim.text
-    if scorer in (detection, fuzzing, surprisal, responsiveness, purity):
+    if scorer in (detection, fuzzing, surprisal, description_likelihood, responsiveness, purity):
         assert true == 1.0
 
 
