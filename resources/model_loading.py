@@ -50,6 +50,7 @@ def load_text_model(
     number_type = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
     hub = {"revision": folder.revision} if folder.hub_id else {}
     config = read_config(folder)
+    refuse_unknown_quantisation(config, folder.source)
     empty = empty_model(config, folder.source)
     cls = _class_up_to(type(empty), None if hooks is None else deepest_block(hooks, blocks_path(empty)))
     options = {"attn_implementation": attention_for(empty.config), "max_memory": max_memory}
@@ -64,6 +65,14 @@ def load_text_model(
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"the weights of {folder.source} cannot be read: {_one_line(error)}. The files are damaged, or not all there: copy them again."
+        ) from error
+    except Exception as error:  # code of a quantiser, which raises whatever it likes
+        if isinstance(error, ValueError) and "requires `accelerate`" in str(error):
+            raise WeightsError(_without_package(folder.source, config, error)) from error
+        if (method := quantisation_of(config)) is None:
+            raise
+        raise WeightsError(
+            f"{folder.source} is quantised ({method}) and does not load here: {_one_line(error)} Take the checkpoint that is not quantised."
         ) from error
     refuse_missing_weights(report["missing_keys"], folder.source)
     model.__class__ = type(empty)
@@ -82,6 +91,30 @@ def read_config(folder: ModelFolder) -> "PreTrainedConfig":
             f"{str(error).strip().partition(chr(10))[0]}. "
             "Upgrade transformers, or take a checkpoint in its format."
         ) from error
+
+
+def quantisation_of(config: "PreTrainedConfig") -> str | None:
+    """The method by which a checkpoint is quantised, "unknown" where it names none; None for a checkpoint that is not quantised."""
+    quantised = getattr(config, "quantization_config", None) or getattr(config.get_text_config(), "quantization_config", None)
+    if not quantised:
+        return None
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", None)
+    if method is None and isinstance(quantised, dict) and (quantised.get("load_in_4bit") or quantised.get("load_in_8bit")):
+        return "bitsandbytes"
+    return str(getattr(method, "value", method) or "unknown")
+
+
+def refuse_unknown_quantisation(config: "PreTrainedConfig", source: str) -> None:
+    """Raise `WeightsError` for a method that transformers does not know: it would read the packed numbers as the weights themselves."""
+    import transformers
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    method = quantisation_of(config)
+    if method is not None and method != "bitsandbytes" and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise WeightsError(
+            f"{source} is quantised by a method ({method}) that transformers {transformers.__version__} does not know. It knows "
+            f"{', '.join(sorted(AUTO_QUANTIZATION_CONFIG_MAPPING))}. Take the checkpoint that is not quantised."
+        )
 
 
 def empty_model(config: "PreTrainedConfig", source: str) -> "PreTrainedModel":
@@ -225,12 +258,12 @@ def _placement(
     return "auto" if size > FILL_OF_A_CARD * free else {"": device}
 
 
-def _without_package(source: str, config: "PreTrainedConfig", error: ImportError) -> str:
+def _without_package(source: str, config: "PreTrainedConfig", error: Exception) -> str:
     """The message for a checkpoint whose loading needs a further package."""
-    quantised = getattr(config, "quantization_config", None)
-    method = quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", None)
-    kind = f"is quantised ({getattr(method, 'value', method)}) and" if quantised else "does not load:"
-    return f"{source} {kind} needs a package: {_one_line(error)} Install it, or take the checkpoint that is not quantised."
+    method = quantisation_of(config)
+    otherwise = ", or take the checkpoint that is not quantised" if method is not None else ""
+    kind = f"is quantised ({method}) and" if method is not None else "does not load:"
+    return f"{source} {kind} needs a package: {_one_line(error)} Install it{otherwise}."
 
 
 def _one_line(error: Exception) -> str:

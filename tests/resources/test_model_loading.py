@@ -1,6 +1,7 @@
 """Loading text models: attention that drops nothing, blocks that are needed, memory, devices, and checkpoints that cannot be a subject."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,87 @@ def test_a_quantised_checkpoint_names_its_package(method: dict[str, Any], packag
     _, folder = saved(tmp_path, "llama")
     rewritten(tmp_path, quantization_config=method)
     with pytest.raises(WeightsError, match=rf"is quantised \({method['quant_method']}\) and needs a package: .*{package}"):
+        load_text_model(folder, "cpu")
+
+
+KINDS: dict[str, tuple[dict[str, Any], str]] = {
+    "awq": ({"bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}, "gptqmodel"),
+    "bitsandbytes": ({"load_in_4bit": True}, "bitsandbytes"), "aqlm": ({}, "aqlm"), "eetq": ({"weights": "int8"}, "kernels"),
+    "quanto": ({"weights": "int8"}, "optimum-quanto"), "hqq": ({"quant_config": {"weight_quant_params": {"nbits": 4}}}, "HQQ|hqq"),
+    "torchao": ({"quant_type": {"default": {"_type": "Int8WeightOnlyConfig", "_version": 1, "_data": {}}}}, "torchao"),
+    "auto-round": ({"bits": 4}, "auto-round"), "vptq": ({"config_for_layers": {}, "shared_layer_config": {}}, "vptq"),
+    "spqr": ({}, "GPU"), "higgs": ({}, "GPU"), "fp_quant": ({}, "GPU"), "nvfp4": ({}, "not supported"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", KINDS)
+def test_every_kind_of_quantised_checkpoint_loads_or_says_in_a_sentence_what_it_needs(method: str, tmp_path: Path) -> None:
+    entries, needed = KINDS[method]
+    _, folder = saved(tmp_path, "llama")
+    rewritten(tmp_path, quantization_config={"quant_method": method, **entries})
+    try:
+        load_text_model(folder, "cpu")
+    except WeightsError as error:
+        said = str(error)
+        named = re.search(needed, said) or "lack" in said  # where the package is installed, these plain weights are not its weights
+        assert "\n" not in said and (f"is quantised ({method})" in said or "lack" in said) and named, said
+
+
+@pytest.mark.parametrize("quantised", [{"quant_method": "modelopt"}, {"quant_method": "exl2", "bits": 4}, {"bits": 4}])
+def test_a_method_that_transformers_does_not_know_is_no_plain_checkpoint(quantised: dict[str, Any], tmp_path: Path) -> None:
+    """transformers itself warns, and reads the packed numbers as weights."""
+    _, folder = saved(tmp_path, "llama")
+    rewritten(tmp_path, quantization_config=quantised)
+    with pytest.raises(
+        WeightsError, match=rf"by a method \({quantised.get('quant_method', 'unknown')}\) that transformers .* does not know"
+    ):
+        load_text_model(folder, "cpu")
+
+
+@pytest.mark.parametrize("hooks", [None, ["blocks.1.hook_resid_post"]])
+def test_a_checkpoint_in_blocks_of_float8_has_the_values_of_its_dequantised_weights(hooks: list[str] | None, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    authors, folder = saved(tmp_path, "llama", hidden_size=32, intermediate_size=48)
+    stored, weights = {}, load_file(tmp_path / "model.safetensors")
+    for name, weight in weights.items():
+        stored[name] = weight
+        if "_proj" in name:
+            blocks = weight.view(weight.shape[0] // 16, 16, weight.shape[1] // 16, 16)
+            scale = blocks.abs().amax((1, 3)) / 448
+            stored[name] = (blocks / scale[:, None, :, None]).reshape(weight.shape).to(torch.float8_e4m3fn)
+            stored[name + "_scale_inv"] = scale
+            weights[name] = (stored[name].float().view(blocks.shape) * scale[:, None, :, None]).view(weight.shape)
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    rewritten(tmp_path, quantization_config={"quant_method": "fp8", "weight_block_size": [16, 16], "activation_scheme": "dynamic"})
+    authors.load_state_dict(weights, strict=False)
+    names = ["blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"]
+    expected = subject_of(authors).hook_values(TOKENS, names)
+    found = subject_of(load_text_model(folder, "cpu", "float32", hooks)).hook_values(TOKENS, names)
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("hooks", [None, ["blocks.2.hook_resid_post"]])
+def test_a_gemma_2_is_spread_too_and_its_values_are_those_of_one_device(hooks: list[str] | None, tmp_path: Path) -> None:
+    """Soft caps, windows and tied embeddings; half of the blocks go to the disk, as others go to a second card."""
+    authors, folder = saved(
+        tmp_path, "gemma2", attn_logit_softcapping=0.05, query_pre_attn_scalar=1, hidden_size=64, intermediate_size=256, sliding_window=4
+    )
+    size = sum(weight.numel() for weight in authors.parameters()) * 4
+    model = load_text_model(folder, "cpu", "float32", hooks, max_memory={"cpu": size // 2})
+    assert {"cpu", "disk"} == {str(place) for place in model.hf_device_map.values()}
+    names = ["blocks.0.hook_resid_pre", "blocks.1.hook_mlp_out", "blocks.2.hook_resid_post"]
+    found, expected = (subject_of(one).hook_values(TOKENS, names) for one in (model, authors))
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], atol=2e-4, rtol=1e-4)
+
+
+def test_without_accelerate_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder = saved(tmp_path, "llama")
+    monkeypatch.setattr("transformers.integrations.accelerate.is_accelerate_available", lambda: False)
+    monkeypatch.setattr("transformers.modeling_utils.is_accelerate_available", lambda: False, raising=False)
+    with pytest.raises(WeightsError, match=r"does not load: needs a package: .*accelerate.* Install it\.$"):
         load_text_model(folder, "cpu")
 
 
