@@ -17,7 +17,7 @@ import numpy as np
 from interp_assets.domain.bounds import Count, PositiveCount, Share
 from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.prompting.instructions import Instructed, instructions
-from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.prompting.prompts import Turn
 from interp_assets.domain.prompting.rendering import marked_positions
 from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.scoring.fuzzing import Marks, dealt_marks
@@ -35,7 +35,7 @@ N_OPTIONS = 5
 
 
 @dataclass(frozen=True)
-class IntruderSettings(Instructed):
+class IntruderSettings(Instructed, choice.Reasoning):
     """How the scorer asks for intruders."""
 
     per_stratum: PositiveCount = 2
@@ -46,7 +46,7 @@ class IntruderSettings(Instructed):
     """Worked examples before the question. Unit: examples, 0 to 3."""
 
 
-_WORKED: tuple[tuple[tuple[str, ...], int], ...] = (
+_WORKED: tuple[tuple[tuple[str, ...], int, str], ...] = (
     (
         (
             "the ferry leaves on <<Tuesday>> at noon",
@@ -56,6 +56,7 @@ _WORKED: tuple[tuple[tuple[str, ...], int], ...] = (
             "she swims each <<Monday>> before work",
         ),
         4,
+        "The marks in texts 1, 2, 3 and 5 stand on days of the week. In text 4 they stand on bread.",
     ),
     (
         (
@@ -66,6 +67,7 @@ _WORKED: tuple[tuple[tuple[str, ...], int], ...] = (
             "they visit an <<aunt>> in Lisbon",
         ),
         1,
+        "Grandmother, uncle, brother and aunt are family members. In text 1 the mark stands on four, a number.",
     ),
     (
         (
@@ -76,6 +78,7 @@ _WORKED: tuple[tuple[tuple[str, ...], int], ...] = (
             "flight <<93>> was late again",
         ),
         3,
+        "412, 7, 20 and 93 are numbers written as digits. In text 3 the mark stands on second, a number in letters.",
     ),
 )
 
@@ -94,10 +97,10 @@ class _Draw:
 def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials of all strata in random order; none with fewer than five activating windows or without a silent window."""
     draws = _drawn(scorer_input, settings, run_seed)
-    head: list[Turn] = [("system", instructions("intruder", settings.instructions))]
-    for texts, answer in _WORKED[: settings.few_shot]:
+    head: list[Turn] = [("system", instructions("intruder", settings.instructions, reply=choice.how_to_reply(settings)))]
+    for texts, answer, reasons in _WORKED[: settings.few_shot]:
         head.append(("user", _numbered(texts)))
-        head.append(("assistant", f"[{answer}]"))
+        head.append(("assistant", choice.worked_reply(answer, reasons, settings)))
     places = choice.even_places(len(draws), N_OPTIONS, generator(run_seed, scorer_input.feature, f"{NAME} places"))
     trials: list[Trial] = []
     for number, (draw, place) in enumerate(zip(draws, places, strict=True)):
@@ -107,12 +110,7 @@ def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -
         lent = marked_positions(draw.lender.activations, settings.threshold)
         (marks,) = dealt_marks([lent], [len(draw.intruder.token_ids)], generator(run_seed, scorer_input.feature, f"{NAME} marks"))
         options = choice.inserted(_asked(scorer_input, draw.intruder, marks, draw.stratum), own, place)
-        prompt = Prompt(
-            messages=(*head, ("user", _numbered([text for _, text in options]))),
-            shared_messages=len(head),
-            choices=choice.one_of(N_OPTIONS),
-            max_reply_tokens=choice.MAX_REPLY_TOKENS,
-        )
+        prompt = choice.asking(head, _numbered([text for _, text in options]), N_OPTIONS, settings)
         items = tuple(item for item, _ in options)
         trials.append(
             Trial(
@@ -129,7 +127,7 @@ def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: IntruderSettings) -> tuple[Verdict, ...]:
     """One verdict per window of every trial, whatever the replies; the intruder is true: see `choice.grade`."""
-    return choice.grade(answered)
+    return choice.grade(answered, settings.reason)
 
 
 def summarise(

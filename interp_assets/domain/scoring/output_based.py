@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 from interp_assets.domain.bounds import Count
 from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.prompting.instructions import Instructed, instructions
-from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.prompting.prompts import Turn
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
@@ -32,7 +32,7 @@ N_SETS = 3
 
 
 @dataclass(frozen=True)
-class OutputBasedSettings(Instructed):
+class OutputBasedSettings(Instructed, choice.Reasoning):
     """How the scorer asks which set of steered texts fits an explanation."""
 
     n_trials: Annotated[int, Ge(1), Le(16)] = 3
@@ -45,7 +45,7 @@ class OutputBasedSettings(Instructed):
 Steered = tuple[float, str]
 """The KL target of a text, below 0 where the feature was made weaker, and the text."""
 
-_WORKED: tuple[tuple[tuple[tuple[Steered, ...], ...], str, int], ...] = (
+_WORKED: tuple[tuple[tuple[tuple[Steered, ...], ...], str, int, str], ...] = (
     (
         (
             ((1, "We built it of oak and pine, board by board"), (-1, "I think that he is right")),
@@ -54,6 +54,7 @@ _WORKED: tuple[tuple[tuple[tuple[Steered, ...], ...], str, int], ...] = (
         ),
         "names of days of the week",
         2,
+        "Set 2 names Friday and Monday where the neuron was stronger, and none where it was weaker. No other set names days.",
     ),
     (
         (
@@ -63,6 +64,7 @@ _WORKED: tuple[tuple[tuple[tuple[Steered, ...], ...], str, int], ...] = (
         ),
         "words for family members",
         1,
+        "Set 1 speaks of an uncle, aunts and a grandmother. Set 2 is about sailing, set 3 about the weather.",
     ),
 )
 
@@ -79,22 +81,17 @@ def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int
         return ()
     targets = {target for target, _ in own.texts}
     sets = {one.feature: [(target, text) for target, text in one.texts if target in targets] for one in (own, *rivals)}
-    head: list[Turn] = [("system", instructions("output_based", settings.instructions))]
-    for worked, explanation, answer in _WORKED[: settings.few_shot]:
+    head: list[Turn] = [("system", instructions("output_based", settings.instructions, reply=choice.how_to_reply(settings)))]
+    for worked, explanation, answer, reasons in _WORKED[: settings.few_shot]:
         head.append(("user", _question(worked, explanation)))
-        head.append(("assistant", f"[{answer}]"))
+        head.append(("assistant", choice.worked_reply(answer, reasons, settings)))
     order: list[int] = generator(run_seed, scorer_input.feature, f"{NAME} rivals").permutation(len(rivals)).tolist()
     places = choice.even_places(settings.n_trials, N_SETS, generator(run_seed, scorer_input.feature, f"{NAME} places"))
     trials: list[Trial] = []
     for number, place in enumerate(places):
         others = [rivals[order[(number * (N_SETS - 1) + i) % len(order)]].feature for i in range(N_SETS - 1)]
         options = choice.inserted(own.feature, others, place)
-        prompt = Prompt(
-            messages=(*head, ("user", _question([sets[feature] for feature in options], scorer_input.explanation))),
-            shared_messages=len(head),
-            choices=choice.one_of(N_SETS),
-            max_reply_tokens=choice.MAX_REPLY_TOKENS,
-        )
+        prompt = choice.asking(head, _question([sets[feature] for feature in options], scorer_input.explanation), N_SETS, settings)
         items = tuple(TrialItem(f"feature/{f}", f == own.feature, None, "own" if f == own.feature else "random") for f in options)
         trials.append(
             Trial(
@@ -111,7 +108,7 @@ def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: OutputBasedSettings) -> tuple[Verdict, ...]:
     """One verdict per set of every trial, whatever the replies; the feature's own set is true: see `choice.grade`."""
-    return choice.grade(answered)
+    return choice.grade(answered, settings.reason)
 
 
 def summarise(

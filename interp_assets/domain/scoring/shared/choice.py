@@ -1,17 +1,20 @@
 """Parts of all scorers that ask for one of several options: places of the true options, replies to verdicts, verdicts to accuracy.
 
-A trial's items are its options in the order shown, exactly one of them true. The reply is a list of one number, counted from 1.
+A trial's items are its options in the order shown, exactly one of them true. The reply is a list of one number, counted from 1. A judge
+that may reason writes a few sentences first, and the last number in brackets counts.
 """
 
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
 import numpy as np
 
+from interp_assets.domain.bounds import ADDED_LATER, PositiveCount
 from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.prompting.parsing import without_reasoning
-from interp_assets.domain.prompting.prompts import Choices
+from interp_assets.domain.prompting.prompts import Choices, Prompt, Turn
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import wilson
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow, Verdict, verdict_of
@@ -22,6 +25,40 @@ MAX_REPLY_TOKENS = 12
 _NUMBER = re.compile(r"\d+")
 _BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
 Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reasoning:
+    """Whether a judge may reason before it names an option."""
+
+    reason: Annotated[bool, ADDED_LATER] = False
+    """Whether the judge writes a few sentences before the number. Costs as many more tokens, and leaves no probability of the answer."""
+    max_reason_tokens: Annotated[PositiveCount, ADDED_LATER] = 300
+    """Most tokens of the sentences; only `reason` reads it. Unit: tokens."""
+
+
+REPLY = "Reply only with its number in brackets."
+REASONED_REPLY = "First say in two or three sentences what speaks for each. Then end with a line that holds only its number in brackets."
+
+
+def how_to_reply(settings: Reasoning) -> str:
+    """The sentence of the instructions on the reply."""
+    return REASONED_REPLY if settings.reason else REPLY
+
+
+def worked_reply(answer: int, reasons: str, settings: Reasoning) -> str:
+    """The reply of a worked example to option `answer`, counted from 1."""
+    return f"{reasons}\n[{answer}]" if settings.reason else f"[{answer}]"
+
+
+def asking(head: Sequence[Turn], question: str, n: int, settings: Reasoning) -> Prompt:
+    """The prompt to name one of n options: an answer of this form alone, or free text where the judge may reason."""
+    return Prompt(
+        messages=(*head, ("user", question)),
+        shared_messages=len(head),
+        choices=None if settings.reason else one_of(n),
+        max_reply_tokens=MAX_REPLY_TOKENS + (settings.max_reason_tokens if settings.reason else 0),
+    )
 
 
 def one_of(n: int) -> Choices:
@@ -54,17 +91,30 @@ def parse_choice(text: str, n: int) -> int | None:
     return named.pop() - 1 if len(named) == 1 and next(iter(named)) in range(1, n + 1) else None
 
 
-def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
+def parse_reasoned_choice(text: str, n: int) -> int | None:
+    """The option that a reply with reasons ends with, 0 to n - 1: the last number in brackets, or the number that is the whole last line.
+    None where neither names an option. Reasoning between <think> and </think> is skipped."""
+    text = without_reasoning(text)
+    lines = [line.strip(" *_`.\t") for line in text.splitlines() if line.strip()]
+    bare = lines[-1] if lines and re.fullmatch(r"[0-9]{1,9}", lines[-1]) else None
+    named = [bare] if bare else _BRACKETED.findall(text)[-1:]
+    chosen = int(named[0]) - 1 if named and len(named[0]) < 10 else -1
+    return chosen if 0 <= chosen < n else None
+
+
+def grade(answered: Sequence[AnsweredTrial], reasoned: bool = False) -> tuple[Verdict, ...]:
     """One verdict per option of every trial: `prediction` says whether the option was chosen, `probability` how likely that was, if
-    known."""
-    return tuple(verdict for one in answered for verdict in _graded(one))
+    known. With `reasoned`, a reply that was cut off is "truncated": a number in its reasons is no answer."""
+    return tuple(verdict for one in answered for verdict in _graded(one, reasoned))
 
 
-def _graded(answered: AnsweredTrial) -> list[Verdict]:
+def _graded(answered: AnsweredTrial, reasoned: bool) -> list[Verdict]:
     trial, n = answered.trial, len(answered.trial.items)
     if answered.error is not None:
         return [verdict_of(trial, i, "model_error") for i in range(n)]
-    chosen = parse_choice(answered.text, n)
+    if reasoned and answered.finish_reason == "length":
+        return [verdict_of(trial, i, "truncated") for i in range(n)]
+    chosen = (parse_reasoned_choice if reasoned else parse_choice)(answered.text, n)
     if chosen is None:
         return [verdict_of(trial, i, "unparsable") for i in range(n)]
     shares = answered.answer_probabilities[0] if answered.answer_probabilities else [None] * n
