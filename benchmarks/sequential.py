@@ -30,7 +30,6 @@ import yaml
 from interp_assets.asking.asker import Asker, answered_in_order
 from interp_assets.asking.questions import Question
 from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
-from interp_assets.assets.scores.answerer import Judging, Planned
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
@@ -41,6 +40,7 @@ from interp_assets.domain.scoring.shared.sequential import SequentialSettings, i
 from interp_assets.domain.statistics.metrics import Estimate, estimate, spearman
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow
 from interp_assets.installation.home import Home
+from interp_assets.measuring.answerer import Judging, Planned
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.orchestration.runs import RangePartition
 from resources.language_models.budget import Spending

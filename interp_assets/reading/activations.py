@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.tables import ACTIVATIONS
+from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS
 from resources.store.lake import Lake
 
 COLUMNS = ["feature", "position", "value"]
@@ -67,6 +67,12 @@ def activations_of(lake: Lake, record: DictionaryRecord, features: Sequence[int]
             part = slice(*np.searchsorted(feature, [member, member + 1]))
             found[member] = position[part], value[part]
     return found
+
+
+def read_kept_shares(lake: Lake, key: RangeKey) -> dict[int, float]:
+    """For each feature of a range the share of the contexts that keep its activations: 1.0 unless its activations were capped."""
+    counted = lake.read(FEATURE_STATISTICS.name, lake_partition(key), ["feature", "kept_contexts_share"])
+    return dict(zip(*(counted.column(name).to_pylist() for name in ("feature", "kept_contexts_share")), strict=True))
 
 
 def silence_levels(lake: Lake, record: DictionaryRecord, features: Collection[int], silent_share: float) -> dict[int, float]:

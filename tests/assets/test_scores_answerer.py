@@ -9,7 +9,6 @@ import pytest
 
 from interp_assets.asking import asker
 from interp_assets.asking.questions import Answer, Question
-from interp_assets.assets.scores.answerer import Generating, Judging, Planned
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
@@ -18,6 +17,7 @@ from interp_assets.domain.scoring import clarity, detection
 from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput
+from interp_assets.measuring.answerer import Generating, Judging, Planned
 from interp_assets.orchestration.runs import RangePartition
 from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
 from resources.language_models.interface import Reply

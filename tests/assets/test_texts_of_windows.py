@@ -3,7 +3,7 @@
 import numpy as np
 from tokenizer_kinds import loaded
 
-from interp_assets.assets.examples.asset import window_texts
+from interp_assets.measuring.drawn_examples import window_texts
 from resources.subject.tokenizer import Tokenizer
 
 TEXT = "The cat sat 🎉 on 日本語 — naïve e\u0301 قطة\u064b, the old king 👩\u200d👧 was reading"

@@ -8,21 +8,20 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from interp_assets.assets.examples.hard_negatives import HardNegatives
 from interp_assets.config.keys import lake_partition
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
-from interp_assets.domain.examples.capping import blocked_positions, kept_contexts
 from interp_assets.domain.examples.imported_examples import columns_of
 from interp_assets.domain.examples.negatives import HARD_KINDS, NEGATIVE_KINDS
-from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumns, ExampleSettings, Role, draw_activating, with_negatives
-from interp_assets.domain.examples.token_numbers import NO_ID
+from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumns, ExampleSettings, Role
 from interp_assets.domain.prompting import rendering
 from interp_assets.exchange.imported_files import NeuronpediaExamples, import_provenance
+from interp_assets.measuring.drawn_examples import TokenTexts, draw_examples, example_rows
+from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
-from interp_assets.reading.activations import activations_in_order
+from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.reporting.histograms import distribution_plot
 from interp_assets.reporting.materialisation import markdown, markdown_table
@@ -33,14 +32,12 @@ from interp_assets.tables import (
     FEATURE_EXAMPLES,
     FEATURE_NEIGHBOURS,
     FEATURE_STATISTICS,
-    constant,
 )
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
 from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 
-TokenTexts = SubjectTokenizer | ReadableTexts | NeuronpediaExamples
 CODE_VERSION = "5"
 RANGE_STAGE = RangeStage(
     EXAMPLES,
@@ -154,18 +151,10 @@ def _source(lake: Lake, partition: RangePartition, tokenizer: SubjectTokenizer) 
 
 def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iterator[list[ExampleColumns]]:
     """The examples of a partition's features, drawn from the activations of the dictionary, block by block."""
-    tokens, settings, seed = source.sample.tokens, partition.settings.examples, partition.settings.seed
-    counted = lake.read(FEATURE_STATISTICS.name, lake_partition(partition.key), ["feature", "kept_contexts_share"])
-    shares = dict(zip(*(counted.column(name).to_pylist() for name in ("feature", "kept_contexts_share")), strict=True))
+    shares, seed = read_kept_shares(lake, partition.key), partition.settings.seed
     features = activations_in_order(lake, partition.key, partition.record.features_of(partition.key), partition.narrowed)
     while block := list(islice(features, BLOCK_FEATURES)):
-        draws = []
-        for feature, (positions, values) in block:
-            draw = draw_activating(positions, values, tokens, source.shape.first_position, settings, seed, feature, source.shape.text)
-            if shares[feature] < 1:
-                draw = draw.with_blocked(blocked_positions(kept_contexts(seed, feature, shares[feature], len(tokens)), source.shape))
-            draws.append(draw)
-        yield [with_negatives(draw, candidates, tokens, settings, seed) for draw, candidates in zip(draws, source.of(draws), strict=True)]
+        yield draw_examples(source, block, shares, partition.settings.examples, seed, seed)
 
 
 def _imported(partition: RangePartition, source: NeuronpediaExamples) -> Iterator[list[ExampleColumns]]:
@@ -183,7 +172,7 @@ def _tables(stage: RangeRun, drawn: DrawnPartition, blocks: Iterator[list[Exampl
     for found in blocks:
         for columns in found:
             drawn.add(columns)
-        yield _example_rows(partition, found, drawn.texts)
+        yield example_rows(partition.key, partition.settings.examples.sampling, found, drawn.texts)
     if stage.made_whole_meanwhile(partition):
         return
     rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
@@ -203,67 +192,6 @@ def _outcome_row(partition: RangePartition, columns: ExampleColumns) -> dict[str
         "n_validation_non_activating": columns.n_validation_non_activating, "n_held_out": columns.n_held_out,
         "n_non_activating": len(held_out), **kinds, "n_filled_with_random": columns.n_filled,
     }  # fmt: skip
-
-
-def _example_rows(partition: RangePartition, found: Sequence[ExampleColumns], texts: TokenTexts) -> pa.Table:
-    """The examples of some features as rows, built column by column."""
-    labels = [label for columns in found for label in columns.labels(partition.settings.examples.sampling)]
-    roles, kinds, samplings = zip(*labels, strict=True) if labels else ((), (), ())
-    counts = [len(columns.places) for columns in found]
-    lengths = np.concatenate([columns.places.length for columns in found])
-    strata = [stratum for columns in found for stratum in [*columns.strata.tolist(), *[None] * len(columns.negatives)]]
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    begun, broken = zip(*(columns.cut_words for columns in found), strict=True)
-    token_ids = np.concatenate([columns.token_ids for columns in found])
-    activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
-    return pa.table(
-        {
-            "dictionary": constant(partition.key.dictionary, len(labels)),
-            "feature_range": constant(partition.key.feature_range, len(labels)),
-            "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
-            "example_id": [name for columns in found for name in columns.example_ids],
-            "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),
-            "row": np.concatenate([columns.places.row for columns in found]).astype(np.uint32),
-            "start": np.concatenate([columns.places.start for columns in found]).astype(np.uint32),
-            "token_ids": pa.ListArray.from_arrays(offsets, pa.array(np.maximum(token_ids, NO_ID).astype(np.int32))),
-            "tokens": pa.ListArray.from_arrays(offsets, window_texts(token_ids, lengths, texts)),
-            "begins_in_word": np.concatenate(begun), "ends_in_word": np.concatenate(broken),
-            "activations": pa.ListArray.from_arrays(offsets, pa.array(activations)),
-            "max_activation": np.concatenate([columns.max_activation for columns in found]).astype(np.float32),
-        },
-        schema=EXAMPLES.schema,
-    )  # fmt: skip
-
-
-def window_texts(token_ids: np.ndarray, lengths: np.ndarray, texts: TokenTexts) -> pa.Array:
-    """The text of each token in its window. `token_ids` holds windows of these lengths, all above 0, end to end.
-
-    Each distinct token is looked up once; only windows with a token whose text depends on its neighbours are read token by token.
-    """
-    distinct, place = np.unique(token_ids, return_inverse=True)
-    found = texts.texts(distinct)
-    codes = place.astype(np.int32)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    extra: dict[str, int] = {}
-
-    def code_of(text: str) -> int:
-        if text not in extra:
-            extra[text] = len(found)
-            found.append(text)
-        return extra[text]
-
-    firsts, first_place = np.unique(token_ids[starts], return_inverse=True)
-    codes[starts] = np.array([code_of(texts.tokens([token_id])[0]) for token_id in firsts.tolist()], dtype=np.int32)[first_place]
-    entangled = ~texts.is_plain(distinct)
-    for window in np.flatnonzero(np.add.reduceat(entangled[place], starts)) if len(starts) else ():
-        span = slice(starts[window], ends[window])
-        codes[span] = [code_of(text) for text in texts.tokens(token_ids[span])]
-    return pa.array(found, pa.string()).take(pa.array(codes))
-
-
-def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
-    return pa.array(texts, pa.string()).dictionary_encode()
 
 
 def _message(columns: ExampleColumns, partition: RangePartition) -> str:

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from interp_assets.asking.asker import RunSpending
 from interp_assets.asking.ledger import LedgerSums, ledger_rows
-from interp_assets.assets.scores.answerer import AnsweredInput, answerer_of
 from interp_assets.assets.scores.rows import score_rows, trial_rows, verdict_rows
 from interp_assets.assets.scores.scorer_inputs import planned_cases
 from interp_assets.config.registry import DictionaryRegistry
@@ -24,6 +23,7 @@ from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import UNDEFINED
 from interp_assets.domain.trials import Model, ScorerInput, ScoreRow, Verdict, verdict_of
+from interp_assets.measuring.answerer import AnsweredInput, answerer_of
 from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
 from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, progress_of, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream

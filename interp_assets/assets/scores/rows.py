@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from interp_assets.assets.scores.answerer import AnsweredInput
 from interp_assets.domain.trials import ScoreRow, Verdict
+from interp_assets.measuring.answerer import AnsweredInput
 from interp_assets.orchestration.runs import RangePartition
 from interp_assets.tables import SCORES, TRIALS, VERDICTS
 

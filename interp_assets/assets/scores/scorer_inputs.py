@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from interp_assets.assets.scores.answerer import Planned
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import NO_EXPLANATION, Rival, ScorerInput
+from interp_assets.measuring.answerer import Planned
 from interp_assets.orchestration.runs import RangePartition
 from interp_assets.reading.examples import read_examples
 from interp_assets.reading.explanations import read_all_explanations, read_explanations

@@ -1,6 +1,6 @@
 """How far scores repeat themselves: variance components of a nested design, and the differences that such scores can carry.
 
-A score y of feature f is taken again with windows drawn again (d), an explanation written again from these windows (e) and judged again (j):
+A score y of feature f is taken again: windows drawn again (d), an explanation written again from them (e), and judged again (j):
 
     y = μ + F_f + D_fd + E_fde + J_fdej
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp_assets.domain.statistics.intervals import Z, Estimate, mean_interval
+from interp_assets.domain.statistics.intervals import Estimate, Z, mean_interval
 from interp_assets.domain.statistics.rank_correlation import spearman_matrices
 
 POWER_Z = 0.8416212335729143

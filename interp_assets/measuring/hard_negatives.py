@@ -40,7 +40,7 @@ class HardNegatives:
     ) -> None:
         """Open the inputs. Raises `LakeError` naming an input that the settings ask for and the lake does not hold."""
         self.lake, self.record, self.sample = lake, record, sample
-        self.settings, self.seed = settings.examples, settings.seed
+        self.settings = settings.examples
         asked = {kind: count for kind, count in self.settings.negative_counts.items() if count}
         self.counts = asked
         first_position = sample.first_position(tokenizer.bos_token_id)
@@ -49,8 +49,9 @@ class HardNegatives:
         self.embeddings = read_embeddings(lake, record.key, self.settings.window_tokens) if "similar" in asked else None
         self._windows: dict[int, Windows] = {}
 
-    def of(self, draws: Sequence[ActivatingDraw]) -> list[Mapping[NegativeKind, Places]]:
-        """For each feature its candidates of every kind asked for, best first; no candidates for a feature without examples."""
+    def of(self, draws: Sequence[ActivatingDraw], seed: int) -> list[Mapping[NegativeKind, Places]]:
+        """For each feature its candidates of every kind asked for, best first; no candidates for a feature without examples. `seed` is the
+        seed of every draw."""
         found: list[dict[NegativeKind, Places]] = [{} for _ in draws]
         able = [i for i, draw in enumerate(draws) if draw.outcome == "ok"]
         like = [i for i in able if draws[i].n_shown]  # with nothing shown there is nothing to be similar to
@@ -58,17 +59,17 @@ class HardNegatives:
             queries = np.stack([mean_embedding(draws[i].shown_cells, self.embeddings) for i in like])
             active = [draws[i].active_cells for i in like]
             for i, cells in zip(like, similar_places(queries, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
-                rng = generator(self.seed, draws[i].feature, "similar windows")
+                rng = generator(seed, draws[i].feature, "similar windows")
                 found[i]["similar"] = placed_around(cells, draws[i].positions, self.shape, rng)
         if "neighbour" in self.counts and able:
             near = self._neighbour_windows([draws[i].feature for i in able])
             for i in able:
-                rng = generator(self.seed, draws[i].feature, "neighbour windows")
+                rng = generator(seed, draws[i].feature, "neighbour windows")
                 windows = near[draws[i].feature]
                 found[i]["neighbour"] = neighbour_places(windows, draws[i].positions, self.counts["neighbour"], self.shape, rng)
         if self.index is not None:
             for i in able:
-                rng = generator(self.seed, draws[i].feature, "token windows")
+                rng = generator(seed, draws[i].feature, "token windows")
                 found[i]["token"] = token_places(
                     draws[i].positions, draws[i].values, self.sample.tokens, self.index, self.counts["token"],
                     self.settings.n_peak_tokens, self.shape, rng,
