@@ -49,6 +49,10 @@ class Bound:
     completion_tokens: int
     windows: str
 
+    def times(self, n: int) -> "Bound":
+        """The bound of questions that are asked n times."""
+        return Bound(n * self.questions, n * self.prompt_tokens, n * self.completion_tokens, self.windows)
+
 
 class Bounds:
     """Bounds for one dictionary. `count_of` gives the token counter of a model, or None where the model's tokenizer is not known here."""

@@ -10,11 +10,12 @@ import polars as pl
 
 from interp_assets.asking.estimates import KeptEstimate, keep_estimates
 from interp_assets.assets.feature_matches.matching import asks_for_matches, holds_matches
+from interp_assets.assets.score_stability.asked import asks_for_stability, holds_stability
 from interp_assets.assets.scorer_validity.comparison import validity_is_current
 from interp_assets.backfill.bound import Bounds
 from interp_assets.backfill.cost import Estimate, Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
-from interp_assets.backfill.plan import PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
+from interp_assets.backfill.plan import STABILITY, PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
 from interp_assets.config.base import UserError
 from interp_assets.config.keys import N_FEATURE_RANGES, RangeKey
 from interp_assets.config.records import DictionaryRecord
@@ -135,7 +136,12 @@ def left_to_make(home: Home, dictionaries: Sequence[str], models: ModelProvider 
 
 
 MATCHES = "feature_matches"
-"""The only asset by dictionary that is made for no dictionary unless its settings ask for it."""
+
+OPTIONAL = {
+    MATCHES: (asks_for_matches, holds_matches),
+    STABILITY: (lambda record, stages: asks_for_stability(stages), holds_stability),
+}
+"""The assets by dictionary that are made for none unless its settings ask for them: whether they do, and whether rows are there."""
 
 NAMED = 12
 """Most names of emptied partitions in a line."""
@@ -179,15 +185,15 @@ def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) 
 
     def asks(name: str, record: DictionaryRecord) -> bool:
         stages = stages_of[record.key]
-        return asks_for_matches(record, stages) if name == MATCHES else optional[name].asked_for(stages, settings)
+        return OPTIONAL[name][0](record, stages) if name in OPTIONAL else optional[name].asked_for(stages, settings)
 
     def holds(name: str, record: DictionaryRecord) -> bool:
-        return holds_matches(lake, record) if name == MATCHES else optional[name].holds_rows(lake, record)
+        return OPTIONAL[name][1](lake, record) if name in OPTIONAL else optional[name].holds_rows(lake, record)
 
     left_out: list[str] = []
     emptied: list[str] = []
     for name in known:
-        if name in optional or name == MATCHES:
+        if name in optional or name in OPTIONAL:
             unasked = [record for record in records if not asks(name, record)]
             held = [f"{name} of {record.key}" for record in unasked if holds(name, record)]
             emptied += held
@@ -215,6 +221,7 @@ def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
         *([f"scores: {{{', '.join(f'{one.NAME}: all' for one in scorers)}}}"] if scorers else []),
         *(["steering: {enabled: true}"] if steers and not stages.steering.enabled else []),
         *(["matching: {with: [<another dictionary>]}"] if MATCHES in names else []),
+        *(["stability: {n_features: 50}"] if STABILITY in names else []),
     ])  # fmt: skip
 
 

@@ -34,6 +34,12 @@ class Rate:
     usd: float | None
     source: str
 
+    def times(self, n: int) -> "Rate":
+        """The rate of questions that are asked n times."""
+        usd = None if self.usd is None else n * self.usd
+        numbers = (n * self.prompt_tokens, n * self.completion_tokens, n * self.hours)
+        return Rate(self.n_features, *numbers, usd, f"{self.source}, asked {n} times")
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -138,11 +144,26 @@ def estimates(
     found = []
     for one in planned:
         model, dictionary = _asked_model(one.asset, settings), one.dictionary or ""
+        found += _taken_again(one, settings, rates, bounds or {})
         if model is not None:
             for method, n_features in one.features.items():
                 rate = rates.of(one.asset, method, model.model)
                 bound = bounds[dictionary].of(one.asset, method, model) if bounds and dictionary in bounds else None
                 found.append(Estimate(one.asset, dictionary, method, model.model, n_features, rate, bound))
+    return found
+
+
+def _taken_again(one: PlannedAsset, settings: PlatformSettings, rates: Rates, bounds: Mapping[str, Bounds]) -> list[Estimate]:
+    """The cost of scores taken again, by explainer and scorer: so many times the cost of the questions that are asked again."""
+    found, dictionary = [], one.dictionary or ""
+    for asked in one.again:
+        model = _asked_model(asked.like, settings)
+        if model is None:
+            continue
+        once, known = rates.of(asked.like, asked.method, model.model), rates.of(asked.asset, asked.method, model.model)
+        bound = bounds[dictionary].of(asked.like, asked.method, model) if dictionary in bounds else None
+        rate = known or (once and once.times(asked.times))
+        found.append(Estimate(asked.asset, dictionary, asked.method, model.model, one.n_again, rate, bound and bound.times(asked.times)))
     return found
 
 
@@ -172,8 +193,11 @@ def plan_frame(planned: Sequence[PlannedAsset], costs: Sequence[Estimate]) -> pl
         if not one.to_make or not one.asked:
             continue
         row = {"dictionary": one.dictionary or "", "asset": one.asset, "partitions": len(one.to_make)}
-        mine = [cost for cost in costs if (cost.asset, cost.dictionary) == (one.asset, one.dictionary)]
-        rows += [{**row, **_told(cost)} for cost in mine] or [{**row, "rate": "" if one.certain else "keeps what is complete"}]
+        names = {one.asset, *(asked.asset for asked in one.again)}
+        mine = [cost for cost in costs if cost.asset in names and cost.dictionary == one.dictionary]
+        rows += [{**row, "asset": cost.asset, **_told(cost)} for cost in mine] or [
+            {**row, "rate": "" if one.certain else "keeps what is complete"}
+        ]
     return pl.DataFrame(rows, schema=COLUMNS)
 
 

@@ -3,13 +3,14 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import dagster as dg
 import numpy as np
 
 from interp_assets.assets.feature_matches.matching import asked_matches
+from interp_assets.assets.score_stability.asked import AskedAgain, asked_again, asks_for_stability, stability_inputs, stability_version
 from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
@@ -27,11 +28,13 @@ from interp_assets.tables import (
     FEATURE_MATCHES,
     FEATURE_NEIGHBOURS,
     FEATURE_STATISTICS,
+    SCORE_VARIANCES,
     SCORES,
     Table,
 )
 from resources.store.lake import Lake, LakeError
 
+STABILITY = "score_stability"
 ModelRevisions = Callable[[DictionaryRecord], str]
 
 
@@ -41,8 +44,9 @@ class PlannedAsset:
 
     `to_make` and `blocked` are feature ranges, or "" for an asset that is not made by range. A blocked range lacks an input that the
     backfill does not make: `reason` names the input. `asked` says whether the settings ask for any rows; if not, a partition costs nothing.
-    `features` counts, by explanation method, the features that a language model may be asked about. `certain` is False where the asset
-    itself decides which partitions it keeps. `n_without_features` of the ranges to make hold no selected feature.
+    `features` counts, by explanation method, the features that a language model may be asked about. `again` are the questions about each of
+    `n_again` features whose scores are taken again. `certain` is False where the asset itself decides which partitions it keeps.
+    `n_without_features` of the ranges to make hold no selected feature.
     """
 
     asset: str
@@ -55,6 +59,8 @@ class PlannedAsset:
     certain: bool = True
     features: Mapping[str, int] = field(default_factory=dict)
     n_without_features: int = 0
+    again: tuple[AskedAgain, ...] = ()
+    n_again: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,8 @@ class Planner:
             elif asset == "feature_matches":
                 matches = asked_matches(after, self.registry, self.settings, record, self.encoder_revision)
                 yield FEATURE_MATCHES, partition, matches.data_version
+            elif asset == STABILITY:
+                yield SCORE_VARIANCES, partition, stability_version(stages, self.settings, stability_inputs(after, record, stages))
 
         try:
             tables = list(written())
@@ -185,7 +193,11 @@ class Planner:
         if not tables:
             return PlannedAsset(asset, record.key, ("",), 0, certain=False)
         made = [after.expect(*one) for one in tables]
-        return PlannedAsset(asset, record.key, ("",) if any(made) else (), int(not any(made)))
+        planned = PlannedAsset(asset, record.key, ("",) if any(made) else (), int(not any(made)))
+        if asset != STABILITY or not any(made):
+            return planned
+        n_again = min(stages.stability.n_features, len(record.selected_features))
+        return replace(planned, asked=asks_for_stability(stages), again=tuple(asked_again(stages)), n_again=n_again)
 
     def _by_range(self, after: LakeAfter, stage: RangeStage, record: DictionaryRecord, ranges: Sequence[str]) -> PlannedAsset:
         """The plan of a per-range stage."""

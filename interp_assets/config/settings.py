@@ -26,6 +26,7 @@ from interp_assets.domain.explaining import DERIVED, EXPLAINERS, METHODS, Explai
 from interp_assets.domain.prompting.instructions import PROMPTS, refuse_bad_instructions
 from interp_assets.domain.ratings.human_correlation import CorrelationSettings
 from interp_assets.domain.scoring import SCORERS, Scorer, ScoringSettings, intervention, reads_steering
+from interp_assets.domain.stability import StabilitySettings, judges_again, written_again
 from interp_assets.domain.steering.strengths import SteeringSettings
 from interp_assets.domain.steering.token_changes import TokenChangeSettings
 from interp_assets.domain.trials import NO_EXPLANATION, Model
@@ -201,6 +202,8 @@ class StageSettings(Closed):
     key."""
     scoring: ScoringSettings = ScoringSettings()
     """A block of settings for each scorer."""
+    stability: StabilitySettings = StabilitySettings()
+    """Whether, and how, scores are taken again (asset `score_stability`)."""
     seed: Seed = 0
     """Seed of every draw after the token sample. Unit: whole number."""
 
@@ -283,6 +286,26 @@ class StageSettings(Closed):
                     f"kl_targets: [{target:g}]}}, or leave {name} out of explanations"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _something_to_take_again(self) -> "StageSettings":
+        if self.stability.n_features:
+            method = written_again(self.stability.method).NAME
+            if method not in self.explanations:
+                raise ValueError(f"stability.method is {method}, which is not among explanations: add it there, or name another")
+            if not self.taken_again:
+                raise ValueError(
+                    f"stability takes scores of {method} again, and no scorer that can be asked again has any: ask for one, such as "
+                    f"scores: {{detection: [{method}]}}, or set stability.n_features to 0"
+                )
+        return self
+
+    @property
+    def taken_again(self) -> tuple[Scorer, ...]:
+        """The scorers whose scores are taken again; none where `stability.n_features` is 0."""
+        if not self.stability.n_features:
+            return ()
+        return tuple(scorer for scorer in SCORERS if judges_again(scorer, self.scored(scorer), self.stability.method))
 
     def scored(self, scorer: Scorer) -> tuple[str, ...]:
         """The explanation methods that a scorer judges; (NO_EXPLANATION,) for a scorer that reads no explanation, where its scores are

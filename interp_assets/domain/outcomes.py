@@ -26,6 +26,8 @@ ScoreOutcome = Literal[
     "undefined", "dead", "failed",
 ]  # fmt: skip
 ValidityOutcome = Literal["passes", "fails", "cannot_tell"]
+RepeatedOutcome = Literal[ScoreOutcome, ExamplesOutcome, "no_activations"]
+StabilityOutcome = Literal["carries", "methods_only", "carries_not", "too_few_features"]
 RatedOutcome = Literal["ok", "too_few_contexts", "baseline", "not_scored"]
 CorrelationOutcome = Literal["ok", "too_few_features", "constant", "one_group", "one_rater", "no_reliability"]
 PairOutcome = Literal["ok", "too_few_features", "constant"]

@@ -12,6 +12,7 @@ from interp_assets.assets.feature_matches.asset import feature_matches
 from interp_assets.assets.feature_neighbours.asset import feature_neighbours
 from interp_assets.assets.human_correlation_report.asset import human_correlation_report
 from interp_assets.assets.human_ratings.asset import human_ratings
+from interp_assets.assets.score_stability.asset import score_stability
 from interp_assets.assets.scorer_validity.asset import scorer_validity
 from interp_assets.assets.scores.asset import RANGE_STAGES as SCORE_STAGES
 from interp_assets.assets.scores.asset import score_assets
@@ -44,6 +45,7 @@ ASSETS = (
     *explanation_assets,
     *score_assets,
     feature_matches,
+    score_stability,
     scorer_validity,
     human_ratings,
     human_correlation_report,

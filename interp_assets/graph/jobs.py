@@ -31,6 +31,7 @@ TASKS = (
     Task("explain", "Projections, examples and all explanations that are asked for.", ("examples", "explanations"), DICTIONARY_BY_RANGE),
     Task("score", "All scores that are asked for, of explanations that exist.", ("scores",), DICTIONARY_BY_RANGE),
     Task("steer", "Steering strengths and steered texts, where they are asked for.", ("steering",), DICTIONARY_BY_RANGE),
+    Task("repeat", "Scores taken again of a sample of features, where they are asked for.", ("stability",), DICTIONARIES),
     Task("match", "Matches among other dictionaries' features, where they are asked for.", ("matches",), DICTIONARIES),
     Task(
         "report", "Assets over all dictionaries: reports, and the DuckDB file with views, also for new tables and dictionaries.",

@@ -16,7 +16,7 @@ WHERE scorer = 'detection' AND mean IS NOT NULL AND explanation_method NOT IN ('
 """
 """The course of detection, which is the headline where one scorer must stand for all."""
 
-REPORTS = ("feature_matches", "scorer_validity", "human_correlation_report")
+REPORTS = ("feature_matches", "score_stability", "scorer_validity", "human_correlation_report")
 
 
 @dg.asset(

@@ -111,7 +111,7 @@ def repeatability(scores: np.ndarray) -> Repeatability:
     """How the scores [features, draws, explanations, judgements] repeat themselves: pairs are single scores from two different draws."""
     n_features, n_draws = scores.shape[:2]
     columns = scores.reshape(n_features, -1).T
-    draw_of = np.repeat(np.arange(n_draws), columns.shape[0] // n_draws)
+    draw_of = np.arange(len(columns)) // (len(columns) // n_draws)
     first, second = np.nonzero(draw_of[:, None] < draw_of)
     ranked = spearman_matrices(columns, np.ones((1, n_features)))[0][first, second]
     correlations = ranked[~np.isnan(ranked)]

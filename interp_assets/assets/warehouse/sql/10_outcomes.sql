@@ -20,6 +20,9 @@ UNION ALL
 SELECT dictionary, 'feature_matches/' || assignment, '', outcome, count(*)
 FROM feature_matches WHERE rank = 0 GROUP BY ALL
 UNION ALL
+SELECT dictionary, 'score_stability/' || scorer, explanation_method, outcome, count(*)
+FROM repeated_scores GROUP BY ALL
+UNION ALL
 SELECT dictionary, 'verdicts/' || scorer, explanation_method, outcome, count(*)
 FROM verdicts GROUP BY ALL
 UNION ALL
