@@ -220,6 +220,7 @@ class PlotName(StrEnum):
     layers = "layers"
     controls = "controls"
     correlations = "correlations"
+    stability = "stability"
 
 
 @app.command(epilog="Example: interp plot scores smollm2-135m/09/res-2k --out scores.pdf")

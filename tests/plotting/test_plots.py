@@ -15,18 +15,23 @@ from interp_assets.config.base import UserError
 from interp_assets.plotting import PLOTS, Plot
 from interp_assets.plotting.figure import Asked, Query, short_names, span, write_figure
 from interp_assets.plotting.layers import layer_places
+from interp_assets.tables import SCORE_VARIANCES
 
 SAE, LATER, NEURONS = "m/09/res", "m/11/res", "m/09/neurons"
 SCORERS = {"detection": ("balanced_accuracy", 0.5, "qwen"), "clarity": ("gini", None, ""), "embedding": ("auroc", 0.5, "minilm")}
 METHODS = {"max_act": 0.3, "vocab_proj": 0.1, "shuffled": 0.0}
-VIEWS = ("scores_by_method", "leaderboard", "scores_by_layer", "against_controls", "scorers_against_people")
+VIEWS = ("scores_by_method", "leaderboard", "scores_by_layer", "against_controls", "scorers_against_people", "score_stability")
 NUMBERS = {
     "scores": "SELECT count(*) FROM scores_by_method WHERE headline AND dictionary = 'm/09/res'",
     "methods": "SELECT count(*) FROM leaderboard WHERE dictionary = 'm/09/res' AND explanation_method <> 'shuffled'",
     "layers": "SELECT count(*) FROM scores_by_layer WHERE kind = 'sae_lens'",
     "controls": "SELECT count(*) FROM against_controls WHERE dictionary = 'm/09/res' AND headline",
     "correlations": "SELECT count(*) FROM human_correlations WHERE scope = 'dictionary'",
+    "stability": "SELECT count(*) FROM score_variances WHERE dictionary = 'm/09/res'",
 }
+
+
+KEYS = ("dictionary", "scorer", "explanation_method", "judge")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +53,20 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         for scope, value in (("all", ""), ("dictionary", SAE))
         for scorer in SCORERS
     ]
+    variances = [
+        (dictionary, scorer, "max_act", judge, metric, 50, 0, 2, 2, 2, 200.0, 0.7, 0.02, 0.01, 0.006, 0.004, 0.5, 0.4, 0.6, 0.5, 0.3, 0.1,
+         *(0.01, -0.02, 0.04), 300, 0.05, 0.03, 0.05, 120, 60, 250, None, "words", "methods_only")
+        for dictionary in (SAE, LATER, NEURONS) for scorer, (metric, _, judge) in SCORERS.items()
+    ]  # fmt: skip
     tables = {
         "scores": (scores, [
             "dictionary", "scorer", "metric", "explanation_method", "feature", "value", "floor", "headline", "stratum", "n_unanswered",
         ]),
         "trials": (trials, ["dictionary", "scorer", "model"]),
         "dictionaries": (kinds, ["dictionary", "model", "layer", "kind", "hook"]),
+        "score_variances": (variances, [
+            "dictionary", "scorer", "explanation_method", "judge", *[name for name in SCORE_VARIANCES.schema.names if name not in KEYS],
+        ]),
         "human_correlations": (people, [
             "rater_kind", "scope", "scope_value", "scorer", "statistic", "value", "ci_low", "ci_high", "n_explanations", "n_features",
             "smallest_detectable", "place_low", "place_high", "outcome",
