@@ -26,7 +26,10 @@ ScoreOutcome = Literal[
     "undefined", "dead", "failed",
 ]  # fmt: skip
 ValidityOutcome = Literal["passes", "fails", "cannot_tell"]
-RepeatedOutcome = Literal[ScoreOutcome, ExamplesOutcome, "no_activations"]
+RepeatedOutcome = Literal[
+    "ok", "dead", "too_few_windows", "no_activations", "no_explanation", "not_matchable", "no_examples", "no_answers", "one_class",
+    "undefined", "failed",
+]  # fmt: skip
 StabilityOutcome = Literal["carries", "methods_only", "carries_not", "too_few_features"]
 RatedOutcome = Literal["ok", "too_few_contexts", "baseline", "not_scored"]
 CorrelationOutcome = Literal["ok", "too_few_features", "constant", "one_group", "one_rater", "no_reliability"]

@@ -101,7 +101,7 @@ class Installation:
         self.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings", key=key)
         ranged = [a for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
         self.run(*("/".join(asset.key.path) for asset in ranged), key=key)
-        self.run("feature_matches", key=key)
+        self.run("feature_matches", "score_stability", key=key)
         self.run("scorer_validity", "human_ratings", "human_correlation_report", "warehouse")
 
     def stale(self, record: DictionaryRecord, stages: Sequence[RangeStage] = RANGE_STAGES) -> list[str]:

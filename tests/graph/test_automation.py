@@ -20,7 +20,7 @@ from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_R
 from resources.fakes import FakeTokenizer
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
-BY_DICTIONARY = {"/".join(a.key.path) for a in ASSETS if a.partitions_def == DICTIONARIES} - {"feature_matches"}
+BY_DICTIONARY = {"/".join(a.key.path) for a in ASSETS if a.partitions_def == DICTIONARIES} - {"feature_matches", "score_stability"}
 SCORE_REPORTS = {name: {"None"} for name in ("scorer_validity", "human_correlation_report", "warehouse")}
 REPORTS = {"human_ratings": {"None"}, **SCORE_REPORTS}
 BY_RANGE = {"/".join(a.key.path) for a in ASSETS if a.partitions_def == DICTIONARY_BY_RANGE}
@@ -75,7 +75,7 @@ def test_a_new_dictionary_is_explained_stage_by_stage_and_an_old_one_is_left(ins
     make_by_a_run(site.instance, BY_DICTIONARY, "m/0/new", asked_for_by_a_condition=True)
     assert site.at(4) == each(BY_RANGE, cells("m/0/new"))
     site.made(BY_RANGE, *cells("m/0/new"))
-    assert site.at(5) == {"feature_matches": {"m/0/new"}, **REPORTS}
+    assert site.at(5) == {"feature_matches": {"m/0/new"}, "score_stability": {"m/0/new"}, **REPORTS}
 
 
 def test_the_warehouse_follows_what_is_new_whatever_another_dictionary_lacks(installation: Installation) -> None:

@@ -23,7 +23,7 @@ ASKED = {"explanations/max_act", "explanations/shuffled", "scores/detection", "s
 STAGE_NAMES = {"examples", "vocabulary_projections", *ASKED}
 SCORED = ("detection", "fuzzing", "input_based")
 ASSET_NAMES = ["/".join(asset.key.path) for asset in ASSETS]
-LEFT_OUT_UNASKED = {*(stage.asset for stage in RANGE_STAGES), "feature_matches"}
+LEFT_OUT_UNASKED = {*(stage.asset for stage in RANGE_STAGES), "feature_matches", "score_stability"}
 OVER_ALL = ["/".join(asset.key.path) for asset in ASSETS if asset.partitions_def is None]
 EVERY_RANGE = set(FEATURE_RANGE_KEYS)
 
@@ -211,6 +211,7 @@ def test_of_much_that_is_emptied_the_first_are_named() -> None:
         ("token_changes", "{explanations: [max_act, shuffled, token_change]}"),
         ("steering", "{steering: {enabled: true}}"),
         ("feature_matches", "{matching: {with: [<another dictionary>]}}"),
+        ("score_stability", "{stability: {n_features: 50}}"),
     ],
 )
 def test_what_nobody_asks_for_is_not_made_by_name_either_and_how_to_ask_is_said(installation: Installation, name: str, asks: str) -> None:

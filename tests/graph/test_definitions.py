@@ -28,6 +28,7 @@ def test_every_method_has_its_asset() -> None:
         "token_changes",
         "steering",
         "feature_matches",
+        "score_stability",
         "scorer_validity",
         "human_ratings",
         "human_correlation_report",

@@ -47,7 +47,11 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
                 scores += [(dictionary, scorer, metric, method, f, v, floor, True, None, 0) for f, v in enumerate(values)]
         scores += [(dictionary, "intruder", "accuracy", "none", f, f / 12, 0.2, True, None, 0) for f in range(12)]
         trials.append((dictionary, "intruder", "qwen"))
-    kinds = [(SAE, "m", "09", "sae_lens", "h"), (LATER, "m", "11", "sae_lens", "h"), (NEURONS, "m", "09", "topk_neurons", "h")]
+    kinds = [
+        (SAE, "m", "09", "sae_lens", "h", None),
+        (LATER, "m", "11", "sae_lens", "h", None),
+        (NEURONS, "m", "09", "topk_neurons", "h", None),
+    ]
     people = [
         ("human", scope, value, scorer, "spearman", 0.5, 0.2, 0.7, 40, 20, 0.4, 1, 2, "ok")
         for scope, value in (("all", ""), ("dictionary", SAE))
@@ -63,7 +67,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
             "dictionary", "scorer", "metric", "explanation_method", "feature", "value", "floor", "headline", "stratum", "n_unanswered",
         ]),
         "trials": (trials, ["dictionary", "scorer", "model"]),
-        "dictionaries": (kinds, ["dictionary", "model", "layer", "kind", "hook"]),
+        "dictionaries": (kinds, ["dictionary", "model", "layer", "kind", "hook", "control"]),
         "score_variances": (variances, [
             "dictionary", "scorer", "explanation_method", "judge", *[name for name in SCORE_VARIANCES.schema.names if name not in KEYS],
         ]),
@@ -74,7 +78,9 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     }  # fmt: skip
     with duckdb.connect() as made:
         for name, (rows, columns) in tables.items():
-            made.register("rows", pl.DataFrame(rows, columns, orient="row", schema_overrides={"stratum": pl.Int8}).to_arrow())
+            made.register(
+                "rows", pl.DataFrame(rows, columns, orient="row", schema_overrides={"stratum": pl.Int8, "control": pl.String}).to_arrow()
+            )
             made.execute(f"CREATE TABLE {name} AS SELECT * FROM rows")
         for view in VIEWS:
             made.execute(f"CREATE VIEW {view} AS {view_files()[view].read_text()}")
