@@ -43,12 +43,12 @@ def query(
             return
         statement = f"SELECT * FROM {sql}" if sql in views else sql
         if " " not in sql.strip() and statement == sql:
-            fail(f"no view is called {sql!r}{_nearest(sql, views)}. {LISTING}")
+            fail(f"no view is called {sql!r}{_nearest(sql, views)} {LISTING}")
         try:
             answer = warehouse.query(statement, verify, unsafe)
         except (duckdb.Error, RefusedStatement) as error:
             unknown = re.search(r"Table with name (\S+) does not exist", str(error))
-            ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)}. " if unknown else ""
+            ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)} " if unknown else ""
             fail(f"{error}\n{ours}{LISTING}")
         print_frame(pl.from_arrow(answer.rows), output, limit, wide)
         for note in [*answer.notes, *_notes_on_emptiness(home, answer.rows.num_rows)]:
@@ -57,7 +57,7 @@ def query(
 
 def _nearest(word: str, views: list[str]) -> str:
     near = nearest_words(word, views)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
 
 
 def _list(described: dict[str, str]) -> None:

@@ -377,7 +377,12 @@ class DictionaryRecord(Closed):
         place = int(np.searchsorted(selected, feature))
         if place == len(selected) or selected[place] != feature:
             raise UserError(
-                f"dictionary {self.key} does not select feature {feature}; it selects {len(selected):,} of {self.width:,} features"
+                f"dictionary {self.key} does not select feature {feature}; "
+                + (
+                    f"it has features 0 to {self.width - 1}"
+                    if len(selected) == self.width
+                    else f"it selects {len(selected):,} of {self.width:,} features"
+                )
             )
         return RangeKey(self.key, FEATURE_RANGE_KEYS[range_holding(place, len(selected))])
 

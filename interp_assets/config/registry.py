@@ -103,11 +103,14 @@ class DictionaryRegistry:
 
     def get(self, key: str) -> DictionaryRecord:
         """Record of `key`. Raises `UserError` that lists the registered keys."""
-        path = self.path_of(key)
-        if not path.exists():
+        try:
+            path = self.path_of(key)
+        except ValueError:  # no key, so no file either
+            path = None
+        if path is None or not path.exists():
             keys = self.keys()
             raise UserError(
-                f"dictionary {key!r} is not registered in {self.folder}{nearest_hint(key, keys)}. Registered: "
+                f"dictionary {key!r} is not registered in {self.folder}{nearest_hint(key, keys) or '.'} Registered: "
                 f"{', '.join(keys) or 'none yet'}. Register it first: interp register <record.yaml>"
             )
         return self.parse_file(path)

@@ -9,6 +9,7 @@ from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.exchange.export_delphi_cache import legal_hookpoint
+from interp_assets.orchestration.narrowing import whole_version
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, VERDICTS
 from resources.formats.delphi_results import JudgedWindow, ResultsFolder, judged_window
 from resources.store.lake import Lake
@@ -73,7 +74,7 @@ def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list
     verdicts = [lake.require(VERDICTS.name, _scored(key, scorer)) for scorer in scorers]
     for scorer, manifest in zip(scorers, verdicts, strict=True):
         for name, version in inputs.items():
-            if manifest.inputs.get(name, version) != version:
+            if manifest.inputs.get(name, version) not in (version, whole_version(version)):
                 raise UserError(
                     f"the verdicts of {scorer} on {key} are older than its {name}. Make them again: interp backfill {key.dictionary} "
                     f"--only scores/{scorer}"

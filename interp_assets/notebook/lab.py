@@ -73,7 +73,7 @@ class Lab:
         statement = f"SELECT * FROM {sql}" if sql in warehouse.views else sql
         if " " not in sql.strip() and statement == sql:
             near = ", ".join(map(repr, nearest_words(sql, warehouse.views)))
-            raise UserError(f"no view is called {sql!r}{f'; did you mean {near}?' if near else ''}. `lab.views` lists them")
+            raise UserError(f"no view is called {sql!r}{f'; did you mean {near}?' if near else '.'} `lab.views` lists them")
         try:
             answer = warehouse.query(statement, verify)
         except (duckdb.Error, RefusedStatement) as error:

@@ -14,6 +14,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.explanations import label_in
 from interp_assets.reading.neighbours import DECODER_COSINE
 from interp_assets.tables import (
@@ -124,6 +125,7 @@ def whole_features(lake: Lake, record: DictionaryRecord, features: tuple[int, ..
     """
     chosen = chosen_features(record, features)
     keys = ranges_with(record, chosen)
+    _refuse_unmade(lake, record, keys, chosen)
     for key in keys:
         lake.require(FEATURE_EXAMPLES.name, lake_partition(key))
         lake.require(EXAMPLES.name, lake_partition(key))
@@ -256,6 +258,29 @@ def _missing(lake: Lake, record: DictionaryRecord, keys: Sequence[RangeKey]) -> 
             yield f"no {what} in {len(keys) - there} of {len(keys)} ranges: interp backfill {record.key} --only {table.written_by}"
 
 
+def _refuse_unmade(lake: Lake, record: DictionaryRecord, keys: Sequence[RangeKey], chosen: np.ndarray) -> None:
+    """Raise `UserError` where some of the `chosen` features have examples and others have none."""
+    made: set[int] = set()
+    for key in keys:
+        manifest = lake.manifest(FEATURE_EXAMPLES.name, lake_partition(key))
+        if manifest is not None:
+            alone = features_made(manifest)
+            made.update(record.features_of(key).tolist() if alone is None else alone)
+    there = sorted(made.intersection(chosen.tolist()))
+    if there and len(there) < len(chosen):
+        raise UserError(
+            f"{len(chosen) - len(there):,} of {len(chosen):,} features of {record.key} have no examples yet: interp backfill {record.key} "
+            f"makes them; --features {_as_intervals(there)} exports the features that are made"
+        )
+
+
+def _as_intervals(features: Sequence[int]) -> str:
+    """Ascending features as --features takes them: "0-9,17"."""
+    starts = [one for before, one in zip([None, *features], features, strict=False) if before is None or one != before + 1]
+    ends = [one for one, after in zip(features, [*features[1:], None], strict=True) if after != one + 1]
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in zip(starts, ends, strict=True))
+
+
 def _refuse_older(lake: Lake, key: RangeKey, methods: Sequence[str], scorers: Sequence[str]) -> None:
     """Raise `UserError` where a scorer's scores are of other explanations or other windows than the lake has."""
     inputs = {f"{EXPLANATIONS.name}/{m}": lake.manifest(EXPLANATIONS.name, _of_method(key, m)) for m in methods}
@@ -263,7 +288,8 @@ def _refuse_older(lake: Lake, key: RangeKey, methods: Sequence[str], scorers: Se
     for scorer in scorers:
         scores = lake.manifest(SCORES.name, _of_scorer(key, scorer))
         for name, manifest in inputs.items():
-            if scores and manifest and scores.inputs.get(name, manifest.data_version) != manifest.data_version:
+            version = whole_version(manifest.data_version) if manifest else ""
+            if scores and manifest and scores.inputs.get(name, version) not in (version, manifest.data_version):
                 raise UserError(
                     f"the scores of {scorer} on {key} are older than its {name}. Make them again: interp backfill {key.dictionary} "
                     f"--only scores/{scorer}"

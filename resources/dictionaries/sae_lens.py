@@ -28,7 +28,7 @@ from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.matching_pursuit import MatchingPursuit, pursuit_of
 from resources.dictionaries.sae_lens_folds import WHITENING_FILE, fold_decoder_norm_where_asked, fold_scaling_factor, fold_whitening
-from resources.dictionaries.sources import commit_of, downloaded, is_local, refuse_file, source_folder
+from resources.dictionaries.sources import commit_of, downloaded, is_local, listing_beside, refuse_file, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
 from resources.dictionaries.temporal import TemporalAutoencoder, temporal_of
 from resources.dictionaries.weight_files import read_config, read_tensors
@@ -88,7 +88,10 @@ def load_sae_lens(
     if Path(source).expanduser().is_dir():
         config, weights = _read_folder(source)
     elif is_local(source) or "/" not in source:
-        raise DictionaryError(f"SAE source {source!r} is neither a folder on this machine nor release/sae_id. Check the path or the mount.")
+        raise DictionaryError(
+            f"SAE source {source!r} is neither a folder on this machine nor release/sae_id. Check the path or the mount."
+            f"{listing_beside(source)}"
+        )
     else:
         config, weights = _download(source)
     metadata = config["metadata"]

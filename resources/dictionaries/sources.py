@@ -1,5 +1,6 @@
 """Finds a dictionary's files: a folder or file on this machine, or "owner/repository/folder" on the Hugging Face hub."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,7 +25,7 @@ def source_folder(source: str, files: Sequence[str], written_by: str, also: Sequ
         if is_local(source) or source.count("/") < 1:
             raise DictionaryError(
                 f"dictionary source {source!r} is neither a folder on this machine nor owner/repository/folder on the hub. "
-                "Check the path or the mount."
+                f"Check the path or the mount.{listing_beside(source)}"
             )
         folder = downloaded(source, (*files, *also))
     missing = [name for name in files if not (folder / name).is_file()]
@@ -44,8 +45,19 @@ def refuse_file(source: str) -> None:
 
 
 def is_local(source: str) -> bool:
-    """Whether `source` can only be a path: absolute, or starting with a dot or ~."""
-    return Path(source).is_absolute() or source.startswith((".", "~"))
+    """Whether `source` is meant as a path: absolute, starting with a dot or ~, or a name in a folder of a folder of this machine."""
+    path = Path(source)
+    return path.is_absolute() or source.startswith((".", "~")) or (len(path.parts) > 2 and os.path.isdir(path.parent))
+
+
+def listing_beside(source: str) -> str:
+    """ " /data holds 10, 20." for a missing path in a folder that exists, else ""."""
+    folder = Path(source).expanduser().parent
+    try:
+        names = sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return ""
+    return f" {folder} holds {', '.join(names[:8])}{' …' if len(names) > 8 else ''}." if names else ""
 
 
 def hub_repository(source: str) -> str | None:

@@ -50,6 +50,7 @@ def test_a_typo_is_answered_with_the_nearest_names(run) -> None:
     said = run("query", "score").output
     assert "did you mean 'scores'" in said and "`interp query views` lists" in said and "leaderboard" not in said
     said = run("query", "SELECT * FROM scors_by_methd").output
+    assert "?." not in said
     assert said.index("does not exist") < said.index("did you mean 'scores_by_method'") < said.index("interp query views")
 
 

@@ -72,6 +72,8 @@ def test_an_unregistered_dictionary_lists_what_is_registered(tmp_path: Path) -> 
     registry.write(RECORD)
     with pytest.raises(UserError, match="m/09/a"):
         registry.get("m/09/typo")
+    with pytest.raises(UserError, match=r"'no key' is not registered in .*Registered: m/09/a"):
+        registry.get("no key")
 
 
 def test_a_misnamed_file_says_its_right_name(tmp_path: Path) -> None:

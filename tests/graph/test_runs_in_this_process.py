@@ -15,7 +15,9 @@ from small_lab import Lab
 
 from interp_assets.cli.feature_card import print_card
 from interp_assets.config.base import UserError
+from interp_assets.installation.server import ServerError
 from interp_assets.orchestration.narrowing import features_made, whole_version
+from interp_assets.reading.whole_features import whole_features
 from interp_assets.single_features.card import read_card
 from interp_assets.single_features.progress import LineWatcher
 from interp_assets.single_features.questions import asked_questions
@@ -43,6 +45,16 @@ def test_missing_activations_are_made_for_the_whole_dictionary(tmp_path: Path, c
     assert lab.rows("SELECT count(*), count(DISTINCT feature) FROM feature_statistics") == [(64, 64)]
     assert lab.rows("SELECT DISTINCT feature FROM explanations ORDER BY 1") == [(5,), (40,)]
     assert lab.plan([5, 40]).is_empty
+
+
+def test_features_made_alone_are_exported_and_missing_features_are_named(lab: Lab, tmp_path: Path) -> None:
+    record = lab.installation.record()
+    whole = whole_features(lab.home.lake, record, (5, 40))
+    assert [(one.feature, [(own.method, len(own.scores) > 0) for own in one.explanations]) for one in whole] == [
+        (5, [("max_act", True)]), (40, [("max_act", True)]),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=f"62 of 64 features of {KEY} have no examples yet: .*--features 5,40 exports"):
+        whole_features(lab.home.lake, record)
 
 
 def test_the_runs_are_in_the_instance_and_the_partitions_on_the_assets_pages(lab: Lab) -> None:
@@ -102,10 +114,12 @@ def test_other_features_rows_do_not_go_unasked(new_lab: Callable[[], Lab]) -> No
 
 
 def test_a_wrong_feature_or_asset_is_named(lab: Lab) -> None:
-    with pytest.raises(UserError, match="does not select feature 64"):
+    with pytest.raises(UserError, match="does not select feature 64; it has features 0 to 63"):
         lab.plan([64])
     with pytest.raises(UserError, match="made over all dictionaries"):
         lab.plan([5], "warehouse")
+    with pytest.raises(ServerError, match="no asset is called scores/fuzing; did you mean scores/fuzzing"):
+        lab.plan([5], "scores/fuzing")
 
 
 def test_an_interrupted_run_is_over_and_a_second_continues(new_lab: Callable[[], Lab]) -> None:

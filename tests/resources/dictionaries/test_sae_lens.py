@@ -241,6 +241,13 @@ def test_the_revision_follows_what_decides_the_activations(tmp_path: Path) -> No
     assert len(revision) == 16 and revisions[:2] == [revision, revision] and len(set(revisions)) == 3
 
 
+def test_a_missing_checkpoint_in_a_local_folder_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "topk" / "20").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DictionaryError, match=r"'runs/topk/30' is neither a folder on this machine.* runs/topk holds 20\."):
+        load_dictionary("sae_lens", "runs/topk/30")
+
+
 def test_malformed_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DictionaryError, match=r"has no \['cfg.json'"):
         load_dictionary("sae_lens", str(tmp_path))
@@ -251,7 +258,7 @@ def test_malformed_folders_are_refused(tmp_path: Path) -> None:
         load_dictionary("sae_lens", str(tmp_path), width=41)
     config, weights = json.loads((tmp_path / "cfg.json").read_text()), load_file(tmp_path / "sae_weights.safetensors")
     for change, message in [
-        ({"architecture": "temporal"}, "architecture 'temporal'; supported"),
+        ({"architecture": "temporal"}, r"\(temporal\) lacks \['attn_layers"),
         ({"normalize_activations": "expected_average_only_in"}, "Fold"),
         ({"reshape_activations": "other"}, "reshape_activations 'other'"),
         ({"d_in": 13}, "W_enc of shape"),
