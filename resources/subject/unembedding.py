@@ -64,25 +64,43 @@ def in_order(modules: "Sequence[Any]", factor: float = 1.0) -> Any:
 def into_stream(rows: "torch.Tensor", layer: Any, norm: Any) -> "torch.Tensor | None":
     """float32 Tensor[n, d_model] of rows Tensor[n, d] through a linear layer (None: as they are) and the gain of a norm (None: no gain).
 
-    None for rows of another width than the layer or the norm takes. The layer is transformers' Conv1D, whose weight is [in, out], or a
-    Linear, with [out, in]; its bias is left out, since a direction is a difference.
+    None for rows of another width than the layer or the norm takes. The layer's bias is left out, since a direction is a difference.
     """
     import torch
-    from transformers.pytorch_utils import Conv1D
 
     with torch.inference_mode():
         directions = rows.float()
         if layer is not None:
-            assert isinstance(layer, Conv1D | torch.nn.Linear), f"{type(layer).__name__} is neither Linear nor Conv1D"
-            weight = layer.weight if isinstance(layer, Conv1D) else layer.weight.T
-            if rows.shape[1] != len(weight):
+            through = _through(layer, directions)
+            if through is None:
                 return None
-            directions = directions @ weight.float()
+            directions = through
         if norm is not None:
             if directions.shape[1] != len(norm.weight):
                 return None
             directions = directions * gain_of(norm)
         return directions
+
+
+def _through(layer: Any, rows: "torch.Tensor") -> "torch.Tensor | None":
+    """float32 rows times a layer's matrix; None for rows of another width than the layer takes.
+
+    The layer is transformers' Conv1D, whose weight is [in, out], or a Linear, with [out, in]. A quantised layer has no weight that could
+    be read here, or a packed one: it runs on the rows and on zeros, and the difference is taken.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    weight: Any = getattr(layer, "weight", None)
+    width = weight.shape[0] if isinstance(layer, Conv1D) else layer.in_features
+    if rows.shape[1] != width:
+        return None
+    if isinstance(layer, Conv1D):
+        return rows @ layer.weight.float()
+    if type(weight) is torch.nn.Parameter and weight.is_floating_point() and weight.shape[1:] == (width,):
+        return rows @ weight.float().T
+    zero = torch.zeros(1, width, dtype=rows.dtype, device=rows.device)
+    return layer(rows).float() - layer(zero).float()
 
 
 def extreme_tokens(logits: "torch.Tensor", left_out: Sequence[int], n: int) -> "tuple[torch.Tensor, torch.Tensor]":

@@ -1,6 +1,7 @@
 """Directions to the vocabulary on every family, against TransformerLens, by hand, and against the models' own forward pass."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -181,3 +182,28 @@ def test_a_row_that_is_a_words_unembedding_promotes_that_word_first(smollm: Subj
     row = unembedding.weight[token]
     ids, _ = extreme_tokens(unembedding.logits(torch.stack([row, -row])), [], 5)
     assert ids[0, 0, 0] == token == ids[1, 1, 0]
+
+
+def test_rows_go_through_a_quantised_layer_as_through_its_dequantised_weights() -> None:
+    """Its weight is packed, or not there before the first pass."""
+    from resources.subject.unembedding import into_stream
+
+    torch.manual_seed(0)
+    plain, rows = torch.nn.Linear(6, 4), torch.randn(3, 6)
+
+    class Packed(torch.nn.Linear):
+        def __init__(self, weight: Any) -> None:
+            super().__init__(6, 4)
+            del self.weight
+            if weight is not None:
+                self.weight = weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return plain(x)
+
+    packed = torch.nn.Parameter(torch.zeros(12, 1, dtype=torch.uint8), requires_grad=False)
+    for layer in (plain, Packed(None), Packed(packed)):
+        found = into_stream(rows, layer, None)
+        assert found is not None
+        torch.testing.assert_close(found, rows @ plain.weight.detach().T, atol=1e-6, rtol=1e-5)
+        assert into_stream(torch.randn(3, 5), layer, None) is None
