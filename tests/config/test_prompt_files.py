@@ -60,7 +60,7 @@ def test_placeholders_are_filled_in() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("max_act", "Answer after {tag} with {label}.", r"unknown placeholder \{label\}; known are \{strengths\}, \{tag\}"),
+        ("max_act", "Answer after {tag} with {label}.", r"unknown placeholder \{label\}; known are \{strengths\}, \{breadth\}, \{tag\}"),
         ("max_act", "Answer after {tag:>9}.", r"unknown placeholder \{tag:>9\}"),
         ("max_act", "Answer after {tag.__class__}.", r"unknown placeholder \{tag.__class__\}"),
         ("max_act", "Answer after {} or {tag}.", r"unknown placeholder \{\}"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp_assets.domain.bounds import PositiveCount
-from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
+from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, ShownSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
@@ -27,7 +27,7 @@ CHOOSES: bool = False
 
 
 @dataclass(frozen=True)
-class ContrastiveSettings(MaxActSettings):
+class ContrastiveSettings(ShownSettings):
     """The settings of max_act with fewer activating examples, and with silent examples."""
 
     n_shown: PositiveCount = 15

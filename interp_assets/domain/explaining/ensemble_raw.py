@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount
-from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
+from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, ShownSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.explaining.token_change import Lists, changed_lists, described
@@ -27,7 +27,7 @@ CHOOSES: bool = False
 
 
 @dataclass(frozen=True)
-class EnsembleRawSettings(MaxActSettings):
+class EnsembleRawSettings(ShownSettings):
     """The settings of max_act for the input side, and settings of the output side."""
 
     few_shot: Count = 3

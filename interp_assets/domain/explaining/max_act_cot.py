@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from interp_assets.domain.bounds import PositiveCount
-from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, MaxActSettings, marked_texts, numbered_texts
+from interp_assets.domain.explaining.max_act import STRENGTHS, WORKED, ShownSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
@@ -24,7 +24,7 @@ CHOOSES: bool = False
 
 
 @dataclass(frozen=True)
-class MaxActCotSettings(MaxActSettings):
+class MaxActCotSettings(ShownSettings):
     """The settings of max_act, with room for the reasoning."""
 
     max_reply_tokens: PositiveCount = 400

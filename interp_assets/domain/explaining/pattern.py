@@ -13,7 +13,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import PositiveCount
 from interp_assets.domain.examples.sampling import Example
-from interp_assets.domain.explaining.max_act import WORKED, MaxActSettings, marked_texts, numbered_texts
+from interp_assets.domain.explaining.max_act import WORKED, ShownSettings, marked_texts, numbered_texts
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads, read_explanation
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.machine_readable.patterns import Pattern, PatternError, read_pattern
@@ -31,7 +31,7 @@ CHOOSES: bool = False
 
 
 @dataclass(frozen=True)
-class PatternSettings(MaxActSettings):
+class PatternSettings(ShownSettings):
     """The settings of max_act, with a longer reply."""
 
     max_reply_tokens: PositiveCount = 150

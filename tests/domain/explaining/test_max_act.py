@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from domain_toys import WORDS
 from explaining_toys import INPUT, SHOWN
@@ -29,3 +32,35 @@ def test_a_part_of_the_examples_keeps_the_scale_of_all() -> None:
 
 def test_a_feature_without_examples_gets_no_prompt_and_an_outcome() -> None:
     assert max_act.plan(ExplainerInput(7, (), WORDS), MaxActSettings(), 0) == "no_examples"
+
+
+def test_the_narrow_prompt_differs_in_one_clause() -> None:
+    (wide,), (narrow,) = (max_act.plan(INPUT, MaxActSettings(breadth=breadth), 0) for breadth in ("all", "strong"))
+    assert wide.messages[1:] == narrow.messages[1:]
+    assert wide.messages[0][1].replace(max_act.BREADTHS["all"], max_act.BREADTHS["strong"]) == narrow.messages[0][1]
+    assert "cover all of the texts" not in narrow.messages[0][1] and wide == max_act.plan(INPUT, MaxActSettings(), 0)[0]
+
+
+def test_next_tokens_stand_below_each_text_and_below_worked_texts() -> None:
+    """The strongest token of the first window is " cat" (4.0), and " sat" follows it."""
+    settings = MaxActSettings(few_shot=1, next_tokens=True, with_activations=True)
+    (prompt,) = max_act.plan(INPUT, settings, 0)
+    (plain,) = max_act.plan(INPUT, MaxActSettings(few_shot=1, with_activations=True), 0)
+    assert prompt.messages[0][1] == plain.messages[0][1].replace(max_act.STRENGTHS, max_act.STRENGTHS + max_act.NEXT_TOKENS)
+    worked = [line for line in prompt.messages[1][1].splitlines() if line.startswith("Next token: ")]
+    assert worked == ['Next token: "at"', 'Next token: "in"', "Next token: none"]
+    shown = prompt.messages[-1][1]
+    assert "\n".join(line for line in shown.splitlines() if not line.startswith("Next token: ")) == plain.messages[-1][1]
+    assert shown.count("Next token: ") == len(SHOWN)
+    assert [max_act.next_token(one, INPUT) for one in SHOWN] == [
+        next((f'"{WORDS[i].strip() or WORDS[i]}"' for i in one.token_ids[int(np.argmax(one.activations)) + 1 :] if WORDS[i]), "none")
+        for one in SHOWN
+    ]
+
+
+def test_a_peak_at_the_end_has_no_next_token_and_a_line_break_is_written_out() -> None:
+    last = replace(SHOWN[0], activations=(*[0.0] * (len(SHOWN[0].token_ids) - 1), 1.0))
+    assert max_act.next_token(last, INPUT) == "none"
+    broken = replace(SHOWN[0], token_ids=(0, 1, 2, *SHOWN[0].token_ids[3:]), activations=(1.0, *[0.0] * (len(SHOWN[0].token_ids) - 1)))
+    texts = {**dict(enumerate(WORDS)), 1: "", 2: "\n"}
+    assert max_act.next_token(broken, replace(INPUT, token_texts=texts)) == '"↵"'

@@ -17,7 +17,10 @@ def test_prompt(check_golden) -> None:
 
 def test_the_question_is_that_of_max_act_and_a_reminder() -> None:
     settings = MaxActCotSettings(few_shot=3, with_activations=True)
-    (prompt,), (plain,) = max_act_cot.plan(INPUT, settings, 0), max_act.plan(INPUT, settings, 0)
+    (prompt,), (plain,) = (
+        max_act_cot.plan(INPUT, settings, 0),
+        max_act.plan(INPUT, max_act.MaxActSettings(few_shot=3, with_activations=True), 0),
+    )
     users, plain_users = ([text for role, text in p.messages if role == "user"] for p in (prompt, plain))
     assert users == [f"{text}\nWrite Step 1, Step 2, Step 3 and the [EXPLANATION]: line." for text in plain_users]
     assert len(users) == 4
