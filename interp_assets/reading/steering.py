@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
-from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.steered_texts import CompletionSet, SteeredRun, SteeredText
 from interp_assets.orchestration.runs import RangePartition
@@ -67,7 +66,7 @@ class CompletionSets:
         """The set of a feature, with the texts of the targets that were met; None where the feature was not steered."""
         low, high = np.searchsorted(self._feature, [feature, feature + 1]).tolist()
         rows = self._rows.slice(low, high - low).to_pylist()
-        texts = ((row["target_kl"], one_line(row["prompt_text"] + row["completion"])) for row in rows if row["met"])
+        texts = ((row["target_kl"], row["prompt_text"] + row["completion"]) for row in rows if row["met"])
         return CompletionSet(feature, tuple(texts)) if rows else None
 
     def rivals(self, feature: int) -> tuple[CompletionSet, ...]:

@@ -72,8 +72,8 @@ def sets_of(lake: Lake, features: dict[int, tuple[str, str] | str], seed: int = 
 def test_sets_hold_the_targets_that_were_met_and_rivals_all_of_them(lake: Lake) -> None:
     whole = {f: ("ok", "ok") for f in (3, 20, 21)}
     found = sets_of(lake, {**whole, 5: ("ok", "not_reached"), 6: ("not_reached", "not_reached"), 7: "zero_decoder"})
-    assert found.of(3) == CompletionSet(3, ((0.5, "We are 3"), (-0.5, "We are 3")))
-    assert found.of(5) == CompletionSet(5, ((0.5, "We are 5"),)) and found.of(6) == CompletionSet(6, ())
+    assert found.of(3) == CompletionSet(3, ((0.5, "We are\n 3"), (-0.5, "We are\n 3")))
+    assert found.of(5) == CompletionSet(5, ((0.5, "We are\n 5"),)) and found.of(6) == CompletionSet(6, ())
     assert found.of(7) is None and found.of(8) is None
     assert {one.feature for one in found.rivals(5)} == {3, 20, 21} and {one.feature for one in found.rivals(3)} == {20, 21}
     assert all(len(one.texts) == 2 for one in found.rivals(5))

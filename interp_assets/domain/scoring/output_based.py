@@ -18,12 +18,13 @@ from interp_assets.domain.bounds import Count
 from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.prompting.instructions import Instructed, instructions
 from interp_assets.domain.prompting.prompts import Turn
+from interp_assets.domain.prompting.rendering import quoted
 from interp_assets.domain.scoring.shared import choice
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "output_based"
-VERSION: str = "output_based/2"
+VERSION: str = "output_based/3"
 MODEL: Model = "scorer"
 HEADLINE: str = choice.METRIC
 READS: frozenset[Reads] = frozenset({"explanation", "steered_sets"})
@@ -130,9 +131,9 @@ def _absent(scorer_input: ScorerInput) -> ScoreOutcome:
 
 
 def _question(sets: Sequence[Sequence[Steered]], explanation: str) -> str:
-    """The last turn: the numbered sets, each text on a line after how the feature was changed, then the explanation."""
+    """The last turn: the numbered sets, each text in quotation marks on a line after how the feature was changed, then the explanation."""
     lines: list[str] = []
     for number, texts in enumerate(sets, start=1):
         lines.append(f"Set {number}:")
-        lines += [f"- {'weaker' if target < 0 else 'stronger'}: {text}" for target, text in texts]
+        lines += [f"- {'weaker' if target < 0 else 'stronger'}: {quoted(text)}" for target, text in texts]
     return "\n".join([*lines, f"Description: {explanation}"])
