@@ -75,15 +75,22 @@ def most_different(columns: FeatureColumns, scorer: str, first: str, second: str
     """The features on which the first method is furthest above the second by a scorer, and those on which it is furthest below."""
     one, other = (columns.numbers(f"score:{scorer}:{method}").astype(np.float64) for method in (first, second))
     gap = one - other
-    order = np.argsort(-gap, kind="stable")[: int((~np.isnan(gap)).sum())]  # NaN sorts last
-    above = [place for place in order[:MOST_DIFFERENT].tolist() if gap[place] > 0]
-    below = [place for place in order[::-1][:MOST_DIFFERENT].tolist() if gap[place] < 0]
+    above, below = _furthest(gap), _furthest(-gap)
 
     def shown(place: int) -> Differing:
         texts = [columns.texts(f"explanation:{method}")[place].as_py() if method in columns.methods else None for method in (first, second)]
         return Differing(int(columns.features[place]), float(one[place]), float(other[place]), *texts)
 
     return [shown(place) for place in above], [shown(place) for place in below]
+
+
+def _furthest(gap: np.ndarray) -> list[int]:
+    """The places of the largest numbers above 0, the largest first, equal ones in their order."""
+    places = np.flatnonzero(gap > 0)
+    if len(places) > MOST_DIFFERENT:
+        least = np.partition(gap[places], -MOST_DIFFERENT)[-MOST_DIFFERENT]
+        places = places[gap[places] >= least]
+    return places[np.argsort(-gap[places], kind="stable")][:MOST_DIFFERENT].tolist()
 
 
 @dataclass(frozen=True)

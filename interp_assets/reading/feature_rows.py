@@ -94,7 +94,7 @@ class FeatureRows:
             self._kept_groups.move_to_end(place)
             while len(self._kept_groups) > self._kept_groups_most:
                 self._kept_groups.popitem(last=False)
-        return found.select(columns)
+        return found.select([name for name in columns if name in found.column_names])
 
     def _read(self, folder: str, part: _Part, groups: list[int], columns: list[str] | None) -> pa.Table | None:
         """Row groups of a part, all columns without `columns`; None where the part is no longer the file that was looked at."""

@@ -15,6 +15,7 @@ from test_explorer_pages import text_of
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.explorer.app import Explorer, make_app
 from interp_assets.explorer.columns import NotReadYet
+from interp_assets.explorer.pages.leaderboards import strips
 from interp_assets.explorer.view_answers import ViewAnswers
 from interp_assets.installation.home import Home
 from resources.fakes import FakeModels
@@ -80,6 +81,17 @@ def test_a_view_as_csv_has_all_rows_of_the_chosen_dictionary(client: TestClient)
     lines = client.get(f"/leaderboards/hardest_features.csv?dictionary={KEY}").text.splitlines()
     assert lines[0].startswith("dictionary,") and len(lines) == 32  # 31 live features
     assert len(client.get("/leaderboards/hardest_features.csv?dictionary=another").text.splitlines()) == 1
+
+
+def test_rows_of_a_scorer_are_drawn_on_one_line() -> None:
+    rows = [
+        {"scorer": "gini", "mean": 0.5, "ci_low": -1.0, "ci_high": None, "floor": None},
+        {"scorer": "gini", "mean": 0.0, "ci_low": None, "ci_high": None, "floor": None},
+        {"scorer": "fuzzing", "mean": 0.5, "ci_low": None, "ci_high": None, "floor": 0.5},
+        {"scorer": "fuzzing", "mean": None, "ci_low": None, "ci_high": None, "floor": 0.5},
+    ]
+    drawn = [None if one is None else float(re.findall(r'cx="([0-9.]+)"', one)[-1]) for one in strips("scores_by_method", rows)]
+    assert drawn == [97, 66, 66, None]  # the lines run from 4 to 128: from -1 to 1 for gini, from 0 to 1 for fuzzing
 
 
 def test_a_view_that_is_not_there_is_named(client: TestClient) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small_home import filled
 
 from interp_assets.reading.feature_rows import FeatureRows
-from interp_assets.tables import SCHEMA_VERSION, VOCABULARY_PROJECTIONS
+from interp_assets.tables import EXPLANATIONS, SCHEMA_VERSION, VOCABULARY_PROJECTIONS
 from resources.store.lake import Lake
 
 TABLE = VOCABULARY_PROJECTIONS
@@ -69,3 +70,12 @@ def test_a_lake_that_is_no_folder_is_read_by_its_file_system(lake: Lake) -> None
     remote = Lake(f"file://{lake.root}", SCHEMA_VERSION)
     remote.is_local = False
     assert FeatureRows(remote).of(TABLE, WHERE, 7, ["token"]) == [{"token": "old7"}] * 5
+
+
+def test_a_column_that_came_later_is_null_in_earlier_files(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), SCHEMA_VERSION)
+    earlier, where = EXPLANATIONS.schema.remove(EXPLANATIONS.schema.get_field_index("label")), {"explanation_method": "max_act", **WHERE}
+    row = filled(EXPLANATIONS, {**where, "feature": 3, "outcome": "ok", "explanation": "a"})
+    lake.write(EXPLANATIONS.name, where, earlier, pa.Table.from_pylist([row], schema=earlier), "1")
+    for rows in (FeatureRows(lake), FeatureRows(lake, kept_groups=4)):
+        assert rows.of(EXPLANATIONS, where, 3, ["explanation", "label"]) == [{"explanation": "a", "label": None}]

@@ -83,20 +83,22 @@ def _methods(explorer: Explorer, key: str, first: str, second: str, by: str) -> 
             not_found(f"{key} has no explanations by {name[:60]}. There are {', '.join(methods) or 'none yet'}.")
     if not (first and second):
         return {"methods": methods, "scores": [], "by": "", "above": [], "below": []}
-    scores = compared_methods(columns, first, second)
+    scores = explorer.kept(("methods", key, first, second), columns.state, lambda: compared_methods(columns, first, second))
     chosen = by if by in [one.scorer for one in scores] else next((one.scorer for one in scores), "")
-    above, below = most_different(columns, chosen, first, second) if chosen else ([], [])
+    differing = ("differing", key, chosen, first, second)
+    above, below = explorer.kept(differing, columns.state, lambda: most_different(columns, chosen, first, second)) if chosen else ([], [])
     return {"methods": methods, "scores": scores, "by": chosen, "above": above, "below": below}
 
 
 def _dictionaries(explorer: Explorer, first: str, second: str) -> dict[str, Any]:
     records: list[DictionaryRecord] = [explorer.record(name) for name in (first, second)]
     columns: list[FeatureColumns] = [explorer.columns(name) for name in (first, second)]
-    names = (first, second)
+    names, states = (first, second), (columns[0].state, columns[1].state)
     matched = [one for one in columns[0].matches if one["other"] == second] or [one for one in columns[1].matches if one["other"] == first]
     return {
         "records": records, "rows": [dictionary_row(explorer, record) for record in records],
-        "scores": compared_dictionaries(columns[0], columns[1], names), "densities": densities(columns[0], columns[1], names),
+        "scores": explorer.kept(("scores", *names), states, lambda: compared_dictionaries(columns[0], columns[1], names)),
+        "densities": explorer.kept(("densities", *names), states, lambda: densities(columns[0], columns[1], names)),
         "matched": matched[0] if matched else None,
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """`/leaderboards`: views of the warehouse as pages, each with its SQL and as CSV."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +156,7 @@ def view_table(explorer: Explorer, name: str, dictionary: str = "", page_number:
     return ViewTable(
         name, first, answers[len(first) :].strip(), file.read_text(), header.index(value) if value in header else -1, header,
         tuple(tuple(cell(row, column, column in numeric) for column in header) for row in found),
-        tuple(strip(name, row) for row in found), len(chosen), tuple(sorted(one for one in dictionaries if one)),
+        strips(name, found), len(chosen), tuple(sorted(one for one in dictionaries if one)),
     )  # fmt: skip
 
 
@@ -180,14 +181,21 @@ def plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict | tuple) else str(value)
 
 
-def strip(name: str, row: dict[str, Any]) -> Markup | None:
-    """The drawing of a row; None where the view has nothing to draw, or the row no value."""
-    value, low, high, floor = (None if column is None else row.get(column) for column in DRAWN.get(name, (None,) * 4))
-    if value is None:
-        return None
-    ends = [one for one in (value, low, high) if one is not None]
-    least = -1.0 if name in SIGNED else 0.0
-    return score_strip(value, low, high, floor, 0.0 if name in SIGNED else None, (min(least, *ends), max(1.0, *ends)))
+def drawn(name: str, row: dict[str, Any]) -> tuple[float | None, ...]:
+    """Value, ends of the interval and floor that are drawn beside a row; all None in a view that has nothing to draw."""
+    return tuple(None if column is None else row.get(column) for column in DRAWN.get(name, (None,) * 4))
+
+
+def strips(name: str, rows: Sequence[dict[str, Any]]) -> tuple[Markup | None, ...]:
+    """The drawing of each row, None where it has no value. Rows of one scorer are drawn on the same line."""
+    spans: dict[Any, tuple[float, float]] = {}
+    for row in rows:
+        low, high = spans.get(row.get("scorer"), (-1.0 if name in SIGNED else 0.0, 1.0))
+        ends = [end for end in drawn(name, row)[:3] if end is not None]
+        spans[row.get("scorer")] = min(low, *ends, 1.0), max(high, *ends, 0.0)
+    control = 0.0 if name in SIGNED else None
+    found = [(drawn(name, row), spans[row.get("scorer")]) for row in rows]
+    return tuple(None if one[0] is None else score_strip(*one, control, span) for one, span in found)  # type: ignore[arg-type]
 
 
 def first_sentence(text: str) -> str:
