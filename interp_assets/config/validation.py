@@ -55,8 +55,8 @@ def _line(cls: Any, place: Sequence[int | str], kind: str, message: str, value: 
     if kind in UNKNOWN_KEY:
         known = known_keys(cls, place[:-1])
         hint = nearest_hint(place[-1], known) or (f"; there are {', '.join(known)}" if known else "")
-        return f"  {where}: {message}{hint}"
-    return f"  {where}: {message} (got {shown(value)})"
+        return f"  {where}: there is no such key{hint}"
+    return f"  {where}: {message.removeprefix('Value error, ')} (got {shown(value)})"
 
 
 def _inner(type_: Any, part: int | str) -> Iterator[Any]:

@@ -6,6 +6,7 @@ from html import escape
 
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.reporting.colours import PLOT_COLOURS
+from interp_assets.reporting.materialisation import shown_number
 
 INLINE_CHARACTERS = 1000
 """Markdown of at least so many characters is behind the button "Show Markdown" in Dagster's UI."""
@@ -30,7 +31,7 @@ def distribution_plot(
         return f"*{title}: no values*"
     everything = np.concatenate(list(values.values()))
     if len(everything) < FEW_VALUES:
-        told = "; ".join(f"{name} " + ", ".join(f"{value:.3g}" for value in sorted(values[name])) for name in values)
+        told = "; ".join(f"{name} " + ", ".join(shown_number(value) for value in sorted(values[name])) for name in values)
         return f"*{title}: {told}*"
     low, high = float(everything.min()), float(everything.max())
     if low == high:
@@ -40,8 +41,11 @@ def distribution_plot(
     place = None
     if floor is not None and low <= floor <= high and (floor > 0 or not log_x):
         place = float(np.interp(np.log(floor) if log_x else floor, np.log(edges) if log_x else edges, np.arange(BINS + 1)) / BINS)
-    image = base64.b64encode(_svg(counts, f"{low:.3g}", f"{high:.3g}", xlabel, place).encode()).decode()
-    lines = [f"{escape_markdown(name)}: n = {len(numbers):,}, median {np.median(numbers):.3g}" for name, numbers in values.items()]
+    image = base64.b64encode(_svg(counts, shown_number(low), shown_number(high), xlabel, place).encode()).decode()
+    lines = [
+        f"{escape_markdown(name)}: n = {len(numbers):,}, median {shown_number(float(np.median(numbers)))}"
+        for name, numbers in values.items()
+    ]
     lines += [f"floor {floor:.3g}"] if floor is not None else []
     return f"![{title}](data:image/svg+xml;base64,{image})\n\n{'; '.join(lines)}"
 

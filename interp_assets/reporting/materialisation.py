@@ -37,13 +37,18 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else _number(value) if isinstance(value, float) else str(value)
+    text = "" if value is None else shown_number(value) if isinstance(value, float) else str(value)
     return re.sub(r"(?<!\\)\|", r"\\|", text).replace("\n", " ")
 
 
-def _number(value: float) -> str:
+def shown_number(value: float) -> str:
     """Three significant digits; whole from a thousand up."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def breakable(markdown: str, length: int = 20) -> str:
+    """Markdown of a text in which a line may break after `length` characters without a space: Dagster cuts a wider line off."""
+    return re.sub(rf"((?:\\.|\*\*|[^\s\\*]){{{length}}})(?=\S)", "\\1\u200b", markdown)
 
 
 def rounded(metadata: Mapping[str, Any]) -> dict[str, Any]:

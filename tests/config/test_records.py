@@ -131,7 +131,7 @@ def test_a_changed_rule_changes_the_fingerprint_even_of_a_record_that_names_none
         ({"rules": []}, "rules: Tuple should have at least 1 item"),
         (
             {"rules": [{**RULE, "truth": {"text": "x", "pattern": "("}}]},
-            r"rules.0.truth: Value error, the pattern '\(' of 'x' is no regular",
+            r"rules.0.truth: the pattern '\(' of 'x' is no regular",
         ),
         ({"rules": [{**RULE, "truth": {"text": " ", "pattern": "x"}}]}, "has no text: say in words"),
         ({"rules": [{**RULE, "falsehood": 1}]}, "rules.0.falsehood"),

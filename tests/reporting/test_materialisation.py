@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp_assets.reporting.histograms import BINS, INLINE_CHARACTERS, distribution_plot
-from interp_assets.reporting.materialisation import markdown_table, rounded, scatter_plot
+from interp_assets.reporting.materialisation import breakable, markdown_table, rounded, scatter_plot
 
 POINTS = {"sae": [(0.5, 0.1), (0.9, 2.0)], "neurons": [(0.6, -1.0)]}
 
@@ -52,6 +52,20 @@ def test_the_floor_of_a_histogram_stands_at_its_place() -> None:
     assert line.startswith("M84 "), "a quarter of 320 units, after a margin of 4"
     outside = svg(distribution_plot({"a": np.linspace(0.5, 1, 50).tolist()}, "score", "scores", floor=0.25))
     assert not [one for one in outside.iter() if "stroke-dasharray" in one.attrib]
+
+
+def test_a_run_of_characters_may_break_but_no_escape_and_no_mark_of_bold() -> None:
+    assert breakable("plain words stay") == "plain words stay"
+    stars = breakable(r"\*" * 50)
+    assert stars.replace("\u200b", "") == r"\*" * 50 and [len(one) for one in stars.split("\u200b")] == [40, 40, 20]
+    bold = breakable("a" * 19 + "«**" + "b" * 30 + "**»")
+    assert bold.replace("\u200b", "") == "a" * 19 + "«**" + "b" * 30 + "**»" and "*\u200b*" not in bold
+    assert max(map(len, bold.split("\u200b"))) <= 22
+
+
+def test_a_histogram_over_thousands_has_whole_numbers_at_its_ends() -> None:
+    plot = distribution_plot({"windows": [2.0, *[552.0] * 8, 2120.0]}, "windows", "windows")
+    assert [one.text for one in svg(plot).iter() if one.tag.endswith("text")] == ["2", "windows", "2,120"]
 
 
 def test_numbers_have_the_digits_that_they_mean() -> None:

@@ -24,7 +24,7 @@ from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.reporting.histograms import distribution_plot
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import breakable, markdown, markdown_table
 from interp_assets.tables import (
     ACTIVATIONS,
     DICTIONARY_EMBEDDINGS,
@@ -245,8 +245,8 @@ def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: 
         shown = columns.examples(settings.sampling, strongest)
         first_of_kind = [columns.n_activating + columns.negatives.index(kind) for kind in set(columns.negatives)]
         silent = {e.sampling: e for e in columns.examples(settings.sampling, first_of_kind)}
-        rows += [(columns.feature, round(max(e.activations), 2), _highlighted(e, texts)) for e in shown]
-        rows += [(columns.feature, f"silent, {kind}", _highlighted(e, texts)) for kind, e in sorted(silent.items())]
+        rows += [(columns.feature, round(max(e.activations), 2), breakable(_highlighted(e, texts))) for e in shown]
+        rows += [(columns.feature, f"silent, {kind}", breakable(_highlighted(e, texts))) for kind, e in sorted(silent.items())]
         if not shown:
             rows.append((columns.feature, columns.outcome, f"{columns.n_windows} windows"))
     return markdown_table(["feature", "peak", "window"], rows)

@@ -13,7 +13,7 @@ from interp_assets.domain.prompting.instructions import prompt_version
 from interp_assets.domain.trials import Explanation
 from interp_assets.orchestration.runs import PartitionReport, RangePartition
 from interp_assets.reading.examples import StoredExamples, read_examples
-from interp_assets.reporting.materialisation import markdown, markdown_table, text_or_outcome
+from interp_assets.reporting.materialisation import breakable, markdown, markdown_table, text_or_outcome
 from interp_assets.tables import EXPLANATIONS
 from resources.store.lake import Lake
 
@@ -50,7 +50,7 @@ class ExplanationReport:
         """Count one explanation."""
         self._outcomes[made.outcome] += 1
         if len(self._lines) < PREVIEWED:
-            self._lines.append((made.feature, text_or_outcome(made.text, made.outcome), _strongest(evidence)))
+            self._lines.append((made.feature, text_or_outcome(made.text, made.outcome), breakable(_strongest(evidence))))
 
     def of_partition(self, numbers: Mapping[str, Any]) -> PartitionReport:
         """The report of the finished partition."""
