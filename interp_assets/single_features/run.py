@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,13 +156,13 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
 
 
 def _failure(event: dg.DagsterEvent) -> str:
-    """What a failed stage says: the message of the error's cause."""
+    """What a failed stage says: the message of the innermost error, without the name of our own class."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
     said = error.message.strip() if error is not None else str(event.message)
-    user = "UserError: "
-    return f"{(event.step_key or '').replace('__', '/', 1)} failed: {said.partition(user)[2] or said if user in said else said}"
+    words = re.sub(r"^(?:(?:interp_assets|resources)[\w.]*\.\w+|ValueError): ", "", said)
+    return f"{(event.step_key or '').replace('__', '/', 1)} failed: {words}"
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from interp_assets.single_features.progress import LineWatcher
 from interp_assets.single_features.questions import asked_questions
 from interp_assets.single_features.redo import forget_replies, planned_redo
 from interp_assets.single_features.run import end_dead_runs, run_here
+from resources.model_provider import RealModels
 from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
 
 
@@ -139,6 +140,21 @@ def test_a_run_stops_at_its_budget_and_a_failed_stage_is_told(new_lab: Callable[
     lab.home.settings_file.write_text("budget: {tokens: 1500}")
     result = lab.run([5, 40])
     assert not result.succeeded and "budget of 1,500 tokens is spent" in result.errors[0] and result.tokens >= 1500
+
+
+def test_a_failed_stage_is_told_in_the_words_of_its_error(new_lab: Callable[[], Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = new_lab()
+    monkeypatch.setattr(
+        lab.models,
+        "language_model",
+        lambda backend, model, revision, options: RealModels().language_model(
+            "openai", model, revision, {"baseurl": "http://127.0.0.1:9/v1"}
+        ),
+    )
+    assert lab.run([5]).errors == (
+        "explanations/max_act failed: options of the openai back end: there is no option 'baseurl'; did you mean 'base_url'? Correct "
+        "`options` in settings.yaml.",
+    )
 
 
 def test_a_feature_is_made_again_and_its_questions_asked_again_where_that_is_said(new_lab: Callable[[], Lab]) -> None:
