@@ -38,7 +38,7 @@ def as_its_file_says(tokenizer: "PreTrainedTokenizerBase", location: str, revisi
         return tokenizer
     if _steps(built) == _steps(stated) and all(_ids(built, text) == _ids(stated, text) for text in PROBES):
         return tokenizer
-    return PreTrainedTokenizerFast.from_pretrained(location, **({} if revision is None else {"revision": revision}))
+    return PreTrainedTokenizerFast.from_pretrained(location, revision=revision or "main")
 
 
 def generic_tokenizer(location: str, revision: str | None) -> "PreTrainedTokenizerBase | None":
@@ -57,7 +57,7 @@ def generic_tokenizer(location: str, revision: str | None) -> "PreTrainedTokeniz
         return None
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(location, **({} if revision is None else {"revision": revision}))
+    return PreTrainedTokenizerFast.from_pretrained(location, revision=revision or "main")
 
 
 def _steps(tokenizer: Any) -> list[bytes]:

@@ -27,9 +27,8 @@ def usage(
             print_frame(sizes, output, 0)
             return
         megabytes = (pl.col("bytes") / 1e6).round(1).alias("MB")
-        typer.echo(
-            f"the lake: {sizes['bytes'].sum() / 1e6:,.1f} MB in {sizes['partitions'].sum():,} partitions, {sizes['rows'].sum():,} rows"
-        )
+        n_bytes, n_partitions, n_rows = (int(sizes[column].sum()) for column in ("bytes", "partitions", "rows"))
+        typer.echo(f"the lake: {n_bytes / 1e6:,.1f} MB in {n_partitions:,} partitions, {n_rows:,} rows")
         for column in ("table", "dictionary"):
             summed = sizes.group_by(column).agg(pl.col("partitions").sum(), pl.col("rows").sum(), pl.col("bytes").sum())
             print_frame(summed.sort("bytes", column, descending=[True, False]).with_columns(megabytes).drop("bytes"), output, limit)

@@ -82,7 +82,7 @@ def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: Ru
         resources = {**resources_of(home, kept), "registry": home.registry, "spending": spending}
         directed = {**resources, "registry": DirectedRegistry(home.registry, [planned.record])}
         try:
-            for names, partitions, (first, last) in ((*group[:2], group[2] or ("", "")) for group in groups):
+            for names, partitions, ends in groups:
                 if not names or errors:
                     continue
                 run_id = str(uuid.uuid4())
@@ -91,7 +91,7 @@ def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: Ru
                 watcher.spends(spent)
                 # Assets of the whole dictionary are made for all its features, whatever features the run is about.
                 given = directed if names is planned.assets else resources
-                errors += _executed(instance, run_id, names, partitions, dict(zip(RANGE_TAGS, (first, last), strict=True)), given)
+                errors += _executed(instance, run_id, names, partitions, dict(zip(RANGE_TAGS, ends or ("", ""), strict=True)), given)
         finally:
             kept.close()
             watcher.ended()

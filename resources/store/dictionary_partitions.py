@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -40,7 +40,8 @@ def manifests_of(lake: Lake, dictionary: str) -> list[Manifest]:
 def bytes_in(lake: Lake, folder: str) -> int:
     """Bytes of all files under a folder."""
     if not lake.is_local:
-        return sum(int(one["size"]) for one in lake.fs.find(folder, detail=True).values())
+        entries = cast(dict[str, dict[str, Any]], lake.fs.find(folder, detail=True))
+        return sum(int(one["size"]) for one in entries.values())
     sizes = 0
     for place, _, files in os.walk(folder):
         for name in files:

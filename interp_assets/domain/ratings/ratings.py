@@ -103,7 +103,7 @@ class Rateable:
 
     features: Mapping[str, Sequence[int]]
     explanations: Callable[[str, int], Sequence[Explained]]
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def explanation_id(dictionary: str, feature: int, text: str) -> str:

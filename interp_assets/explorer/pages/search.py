@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from starlette.requests import Request
@@ -59,9 +60,10 @@ def show(request: Request) -> Response:
                 waiting(f"The features of {record.key} are being read for the first time.")
             hits += find(explorer, record, columns, query, notes)
     hits = sorted(hits, key=lambda hit: -hit.weight)[:SHOWN]
+    chosen: dict[str, Any] = {"key": only} if only else {}
     return page(
         request, "search.html", query=query, by=by, ways=WAYS, only=only, hits=hits, notes=notes, example=example,
-        density_to=100 * density_to, dictionaries=sorted(explorer.home.registry.read_all()[0]), **({"key": only} if only else {}),
+        density_to=100 * density_to, dictionaries=sorted(explorer.home.registry.read_all()[0]), **chosen,
     )  # fmt: skip
 
 
