@@ -23,7 +23,9 @@ REGISTER = "INSERT INTO dictionaries (dictionary, model, kind, layer, hook) VALU
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as made:
         made.execute(f"CREATE TABLE scores ({COLUMNS})")
-        made.execute("CREATE TABLE dictionaries (dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT, series TEXT, step BIGINT)")
+        made.execute(
+            "CREATE TABLE dictionaries (dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT, series TEXT, step BIGINT, control TEXT)"
+        )
         made.execute("CREATE TABLE imported_successes (dictionary TEXT, explanation_method TEXT, input_success BOOL, output_success BOOL)")
         made.execute("CREATE TABLE explanations (dictionary TEXT, feature INT, explanation_method TEXT, explanation TEXT)")
         made.execute("CREATE TABLE feature_statistics (dictionary TEXT, feature INT, token_density DOUBLE, top_token_share DOUBLE)")
@@ -116,5 +118,6 @@ def test_the_hardest_features_are_not_told_by_nats(connection: duckdb.DuckDBPyCo
 
 def test_every_headline_is_counted_or_known_to_be_in_nats() -> None:
     (file,) = Path(SQL_FOLDER).glob("*_hardest_features.sql")
-    left_out = {scorer.NAME for scorer in SCORERS if f"'{scorer.HEADLINE}'" not in file.read_text()}
+    read = [scorer for scorer in SCORERS if "explanation" in scorer.READS]  # scores without an explanation say nothing of a method
+    left_out = {scorer.NAME for scorer in read if f"'{scorer.HEADLINE}'" not in file.read_text()}
     assert left_out == {"intervention"}
