@@ -16,6 +16,7 @@ COLUMNS = (
     "stratum INT, n_positive UINTEGER, n_unanswered INT, outcome TEXT"
 )
 
+DICTIONARIES = "dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT, series TEXT, step BIGINT, control TEXT"
 REGISTER = "INSERT INTO dictionaries (dictionary, model, kind, layer, hook) VALUES"
 
 
@@ -23,9 +24,7 @@ REGISTER = "INSERT INTO dictionaries (dictionary, model, kind, layer, hook) VALU
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as made:
         made.execute(f"CREATE TABLE scores ({COLUMNS})")
-        made.execute(
-            "CREATE TABLE dictionaries (dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT, series TEXT, step BIGINT, control TEXT)"
-        )
+        made.execute(f"CREATE TABLE dictionaries ({DICTIONARIES})")
         made.execute("CREATE TABLE imported_successes (dictionary TEXT, explanation_method TEXT, input_success BOOL, output_success BOOL)")
         made.execute("CREATE TABLE explanations (dictionary TEXT, feature INT, explanation_method TEXT, explanation TEXT)")
         made.execute("CREATE TABLE feature_statistics (dictionary TEXT, feature INT, token_density DOUBLE, top_token_share DOUBLE)")
