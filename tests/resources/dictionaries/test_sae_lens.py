@@ -219,12 +219,11 @@ def test_releases_are_asked_of_sae_lens_with_their_stated_l0(monkeypatch: pytest
     monkeypatch.setattr(lens.SAE, "from_pretrained", lambda release, sae_id, device: asked.append((release, sae_id)) or theirs)
     x = torch.randn(5, D_IN)
     expected = answers(theirs, x)
-    for source in ("gpt2-small-res-jb/blocks.8.hook_resid_pre", "owner/repository/folder/of/one", "owner/repository"):
+    for source in ("gpt2-small-res-jb/blocks.8.hook_resid_pre", "owner/repository/folder/of/one"):
         agrees(load_dictionary("sae_lens", source), x, *expected)
     assert asked == [
         ("gpt2-small-res-jb", "blocks.8.hook_resid_pre"),
         ("owner/repository", "folder/of/one"),
-        ("owner", "repository"),
     ]
     theirs = saved(tmp_path / "other", "standard")
     assert load_dictionary("sae_lens", "gpt2-small-res-jb/blocks.0.hook_resid_pre").l0_expected == 10  # pretrained_saes.yaml
