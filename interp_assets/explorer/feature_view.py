@@ -33,7 +33,8 @@ from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATU
 
 @dataclass(frozen=True)
 class Badge:
-    """One score of one explanation; `lift` is over the feature's `shuffled` score by the same scorer."""
+    """One score of one explanation; `lift` is over the feature's `shuffled` score by the same scorer, `over_list` over its
+    token list's score."""
 
     scorer: str
     method: str
@@ -43,6 +44,7 @@ class Badge:
     high: float | None
     floor: float | None
     lift: float | None
+    over_list: float | None
     outcome: str
     strip: Markup
 
@@ -170,11 +172,15 @@ def explanation_views(
 ) -> tuple[ExplanationView, ...]:
     """The explanations of a feature with their scores, in the order of METHODS, baselines last."""
     controls = {row["scorer"]: row["value"] for row in scores if row["explanation_method"] == "shuffled"}
+    lists = {row["scorer"]: row["value"] for row in scores if row["explanation_method"] == "token_list"}
+    lists.setdefault("detection", lists.get("matcher"))  # the matcher's headline is detection without a judge
     found = []
     for method in sorted(METHODS, key=lambda name: name in BASELINES):
         for row in explorer.rows.of(EXPLANATIONS, {"explanation_method": method, **lake_partition(where)}, feature):
             own = [score for score in scores if score["explanation_method"] == method]
-            badges = tuple(_badge(one, None if method == "shuffled" else controls.get(one["scorer"]), columns) for one in own)
+            beside = {} if method == "shuffled" else controls
+            over = {} if method == "token_list" or method in BASELINES else lists
+            badges = tuple(_badge(one, beside.get(one["scorer"]), over.get(one["scorer"]), columns) for one in own)
             found.append(
                 ExplanationView(
                     method, row["explanation"], row["outcome"], row["model"], row["prompt_version"], row["donor_feature"],
@@ -201,8 +207,8 @@ def costs(explorer: Explorer, where: RangeKey, feature: int) -> list[Cost]:
     return found
 
 
-def _badge(row: dict[str, Any], control: float | None, columns: FeatureColumns) -> Badge:
+def _badge(row: dict[str, Any], control: float | None, token_list: float | None, columns: FeatureColumns) -> Badge:
     value, low, high, floor = row["value"], row["ci_low"], row["ci_high"], row["floor"]
-    lift = None if value is None or control is None else value - control
+    lift, over_list = (None if value is None or other is None else value - other for other in (control, token_list))
     strip = score_strip(value, low, high, floor, control, columns.span_of(row["scorer"]))
-    return Badge(row["scorer"], row["explanation_method"], row["metric"], value, low, high, floor, lift, row["outcome"], strip)
+    return Badge(row["scorer"], row["explanation_method"], row["metric"], value, low, high, floor, lift, over_list, row["outcome"], strip)

@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
-from small_home import KEY, empty_home, record, settled
+from small_home import KEY, empty_home, explanation, record, score, settled, small_home, write
 from starlette.testclient import TestClient
 
 from interp_assets.config.keys import RangeKey
 from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.feature_view import explanation_views, headline_rows
 from interp_assets.orchestration.runs import explorer_page
+from interp_assets.tables import EXPLANATIONS, SCORES
 from resources.fakes import WORDS
 
 
@@ -119,3 +121,23 @@ def test_a_dictionary_without_rows_is_shown(tmp_path: Path) -> None:
     client = TestClient(make_app(Explorer(home)), base_url="http://localhost")
     assert client.get(f"/d/{KEY}").status_code == 200
     assert "nothing is known" in client.get(f"/d/{KEY}/3").text
+
+
+def test_a_score_shows_its_lift_over_the_token_list_that_the_matcher_scores(tmp_path: Path) -> None:
+    """max_act has 0.7 by both scorers; the list has 0.65 by the matcher, which stands for detection, and no score by fuzzing."""
+    home = small_home(tmp_path)
+    write(home, EXPLANATIONS, KEY, [explanation(feature, "token_list", str) for feature in range(32)], explanation_method="token_list")
+    listed = {**score(20, "token_list", "matcher"), "value": 0.65}
+    write(home, SCORES, KEY, [listed], scorer="matcher")
+    explorer = Explorer(home)
+    try:
+        columns = explorer.dictionaries.columns(KEY, patience=60)
+        where = record(KEY).range_of(20)
+        views = explanation_views(explorer, where, 20, headline_rows(explorer, where, 20), columns)
+        page = text_of(TestClient(make_app(explorer), base_url="http://127.0.0.1:3001").get(f"/d/{KEY}/20").text)
+    finally:
+        explorer.close()
+    (max_act,) = (view for view in views if view.method == "max_act")
+    assert {badge.scorer: badge.over_list for badge in max_act.badges} == {"detection": pytest.approx(0.05), "fuzzing": None}
+    assert all(badge.over_list is None for view in views if view.method != "max_act" for badge in view.badges)
+    assert "+0.20 +0.05" in page

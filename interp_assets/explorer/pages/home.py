@@ -16,6 +16,7 @@ from interp_assets.domain.statistics.intervals import mean_interval
 from interp_assets.explorer.app import Explorer, explorer_of, page
 from interp_assets.explorer.charts import score_strip
 from interp_assets.explorer.columns import DENSE, FeatureColumns, NotReadYet
+from interp_assets.explorer.runs_in_hand import runs_in_hand
 
 SHOWN_FIRST = ("fuzzing", "detection", "simulation", "embedding", "intervention")
 """Scorers in the order in which a row shows them; others follow by name."""
@@ -71,7 +72,8 @@ def show(request: Request) -> Response:
     models: dict[str, list[DictionaryRow]] = {}
     for row in rows:
         models.setdefault(row.model, []).append(row)
-    return page(request, "home.html", models=models, broken=broken, waiting=any(row.n_known is None for row in rows))
+    waiting = any(row.n_known is None for row in rows)
+    return page(request, "home.html", models=models, broken=broken, waiting=waiting, runs=runs_in_hand(explorer.home.dagster))
 
 
 def dictionary_row(explorer: Explorer, record: DictionaryRecord) -> DictionaryRow:
