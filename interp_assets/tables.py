@@ -462,7 +462,7 @@ SCORES = Table(
     ]),
     written_by="scores/<scorer>",
     outcomes=get_args(ScoreOutcome),
-    row_group_rows=16_384,
+    row_group_rows=4_096,
 )  # fmt: skip
 LEDGER = Table(
     "ledger", "one question that a stage put to a model, and what its reply cost", ("asset", *BY_RANGE),

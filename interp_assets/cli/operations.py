@@ -29,6 +29,7 @@ def usage(
         megabytes = (pl.col("bytes") / 1e6).round(1).alias("MB")
         n_bytes, n_partitions, n_rows = (int(sizes[column].sum()) for column in ("bytes", "partitions", "rows"))
         typer.echo(f"the lake: {n_bytes / 1e6:,.1f} MB in {n_partitions:,} partitions, {n_rows:,} rows")
+        sizes = sizes.with_columns(pl.col("dictionary").fill_null("(shared)"))
         for column in ("table", "dictionary"):
             summed = sizes.group_by(column).agg(pl.col("partitions").sum(), pl.col("rows").sum(), pl.col("bytes").sum())
             print_frame(summed.sort("bytes", column, descending=[True, False]).with_columns(megabytes).drop("bytes"), output, limit)

@@ -83,16 +83,19 @@ def _new_checkpoints(tick_seconds: int, folders: list[str]) -> dg.SensorDefiniti
         registry: dg.ResourceParam[DictionaryRegistry],
         settings: dg.ResourceParam[PlatformSettings],
     ) -> dg.SensorResult:
-        """Records for checkpoints without a record. Their partitions come with the next tick of `new_dictionaries`."""
+        """Records and partitions for checkpoints without a record."""
         written, waiting, refused = register_checkpoints(registry, settings)
         for key, error in refused.items():
             context.log.error(f"checkpoint {key} is not registered: {error}")
-        told = [f"{len(written)} new: {_named(written)}"] if written else ["no new checkpoint"]
+        told = ["no new checkpoint"]
         if waiting:
             told.append(f"{len(waiting)} still being written: {_named([str(path) for path in waiting])}")
         if refused:
             told.append(f"{len(refused)} refused: {_named(list(refused))}")
-        return dg.SensorResult(skip_reason="; ".join(told))
+        if not written:
+            return dg.SensorResult(skip_reason="; ".join(told))
+        context.log.info(f"registered {_named(written)}")
+        return dg.SensorResult(dynamic_partitions_requests=[DICTIONARIES.build_add_request(written)])
 
     return new_checkpoints
 

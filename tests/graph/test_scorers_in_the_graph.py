@@ -194,7 +194,7 @@ def test_views_over_the_scores(explained: Installation) -> None:
     assert [(scorer, other) for scorer, other, *_ in found][:3] == [("detection", other) for other in ("embedding", "fuzzing", "intruder")]
     for scorer, other, n, spearman, pearson, published in found:
         same = "a.explanation_method = b.explanation_method OR 'none' IN (a.explanation_method, b.explanation_method)"
-        real = "headline AND value IS NOT NULL AND explanation_method <> 'shuffled'"
+        real = "headline AND value IS NOT NULL AND explanation_method NOT IN ('shuffled', 'shuffled_token_list')"
         pairs = rows(
             explained,
             f"SELECT a.value, b.value FROM (FROM scores WHERE scorer = '{scorer}' AND {real}) a "

@@ -37,7 +37,7 @@ from resources.store.activation_spill import ActivationSpill
 from resources.store.lake import Lake
 from resources.subject.model import SubjectModel
 
-PREVIEWED_FEATURES = 20
+PREVIEWED_FEATURES = 8
 PREVIEWED_COLUMNS = ["feature", "firing_count", "token_density", "max_activation", "top_tokens", "kept_contexts_share"]
 
 
