@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.domain.explaining import BASELINES, METHODS
+from interp_assets.domain.explaining import BASELINES, IMPORTED_METHODS, METHODS
 from interp_assets.domain.features.feature_statistics import HISTOGRAM_EDGES
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.trials import NO_EXPLANATION
@@ -28,7 +28,7 @@ from interp_assets.explorer.related_view import (
 )
 from interp_assets.explorer.shading import number
 from interp_assets.explorer.window_view import IntervalView, SilentView, intervals, silent, window_view
-from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, LEDGER, SCORES
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, IMPORTED_EXPLANATIONS, LEDGER, SCORES
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class ExplanationView:
     donor: int | None
     raw_reply: str | None
     badges: tuple[Badge, ...]
+    author: str | None = None
+    """Who wrote an imported text; None where its file does not say."""
 
     @property
     def is_baseline(self) -> bool:
@@ -184,7 +186,7 @@ def explanation_views(
             found.append(
                 ExplanationView(
                     method, row["explanation"], row["outcome"], row["model"], row["prompt_version"], row["donor_feature"],
-                    row["raw_reply"], badges,
+                    row["raw_reply"], badges, _author(explorer, where, method, feature, row["explanation"]),
                 )
             )  # fmt: skip
     return tuple(found)
@@ -205,6 +207,13 @@ def costs(explorer: Explorer, where: RangeKey, feature: int) -> list[Cost]:
                 )
             )  # fmt: skip
     return found
+
+
+def _author(explorer: Explorer, where: RangeKey, method: str, feature: int, text: str | None) -> str | None:
+    if method not in IMPORTED_METHODS or text is None:
+        return None
+    rows = explorer.rows.of(IMPORTED_EXPLANATIONS, {"explanation_method": method, "dictionary": where.dictionary}, feature)
+    return next((row["author"] for row in rows if row["explanation"] == text), None)
 
 
 def _badge(row: dict[str, Any], control: float | None, token_list: float | None, columns: FeatureColumns) -> Badge:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from small_home import KEY, empty_home, explanation, record, score, settled, small_home, write
 from starlette.testclient import TestClient
@@ -11,7 +12,7 @@ from interp_assets.config.keys import RangeKey
 from interp_assets.explorer.app import Explorer, make_app
 from interp_assets.explorer.feature_view import explanation_views, headline_rows
 from interp_assets.orchestration.runs import explorer_page
-from interp_assets.tables import EXPLANATIONS, SCORES
+from interp_assets.tables import EXPLANATIONS, IMPORTED_EXPLANATIONS, SCORES
 from resources.fakes import WORDS
 
 
@@ -121,6 +122,29 @@ def test_a_dictionary_without_rows_is_shown(tmp_path: Path) -> None:
     client = TestClient(make_app(Explorer(home)), base_url="http://localhost")
     assert client.get(f"/d/{KEY}").status_code == 200
     assert "nothing is known" in client.get(f"/d/{KEY}/3").text
+
+
+def test_an_imported_explanation_names_its_author(tmp_path: Path) -> None:
+    home = small_home(tmp_path)
+    write(home, EXPLANATIONS, KEY, [explanation(feature, "human", str) for feature in range(32)], explanation_method="human")
+    text = explanation(20, "human", str)["explanation"]
+    row = {
+        "dictionary": KEY,
+        "explanation_method": "human",
+        "feature": 20,
+        "explanation": text,
+        "author": "Ada <i>L</i>",
+        "source": "a.csv:1",
+    }
+    rows = pa.Table.from_pylist([row], schema=IMPORTED_EXPLANATIONS.schema)
+    home.lake.write(IMPORTED_EXPLANATIONS.name, {"explanation_method": "human", "dictionary": KEY}, rows.schema, rows, "v")
+    explorer = Explorer(home)
+    try:
+        explorer.dictionaries.columns(KEY, patience=60)
+        page = TestClient(make_app(explorer), base_url="http://127.0.0.1:3001").get(f"/d/{KEY}/20").text
+    finally:
+        explorer.close()
+    assert "by Ada &lt;i&gt;L&lt;/i&gt;" in page and page.count(" · by ") == 1
 
 
 def test_a_score_shows_its_lift_over_the_token_list_that_the_matcher_scores(tmp_path: Path) -> None:
