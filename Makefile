@@ -35,10 +35,10 @@ endif
 .PHONY: demo demo-full ui test test-install test-vllm test-deploy lint install install-demo install-dev clean
 
 demo: install-demo
-	@$(BIN)/interp demo --port $(PORT)
+	@$(BIN)/interp demo
 
 demo-full: install-demo
-	@$(BIN)/interp demo --full --port $(PORT)
+	@$(BIN)/interp demo --full
 
 ui: install
 	@$(BIN)/interp ui --port $(PORT) --explore

@@ -27,7 +27,7 @@ def two_backfills(folder: Path, quick: bool) -> Result:
     done = interp(home, "register", str(folder / "mine.yaml"), "--no-check")
     if done.returncode:
         return Result(BLOCKS, done.stderr[-200:])
-    command = [sys.executable, "-m", "interp_assets.cli.main", "backfill", KEY, *ONLY, "--port", "0"]
+    command = [sys.executable, "-m", "interp_assets.cli.main", "backfill", KEY, *ONLY]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     commands = [subprocess.Popen(command, env=environment(home), **streams) for _ in range(2)]  # type: ignore[call-overload]
     try:

@@ -338,9 +338,9 @@ def real_command(folder: Path, quick: bool, number: signal.Signals, arguments: t
 
 if not QUICK:
     for arguments, moments in (
-        (("backfill", KEY, "--only", "token_sample", "--only", "activation_shards", "--port", "3987"), (2.0, 6.0, "backfill ", "started")),
+        (("backfill", KEY, "--only", "token_sample", "--only", "activation_shards"), (2.0, 6.0, "backfill ", "started")),
         (("ui", "--port", "3988"), (2.0, 6.0, "is at")),
-        (("demo", "--port", "3986"), (4.0, "backfill ", "started")),
+        (("demo",), (4.0, "backfill ", "started")),
     ):
         for when in moments:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):

@@ -39,7 +39,7 @@ def interp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_backfill_runs_through_the_daemon_and_a_second_one_keeps_everything(home: Path) -> None:
-    only = ("--only", "token_sample", "--only", "activation_shards", "--only", "examples", "--port", "0")
+    only = ("--only", "token_sample", "--only", "activation_shards", "--only", "examples")
     first = interp(home, "backfill", KEY, *only)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "tokens harvested: 2,048/2,048" in first.stdout and "is complete" in first.stdout
@@ -49,7 +49,7 @@ def test_a_backfill_runs_through_the_daemon_and_a_second_one_keeps_everything(ho
 
 
 def test_an_interrupted_command_leaves_no_process_and_says_how_to_go_on(home: Path) -> None:
-    words, environment = command(home, "backfill", KEY, "--port", "0")
+    words, environment = command(home, "backfill", KEY)
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     while "backfill " not in process.stdout.readline():
