@@ -77,7 +77,7 @@ def memory_for_dictionaries(settings: HarvestSettings) -> int:
         with contextlib.suppress(OSError, ValueError):
             memory = min(memory, int(limit.read_text()))
     if torch.cuda.is_available():
-        memory = min(memory, torch.cuda.get_device_properties(0).total_memory)
+        memory = min(memory, torch.cuda.mem_get_info()[1])
     return memory // 2
 
 

@@ -19,6 +19,7 @@ class Decoder:
 
     def __init__(self, rows: torch.Tensor) -> None:
         self.rows, self.d_in = rows, rows.shape[1]
+        self.hook = self.output_hook = "blocks.0.hook_resid_post"
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         return x

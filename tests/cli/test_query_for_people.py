@@ -32,7 +32,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch):
 
     def of(columns: int, lines: int = 100) -> None:
         monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
-        monkeypatch.setattr(output.shutil, "get_terminal_size", lambda: os.terminal_size((columns, lines)))
+        monkeypatch.setattr(output.shutil, "get_terminal_size", lambda fallback=(80, 24): os.terminal_size((columns, lines)))
 
     return of
 
