@@ -121,7 +121,7 @@ def test_a_dry_run_says_what_would_be_made_and_starts_nothing(run, neurons: str,
     output = ok(run("backfill", neurons, "--dry-run"))
     assert "scores/detection" in output and "language models: at most" in output and "rates called demo are not yours" in output
     some = ok(run("backfill", neurons, "--only", "examples", "--features", "0-3", "--dry-run"))
-    assert "m/00/n: 4 of 64 features, in the ranges 00of16" in some and "blocked: examples of m/00/n, 1 range(s)" in some
+    assert "m/00/n: 4 of 64 features, in 1 of 16 ranges: 00of16" in some and "blocked: examples of m/00/n, 1 range(s)" in some
     assert "selects none of these features; it selects 64 features" in refused(run("backfill", neurons, "--features", "64", "--dry-run"))
     assert "scores/fuzzing" in refused(run("backfill", neurons, "--only", "scores/fuzing", "--dry-run"))
 

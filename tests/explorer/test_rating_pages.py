@@ -118,7 +118,7 @@ def test_a_task_that_cannot_be_drawn_is_refused(rating: TestClient, own: Home, f
 def test_a_reader_without_a_name_writes_nothing(rating: TestClient, own: Home) -> None:
     explorer = Explorer(own, provider=FakeModels())
     client = TestClient(make_app(explorer), base_url="http://127.0.0.1")
-    assert "--rater ada" in client.get("/rate").text and "noting" not in client.get(f"/d/{KEY}/7").text
+    assert "--rater ada" in client.get("/rate").text and f"/d/{KEY}/7/note" not in client.get(f"/d/{KEY}/7").text
     for address in ("/rate", "/rate/00000000/0", f"/d/{KEY}/7/note"):
         answer = client.post(address, data={"dictionary": KEY, "n": "3", "n_contexts": "2", "text": "a note"})
         assert answer.status_code in (400, 404), address

@@ -208,7 +208,7 @@ def test_views_over_the_scores(explained: Installation) -> None:
     assert (
         len(hardest) > 8
         and [a for a, _ in hardest] == sorted(a for a, _ in hardest)
-        and {m for _, m in hardest} <= {"max_act", "vocab_proj"}
+        and {m for _, m in hardest} <= {"max_act", "vocab_proj", "token_list"}
     )
     gaps = rows(explained, "SELECT gap, high_place, low_place FROM disagreements")
     assert gaps and all(gap == pytest.approx(high - low) and gap > 0 for gap, high, low in gaps)
