@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -126,7 +127,7 @@ def _taken_again(
         with Asker(settings.explainer, models, replies, spending.of_run(context), progress_of(context, "explanations")) as asker:
             written = repeater.written(written_again(stages.stability.method), asker)
     for scorer in stages.taken_again:
-        who = answerer_of(scorer, context, settings, models, replies, spending, lake)
+        who = answerer_of(scorer, settings, models, replies, spending.of_run(context), partial(progress_of, context), lake)
         try:
             repeater.judge(scorer, who, written)
         finally:
