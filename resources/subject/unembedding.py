@@ -97,7 +97,8 @@ def _through(layer: Any, rows: "torch.Tensor") -> "torch.Tensor | None":
         return None
     if isinstance(layer, Conv1D):
         return rows @ layer.weight.float()
-    if type(weight) is torch.nn.Parameter and weight.is_floating_point() and weight.shape[1:] == (width,):
+    quantised = type(weight).__module__.startswith("torchao")  # a tensor that shows the type that it stands for
+    if isinstance(weight, torch.nn.Parameter) and not quantised and weight.is_floating_point() and weight.shape[1:] == (width,):
         return rows @ weight.float().T
     zero = torch.zeros(1, width, dtype=rows.dtype, device=rows.device)
     return layer(rows).float() - layer(zero).float()

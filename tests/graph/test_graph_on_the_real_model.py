@@ -19,6 +19,7 @@ def demo_record(name: str, **changes: object) -> DictionaryRecord:
     content = yaml.safe_load((RECORDS / f"{name}.yaml").read_text())
     content["token_sample"]["n_tokens"] = N_TOKENS
     content["stages"]["examples"].update(n_shown=4, n_held_out=3, n_non_activating=2, min_activating=4)
+    content["stages"]["scores"].update(detection=["max_act"], fuzzing=["max_act"])
     return DictionaryRecord.model_validate({**content, **changes})
 
 
