@@ -18,7 +18,6 @@ import numpy as np
 from interp_assets.asking.asker import Asker
 from interp_assets.asking.questions import request_of
 from interp_assets.assets.explanations.asked import answered_features, planned_features
-from interp_assets.assets.scores.answerer import Planned, answerer_of
 from interp_assets.assets.scores.scorer_inputs import planned_cases, windows_in_sample
 from interp_assets.config.base import UserError
 from interp_assets.config.directions import DirectedRecord, Directions
@@ -34,6 +33,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.intervals import Estimate, mean_interval
 from interp_assets.domain.trials import NO_EXPLANATION, ScorerInput
 from interp_assets.installation.home import Home
+from interp_assets.measuring.answerer import Planned, answerer_of
 from interp_assets.orchestration.runs import RangePartition
 from interp_assets.reading.examples import read_examples
 from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES

@@ -116,7 +116,7 @@ def test_a_relative_file_of_features_is_stored_with_its_whole_path(home: Home, m
 
 
 CHANGES: dict[str, tuple[Callable[[dict, Path], Any], str]] = {
-    "a typo of a key": (lambda r, m: {"hok" if k == "hook" else k: v for k, v in r.items()}, "hok: there is no such key; did you mean 'hook'"),
+    "a typo of a key": (lambda r, m: {"hok" if k == "hook" else k: v for k, v in r.items()}, "hok: there is no such key; did you mean 'h"),
     "a typo of a nested key": (lambda r, m: {**r, "model": {"sorce": "x"}}, "model.sorce: .*did you mean 'source'"),
     "a typo within a sample": (lambda r, m: {**r, "token_sample": {"context_token": 8}}, "did you mean 'context_tokens'"),
     "a typo in a union": (lambda r, m: {**r, "features": {"cuont": 3}}, "did you mean 'count'"),
