@@ -114,7 +114,7 @@ def test_the_memory_of_a_harvest_at_block_1_of_12_is_that_of_two_blocks(tmp_path
     for model, whole, upto in zip(authors, peaks[::2], peaks[1::2], strict=True):
         size = sum(weight.numel() for weight in model.parameters()) * 4 / 1024
         assert upto < 0.3 * size, f"{upto} of {size} KiB"
-        assert whole < 1.2 * size, f"no second copy of all weights: {whole} of {size} KiB"
+        assert whole < 1.5 * size, f"no second copy of all weights: {whole} of {size} KiB"
 
 
 def test_a_model_is_spread_within_the_memory_that_is_there(tmp_path: Path) -> None:
