@@ -72,10 +72,10 @@ def test_a_rater_draws_rates_and_notes(address: str, own: Home) -> None:
         saved = saved_ratings(own.ratings, "ada").values()
         assert sorted(row["rating"] for row in saved) == ["1", "2", "3", "4"] and all(float(row["seconds"]) >= 0 for row in saved)
         page.goto(f"{address}/d/{KEY}/7")
-        page.fill("textarea[name=text]", f"on lists {EVERYTHING}")
+        page.fill("#notes textarea", f"on lists {EVERYTHING}")
         page.click("text=Keep")
         page.wait_for_url("**#notes")
         assert page.evaluate("[...document.documentElement.attributes].filter((one) => one.name.startsWith('data-ran')).length") == 0
-        assert "on lists" in page.input_value("textarea[name=text]") and faults == []
+        assert "on lists" in page.input_value("#notes textarea") and faults == []
         opened.close()
     assert notes_on(own.notes, KEY, 7)[0].text.startswith("on lists <script>")
