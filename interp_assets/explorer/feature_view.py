@@ -135,7 +135,7 @@ def feature_view(explorer: Explorer, record: DictionaryRecord, columns: FeatureC
         record, feature, where, statistics,
         drawn=next(iter(rows.of(FEATURE_EXAMPLES, partition, feature)), None),
         explanations=explanation_views(explorer, where, feature, scores, columns),
-        own_badges=tuple(_badge(row, None, columns) for row in scores if row["explanation_method"] == NO_EXPLANATION),
+        own_badges=tuple(_badge(row, None, None, columns) for row in scores if row["explanation_method"] == NO_EXPLANATION),
         intervals=intervals(activating, (statistics or {}).get("histogram"), largest),
         silent=silent([one for one in windows if one.kind != "activating"]),
         logits=logits(explorer, where, feature),

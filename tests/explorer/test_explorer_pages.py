@@ -124,6 +124,18 @@ def test_a_dictionary_without_rows_is_shown(tmp_path: Path) -> None:
     assert "nothing is known" in client.get(f"/d/{KEY}/3").text
 
 
+def test_a_score_without_an_explanation_stands_with_the_feature_itself(tmp_path: Path) -> None:
+    home = small_home(tmp_path)
+    write(home, SCORES, KEY, [{**score(20, "none", "intruder"), "value": 0.8}], scorer="intruder")
+    explorer = Explorer(home)
+    try:
+        explorer.dictionaries.columns(KEY, patience=60)
+        page = text_of(TestClient(make_app(explorer), base_url="http://127.0.0.1:3001").get(f"/d/{KEY}/20").text)
+    finally:
+        explorer.close()
+    assert "The feature itself , whatever is said of it intruder score 0.8" in page
+
+
 def test_an_imported_explanation_names_its_author(tmp_path: Path) -> None:
     home = small_home(tmp_path)
     write(home, EXPLANATIONS, KEY, [explanation(feature, "human", str) for feature in range(32)], explanation_method="human")
