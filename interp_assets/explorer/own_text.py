@@ -84,7 +84,9 @@ def steered(explorer: Explorer, record: DictionaryRecord, feature: int, text: st
             )
             draws = generator(0, feature, "explorer steering").random((1, NEW_TOKENS)).repeat(2, axis=0)
             clean, changed = (tokenizer.text(one) for one in steerer.completions(prepared, plan, draws))
-            return SteeredText(clean, changed, strength, float(steerer.divergences(prepared, plan)[1]))
+            # A strength of 0 adds nothing; the divergence of two rows of one batch would be their rounding.
+            moved = float(steerer.divergences(prepared, plan)[1]) if strength else 0.0
+            return SteeredText(clean, changed, strength, moved)
         except ContextTooLong as error:
             return str(error)
 

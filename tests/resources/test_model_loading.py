@@ -98,7 +98,8 @@ for folder in sys.argv[1:]:
 def test_the_memory_of_a_harvest_at_block_1_of_12_is_that_of_two_blocks(tmp_path: Path) -> None:
     """Measured in a process for each model and depth, which has imported everything before: the peak of anonymous memory from there on.
 
-    Pages of files are left out, since the system may take them back at any time.
+    Pages of files are left out, since the system may take them back at any time. Large blocks are mapped one by one, so that a freed block
+    does not count: by default the allocator keeps some of them, how many hangs on the order in which threads free them.
     """
     sizes = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "vocab_size": 100, "tie_word_embeddings": False}
     models = {"llama": {}, "mixtral": {"num_local_experts": 4, "intermediate_size": 512}}
@@ -108,13 +109,14 @@ def test_the_memory_of_a_harvest_at_block_1_of_12_is_that_of_two_blocks(tmp_path
     root = Path(__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", PEAK, *(str(tmp_path / kind) for kind in models)], capture_output=True, text=True, check=True, cwd=root,
-        env={"PYTHONPATH": f"{root}:{root / 'tests' / 'resources'}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": f"{root}:{root / 'tests' / 'resources'}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1",
+             "MALLOC_MMAP_THRESHOLD_": "1048576"},
     )  # fmt: skip
     peaks = [int(line) for line in run.stdout.split()]
     for model, whole, upto in zip(authors, peaks[::2], peaks[1::2], strict=True):
         size = sum(weight.numel() for weight in model.parameters()) * 4 / 1024
         assert upto < 0.3 * size, f"{upto} of {size} KiB"
-        assert whole < 1.5 * size, f"no second copy of all weights: {whole} of {size} KiB"
+        assert whole < 1.2 * size, f"no second copy of all weights: {whole} of {size} KiB"
 
 
 def test_a_model_is_spread_within_the_memory_that_is_there(tmp_path: Path) -> None:
