@@ -12,6 +12,7 @@ from resources.model_provider import RealModels
 
 pytestmark = [pytest.mark.real_model, pytest.mark.slow]
 N_TOKENS = 4096
+JUDGED = ("detection", "fuzzing", "embedding", "surprisal", "description_likelihood")
 
 
 def demo_record(name: str, **changes: object) -> DictionaryRecord:
@@ -19,7 +20,8 @@ def demo_record(name: str, **changes: object) -> DictionaryRecord:
     content = yaml.safe_load((RECORDS / f"{name}.yaml").read_text())
     content["token_sample"]["n_tokens"] = N_TOKENS
     content["stages"]["examples"].update(n_shown=4, n_held_out=3, n_non_activating=2, min_activating=4)
-    content["stages"]["scores"].update(detection=["max_act"], fuzzing=["max_act"])
+    content["stages"]["explanations"] = ["token_list", "max_act", "shuffled"]
+    content["stages"]["scores"] = {"matcher": ["token_list"], **{scorer: ["max_act"] for scorer in JUDGED}}
     return DictionaryRecord.model_validate({**content, **changes})
 
 
