@@ -33,7 +33,7 @@ import pyarrow as pa
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, range_bounds
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.features.feature_statistics import N_BINS
-from interp_assets.explorer.app import Explorer
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_view import feature_view
 from interp_assets.installation.home import Home
 from interp_assets.reading.feature_rows import FeatureRows

@@ -344,7 +344,7 @@ def explore(
     from interp_assets.installation.home import Home
 
     with errors_as_messages():
-        from interp_assets.explorer.app import Explorer
+        from interp_assets.explorer.explorer import Explorer
         from interp_assets.explorer.serving import serve
         from interp_assets.ratings.rater_file import checked_rater
 
@@ -361,7 +361,7 @@ def explore(
 def write_site(folder: Path, dictionaries: Sequence[str], features: str | None) -> None:
     """Write a static copy of the explorer's pages, and say what was written."""
     from interp_assets.exchange.import_dictionary import parse_features
-    from interp_assets.explorer.app import Explorer
+    from interp_assets.explorer.explorer import Explorer
     from interp_assets.explorer.static_site import export_site
     from interp_assets.installation.home import Home
 

@@ -6,8 +6,8 @@ import numpy as np
 from markupsafe import Markup
 
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord
-from interp_assets.explorer.app import Explorer, refused
 from interp_assets.explorer.columns import FeatureColumns
+from interp_assets.explorer.explorer import Explorer, refused
 from interp_assets.explorer.shading import shaded
 
 MOST_TOKENS = 256

@@ -13,9 +13,9 @@ from interp_assets.domain.explaining import BASELINES, IMPORTED_METHODS, METHODS
 from interp_assets.domain.features.feature_statistics import HISTOGRAM_EDGES
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.trials import NO_EXPLANATION
-from interp_assets.explorer.app import Explorer
 from interp_assets.explorer.charts import histogram, score_strip
 from interp_assets.explorer.columns import FeatureColumns
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.related_view import (
     LogitsView,
     RelatedFeature,

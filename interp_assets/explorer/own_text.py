@@ -8,8 +8,8 @@ from markupsafe import Markup
 from interp_assets.config.keys import lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.seeds import generator
-from interp_assets.explorer.app import Explorer, refused
 from interp_assets.explorer.example_search import MOST_TOKENS, activations_on
+from interp_assets.explorer.explorer import Explorer, refused
 from interp_assets.explorer.feature_view import range_of
 from interp_assets.explorer.shading import shaded
 from interp_assets.tables import FEATURE_STATISTICS

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 
 from interp_assets.config.base import UserError
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
+from interp_assets.explorer.explorer import Explorer
 
 DEFAULT_PORT = 3001
 

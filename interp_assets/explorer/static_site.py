@@ -24,12 +24,14 @@ from starlette.responses import Response
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.base import UserError
 from interp_assets.explorer import links
-from interp_assets.explorer.app import HERE, Explorer, Waiting, make_app, page
+from interp_assets.explorer.app import make_app
 from interp_assets.explorer.columns import FeatureColumns
+from interp_assets.explorer.explorer import Explorer, Waiting
 from interp_assets.explorer.feature_table import TableQuery, rows_at, shown_scorers
 from interp_assets.explorer.pages import home, leaderboards, report
 from interp_assets.explorer.pages.dictionary import distributions
 from interp_assets.explorer.pages.feature import as_json, feature_values
+from interp_assets.explorer.requests import HERE, page
 from resources.store.whole_folders import FolderTaken, require_free, whole_folder
 
 MARK = "interp-site.json"

@@ -14,7 +14,7 @@ from interp_assets.domain.prompting.prompts import Comparison, Prompt
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.trials import NO_EXPLANATION, ScorerInput
-from interp_assets.explorer.app import Explorer
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_view import largest_activation, range_of
 from interp_assets.explorer.shading import shaded
 from interp_assets.reading.examples import examples_of_feature

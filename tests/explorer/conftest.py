@@ -7,7 +7,8 @@ import pytest
 from small_home import KEY, small_home
 from starlette.testclient import TestClient
 
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.installation.home import Home
 from resources.fakes import FakeModels
 

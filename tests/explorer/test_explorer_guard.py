@@ -4,7 +4,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from interp_assets.config.base import UserError
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.serving import is_local, listen
 
 

@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 from small_home import KEY, settled, small_home
 from starlette.testclient import TestClient
 
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
 from interp_assets.explorer.embed_explanations import embed_explanations
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.meaning import of_texts, rough_cosines, rounded
 from interp_assets.explorer.word_index import word_index
 from interp_assets.tables import EXPLANATION_EMBEDDINGS

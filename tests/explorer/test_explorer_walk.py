@@ -12,7 +12,8 @@ import uvicorn
 from browser import NO_BROWSER, browser
 from small_home import KEY
 
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.serving import listen
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")

@@ -13,7 +13,8 @@ from browser import EVERYTHING, NO_BROWSER, browser, opened_at, ran
 from small_home import KEY, settled, small_home
 from starlette.testclient import TestClient
 
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.pages import PAGES
 from interp_assets.explorer.serving import listen
 from interp_assets.ratings.files import rateable, rating_files, read_ratings, write_ratings

@@ -13,8 +13,9 @@ from small_home import KEY, settled
 from starlette.testclient import TestClient
 from test_explorer_pages import text_of
 
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
 from interp_assets.explorer.example_search import activations_on
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.serving import listen
 from resources.fakes import WORDS
 

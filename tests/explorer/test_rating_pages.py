@@ -16,7 +16,8 @@ from interp_assets.assets.human_correlation_report.correlations import rated_sco
 from interp_assets.config.base import UserError
 from interp_assets.domain.ratings.human_correlation import CorrelationSettings, correlation_report
 from interp_assets.domain.ratings.ratings import explanation_id
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.installation.home import Home
 from interp_assets.ratings.files import rateable, rating_files, read_ratings, write_ratings
 from interp_assets.ratings.notes import notes_on, save_note

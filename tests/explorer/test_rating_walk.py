@@ -9,7 +9,8 @@ import uvicorn
 from browser import EVERYTHING, NO_BROWSER, browser
 from small_home import KEY
 
-from interp_assets.explorer.app import Explorer, make_app
+from interp_assets.explorer.app import make_app
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.serving import listen
 from interp_assets.installation.home import Home
 from interp_assets.ratings.notes import notes_on

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from starlette.testclient import TestClient
 
-from interp_assets.explorer.app import Explorer
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.runs_in_hand import runs_in_hand
 
 RANGES = {"dagster/asset_partition_range_start": "toy/00/sae|00of16", "dagster/asset_partition_range_end": "toy/00/sae|15of16"}

@@ -12,7 +12,7 @@ from small_home import KEY, small_home
 from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.explorer import static_site
-from interp_assets.explorer.app import Explorer
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.static_site import export_site
 from interp_assets.installation.home import Home
 from interp_assets.reading.feature_rows import FeatureRows

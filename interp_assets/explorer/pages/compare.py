@@ -10,11 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.explorer.app import Explorer, explorer_of, not_found, page, refused
 from interp_assets.explorer.columns import FeatureColumns
 from interp_assets.explorer.compare_view import compared_dictionaries, compared_methods, densities, most_different
+from interp_assets.explorer.explorer import Explorer, not_found, refused
 from interp_assets.explorer.feature_view import FeatureView, feature_view
 from interp_assets.explorer.pages.home import dictionary_row
+from interp_assets.explorer.requests import explorer_of, page
 
 ALIKE = {"decoder_cosine": "decoder cosine", "co_occurrence": "Jaccard index of firing"}
 

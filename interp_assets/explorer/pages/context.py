@@ -11,8 +11,9 @@ from starlette.routing import Route
 
 from interp_assets.config.keys import lake_partition
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.explorer.app import Explorer, explorer_of, key_of, known_feature, not_found, page
+from interp_assets.explorer.explorer import Explorer, not_found
 from interp_assets.explorer.feature_view import range_of
+from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page
 from interp_assets.explorer.shading import shaded
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, DOCUMENTS, FEATURE_STATISTICS, TOKEN_SAMPLES
 

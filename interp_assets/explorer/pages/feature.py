@@ -10,8 +10,9 @@ from starlette.routing import Route
 from interp_assets.config.keys import lake_partition
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.explorer.app import Explorer, explorer_of, key_of, known_feature, page
+from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_view import feature_view, range_of
+from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page
 from interp_assets.ratings.notes import notes_on
 from interp_assets.tables import (
     EXAMPLES,

@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from interp_assets.explorer.app import explorer_of, key_of, known_feature, not_found, page
 from interp_assets.explorer.charts import histogram
+from interp_assets.explorer.explorer import not_found
+from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page
 from interp_assets.explorer.shading import number
 from interp_assets.measuring.logit_histograms import MeasuredWeights, weights_of
 

@@ -12,7 +12,8 @@ from starlette.routing import Route
 from interp_assets.config.base import UserError
 from interp_assets.domain.ratings.ratings import P1_SCALE
 from interp_assets.explorer import links
-from interp_assets.explorer.app import Explorer, explorer_of, key_of, known_feature, not_found, page, posted, refused
+from interp_assets.explorer.explorer import Explorer, not_found, refused
+from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page, posted
 from interp_assets.explorer.shading import shaded
 from interp_assets.ratings.kept_tasks import KeptItem, KeptTask, keep_task, kept_task, kept_tasks
 from interp_assets.ratings.notes import MOST_CHARACTERS, save_note

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from interp_assets.explorer.app import Explorer, explorer_of, page, refused, waiting
 from interp_assets.explorer.charts import cells, score_strip
 from interp_assets.explorer.columns import NotReadYet
+from interp_assets.explorer.explorer import Explorer, refused, waiting
+from interp_assets.explorer.requests import explorer_of, page
 from interp_assets.explorer.shading import number
 
 RATED = """SELECT rater_kind::VARCHAR AS rater_kind, rater, count(*) AS n_ratings, count(DISTINCT explanation_id) AS n_explanations,

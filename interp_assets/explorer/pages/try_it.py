@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from interp_assets.explorer.app import explorer_of, key_of, known_feature, page, refused
+from interp_assets.explorer.explorer import refused
 from interp_assets.explorer.own_text import MOST_CHARACTERS, MOST_FACTOR, steered, tried
+from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page
 
 
 def show(request: Request) -> Response:

@@ -7,8 +7,9 @@ from starlette.routing import Route
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.trials import NO_EXPLANATION
-from interp_assets.explorer.app import explorer_of, key_of, known_feature, not_found, page
+from interp_assets.explorer.explorer import not_found
 from interp_assets.explorer.feature_view import explanation_views, headline_rows, range_of
+from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page
 from interp_assets.explorer.why_view import why_view
 
 
