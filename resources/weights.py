@@ -8,19 +8,18 @@ that package, checks the file's SHA-256 and converts it once to a safetensors fo
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resources.cache_folder import cache_folder
 from resources.hub_commits import MalformedRepository, hub_commit
 from resources.tokenizer_file import as_its_file_says, generic_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 EMBEDDED_PREFIX = "embedded:"
 CONVERSION_VERSION = 2
@@ -92,11 +91,6 @@ def hub_model(source: str) -> str | None:
     """owner/model of a source on the hub; None for an embedded model and for a folder on this machine."""
     local = source.startswith((EMBEDDED_PREFIX, ".", "~", "/")) or Path(source).is_dir()
     return None if local or source.count("/") != 1 else source
-
-
-def cache_folder() -> Path:
-    """Folder for converted weights: `$INTERP_CACHE`, else `~/.cache/interp-assets`. Not created here."""
-    return Path(os.environ.get("INTERP_CACHE") or Path.home() / ".cache" / "interp-assets").expanduser()
 
 
 def embedded_file(name: str) -> Path:
@@ -215,13 +209,6 @@ def _checked(folder: ModelFolder, revision: str | None) -> ModelFolder:
             "Restore them, or register the model again with the new revision."
         )
     return folder
-
-
-def load_causal_model(folder: ModelFolder, device: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "PreTrainedModel":
-    """The model in `folder`, in evaluation mode, without gradients: `resources.model_loading.load_text_model`. Raises `WeightsError`."""
-    from resources.model_loading import load_text_model
-
-    return load_text_model(folder, device, dtype, hooks)
 
 
 def load_hf_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerBase":

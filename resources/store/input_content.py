@@ -89,7 +89,7 @@ class InputContents:
 
 
 def _user_cache() -> Path | None:
-    from resources.weights import cache_folder
+    from resources.cache_folder import cache_folder
 
     with contextlib.suppress(RuntimeError):  # no home folder: HOME is not set, and the user is unknown
         return cache_folder() / "input-hashes.json"

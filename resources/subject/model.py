@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from resources.language_models.interface import ModelIdentity
-from resources.model_loading import context_limit, long_context_message
+from resources.model_loading import context_limit, load_text_model, long_context_message
 from resources.subject.block_layout import BlockLayout, block_layouts, first_tensor, given_tensor
 from resources.subject.block_paths import KNOWN, NoBlocks, blocks_path
 from resources.subject.hook_points import (
@@ -28,7 +28,7 @@ from resources.subject.hook_points import (
 from resources.subject.normalization import float32_copy, is_normalization, normalized
 from resources.subject.output_path import output_path
 from resources.subject.unembedding import Unembedding, in_order, into_stream
-from resources.weights import ModelFolder, load_causal_model, load_hf_tokenizer, resolve_model_folder
+from resources.weights import ModelFolder, load_hf_tokenizer, resolve_model_folder
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ class SubjectModel:
         hooks, and for nothing else. Raises `WeightsError` for a source or revision that does not exist.
         """
         folder = resolve_model_folder(source, revision)
-        return cls(load_causal_model(folder, device, dtype, hooks), load_hf_tokenizer(folder), folder)
+        return cls(load_text_model(folder, device, dtype, hooks), load_hf_tokenizer(folder), folder)
 
     @property
     def identity(self) -> ModelIdentity:

@@ -16,14 +16,8 @@ from resources.language_models.tokens.prefix_batches import PrefixBatch, prefix_
 from resources.language_models.tokens.prompt_tokens import begun_thought, opens_thought, prompt_token_ids, refused_by_template, takes_chats
 from resources.language_models.tokens.suffix_tokens import SuffixTokens, suffix_tokens
 from resources.language_models.transformers_local.decoder import Decoder, prefilled, read_suffixes
-from resources.language_models.transformers_local.ways import (
-    ALONE,
-    UNCACHED,
-    Way,
-    fastest_right_way,
-    length_with_other_positions,
-    longest_in_batches,
-)
+from resources.language_models.transformers_local.trying import fastest_right_way
+from resources.language_models.transformers_local.ways import ALONE, UNCACHED, Way, length_with_other_positions, longest_in_batches
 from resources.model_loading import context_limit
 from resources.subject.chat_texts import ChatTemplateError
 
@@ -46,10 +40,11 @@ class TransformersModel:
         tokens of a batch beyond the shared prefix (4,096 on a CPU, 65,536 on CUDA). `thinking_tokens` are added to the bound of a free
         text, for models that write their thought first.
         """
-        from resources.weights import load_causal_model, load_hf_tokenizer, resolve_model_folder
+        from resources.model_loading import load_text_model
+        from resources.weights import load_hf_tokenizer, resolve_model_folder
 
         folder = resolve_model_folder(model, revision)
-        self._model: Any = load_causal_model(folder, device, dtype)
+        self._model: Any = load_text_model(folder, device, dtype)
         self._tokenizer: Any = load_hf_tokenizer(folder)
         self._batch_tokens = batch_tokens or (65_536 if self._model.device.type == "cuda" else 4_096)
         self._spellings: dict[ChoiceList, ChoiceTokens] = {}

@@ -9,7 +9,7 @@ from tiny_judges import ALONE, BATCHED, FAMILIES, save_tiny_judge
 
 from resources.language_models.interface import ChoiceList, FreeText, Message, Request
 from resources.language_models.tokens.prompt_tokens import prompt_token_ids
-from resources.language_models.transformers_local import ways
+from resources.language_models.transformers_local import trying, ways
 from resources.language_models.transformers_local.model import TransformersModel
 
 SYSTEM = Message("system", "You judge short texts for what they say.")
@@ -96,7 +96,7 @@ def test_families_of_attention_alone_run_in_batches(judge, caplog):
     family, model = judge
     if family in BATCHED:
         with caplog.at_level(logging.INFO):
-            way = ways.fastest_right_way(model._model, 0)
+            way = trying.fastest_right_way(model._model, 0)
         assert way is ways.BATCHED, caplog.text
     else:
         assert family in ALONE
