@@ -480,6 +480,7 @@ LEDGER = Table(
         column("completion_tokens", pa.uint32(), "tokens"),
         column("seconds", pa.float64(), "wall seconds attributed"),
         column("price_usd", pa.float64(), "by the price table; null for a model without a price", True),
+        later_column("shareable_tokens", pa.uint32(), "tokens of the prompt that an earlier prompt of the batch begins with"),
     ]),
     written_by="explanations/<method>, scores/<scorer>, score_stability",
     row_group_rows=16_384,

@@ -20,6 +20,7 @@ from resources.language_models.ask_all import ask_all
 from resources.language_models.budget import Budget, BudgetExhausted, Spending
 from resources.language_models.interface import LanguageModel, Reply, refuse_missing, request_key
 from resources.language_models.reply_store import ReplyStore
+from resources.language_models.shared_prefixes import prompt_text, shareable_shares
 from resources.model_provider import ModelProvider
 from resources.progress import Progress
 
@@ -96,13 +97,14 @@ class Asker:
             return
         model = self._loaded()
         requests = [request_of(question.prompt) for question in questions]
+        shareable = shareable_shares([prompt_text(request) for request in requests])
         name = model.identity.model
         try:
             pause = ASKED_SECONDS if watchers() else None
             for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending, pause):
                 reply = replace(reply, text=encodable(reply.text), error=encodable(reply.error) if reply.error else reply.error)
                 self._notice(reply, name)
-                yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name)
+                yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name, shareable[index])
         except BudgetExhausted as error:
             spent = {"tokens": self._spending.tokens, "price_usd": round(self._spending.usd, 4)}
             raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None

@@ -22,12 +22,13 @@ def ledger_rows(asset: str, partition: RangeKey, answers: Sequence[Answer], firs
     for number, answer in enumerate(answers, start=first):
         reply, paid = answer.reply, answer.source != "repeated"
         tokens = [count if paid else 0 for count in (reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens)]
+        shareable = round(tokens[0] * answer.shareable)
         rows.append(
             {
                 "asset": asset, "dictionary": partition.dictionary, "feature_range": partition.feature_range, "question": number,
                 "feature": answer.question.feature, "explanation_method": answer.question.explanation_method, "model": answer.model,
                 "reply": None if reply.error else answer.key, "source": answer.source,
-                "prompt_tokens": tokens[0], "cached_tokens": tokens[1], "completion_tokens": tokens[2],
+                "prompt_tokens": tokens[0], "cached_tokens": tokens[1], "shareable_tokens": shareable, "completion_tokens": tokens[2],
                 "seconds": reply.seconds if paid else 0.0, "price_usd": price_usd(answer.model, *tokens),
             }
         )  # fmt: skip
@@ -37,7 +38,7 @@ def ledger_rows(asset: str, partition: RangeKey, answers: Sequence[Answer], firs
 class LedgerSums:
     """Sums of the costs of a range's questions, for its materialisation."""
 
-    SUMMED = ("prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "price_usd")
+    SUMMED = ("prompt_tokens", "cached_tokens", "shareable_tokens", "completion_tokens", "seconds", "price_usd")
 
     def __init__(self) -> None:
         self._sources: Counter = Counter()
@@ -58,6 +59,7 @@ class LedgerSums:
     def numbers(self) -> dict[str, Any]:
         """The number of questions, the number of free questions, and the sums of costs; zeros when nothing was asked.
 
+        `cached_share` is the share of prompt tokens that came out of a prefix cache, `shareable_share` the most that it can be.
         Where there are any: the number of questions with estimated tokens, since the server did not count them, and other models that
         answered.
         """
@@ -66,4 +68,6 @@ class LedgerSums:
         odd: dict[str, Any] = {"questions_with_estimated_tokens": self._estimated} if self._estimated else {}
         if self._other_models:
             odd["answered_by_other_models"] = ", ".join(f"{name} ({n:,} questions)" for name, n in self._other_models.most_common(5))
-        return {**counts, **{name: round(self._sums[name], 4) for name in self.SUMMED}, **odd}
+        prompt = self._sums["prompt_tokens"]
+        shares = {f"{kind}_share": round(self._sums[f"{kind}_tokens"] / prompt, 3) for kind in ("cached", "shareable") if prompt}
+        return {**counts, **{name: round(self._sums[name], 4) for name in self.SUMMED}, **shares, **odd}

@@ -18,13 +18,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question with its reply, the content address and the source of the reply, and the model that gave it."""
+    """A question with its reply, the content address and the source of the reply, and the model that gave it.
+
+    `shareable` is the share of the prompt that stands at the beginning of an earlier prompt of the same batch.
+    """
 
     question: Question
     reply: Reply
     key: str
     source: Source
     model: str
+    shareable: float = 0.0
 
 
 def request_of(prompt: Prompt) -> Request:

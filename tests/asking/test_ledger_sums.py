@@ -53,6 +53,23 @@ def test_what_is_odd_is_said_once_and_survives_the_store(tmp_path: Path, caplog:
     assert answer.source == "store" and answer.reply == ODD
 
 
+def test_the_shares_of_prompts_from_and_for_a_prefix_cache_are_said(tmp_path: Path) -> None:
+    class Models:
+        def language_model(self, *_: Any) -> ScriptedModel:
+            return ScriptedModel(lambda request: replace(REPLY, prompt_tokens=100, cached_tokens=30))
+
+    # "user " with its text and a separator has 16 characters: the first 14 of the second question stand in the first one.
+    with Asker(LanguageModelSettings(), Models(), ReplyStore(tmp_path), Spending(), lambda progress: None) as asker:  # type: ignore[arg-type]
+        answers = [answer for _, answer in sorted(asker.ask([question("name it, a"), question("name it, b")]))]
+    assert [answer.shareable for answer in answers] == [0, 14 / 16]
+    ledger = ledger_rows("scores/fuzzing", KEY, answers, 0)
+    assert ledger.column("shareable_tokens").to_pylist() == [0, 88]
+    sums = LedgerSums()
+    sums.add(ledger, answers)
+    assert (sums.numbers["cached_share"], sums.numbers["shareable_share"]) == (0.3, 0.44)
+    assert not {"cached_share", "shareable_share"} & set(LedgerSums().numbers)  # nothing asked, no share
+
+
 def test_no_reply_gives_a_budget_back() -> None:
     spending = Spending(Budget(tokens=100))
     for reply in (replace(REPLY, prompt_tokens=-57_000_000, completion_tokens=-1), REPLY):

@@ -1,6 +1,7 @@
 -- What each stage's questions cost, per 1,000 features, beside P1's published tokens per feature at 100 windows (input, of which
 -- in a cacheable prefix, and output). A reply counts once, with what it cost when it was first asked. Beside them what the last backfill
--- of the dictionaries said beforehand that 1,000 features would take at most; null where it said nothing.
+-- of the dictionaries said beforehand that 1,000 features would take at most; null where it said nothing. cached_share is the share of
+-- prompt tokens that came out of a prefix cache, shareable_share the most that it can be with the prompts in their order.
 WITH estimated AS (SELECT dictionary, unnest(cost_estimates) AS e FROM dictionaries),
 bounds AS (
   SELECT e.asset AS asset, e.explanation_method AS explanation_method, e.model AS model, sum(e.n_features) AS n_estimated,
@@ -20,6 +21,8 @@ SELECT l.asset, l.explanation_method, l.model,
   1000 * sum(l.completion_tokens) / n_features AS completion_tokens_per_1000,
   1000 * sum(l.seconds) / n_features / 3600 AS hours_per_1000,
   1000 * sum(l.price_usd) / n_features AS usd_per_1000,
+  sum(l.cached_tokens) / nullif(sum(l.prompt_tokens), 0) AS cached_share,
+  sum(l.shareable_tokens) / nullif(sum(l.prompt_tokens) FILTER (l.shareable_tokens IS NOT NULL), 0) AS shareable_share,
   1000 * any_value(b.prompt_tokens / b.n_estimated) AS at_most_prompt_tokens_per_1000,
   1000 * any_value(b.completion_tokens / b.n_estimated) AS at_most_completion_tokens_per_1000,
   1000 * any_value(p.p1_prompt_tokens_per_feature) AS p1_prompt_tokens_per_1000,
