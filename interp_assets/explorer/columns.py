@@ -21,18 +21,24 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
+from interp_assets.config.base import fingerprint
 from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.explorer.arrow_files import keep_table, kept_table
 from interp_assets.reading.explanations import label_in
 from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_MATCHES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
 
-READ = (FEATURE_STATISTICS, FEATURE_EXAMPLES, EXPLANATIONS, SCORES, RATED_EXPLANATIONS, FEATURE_MATCHES)
-FORMAT = "3"
+DEFINING = (FEATURE_STATISTICS, FEATURE_EXAMPLES, EXPLANATIONS)
+"""Tables that say which features there are, and what they are said to be."""
+
+READ = (*DEFINING, SCORES, RATED_EXPLANATIONS, FEATURE_MATCHES)
+TELLING = ("explanation:", "label:")
+FORMAT = "4"
 LOOK_SECONDS = 2.0
 """Least time between two looks at the lake's state for one dictionary."""
 
-REBUILD_SECONDS = 20.0
-"""Least time between two readings of a dictionary, while a backfill changes the lake all the time."""
+READING_SHARE = 0.1
+"""Most of the time that readings may take while a backfill changes the lake all the time: the next reading waits, so that readers have the
+processor."""
 
 KEPT_ARRAYS = 64
 PATIENCE_SECONDS = 2.0
@@ -101,7 +107,7 @@ class FeatureColumns:
 
     def order(self, name: str, descending: bool) -> np.ndarray:
         """[n] int32: places by a column of numbers; features without the number last, equal numbers in the order of features."""
-        return self._once(("order", name, descending), lambda: self._ordered(name, descending))
+        return self.once(("order", name, descending), lambda: self._ordered(name, descending))
 
     def _ordered(self, name: str, descending: bool) -> np.ndarray:
         if name == "feature":
@@ -112,30 +118,44 @@ class FeatureColumns:
 
     def counts(self, name: str, edges: np.ndarray) -> np.ndarray:
         """[bins] int64: features whose number lies in each bin."""
-        return self._once(("counts", name, edges.tobytes()), lambda: np.histogram(self.numbers(name), edges)[0])
+        return self.once(("counts", name, edges.tobytes()), lambda: np.histogram(self.numbers(name), edges)[0])
 
     def plane(self, name: str, edges: np.ndarray, other: str, other_edges: np.ndarray) -> np.ndarray:
         """[bins, other bins] int64: features by two numbers."""
         key = ("plane", name, other, edges.tobytes(), other_edges.tobytes())
-        return self._once(key, lambda: np.histogram2d(self.numbers(name), self.numbers(other), (edges, other_edges))[0].astype(int))
+        return self.once(key, lambda: np.histogram2d(self.numbers(name), self.numbers(other), (edges, other_edges))[0].astype(int))
 
     @property
     def matches(self) -> list[dict[str, Any]]:
         """How many features are matched one to one with each other dictionary, and how alike they are."""
-        return json.loads((self.table.schema.metadata or {}).get(b"matches", b"[]"))
+        return _metadata(self.table, "matches", [])
+
+    @property
+    def told_state(self) -> str:
+        """Names the content of the features and their explanations, whatever their scores are."""
+        return fingerprint("told", [_metadata(self.table, "states", {}).get(table.name) for table in DEFINING])
 
     @cached_property
     def _made(self) -> OrderedDict[Hashable, np.ndarray]:
         return OrderedDict()
 
-    def _once(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def once(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
         """An array that is made once for this state, as long as it is among the last KEPT_ARRAYS."""
-        found = self._made.get(key)
-        if found is None:
-            found = self._made[key] = make()
+        with self._lock:
+            found = self._made.get(key)
+            if found is not None:
+                self._made.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            self._made[key] = made
             while len(self._made) > KEPT_ARRAYS:
                 self._made.popitem(last=False)
-        return found
+        return made
+
+    @cached_property
+    def _lock(self) -> threading.Lock:
+        return threading.Lock()
 
     def title_of(self, feature: int) -> str | None:
         """The explanation that stands for a feature: the first by a method that is no baseline, in the order of METHODS."""
@@ -170,6 +190,7 @@ class Dictionaries:
         self._warehouse, self._folder = warehouse, folder
         self._held: dict[str, FeatureColumns] = {}
         self._looked: dict[str, float] = {}
+        self._took: dict[str, float] = {}
         self._reading: dict[str, Future[FeatureColumns]] = {}
         self._lock, self._index_lock = threading.Lock(), threading.Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="columns")
@@ -195,33 +216,75 @@ class Dictionaries:
         """End the reading thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def state(self, key: str) -> str:
-        """Names the content of all partitions that the columns of a dictionary are read from."""
-        digest = hashlib.sha256(f"{FORMAT}\n{self._warehouse.lake.url}\n".encode())
+    def states(self, key: str) -> dict[str, str]:
+        """Names the content of all partitions that the columns of a dictionary are read from, by table, and of scores by scorer."""
+        begun = f"{FORMAT}\n{self._warehouse.lake.url}\n".encode()
+        digests = {table.name: hashlib.sha256(begun) for table in READ}
         with self._index_lock:
             for table in READ:
                 for part in self._warehouse.index.look(table.name, len(table.partition_columns)).readable:
                     if part.values.get("dictionary", key) == key:
-                        digest.update(f"{table.name} {part.folder} {part.version} {part.footer} {part.bytes}\n".encode())
-        return digest.hexdigest()[:32]
+                        name = _scores_of(part.values["scorer"]) if table is SCORES else table.name
+                        said = f"{table.name} {part.folder} {part.version} {part.footer} {part.bytes}\n"
+                        digests.setdefault(name, hashlib.sha256(begun)).update(said.encode())
+        return {name: digest.hexdigest()[:32] for name, digest in digests.items()}
 
     def _read(self, key: str) -> FeatureColumns:
         """The columns as they are now: held, kept in the home, or read from the lake."""
-        held, state = self._held.get(key), self.state(key)
-        if held is not None and (held.state == state or time.time() - held.read_at < REBUILD_SECONDS):
+        held = self._held.get(key)
+        if held is not None and time.time() - held.read_at < self._took.get(key, 0.0) / READING_SHARE:
             return held
-        place = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{state}.arrow"
+        states = self.states(key)
+        state = fingerprint("columns", states)
+        if held is not None and held.state == state:
+            return held
+        stem = hashlib.sha256(key.encode()).hexdigest()[:16]
+        place = self._folder / f"{stem}-{state}.arrow"
         read = kept_table(place)
         if read is None:
-            read = self._from_lake(key)
+            started = time.monotonic()
+            earlier = held.table if held is not None else next(map(kept_table, self._folder.glob(f"{stem}-*.arrow")), None)
+            read = self._from_lake(key, states, earlier)
             with contextlib.suppress(OSError):  # a home that may not be written keeps nothing
                 keep_table(place, read)
                 read = kept_table(place) or read
+            self._took[key] = time.monotonic() - started
         columns = FeatureColumns(state, time.time(), read)
         self._held[key] = columns
         return columns
 
-    def _from_lake(self, key: str) -> pa.Table:
+    def _from_lake(self, key: str, states: dict[str, str], earlier: pa.Table | None) -> pa.Table:
+        """The columns of a dictionary. What the earlier columns were read from and has not changed is not read again."""
+        before: dict[str, str] = _metadata(earlier, "states", {})
+        same = {name for name, state in states.items() if before.get(name) == state}
+        if earlier is not None and same >= {table.name for table in DEFINING}:
+            columns = {name: earlier[name].combine_chunks() for name in earlier.column_names if ":" not in name or name.startswith(TELLING)}
+        else:
+            same, columns = set(), self._defining(key)
+        features = columns["feature"].to_numpy(zero_copy_only=False)
+        if RATED_EXPLANATIONS.name not in same:
+            rated = self._rows(RATED_EXPLANATIONS, RATED, key)
+            columns["rating"] = pa.array(_placed(features, rated["feature"], rated["rating"]))
+        for scorer in sorted(name.partition("/")[2] for name in states if "/" in name):
+            if earlier is not None and _scores_of(scorer) in same:
+                columns |= {name: earlier[name].combine_chunks() for name in earlier.column_names if name.split(":")[1:2] == [scorer]}
+            else:
+                columns |= self._scores(key, scorer, features)
+        columns["quadrant"] = _quadrants(columns)
+        matched = self._rows(FEATURE_MATCHES, MATCHED, key).to_pylist()
+        return pa.table(columns).replace_schema_metadata({"matches": json.dumps(matched), "states": json.dumps(states)})
+
+    def _scores(self, key: str, scorer: str, features: np.ndarray) -> dict[str, pa.Array]:
+        """The columns of one scorer's headline scores, of every method that it scored."""
+        columns = {}
+        for (method,) in self._query(SCORED.format(_quoted(scorer), here=_here(key))):
+            rows = self._rows(SCORES, SCORE, key, scorer, method)
+            for name, value in (("score", "value"), ("floor", "floor"), ("low", "ci_low")):
+                columns[f"{name}:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows[value]))
+        return columns
+
+    def _defining(self, key: str) -> dict[str, pa.Array]:
+        """The features of a dictionary, what is counted of them, and their explanations."""
         base = self._rows(FEATURE_STATISTICS, BASE, key)
         drawn = self._rows(FEATURE_EXAMPLES, DRAWN, key)
         explained = {
@@ -235,19 +298,10 @@ class Dictionaries:
         columns["top_token"] = _placed_texts(features, base["feature"], base["top_token"])
         columns["n_windows"] = pa.array(_placed(features, drawn["feature"], drawn["n_windows"]))
         columns["outcome"] = _placed_texts(features, drawn["feature"], drawn["outcome"])
-        rated = self._rows(RATED_EXPLANATIONS, RATED, key)
-        columns["rating"] = pa.array(_placed(features, rated["feature"], rated["rating"]))
         for method, rows in sorted(explained.items()):
             columns[f"explanation:{method}"] = _placed_texts(features, rows["feature"], rows["explanation"])
             columns[f"label:{method}"] = _placed_texts(features, rows["feature"], _labels(rows))
-        for scorer, method in self._query(SCORED.format(here=_here(key))):
-            rows = self._rows(SCORES, SCORE, key, scorer, method)
-            columns[f"score:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["value"]))
-            columns[f"floor:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["floor"]))
-            columns[f"low:{scorer}:{method}"] = pa.array(_placed(features, rows["feature"], rows["ci_low"]))
-        columns["quadrant"] = _quadrants(columns)
-        matched = self._rows(FEATURE_MATCHES, MATCHED, key).to_pylist()
-        return pa.table(columns).replace_schema_metadata({"matches": json.dumps(matched)})
+        return columns
 
     def _rows(self, table: Table, sql: str, key: str, *values: str) -> pa.Table:
         with self._index_lock:
@@ -266,7 +320,7 @@ EXPLAINED = "SELECT feature, explanation, label FROM {table} WHERE {here} AND ex
 RATED = "SELECT feature, avg(rating) AS rating FROM {table} WHERE {here} AND rating IS NOT NULL GROUP BY feature"
 MATCHED = """SELECT other_dictionary::VARCHAR AS other, count(*) AS n_features, count(cosine) AS n_matched, median(cosine) AS median,
   avg((cosine > 0.7)::DOUBLE) AS share_above FROM {table} WHERE {here} AND assignment = 'one_to_one' GROUP BY 1 ORDER BY 1"""
-SCORED = "SELECT DISTINCT scorer::VARCHAR, explanation_method::VARCHAR FROM scores WHERE headline AND value IS NOT NULL AND {here}"
+SCORED = "SELECT DISTINCT explanation_method::VARCHAR FROM scores WHERE headline AND value IS NOT NULL AND {here} AND scorer = {0}"
 SCORE = (
     "SELECT feature, value, floor, ci_low FROM {table} WHERE headline AND value IS NOT NULL AND {here} AND scorer = {0} "
     "AND explanation_method = {1}"
@@ -275,6 +329,16 @@ SCORE = (
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _scores_of(scorer: str) -> str:
+    return f"{SCORES.name}/{scorer}"
+
+
+def _metadata(table: pa.Table | None, name: str, otherwise: Any) -> Any:
+    """What a table of columns says of itself."""
+    found = None if table is None else (table.schema.metadata or {}).get(name.encode())
+    return otherwise if found is None else json.loads(found)
 
 
 def _here(key: str) -> str:

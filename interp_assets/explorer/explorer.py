@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from interp_assets.config.base import UserError
 from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
+from interp_assets.explorer.background import Background
 from interp_assets.explorer.columns import Dictionaries, FeatureColumns, NotReadYet
 from interp_assets.explorer.model_desk import Busy, ModelDesk, StillWorking
 from interp_assets.explorer.view_answers import ViewAnswers
@@ -40,6 +42,7 @@ class Explorer:
     rater: str | None = None
     exported: bool = False
     provider: ModelProvider = field(default_factory=RealModels)
+    _making: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     @cached_property
     def rows(self) -> FeatureRows:
@@ -56,17 +59,29 @@ class Explorer:
         """Answers of the warehouse's views."""
         return ViewAnswers(self.home.warehouse, self.prepared)
 
+    @cached_property
+    def background(self) -> Background:
+        """What is made beside the pages."""
+        return Background()
+
     @property
     def prepared(self) -> Path:
         """Folder of what the explorer has prepared; all of it may be removed at any time."""
         return self.home.root / "warehouse" / "columns"
 
     def kept(self, key: Hashable, state: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives, kept in memory under `key` until the state is another."""
-        found = self._held.get(key)
-        if found is None or found[0] != state:
-            found = self._held[key] = (state, make())
-        return found[1]
+        """What `make` gives, kept in memory under `key` until the state is another. Readers who ask at once wait for one making."""
+        with self._making:
+            lock = self._locks.setdefault(key, Lock())
+        with lock:
+            found = self._held.get(key)
+            if found is None or found[0] != state:
+                found = self._held[key] = (state, make())
+            return found[1]
+
+    @cached_property
+    def _locks(self) -> dict[Hashable, Lock]:
+        return {}
 
     @cached_property
     def _held(self) -> dict[Hashable, tuple[Hashable, Any]]:
@@ -95,6 +110,7 @@ class Explorer:
         """End the threads, and free the models."""
         self.dictionaries.close()
         self.views.close()
+        self.background.close()
         self.models.close()
 
     def dagster_partition(self, asset: str, where: RangeKey | str) -> str:

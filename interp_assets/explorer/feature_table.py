@@ -110,6 +110,11 @@ def shown_scorers(columns: FeatureColumns, query: TableQuery) -> tuple[str, ...]
 
 def found_places(columns: FeatureColumns, query: TableQuery) -> np.ndarray:
     """Places of the features that pass the filters, in the order asked for."""
+    asked = ("places", query.method, query.sort, query.descending, *query.filters.items())
+    return columns.once(asked, lambda: _found_places(columns, query))
+
+
+def _found_places(columns: FeatureColumns, query: TableQuery) -> np.ndarray:
     ordered = columns.order(query.sort, query.descending)
     passing = _passing(columns, query)
     return ordered if passing is None else ordered[passing[ordered]]

@@ -30,6 +30,15 @@ from interp_assets.explorer.shading import number
 from interp_assets.explorer.window_view import IntervalView, SilentView, intervals, silent, window_view
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, IMPORTED_EXPLANATIONS, LEDGER, SCORES
 
+SHOWN_OF_SCORES = (
+    "explanation_method", "metric", "headline", "value", "ci_low", "ci_high", "floor", "outcome",
+    "n_positive", "n_negative", "n_unanswered",
+)  # fmt: skip
+"""Columns of scores that the pages of a feature show."""
+
+COUNTED_OF_LEDGER = ("price_usd", "prompt_tokens", "completion_tokens", "seconds")
+"""Columns of the ledger that a page of a feature counts."""
+
 
 @dataclass(frozen=True)
 class Badge:
@@ -149,6 +158,8 @@ def feature_view(explorer: Explorer, record: DictionaryRecord, columns: FeatureC
 
 def range_of(record: DictionaryRecord, feature: int) -> RangeKey:
     """The range that holds a feature."""
+    if record.features is None:  # without a list of a million numbers
+        return RangeKey(record.key, FEATURE_RANGE_KEYS[range_holding(min(feature, record.width - 1), record.width)])
     selected = record.selected_features
     place = min(int(np.searchsorted(selected, feature)), len(selected) - 1)
     return RangeKey(record.key, FEATURE_RANGE_KEYS[range_holding(place, len(selected))])
@@ -164,7 +175,7 @@ def headline_rows(explorer: Explorer, where: RangeKey, feature: int) -> list[dic
     return [
         {**row, "scorer": scorer.NAME}
         for scorer in SCORERS
-        for row in explorer.rows.of(SCORES, {"scorer": scorer.NAME, **lake_partition(where)}, feature)
+        for row in explorer.rows.of(SCORES, {"scorer": scorer.NAME, **lake_partition(where)}, feature, SHOWN_OF_SCORES)
         if row["headline"]
     ]
 
@@ -197,7 +208,7 @@ def costs(explorer: Explorer, where: RangeKey, feature: int) -> list[Cost]:
     assets = [*(f"explanations/{method}" for method in METHODS), *(f"scores/{scorer.NAME}" for scorer in SCORERS)]
     found = []
     for asset in assets:
-        rows = explorer.rows.of(LEDGER, {"asset": asset, **lake_partition(where)}, feature)
+        rows = explorer.rows.of(LEDGER, {"asset": asset, **lake_partition(where)}, feature, COUNTED_OF_LEDGER)
         if rows:
             prices = [row["price_usd"] for row in rows if row["price_usd"] is not None]
             found.append(

@@ -1,7 +1,8 @@
 """Search by meaning: the explanations nearest to a query by cosine of their sentence embeddings, exact over a million in one pass.
 
 Vectors are compared as int8 first, blocks at a time, and the best of them again as they are. Rounding to 1/127 of a vector's largest entry
-moves a cosine of D dimensions by at most √D · scale / 2, so the first pass keeps every vector that could be among the best.
+moves a cosine of D dimensions by at most √D · scale / 2. So after the best thousand every query says which other vectors could still be
+among the best, and compares these as they are too.
 """
 
 import contextlib
@@ -18,7 +19,10 @@ from resources.store.lake import Lake
 BLOCK = 8192
 THREADS = 2
 LEAST_COMPARED = 1000
-"""Vectors that are compared again as they are, besides the wanted ones."""
+"""Vectors that are compared again as they are, besides the wanted ones, to know how near the nearest are."""
+
+ROUNDING = np.float32(1e-4)
+"""More than sums of single precision move a cosine."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,23 @@ class MeaningIndex:
     encoder: str
 
     def nearest(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows [k], cosines [k]) of the explanations nearest to a vector of length 1, nearest first."""
+        """(rows [k], cosines [k]) of the explanations nearest to a vector of length 1, nearest first: none is missed."""
         rough = rough_cosines(self.codes, self.scales, query)
         kept = min(len(rough), k + LEAST_COMPARED)
         rows = np.argpartition(-rough, kept - 1)[:kept] if kept < len(rough) else np.arange(len(rough))
-        exact = self.vectors[np.sort(rows)].astype(np.float32) @ query
+        if kept < len(rough):
+            least = np.partition(self._exact(rows, query), -k)[-k]
+            furthest = self.scales * np.float32(self.codes.shape[1] ** 0.5 / 2) + ROUNDING
+            rows = np.flatnonzero(rough + furthest >= least)
+        rows = np.sort(rows)
+        exact = self._exact(rows, query)
         order = np.argsort(-exact, kind="stable")[:k]
-        return np.sort(rows)[order], exact[order]
+        return rows[order], exact[order]
+
+    def _exact(self, rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """float32 [n]: cosines of some vectors as they are, in blocks."""
+        parts = [self.vectors[rows[first : first + BLOCK]].astype(np.float32) @ query for first in range(0, len(rows), BLOCK)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
 def rough_cosines(codes: np.ndarray, scales: np.ndarray, query: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from interp_assets.assets.warehouse.duckdb_file import DICTIONARIES, Warehouse
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.explorer.arrow_files import keep_table, kept_table
-from interp_assets.explorer.columns import LOOK_SECONDS, PATIENCE_SECONDS, REBUILD_SECONDS, NotReadYet
+from interp_assets.explorer.columns import LOOK_SECONDS, PATIENCE_SECONDS, READING_SHARE, NotReadYet
 from interp_assets.tables import TABLES
 from resources.store.duckdb_views import named_in
 
@@ -35,6 +35,8 @@ class ViewAnswer:
     read_at: float
     rows: pa.Table
     problem: str | None = None
+    took: float = 0.0
+    """Seconds."""
 
 
 class ViewAnswers:
@@ -85,11 +87,14 @@ class ViewAnswers:
         return digest.hexdigest()[:32]
 
     def _asked(self, sql: str) -> ViewAnswer:
-        held, state = self._held.get(sql), str(self.state(sql))
-        if held is not None and (held.state == state or time.time() - held.read_at < REBUILD_SECONDS):
+        held = self._held.get(sql)
+        if held is not None and time.time() - held.read_at < held.took / READING_SHARE:
+            return held
+        state = str(self.state(sql))
+        if held is not None and held.state == state:
             return held
         place = self._folder / f"view_{hashlib.sha256(sql.encode()).hexdigest()[:16]}-{state}.arrow"
-        rows, problem = kept_table(place), None
+        rows, problem, started = kept_table(place), None, time.monotonic()
         if rows is None:
             try:
                 rows = self._warehouse.query(sql).rows
@@ -98,7 +103,7 @@ class ViewAnswers:
             else:
                 with contextlib.suppress(OSError):  # a home that may not be written keeps nothing
                     keep_table(place, rows)
-        answer = ViewAnswer(state, time.time(), rows, problem)
+        answer = ViewAnswer(state, time.time(), rows, problem, time.monotonic() - started)
         with self._lock:
             self._held[sql] = answer
             self._held.move_to_end(sql)

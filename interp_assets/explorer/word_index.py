@@ -84,21 +84,38 @@ def word_index(texts: dict[str, pa.ChunkedArray], place: Path) -> WordIndex:
 
 
 def _made(columns: list[pa.ChunkedArray], n: int) -> pa.Table:
-    words, rows = [], []
-    for number, column in enumerate(columns):
-        split = pc.split_pattern_regex(pc.utf8_lower(column.combine_chunks().cast(pa.large_string())), WORD)
-        words.append(pc.list_flatten(split).dictionary_encode())
-        rows.append(pc.list_parent_indices(split).to_numpy() + number * n)
-    if not words:
+    spoken = [_words_of(column) for column in columns]
+    if not spoken:
         return pa.table({"word": pa.array([], pa.large_string()), "rows": pa.array([], pa.large_list(pa.int32()))})
-    encoded = pa.chunked_array(words).unify_dictionaries()
-    dictionary = encoded.chunk(0).dictionary
-    codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
+    encoded = pa.concat_arrays([words for words, _, _ in spoken]).dictionary_encode()
+    dictionary, same = encoded.dictionary, encoded.indices.to_numpy().astype(np.int64)
+    firsts = np.cumsum([0, *(len(words) for words, _, _ in spoken)])
+    codes = [same[first + own] for first, (_, own, _) in zip(firsts[:-1], spoken, strict=True)]
+    numbers = [at + number * n for number, (_, _, at) in enumerate(spoken)]
     # A word twice in one explanation counts once; postings in ascending order, words by their text.
-    pairs = np.unique(codes * (len(columns) * n or 1) + np.concatenate(rows))
-    codes, numbers = np.divmod(pairs, len(columns) * n or 1)
-    counts = np.bincount(codes, minlength=len(dictionary))
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    postings = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(numbers.astype(np.int32)))
+    pairs = np.concatenate(codes) * (len(columns) * n or 1) + np.concatenate(numbers)
+    pairs.sort()
+    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
+    word, number = np.divmod(pairs, len(columns) * n or 1)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(word, minlength=len(dictionary)))])
+    postings = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(number.astype(np.int32)))
     made = pa.table({"word": dictionary, "rows": postings})
     return made.filter(pc.not_equal(made["word"], "")).sort_by("word").combine_chunks()
+
+
+def _words_of(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    """(different words, place int64 among them of every word said, place int64 in the column of the text that says it).
+
+    Texts are cut at white space first, and only what differs is cut at WORD: a million texts share few words.
+    """
+    texts = pc.utf8_lower(column.combine_chunks().cast(pa.large_string()))
+    pieces = pc.utf8_split_whitespace(texts)
+    encoded = pc.list_flatten(pieces).dictionary_encode()
+    cut = pc.split_pattern_regex(encoded.dictionary, WORD)
+    different = pc.list_flatten(cut).dictionary_encode()
+    each, firsts = pc.list_value_length(cut).to_numpy(), cut.offsets.to_numpy()[:-1]
+    codes = encoded.indices.to_numpy()
+    n_words = each[codes]
+    within = np.arange(n_words.sum()) - np.repeat(np.cumsum(n_words) - n_words, n_words)
+    own = different.indices.to_numpy().astype(np.int64)[np.repeat(firsts[codes], n_words) + within]
+    return different.dictionary, own, np.repeat(pc.list_parent_indices(pieces).to_numpy(), n_words)

@@ -118,6 +118,8 @@ class FeatureRows:
         now = time.monotonic()
         if self.lake.is_local:
             stamps: tuple[Any, ...] = _stamps(folder)
+            if not stamps:  # most tables of most dictionaries were never made
+                return None
             if known is not None and known.stamps == stamps:
                 return known
         elif known is not None and now - known.looked < REMOTE_SECONDS:

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,11 @@ from small_home import KEY, settled, small_home
 from starlette.testclient import TestClient
 
 from interp_assets.explorer.app import make_app
+from interp_assets.explorer.background import Background
+from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.embed_explanations import embed_explanations
 from interp_assets.explorer.explorer import Explorer
-from interp_assets.explorer.meaning import of_texts, rough_cosines, rounded
+from interp_assets.explorer.meaning import LEAST_COMPARED, of_texts, rough_cosines, rounded
 from interp_assets.explorer.word_index import word_index
 from interp_assets.tables import EXPLANATION_EMBEDDINGS
 from resources.fakes import FakeModels
@@ -78,6 +82,62 @@ def test_rounded_vectors_are_near_enough_that_none_of_the_best_is_missed(vectors
     index = of_texts(np.arange(len(vectors)), np.array(["a"] * len(vectors), dtype=object), [""] * len(vectors), vectors, "e")
     rows, cosines = index.nearest(query, 5)
     assert np.allclose(cosines, np.sort(vectors @ query)[::-1][:5], atol=2e-3) and len(set(rows.tolist())) == len(rows)
+
+
+def test_the_nearest_vectors_are_found_where_rounding_hides_them() -> None:
+    """One large entry makes every other entry 0 as int8: rounded, all vectors are equally near."""
+    n, query = 4 * LEAST_COMPARED, np.array([0.9999, 0.01, 0, 0], dtype=np.float32)
+    vectors = np.zeros((n, 4), dtype=np.float32)
+    vectors[:, 0], vectors[:, 1] = 0.9999, np.linspace(-0.003, 0.003, n)
+    index = of_texts(np.arange(n), np.array(["a"] * n, dtype=object), [""] * n, vectors, "e")
+    assert not index.codes[:, 1].any()
+    rows, cosines = index.nearest(query, 3)
+    exact = index.vectors.astype(np.float32) @ query
+    assert cosines.tolist() == np.sort(exact)[::-1][:3].tolist() and exact[rows].tolist() == cosines.tolist()
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["Verb", "verb,", "a_b", "x\u00a0y", "e\u0301t", "naïve", "שלום", "...", "42nd", ""]), max_size=5),
+        max_size=8,
+    )
+)
+def test_an_index_holds_each_word_of_each_explanation_once(said: list[list[str]]) -> None:
+    texts = [None if not words else " ".join(words) for words in said]
+    with tempfile.TemporaryDirectory() as folder:
+        index = word_index({"a": pa.chunked_array([pa.array(texts, pa.large_string())])}, Path(folder) / "words-1.arrow")
+    expected: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        for word in sorted({word for word in re.split(r"[\W_]+|\u0301", (text or "").lower()) if word}):
+            expected.setdefault(word, []).append(place)
+    assert index.table.to_pylist() == [{"word": word, "rows": expected[word]} for word in sorted(expected, key=str.encode)]
+
+
+def test_words_of_many_explanations_are_indexed_beside_the_pages() -> None:
+    """A reader waits a moment, then is told; later readers get the earlier index while the next is made."""
+    background, go = Background(), threading.Event()
+
+    def slow() -> str:
+        assert go.wait(10)
+        return "first"
+
+    with pytest.raises(NotReadYet):
+        background.newest("words", 1, slow, patience=0.01)
+    go.set()
+    assert background.newest("words", 1, slow, patience=10) == "first"
+    go.clear()
+    assert background.newest("words", 2, slow) == "first", "a reader waited although there was an answer"
+    go.set()
+    background.close()
+
+
+def test_a_search_says_that_words_are_being_indexed(explorer: Explorer, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_yet(*_: object) -> None:
+        raise NotReadYet(KEY)
+
+    monkeypatch.setattr(explorer.background, "newest", not_yet)
+    answer = client.get("/search?q=number&by=words")
+    assert answer.status_code == 503 and "are being indexed, once. This page opens as soon as they are." in answer.text
 
 
 def test_a_text_shows_what_it_fires_without_bos_and_dense_features(explorer: Explorer, client: TestClient) -> None:

@@ -52,7 +52,13 @@ def show(request: Request) -> Response:
 
 def distributions(explorer: Explorer, record: DictionaryRecord, columns: FeatureColumns, method: str) -> list[Distribution]:
     """The distribution of the method's scores by each scorer, with `shuffled` and a control dictionary behind."""
-    found, behind = [], control(explorer, record)
+    behind = control(explorer, record)
+    states = columns.state, None if behind is None else (behind[0], behind[1].state)
+    return explorer.kept(("distributions", record.key, method), states, lambda: _drawn(columns, method, behind))
+
+
+def _drawn(columns: FeatureColumns, method: str, behind: tuple[str, FeatureColumns] | None) -> list[Distribution]:
+    found = []
     for scorer in dict.fromkeys(scorer for scorer, one in columns.scored if one in (method, "none")):
         own = method if (scorer, method) in columns.scored else "none"
         name, span = f"score:{scorer}:{own}", columns.span_of(scorer)

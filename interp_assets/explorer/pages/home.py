@@ -83,6 +83,11 @@ def dictionary_row(explorer: Explorer, record: DictionaryRecord) -> DictionaryRo
         columns = explorer.dictionaries.columns(record.key, patience=0.2)
     except NotReadYet:
         return DictionaryRow(record, None, 0, 0, 0, ())
+    return explorer.kept(("row", record.key), (columns.state, record), lambda: counted_row(record, columns))
+
+
+def counted_row(record: DictionaryRecord, columns: FeatureColumns) -> DictionaryRow:
+    """What the home page says of a dictionary whose columns are read."""
     explained = np.zeros(len(columns.features), dtype=bool)
     for method in columns.methods:
         if method not in BASELINES:

@@ -16,7 +16,7 @@ from interp_assets.explorer.example_search import ExampleView, fired_on
 from interp_assets.explorer.explorer import Explorer, refused, waiting
 from interp_assets.explorer.meaning import MeaningIndex, meaning_index, of_texts
 from interp_assets.explorer.requests import explorer_of, page
-from interp_assets.explorer.word_index import word_index
+from interp_assets.explorer.word_index import WordIndex, word_index
 
 SHOWN = 60
 MOST_QUERY = 2_000
@@ -70,11 +70,17 @@ def show(request: Request) -> Response:
 
 def by_words(explorer: Explorer, record: DictionaryRecord, columns: FeatureColumns, query: str, notes: list[str]) -> Iterator[Hit]:
     """Features with an explanation that holds all words of the query, the rarest words first."""
-    texts = {method: columns.texts(f"explanation:{method}") for method in columns.telling}
-    if not texts:
+    if not columns.telling:
         return
-    place = explorer.prepared / f"words_{record.key.replace('/', '_')}-{columns.state}.arrow"
-    index = explorer.kept(("words", record.key), columns.state, lambda: word_index(texts, place))
+
+    def made() -> tuple[FeatureColumns, WordIndex]:
+        texts = {method: columns.texts(f"explanation:{method}") for method in columns.telling}
+        return columns, word_index(texts, explorer.prepared / f"words_{record.key.replace('/', '_')}-{columns.told_state}.arrow")
+
+    try:
+        columns, index = explorer.background.newest(("words", record.key), columns.told_state, made)
+    except NotReadYet:
+        waiting(f"The words of the explanations of {record.key} are being indexed, once. This page opens as soon as they are.")
     numbers, weights = index.found(query)
     seen: set[int] = set()
     for number, weight in zip(numbers.tolist(), weights.tolist(), strict=True):
