@@ -191,7 +191,10 @@ def sections(root: type, path: str = "") -> str:
     parts = []
     for cls, places in paths.items():
         about = inspect.getdoc(cls) or ""
-        parts.append(f"### {', '.join(f'`{place}`' for place in places)}\n\n{about}\n\n{keys_table(cls)}\n")
+        heading = ", ".join(f"`{place}`" for place in places)
+        if sum(places == others for others in paths.values()) > 1:  # one key with several forms, each told by its first key
+            heading += f" by `{key_of(cls, next(iter(get_type_hints(cls))))}`"
+        parts.append(f"### {heading}\n\n{about}\n\n{keys_table(cls)}\n")
     return "\n".join(parts)
 
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -25,6 +25,9 @@ from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.nearest import nearest_hint
+
+if TYPE_CHECKING:
+    from interp_assets.config.records import DictionaryRecord
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(importing, name="import")
@@ -97,15 +100,24 @@ def register(
         else:
             result = register_record(home, text, where, check=check, say=typer.echo)
             typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
-            typer.echo(f"next: interp backfill {result.key}")
+            typer.echo(_next_step([result]))
             return
         passed, failures = register_records(home, records, where, check=check, say=typer.echo)
     for result in passed:
         typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
     if passed:
-        typer.echo(f"next: interp backfill {' '.join(result.key for result in passed)}")
+        typer.echo(_next_step(passed))
     if failures:
         fail(f"{len(failures)} of {len(records)} dictionaries are not registered, for the reasons above: {', '.join(failures)}")
+
+
+def _next_step(registered: "Sequence[DictionaryRecord]") -> str:
+    """What to do with records that are registered: a few features of the first record for a first look, and everything of all."""
+    first = registered[0]
+    few = [int(feature) for feature in first.selected_features[:10]]
+    shown = f"{few[0]}-{few[-1]}" if len(few) > 1 and few[-1] - few[0] == len(few) - 1 else ",".join(map(str, few))
+    look = f"a first look, in this terminal: interp run {first.key} --features {shown}"
+    return f"{look}\nnext: interp backfill {' '.join(one.key for one in registered)}"
 
 
 @app.command(epilog="Example: interp dictionaries; interp dictionaries --example sparsify")

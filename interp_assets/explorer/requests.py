@@ -15,7 +15,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.prompting.rendering import visible
 from interp_assets.explorer import links
 from interp_assets.explorer.explorer import Explorer, not_found
-from interp_assets.explorer.shading import count, number, score_text, shaded, share
+from interp_assets.explorer.shading import code, count, number, score_text, shaded, share
 
 HERE = Path(__file__).parent
 
@@ -72,7 +72,7 @@ def _templates() -> Environment:
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(links=links, shaded=shaded)
-    environment.filters.update(number=number, share=share, score=score_text, count=count, visible=visible)
+    environment.filters.update(number=number, share=share, score=score_text, count=count, code=code, visible=visible)
     return environment
 
 

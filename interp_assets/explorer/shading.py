@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from markupsafe import Markup
+from markupsafe import escape as escaped
 
 from interp_assets.domain.prompting.rendering import over_characters, visible
 
@@ -62,3 +63,9 @@ def share(value: float | None) -> str:
         return "–"
     percent = 100 * value
     return f"{percent:.3g} %" if percent < 99.95 else f"{percent:.0f} %"
+
+
+def code(text: str) -> Markup:
+    """A sentence with what stands between backticks as code."""
+    parts = [str(escaped(part)) if place % 2 == 0 else f"<code>{escaped(part)}</code>" for place, part in enumerate(text.split("`"))]
+    return Markup("".join(parts))

@@ -30,6 +30,7 @@ from interp_assets.graph.alert_sensors import alert_sensors
 from interp_assets.graph.automation import automated
 from interp_assets.graph.jobs import task_jobs
 from interp_assets.graph.sensors import TICK_SECONDS, automation_sensors
+from interp_assets.installation.extras import install_command
 from interp_assets.installation.home import Home
 from resources.model_provider import ModelProvider
 
@@ -84,7 +85,7 @@ def executor_named(name: str) -> dg.ExecutorDefinition:
     try:
         from dagster_ray import ray_executor
     except ImportError:
-        raise UserError('INTERP_EXECUTOR is ray, which needs dagster-ray: pip install "interp-assets[deploy]"') from None
+        raise UserError(f"INTERP_EXECUTOR is ray, which needs dagster-ray: {install_command('deploy')}") from None
     return ray_executor.configured({"ray": {"env_vars": list(SHARED_VARIABLES)}})
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from interp_assets.config.settings import PlatformSettings
+from interp_assets.installation.extras import install_command
 from interp_assets.installation.home import Home
 from interp_assets.tables import ACTIVATIONS, EXPLANATIONS, TABLES
 from resources.store.lake import CorruptPartition, Lake, Manifest
@@ -32,7 +33,7 @@ def findings(home: Home, verify: bool = False) -> Iterator[Finding]:
         try:
             yield Finding("ok", package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("FAIL", package, "not installed: pip install interp-assets")
+            yield Finding("FAIL", package, f"not installed: pip install {package}")
     yield _device()
     yield from _back_ends()
     yield from _embedded()
@@ -54,7 +55,7 @@ def _back_ends() -> Iterator[Finding]:
     if importlib.util.find_spec("vllm"):
         yield Finding("ok", "back end vllm", importlib.metadata.version("vllm"))
     else:
-        yield Finding("warn", "back end vllm", 'not installed; on a GPU: pip install "interp-assets[gpu]"')
+        yield Finding("warn", "back end vllm", f"not installed; on a GPU: {install_command('gpu')}")
     key = "OPENAI_API_KEY is set" if os.environ.get("OPENAI_API_KEY") else "OPENAI_API_KEY is not set (local servers need none)"
     yield Finding("ok", "back end openai", key)
 

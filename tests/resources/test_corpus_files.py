@@ -87,6 +87,11 @@ CONTENT = {
     "list.jsonl": b'["x"]\n',
     "latin.jsonl": '{"text": "caf\xe9"}\n'.encode("latin-1"),
     "latin.txt": "caf\xe9".encode("latin-1"),
+    "paper.txt": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
+    "table.txt": b"PAR1\x15\x04",
+    "wide.txt": "caf\xe9".encode("utf-16"),
+    "packed.txt": gzip.compress(b"x"),
+    "dump.txt": b"weights\0\0\0\0" * 9,
     "cut.jsonl.gz": gzip.compress(THREE.encode() * 500)[:-40],
     "empty.parquet": b"",
     "only/readme.csv": b"x",
@@ -103,6 +108,12 @@ CONTENT = {
         ("jsonl:{}/list.jsonl#text", r"list\.jsonl line 1 holds a list"),
         ("jsonl:{}/latin.jsonl#text", r"latin\.jsonl is not UTF-8: byte 0xe9.*iconv"),
         ("text:{}/latin.txt", r"latin\.txt is not UTF-8: byte 0xe9.*iconv"),
+        ("text:{}/paper.txt", r"paper\.txt is a PDF, not text\. Extract its text first, such as: pdftotext"),
+        ("text:{}/table.txt", r"table\.txt is a Parquet file, not text\. Write parquet:/path#column\."),
+        ("text:{}/wide.txt", r"wide\.txt is UTF-16, not text\. Convert it first, such as: iconv -f utf-16"),
+        ("text:{}/packed.txt", r"packed\.txt is gzip-compressed, not text\. Let its name end in \.gz"),
+        ("text:{}/dump.txt", r"dump\.txt is full of zero bytes and is no text file\."),
+        ("jsonl:{}/dump.txt#text", r"dump\.txt is full of zero bytes and is no text file\."),
         ("jsonl:{}/cut.jsonl.gz#meta.text", r"cut\.jsonl\.gz cannot be read"),
         ("parquet:{}/empty.parquet#text", r"empty\.parquet cannot be read as Parquet.*0 bytes"),
         ("parquet:{}/d.parquet#txt", r"d\.parquet has no 'txt'; it has 'meta', 'number', 'text'\. Did you mean 'text'\?"),
@@ -119,6 +130,11 @@ def test_what_is_not_as_expected_is_named(tmp_path: Path, source: str, said: str
     pq.write_table(pa.table({"text": ["x"], "number": [1], "meta": [{"body": "y"}]}), tmp_path / "d.parquet")
     with pytest.raises(CorpusError, match=said):
         list(read_documents([source.format(tmp_path)], 0))
+
+
+def test_a_stray_zero_byte_does_not_make_a_text_binary(tmp_path: Path) -> None:
+    (tmp_path / "web.txt").write_bytes(b"a page of the web\0" + b"x" * 1000)
+    assert texts(read_text(f"{tmp_path}/web.txt")) == ["a page of the web\0" + "x" * 1000]
 
 
 def test_a_long_text_comes_in_pieces_that_join_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from interp_assets.config.base import UserError
 from interp_assets.domain.ratings.ratings import P1_SCALE
 from interp_assets.explorer import links
+from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.explorer import Explorer, not_found, refused
 from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page, posted
 from interp_assets.explorer.shading import shaded
@@ -30,10 +31,21 @@ def index(request: Request) -> Response:
     done = _saved(explorer) if explorer.rater else {}
     tasks = [(task, sum(is_rated(item, done) for item in task.items)) for task in kept_tasks(explorer.home.rating_tasks)]
     file = rater_file(explorer.home.ratings, explorer.rater) if explorer.rater else None
+    dictionaries = sorted(explorer.home.registry.read_all()[0])
+    explained = {key for key in dictionaries if is_explained(explorer, key)}
     return page(
-        request, "rate.html", tasks=tasks, dictionaries=sorted(explorer.home.registry.read_all()[0]), rater=explorer.rater,
+        request, "rate.html", tasks=tasks, dictionaries=sorted(dictionaries, key=lambda key: key not in explained), explained=explained,
+        rater=explorer.rater,
         n_saved=len(done), file=file, settings=TaskSettings(),
     )  # fmt: skip
+
+
+def is_explained(explorer: Explorer, key: str) -> bool:
+    """Whether a dictionary has explanations to rate; a dictionary that is still being read may have some."""
+    try:
+        return bool(explorer.dictionaries.columns(key, patience=0.2).telling)
+    except NotReadYet:
+        return True
 
 
 def draw(request: Request, fields: Mapping[str, str]) -> Response:
