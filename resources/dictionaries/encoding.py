@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.dictionaries.interface import Encoded
+from resources.dictionaries.largest import Largest
 
 if TYPE_CHECKING:
     import torch
@@ -87,19 +88,11 @@ class TopK:
     group: int = 1
 
     def encode(self, blocks: Iterable[Block]) -> Encoded:
-        """The k largest of each block, then of their union, by token."""
-        import torch
-
-        values = features = None
+        """The k largest of all blocks, by token."""
+        largest = Largest(self.k)
         for block in blocks:
-            best, index = block.hidden.topk(min(self.k, block.hidden.shape[1]), dim=-1, sorted=False)
-            index += block.first
-            if values is not None and features is not None:
-                best, index = torch.cat([values, best], dim=-1), torch.cat([features, index], dim=-1)
-                if best.shape[1] > self.k:
-                    best, place = best.topk(self.k, dim=-1, sorted=False)
-                    index = index.gather(-1, place)
-            values, features = best, index
+            largest.take(block.hidden, block.mask, block.first)
+        values, features = largest.values, largest.columns
         assert values is not None and features is not None, "a dictionary has one latent at least"
         token, place = (values <= 0).logical_not_().nonzero(as_tuple=True)
         return Encoded(token, features[token, place], values[token, place])
