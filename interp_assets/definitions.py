@@ -4,6 +4,9 @@ import os
 
 from interp_assets.graph.assembly import definitions, executor_named
 from interp_assets.installation.home import Home
+from resources.event_log import write_events_quickly
+from resources.kept_models import KeptModels
 from resources.model_provider import RealModels
 
-defs = definitions(Home.from_environment(), RealModels(), executor_named(os.environ.get("INTERP_EXECUTOR") or "in_process"))
+write_events_quickly()
+defs = definitions(Home.from_environment(), KeptModels(RealModels()), executor_named(os.environ.get("INTERP_EXECUTOR") or "in_process"))

@@ -318,6 +318,7 @@ class RangeRun:
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
         """The materialisation: row counts, bytes and outcomes per partition, with `metadata` and the data version on every partition."""
         versions: set[str] = set()
+        by_partition: dict[str, dict[str, Any]] = {}
         for partition in self.partitions:
             manifest = self.lake.require(self.table.name, self.partition(partition))
             versions.add(manifest.data_version)  # of the content: it differs from the planned version where questions stayed unanswered
@@ -329,12 +330,27 @@ class RangeRun:
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
                 own.update(rounded(report.numbers))
-            self.context.add_asset_metadata(own, partition_key=str(partition.key))
+            by_partition[str(partition.key)] = own
+        add_partition_metadata(self.context, by_partition)
         version = next(iter(versions)) if len(versions) == 1 else fingerprint(sorted(versions))
         seconds = round(time.monotonic() - self.started, 2)
         return dg.MaterializeResult(
             metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)
         )
+
+
+def add_partition_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> None:
+    """`context.add_asset_metadata` for each of some partitions of the run.
+
+    That method lists all partitions of the run, and looks each up in a database, to see that the one partition is among them: a thousand
+    partitions would be a million look-ups. Here all are compared with the run's partitions once.
+    """
+    step = context.op_execution_context.get_step_execution_context()
+    assert set(by_partition) <= set(context.partition_keys), set(by_partition) - set(context.partition_keys)
+    accumulator = step._metadata_accumulator
+    for partition, metadata in by_partition.items():
+        accumulator = accumulator.with_additional_asset_metadata(asset_key=context.asset_key, partition_key=partition, metadata=metadata)
+    step._metadata_accumulator = accumulator
 
 
 def explorer_page(record: DictionaryRecord, key: RangeKey) -> str:

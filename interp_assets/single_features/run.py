@@ -22,8 +22,9 @@ from interp_assets.installation.home import Home
 from interp_assets.installation.server import prepare_instance, refuse_unusable
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.orchestration.watching import Watcher, watched_by
-from interp_assets.single_features.kept_models import KeptModels
 from interp_assets.single_features.plan import PlannedRun, assets_by_name
+from resources.event_log import write_events_quickly
+from resources.kept_models import KeptModels
 from resources.language_models.budget import Spending
 from resources.model_provider import ModelProvider
 from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
@@ -68,6 +69,7 @@ def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: Ru
     """
     refuse_unusable(home)
     prepare_instance(home)
+    write_events_quickly()
     key, kept, spending = planned.record.key, KeptModels(models), RunSpending(home.settings.budget, home.settings.alerts)
     groups = (
         (planned.before, dg.StaticPartitionsDefinition([key]), (key, key)),
