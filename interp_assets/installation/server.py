@@ -231,7 +231,10 @@ def started_dagster(home: Home, host: str, port: int, log: IO[bytes] | None) -> 
     so that a relative path in a record means the same as when the record was tried. Raises `AlreadyClaimed` where another process has
     started Dagster for this home.
     """
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(home.workspace_file), "-h", host, "-p", str(port)]
+    command = [
+        *(sys.executable, "-m", "interp_assets.installation.prompt_dagster", "dev"),
+        *("-w", str(home.workspace_file), "-h", host, "-p", str(port)),
+    ]
     server = DagsterServer(url_of(host, port))
     with claimed(home.dagster, server.url), started_group(command, prepare_instance(home), log) as process:
         yield server, process
