@@ -22,6 +22,11 @@ SYSTEM_REMEDIES = {
     errno.EROFS: "it is mounted read-only: mount it writable, or name another home in INTERP_HOME",
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
+    errno.EIO: "the disk cannot be read or written: check it",
+    errno.ENAMETOOLONG: "a disk takes names of 255 bytes: choose a shorter name",
+    errno.ENOTDIR: "a part of the path is a file: name another place",
+    errno.EISDIR: "it is a folder: name a file",
+    errno.ELOOP: "its links lead in a circle: name another place",
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`); what is finished is kept, and the same command continues",
 }
 """The next step after an error of the operating system, where it is known."""

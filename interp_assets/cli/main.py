@@ -308,14 +308,10 @@ def doctor(
 @contextlib.contextmanager
 def explorer_beside() -> Iterator[None]:
     """A block beside which the explorer runs, in a process of its own that ends with the block."""
-    import subprocess
+    from interp_assets.installation.process_group import started_group
 
-    explorer = subprocess.Popen([sys.executable, "-m", "interp_assets.cli.main", "explore"], stdin=subprocess.DEVNULL)
-    try:
+    with started_group([sys.executable, "-m", "interp_assets.cli.main", "explore"], os.environ, end_seconds=10):
         yield
-    finally:
-        explorer.terminate()
-        explorer.wait()
 
 
 @app.command(epilog="Example: interp ui --port 3001")

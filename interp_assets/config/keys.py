@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 N_FEATURE_RANGES = 16
 """Ranges of every dictionary. The number is a constant, since Dagster's grid is rectangular and widths differ."""
@@ -9,6 +10,9 @@ N_FEATURE_RANGES = 16
 
 FEATURE_RANGE_KEYS = tuple(f"{index:02d}of{N_FEATURE_RANGES:02d}" for index in range(N_FEATURE_RANGES))
 
+
+MOST_KEY_BYTES = 255 - len("dictionary=")
+"""Most bytes of a key in the name of a folder of the lake, where every sign but letters, digits and _ . - ~ takes three."""
 
 _DICTIONARY_KEY = re.compile(r"[A-Za-z0-9_:@.-]+/[A-Za-z0-9_:@-]+/[A-Za-z0-9_:@-]+")
 
@@ -22,6 +26,10 @@ def check_dictionary_key(key: str) -> str:
         raise ValueError(
             f"dictionary key {key!r} is not of the form <model>/<layer>/<name> in letters, digits and _ : @ . -; "
             "a legal one is smollm2-135m/09/res-2k"
+        )
+    if len(quote(key, safe="")) > MOST_KEY_BYTES:
+        raise ValueError(
+            f"dictionary key {key[:60]!r}… has {len(key):,} characters: as a folder's name it would be longer than a disk takes"
         )
     return key
 

@@ -455,4 +455,9 @@ def record_file(key: str) -> str:
     underscore at an end, every underscore is written as %5F. So no two keys share a file."""
     parts = check_dictionary_key(key).split("/")
     ambiguous = [part for part in parts if "__" in part or part.startswith("_") or part.endswith("_")]
-    return "__".join(part.replace("_", "%5F") if part in ambiguous else part for part in parts) + ".yaml"
+    file = "__".join(part.replace("_", "%5F") if part in ambiguous else part for part in parts) + ".yaml"
+    if len(file) > 255:
+        raise ValueError(
+            f"dictionary key {key[:60]!r}… makes a file name of {len(file)} characters, and a disk takes 255: choose a shorter key"
+        )
+    return file

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interp_assets.explorer.explorer import Explorer, Waiting
 from interp_assets.explorer.guard import Guard
@@ -27,11 +28,31 @@ def make_app(explorer: Explorer, token: str | None = None) -> Starlette:
     """The application: all pages of PAGES behind the guard."""
     static = StaticFiles(directory=HERE / "static")
     middleware = [Middleware(Guard, token=token), Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)]
+    if explorer.absence is None:
+        middleware.append(Middleware(HomeThere, explorer=explorer))
     errors: Mapping[Any, Any] = {HTTPException: _http_error, Waiting: _waiting, LakeError: _lake_error, Exception: _failure}
     routes = [route for one in PAGES for route in one.ROUTES]
     app = Starlette(routes=[*routes, Mount("/static", static)], middleware=middleware, exception_handlers=errors)
     app.state.explorer = explorer
     return app
+
+
+class HomeThere:
+    """Answers every page with a message while the home, or its lake, is not where it was at the start: an empty home would look as if
+    nothing had been made."""
+
+    def __init__(self, app: ASGIApp, explorer: Explorer) -> None:
+        self._app, self._explorer = app, explorer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        missing = self._explorer.absence if scope["type"] == "http" and not scope["path"].startswith("/static/") else None
+        if missing is None:
+            await self._app(scope, receive, send)
+            return
+        message = f"{missing} is not there: the home was moved or removed, or its disk is not mounted. Pages open again once it is back."
+        answer = page(Request(scope), "message.html", 503, title="The home is gone", message=message, retry=5)
+        await answer(scope, receive, send)
 
 
 def _http_error(request: Request, error: Any) -> Response:

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.config.base import fingerprint
 from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.explorer.arrow_files import keep_table, kept_table
+from interp_assets.explorer.left_out import left_out
 from interp_assets.reading.explanations import label_in
 from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_MATCHES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
 
@@ -59,12 +60,13 @@ class FeatureColumns:
     """The columns of one dictionary in one state of the lake. Row i of each column is feature `features[i]`; NaN stands for no number.
 
     Names are NUMBERS, TEXTS, `score:<scorer>:<method>`, `floor:<scorer>:<method>`, `explanation:<method>` and
-    `label:<method>`.
+    `label:<method>`. `left_out` has the partitions that could not be read, each with the reason.
     """
 
     state: str
     read_at: float
     table: pa.Table
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -216,26 +218,33 @@ class Dictionaries:
         """End the reading thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def states(self, key: str) -> dict[str, str]:
-        """Names the content of all partitions that the columns of a dictionary are read from, by table, and of scores by scorer."""
+    def left_out(self, key: str | None) -> dict[str, str]:
+        """The partitions that the columns of a dictionary leave out, each with the reason; without a key of all dictionaries."""
+        held = list(self._held.values()) if key is None else [one for name, one in list(self._held.items()) if name == key]
+        return {path: why for columns in held for path, why in columns.left_out.items()}
+
+    def states(self, key: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Names the content of all partitions that the columns of a dictionary are read from, by table, and of scores by scorer; and the
+        partitions that cannot be read, each with the reason."""
         begun = f"{FORMAT}\n{self._warehouse.lake.url}\n".encode()
         digests = {table.name: hashlib.sha256(begun) for table in READ}
         with self._index_lock:
+            missing = left_out(self._warehouse.index, READ, key)
             for table in READ:
                 for part in self._warehouse.index.look(table.name, len(table.partition_columns)).readable:
                     if part.values.get("dictionary", key) == key:
                         name = _scores_of(part.values["scorer"]) if table is SCORES else table.name
                         said = f"{table.name} {part.folder} {part.version} {part.footer} {part.bytes}\n"
                         digests.setdefault(name, hashlib.sha256(begun)).update(said.encode())
-        return {name: digest.hexdigest()[:32] for name, digest in digests.items()}
+        return {name: digest.hexdigest()[:32] for name, digest in digests.items()}, missing
 
     def _read(self, key: str) -> FeatureColumns:
         """The columns as they are now: held, kept in the home, or read from the lake."""
         held = self._held.get(key)
         if held is not None and time.time() - held.read_at < self._took.get(key, 0.0) / READING_SHARE:
             return held
-        states = self.states(key)
-        state = fingerprint("columns", states)
+        states, missing = self.states(key)
+        state = fingerprint("columns", states, missing)
         if held is not None and held.state == state:
             return held
         stem = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -249,7 +258,7 @@ class Dictionaries:
                 keep_table(place, read)
                 read = kept_table(place) or read
             self._took[key] = time.monotonic() - started
-        columns = FeatureColumns(state, time.time(), read)
+        columns = FeatureColumns(state, time.time(), read, missing)
         self._held[key] = columns
         return columns
 

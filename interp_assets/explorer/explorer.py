@@ -69,6 +69,18 @@ class Explorer:
         """Folder of what the explorer has prepared; all of it may be removed at any time."""
         return self.home.root / "warehouse" / "columns"
 
+    def left_out(self, key: str | None = None) -> dict[str, str]:
+        """The partitions that pages leave out because they cannot be read, by path below the lake, each with the reason: of one dictionary,
+        without a key of all that were looked at."""
+        answers = self.views.left_out() if key is None else {}
+        return dict(sorted({**answers, **self.dictionaries.left_out(key), **self.rows.left_out(key)}.items()))
+
+    @property
+    def absence(self) -> str | None:
+        """The folder that is missing: the home, or its lake on this machine; None where both are there."""
+        places = [self.home.root, *([Path(self.home.lake.root)] if self.home.lake.is_local else [])]
+        return next((str(place) for place in places if not place.is_dir()), None)
+
     def kept(self, key: Hashable, state: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, kept in memory under `key` until the state is another. Readers who ask at once wait for one making."""
         with self._making:

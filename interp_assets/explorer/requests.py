@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -21,6 +22,24 @@ HERE = Path(__file__).parent
 
 Posted = Callable[[Request, Mapping[str, str]], Response]
 MOST_POSTED_BYTES = 200_000
+MOST_FIELDS = 1_000
+
+
+class Number(Convertor[int]):
+    """A whole number in an address, as `{feature:number}`. A longer number is no number of anything, and its address no page."""
+
+    regex = "[0-9]{1,40}"
+
+    def convert(self, value: str) -> int:
+        """The number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """The number as it stands in an address."""
+        return str(value)
+
+
+register_url_convertor("number", Number())
 
 
 def posted(answer: Posted) -> Callable[[Request], Awaitable[Response]]:
@@ -32,7 +51,10 @@ def posted(answer: Posted) -> Callable[[Request], Awaitable[Response]]:
             body += piece
             if len(body) > MOST_POSTED_BYTES:
                 raise HTTPException(413, f"A form has at most {MOST_POSTED_BYTES:,} bytes. Nothing was saved.")
-        fields = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=1000))
+        try:
+            fields = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        except ValueError:
+            raise HTTPException(413, f"A form has at most {MOST_FIELDS:,} fields. Nothing was saved.") from None
         return await run_in_threadpool(answer, request, fields)
 
     return endpoint
@@ -59,11 +81,22 @@ def known_feature(request: Request) -> DictionaryRecord:
     return record
 
 
+def csv_headers(request: Request, name: str, key: str | None = None) -> dict[str, str]:
+    """Headers of a CSV file of this name. Where partitions are left out, the file's name says so, and a header names them."""
+    missing = explorer_of(request).left_out(key)
+    file = f"{name}-incomplete.csv" if missing else f"{name}.csv"
+    said = "; ".join(f"{path}: {why}" for path, why in missing.items()).encode("ascii", "replace").decode()
+    more = {"X-Left-Out": " ".join(said[:2_000].split())} if missing else {}
+    return {"Content-Disposition": f'attachment; filename="{file}"', **more}
+
+
 def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page out of a template. `here` is its address, `explorer` is there for all templates."""
+    """A page out of a template. `here` is its address, `explorer` is there for all templates, and so is `left_out`, the partitions that
+    cannot be read."""
     explorer = explorer_of(request)
     query = f"?{request.url.query}" if request.url.query else ""
-    shown = TEMPLATES.get_template(template).render(explorer=explorer, here=request.url.path + query, **values)
+    missing = explorer.left_out(values.get("key") or (key_of(request) if "layer" in request.scope.get("path_params", {}) else None))
+    shown = TEMPLATES.get_template(template).render(explorer=explorer, here=request.url.path + query, left_out=missing, **values)
     return HTMLResponse(shown, status, headers={"Cache-Control": "no-cache"})
 
 

@@ -32,7 +32,7 @@ from interp_assets.explorer.pages import home, leaderboards, report
 from interp_assets.explorer.pages.dictionary import distributions
 from interp_assets.explorer.pages.feature import as_json, feature_values
 from interp_assets.explorer.requests import HERE, page
-from resources.store.whole_folders import FolderTaken, require_free, whole_folder
+from resources.store.whole_folders import FolderTaken, whole_folder
 
 MARK = "interp-site.json"
 """Says that a folder is an earlier copy, which another export may replace."""
@@ -113,7 +113,7 @@ def export_site(
         if not columns:
             raise UserError("this home has no dictionary to export. Register one first: interp register")
         site = Site({key: _chosen(key, known, features) for key, known in columns.items()})
-        with _in_place(folder) as aside:
+        with whole_folder(folder, _is_copy) as aside:
             for file, content in _files(explorer, site, columns, say):
                 path = aside / file
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +121,8 @@ def export_site(
             shutil.copytree(HERE / "static", aside / "static", dirs_exist_ok=True)
             n = sum(map(len, site.features.values()))
             (aside / MARK).write_text(json.dumps({"dictionaries": list(site.features), "features": n}))
+        for path, why in explorer.left_out().items():
+            say(f"left out: {path}: {why}; interp backfill makes it again")
     except FolderTaken as error:
         raise UserError(str(error)) from None
     finally:
@@ -243,27 +245,6 @@ def _request(app: Starlette, path: str, **params: Any) -> Request:
     )  # fmt: skip
 
 
-class _in_place:
-    """A new folder that takes the place of `folder` at the end of the block, and of an earlier copy in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
-        self._replaces = (self._folder / MARK).is_file()
-        if not self._replaces:
-            require_free(self._folder)
-        self._next = self._folder.with_name(f".{self._folder.name}.next") if self._replaces else self._folder
-        if self._replaces:
-            shutil.rmtree(self._next, ignore_errors=True)  # whole, and left by a process that was killed before it was in place
-        self._writing = whole_folder(self._next)
-
-    def __enter__(self) -> Path:
-        return self._writing.__enter__()
-
-    def __exit__(self, *raised: Any) -> None:
-        self._writing.__exit__(*raised)
-        if self._replaces and raised[0] is None:
-            earlier = self._folder.with_name(f".{self._folder.name}.earlier")
-            shutil.rmtree(earlier, ignore_errors=True)
-            self._folder.rename(earlier)
-            self._next.rename(self._folder)
-            shutil.rmtree(earlier, ignore_errors=True)
+def _is_copy(folder: Path) -> bool:
+    """Whether a folder is an earlier copy, which another export may replace."""
+    return (folder / MARK).is_file()

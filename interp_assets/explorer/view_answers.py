@@ -5,11 +5,11 @@ A view over a large lake takes longer than a reader waits. The reader is shown t
 
 import contextlib
 import hashlib
+import json
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
@@ -20,6 +20,7 @@ from interp_assets.assets.warehouse.duckdb_file import DICTIONARIES, Warehouse
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.explorer.arrow_files import keep_table, kept_table
 from interp_assets.explorer.columns import LOOK_SECONDS, PATIENCE_SECONDS, READING_SHARE, NotReadYet
+from interp_assets.explorer.left_out import left_out
 from interp_assets.tables import TABLES
 from resources.store.duckdb_views import named_in
 
@@ -29,7 +30,8 @@ KEPT_ANSWERS = 64
 
 @dataclass(frozen=True)
 class ViewAnswer:
-    """The rows of a question in one state of the lake, or why there are none."""
+    """The rows of a question in one state of the lake, or why there are none. `left_out` has the partitions that could not be read, each
+    with the reason."""
 
     state: str
     read_at: float
@@ -37,6 +39,7 @@ class ViewAnswer:
     problem: str | None = None
     took: float = 0.0
     """Seconds."""
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 class ViewAnswers:
@@ -71,26 +74,35 @@ class ViewAnswers:
         """End the asking thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def state(self, sql: str) -> Hashable:
-        """Names the content of all partitions and records that a question may read, and the question itself."""
+    def left_out(self) -> dict[str, str]:
+        """The partitions that the answers leave out, each with the reason."""
+        with self._lock:
+            held = list(self._held.values())
+        return {path: why for answer in held for path, why in answer.left_out.items()}
+
+    def state(self, sql: str) -> tuple[str, dict[str, str]]:
+        """A name for the content of all partitions and records that a question may read, and for the question itself; and the partitions
+        that cannot be read."""
         names = [table.name for table in TABLES]
         tables, views = named_in(sql, [*names, DICTIONARIES], files := view_files())
         digest = hashlib.sha256(f"{FORMAT}\n{self._warehouse.lake.url}\n{sql}\n".encode())
         for name in views:
             digest.update(files[name].read_bytes())
-        for table in TABLES:
-            if table.name in tables:
-                for part in self._warehouse.index.look(table.name, len(table.partition_columns)).readable:
-                    digest.update(f"{table.name} {part.folder} {part.version} {part.footer} {part.bytes}\n".encode())
+        read = [table for table in TABLES if table.name in tables]
+        missing = left_out(self._warehouse.index, read)
+        for table in read:
+            for part in self._warehouse.index.look(table.name, len(table.partition_columns)).readable:
+                digest.update(f"{table.name} {part.folder} {part.version} {part.footer} {part.bytes}\n".encode())
+        digest.update(json.dumps(sorted(missing)).encode())
         if DICTIONARIES in tables:
             digest.update(repr(sorted(self._warehouse.registry.read_all()[0].items())).encode())
-        return digest.hexdigest()[:32]
+        return digest.hexdigest()[:32], missing
 
     def _asked(self, sql: str) -> ViewAnswer:
         held = self._held.get(sql)
         if held is not None and time.time() - held.read_at < held.took / READING_SHARE:
             return held
-        state = str(self.state(sql))
+        state, missing = self.state(sql)
         if held is not None and held.state == state:
             return held
         place = self._folder / f"view_{hashlib.sha256(sql.encode()).hexdigest()[:16]}-{state}.arrow"
@@ -103,7 +115,7 @@ class ViewAnswers:
             else:
                 with contextlib.suppress(OSError):  # a home that may not be written keeps nothing
                     keep_table(place, rows)
-        answer = ViewAnswer(state, time.time(), rows, problem, time.monotonic() - started)
+        answer = ViewAnswer(state, time.time(), rows, problem, time.monotonic() - started, missing)
         with self._lock:
             self._held[sql] = answer
             self._held.move_to_end(sql)

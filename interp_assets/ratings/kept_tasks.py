@@ -61,7 +61,7 @@ def kept_task(folder: Path, name: str) -> KeptTask:
         raise UserError(f"there is no rating task {name[:40]!r}. Draw one first.")
     try:
         return _task(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as a rating task: {error}. Remove the file, and draw the task again.") from None
 
 

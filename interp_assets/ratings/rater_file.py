@@ -12,6 +12,7 @@ from pathlib import Path
 
 from interp_assets.config.base import UserError
 from interp_assets.domain.ratings.ratings import COLUMNS
+from resources.formats.interface import ExchangeError
 from resources.formats.rating_files import read_rating_rows
 from resources.formats.spreadsheet_cells import csv_text
 from resources.store.whole_files import write_whole
@@ -40,12 +41,21 @@ def what_is_rated(row: Row) -> tuple[str, str, str, str]:
 
 
 def saved_ratings(folder: Path, rater: str) -> dict[tuple[str, str, str, str], dict[str, str]]:
-    """The rows of a rater's file by what they rate; empty where there is none. Raises `ExchangeError` for a file that is no rating file."""
+    """The rows of a rater's file by what they rate; empty where there is none. Raises `ExchangeError` for a file that is no rating file,
+    and for a line that cannot be read: the next saving would lose it."""
     path = rater_file(folder, rater)
     if not path.exists():
         return {}
-    rows = ({name: row.fields.get(name, "") for name in COLUMNS} for row in read_rating_rows(path) if row.problem is None)
-    return {what_is_rated(row): row for row in rows}
+    found = {}
+    for row in read_rating_rows(path):
+        if row.problem is not None or "\0" in "".join(map(str, row.fields.values())):
+            raise ExchangeError(
+                f"line {row.line} of {path} cannot be read: {row.problem or 'it holds NUL bytes'}. Correct the line or remove it, or move "
+                "the file away"
+            )
+        fields = {name: row.fields.get(name, "") for name in COLUMNS}
+        found[what_is_rated(fields)] = fields
+    return found
 
 
 def save_ratings(folder: Path, rater: str, rows: Sequence[Row]) -> Path:

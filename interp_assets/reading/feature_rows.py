@@ -1,7 +1,8 @@
 """Reads all rows of one feature from any partition: the row groups that hold the feature, and nothing else of the file.
 
 The footers of the files read last are kept in memory, with the features that bound each row group. So a feature costs one read a file,
-whatever the size of the dictionary.
+whatever the size of the dictionary. A part is compared with its checksums as `Lake` does it: a damaged part is left out, and `left_out`
+names it.
 """
 
 import os
@@ -11,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from interp_assets.tables import Table
-from resources.store.lake import MANIFEST, PART, Lake
+from resources.store.lake import MANIFEST, PART, READ_TWICE_BYTES, Lake, LakeError
 from resources.store.later_columns import with_later_columns
 from resources.store.manifests import BadManifest
 
@@ -46,6 +48,7 @@ class FeatureRows:
         self.lake, self._kept_most, self._kept_groups_most = lake, kept, kept_groups
         self._kept_groups: OrderedDict[tuple[Any, ...], pa.Table] = OrderedDict()
         self._kept: OrderedDict[str, _Part | None] = OrderedDict()
+        self._damaged: dict[str, tuple[tuple[Any, ...], str]] = {}
         self._lock = threading.Lock()
 
     def of(
@@ -78,6 +81,20 @@ class FeatureRows:
         """Whether a manifest vouches for the partition."""
         return self._part(self.lake.path(table.name, partition), "feature") is not None
 
+    def left_out(self, key: str | None = None) -> dict[str, str]:
+        """The partitions that were found damaged and have not changed since, by path below the lake, each with the reason: of one
+        dictionary, without a key of all."""
+        with self._lock:
+            found = dict(self._damaged)
+        there = {folder: why for folder, (stamps, why) in found.items() if not self.lake.is_local or _stamps(folder) == stamps}
+        mark = "" if key is None else f"/dictionary={quote(key, safe='')}"
+        root = f"{self.lake.root}/"
+        return {
+            f"{folder.removeprefix(root)}/{PART}": why.replace(root, "")
+            for folder, why in there.items()
+            if f"{mark}/" in f"{folder}/" or "/dictionary=" not in folder
+        }
+
     def _read_or_kept(self, folder: str, part: _Part, groups: list[int], columns: list[str]) -> pa.Table | None:
         """Row groups of a part, out of memory where they were read before."""
         if not self._kept_groups_most:
@@ -97,19 +114,30 @@ class FeatureRows:
         return found.select([name for name in columns if name in found.column_names])
 
     def _read(self, folder: str, part: _Part, groups: list[int], columns: list[str] | None) -> pa.Table | None:
-        """Row groups of a part, all columns without `columns`; None where the part is no longer the file that was looked at."""
+        """Row groups of a part, all columns without `columns`; None where the part is not the file that was looked at, or is damaged."""
         path = f"{folder}/{PART}"
         try:
             if self.lake.is_local:
-                with pa.memory_map(path) as source:
+                with pa.OSFile(path) as source:  # not mapped: a mapped file that is cut short ends the process
                     if _stamps(folder) != part.stamps:
                         return None
-                    return pq.ParquetFile(source, metadata=part.footer).read_row_groups(groups, columns, use_threads=False)
+                    file = pq.ParquetFile(source, metadata=part.footer, page_checksum_verification=True)
+                    return file.read_row_groups(groups, columns, use_threads=False)
             with self.lake.fs.open(path, "rb", cache_type="none") as source:
-                file = pq.ParquetFile(source, metadata=part.footer, pre_buffer=True)
+                file = pq.ParquetFile(source, metadata=part.footer, pre_buffer=True, page_checksum_verification=True)
                 return file.read_row_groups(groups, columns, use_threads=False)
-        except (OSError, pa.ArrowException):
+        except (OSError, pa.ArrowException) as error:
+            if not self.lake.is_local or _stamps(folder) == part.stamps:
+                self._note(folder, part.stamps, f"{PART} is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}")
             return None
+
+    def _note(self, folder: str, stamps: tuple[Any, ...], why: str | None) -> None:
+        """Remember why a partition cannot be read; None: it can."""
+        with self._lock:
+            if why is None:
+                self._damaged.pop(folder, None)
+            else:
+                self._damaged[folder] = (stamps, why)
 
     def _part(self, folder: str, key: str) -> _Part | None:
         """The vouched part in a folder; None where there is none."""
@@ -141,11 +169,17 @@ class FeatureRows:
         path = f"{folder}/{PART}"
         try:
             manifest = self.lake.read_manifest(folder)
-            if manifest is None or self.lake.damage(manifest, read_all=False):
+            if manifest is None:
+                self._note(folder, stamps, None)
+                return None
+            damage = self.lake.damage(manifest, read_all=self.lake.is_local and manifest.bytes <= READ_TWICE_BYTES)
+            self._note(folder, stamps, damage)
+            if damage:
                 return None
             with self.lake.fs.open(path, "rb") as file:
                 footer = pq.read_metadata(file)
-        except (BadManifest, OSError, pa.ArrowException):
+        except (BadManifest, LakeError, OSError, pa.ArrowException) as error:
+            self._note(folder, stamps, str(error))
             return None
         place = footer.schema.names.index(key) if key in footer.schema.names else None
         bounds = [_bounds(footer, group, place) for group in range(footer.num_row_groups)]
@@ -167,12 +201,13 @@ def _bounds(footer: pq.FileMetaData, group: int, place: int | None) -> tuple[int
 
 
 def _stamps(folder: str) -> tuple[Any, ...]:
-    """What changes when a partition is replaced: size, time and inode of manifest and part; empty where one of them is missing."""
-    found: list[int] = []
+    """What changes when a partition is replaced: size, time and inode of manifest and part, None for a file that is missing."""
+    found: list[tuple[int, int, int] | None] = []
     for name in (MANIFEST, PART):
         try:
             status = os.stat(f"{folder}/{name}")
         except OSError:
-            return ()
-        found += [status.st_size, status.st_mtime_ns, status.st_ino]
+            found.append(None)
+        else:
+            found.append((status.st_size, status.st_mtime_ns, status.st_ino))
     return tuple(found)

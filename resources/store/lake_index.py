@@ -205,6 +205,8 @@ class LakeIndex:
         rows = [list(vars(part).values()) for part in index.parts.values()]
         kept = {"format": FORMAT, "lake": self.lake.url, "parts": rows, "listings": index.listings}
         content = json.dumps(kept, separators=(",", ":")).encode()
+        if self.lake.is_local and not os.path.isdir(self.lake.root):
+            return  # a home that was moved away is not begun anew
         with contextlib.suppress(OSError):
             write_whole(self._file(table), b"%d\n%s" % (zlib.crc32(content), content))
 

@@ -30,7 +30,7 @@ RATER = "ada" + EVERYTHING
 
 def every_address() -> dict[str, str]:
     """An address of each route of each page, by the route's path."""
-    dictionary, feature = "/d/{model}/{layer}/{name}", "/d/{model}/{layer}/{name}/{feature:int}"
+    dictionary, feature = "/d/{model}/{layer}/{name}", "/d/{model}/{layer}/{name}/{feature:number}"
     return {
         "/": "/",
         dictionary: f"/d/{KEY}",
@@ -43,7 +43,7 @@ def every_address() -> dict[str, str]:
         "/compare": f"/compare?a={KEY}/7&b={KEY}/8",
         "/rate": "/rate",
         "/rate/{task}": f"/rate/{TASK}",
-        "/rate/{task}/{item:int}": f"/rate/{TASK}/0",
+        "/rate/{task}/{item:number}": f"/rate/{TASK}/0",
         "/report": "/report",
         f"{feature}/note": f"/d/{KEY}/7/note",
         f"{feature}/try": f"/d/{KEY}/7/try?text={quote(EVERYTHING)}",
@@ -53,16 +53,16 @@ def every_address() -> dict[str, str]:
         f"{feature}/logits": f"/d/{KEY}/7/logits",
         f"{feature}/decoder.npy": f"/d/{KEY}/7/decoder.npy",
         f"{feature}/why/{{scorer}}/{{method}}": f"/d/{KEY}/7/why/fuzzing/max_act",
-        f"{feature}/context/{{row:int}}": f"/d/{KEY}/7/context/2",
+        f"{feature}/context/{{row:number}}": f"/d/{KEY}/7/context/2",
     }
 
 
 TEXTLESS = (
     "/",
     "/leaderboards",
-    "/d/{model}/{layer}/{name}/{feature:int}/logits",
-    "/d/{model}/{layer}/{name}/{feature:int}/decoder.npy",
-    "/d/{model}/{layer}/{name}/{feature:int}/note",
+    "/d/{model}/{layer}/{name}/{feature:number}/logits",
+    "/d/{model}/{layer}/{name}/{feature:number}/decoder.npy",
+    "/d/{model}/{layer}/{name}/{feature:number}/note",
 )
 """Pages that show no text of the lake."""
 

@@ -16,6 +16,7 @@ from interp_assets.explorer.feature_view import range_of
 from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page
 from interp_assets.explorer.shading import shaded
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, DOCUMENTS, FEATURE_STATISTICS, TOKEN_SAMPLES
+from resources.store.lake import LakeError
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def _passages(
     explorer: Explorer, record: DictionaryRecord, feature: int, row: int, sample: str, context_tokens: int
 ) -> tuple[list[PassageView], float]:
     """The documents of a context in order, and the largest activation of the feature on it."""
-    found = explorer.rows.of(TOKEN_SAMPLES, {"sample": sample}, row, key="row")[0]
+    rows = explorer.rows.of(TOKEN_SAMPLES, {"sample": sample}, row, key="row")
+    if not rows:
+        raise LakeError(f"the token sample {sample} of {record.key} has no context {row} that can be read: interp backfill {record.key}")
+    found = rows[0]
     ids = np.asarray(found["token_ids"], dtype=np.int64)
     partition = lake_partition(range_of(record, feature))
     fired = explorer.rows.table(ACTIVATIONS, partition, feature, ["position", "value"])
@@ -72,4 +76,4 @@ def _passages(
     return shown, float(values.max(initial=0))
 
 
-ROUTES = (Route("/d/{model}/{layer}/{name}/{feature:int}/context/{row:int}", show),)
+ROUTES = (Route("/d/{model}/{layer}/{name}/{feature:number}/context/{row:number}", show),)

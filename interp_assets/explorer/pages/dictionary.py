@@ -17,7 +17,7 @@ from interp_assets.explorer.columns import FeatureColumns, NotReadYet
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_table import QUADRANTS, STATES, TableQuery, found_places, rows_at, shown_scorers, table_page
 from interp_assets.explorer.pages.home import dictionary_row
-from interp_assets.explorer.requests import explorer_of, key_of, page
+from interp_assets.explorer.requests import csv_headers, explorer_of, key_of, page
 from interp_assets.explorer.shading import number
 from resources.formats.spreadsheet_cells import csv_text
 
@@ -112,8 +112,8 @@ def as_csv(request: Request) -> Response:
             text = csv_text(header, ({name: "" if row.get(name) is None else row[name] for name in header} for row in written))
             yield text if first == 0 else text.partition("\n")[2]
 
-    name = f"{key.replace('/', '_')}_features.csv"
-    return StreamingResponse(lines(), media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    headers = csv_headers(request, f"{key.replace('/', '_')}_features", key)
+    return StreamingResponse(lines(), media_type="text/csv", headers=headers)
 
 
 def _values(row: dict[str, Any]) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from interp_assets.domain.scoring import SCORERS
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_view import feature_view, range_of
 from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page
-from interp_assets.ratings.notes import notes_on
+from interp_assets.ratings.notes import Note, UnreadNotes, files_set_aside, notes_on
 from interp_assets.tables import (
     EXAMPLES,
     EXPLANATIONS,
@@ -45,10 +45,13 @@ def embed(request: Request) -> Response:
 
 
 def as_json(request: Request) -> Response:
-    """All rows of a feature, by table, as they are in the lake."""
+    """All rows of a feature, by table, as they are in the lake; under `left_out` the dictionary's partitions that cannot be read, if
+    any."""
     explorer, key, number = explorer_of(request), key_of(request), request.path_params["feature"]
     known_feature(request)
-    return JSONResponse(_finite(all_rows(explorer, key, number)))
+    rows = _finite(all_rows(explorer, key, number))
+    missing = explorer.left_out(key)
+    return JSONResponse({**rows, "left_out": missing} if missing else rows)
 
 
 def all_rows(explorer: Explorer, key: str, feature: int) -> dict[str, Any]:
@@ -78,8 +81,21 @@ def feature_values(request: Request) -> dict[str, Any]:
     before = int(columns.features[place - 1]) if place else None
     after = int(columns.features[place + 1]) if place + 1 < len(columns.features) else None
     view = feature_view(explorer, record, columns, number)
-    notes = notes_on(explorer.home.notes, record.key, number)
-    return {"key": key, "record": record, "feature": number, "view": view, "before": before, "after": after, "notes": notes}
+    notes, unread = _notes(explorer, record.key, number)
+    return {
+        "key": key, "record": record, "feature": number, "view": view, "before": before, "after": after, "notes": notes,
+        "unread_notes": unread,
+    }  # fmt: skip
+
+
+def _notes(explorer: Explorer, key: str, feature: int) -> tuple[list[Note], list[str]]:
+    """The notes on a feature, and a message for each file of notes that cannot be read."""
+    folder = explorer.home.notes
+    aside = [f"{path} is damaged, and was set aside when a later note was saved" for path in files_set_aside(folder, key, feature)]
+    try:
+        return notes_on(folder, key, feature), aside
+    except UnreadNotes as error:
+        return [], [str(error), *aside]
 
 
 def _finite(value: Any) -> Any:
@@ -91,5 +107,5 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-AT = "/d/{model}/{layer}/{name}/{feature:int}"
+AT = "/d/{model}/{layer}/{name}/{feature:number}"
 ROUTES = (Route(AT, show), Route(f"{AT}.json", as_json), Route(f"{AT}/embed", embed))

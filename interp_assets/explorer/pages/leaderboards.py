@@ -17,7 +17,7 @@ from interp_assets.explorer import links
 from interp_assets.explorer.charts import score_strip
 from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.explorer import Explorer, not_found, refused, waiting
-from interp_assets.explorer.requests import explorer_of, page
+from interp_assets.explorer.requests import csv_headers, explorer_of, page
 from interp_assets.explorer.shading import number
 from resources.formats.spreadsheet_cells import csv_text
 
@@ -112,8 +112,7 @@ def as_csv(request: Request) -> Response:
     explorer, name = explorer_of(request), known_view(request)
     rows = chosen_rows(view_rows(explorer, name), request.query_params.get("dictionary", ""))
     written = ({key: "" if value is None else plain(value) for key, value in row.items()} for row in rows.to_pylist())
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return Response(csv_text(rows.column_names, written), media_type="text/csv", headers=headers)
+    return Response(csv_text(rows.column_names, written), media_type="text/csv", headers=csv_headers(request, name))
 
 
 def known_view(request: Request) -> str:

@@ -56,5 +56,5 @@ def decoder(request: Request) -> Response:
     return Response(content.getvalue(), media_type="application/octet-stream", headers=headers)
 
 
-AT = "/d/{model}/{layer}/{name}/{feature:int}"
+AT = "/d/{model}/{layer}/{name}/{feature:number}"
 ROUTES = (Route(f"{AT}/logits", logits), Route(f"{AT}/decoder.npy", decoder))

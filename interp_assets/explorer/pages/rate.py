@@ -3,6 +3,7 @@
 A page of a task shows neither dictionary and feature nor method and score, and its address names neither.
 """
 
+import re
 from collections.abc import Mapping
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from interp_assets.domain.ratings.ratings import P1_SCALE
 from interp_assets.explorer import links
 from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.explorer import Explorer, not_found, refused
-from interp_assets.explorer.requests import explorer_of, key_of, known_feature, page, posted
+from interp_assets.explorer.requests import explorer_of, key_of, page, posted
 from interp_assets.explorer.shading import shaded
 from interp_assets.ratings.kept_tasks import KeptItem, KeptTask, keep_task, kept_task, kept_tasks
 from interp_assets.ratings.notes import MOST_CHARACTERS, save_note
@@ -62,6 +63,8 @@ def draw(request: Request, fields: Mapping[str, str]) -> Response:
         task = keep_task(explorer.home.rating_tasks, rating_task(explorer.home.lake, explorer.home.registry, [key], settings))
     except UserError as error:
         refused(str(error))
+    except OSError as error:
+        refused(f"The task could not be kept in {explorer.home.rating_tasks}: {error.strerror}.")
     return RedirectResponse(links.rate(task.name), 303)
 
 
@@ -115,7 +118,9 @@ def rate(request: Request, fields: Mapping[str, str]) -> Response:
 def note(request: Request, fields: Mapping[str, str]) -> Response:
     """Keep the rater's note on a feature, and go back to the feature."""
     explorer, feature = explorer_of(request), request.path_params["feature"]
-    record, rater, text = known_feature(request), _rater(explorer), fields.get("text", "")
+    record, rater, text = explorer.record(key_of(request)), _rater(explorer), fields.get("text", "")
+    if feature >= record.width:
+        not_found(f"{record.key} has features 0 to {record.width - 1:,}, and none of number {feature}.")
     if len(text) > MOST_CHARACTERS:
         refused(f"A note has at most {MOST_CHARACTERS:,} characters; this one has {len(text):,}. Nothing was saved.")
     try:
@@ -157,7 +162,7 @@ def _item(task: KeptTask, place: int) -> KeptItem:
 
 
 def _whole(text: str, what: str, most: int) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:9]) <= most:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
         refused(f"The number of {what} is a whole number from 1 to {most:,}, not {text[:40]!r}.")
     return int(text)
 
@@ -171,9 +176,9 @@ def _seconds(text: str, n: int) -> str:
     return f"{seconds / n:.1f}" if 0 <= seconds < 86_400 else ""
 
 
-ITEM = "/rate/{task}/{item:int}"
+ITEM = "/rate/{task}/{item:number}"
 ROUTES = (
     Route("/rate", index, methods=["GET"]), Route("/rate", posted(draw), methods=["POST"]),
     Route(ITEM, show, methods=["GET"]), Route(ITEM, posted(rate), methods=["POST"]), Route("/rate/{task}", next_item),
-    Route("/d/{model}/{layer}/{name}/{feature:int}/note", posted(note), methods=["POST"]),
+    Route("/d/{model}/{layer}/{name}/{feature:number}/note", posted(note), methods=["POST"]),
 )  # fmt: skip

@@ -57,5 +57,5 @@ def steps(request: Request) -> dict[str, Any]:
     return {"before": int(columns.features[place - 1]) if place else None, "after": after}
 
 
-AT = "/d/{model}/{layer}/{name}/{feature:int}"
+AT = "/d/{model}/{layer}/{name}/{feature:number}"
 ROUTES = (Route(f"{AT}/try", show), Route(f"{AT}/steer", steer))

@@ -37,4 +37,4 @@ def show(request: Request) -> Response:
     )  # fmt: skip
 
 
-ROUTES = (Route("/d/{model}/{layer}/{name}/{feature:int}/why/{scorer}/{method}", show),)
+ROUTES = (Route("/d/{model}/{layer}/{name}/{feature:number}/why/{scorer}/{method}", show),)

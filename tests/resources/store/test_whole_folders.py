@@ -46,3 +46,31 @@ def test_after_a_kill_nothing_half_stands_and_a_rerun_finishes(tmp_path: Path) -
     with whole_folder(tmp_path / "out") as aside:
         (aside / "whole").touch()
     assert sorted(os.listdir(tmp_path)) == [".out.elsewhere.1.partial", "out"] and os.listdir(tmp_path / "out") == ["whole"]
+
+
+def test_an_earlier_folder_is_replaced_and_after_a_kill_in_between_put_back(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def ours(folder: Path) -> bool:
+        return (folder / "mark").is_file()
+
+    def write(content: str) -> None:
+        with whole_folder(out, ours) as aside:
+            (aside / "mark").write_text(content)
+
+    write("1")
+    write("2")
+    assert (out / "mark").read_text() == "2" and os.listdir(tmp_path) == ["out"]
+    out.rename(tmp_path / ".out.earlier")  # where a kill leaves it
+    with pytest.raises(RuntimeError), whole_folder(out, ours):
+        raise RuntimeError
+    assert (out / "mark").read_text() == "2" and os.listdir(tmp_path) == ["out"]
+    (out / "mark").rename(out / "thesis.txt")
+    with pytest.raises(FolderTaken, match=r"holds thesis\.txt"):
+        write("3")
+    (tmp_path / "link").symlink_to(tmp_path / "missing")
+    with whole_folder(tmp_path / "link") as aside:
+        (aside / "x").touch()
+    assert os.listdir(tmp_path / "missing") == ["x"]
+    with pytest.raises(FolderTaken, match="is a file"), whole_folder(out / "thesis.txt" / "below"):
+        pass
