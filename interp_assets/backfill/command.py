@@ -26,6 +26,7 @@ from interp_assets.exchange.import_dictionary import parse_features
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.stage import changed_inputs
+from resources.kept_models import KeptModels
 from resources.language_models.openai_server.usage import TokenCounter
 from resources.model_provider import ModelProvider, RealModels
 from resources.store.lake import LakeError
@@ -40,8 +41,9 @@ def costed_plan(
     views."""
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
-    planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
-    costs = costs_of(home, planned, dictionaries, models or RealModels())
+    models = models or KeptModels(RealModels())
+    planned = _plan(home, chosen.assets, dictionaries, ranges, models)
+    costs = costs_of(home, planned, dictionaries, models)
     notes = [_range_note(home, key, ranges[key]) for key in dictionaries if features or len(ranges[key]) < N_FEATURE_RANGES]
     return plan_frame(planned, costs), [*notes, *chosen.notes(bool(only)), *plan_summary(planned, costs, home.settings)]
 
@@ -111,10 +113,11 @@ def selected_partitions(
         *chosen.notes(bool(only)),
     ]:
         say(line)
-    _keep_costs(home, chosen, dictionaries, ranges, models or RealModels())
+    models = models or KeptModels(RealModels())
+    _keep_costs(home, chosen, dictionaries, ranges, models)
     if features is None:
         return partitions_by_asset(chosen.assets, dictionaries, lambda _, dictionary: ranges[dictionary])
-    planned = _plan(home, chosen.assets, dictionaries, ranges, models or RealModels())
+    planned = _plan(home, chosen.assets, dictionaries, ranges, models)
     for one in planned:
         if one.blocked and one.asked:
             say(f"left out: {one.asset} of {one.dictionary}, {len(one.blocked)} ranges: {one.reason}")
@@ -128,7 +131,7 @@ def left_to_make(home: Home, dictionaries: Sequence[str], models: ModelProvider 
     """Names of the assets that a backfill of the dictionaries would make, or could not make, in the order of the graph. Empty when
     everything that the settings ask for is complete and current."""
     ranges = chosen_ranges(home, dictionaries, None)
-    planned = _plan(home, chosen_assets(home, dictionaries, ()).assets, dictionaries, ranges, models or RealModels())
+    planned = _plan(home, chosen_assets(home, dictionaries, ()).assets, dictionaries, ranges, models or KeptModels(RealModels()))
     left = [f"{one.asset} of {one.dictionary}" for one in planned if one.dictionary and one.certain and (one.to_make or one.blocked)]
     records = [home.registry.get(key) for key in dictionaries]
     left += [f"scorer_validity of {one.key}" for one in records if not validity_is_current(home.lake, one, home.settings)]

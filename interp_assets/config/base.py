@@ -1,5 +1,6 @@
 """Closed settings classes, their validation with clear errors, and the fingerprint of their values."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -70,7 +71,13 @@ def fingerprint(*parts: Any) -> str:
 
 def _versioned_content(part: Any) -> Any:
     """`part` as JSON values, without fields that are marked ADDED_LATER and have their default."""
-    return _without_neutral_fields(part, TypeAdapter(type(part)).dump_python(part, mode="json"))
+    return _without_neutral_fields(part, _adapter(type(part)).dump_python(part, mode="json"))
+
+
+@functools.lru_cache(maxsize=128)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """The adapter of a type. Making one takes a hundred times as long as using it."""
+    return TypeAdapter(kind)
 
 
 def _without_neutral_fields(value: Any, dumped: Any) -> Any:

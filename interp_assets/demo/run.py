@@ -54,22 +54,22 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
     from interp_assets.backfill.command import left_to_make, selected_partitions
     from interp_assets.backfill.launch import follow_backfill, launch_backfill
     from interp_assets.demo import comparison
-    from interp_assets.installation.registration import register_record
+    from interp_assets.installation.registration import register_records
     from interp_assets.installation.server import ServerError, running_server
+    from resources.kept_models import KeptModels
+    from resources.model_provider import RealModels
 
     refuse_missing_data()
-    keys = []
-    for path in sorted((RECORDS / "full" if full else RECORDS).glob("*.yaml"), reverse=True):
-        text = path.read_text()
-        record = home.registry.parse(text, str(path))
-        keys.append(record.key)
-        if record.key not in home.registry.read_all()[0] or home.registry.get(record.key) != record:
-            register_record(home, text, str(path), check=False, say=say)
-            say(f"registered {record.key}: {len(record.selected_features)} of {record.width:,} features")
-    if left_to_make(home, keys):
+    paths = sorted((RECORDS / "full" if full else RECORDS).glob("*.yaml"), reverse=True)
+    records = [home.registry.parse(path.read_text(), str(path)) for path in paths]
+    keys, known = [record.key for record in records], home.registry.read_all()[0]
+    for record in register_records(home, [one for one in records if known.get(one.key) != one], "the demo", check=False, say=say)[0]:
+        say(f"registered {record.key}: {len(record.selected_features)} of {record.width:,} features")
+    models = KeptModels(RealModels())  # one tokenizer for six plans
+    if left_to_make(home, keys, models):
         say("starting Dagster and launching a backfill of all that the records ask for")
         with running_server(home, port) as server:
-            backfill_id = launch_backfill(server, selected_partitions(home, keys, (), None, say), "interp demo")
+            backfill_id = launch_backfill(server, selected_partitions(home, keys, (), None, say, models), "interp demo")
             result = follow_backfill(server, backfill_id, say)
         if not result.succeeded:
             raise ServerError(

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, create_model
 
+from interp_assets.config import base
 from interp_assets.config.base import Closed, fingerprint
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, SentenceEncoderSettings
@@ -186,3 +187,12 @@ def test_settings_that_leave_out_what_changes_no_result_keep_the_marks(settings:
         later = make_dataclass("Later", [("extra", Annotated[int, ADDED_LATER], 1)], bases=(settings,), frozen=True)
     assert fingerprint(later().versioned_settings) == fingerprint(settings().versioned_settings)
     assert fingerprint(later(extra=2).versioned_settings) != fingerprint(settings().versioned_settings)
+
+
+def test_a_type_is_looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[type] = []
+    adapter = base.TypeAdapter
+    monkeypatch.setattr(base, "TypeAdapter", lambda kind: made.append(kind) or adapter(kind))
+    base._adapter.cache_clear()
+    assert base.fingerprint("a", 1) != base.fingerprint("b", 2)
+    assert made == [str, int]

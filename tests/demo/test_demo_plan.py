@@ -1,0 +1,44 @@
+"""The plan of the demo: all of its dictionaries are registered, and one tokenizer serves every plan."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from interp_assets.demo import run as demo
+from interp_assets.installation.home import Home
+from resources.model_provider import RealModels
+
+
+class Planned(Exception):
+    """The demo has come to its server."""
+
+
+def test_planning_the_demo_reads_one_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    tokenizer = RealModels.tokenizer
+
+    def counted(models: RealModels, source: str, revision: str | None) -> Any:
+        read.append(source)
+        return tokenizer(models, source, revision)
+
+    def stop(*_: object) -> None:
+        raise Planned
+
+    monkeypatch.setattr(RealModels, "tokenizer", counted)
+    monkeypatch.setattr("interp_assets.backfill.launch.launch_backfill", stop)
+    monkeypatch.setattr("interp_assets.installation.server.running_server", lambda *_: nullcontext())
+    home, lines = Home(tmp_path, str(tmp_path / "lake")), []
+    with pytest.raises(Planned):
+        demo.run_demo(home, None, lines.append)
+    assert len(read) == 1
+    records = home.registry.read_all()[0]
+    assert len(records) == 6 and sum(line.startswith("registered ") for line in lines) == 6
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        assert set(instance.get_dynamic_partitions("dictionary")) == set(records)
+    lines.clear()
+    with pytest.raises(Planned):
+        demo.run_demo(home, None, lines.append)
+    assert not [line for line in lines if line.startswith("registered")]
