@@ -55,8 +55,10 @@ def remove_folder(lake: Lake, folder: str) -> None:
     for path in lake.fs.find(folder):
         if path.rsplit("/", 1)[1] == MANIFEST:
             lake.fs.rm_file(path)
+    lake.mark_changed(folder)
     with contextlib.suppress(FileNotFoundError):
         lake.fs.rm(folder, recursive=True)
+    lake.mark_changed(folder)
 
 
 def copy_partition(

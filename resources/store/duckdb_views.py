@@ -3,18 +3,21 @@
 A view reads a list of files, never a pattern, so withdrawn, half-written or missing files are not read. The list is made with the view.
 """
 
+import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from resources.store.lake import Lake
 from resources.store.later_columns import has_later_columns
+from resources.store.narrowing import counted_rows, partition_values
 from resources.store.table_copies import Sources
 
 CATALOGUE = re.compile(r"\b(information_schema|duckdb_\w+|pg_\w+|sqlite_master|show|describe)\b", re.IGNORECASE)
@@ -29,95 +32,119 @@ HARDENED: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+TYPES = {
+    "string": "VARCHAR", "bool": "BOOLEAN", "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT",
+    "uint8": "UTINYINT", "uint16": "USMALLINT", "uint32": "UINTEGER", "uint64": "UBIGINT", "halffloat": "FLOAT", "float": "FLOAT",
+    "double": "DOUBLE",
+}  # fmt: skip
+KEPT_CONNECTIONS = 8
+
+
 class RefusedStatement(ValueError):
     """SQL that would do more than read the warehouse."""
 
 
-def named_in(sql: str, tables: Iterable[str], views: Mapping[str, Path]) -> tuple[list[str], list[str]]:
+def named_in(sql: str, tables: Iterable[str], views: Mapping[str, Path], closed: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """(tables, views) that a query may read, in creation order: names that occur in the query, and in the views that it reads.
 
     `views` has the SQL file of each view. A name in a text or comment counts too: a needless view costs only its making. A question about
-    the catalogue counts as naming all views.
+    the catalogue counts as naming all views. Of `closed` views, nothing that they read is included.
     """
     tables = list(tables)
     if CATALOGUE.search(sql):
         return tables, list(views)
-    texts, needed = [sql], set()
-    while texts:
-        words = set(re.findall(r"\w+", texts.pop().lower()))
-        for name in [name for name in (*tables, *views) if name in words and name not in needed]:
+    words, needed = [_words(sql)], set()
+    while words:
+        named = words.pop()
+        for name in [name for name in (*tables, *views) if name in named and name not in needed]:
             needed.add(name)
-            if name in views:
-                texts.append(views[name].read_text())
+            if name in views and name not in closed:
+                words.append(words_of(views[name]))
     return [name for name in tables if name in needed], [name for name in views if name in needed]
 
 
-def build_warehouse(
-    path: Path,
-    lake: Lake,
-    schemas: Mapping[str, pa.Schema],
-    sources: Mapping[str, Sources],
-    dictionaries: pa.Table,
-    views: Mapping[str, Path],
-) -> list[str]:
-    """Write a fresh warehouse to a temporary file, rename it over `path`, and return the names of the views.
+@lru_cache(maxsize=256)
+def words_of(file: Path) -> frozenset[str]:
+    """The words of a view's SQL; the file is read once."""
+    return _words(file.read_text())
 
-    Every table of `schemas` becomes a view over its sources (typed and empty when there are none), `dictionaries` a small table, and every
-    SQL file of `views` a view. Readers of the old file keep the old file until they close it. A lake on an object store is read through its
-    own file system, so that DuckDB needs no extension.
+
+def _words(sql: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", sql.lower()))
+
+
+def build_warehouse(path: Path, lake: Lake, statements: Iterable[str], dictionaries: pa.Table) -> None:
+    """Write a fresh warehouse, the table `dictionaries` and what the statements create, to a temporary file, and rename it over `path`.
+
+    Readers of the old file keep the old file until they close it. A lake on an object store is read through its own file system, so that
+    DuckDB needs no extension.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".warehouse-", suffix=".duckdb", dir=path.parent)
     os.close(handle)
     os.unlink(temporary)
     try:
-        with _reading(lake, duckdb.connect(temporary)) as connection:
+        with reading(lake, duckdb.connect(temporary)) as connection:
             connection.execute("SET threads = 1")
-            _add_dictionaries(connection, dictionaries)
-            for name, schema in schemas.items():
-                _add_table(connection, lake, name, schema, sources[name])
-            for name, file in views.items():
-                connection.execute(f"CREATE VIEW {name} AS {file.read_text()}")
+            add_dictionaries(connection, dictionaries, temporary=False)
+            for statement in statements:
+                connection.execute(statement)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return [*schemas, *views]
 
 
 def open_warehouse(path: Path, lake: Lake) -> duckdb.DuckDBPyConnection:
     """A read-only connection; any number of readers may be connected."""
-    return _reading(lake, duckdb.connect(str(path), read_only=True))
+    return reading(lake, duckdb.connect(str(path), read_only=True))
 
 
-def query_connection(
-    lake: Lake,
-    copies: Path,
-    schemas: Mapping[str, pa.Schema],
-    sources: Callable[[duckdb.DuckDBPyConnection], Mapping[str, Sources]],
-    views: Mapping[str, Path],
-    dictionaries: pa.Table | None,
-    unsafe: bool,
-) -> duckdb.DuckDBPyConnection:
-    """A connection in memory for one query, with only these tables and views; `dictionaries` is None where the query does not read it.
+class QueryDatabase:
+    """A database in memory that lasts, for questions: each is asked by a connection with temporary views of its own.
 
-    `sources` gives the files of each table; it is called with the connection, before there are tables.
-    Without `unsafe` it reads only files of the lake and of its copies, loads no extension, and its settings are locked.
+    Without `unsafe` the database reads only files of the lake and of the folders in `places`, loads no extension, and its settings are
+    locked. Starting a database takes longer than most questions, and so does making views over many files: a connection is kept for the
+    next question that needs the same views.
     """
-    connection = _reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
-    if dictionaries is not None:
-        _add_dictionaries(connection, dictionaries)
-    if not unsafe:
-        places = [lake.url, str(copies)]
-        connection.execute("SET allowed_directories = ?", [sorted({*places, *map(_literal, places)})])
-        connection.execute("SET temp_directory = ''")
-    for name, files in sources(connection).items():
-        _add_table(connection, lake, name, schemas[name], files)
-    for name, file in views.items():
-        connection.execute(f"CREATE VIEW {name} AS {file.read_text()}")
-    if not unsafe:
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-    return connection
+
+    def __init__(self, lake: Lake, places: Iterable[Path], unsafe: bool = False) -> None:
+        self._instance = reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
+        self._instance.execute("SET parquet_metadata_cache = true")
+        if not unsafe:
+            allowed = [lake.url, *map(str, places)]
+            self._instance.execute("SET allowed_directories = ?", [sorted({*allowed, *map(_literal, allowed)})])
+            self._instance.execute("SET temp_directory = ''")
+            self._instance.execute("SET enable_external_access = false")
+            self._instance.execute("SET lock_configuration = true")
+        self._idle: dict[Hashable, duckdb.DuckDBPyConnection] = {}
+        self._lock = Lock()
+
+    @contextlib.contextmanager
+    def connection(self, statements: Sequence[str], dictionaries: pa.Table | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection in which these statements were executed, after the table `dictionaries` was made where one is given. The table must
+        be the same object for the same content."""
+        views = (*statements, id(dictionaries))
+        with self._lock:
+            connection = self._idle.pop(views, None)
+        if connection is None:
+            connection = self._instance.cursor()
+            if dictionaries is not None:
+                add_dictionaries(connection, dictionaries, temporary=True)
+            for statement in statements:
+                connection.execute(statement)
+        yield connection  # after an error it is dropped, with whatever is wrong with it
+        with self._lock:
+            self._idle[views] = connection
+            while len(self._idle) > KEPT_CONNECTIONS:
+                self._idle.pop(next(iter(self._idle))).close()
+
+    def partition_values(self, sql: str, columns: Collection[str]) -> tuple[str, dict[str, set[str]]] | None:
+        """See `narrowing`."""
+        return partition_values(self._instance.cursor(), sql, columns)
+
+    def counted_rows(self, sql: str, columns: Collection[str]) -> tuple[str, dict[str, set[str]], str] | None:
+        """See `narrowing`."""
+        return counted_rows(self._instance.cursor(), sql, columns)
 
 
 def refuse_writing(sql: str) -> None:
@@ -136,30 +163,51 @@ def refuse_writing(sql: str) -> None:
     return None
 
 
-def _add_dictionaries(connection: duckdb.DuckDBPyConnection, dictionaries: pa.Table) -> None:
+def add_dictionaries(connection: duckdb.DuckDBPyConnection, dictionaries: pa.Table, temporary: bool) -> None:
+    """Make the table `dictionaries` of these rows."""
     connection.register("dictionaries_arrow", dictionaries)
-    connection.execute("CREATE TABLE dictionaries AS SELECT * FROM dictionaries_arrow")
+    connection.execute(f"CREATE {'TEMP ' * temporary}TABLE dictionaries AS SELECT * FROM dictionaries_arrow")
     connection.unregister("dictionaries_arrow")
 
 
-def _reading(lake: Lake, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+def reading(lake: Lake, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """The connection, with access to the lake's file system where the lake is not on a local disk."""
     if not lake.is_local:
         connection.register_filesystem(lake.fs)
     return connection
 
 
-def _add_table(connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, schema: pa.Schema, sources: Sources) -> None:
-    """The view of a table over its sources; typed and empty where there are none. A later column is null in files that lack it."""
+def table_select(lake: Lake, schema: pa.Schema, sources: Sources) -> str:
+    """SELECT of a table over its sources; typed and empty where there are none. A later column is null in parts that lack it."""
     parts = sources.parts if lake.is_local else list(map(lake.fs.unstrip_protocol, sources.parts))
-    later = has_later_columns(schema)
-    reads = [_read(files, later) for files in (sources.copies, parts) if files]
+    later = has_later_columns(schema) and bool(parts)
+    reads = [_read(files, by_name) for files, by_name in ((sources.copies, False), (parts, later)) if files]
     if later or not reads:
-        with tempfile.NamedTemporaryFile(suffix=".parquet") as empty:
-            pq.write_table(pa.Table.from_batches([], schema), empty.name)  # `empty_table` would import pandas
-            connection.execute(f"CREATE TABLE _empty_{name} AS SELECT * FROM read_parquet('{_quoted(empty.name)}')")
-        reads = [f"SELECT * FROM _empty_{name}", *reads]
-    connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(reads)}")
+        columns = ", ".join(f'NULL::{duckdb_type(field.type)} AS "{field.name}"' for field in schema)
+        reads.insert(0, f"SELECT {columns} WHERE false")
+    return " UNION ALL BY NAME ".join(reads)
+
+
+def duckdb_type(kind: pa.DataType) -> str:
+    """The type that DuckDB gives to a column of a Parquet file."""
+    if pa.types.is_dictionary(kind):
+        return duckdb_type(kind.value_type)
+    if pa.types.is_list(kind):
+        return f"{duckdb_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        fields = ", ".join(f'"{one.name}" {duckdb_type(one.type)}' for one in kind)
+        return f"STRUCT({fields})"
+    return TYPES[str(kind)]
+
+
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def file_list(files: Iterable[str]) -> str:
+    """Files as a list of SQL, each read under its own name alone."""
+    return f"[{', '.join(quoted(_literal(file)) for file in files)}]"
 
 
 def _read(files: list[str], by_name: bool) -> str:
@@ -172,15 +220,10 @@ def _read(files: list[str], by_name: bool) -> str:
     while folders and "=" in folders[-1]:
         folders.pop()
     hive = "false" if any("=" in folder for folder in folders) else "true"
-    listed = ", ".join(f"'{_quoted(_literal(file))}'" for file in files)
     named = ", union_by_name = true" * by_name
-    return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = {hive}, hive_types_autocast = false{named})"
+    return f"SELECT * FROM read_parquet({file_list(files)}, hive_partitioning = {hive}, hive_types_autocast = false{named})"
 
 
 def _literal(path: str) -> str:
     """A path as a pattern that matches this path alone."""
     return re.sub(r"[*?\[]", lambda mark: f"[{mark.group()}]", path)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")

@@ -264,6 +264,7 @@ class Lake:
                 self.fs.rm_file(f"{folder}/{MANIFEST}")
             new.place()
             self._put(f"{folder}/{MANIFEST}", manifest_bytes(manifest))
+            self.mark_changed(folder)
 
     def read(self, table: str, partition: Mapping[str, str], columns: Sequence[str] | None = None, filters: object = None) -> pa.Table:
         """Rows of a complete partition, of one writer alone where another run replaces it meanwhile. Raises `LakeError` naming the
@@ -288,8 +289,17 @@ class Lake:
     def discard(self, table: str, partition: Mapping[str, str]) -> None:
         """Remove a partition's manifest, so that the partition counts as missing until it is written again. Nothing happens without a
         manifest."""
+        folder = self.path(table, partition)
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(f"{self.path(table, partition)}/{MANIFEST}")
+            self.fs.rm_file(f"{folder}/{MANIFEST}")
+            self.mark_changed(folder)
+
+    def mark_changed(self, folder: str) -> None:
+        """Give the folders above a partition the present time, the lowest first: so a look at a table's own folder tells whether any of its
+        partitions was written or withdrawn since, and the next folders tell which. An object store has no folders."""
+        while self.is_local and (folder := os.path.dirname(folder)).startswith(f"{self.root}/"):
+            with contextlib.suppress(OSError):  # gone, or of another user: then a whole look finds the change
+                os.utime(folder)
 
     def remove(self, table: str, partition: Mapping[str, str]) -> None:
         """Remove a partition from the store: first its manifest, so that a killed process leaves no half of it to read, then its files and
@@ -305,6 +315,7 @@ class Lake:
             except OSError:
                 break
             folder = os.path.dirname(folder)
+        self.mark_changed(self.path(table, partition))
 
     def verify(self, manifest: Manifest) -> None:
         """Read all of a partition, a row group at a time. Raises `CorruptPartition` when it is damaged."""
@@ -432,6 +443,7 @@ class Lake:
                     ) from error
                 if now == manifest:
                     self.fs.mv(f"{where}/{MANIFEST}", f"{where}/{WITHDRAWN}")
+                    self.mark_changed(where)
             raise CorruptPartition(
                 f"{_described(manifest.table, manifest.partition)} is damaged ({_first_line(error)}): {path} is not what was "
                 f"written. It counts as missing from now on: materialise the asset that writes {manifest.table} there again, then this one."

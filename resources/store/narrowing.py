@@ -13,6 +13,12 @@ from typing import Any
 
 import duckdb
 
+REFINES = ("modifiers", "having", "qualify", "group_expressions", "group_sets")
+"""Parts of a SELECT after which its count is no longer the number of its rows."""
+
+BROKEN = (duckdb.Error, ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError)
+"""SQL that DuckDB does not parse, or the syntax tree of another version of DuckDB."""
+
 
 def partition_values(connection: duckdb.DuckDBPyConnection, sql: str, columns: Collection[str]) -> tuple[str, dict[str, set[str]]] | None:
     """(table, values by column): rows of the answer lie in partitions of this table whose columns have one of these values.
@@ -20,24 +26,59 @@ def partition_values(connection: duckdb.DuckDBPyConnection, sql: str, columns: C
     None where the SQL is not one SELECT from one table under such conditions. `columns` are the names of the partition columns.
     """
     try:
-        tree = json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()[0][0])
-        return _values_of(tree, columns)
-    except (duckdb.Error, ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
-        return None  # SQL that DuckDB does not parse, or the syntax tree of another version of DuckDB
-
-
-def _values_of(tree: dict[str, Any], columns: Collection[str]) -> tuple[str, dict[str, set[str]]] | None:
-    """`partition_values` of a syntax tree."""
-    (statement,) = tree["statements"]
-    node = statement["node"]
-    if not _is_plain(node, columns):
+        node = _node(connection, sql)
+        found = _values_of(node, columns) if _is_plain(node, columns) else {}
+        return (_table_of(node), found) if found else None
+    except BROKEN:
         return None
+
+
+def counted_rows(connection: duckdb.DuckDBPyConnection, sql: str, columns: Collection[str]) -> tuple[str, dict[str, set[str]], str] | None:
+    """(table, values by column, name of the answer's column) of SQL that does nothing but count the rows of a table, in partitions whose
+    columns have one of these values. Manifests answer `SELECT count(*) FROM scores WHERE dictionary = 'm/09/a'`. None for other SQL."""
+    try:
+        node = _node(connection, sql)
+        (counted,) = node["select_list"]
+        if not _is_plain(node, columns) or any(node.get(part) for part in REFINES) or not _counts_all(counted):
+            return None
+        if any(_allowed(one, node["from_table"])[0] not in columns for one in _conditions(node["where_clause"])):
+            return None
+        return _table_of(node), _values_of(node, columns), str(counted.get("alias") or "count_star()")
+    except BROKEN:
+        return None
+
+
+def _node(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """The query node of one statement."""
+    tree = json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()[0][0])
+    (statement,) = tree["statements"]
+    return statement["node"]
+
+
+def _table_of(node: dict[str, Any]) -> str:
+    return str(node["from_table"]["table_name"]).lower()
+
+
+def _counts_all(value: dict[str, Any]) -> bool:
+    """Whether an expression is `count(*)`, without filter or window."""
+    return (
+        value.get("class") == "FUNCTION"
+        and str(value.get("function_name")).lower() == "count_star"
+        and not value.get("filter")
+        and not value.get("distinct")
+        and not value.get("schema")
+        and not value.get("catalog")
+    )
+
+
+def _values_of(node: dict[str, Any], columns: Collection[str]) -> dict[str, set[str]]:
+    """The values that the conditions of a plain SELECT leave to partition columns."""
     found: dict[str, set[str]] = {}
     for condition in _conditions(node["where_clause"]):
         column, values = _allowed(condition, node["from_table"])
         if column in columns:
             found[column] = found[column] & values if column in found else values
-    return (str(node["from_table"]["table_name"]).lower(), found) if found else None
+    return found
 
 
 def _is_plain(node: dict[str, Any], columns: Collection[str]) -> bool:

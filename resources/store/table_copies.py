@@ -9,17 +9,15 @@ import contextlib
 import json
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resources.store.lake_index import LakeIndex, Part
+from resources.store.lake_index import LakeIndex, Part, TableIndex
 from resources.store.later_columns import with_later_columns
 from resources.store.whole_files import write_whole
 
@@ -31,15 +29,18 @@ LARGEST_PART_BYTES = 8 << 20
 LARGEST_COPY_BYTES = 256 << 20
 ROW_GROUP_ROWS = 65_536
 KEPT_SECONDS = 3_600.0
+KEEP_LIST_SECONDS = 5.0
+"""Seconds after which copies that were made are listed, while more are being made."""
 
 
 @dataclass(frozen=True)
 class Copy:
-    """One copy: its file, with the file's stamp when it was written, and the parts that it was made of."""
+    """One copy: its file, with the file's stamp when it was written, a digest of the parts that it was made of, and its columns."""
 
     file: str
     stamp: list[int]
-    made_of: dict[str, list[Any]]
+    made_of: str
+    columns: list[str]
 
 
 @dataclass(frozen=True)
@@ -55,33 +56,50 @@ class TableCopies:
 
     def __init__(self, index: LakeIndex, folder: Path) -> None:
         self._index, self._folder = index, folder
+        self._read: dict[str, tuple[list[int], dict[str, Copy]]] = {}
 
-    def sources(self, table: str, readable: Iterable[Part]) -> Sources:
-        """The files with the rows of these partitions."""
-        copies, found = self._kept(table), Sources([], [])
-        for dictionary, parts in _by_dictionary(readable).items():
-            copy = copies.get(dictionary)
-            if copy is not None and copy.made_of == _made_of(parts) and _stamp(self._place(table, copy)) == copy.stamp:
-                found.copies.append(str(self._place(table, copy)))
+    def sources(self, table: str, found: TableIndex, schema: pa.Schema, dictionaries: Collection[str] | None = None) -> Sources:
+        """The files with the rows of the readable partitions, of these dictionaries alone where they are given."""
+        copies, sources = self._kept(table), Sources([], [])
+        names = sorted(found.by_dictionary if dictionaries is None else found.by_dictionary.keys() & set(dictionaries))
+        for name in names:
+            if self._is_current(table, copies.get(name), found.digests[name], schema):
+                sources.copies.append(str(self._place(table, copies[name])))
             else:
-                found.parts.extend(self._index.path_of(table, part) for part in parts)
-        return found
+                sources.parts.extend(self._index.path_of(table, part) for part in found.by_dictionary[name])
+        return sources
 
-    def update(self, table: str, readable: Iterable[Part], schema: pa.Schema) -> int:
+    def path_of(self, table: str, part: Part) -> str:
+        """The file of a partition."""
+        return self._index.path_of(table, part)
+
+    def _is_current(self, table: str, copy: Copy | None, digest: str, schema: pa.Schema) -> bool:
+        return (
+            copy is not None
+            and copy.made_of == digest
+            and copy.columns == schema.names
+            and stamp_of(self._place(table, copy)) == copy.stamp
+        )
+
+    def update(self, table: str, found: TableIndex, schema: pa.Schema) -> int:
         """Make the copies again of dictionaries with small parts that have changed, and return their number. Damaged parts are noted."""
-        copies, made = self._kept(table), 0
-        groups = {name: parts for name, parts in _by_dictionary(readable).items() if name and _worth_a_copy(parts)}
+        copies, made, kept_at = dict(self._kept(table)), 0, time.monotonic()
+        groups = {name: parts for name, parts in found.by_dictionary.items() if name and _worth_a_copy(parts)}
+        digests = found.digests
         for dictionary, parts in groups.items():
-            copy = copies.get(dictionary)
-            if copy is None or copy.made_of != _made_of(parts) or _stamp(self._place(table, copy)) != copy.stamp:
-                new = self._made(table, dictionary, parts, schema)
-                if new is not None:
-                    copies[dictionary] = new
-                    made += 1
+            if self._is_current(table, copies.get(dictionary), digests[dictionary], schema):
+                continue
+            new = self._made(table, dictionary, parts, digests[dictionary], schema)
+            if new is not None:
+                copies[dictionary] = new
+                made += 1
+                if time.monotonic() - kept_at > KEEP_LIST_SECONDS:
                     self._keep(table, copies)
-        if copies.keys() - groups.keys():
+                    kept_at = time.monotonic()
+        if made or copies.keys() - groups.keys():
             self._keep(table, {name: copy for name, copy in copies.items() if name in groups})
-        self._sweep(table)
+        held = {self._place(table, copy) for copy in self._kept(table).values()}
+        sweep((self._folder / table).glob(f"{COPIED_COLUMN}=*/*"), held)
         return made
 
     def verify(self, tables: Iterable[str]) -> None:
@@ -92,7 +110,7 @@ class TableCopies:
             if sound.keys() != copies.keys():
                 self._keep(table, sound)
 
-    def _made(self, table: str, dictionary: str, parts: list[Part], schema: pa.Schema) -> Copy | None:
+    def _made(self, table: str, dictionary: str, parts: list[Part], digest: str, schema: pa.Schema) -> Copy | None:
         """A copy of these parts; None where a part cannot be read. Damaged parts are noted."""
         read: list[pa.Table] = []
         for part in parts:
@@ -109,7 +127,7 @@ class TableCopies:
                 return None  # replaced at this moment: the next look sees the new file
             except (pa.ArrowException, OSError, ValueError) as error:
                 self._index.note_read(table, part, (str(error).splitlines() or [type(error).__name__])[0])
-        if any(part.problem for part in parts):
+        if any(part.problem for part in parts) or not read:
             return None
         rows = pa.concat_tables(read).unify_dictionaries()
         order = [(name, way) for name, way in (("headline", "descending"), ("feature", "ascending")) if name in schema.names]
@@ -129,7 +147,7 @@ class TableCopies:
             temporary.replace(place)
         finally:
             temporary.unlink(missing_ok=True)
-        return Copy(file, _stamp(place), _made_of(parts))
+        return Copy(file, stamp_of(place), digest, schema.names)
 
     def _place(self, table: str, copy: Copy) -> Path:
         return self._folder / table / copy.file
@@ -139,41 +157,34 @@ class TableCopies:
 
     def _kept(self, table: str) -> dict[str, Copy]:
         """The copies by dictionary; empty where the list is missing or damaged."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(self._list(table).read_bytes())
-            if kept["lake"] == self._index.lake.url:
-                return {name: Copy(**one) for name, one in kept["copies"].items()}
-        return {}
+        stamp = stamp_of(self._list(table))
+        if table not in self._read or self._read[table][0] != stamp:
+            copies: dict[str, Copy] = {}
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                kept = json.loads(self._list(table).read_bytes())
+                if kept["lake"] == self._index.lake.url:
+                    copies = {name: Copy(**one) for name, one in kept["copies"].items()}
+            self._read[table] = stamp, copies
+        return self._read[table][1]
 
     def _keep(self, table: str, copies: dict[str, Copy]) -> None:
         content = {"lake": self._index.lake.url, "copies": {name: vars(copy) for name, copy in copies.items()}}
         write_whole(self._list(table), json.dumps(content, separators=(",", ":")))
 
-    def _sweep(self, table: str) -> None:
-        """Remove copies that were replaced an hour ago; a copy that was just replaced gets the present time."""
-        held = {self._place(table, copy) for copy in self._kept(table).values()}
-        for place in (self._folder / table).glob(f"{COPIED_COLUMN}=*/*"):
-            with contextlib.suppress(OSError):
-                if place in held:
-                    continue
-                replaced = place.with_suffix(".replaced")
-                if place.suffix == ".replaced":
-                    if time.time() - place.stat().st_mtime > KEPT_SECONDS:
-                        place.with_suffix(".parquet").unlink(missing_ok=True)
-                        place.unlink()
-                elif not replaced.exists():
-                    replaced.touch()
 
-
-def _by_dictionary(parts: Iterable[Part]) -> dict[str, list[Part]]:
-    groups: dict[str, list[Part]] = defaultdict(list)
-    for part in parts:
-        groups[part.values.get(COPIED_COLUMN, "")].append(part)
-    return groups
-
-
-def _made_of(parts: Iterable[Part]) -> dict[str, list[Any]]:
-    return {part.folder: [part.version, part.footer, part.bytes, part.rows] for part in parts}
+def sweep(places: Iterable[Path], held: Collection[Path]) -> None:
+    """Remove the files among `places` that are not `held` and were replaced an hour ago. A file that was just replaced gets a mark with the
+    present time beside it."""
+    for place in places:
+        if place in held or place.with_suffix(".parquet") in held:
+            continue
+        with contextlib.suppress(OSError):
+            replaced = place.with_suffix(".replaced")
+            if place.suffix == ".parquet" and not replaced.exists():
+                replaced.touch()
+            elif place.suffix != ".parquet" and time.time() - place.stat().st_mtime > KEPT_SECONDS:
+                place.with_suffix(".parquet").unlink(missing_ok=True)
+                place.unlink()
 
 
 def _worth_a_copy(parts: list[Part]) -> bool:
@@ -181,7 +192,8 @@ def _worth_a_copy(parts: list[Part]) -> bool:
     return len(parts) >= LEAST_PARTS and total <= min(LARGEST_COPY_BYTES, LARGEST_PART_BYTES * len(parts))
 
 
-def _stamp(place: Path) -> list[int]:
+def stamp_of(place: Path) -> list[int]:
+    """Size, time and inode of a file; empty where there is none."""
     try:
         status = place.stat()
     except OSError:

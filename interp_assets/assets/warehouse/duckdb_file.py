@@ -1,51 +1,31 @@
 """The platform's warehouse: the tables and dictionaries that the DuckDB file and `interp query` show, and notes on what they cannot
 show."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import duckdb
-import polars as pl
 import pyarrow as pa
 
-from interp_assets.asking.estimates import ESTIMATE, read_estimates
+from interp_assets.assets.warehouse.keeping import keep_answers
+from interp_assets.assets.warehouse.kept_answers import KeptAnswers
+from interp_assets.assets.warehouse.question import Question, State
+from interp_assets.assets.warehouse.record_rows import RecordRows, RecordTable
+from interp_assets.assets.warehouse.units import DICTIONARIES
 from interp_assets.assets.warehouse.views import answered_by, view_files
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
-from resources.store.duckdb_views import build_warehouse, named_in, open_warehouse, query_connection, refuse_writing
+from resources.store.duckdb_views import QueryDatabase, build_warehouse, named_in, open_warehouse, refuse_writing
 from resources.store.lake import Lake
 from resources.store.lake_index import LakeIndex, TableIndex
-from resources.store.narrowing import partition_values
 from resources.store.table_copies import Sources, TableCopies
 
-DICTIONARIES = "dictionaries"
-"""The table of records, beside the lake's tables."""
+__all__ = ["DICTIONARIES", "Answer", "Warehouse", "notes_on"]
 
-DICTIONARIES_SCHEMA = pa.schema(
-    [
-        pa.field("dictionary", pa.string()),
-        pa.field("model", pa.string()),
-        pa.field("layer", pa.string()),
-        pa.field("name", pa.string()),
-        pa.field("kind", pa.string()),
-        pa.field("control", pa.string()),
-        pa.field("hook", pa.string()),
-        pa.field("source", pa.string()),
-        pa.field("width", pa.int64()),
-        pa.field("n_selected", pa.int64()),
-        pa.field("n_tokens", pa.int64()),
-        pa.field("series", pa.string()),
-        pa.field("step", pa.int64()),
-        pa.field("cost_estimates", pa.list_(ESTIMATE)),
-    ]
-)
 NAMED = 3
 """Most partitions of a table that a note names; further partitions are counted."""
-
-FEW_PARTS = 64
-"""Number of parts below which DuckDB chooses among them faster than the SQL is read for conditions."""
 
 SLOW_PARTS = 200
 """Number of parts above which a note says how to read them faster."""
@@ -82,18 +62,35 @@ class Warehouse:
         """Copies of small partitions, one copy a table and dictionary."""
         return TableCopies(self.index, self.copies_folder)
 
+    @cached_property
+    def answers(self) -> KeptAnswers:
+        """Kept rows of views."""
+        return KeptAnswers(self.lake.url, self.path.parent / "warehouse" / "answers")
+
+    @cached_property
+    def _records(self) -> RecordTable:
+        return RecordTable(self.registry, self.path.parent / "estimates")
+
+    @cached_property
+    def _database(self) -> QueryDatabase:
+        return QueryDatabase(self.lake, [self.copies_folder, self.answers.folder])
+
     def build(self) -> list[str]:
         """Rebuild the file over the partitions that are complete now, and return the names of its views."""
-        found = {table.name: self._look(table) for table in TABLES}
-        return build_warehouse(self.path, self.lake, self._schemas, self._sources(found), self._dictionaries(), view_files())
+        state = self._state([table.name for table in TABLES], self._records.read())
+        question = Question(state)
+        build_warehouse(self.path, self.lake, question.statements(temporary=False), state.records.table)
+        return [name for name in self.views if name != DICTIONARIES]
 
     def copy(self) -> int:
-        """Make the copies again for tables whose partitions have changed, and return the number of new copies."""
+        """Make the copies again for tables whose partitions have changed, and the kept rows of views over them; return the number of new
+        copies."""
         made = 0
         for table in TABLES:
             if "dictionary" in table.partition_columns:
-                made += self.copies.update(table.name, self._look(table).readable, table.schema)
+                made += self.copies.update(table.name, self._look(table), table.schema)
                 self.index.keep(table.name)
+        keep_answers(lambda: self._state([table.name for table in TABLES], self._records.read()))
         return made
 
     def open(self) -> duckdb.DuckDBPyConnection:
@@ -129,29 +126,31 @@ class Warehouse:
 
     def _answer(self, sql: str, verify: bool, unsafe: bool) -> Answer:
         """The answer of `query`, over one look at the lake."""
-        tables, views = named_in(sql, [*self._schemas, DICTIONARIES], files := view_files())
+        tables, _ = named_in(sql, [*self._schemas, DICTIONARIES], view_files())
+        # Reading many records takes longer than most questions.
+        state = self._state(tables, self._records.read() if DICTIONARIES in tables else None, verify)
+        database = QueryDatabase(self.lake, [], unsafe=True) if unsafe else self._database
+        question = Question.of(sql, state, database)
+        rows = question.counted(database)
+        if rows is None:
+            with database.connection(question.statements(), state.records.table if DICTIONARIES in tables else None) as connection:
+                relation = connection.sql(sql)
+                rows = relation.to_arrow_table() if relation is not None else pa.table({})
+        notes = []
+        if broken := state.records.broken:
+            notes.append(
+                f"dictionaries: {len(broken):,} records cannot be read and are not in this answer: {_named(list(broken.values()))}"
+            )
+        for name, found in state.found.items():
+            notes += notes_on(name, found, question.sources.get(name, Sources([], [])), self.index, verify)
+        return Answer(rows, notes)
+
+    def _state(self, tables: Iterable[str], records: RecordRows | None, verify: bool = False) -> State:
+        """What these tables hold at this moment."""
         found = {table.name: self._look(table, verify) for table in TABLES if table.name in tables}
         if verify:
             self.copies.verify(found)
-        dictionaries = self._dictionaries() if DICTIONARIES in tables else None  # reading many records takes longer than most questions
-        sources: dict[str, Sources] = {}
-
-        def narrowed(connection: duckdb.DuckDBPyConnection) -> dict[str, Sources]:
-            sources.update(self._narrowed(connection, sql, found, self._sources(found)))
-            return sources
-
-        with query_connection(
-            self.lake, self.copies_folder, self._schemas, narrowed, {name: files[name] for name in views}, dictionaries, unsafe
-        ) as connection:
-            rows = connection.sql(sql)
-            answer = rows.to_arrow_table() if rows is not None else pa.table({})
-        broken = self.registry.read_all()[1] if dictionaries is not None else {}
-        notes = [
-            f"dictionaries: {len(broken):,} records cannot be read and are not in this answer: {_named(list(broken.values()))}"
-        ] * bool(broken)
-        return Answer(
-            answer, [*notes, *(note for name in found for note in notes_on(name, found[name], sources[name], self.index, verify))]
-        )
+        return State(self.lake, found, records or RecordRows({}, pa.table({}), {}), self.copies, None if verify else self.answers)
 
     @property
     def _schemas(self) -> dict[str, pa.Schema]:
@@ -159,42 +158,6 @@ class Warehouse:
 
     def _look(self, table: Table, verify: bool = False) -> TableIndex:
         return self.index.look(table.name, len(table.partition_columns), verify)
-
-    def _sources(self, found: Mapping[str, TableIndex]) -> dict[str, Sources]:
-        return {name: self.copies.sources(name, index.readable) for name, index in found.items()}
-
-    def _narrowed(
-        self, connection: duckdb.DuckDBPyConnection, sql: str, found: Mapping[str, TableIndex], sources: dict[str, Sources]
-    ) -> dict[str, Sources]:
-        """The sources, of which a question about some partitions of one table reads only the files that can hold its rows."""
-        columns = {table.name: table.partition_columns for table in TABLES}
-        if len(found) != 1 or sum(len(one.parts) for one in sources.values()) < FEW_PARTS:
-            return sources
-        asked = partition_values(connection, sql, columns[next(iter(found))])
-        if asked is None or asked[0] not in found:
-            return sources
-        table, values = asked
-        parts = [part for part in found[table].readable if all(part.values.get(name) in one for name, one in values.items())]
-        wanted = {self.index.path_of(table, part) for part in parts}
-        return {table: Sources(sources[table].copies, [path for path in sources[table].parts if path in wanted])}
-
-    def _dictionaries(self) -> pa.Table:
-        rows = []
-        for key, record in self.registry.read_all()[0].items():
-            model, layer, name = key.split("/")
-            rows.append(
-                {
-                    "dictionary": key, "model": model, "layer": layer, "name": name, "kind": record.kind,
-                    "control": record.control, "hook": record.hook,
-                    "source": record.source, "width": record.width, "n_selected": record.n_selected,
-                    "n_tokens": record.token_sample.n_tokens,
-                    "series": record.checkpoint and record.checkpoint.series,
-                    "step": record.checkpoint and record.checkpoint.step,
-                    "cost_estimates": [asdict(one) for one in read_estimates(self.path.parent / "estimates", key)],
-                }
-            )  # fmt: skip
-        # `pa.Table.from_pylist` would import pandas where it is installed.
-        return pl.DataFrame(rows, pl.Schema(DICTIONARIES_SCHEMA)).to_arrow().cast(DICTIONARIES_SCHEMA)
 
 
 def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, verified: bool) -> Iterable[str]:

@@ -27,7 +27,7 @@ GROUPS = {
     "Agreement": ("scorer_agreement", "disagreements", "intervention_against_fuzzing"),
     "Correlation with people": ("scorers_against_people", "scorers_that_differ"),
     "Across dictionaries": ("scores_by_layer", "scores_over_checkpoints", "matches_by_dictionary_pair"),
-    "Cost and outcomes": ("cost_by_method", "outcomes"),
+    "Cost and outcomes": ("cost_by_method", "cost_by_dictionary", "outcomes"),
 }
 """Views under the question that they answer; views that are not named here stand under FURTHER."""
 

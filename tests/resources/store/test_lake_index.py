@@ -1,5 +1,6 @@
 """What of a lake can be read, found by stats; queries over exactly that, and the notes on what is not among their rows."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,6 @@ import pyarrow as pa
 import pytest
 from test_warehouse import score
 
-from interp_assets.assets.warehouse import duckdb_file
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.base import UserError
@@ -18,7 +18,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES, Table
 from resources.store import lake_index
-from resources.store.duckdb_views import RefusedStatement, named_in
+from resources.store.duckdb_views import QueryDatabase, RefusedStatement, named_in
 from resources.store.lake import PART, Lake, LakeError
 
 COUNT = "SELECT count(*) AS n FROM scores"
@@ -113,30 +113,18 @@ def test_a_part_that_can_no_longer_be_read_leaves_the_answer_by_name(house: Ware
     """Its size, time and inode are as they were: a disk that fails, or a mode that has changed."""
     folder, _ = write(house, "00of16", range(10)), write(house, "01of16", range(10, 20))
     assert count(house) == (20, [])
+    damage, connection = Lake.damage, QueryDatabase.connection
     asked: list[bool] = []
-    read, damage = duckdb.DuckDBPyConnection.sql, Lake.damage
 
-    def sql(connection: Any, text: str) -> Any:
-        asked.append(True)
-        if len(asked) == 1:
-            raise duckdb.IOException(f'Cannot open file "{folder}/{PART}": Permission denied')
-        return read(connection, text)
+    @contextlib.contextmanager
+    def failing_first(database: Any, *given: Any) -> Any:
+        with connection(database, *given) as found:
+            asked.append(True)
+            if len(asked) == 1:
+                raise duckdb.IOException(f'Cannot open file "{folder}/{PART}": Permission denied')
+            yield found
 
-    class Connection:
-        def __init__(self, connection: Any) -> None:
-            self._connection = connection
-
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._connection.close()
-
-        def sql(self, text: str) -> Any:
-            return sql(self._connection, text)
-
-    connect = duckdb_file.query_connection
-    monkeypatch.setattr(duckdb_file, "query_connection", lambda *given: Connection(connect(*given)))
+    monkeypatch.setattr(QueryDatabase, "connection", failing_first)
     monkeypatch.setattr(
         Lake,
         "damage",
@@ -144,8 +132,9 @@ def test_a_part_that_can_no_longer_be_read_leaves_the_answer_by_name(house: Ware
             "part-0.parquet cannot be read: Permission denied" if one.partition["feature_range"] == "00of16" else damage(lake, one, whole)
         ),
     )
-    n, (note,) = count(house)
-    assert n == 10 and f"{folder}/{PART}: part-0.parquet cannot be read: Permission denied" in note
+    answer = Warehouse(house.path, house.lake, house.registry).query("SELECT feature FROM scores")
+    (note,) = answer.notes
+    assert answer.rows.num_rows == 10 and f"{folder}/{PART}: part-0.parquet cannot be read: Permission denied" in note
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -233,7 +222,7 @@ def test_a_copy_is_sorted_stands_for_its_parts_alone_and_a_damaged_one_is_not_re
     write(house, "00of16", range(7), "m/09/b")  # one part: nothing to gain
     assert house.copy() == 1 and house.copy() == 0
     new = Warehouse(house.path, house.lake, house.registry)
-    sources = new.copies.sources("scores", new.index.look("scores", 3).readable)
+    sources = new.copies.sources("scores", new.index.look("scores", 3), SCORES.schema)
     assert len(sources.copies) == 1 and len(sources.parts) == 1
     assert count(house) == (27, [])
     rows = new.query("SELECT feature FROM scores WHERE dictionary = 'm/09/a'").rows.column("feature").to_pylist()

@@ -6,10 +6,11 @@ import duckdb
 import pytest
 from test_lake_index import warehouse, write
 
-from interp_assets.assets.warehouse import duckdb_file
+from interp_assets.assets.warehouse import question
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from resources.store import narrowing
-from resources.store.narrowing import partition_values
+from resources.store.duckdb_views import QueryDatabase
+from resources.store.narrowing import counted_rows, partition_values
 from resources.store.table_copies import Sources
 
 COLUMNS = ("scorer", "dictionary", "feature_range")
@@ -61,7 +62,7 @@ NOT_NARROWED = (
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """A warehouse of two dictionaries with two partitions each, of which every question is narrowed."""
-    monkeypatch.setattr(duckdb_file, "FEW_PARTS", 0)
+    monkeypatch.setattr(question, "FEW_PARTS", 0)
     house = warehouse(tmp_path)
     for number, dictionary in enumerate((A, B)):
         for one in range(2):
@@ -76,7 +77,8 @@ def test_the_conditions_of_a_plain_question_are_read_and_its_answer_stays(
     found = partition_values(duckdb.connect(), sql, COLUMNS)
     assert found == (("scores", NARROWED[sql]) if sql in NARROWED else None)
     narrow = house.query(sql)
-    monkeypatch.setattr(duckdb_file, "partition_values", lambda *_: None)
+    monkeypatch.setattr(QueryDatabase, "partition_values", lambda *_: None)
+    monkeypatch.setattr(QueryDatabase, "counted_rows", lambda *_: None)
     whole = house.query(sql)
     if not sql.startswith("EXPLAIN"):
         assert narrow.rows.equals(whole.rows) and narrow.notes == whole.notes
@@ -84,18 +86,43 @@ def test_the_conditions_of_a_plain_question_are_read_and_its_answer_stays(
 
 def test_only_the_files_that_can_hold_rows_are_read(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Sources] = []
-    add = duckdb_file.query_connection
-    monkeypatch.setattr(
-        duckdb_file, "query_connection", lambda lake, copies, schemas, sources, *rest: add(
-            lake, copies, schemas, lambda connection: given.append(sources(connection)["scores"]) or {"scores": given[-1]}, *rest
-        )
-    )  # fmt: skip
+    select = question.table_select
+    monkeypatch.setattr(question, "table_select", lambda lake, schema, sources: given.append(sources) or select(lake, schema, sources))
     house.query(f"SELECT * FROM scores WHERE dictionary = '{A}' AND feature_range = '01of16'")
     (only,) = given.pop().parts
     assert "feature_range=01of16" in only and "%2Fa" in only
     assert house.copy() == 2
     house.query(f"SELECT * FROM scores WHERE dictionary = '{A}'")
     assert given.pop().parts == []
+
+
+COUNTED = {
+    "SELECT count(*) FROM scores": ({}, "count_star()", 40),
+    f"select COUNT(*) AS n from Scores s where s.dictionary = '{A}'": ({"dictionary": {A}}, "n", 20),
+    f"FROM scores SELECT count(*) WHERE dictionary IN ('{A}', '{B}') AND feature_range = '01of16'":
+        ({"dictionary": {A, B}, "feature_range": {"01of16"}}, "count_star()", 20),
+    f"SELECT count(*) FROM scores WHERE dictionary = '{A}' AND dictionary = '{B}'": ({"dictionary": set()}, "count_star()", 0),
+    "SELECT count(*) FROM scores WHERE dictionary = 'none'": ({"dictionary": {"none"}}, "count_star()", 0),
+}  # fmt: skip
+NOT_COUNTED = (
+    "SELECT count(feature) FROM scores", "SELECT count(*) FILTER (headline) FROM scores", "SELECT count(*) + 1 FROM scores",
+    "SELECT count(*), count(*) FROM scores", "SELECT count(*) FROM scores GROUP BY dictionary", "SELECT count(*) FROM scores LIMIT 0",
+    "SELECT count(*) FROM scores HAVING count(*) > 99", "SELECT count(*) OVER () FROM scores", "SELECT DISTINCT count(*) FROM scores",
+    "SELECT count(*) FROM scores WHERE feature = 3", f"SELECT count(*) FROM scores WHERE dictionary = '{A}' AND value > 0.6",
+    "SELECT count(*) FROM scores WHERE false", "SELECT count(*) FROM scores USING SAMPLE 2", "SELECT count(DISTINCT feature) FROM scores",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", [*COUNTED, *NOT_COUNTED])
+def test_rows_are_counted_by_manifests_where_that_is_all_that_is_asked(house: Warehouse, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
+    found = counted_rows(duckdb.connect(), sql, COLUMNS)
+    assert found == (("scores", *COUNTED[sql][:2]) if sql in COUNTED else None)
+    counted = house.query(sql).rows
+    monkeypatch.setattr(QueryDatabase, "counted_rows", lambda *_: None)
+    if "SAMPLE" not in sql:
+        assert counted.equals(house.query(sql).rows)
+    if sql in COUNTED:
+        assert counted.to_pylist() == [{COUNTED[sql][1]: COUNTED[sql][2]}]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +137,7 @@ def test_another_syntax_tree_narrows_nothing(tree: str) -> None:
             return [(tree,)]
 
     assert partition_values(Connection(), "SELECT 1", COLUMNS) is None  # type: ignore[arg-type]
+    assert counted_rows(Connection(), "SELECT 1", COLUMNS) is None  # type: ignore[arg-type]
 
 
 def test_a_constant_is_read_from_the_syntax_trees_of_all_versions() -> None:

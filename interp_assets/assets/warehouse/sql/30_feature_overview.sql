@@ -20,4 +20,4 @@ FULL JOIN feature_examples x USING (dictionary, feature)
 LEFT JOIN explanations e USING (dictionary, feature)
 LEFT JOIN headline h USING (dictionary, feature, explanation_method)
 LEFT JOIN unexplained u USING (dictionary, feature)
-ORDER BY dictionary, feature, e.explanation_method
+ORDER BY dictionary, feature, explanation_method

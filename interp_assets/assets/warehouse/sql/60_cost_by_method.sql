@@ -12,23 +12,23 @@ published(asset, p1_prompt_tokens_per_feature, p1_cacheable_tokens_per_feature, 
   VALUES ('scores/fuzzing', 19600, 14200, 249), ('scores/detection', 17000, 11900, 240), ('scores/simulation', 105000, 87500, 5)
 )
 SELECT l.asset, l.explanation_method, l.model,
-  count(DISTINCT l.dictionary || ':' || l.feature) AS n_features,
-  count(*) AS n_questions,
-  count(*) FILTER (l.source = 'store') AS n_from_store,
-  count(*) FILTER (l.source = 'repeated') AS n_repeated,
-  1000 * sum(l.prompt_tokens) / n_features AS prompt_tokens_per_1000,
-  1000 * sum(l.cached_tokens) / n_features AS cached_tokens_per_1000,
-  1000 * sum(l.completion_tokens) / n_features AS completion_tokens_per_1000,
-  1000 * sum(l.seconds) / n_features / 3600 AS hours_per_1000,
-  1000 * sum(l.price_usd) / n_features AS usd_per_1000,
-  sum(l.cached_tokens) / nullif(sum(l.prompt_tokens), 0) AS cached_share,
-  sum(l.shareable_tokens) / nullif(sum(l.prompt_tokens) FILTER (l.shareable_tokens IS NOT NULL), 0) AS shareable_share,
+  sum(l.n_features)::BIGINT AS n_features,
+  sum(l.n_questions)::BIGINT AS n_questions,
+  sum(l.n_from_store)::BIGINT AS n_from_store,
+  sum(l.n_repeated)::BIGINT AS n_repeated,
+  1000 * sum(l.prompt_tokens)::BIGINT / sum(l.n_features) AS prompt_tokens_per_1000,
+  1000 * sum(l.cached_tokens)::BIGINT / sum(l.n_features) AS cached_tokens_per_1000,
+  1000 * sum(l.completion_tokens)::BIGINT / sum(l.n_features) AS completion_tokens_per_1000,
+  1000 * sum(l.hours) / sum(l.n_features) AS hours_per_1000,
+  1000 * sum(l.usd) / sum(l.n_features) AS usd_per_1000,
+  sum(l.cached_tokens)::BIGINT / nullif(sum(l.prompt_tokens)::BIGINT, 0) AS cached_share,
+  sum(l.shareable_tokens)::BIGINT / nullif(sum(l.comparable_tokens)::BIGINT, 0) AS shareable_share,
   1000 * any_value(b.prompt_tokens / b.n_estimated) AS at_most_prompt_tokens_per_1000,
   1000 * any_value(b.completion_tokens / b.n_estimated) AS at_most_completion_tokens_per_1000,
   1000 * any_value(p.p1_prompt_tokens_per_feature) AS p1_prompt_tokens_per_1000,
   1000 * any_value(p.p1_cacheable_tokens_per_feature) AS p1_cacheable_tokens_per_1000,
   1000 * any_value(p.p1_completion_tokens_per_feature) AS p1_completion_tokens_per_1000
-FROM ledger l LEFT JOIN published p USING (asset)
+FROM cost_by_dictionary l LEFT JOIN published p USING (asset)
   LEFT JOIN bounds b ON b.asset = l.asset AND b.explanation_method = l.explanation_method AND b.model = l.model AND b.n_estimated > 0
 GROUP BY l.asset, l.explanation_method, l.model
 ORDER BY l.asset, l.explanation_method

@@ -14,4 +14,4 @@ FROM normalised n
 JOIN explanations e USING (dictionary, feature, explanation_method)
 LEFT JOIN feature_statistics s USING (dictionary, feature)
 QUALIFY row_number() OVER (PARTITION BY n.dictionary, n.feature ORDER BY n.above_floor DESC, n.explanation_method) = 1
-ORDER BY n.dictionary, n.above_floor, n.feature
+ORDER BY dictionary, above_floor, feature

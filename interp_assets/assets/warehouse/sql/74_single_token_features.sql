@@ -4,4 +4,4 @@ SELECT s.dictionary, s.feature, s.top_tokens[1].token AS token, s.top_token_shar
 FROM feature_statistics s
 LEFT JOIN explanations e ON e.dictionary = s.dictionary AND e.feature = s.feature AND e.outcome = 'ok' AND e.explanation_method NOT IN ('shuffled', 'shuffled_token_list')
 WHERE s.top_token_share >= 0.9
-ORDER BY s.dictionary, s.top_token_share DESC, s.feature, e.explanation_method
+ORDER BY dictionary, top_token_share DESC, feature, explanation_method

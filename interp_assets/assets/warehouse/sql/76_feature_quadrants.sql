@@ -14,4 +14,4 @@ SELECT i.dictionary, i.feature,
   i.value AS intervention, i.ci_low AS intervention_ci_low, i.ci_high AS intervention_ci_high, i.explanation_method AS intervention_method,
   f.value AS fuzzing, f.ci_low AS fuzzing_ci_low, f.ci_high AS fuzzing_ci_high, f.explanation_method AS fuzzing_method
 FROM best i JOIN best f ON i.dictionary = f.dictionary AND i.feature = f.feature AND i.scorer = 'intervention' AND f.scorer = 'fuzzing'
-ORDER BY i.dictionary, i.feature
+ORDER BY dictionary, feature

@@ -4,4 +4,4 @@ SELECT q.*, e.explanation
 FROM feature_quadrants q
 LEFT JOIN explanations e ON e.dictionary = q.dictionary AND e.feature = q.feature AND e.explanation_method = q.intervention_method
 WHERE q.quadrant = 'output_only'
-ORDER BY q.dictionary, q.intervention DESC, q.feature
+ORDER BY dictionary, intervention DESC, feature
