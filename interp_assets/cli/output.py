@@ -26,8 +26,8 @@ def columns_of_terminal() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False) -> None:
-    """Print a polars frame as a table, CSV without formulas, or JSON.
+def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False, total: int | None = None) -> None:
+    """Print a polars frame as a table, CSV without formulas, or JSON. `total` is the number of rows, where the frame has only the first.
 
     In a terminal, a table has the columns that fit its width unless it is `wide`, and goes to the pager where it is too long.
     """
@@ -41,8 +41,9 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
         columns = columns_of_terminal()
         shown = frame if limit == 0 else frame.head(limit)
         text, hidden = _table(shown, wide, columns)
-        if len(shown) < len(frame):
-            text += f"\n{len(shown)} of {len(frame)} rows; --limit 0 prints all"
+        total = len(frame) if total is None else total
+        if len(shown) < total:
+            text += f"\n{len(shown)} of {total} rows; --limit 0 prints all"
         if hidden:
             text += f"\n{len(hidden)} more columns ({', '.join(hidden)}); --wide prints all"
         if columns is not None and text.count("\n") >= shutil.get_terminal_size().lines:

@@ -45,12 +45,16 @@ def query(
         if " " not in sql.strip() and statement == sql:
             fail(f"no view is called {sql!r}{_nearest(sql, views)} {LISTING}")
         try:
-            answer = warehouse.query(statement, verify, unsafe)
+            shortened = sql in views and output is OutputFormat.table and limit > 0
+            answer = warehouse.query(f"{statement} LIMIT {limit}" if shortened else statement, verify, unsafe)
+            total = answer.rows.num_rows
+            if shortened and total == limit:
+                total = warehouse.query(f"SELECT count(*) AS n FROM {sql}", verify, unsafe).rows["n"][0].as_py()
         except (duckdb.Error, RefusedStatement) as error:
             unknown = re.search(r"Table with name (\S+) does not exist", str(error))
             ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)} " if unknown else ""
             fail(f"{error}\n{ours}{LISTING}")
-        print_frame(pl.from_arrow(answer.rows), output, limit, wide)
+        print_frame(pl.from_arrow(answer.rows), output, limit, wide, total)
         for note in [*answer.notes, *_notes_on_emptiness(home, answer.rows.num_rows)]:
             typer.echo(f"note: {note}", err=True)
 

@@ -110,6 +110,7 @@ class QueryDatabase:
     def __init__(self, lake: Lake, places: Iterable[Path], unsafe: bool = False) -> None:
         self._instance = reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
         self._instance.execute("SET parquet_metadata_cache = true")
+        self._instance.execute("SET enable_progress_bar = false")
         if not unsafe:
             allowed = [lake.url, *map(str, places)]
             self._instance.execute("SET allowed_directories = ?", [sorted({*allowed, *map(_literal, allowed)})])

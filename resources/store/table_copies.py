@@ -17,8 +17,9 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resources.store.lake_index import LakeIndex, Part, TableIndex
+from resources.store.lake_index import LakeIndex
 from resources.store.later_columns import with_later_columns
+from resources.store.table_index import Part, TableIndex
 from resources.store.whole_files import write_whole
 
 COPIED_COLUMN = "dictionary"

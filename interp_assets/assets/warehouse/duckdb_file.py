@@ -19,8 +19,9 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
 from resources.store.duckdb_views import QueryDatabase, build_warehouse, named_in, open_warehouse, refuse_writing
 from resources.store.lake import Lake
-from resources.store.lake_index import LakeIndex, TableIndex
+from resources.store.lake_index import LakeIndex
 from resources.store.table_copies import Sources, TableCopies
+from resources.store.table_index import TableIndex
 
 __all__ = ["DICTIONARIES", "Answer", "Warehouse", "notes_on"]
 

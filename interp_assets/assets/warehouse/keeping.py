@@ -23,7 +23,7 @@ def keep_answers(state_now: Callable[[], State]) -> None:
     state = state_now()
     assert state.answers is not None
     with tempfile.TemporaryDirectory() as folder, reading(state.lake, duckdb.connect(":memory:")) as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}'; SET preserve_insertion_order = false")
+        connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}'; SET enable_progress_bar = false")
         add_dictionaries(connection, state.records.table, temporary=True)
         for view in KEPT_BY:
             units = members_of(view, state.found, state.records.rows)

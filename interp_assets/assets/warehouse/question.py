@@ -16,8 +16,8 @@ from interp_assets.assets.warehouse.views import KEPT_BY, order_of, view_files, 
 from interp_assets.tables import TABLES
 from resources.store.duckdb_views import QueryDatabase, named_in, table_select
 from resources.store.lake import Lake
-from resources.store.lake_index import Part, TableIndex
 from resources.store.table_copies import Sources, TableCopies
+from resources.store.table_index import Part, TableIndex
 
 TABLE = {table.name: table for table in TABLES}
 FEW_PARTS = 64

@@ -6,7 +6,7 @@ from typing import Any
 
 from interp_assets.assets.warehouse.views import KEPT_BY, view_files, view_sql
 from resources.store.duckdb_views import named_in
-from resources.store.lake_index import TableIndex
+from resources.store.table_index import TableIndex
 
 DICTIONARIES = "dictionaries"
 """The table of records, beside the lake's tables."""

@@ -74,10 +74,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry = DictionaryRegistry(root / "dictionaries")
     for number, key in enumerate(KEYS):
         kind = "topk_neurons" if key.endswith("neurons") else "random_topk"
-        fields: dict[str, Any] = {"hook": "h", "kind": kind, "width": 32, "k": 4} | ({"d_in": 4} if kind == "random_topk" else {})
-        control = {"control": "frozen_decoder"} if key.endswith("frozen") else {}
-        checkpoint = {"checkpoint": {"series": "run", "step": 100 * number}} if key.startswith("m/01") else {}
-        registry.write(DictionaryRecord(key=key, **fields, **control, **checkpoint))
+        record: dict[str, Any] = {"key": key, "hook": "h", "kind": kind, "width": 32, "k": 4}
+        record |= {"d_in": 4} if kind == "random_topk" else {}
+        record |= {"control": "frozen_decoder"} if key.endswith("frozen") else {}
+        record |= {"checkpoint": {"series": "run", "step": 100 * number}} if key.startswith("m/01") else {}
+        registry.write(DictionaryRecord.model_validate(record))
     house = warehouse(root)
     for table in TABLES:
         if table.name in READ:

@@ -12,7 +12,7 @@ from test_lake_index import warehouse, write
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.tables import SCORES
-from resources.store import lake_index
+from resources.store import table_index
 from resources.store.dictionary_partitions import remove_folder
 from resources.store.lake import CorruptPartition, Lake
 from resources.store.lake_index import LakeIndex
@@ -23,8 +23,8 @@ KEYS = ("m/09/a", "m/09/b")
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """A warehouse of two dictionaries with four partitions each, which count as many; nothing was written in the last seconds."""
-    monkeypatch.setattr(lake_index, "LEAST_TRUSTED_PARTS", 1)
-    monkeypatch.setattr(lake_index, "SECONDS_A_PART", 100.0)
+    monkeypatch.setattr(table_index, "LEAST_TRUSTED_PARTS", 1)
+    monkeypatch.setattr(table_index, "SECONDS_A_PART", 100.0)
     house = warehouse(tmp_path)
     for key in KEYS:
         for number in range(4):
@@ -35,8 +35,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
 
 def settle(house: Warehouse) -> None:
     """Make all folders an hour old."""
+    before = time.time() - 3600
     for folder, _, _ in os.walk(house.lake.root):
-        os.utime(folder, (time.time() - 3600,) * 2)
+        os.utime(folder, (before, before))
 
 
 def partition(key: str, number: int) -> dict[str, str]:
@@ -104,9 +105,9 @@ def test_a_change_by_hand_is_seen_by_the_next_whole_look(house: Warehouse, monke
     folder = Path(house.lake.path("scores", partition(KEYS[0], 0)))
     shutil.rmtree(folder)
     assert index.look("scores", 3).rows == 80
-    monkeypatch.setattr(lake_index, "SECONDS_A_PART", 0.0)
+    monkeypatch.setattr(table_index, "SECONDS_A_PART", 0.0)
     assert index.look("scores", 3).rows == 70
-    monkeypatch.setattr(lake_index, "LEAST_TRUSTED_PARTS", 1_000)
+    monkeypatch.setattr(table_index, "LEAST_TRUSTED_PARTS", 1_000)
     assert index.look("scores", 3).trusted_seconds == 0.0, "a small table is looked at whole each time"
 
 
