@@ -5,8 +5,8 @@
 Writes scores (eight rows a feature and scorer), explanations, statistics, examples, verdicts and ledger of every dictionary: 61
 dictionaries of 16,384 features have 80 M scores in 9,760 partitions. Then makes the copies and asks: each question and view over all
 dictionaries and over one, warm (in one process, median and 95 of 100) and from cold (a new process with its imports). A partition is
-written between two questions, and the second must show it. `--home` keeps the home, and uses it again where it was written with the same sizes. The
-last line is one JSON object.
+written between two questions, and the second must show it. `--home` keeps the home, and uses it again where it was written with the same
+sizes. The last line is one JSON object.
 """
 
 import argparse

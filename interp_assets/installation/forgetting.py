@@ -13,6 +13,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from interp_assets.asking.estimates import forget_estimates
+from interp_assets.assets.warehouse.views import KEPT_BY
 from interp_assets.config.base import UserError
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.installation.home import Home
@@ -102,9 +103,11 @@ def forget(home: Home, removal: Removal, instance_of: Instance = home_instance) 
 
 
 def forget_copies(home: Home, key: str) -> None:
-    """Remove the copies that SQL reads in place of a dictionary's small partitions."""
+    """Remove the copies that SQL reads in place of a dictionary's small partitions, and the kept rows of views that may be about it."""
     for folder in home.warehouse.copies_folder.glob(f"*/dictionary={quote(key, safe='')}"):
         shutil.rmtree(folder, ignore_errors=True)
+    for view, kind in KEPT_BY.items():
+        home.warehouse.answers.forget(view, key if kind == "dictionary" else None)
 
 
 def naming(home: Home, key: str) -> list[str]:

@@ -106,6 +106,17 @@ class KeptAnswers:
             self._keep(view, files)
         sweep((self.folder / view).glob("*.*"), {self._place(view, one) for one in files} | {self.folder / view / "files.json"})
 
+    def forget(self, view: str, unit: str | None) -> None:
+        """Remove every file that may have rows of a unit of a view, whatever other rows it has; without a unit all files of the view."""
+        if not (self.folder / view).is_dir():
+            return
+        files = [one for one in self._list(view) if unit is not None and unit not in one.units]
+        self._keep(view, files)
+        held = {self._place(view, one) for one in files}
+        for place in (self.folder / view).glob("*.parquet"):
+            if place not in held:
+                place.unlink(missing_ok=True)
+
     def _written(self, view: str, connection: duckdb.DuckDBPyConnection, select: str, units: dict[str, str]) -> KeptFile:
         file = f"{uuid.uuid4().hex}.parquet"
         place = self.folder / view / file

@@ -19,6 +19,8 @@ from interp_assets.assets.warehouse.units import tables_of
 from interp_assets.assets.warehouse.views import KEPT_BY, order_of, view_files
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.installation.forgetting import forget_copies
+from interp_assets.installation.home import Home
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES, Table
 from resources.store.duckdb_views import duckdb_type
 from resources.store.lake import Lake
@@ -222,6 +224,17 @@ def test_lost_files_and_lists_cost_time_and_no_rows(house: Warehouse, monkeypatc
     assert alike(answer(house, sql), answer(house, sql, verify=True))
     house.copy()
     assert kept_units(house, "leaderboard") == kept_units(house, "scores_by_method") == set(KEYS)
+
+
+def test_nothing_is_kept_of_a_forgotten_dictionary(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(kept_answers, "FILE_ROWS", 0)
+    house.copy()
+    forget_copies(Home(house.path.parent, house.lake.root), "m/00/a")
+    for view, kind in KEPT_BY.items():
+        assert kept_units(house, view) == (set(KEYS) - {"m/00/a"} if kind == "dictionary" else set()), view
+    for file in house.answers.folder.rglob("*.parquet"):
+        assert "m/00/a" not in pq.read_table(file)["kept_unit"].to_pylist()
 
 
 def test_readers_go_on_while_copies_are_made_again(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
