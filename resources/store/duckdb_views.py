@@ -109,7 +109,8 @@ class QueryDatabase:
 
     def __init__(self, lake: Lake, places: Iterable[Path], unsafe: bool = False) -> None:
         self._instance = reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
-        self._instance.execute("SET parquet_metadata_cache = true")
+        # Partitions are replaced in place: no footer and no bytes of a file are kept from one question to the next.
+        self._instance.execute("SET parquet_metadata_cache = false; SET enable_external_file_cache = false")
         self._instance.execute("SET enable_progress_bar = false")
         if not unsafe:
             allowed = [lake.url, *map(str, places)]
@@ -117,7 +118,7 @@ class QueryDatabase:
             self._instance.execute("SET temp_directory = ''")
             self._instance.execute("SET enable_external_access = false")
             self._instance.execute("SET lock_configuration = true")
-        self._idle: dict[Hashable, duckdb.DuckDBPyConnection] = {}
+        self._idle: dict[Hashable, tuple[duckdb.DuckDBPyConnection, pa.Table | None]] = {}
         self._lock = Lock()
 
     @contextlib.contextmanager
@@ -126,7 +127,7 @@ class QueryDatabase:
         be the same object for the same content."""
         views = (*statements, id(dictionaries))
         with self._lock:
-            connection = self._idle.pop(views, None)
+            connection, _ = self._idle.pop(views, (None, None))
         if connection is None:
             connection = self._instance.cursor()
             if dictionaries is not None:
@@ -135,9 +136,9 @@ class QueryDatabase:
                 connection.execute(statement)
         yield connection  # after an error it is dropped, with whatever is wrong with it
         with self._lock:
-            self._idle[views] = connection
+            self._idle[views] = connection, dictionaries  # the table is held, so that no other table has its id
             while len(self._idle) > KEPT_CONNECTIONS:
-                self._idle.pop(next(iter(self._idle))).close()
+                self._idle.pop(next(iter(self._idle)))[0].close()
 
     def partition_values(self, sql: str, columns: Collection[str]) -> tuple[str, dict[str, set[str]]] | None:
         """See `narrowing`."""

@@ -190,6 +190,17 @@ def test_parts_beyond_what_one_look_reads_are_counted_and_read_with_verify(house
     assert count(house)[0] == 0
 
 
+def test_a_replaced_partition_is_read_anew_and_no_footer_or_view_is_kept(house: Warehouse) -> None:
+    for turn, (n, value) in enumerate([(10, 0.5), (10, 0.25), (9, 0.125), (10, 0.75)]):
+        write(house, "00of16", range(n), value=value)
+        answer = house.query("SELECT max(value) AS value, count(feature) AS n FROM scores").rows.to_pylist()
+        assert answer == [{"value": value, "n": n}], turn
+        key = f"m/09/new{turn}"
+        house.registry.write(DictionaryRecord(key=key, hook="h", kind="topk_neurons", width=8, k=4))
+        found = house.query("SELECT dictionary FROM dictionaries").rows["dictionary"].to_pylist()
+        assert found[-1] == key and len(found) == turn + 2
+
+
 def test_a_look_opens_only_what_has_moved(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(4):
         write(house, f"{i:02d}of16", range(10))
