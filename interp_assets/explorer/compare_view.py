@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from interp_assets.domain.explaining import control_of
 from interp_assets.domain.statistics.intervals import mean_interval
 from interp_assets.explorer.charts import cells, curves, score_strip
 from interp_assets.explorer.columns import FeatureColumns
@@ -123,7 +124,7 @@ def _side(
     values = columns.numbers(f"score:{scorer}:{method}")
     known = ~np.isnan(values)
     mean, floor = mean_interval(values[known]), _mean(columns.numbers(f"floor:{scorer}:{method}")[known])
-    beside = _mean(columns.numbers(f"score:{scorer}:shuffled")[known]) if method != "shuffled" else None
+    beside = _mean(columns.numbers(f"score:{scorer}:{control_of(method)}")[known])
     return (
         int(known.sum()),
         mean.value,

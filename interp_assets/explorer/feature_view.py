@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.domain.explaining import BASELINES, IMPORTED_METHODS, METHODS
+from interp_assets.domain.explaining import BASELINES, IMPORTED_METHODS, METHODS, control_of
 from interp_assets.domain.features.feature_statistics import HISTOGRAM_EDGES
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.trials import NO_EXPLANATION
@@ -42,8 +42,8 @@ COUNTED_OF_LEDGER = ("price_usd", "prompt_tokens", "completion_tokens", "seconds
 
 @dataclass(frozen=True)
 class Badge:
-    """One score of one explanation; `lift` is over the feature's `shuffled` score by the same scorer, `over_list` over its
-    token list's score."""
+    """One score of one explanation; `lift` is over the score of the method's control on the feature by the same scorer, `over_list` over
+    the score of its token list."""
 
     scorer: str
     method: str
@@ -184,14 +184,16 @@ def explanation_views(
     explorer: Explorer, where: RangeKey, feature: int, scores: list[dict[str, Any]], columns: FeatureColumns
 ) -> tuple[ExplanationView, ...]:
     """The explanations of a feature with their scores, in the order of METHODS, baselines last."""
-    controls = {row["scorer"]: row["value"] for row in scores if row["explanation_method"] == "shuffled"}
+    values: dict[str, dict[str, float | None]] = {}
+    for score in scores:
+        values.setdefault(score["explanation_method"], {})[score["scorer"]] = score["value"]
     lists = {row["scorer"]: row["value"] for row in scores if row["explanation_method"] == "token_list"}
     lists.setdefault("detection", lists.get("matcher"))  # the matcher's headline is detection without a judge
     found = []
     for method in sorted(METHODS, key=lambda name: name in BASELINES):
         for row in explorer.rows.of(EXPLANATIONS, {"explanation_method": method, **lake_partition(where)}, feature):
             own = [score for score in scores if score["explanation_method"] == method]
-            beside = {} if method == "shuffled" else controls
+            beside = values.get(control_of(method) or "", {})
             over = {} if method == "token_list" or method in BASELINES else lists
             badges = tuple(_badge(one, beside.get(one["scorer"]), over.get(one["scorer"]), columns) for one in own)
             found.append(

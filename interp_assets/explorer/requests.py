@@ -16,7 +16,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.prompting.rendering import visible
 from interp_assets.explorer import links
 from interp_assets.explorer.explorer import Explorer, not_found
-from interp_assets.explorer.shading import code, count, number, score_text, shaded, share
+from interp_assets.explorer.shading import code, count, number, score_text, shaded, share, token_text
 
 HERE = Path(__file__).parent
 
@@ -105,7 +105,7 @@ def _templates() -> Environment:
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(links=links, shaded=shaded)
-    environment.filters.update(number=number, share=share, score=score_text, count=count, code=code, visible=visible)
+    environment.filters.update(number=number, share=share, score=score_text, count=count, code=code, visible=visible, token=token_text)
     return environment
 
 

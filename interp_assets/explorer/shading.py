@@ -36,6 +36,12 @@ def shaded(tokens: Sequence[str], values: Sequence[float], largest: float, whole
     return Markup("".join(pieces))
 
 
+def token_text(token: str) -> str:
+    """A token by itself: one of nothing but white space shows how much of it."""
+    text = visible(token)
+    return text if text.replace("↵", "").strip() else text.replace(" ", "␣")
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number with at most so many digits that count, whole numbers below a million in full; "–" where there is none."""
     if value is None or value != value:

@@ -23,7 +23,7 @@ from interp_assets.orchestration.narrowing import FEATURES_MADE, WholeVersions, 
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
 from interp_assets.orchestration.stage import RangeStage
 from interp_assets.orchestration.watching import watchers
-from interp_assets.reporting.materialisation import column_schema, rounded
+from interp_assets.reporting.materialisation import column_schema, path_lines, rounded
 from interp_assets.tables import EXPLANATIONS, LEDGER, SCORES, Table
 from resources.progress import Progress
 from resources.store.lake import Lake, LakeError, PartitionWriter
@@ -324,7 +324,7 @@ class RangeRun:
             versions.add(manifest.data_version)  # of the content: it differs from the planned version where questions stayed unanswered
             report = self.reports.get(partition.key)
             own: dict[str, Any] = {"dagster/partition_row_count": manifest.rows, "bytes": manifest.bytes}
-            own["path_in_lake"] = self.lake.relative_path(self.table.name, self.partition(partition))
+            own["path_in_lake"] = path_lines(self.lake.relative_path(self.table.name, self.partition(partition)))
             own["explorer"] = dg.MetadataValue.url(explorer_page(partition.record, partition.key))
             own["kept_from_an_earlier_run"] = report is None
             if report is not None:

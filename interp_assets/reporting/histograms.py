@@ -8,9 +8,6 @@ from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.reporting.colours import PLOT_COLOURS
 from interp_assets.reporting.materialisation import shown_number
 
-INLINE_CHARACTERS = 1000
-"""Markdown of at least so many characters is behind the button "Show Markdown" in Dagster's UI."""
-
 FEW_VALUES = 8
 """Fewer values than this are listed: a histogram would say less."""
 

@@ -12,6 +12,12 @@ import pyarrow as pa
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.reporting.colours import PLOT_COLOURS
 
+INLINE_CHARACTERS = 1000
+"""Markdown of at least so many characters is behind the button "Show Markdown" in Dagster's UI."""
+
+PATH_CHARACTERS = 44
+"""Letters of one word that fit into a value of Dagster's page of a partition, in a window of 1440 pixels."""
+
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
     """Dagster's column schema of an Arrow schema, with the units as descriptions."""
@@ -34,6 +40,22 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     if not lines:
         return "*no rows*"
     return "\n".join(["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *lines])
+
+
+def preview_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table of the first rows, as many as Dagster shows without a button, and one row at least."""
+    lines = markdown_table(header, rows).split("\n")
+    shown = lines[:3]
+    for line in lines[3:]:
+        if sum(map(len, shown)) + len(shown) + len(line) >= INLINE_CHARACTERS:
+            break
+        shown.append(line)
+    return "\n".join(shown)
+
+
+def path_lines(path: str) -> dg.MetadataValue:
+    """A path in the lake, a folder a line where it is longer than Dagster's column: Dagster cuts a longer word off."""
+    return markdown(escape_markdown(path).replace("/", "/  \n") if len(path) > PATH_CHARACTERS else escape_markdown(path))
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_assets.explorer.charts import cells, curves, histogram, score_strip
-from interp_assets.explorer.shading import LEVELS, code, level_of, number, shaded, share
+from interp_assets.explorer.shading import LEVELS, code, level_of, number, shaded, share, token_text
 
 
 def attribute(svg: str, tag: str, name: str, class_: str = "") -> list[float]:
@@ -69,6 +69,10 @@ def test_numbers_are_written_with_three_digits_that_count() -> None:
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_every_number_can_be_written(value: float) -> None:
     assert number(value) and share(value)
+
+
+def test_a_token_of_white_space_can_be_seen() -> None:
+    assert [token_text(one) for one in (" king", "   ", "\n  ", "")] == [" king", "␣␣␣", "↵␣␣", ""]
 
 
 def test_code_in_a_sentence_is_set_as_code_and_nothing_of_it_runs() -> None:

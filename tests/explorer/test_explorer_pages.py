@@ -161,6 +161,26 @@ def test_an_imported_explanation_names_its_author(tmp_path: Path) -> None:
     assert "by Ada &lt;i&gt;L&lt;/i&gt;" in page and page.count(" · by ") == 1
 
 
+def test_a_token_list_is_held_against_another_list(tmp_path: Path) -> None:
+    """The list has 0.65 by the matcher, another feature's list 0.55, and a shuffled explanation nothing."""
+    home = small_home(tmp_path)
+    for method in ("token_list", "shuffled_token_list"):
+        write(home, EXPLANATIONS, KEY, [explanation(feature, method, str) for feature in range(32)], explanation_method=method)
+    listed = [{**score(20, "token_list", "matcher"), "value": 0.65}, {**score(20, "shuffled_token_list", "matcher"), "value": 0.55}]
+    write(home, SCORES, KEY, listed, scorer="matcher")
+    explorer = Explorer(home)
+    try:
+        columns = explorer.dictionaries.columns(KEY, patience=60)
+        where = record(KEY).range_of(20)
+        views = explanation_views(explorer, where, 20, headline_rows(explorer, where, 20), columns)
+        page = text_of(TestClient(make_app(explorer), base_url="http://127.0.0.1:3001").get("/").text)
+    finally:
+        explorer.close()
+    lifts = {view.method: {badge.scorer: badge.lift for badge in view.badges} for view in views}
+    assert lifts["token_list"]["matcher"] == pytest.approx(0.1) and lifts["shuffled_token_list"]["matcher"] is None
+    assert lifts["max_act"]["fuzzing"] == pytest.approx(0.2) and re.search(r"matcher score 0\.65.*control 0\.55", page)
+
+
 def test_a_score_shows_its_lift_over_the_token_list_that_the_matcher_scores(tmp_path: Path) -> None:
     """max_act has 0.7 by both scorers; the list has 0.65 by the matcher, which stands for detection, and no score by fuzzing."""
     home = small_home(tmp_path)

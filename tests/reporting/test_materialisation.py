@@ -7,8 +7,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from interp_assets.reporting.histograms import BINS, INLINE_CHARACTERS, distribution_plot
-from interp_assets.reporting.materialisation import breakable, markdown_table, rounded, scatter_plot
+from interp_assets.reporting.histograms import BINS, distribution_plot
+from interp_assets.reporting.materialisation import (
+    INLINE_CHARACTERS,
+    breakable,
+    markdown_table,
+    path_lines,
+    preview_table,
+    rounded,
+    scatter_plot,
+)
 
 POINTS = {"sae": [(0.5, 0.1), (0.9, 2.0)], "neurons": [(0.6, -1.0)]}
 
@@ -52,6 +60,20 @@ def test_the_floor_of_a_histogram_stands_at_its_place() -> None:
     assert line.startswith("M84 "), "a quarter of 320 units, after a margin of 4"
     outside = svg(distribution_plot({"a": np.linspace(0.5, 1, 50).tolist()}, "score", "scores", floor=0.25))
     assert not [one for one in outside.iter() if "stroke-dasharray" in one.attrib]
+
+
+def test_a_preview_has_the_rows_that_are_shown_at_once() -> None:
+    rows = [(place, "x" * 150) for place in range(20)]
+    table = preview_table(["feature", "window"], rows)
+    whole = markdown_table(["feature", "window"], rows)
+    assert whole.startswith(table + "\n") and len(table) < INLINE_CHARACTERS <= len(table) + 160
+    assert preview_table(["a"], [["y" * 2000], ["z"]]).count("\n") == 2 and preview_table(["a"], []) == "*no rows*"
+
+
+def test_a_long_path_has_a_folder_a_line() -> None:
+    assert str(path_lines("scores/scorer=fuzzing").value) == "scores/scorer=fuzzing"
+    long = "scores/scorer=description_likelihood/dictionary=smollm2-135m%2F09%2Fres-2k"
+    assert re.sub(r"  \n|\\", "", str(path_lines(long).value)) == long and str(path_lines(long).value).count("  \n") == 2
 
 
 def test_a_run_of_characters_may_break_but_no_escape_and_no_mark_of_bold() -> None:

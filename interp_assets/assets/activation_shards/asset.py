@@ -29,7 +29,7 @@ from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, pr
 from interp_assets.orchestration.versions import HARVEST_CODE_VERSION, activations_version
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.reporting.histograms import distribution_plot
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
 from resources.dictionaries import Dictionary
 from resources.model_provider import ModelProvider
@@ -245,7 +245,7 @@ def _report(run: DictionaryRun, lake: Lake, registry: DictionaryRegistry, settin
                 "dagster/partition_row_count": rows, "activations": rows, "bytes": size, "bytes_per_activation": size / max(rows, 1),
                 "features": len(densities), "dead_features": dead, "capped_features": capped,
                 "activation_density": markdown(plot), "preview": markdown(table),
-                "path_in_lake": lake.relative_path(ACTIVATIONS.name, {"dictionary": key}),
+                "path_in_lake": path_lines(lake.relative_path(ACTIVATIONS.name, {"dictionary": key})),
             },
         )  # fmt: skip
     return [

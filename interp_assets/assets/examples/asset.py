@@ -24,7 +24,7 @@ from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.reporting.histograms import distribution_plot
-from interp_assets.reporting.materialisation import breakable, markdown, markdown_table
+from interp_assets.reporting.materialisation import breakable, markdown, preview_table
 from interp_assets.tables import (
     ACTIVATIONS,
     DICTIONARY_EMBEDDINGS,
@@ -249,7 +249,7 @@ def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: 
         rows += [(columns.feature, f"silent, {kind}", breakable(_highlighted(e, texts))) for kind, e in sorted(silent.items())]
         if not shown:
             rows.append((columns.feature, columns.outcome, f"{columns.n_windows} windows"))
-    return markdown_table(["feature", "peak", "window"], rows)
+    return preview_table(["feature", "peak", "window"], rows)
 
 
 def _counts(lake: Lake, stage: RangeRun) -> dict[str, int]:

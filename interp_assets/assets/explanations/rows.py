@@ -13,7 +13,7 @@ from interp_assets.domain.prompting.instructions import prompt_version
 from interp_assets.domain.trials import Explanation
 from interp_assets.orchestration.runs import PartitionReport, RangePartition
 from interp_assets.reading.examples import StoredExamples, read_examples
-from interp_assets.reporting.materialisation import breakable, markdown, markdown_table, text_or_outcome
+from interp_assets.reporting.materialisation import breakable, markdown, preview_table, text_or_outcome
 from interp_assets.tables import EXPLANATIONS
 from resources.store.lake import Lake
 
@@ -54,7 +54,7 @@ class ExplanationReport:
 
     def of_partition(self, numbers: Mapping[str, Any]) -> PartitionReport:
         """The report of the finished partition."""
-        table = markdown_table(["feature", "explanation", "strongest shown window"], self._lines)
+        table = preview_table(["feature", "explanation", "strongest shown window"], self._lines)
         return PartitionReport(self._outcomes, {"preview": markdown(table), **numbers})
 
 

@@ -29,7 +29,7 @@ from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import MATCHES_CODE_VERSION
 from interp_assets.reporting.histograms import distribution_plot
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines
 from interp_assets.tables import FEATURE_MATCHES
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
@@ -176,7 +176,7 @@ def _report(lake: Lake, record: DictionaryRecord, others: Sequence[DictionaryRec
         "pairs": markdown(markdown_table(header, summary)),
         "cosines": markdown(distribution_plot(cosines, "decoder cosine of one-to-one matches", "Matched features")),
         "preview": markdown(_preview(lake, record, others, pairs)),
-        "path_in_lake": lake.relative_path(FEATURE_MATCHES.name, {"dictionary": record.key}),
+        "path_in_lake": path_lines(lake.relative_path(FEATURE_MATCHES.name, {"dictionary": record.key})),
     }
 
 

@@ -21,7 +21,7 @@ from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import NEIGHBOURS_CODE_VERSION, neighbours_version
 from interp_assets.reading.neighbours import CO_OCCURRENCE, DECODER_COSINE
 from interp_assets.reporting.histograms import distribution_plot
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, path_lines, preview_table
 from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, constant
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
@@ -189,8 +189,8 @@ def _report(lake: Lake, record: DictionaryRecord, rows: pa.Table) -> dict[str, A
         "outcomes": dg.MetadataValue.json({f"{measure}: {outcome}": n for (measure, outcome), n in sorted(outcomes.items())}),
         "positions_compared": pc.max(rows.column("n_positions")).as_py(),
         "nearest_similarity": markdown(distribution_plot(series, "similarity of the nearest feature", "Nearest feature")),
-        "preview": markdown(markdown_table(header, preview)),
-        "path_in_lake": lake.relative_path(FEATURE_NEIGHBOURS.name, {"dictionary": record.key}),
+        "preview": markdown(preview_table(header, preview)),
+        "path_in_lake": path_lines(lake.relative_path(FEATURE_NEIGHBOURS.name, {"dictionary": record.key})),
     }
 
 

@@ -9,7 +9,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.ratings.files import CODE_VERSION, rateable, rating_files, read_ratings, write_ratings
-from interp_assets.reporting.materialisation import column_schema, markdown, markdown_table
+from interp_assets.reporting.materialisation import column_schema, markdown, markdown_table, preview_table
 from interp_assets.tables import HUMAN_RATINGS
 from resources.store.lake import Lake
 
@@ -60,7 +60,7 @@ def human_ratings(
             "raters": len({rating.rater for rating in read.ratings}),
             "folder_in_home": ratings_folder.name,
             "files": markdown(markdown_table(["file", "rows", "not yet rated"], per_file)),
-            "preview": markdown(markdown_table(["rater", "dictionary", "feature", "explanation", "context", "rating"], preview)),
+            "preview": markdown(preview_table(["rater", "dictionary", "feature", "explanation", "context", "rating"], preview)),
             "rejected": markdown(markdown_table(["file", "line", "column", "value", "allowed"], rejected)),
         },
         data_version=dg.DataVersion(manifest.data_version),

@@ -30,7 +30,7 @@ from interp_assets.measuring.answerer import answerer_of
 from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.partitions import EXPLAINER_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines
 from interp_assets.tables import LEDGER, REPEATED_SCORES, SCORE_VARIANCES
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
@@ -100,7 +100,7 @@ def score_stability(
                 lake.write(SCORE_VARIANCES.name, partition, SCORE_VARIANCES.schema, variances, done, inputs)
                 numbers["seconds"] = round(time.monotonic() - started, 2)
             told[key] = lake.read(SCORE_VARIANCES.name, partition).to_pylist()
-            path = lake.relative_path(SCORE_VARIANCES.name, partition)
+            path = path_lines(lake.relative_path(SCORE_VARIANCES.name, partition))
             run.report(key, {**_report(told[key]), **numbers, "path_in_lake": path, "kept_from_an_earlier_run": kept})
     return run.result([_check([row for rows in told.values() for row in rows])])
 

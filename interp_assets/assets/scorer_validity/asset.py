@@ -12,7 +12,7 @@ from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.planted.validity import PERTURBED, Perturbation, with_interval
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.statistics.metrics import Estimate
-from interp_assets.reporting.materialisation import column_schema, interval_plot, markdown, markdown_table
+from interp_assets.reporting.materialisation import column_schema, interval_plot, markdown, markdown_table, path_lines
 from interp_assets.tables import SCORER_VALIDITY
 from resources.store.lake import Lake
 
@@ -68,7 +68,7 @@ def scorer_validity(
             "differences": markdown(_forest(rows)),
             "by_metric": markdown(_metric_table(rows)),
             "planted_dictionaries": list(versions),
-            "path_in_lake": lake.relative_path(SCORER_VALIDITY.name, {}),
+            "path_in_lake": path_lines(lake.relative_path(SCORER_VALIDITY.name, {})),
         },
         data_version=dg.DataVersion(fingerprint(versions)),
         check_results=_checks(rows, f"{_in_short(rows)}\n\n{told}" if rows else told),

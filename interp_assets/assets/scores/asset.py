@@ -28,7 +28,7 @@ from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
 from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, progress_of, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.reporting.histograms import distribution_plot
-from interp_assets.reporting.materialisation import markdown, markdown_table, text_or_outcome
+from interp_assets.reporting.materialisation import markdown, preview_table, text_or_outcome
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, STEERING, TRIALS, VERDICTS
 from resources.language_models.reply_store import ReplyStore
 from resources.model_provider import ModelProvider
@@ -176,7 +176,7 @@ class _ScoredPartition:
         numbers: dict[str, Any] = dict(self._cost.numbers)
         explained = ["method", "explanation"] if self._reads_explanations else []
         header = ["feature", *explained, self._scorer.HEADLINE.replace("_", " ")]
-        numbers["preview"] = markdown(markdown_table(header, self._lines))
+        numbers["preview"] = markdown(preview_table(header, self._lines))
         return PartitionReport(self._outcomes, numbers)
 
 

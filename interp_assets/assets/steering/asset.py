@@ -22,7 +22,7 @@ from interp_assets.orchestration.outcome_check import outcome_check, outcome_che
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import PartitionReport, RangeRun, features_done, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, preview_table
 from interp_assets.tables import ACTIVATIONS, STEERED_SETS, STEERED_TEXTS, STEERING
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
@@ -87,7 +87,7 @@ def steering(
                     writer.add(STEERING, rows)
                     steered.add(rows, texts)
                     advance(len(block))
-                steered.report.numbers["preview"] = markdown(markdown_table(HEADER, steered.lines))
+                steered.report.numbers["preview"] = markdown(preview_table(HEADER, steered.lines))
                 writer.commit(steered.report)
             previews += steered.lines[: PREVIEWED - len(previews)]
     asked = any(_enabled(partition.settings) for partition in stage.partitions)

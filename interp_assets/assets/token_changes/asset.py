@@ -19,7 +19,7 @@ from interp_assets.orchestration.outcome_check import outcome_check, outcome_che
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, features_done, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, preview_table
 from interp_assets.tables import FEATURE_STATISTICS, TOKEN_CHANGES
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
@@ -98,7 +98,7 @@ class ChangedPartition:
             self.lines += list(_lines(block))[: PREVIEWED - len(self.lines)]
             self.advance(len(block.features))
             yield change_rows(self.partition.key, block)
-        self.report.numbers["preview"] = markdown(markdown_table(HEADER, self.lines))
+        self.report.numbers["preview"] = markdown(preview_table(HEADER, self.lines))
 
 
 def _lines(block: ChangedBlock) -> Iterator[Sequence[Any]]:

@@ -15,7 +15,7 @@ from interp_assets.exchange.imported_files import import_provenance, open_delphi
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import SAMPLE_CODE_VERSION, sample_version
 from interp_assets.reading.token_sample import token_matrix
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines
 from interp_assets.tables import DICTIONARY_SAMPLES, DOCUMENTS, TOKEN_SAMPLES
 from resources.corpus import read_documents
 from resources.corpus.encoding import DocumentEncoder
@@ -84,7 +84,7 @@ def _sampled(run: DictionaryRun, record: DictionaryRecord, lake: Lake, models: M
             "dagster/partition_row_count": len(tokens),
             "tokens": int(tokens.size),
             "context_tokens": int(tokens.shape[1]),
-            "path_in_lake": lake.relative_path(TOKEN_SAMPLES.name, partition),
+            "path_in_lake": path_lines(lake.relative_path(TOKEN_SAMPLES.name, partition)),
             "documents": markdown(markdown_table(["source", "documents"], [(c["values"], c["counts"]) for c in counts])),
             "preview": markdown(_preview(tokens, tokenizer)),
         },

@@ -17,7 +17,7 @@ from interp_assets.orchestration.outcome_check import outcome_check, outcome_che
 from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, preview_table
 from interp_assets.tables import ACTIVATIONS, VOCABULARY_PROJECTIONS
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
@@ -63,7 +63,7 @@ def vocabulary_projections(
             projected = ProjectedPartition(partition)
             blocks = projector.blocks(partition.record, partition.record.features_of(partition.key), partition.settings.projection)
             stage.write(partition, [(VOCABULARY_PROJECTIONS, projected.tables(blocks))], projected.report)
-            projected.report.numbers["preview"] = markdown(markdown_table(HEADER, projected.lines))
+            projected.report.numbers["preview"] = markdown(preview_table(HEADER, projected.lines))
             previews += projected.lines[: PREVIEWED - len(previews)]
     return stage.result(
         {"projections": markdown(markdown_table(HEADER, previews) if previews else "*kept from an earlier run*")},

@@ -18,7 +18,7 @@ from interp_assets.orchestration.partitions import SUBJECT_POOL
 from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
 from interp_assets.orchestration.versions import EMBEDDINGS_CODE_VERSION, NO_EMBEDDINGS, embeddings_version
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
-from interp_assets.reporting.materialisation import markdown, markdown_table
+from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines
 from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS, constant
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
@@ -137,7 +137,7 @@ def _embedded(context: dg.AssetExecutionContext, lake: Lake, version: str, cells
         "dagster/partition_row_count": n_cells,
         "dimensions": first.shape[1],
         "bytes": lake.require(WINDOW_EMBEDDINGS.name, partition).bytes,
-        "path_in_lake": lake.relative_path(WINDOW_EMBEDDINGS.name, partition),
+        "path_in_lake": path_lines(lake.relative_path(WINDOW_EMBEDDINGS.name, partition)),
         "kept_from_an_earlier_run": kept,
         "preview": markdown(_preview(first, cells)),
         **rates,

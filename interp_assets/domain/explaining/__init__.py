@@ -147,6 +147,14 @@ BASELINES: tuple[str, ...] = (shuffled.NAME, shuffled_token_list.NAME, constant.
 PLANTED_METHODS: tuple[str, ...] = tuple(PLANTED_CLAIMS)
 METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *COMPUTED, *DERIVED)), *IMPORTED_METHODS, *PLANTED_METHODS)
 
+
+def control_of(method: str) -> str | None:
+    """The baseline that a method's explanations are held against on the same features, as in the view leaderboard; None for baselines."""
+    if method in BASELINES:
+        return None
+    return shuffled_token_list.NAME if method == token_list.NAME else shuffled.NAME
+
+
 __all__ = [
     "BASELINES",
     "COMPUTED",
@@ -160,4 +168,5 @@ __all__ = [
     "Derived",
     "Explainer",
     "ExplainingSettings",
+    "control_of",
 ]

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from interp_assets.config.records import DictionaryRecord
+from interp_assets.domain.explaining import control_of
 from interp_assets.explorer.charts import cells, curves
 from interp_assets.explorer.columns import FeatureColumns, NotReadYet
 from interp_assets.explorer.explorer import Explorer
@@ -64,8 +65,8 @@ def _drawn(columns: FeatureColumns, method: str, behind: tuple[str, FeatureColum
         name, span = f"score:{scorer}:{own}", columns.span_of(scorer)
         edges = np.linspace(*span, BINS + 1)
         series: list[tuple[str, Any, str]] = [(own, columns.counts(name, edges), "main")]
-        if (scorer, "shuffled") in columns.scored and own != "shuffled":
-            series.append(("shuffled", columns.counts(f"score:{scorer}:shuffled", edges), "behind"))
+        if (scorer, beside := control_of(own) or "") in columns.scored:
+            series.append((beside, columns.counts(f"score:{scorer}:{beside}", edges), "behind"))
         if behind is not None and (scorer, own) in behind[1].scored:
             series.append((behind[0], behind[1].counts(name, edges), "beyond"))
         n, floors = int(series[0][1].sum()), columns.numbers(f"floor:{scorer}:{own}")

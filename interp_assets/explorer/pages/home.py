@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.domain.explaining import BASELINES
+from interp_assets.domain.explaining import BASELINES, control_of
 from interp_assets.domain.statistics.intervals import mean_interval
 from interp_assets.explorer.charts import score_strip
 from interp_assets.explorer.columns import DENSE, FeatureColumns, NotReadYet
@@ -25,7 +25,7 @@ SHOWN_FIRST = ("fuzzing", "detection", "simulation", "embedding", "intervention"
 
 @dataclass(frozen=True)
 class HeadlineScore:
-    """The mean score of a dictionary's explanations by one scorer, beside the floor and the same features' `shuffled` explanations."""
+    """The mean score of a dictionary's explanations by one scorer, beside the floor and the control of the method on the same features."""
 
     scorer: str
     method: str
@@ -117,7 +117,7 @@ def headline_scores(columns: FeatureColumns) -> tuple[HeadlineScore, ...]:
         if scorer in found and found[scorer].n_features >= n:
             continue
         mean = mean_interval(values[known])
-        beside = columns.numbers(f"score:{scorer}:shuffled")[known]
+        beside = columns.numbers(f"score:{scorer}:{control_of(method)}")[known]
         floors = columns.numbers(f"floor:{scorer}:{method}")[known]
         found[scorer] = HeadlineScore(
             scorer, method, n, mean.value, mean.ci_low, mean.ci_high, _mean(floors), _mean(beside),

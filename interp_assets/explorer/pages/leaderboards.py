@@ -172,8 +172,13 @@ def cell(row: dict[str, Any], column: str, numeric: bool) -> Cell:
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if isinstance(value, int | float):
-        return Cell(f"{value:,}" if isinstance(value, int) else number(value), True)
+        return Cell(f"{value:,}" if isinstance(value, int) else in_column(value), True)
     return Cell(plain(value))
+
+
+def in_column(value: float) -> str:
+    """A number with three digits behind the point where it is of the size of a score, so that a column of scores stands straight."""
+    return f"{value:.3f}".replace("-", "−") if 0.001 <= abs(value) < 10 else number(value)
 
 
 def plain(value: Any) -> str:
