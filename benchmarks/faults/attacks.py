@@ -17,7 +17,7 @@ SKIPPED = "skipped"
 OUTCOMES = (REFUSED, MENDED, RIGHT, SKIPPED, WRONG, HANG, BLOCKS)
 MUST_BE_ZERO = (WRONG, HANG, BLOCKS)
 
-GROUPS = ("stores", "inputs", "servers", "processes", "places", "backfills", "doors", "explorers", "explorer_processes")
+GROUPS = ("stores", "inputs", "servers", "processes", "places", "backfills", "doors", "explorers", "explorer_processes", "exchanges")
 """Modules of this package that hold attacks."""
 
 PATIENCE = float(os.environ.get("INTERP_FAULTS_PATIENCE") or 1)

@@ -5,11 +5,19 @@ import gzip
 import hashlib
 import json
 import re
+import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+LONGEST_LINE = 64 << 20
+"""Most characters in a line of a file."""
+
+LARGEST_OBJECT = 512 << 20
+"""Most characters of a file that is read whole."""
 
 NAMED_BAD_ROWS = 10
 """Most bad rows that a message names; further bad rows are counted."""
@@ -47,7 +55,26 @@ def stated_explanation(
         return BadRow(where, f"feature {feature!r}; allowed are 0 to {width - 1}")
     if not isinstance(text, str) or not text.strip():
         return BadRow(where, f"feature {feature} has the explanation {text!r}; allowed is text that is not empty")
+    for name, said in (("explanation", text), ("author", author), ("source", origin)):
+        if not is_whole_text(said):
+            return BadRow(where, f"feature {feature} has the {name} {said!r}, which holds half of a character; allowed is text in UTF-8")
     return StatedExplanation(where, int(str(feature)), text.strip(), _named(author), _named(origin))
+
+
+def is_whole_text(value: object) -> bool:
+    """Whether a value, as text, has no half of a character (a lone surrogate): such a text cannot be written as UTF-8."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def whole_number(value: object) -> int | None:
+    """The number in a value of at most twelve digits 0 to 9; None for anything else, also for true and false."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or not re.fullmatch(r"[0-9]{1,12}", str(value)):
+        return None
+    return int(value)
 
 
 def content_hash(folder: Path, files: Iterable[Path]) -> str:
@@ -60,18 +87,48 @@ def content_hash(folder: Path, files: Iterable[Path]) -> str:
     return whole.hexdigest()[:16]
 
 
+class BoundedText:
+    """A text that is read by lines or as a whole. A line of more than LONGEST_LINE characters, or a whole of more than LARGEST_OBJECT,
+    raises `ExchangeError`: a small compressed file can hold more than the memory does."""
+
+    def __init__(self, handle: TextIO, file: Path) -> None:
+        self._handle, self._file = handle, file
+
+    def __iter__(self) -> "BoundedText":
+        return self
+
+    def __next__(self) -> str:
+        line = self._handle.readline(LONGEST_LINE + 1)
+        if not line:
+            raise StopIteration
+        return self._bounded(line, LONGEST_LINE, "a line of it")
+
+    def read(self, length: int = -1, /) -> str:
+        """The whole text, whatever length is asked for."""
+        return self._bounded(self._handle.read(LARGEST_OBJECT + 1), LARGEST_OBJECT, "it")
+
+    def _bounded(self, text: str, most: int, what: str) -> str:
+        if len(text) > most:
+            raise ExchangeError(f"{self._file} cannot be read: {what} has more than {most:,} characters. Download or save it again.")
+        return text
+
+
 @contextmanager
-def opened_text(file: Path) -> Iterator[TextIO]:
+def opened_text(file: Path) -> Iterator[BoundedText]:
     """The file as UTF-8 text, decompressed where its name ends in .gz. Raises `ExchangeError` where it cannot be read."""
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise ExchangeError(f"{file} cannot be read: it is no regular file. Name a file.")
         with (
             gzip.open(file, "rt", encoding="utf-8-sig", newline="")
             if file.suffix == ".gz"
             else file.open(encoding="utf-8-sig", newline="") as handle
         ):
-            yield handle
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+            yield BoundedText(handle, file)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise ExchangeError(f"{file} cannot be read: {error}. Download or save it again, as UTF-8.") from error
+    except RecursionError:
+        raise ExchangeError(f"{file} cannot be read: it is nested too deep. Download or save it again.") from None
 
 
 def json_lines(file: Path) -> Iterator[tuple[str, Any]]:
@@ -81,7 +138,7 @@ def json_lines(file: Path) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 try:
                     yield f"{file} line {number}", json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     yield f"{file} line {number}", line.strip()
 
 

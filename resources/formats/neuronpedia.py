@@ -12,12 +12,22 @@
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from resources.formats.interface import NAMED_BAD_ROWS, BadRow, ExchangeError, StatedExplanation, json_lines, stated_explanation
+from resources.formats.interface import (
+    NAMED_BAD_ROWS,
+    BadRow,
+    ExchangeError,
+    StatedExplanation,
+    is_whole_text,
+    json_lines,
+    stated_explanation,
+    whole_number,
+)
 
 TOP_BIN = -1.0
 ROUNDING = 1e-3
@@ -159,12 +169,13 @@ def _window(where: str, content: Any, width: int | None, number: int) -> Activat
     if not isinstance(content, dict):
         return BadRow(where, f"not a JSON object: {str(content)[:60]!r}")
     index, tokens, values = content.get("index"), content.get("tokens"), content.get("values")
-    if not re.fullmatch(r"\d+", str(index)) or (width is not None and int(str(index)) >= width):
-        return BadRow(where, f"index {index!r}; allowed are 0 to {'any' if width is None else width - 1}")
+    feature = whole_number(index)
+    if feature is None or (width is not None and feature >= width):
+        return BadRow(where, f"index {str(index)[:60]!r}; allowed are 0 to {'any' if width is None else width - 1}")
     if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values) or not tokens:
         counts = [len(part) if isinstance(part, list) else 0 for part in (tokens, values)]
         return BadRow(where, f"{counts[0]} tokens and {counts[1]} values; allowed are equally many, at least one")
-    if not all(isinstance(token, str) for token in tokens):
+    if not all(isinstance(token, str) and is_whole_text(token) for token in tokens):
         return BadRow(where, "a token that is not text")
     if not all(_is_finite(value) for value in values):
         return BadRow(where, "a value that is no finite number")
@@ -177,18 +188,20 @@ def _window(where: str, content: Any, width: int | None, number: int) -> Activat
     top = TOP_BIN in (content.get("binContains"), content.get("binMax"))
     edge = content.get("binMax")
     bin_top = math.inf if top else float(edge) if _is_finite(edge) else None
-    return Activation(number, int(str(index)), tuple(tokens), tuple(map(float, values)), bin_top)
+    return Activation(number, feature, tuple(tokens), tuple(map(float, values)), bin_top)
 
 
 def _is_finite(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # NaN is not, nor is a whole number beyond what a float holds
 
 
 def _features(export: Export) -> Iterator[tuple[int, str | None]]:
     """(index, name of the hook) of every feature. Raises `ExchangeError` for a row without an index."""
     for file in export.feature_files:
         for where, content in json_lines(file):
-            if not isinstance(content, dict) or not re.fullmatch(r"\d+", str(content.get("index"))):
+            if not isinstance(content, dict) or whole_number(content.get("index")) is None:
                 raise ExchangeError(f"{where}: a feature without an index. Download the file again, or delete it and give --width.")
             yield int(str(content["index"])), content.get("hookName") or None
 
