@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges, write_threads
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.domain.examples.sampling import ExampleSettings, build_examples
+from interp_assets.domain.examples.drawing import WindowedSample, draw_activating, with_negatives
+from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
 from resources.fakes import FakeTokenizer
@@ -137,6 +138,7 @@ def read_figures(lake: Lake, record: DictionaryRecord, sample: TokenSample) -> d
     features = busy[:: max(1, len(busy) // N_TIMED_FEATURES)][:N_TIMED_FEATURES].tolist()
     assert features, "no feature of range 05of16 fires often enough; give more tokens"
     by_lake, by_duckdb, building = [], [], []
+    windowed = WindowedSample.of(sample.tokens, ExampleSettings().shape(CONTEXT, 1))
     path = f"{lake.path(ACTIVATIONS.name, cell)}/part-0.parquet"
     with duckdb.connect() as connection:
         for feature in features:
@@ -147,7 +149,8 @@ def read_figures(lake: Lake, record: DictionaryRecord, sample: TokenSample) -> d
             asked = time.perf_counter()
             assert found == (rows.num_rows,)
             position, value = rows.column("position").to_numpy().astype(np.int64), rows.column("value").to_numpy().astype(np.float64)
-            build_examples(position, value, sample.tokens, 1, ExampleSettings(), 0, feature)
+            draws = draw_activating([(feature, position, value)], windowed, ExampleSettings(), 0)
+            with_negatives(draws, [{}], windowed, ExampleSettings(), 0)
             by_lake.append(read - started)
             by_duckdb.append(asked - read)
             building.append(time.perf_counter() - asked)

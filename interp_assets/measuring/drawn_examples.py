@@ -1,16 +1,23 @@
 """Windows drawn from the activations of a dictionary, and drawn windows as rows of the table examples."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from threading import Lock
+from typing import Protocol, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from interp_assets.config.keys import RangeKey
 from interp_assets.domain.examples.capping import blocked_positions, kept_contexts
-from interp_assets.domain.examples.sampling import ExampleColumns, ExampleSettings, Sampling, draw_activating, with_negatives
+from interp_assets.domain.examples.drawing import draw_activating, with_negatives
+from interp_assets.domain.examples.imported_examples import SAMPLING
+from interp_assets.domain.examples.negatives import NEGATIVE_KINDS
+from interp_assets.domain.examples.sampling import HELD_OUT_SAMPLING, ROLES, ExampleColumns, ExampleSettings, Kind, Sampling
+from interp_assets.domain.examples.text_hashes import in_sorted, numbers_of
 from interp_assets.domain.examples.token_numbers import NO_ID
 from interp_assets.measuring.hard_negatives import HardNegatives
+from interp_assets.orchestration.rows import names_at
 from interp_assets.reading.activations import FeatureActivations
 from interp_assets.tables import EXAMPLES, constant
 
@@ -45,41 +52,56 @@ def draw_examples(
     A feature whose activations were capped has its windows in the share of the contexts that was kept; `harvest_seed` says in which.
     With `contexts` all windows lie in these contexts of the sample. `seed` is the seed of every draw.
     """
-    tokens, shape = source.sample.tokens, source.shape
-    draws = []
+    sample, shape = source.windowed, source.shape
+    n_rows = len(source.sample.tokens)
+    chosen, usable = [], []
     for feature, (positions, values) in block:
-        usable = kept_contexts(harvest_seed, feature, kept_shares[feature], len(tokens))
+        kept = kept_contexts(harvest_seed, feature, kept_shares[feature], n_rows)
         if contexts is not None:
-            usable[: contexts.start], usable[contexts.stop :] = False, False
-            here = usable[positions // shape.context_tokens]
+            kept[: contexts.start], kept[contexts.stop :] = False, False
+            here = kept[positions // shape.context_tokens]
             positions, values = positions[here], values[here]
-        draw = draw_activating(positions, values, tokens, shape.first_position, settings, seed, feature, shape.text)
-        draws.append(draw if usable.all() else draw.with_blocked(blocked_positions(usable, shape)))
-    return [with_negatives(draw, found, tokens, settings, seed) for draw, found in zip(draws, source.of(draws, seed), strict=True)]
+        chosen.append((feature, positions, values))
+        usable.append(kept)
+    draws = [
+        draw if kept.all() else draw.with_blocked(blocked_positions(kept, shape))
+        for draw, kept in zip(draw_activating(chosen, sample, settings, seed), usable, strict=True)
+    ]
+    return with_negatives(draws, source.of(draws, seed), sample, settings, seed)
 
 
-def example_rows(key: RangeKey, sampling: Sampling, found: Sequence[ExampleColumns], texts: TokenTexts) -> pa.Table:
+SAMPLINGS = (*get_args(Sampling), *NEGATIVE_KINDS, SAMPLING)
+"""Every value of the column `sampling`, each once."""
+
+_PLACES = {name: place for place, name in enumerate(dict.fromkeys(SAMPLINGS))}
+
+
+def example_rows(key: RangeKey, sampling: Sampling, found: Sequence[ExampleColumns], texts: "WindowTexts") -> pa.Table:
     """The examples of some features of a range as rows of the table examples, built column by column."""
-    labels = [label for columns in found for label in columns.labels(sampling)]
-    roles, kinds, samplings = zip(*labels, strict=True) if labels else ((), (), ())
     counts = [len(columns.places) for columns in found]
     lengths = np.concatenate([columns.places.length for columns in found])
-    strata = [stratum for columns in found for stratum in [*columns.strata.tolist(), *[None] * len(columns.negatives)]]
+    features = np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts)
+    row, start = (np.concatenate([getattr(columns.places, name) for columns in found]).astype(np.uint32) for name in ("row", "start"))
+    strata = np.concatenate([part for columns in found for part in (columns.strata, np.zeros(len(columns.negatives), dtype=np.int64))])
+    n_activating = [n for columns in found for n in (columns.n_activating, len(columns.negatives))]
+    is_silent = np.repeat(np.tile([False, True], len(found)), n_activating)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     begun, broken = zip(*(columns.cut_words for columns in found), strict=True)
     token_ids = np.concatenate([columns.token_ids for columns in found])
     activations = np.concatenate([columns.activations for columns in found]).astype(np.float32)
+    names = [pa.array(part).cast(pa.string()) for part in (features, row, start)]
     return pa.table(
         {
-            "dictionary": constant(key.dictionary, len(labels)),
-            "feature_range": constant(key.feature_range, len(labels)),
-            "feature": np.repeat(np.array([columns.feature for columns in found], dtype=np.uint32), counts),
-            "example_id": [name for columns in found for name in columns.example_ids],
-            "role": _encoded(roles), "kind": _encoded(kinds), "sampling": _encoded(samplings), "stratum": pa.array(strata, pa.int8()),
-            "row": np.concatenate([columns.places.row for columns in found]).astype(np.uint32),
-            "start": np.concatenate([columns.places.start for columns in found]).astype(np.uint32),
+            "dictionary": constant(key.dictionary, len(row)),
+            "feature_range": constant(key.feature_range, len(row)),
+            "feature": features,
+            "example_id": pc.binary_join_element_wise(*names, "/"),
+            "role": names_at(_roles(found), ROLES), "kind": names_at(is_silent, get_args(Kind)),
+            "sampling": names_at(_samplings(found, sampling), tuple(_PLACES)),
+            "stratum": pa.array(strata.astype(np.int8), mask=is_silent),
+            "row": row, "start": start,
             "token_ids": pa.ListArray.from_arrays(offsets, pa.array(np.maximum(token_ids, NO_ID).astype(np.int32))),
-            "tokens": pa.ListArray.from_arrays(offsets, window_texts(token_ids, lengths, texts)),
+            "tokens": pa.ListArray.from_arrays(offsets, texts.of(token_ids, lengths)),
             "begins_in_word": np.concatenate(begun), "ends_in_word": np.concatenate(broken),
             "activations": pa.ListArray.from_arrays(offsets, pa.array(activations)),
             "max_activation": np.concatenate([columns.max_activation for columns in found]).astype(np.float32),
@@ -88,32 +110,112 @@ def example_rows(key: RangeKey, sampling: Sampling, found: Sequence[ExampleColum
     )  # fmt: skip
 
 
-def window_texts(token_ids: np.ndarray, lengths: np.ndarray, texts: TokenTexts) -> pa.Array:
-    """The text of each token in its window. `token_ids` holds windows of these lengths, all above 0, end to end.
+def _roles(found: Sequence[ExampleColumns]) -> np.ndarray:
+    """The place in ROLES of the role of every example."""
+    return np.repeat(np.tile(np.arange(len(ROLES)), 2 * len(found)), [n for columns in found for n in columns.counts])
+
+
+def _samplings(found: Sequence[ExampleColumns], sampling: Sampling) -> np.ndarray:
+    """The place in `_PLACES` of the sampling of every example."""
+    parts: list[np.ndarray] = []
+    for columns in found:
+        shown, later = (SAMPLING, SAMPLING) if columns.imported else (sampling, HELD_OUT_SAMPLING)
+        activating = np.repeat([_PLACES[shown], _PLACES[later]], [columns.n_shown, columns.n_activating - columns.n_shown])
+        parts += [activating, np.fromiter((_PLACES[kind] for kind in columns.negatives), dtype=np.int64, count=len(columns.negatives))]
+    return np.concatenate(parts)
+
+
+def features_with_a_text_in_two_roles(found: Sequence[ExampleColumns]) -> list[int]:
+    """The features with a token sequence that has two of the roles shown, validation and held out; [] where all is as it should be.
+
+    Texts are compared token by token where a sum over their tokens, weighted by place, is equal.
+    """
+    if not found:
+        return []
+    lengths = np.concatenate([columns.places.length for columns in found])
+    token_ids = np.concatenate([columns.token_ids for columns in found])
+    if not len(lengths):
+        return []
+    starts = np.cumsum(lengths) - lengths
+    weights = numbers_of(np.arange(int(lengths.max())))
+    weighted = (token_ids.astype(np.int64) + 1).view(np.uint64) * weights.take(np.arange(len(token_ids)) - np.repeat(starts, lengths))
+    owner = np.repeat(np.arange(len(found)), [len(columns.places) for columns in found])
+    sums = np.add.reduceat(weighted, starts) + numbers_of(owner)
+    ascending = np.sort(sums)
+    role, roles = _roles(found), dict[tuple[int, bytes], int]()
+    wrong: set[int] = set()
+    for window in np.flatnonzero(in_sorted(sums, ascending[1:][ascending[1:] == ascending[:-1]])).tolist():
+        text = token_ids[starts[window] : starts[window] + lengths[window]].tobytes()
+        if roles.setdefault((int(owner[window]), text), int(role[window])) != role[window]:
+            wrong.add(found[owner[window]].feature)
+    return sorted(wrong)
+
+
+class WindowTexts:
+    """The text of each token in its window, by a tokenizer or an import. Several threads may ask at the same time.
 
     Each distinct token is looked up once; only windows with a token whose text depends on its neighbours are read token by token.
     """
-    distinct, place = np.unique(token_ids, return_inverse=True)
-    found = texts.texts(distinct)
-    codes = place.astype(np.int32)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    extra: dict[str, int] = {}
 
-    def code_of(text: str) -> int:
-        if text not in extra:
-            extra[text] = len(found)
-            found.append(text)
-        return extra[text]
+    def __init__(self, texts: TokenTexts) -> None:
+        self._texts = texts
+        self._lock = Lock()
+        self._found: dict[str, int] = {}
+        self._as_array = pa.array([], pa.string())
+        self._lowest = 0
+        self._inside, self._first = (np.empty(0, dtype=np.int32) for _ in range(2))
+        self._entangled = np.empty(0, dtype=bool)
 
-    firsts, first_place = np.unique(token_ids[starts], return_inverse=True)
-    codes[starts] = np.array([code_of(texts.tokens([token_id])[0]) for token_id in firsts.tolist()], dtype=np.int32)[first_place]
-    entangled = ~texts.is_plain(distinct)
-    for window in np.flatnonzero(np.add.reduceat(entangled[place], starts)) if len(starts) else ():
-        span = slice(starts[window], ends[window])
-        codes[span] = [code_of(text) for text in texts.tokens(token_ids[span])]
-    return pa.array(found, pa.string()).take(pa.array(codes))
+    def of(self, token_ids: np.ndarray, lengths: np.ndarray) -> pa.Array:
+        """The text of each token. `token_ids` holds windows of these lengths, all above 0, end to end."""
+        if not len(token_ids):
+            return pa.array([], pa.string())
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        with self._lock:
+            self._learn(token_ids, starts)
+            place = token_ids - self._lowest
+            inside, first, entangled = self._inside, self._first, self._entangled
+        codes = inside.take(place)
+        codes[starts] = first.take(place[starts])
+        is_entangled = entangled.take(place)
+        mixed = np.flatnonzero(np.logical_or.reduceat(is_entangled, starts)) if is_entangled.any() else ()
+        with self._lock:
+            for window in mixed:
+                span = slice(starts[window], ends[window])
+                codes[span] = [self._code(text) for text in self._texts.tokens(token_ids[span])]
+            if len(self._as_array) < len(self._found):
+                self._as_array = pa.array(list(self._found), pa.string())
+            texts = self._as_array
+        return texts.take(pa.array(codes))
+
+    def _code(self, text: str) -> int:
+        return self._found.setdefault(text, len(self._found))
+
+    def _learn(self, token_ids: np.ndarray, starts: np.ndarray) -> None:
+        """Look up tokens that have not come before, inside a window or first in it."""
+        low, high = int(token_ids.min()), int(token_ids.max())
+        below, above = max(self._lowest - low, 0), max(high + 1 - self._lowest - len(self._inside), 0)
+        if below or above:
+            # New arrays: another thread may be reading the present ones.
+            self._inside, self._first = (np.pad(codes, (below, above), constant_values=-1) for codes in (self._inside, self._first))
+            self._entangled = np.pad(self._entangled, (below, above))
+            self._lowest -= below
+        place = token_ids - self._lowest
+        new = _distinct(place[self._inside.take(place) < 0], len(self._inside)) + self._lowest
+        if len(new):
+            self._inside, self._entangled = self._inside.copy(), self._entangled.copy()
+            self._inside[new - self._lowest] = [self._code(text) for text in self._texts.texts(new)]
+            self._entangled[new - self._lowest] = ~self._texts.is_plain(new)
+        place = place[starts]
+        new = _distinct(place[self._first.take(place) < 0], len(self._first)) + self._lowest
+        if len(new):
+            self._first = self._first.copy()
+            self._first[new - self._lowest] = [self._code(self._texts.tokens([token_id])[0]) for token_id in new.tolist()]
 
 
-def _encoded(texts: Sequence[str]) -> pa.DictionaryArray:
-    return pa.array(texts, pa.string()).dictionary_encode()
+def _distinct(places: np.ndarray, n: int) -> np.ndarray:
+    """int64: the distinct numbers, all below n, ascending."""
+    present = np.zeros(n, dtype=bool)
+    present[places] = True
+    return np.flatnonzero(present)

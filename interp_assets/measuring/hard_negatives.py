@@ -1,11 +1,13 @@
 """Candidates for hard negatives: by window embeddings, by neighbouring features, and by the positions of tokens."""
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 
 import numpy as np
 
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
+from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample
 from interp_assets.domain.examples.negatives import (
     NegativeKind,
     TokenIndex,
@@ -15,7 +17,6 @@ from interp_assets.domain.examples.negatives import (
     similar_places,
     token_places,
 )
-from interp_assets.domain.examples.sampling import ActivatingDraw
 from interp_assets.domain.examples.windows import Places, Windows
 from interp_assets.domain.seeds import generator
 from interp_assets.reading.activations import activations_of
@@ -33,7 +34,10 @@ KEPT_NEIGHBOURS = 2048
 
 
 class HardNegatives:
-    """Candidates for the hard negatives of one dictionary's features. Only the inputs that its settings ask for are read, each once."""
+    """Candidates for the hard negatives of one dictionary's features. Only the inputs that its settings ask for are read, each once.
+
+    Several threads may ask at the same time.
+    """
 
     def __init__(
         self, lake: Lake, record: DictionaryRecord, sample: TokenSample, tokenizer: SubjectTokenizer, settings: StageSettings
@@ -45,9 +49,11 @@ class HardNegatives:
         self.counts = asked
         first_position = sample.first_position(tokenizer.bos_token_id)
         self.shape = self.settings.shape(sample.tokens.shape[1], first_position, sample.text(tokenizer))
+        self.windowed = WindowedSample.of(sample.tokens, self.shape)
         self.index = TokenIndex.of(sample.tokens, self.shape) if "token" in asked else None
         self.embeddings = read_embeddings(lake, record.key, self.settings.window_tokens) if "similar" in asked else None
         self._windows: dict[int, Windows] = {}
+        self._lock = Lock()
 
     def of(self, draws: Sequence[ActivatingDraw], seed: int) -> list[Mapping[NegativeKind, Places]]:
         """For each feature its candidates of every kind asked for, best first; no candidates for a feature without examples. `seed` is the
@@ -62,7 +68,8 @@ class HardNegatives:
                 rng = generator(seed, draws[i].feature, "similar windows")
                 found[i]["similar"] = placed_around(cells, draws[i].positions, self.shape, rng)
         if "neighbour" in self.counts and able:
-            near = self._neighbour_windows([draws[i].feature for i in able])
+            with self._lock:
+                near = self._neighbour_windows([draws[i].feature for i in able])
             for i in able:
                 rng = generator(seed, draws[i].feature, "neighbour windows")
                 windows = near[draws[i].feature]
@@ -86,7 +93,7 @@ class HardNegatives:
             self._windows = {}
             unknown = {n for near in neighbours.values() for n in near}
         for feature, (positions, values) in activations_of(self.lake, self.record, sorted(unknown)).items():
-            self._windows[feature] = self._cut(positions.astype(np.int64), values.astype(np.float64))
+            self._windows[feature] = self._cut(positions.astype(np.int64), values)
         return {
             feature: [self._windows[n] for n in near if len(self._windows[n])][: self.settings.n_neighbours]
             for feature, near in neighbours.items()
@@ -94,6 +101,7 @@ class HardNegatives:
 
     def _cut(self, positions: np.ndarray, values: np.ndarray) -> Windows:
         """Windows around the activations of at least `silent_share` of the feature's largest activation."""
-        loud = values >= self.settings.silent_share * values.max(initial=0.0)
+        exact = values.astype(np.float64)
+        loud = exact >= self.settings.silent_share * exact.max(initial=0.0)
         row, position = positions[loud] // self.shape.context_tokens, positions[loud] % self.shape.context_tokens
         return self.shape.windows(row, position, values[loud])

@@ -1,13 +1,14 @@
 """What stands between the drawn examples and their tables: the check that no text has two roles."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from interp_assets.assets.examples.asset import _overlaps
 from interp_assets.domain.examples.sampling import ROLES, ExampleColumns
 from interp_assets.domain.examples.windows import Places
+from interp_assets.measuring.drawn_examples import features_with_a_text_in_two_roles
 
 
 def two_of_each(equal: tuple[int, ...]) -> ExampleColumns:
@@ -22,8 +23,10 @@ def two_of_each(equal: tuple[int, ...]) -> ExampleColumns:
 def test_a_text_in_two_roles_is_found_whatever_the_roles(pair: tuple[int, int]) -> None:
     columns = two_of_each(pair)
     assert columns.roles == [role for _ in ("activating", "non_activating") for role in ROLES for _ in range(2)]
-    assert _overlaps(columns) == (pair[0] // 2 % 3 != pair[1] // 2 % 3)
+    sound = replace(two_of_each(()), feature=3)
+    assert features_with_a_text_in_two_roles([sound, columns, sound]) == [7] * (pair[0] // 2 % 3 != pair[1] // 2 % 3)
 
 
 def test_texts_that_differ_have_one_role_each() -> None:
-    assert not _overlaps(two_of_each(()))
+    assert features_with_a_text_in_two_roles([two_of_each(()), ExampleColumns(8, "dead", 0, None)]) == []
+    assert features_with_a_text_in_two_roles([]) == features_with_a_text_in_two_roles([ExampleColumns(8, "dead", 0, None)]) == []

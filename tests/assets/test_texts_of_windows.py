@@ -3,7 +3,7 @@
 import numpy as np
 from tokenizer_kinds import loaded
 
-from interp_assets.measuring.drawn_examples import window_texts
+from interp_assets.measuring.drawn_examples import WindowTexts
 from resources.subject.tokenizer import Tokenizer
 
 TEXT = "The cat sat 🎉 on 日本語 — naïve e\u0301 قطة\u064b, the old king 👩\u200d👧 was reading"
@@ -17,10 +17,10 @@ def test_each_window_reads_as_it_does_alone() -> None:
         lengths = np.arange(len(ids) // 3) % 5 + 1
         lengths = lengths[np.cumsum(lengths) <= len(ids)]
         windows = np.split(ids[: lengths.sum()], np.cumsum(lengths)[:-1])
-        found = window_texts(ids[: lengths.sum()], lengths, tokenizer).to_pylist()
+        found = WindowTexts(tokenizer).of(ids[: lengths.sum()], lengths).to_pylist()
         assert found == [text for window in windows for text in tokenizer.tokens(window)]
 
 
 def test_no_windows_have_no_texts() -> None:
     tokenizer = Tokenizer(loaded("byte_level"), "1")
-    assert len(window_texts(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64), tokenizer)) == 0
+    assert len(WindowTexts(tokenizer).of(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64))) == 0

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample, draw_activating
 from interp_assets.domain.examples.negatives import TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
-from interp_assets.domain.examples.sampling import ActivatingDraw, Example, ExampleSettings, FeatureExamples
+from interp_assets.domain.examples.passages import SampleText
+from interp_assets.domain.examples.sampling import Example, ExampleSettings, FeatureExamples
 from interp_assets.domain.examples.windows import Places
 from interp_assets.domain.trials import AnsweredTrial, Trial
 
@@ -51,6 +53,21 @@ def split_texts(question: str) -> list[str]:
 
 
 MIXED = {"random": 0.25, "similar": 0.25, "neighbour": 0.25, "token": 0.25}
+
+
+def draw_of(
+    positions: np.ndarray,
+    values: np.ndarray,
+    rows: np.ndarray,
+    first: int,
+    asked: ExampleSettings,
+    seed: int,
+    feature: int,
+    text: SampleText | None = None,
+) -> tuple[ActivatingDraw, WindowedSample]:
+    """The activating windows of one feature, and the sample that they are drawn from."""
+    sample = WindowedSample.of(rows, asked.shape(rows.shape[1], first, text))
+    return draw_activating([(feature, positions, values)], sample, asked, seed)[0], sample
 
 
 def candidates_of(draw: ActivatingDraw, rows: np.ndarray, asked: ExampleSettings, seed: int) -> dict:

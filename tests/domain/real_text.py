@@ -8,9 +8,10 @@ from itertools import chain
 
 import numpy as np
 
+from interp_assets.domain.examples.drawing import WindowedSample, build_examples, draw_activating
 from interp_assets.domain.examples.negatives import TokenIndex, neighbour_places, placed_around, similar_places, token_places
 from interp_assets.domain.examples.passages import Passages, SampleText
-from interp_assets.domain.examples.sampling import Example, ExampleSettings, build_examples, draw_activating
+from interp_assets.domain.examples.sampling import Example, ExampleSettings
 from interp_assets.domain.trials import ScorerInput
 from resources.corpus import python_source, sotu
 
@@ -81,7 +82,8 @@ def examples_of(seed: int, settings: ExampleSettings = SETTINGS) -> tuple[Exampl
     places, values = fires_at_random(seed)
     candidates = {}
     if settings.non_activating != "random":
-        draw = draw_activating(places, values, text.rows, 1, settings, 0, seed, text.text)
+        sample = WindowedSample.of(text.rows, settings.shape(CONTEXT, 1, text.text))
+        (draw,) = draw_activating([(seed, places, values)], sample, settings, 0)
         rng, shape, counts = np.random.default_rng(seed), draw.shape, settings.negative_counts
         near = [fires_at_random(1000 + 7 * seed + number) for number in range(3)]
         windows = [shape.windows(p // CONTEXT, p % CONTEXT, v) for p, v in near]

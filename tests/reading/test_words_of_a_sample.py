@@ -3,8 +3,9 @@
 import numpy as np
 from tokenizer_kinds import loaded
 
+from interp_assets.domain.examples.drawing import build_examples
 from interp_assets.domain.examples.passages import Passages
-from interp_assets.domain.examples.sampling import ExampleSettings, build_examples
+from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.features.packing import pack_documents
 from interp_assets.reading.token_sample import TokenSample
 from resources.subject.tokenizer import Tokenizer

@@ -1,8 +1,9 @@
 """`examples`: windows that show what a feature does, split into shown, validation and held out. Writes examples and feature_examples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from functools import partial
+from itertools import islice
 
 import dagster as dg
 import numpy as np
@@ -13,14 +14,15 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.examples.imported_examples import columns_of
 from interp_assets.domain.examples.negatives import HARD_KINDS, NEGATIVE_KINDS
-from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumns, ExampleSettings, Role
+from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumns, ExampleSettings
 from interp_assets.domain.prompting import rendering
 from interp_assets.exchange.imported_files import NeuronpediaExamples, import_provenance
-from interp_assets.measuring.drawn_examples import TokenTexts, draw_examples, example_rows
+from interp_assets.measuring.drawn_examples import TokenTexts, WindowTexts, draw_examples, example_rows, features_with_a_text_in_two_roles
 from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
+from interp_assets.orchestration.threads import cores, in_order
 from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.reporting.histograms import distribution_plot
@@ -88,7 +90,7 @@ def examples(
     imported Neuronpedia export are cut and split by the same rules; the strata of imported windows are the activation bins of the export.
     """
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
-    sources: dict[str, HardNegatives | NeuronpediaExamples] = {}
+    sources: dict[str, tuple[HardNegatives | NeuronpediaExamples, TokenTexts, WindowTexts]] = {}
     previews: list[str] = []
     overlapping: list[str] = []
     for partition in stage.to_do():
@@ -96,13 +98,15 @@ def examples(
         tokenizer = models.tokenizer(record.model.source, record.model.revision)
         if name not in sources:
             sources.clear()
-            sources[name] = _source(lake, partition, tokenizer)
-        source = sources[name]
-        texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else ReadableTexts(tokenizer)
+            source = _source(lake, partition, tokenizer)
+            texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else ReadableTexts(tokenizer)
+            sources[name] = source, texts, WindowTexts(texts)
+        source, texts, window_texts = sources[name]
         blocks = _imported(partition, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, partition, source)
-        drawn = DrawnPartition(partition, texts)
+        drawn = DrawnPartition(partition)
         drawn.report.numbers.update(import_provenance(record))
-        stage.write(partition, [(EXAMPLES, _tables(stage, drawn, blocks))], drawn.report)
+        made = in_order(partial(_block, partition, window_texts), blocks, cores())
+        stage.write(partition, [(EXAMPLES, _tables(stage, drawn, made))], drawn.report)
         overlapping += drawn.overlapping
         drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
         previews.append(_preview(drawn.previewed[:1], partition.settings.examples, texts))
@@ -124,21 +128,36 @@ class DrawnPartition:
     """Kept in memory while the examples of a partition stream to disk: a row per feature, and the first features for the preview."""
 
     partition: RangePartition
-    texts: TokenTexts
     outcomes: list[dict[str, object]] = field(default_factory=list)
     previewed: list[ExampleColumns] = field(default_factory=list)
     overlapping: list[str] = field(default_factory=list)
     report: PartitionReport = field(default_factory=PartitionReport)
 
-    def add(self, columns: ExampleColumns) -> None:
-        """Take in the examples of the next feature."""
-        self.outcomes.append(_outcome_row(self.partition, columns))
-        self.report.outcomes[columns.outcome] += 1
-        self.report.numbers["filled_with_random"] = self.report.numbers.get("filled_with_random", 0) + columns.n_filled
-        if len(self.previewed) < PREVIEWED:
-            self.previewed.append(columns)
-        if _overlaps(columns):
-            self.overlapping.append(f"{self.partition.key} feature {columns.feature}")
+    def add(self, block: "Block") -> None:
+        """Take in the examples of the next features."""
+        self.outcomes += block.outcomes
+        self.report.outcomes.update(columns.outcome for columns in block.found)
+        filled = sum(columns.n_filled for columns in block.found)
+        self.report.numbers["filled_with_random"] = self.report.numbers.get("filled_with_random", 0) + filled
+        self.previewed += block.found[: PREVIEWED - len(self.previewed)]
+        self.overlapping += [f"{self.partition.key} feature {feature}" for feature in block.overlapping]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The examples of some features in order, their rows, and the features with a text in two roles."""
+
+    found: list[ExampleColumns]
+    rows: pa.Table
+    outcomes: list[dict[str, object]]
+    overlapping: list[int]
+
+
+def _block(partition: RangePartition, texts: WindowTexts, draw: Callable[[], list[ExampleColumns]]) -> Block:
+    """Draw the examples of some features; runs in a thread of its own."""
+    found = draw()
+    rows = example_rows(partition.key, partition.settings.examples.sampling, found, texts)
+    return Block(found, rows, [_outcome_row(partition, columns) for columns in found], features_with_a_text_in_two_roles(found))
 
 
 def _source(lake: Lake, partition: RangePartition, tokenizer: SubjectTokenizer) -> HardNegatives | NeuronpediaExamples:
@@ -149,30 +168,29 @@ def _source(lake: Lake, partition: RangePartition, tokenizer: SubjectTokenizer) 
     return HardNegatives(lake, partition.record, sample, tokenizer, partition.settings)
 
 
-def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iterator[list[ExampleColumns]]:
-    """The examples of a partition's features, drawn from the activations of the dictionary, block by block."""
+def _drawn(lake: Lake, partition: RangePartition, source: HardNegatives) -> Iterator[Callable[[], list[ExampleColumns]]]:
+    """For each block of a partition's features a function that draws their examples from the activations of the dictionary."""
     shares, seed = read_kept_shares(lake, partition.key), partition.settings.seed
     features = activations_in_order(lake, partition.key, partition.record.features_of(partition.key), partition.narrowed)
     while block := list(islice(features, BLOCK_FEATURES)):
-        yield draw_examples(source, block, shares, partition.settings.examples, seed, seed)
+        yield partial(draw_examples, source, block, shares, partition.settings.examples, seed, seed)
 
 
-def _imported(partition: RangePartition, source: NeuronpediaExamples) -> Iterator[list[ExampleColumns]]:
-    """The examples of a partition's features as they were imported."""
+def _imported(partition: RangePartition, source: NeuronpediaExamples) -> Iterator[Callable[[], list[ExampleColumns]]]:
+    """A function that gives the examples of a partition's features as they were imported."""
     if found := source.of_range(partition.key, partition.settings.examples, partition.settings.seed):
-        yield [columns_of(item) for item in found]
+        yield partial(lambda items: [columns_of(item) for item in items], found)
 
 
-def _tables(stage: RangeRun, drawn: DrawnPartition, blocks: Iterator[list[ExampleColumns]]) -> Iterator[pa.Table]:
+def _tables(stage: RangeRun, drawn: DrawnPartition, blocks: Iterator[Block]) -> Iterator[pa.Table]:
     """The examples of a partition, block by block; after the last block, the table feature_examples is written.
 
     The table feature_examples is whole before the manifest of the table examples says that the partition is complete.
     """
     partition = drawn.partition
-    for found in blocks:
-        for columns in found:
-            drawn.add(columns)
-        yield example_rows(partition.key, partition.settings.examples.sampling, found, drawn.texts)
+    for block in blocks:
+        drawn.add(block)
+        yield block.rows
     if stage.made_whole_meanwhile(partition):
         return
     rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
@@ -226,15 +244,6 @@ def _lacking(columns: ExampleColumns, settings: ExampleSettings) -> str:
 def _highlighted(example: Example, texts: TokenTexts) -> str:
     """One Markdown line of a window, its active tokens as code spans."""
     return rendering.markdown(texts.tokens(example.token_ids), rendering.marked_positions(example.activations, 0.3))
-
-
-def _overlaps(columns: ExampleColumns) -> bool:
-    """Whether a token sequence has two roles."""
-    bounds = np.cumsum([0, *columns.places.length.tolist()]).tolist()
-    texts: dict[Role, set[bytes]] = {role: set() for role in ROLES}
-    for role, (first, end) in zip(columns.roles, pairwise(bounds), strict=True):
-        texts[role].add(columns.token_ids[first:end].tobytes())
-    return sum(map(len, texts.values())) > len(set().union(*texts.values()))
 
 
 def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: TokenTexts) -> str:

@@ -9,7 +9,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.stability import contexts_of, sampled_features, seed_of
-from interp_assets.measuring.drawn_examples import draw_examples, example_rows
+from interp_assets.measuring.drawn_examples import WindowTexts, draw_examples, example_rows
 from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.reading.activations import activations_of, read_kept_shares
 from interp_assets.reading.examples import StoredExamples, examples_of_feature
@@ -48,7 +48,7 @@ def redrawn(lake: Lake, models: ModelProvider, record: DictionaryRecord, stages:
     settings, stability = stages.examples, stages.stability
     tokenizer = models.tokenizer(record.model.source, record.model.revision)
     sample = read_token_sample(lake, record.key)
-    source, texts = HardNegatives(lake, record, sample, tokenizer, stages), ReadableTexts(tokenizer)
+    source, texts = HardNegatives(lake, record, sample, tokenizer, stages), WindowTexts(ReadableTexts(tokenizer))
     own = stability.draw_settings(settings)
     activations = activations_of(lake, record, features)
     shares: dict[int, float] = {}

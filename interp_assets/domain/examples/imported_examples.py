@@ -21,7 +21,7 @@ from interp_assets.domain.examples.sampling import (
     equal_count_strata,
     split_and_sampled,
 )
-from interp_assets.domain.examples.windows import PEAK_SHARE, Places
+from interp_assets.domain.examples.windows import PEAK_SHARE, Places, descending
 from interp_assets.domain.seeds import generator
 
 SAMPLING = "imported"
@@ -61,7 +61,7 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     peaks = np.array([max(window.activations) for _, window in activating])
     strata = _bin_strata(activating, peaks, settings.n_strata)
     settings = replace(settings, n_strata=int(strata.max()) + 1)
-    drawn = split_and_sampled(strata, peaks, settings, run_seed, feature)
+    drawn = split_and_sampled(strata, peaks, descending(peaks), settings, run_seed, feature)
     places = generator(run_seed, feature, "places of peaks")
     taken = {window.token_ids for _, window in activating}
     examples: list[Example] = []

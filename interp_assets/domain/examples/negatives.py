@@ -6,12 +6,12 @@ feature's activations come as `positions` int64 [n], ascending, row · context_t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
 
-from interp_assets.domain.examples.windows import Places, Windows, WindowShape, silent_windows
+from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
+from interp_assets.domain.examples.windows import Places, Windows, WindowShape, descending
 
 NegativeKind = Literal["random", "similar", "neighbour", "token"]
 NEGATIVE_KINDS: tuple[NegativeKind, ...] = get_args(NegativeKind)
@@ -51,87 +51,11 @@ def are_silent(places: Places, positions: np.ndarray, context_tokens: int) -> np
     return np.searchsorted(positions, begin) == np.searchsorted(positions, begin + places.length)
 
 
-def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, token_rows: np.ndarray) -> tuple[Places, np.ndarray]:
+def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, hashed: HashedTokens) -> tuple[Places, np.ndarray]:
     """The first `count` candidates, and their hashes, whose token sequences differ from each other and from `taken_hashes`."""
-    hashes = window_hashes(candidates.row, candidates.start, candidates.length, token_rows)
-    _, first = np.unique(hashes, return_index=True)
-    kept = np.sort(first)
-    taken = np.sort(taken_hashes)  # np.isin would also look for repeats in the taken hashes, which takes longer than everything else
-    is_taken = np.searchsorted(taken, hashes[kept], side="left") < np.searchsorted(taken, hashes[kept], side="right")
-    kept = kept[~is_taken][:count]
+    hashes = hashed.of_runs(candidates.row * hashed.rows.shape[1] + candidates.start, candidates.length)
+    kept = np.flatnonzero(first_of_equal(hashes) & ~in_sorted(hashes, np.sort(taken_hashes)))[:count]
     return candidates.take(kept), hashes[kept]
-
-
-@dataclass(frozen=True, eq=False)
-class SilentWindows:
-    """All silent windows of a feature, as runs [runs] of `count` window starts from `start` of `row` on.
-
-    Windows are numbered over all runs, and a window has as many numbers as there are ways to come to it: a random token of the text, put
-    at a random place of its window (`WindowShape.placed`). So a random number is a window that is drawn as windows around peaks are, and
-    stands no less often at the beginning or the end of a document, and no more often in a short one. The run's first window has `lead`
-    numbers more than one, its last window the rest of the numbers up to `ends`, the number after the run's last. With the "cells" builder
-    each silent cell is a run with as many numbers as the cell has tokens.
-    """
-
-    row: np.ndarray
-    start: np.ndarray
-    count: np.ndarray
-    lead: np.ndarray
-    ends: np.ndarray
-    shape: WindowShape
-
-    @classmethod
-    def of(cls, positions: np.ndarray, n_rows: int, shape: WindowShape) -> "SilentWindows":
-        """The silent windows of a feature with these activations, in a sample of `n_rows` rows."""
-        positions = positions[shape.usable(positions)]
-        row, position = positions // shape.context_tokens, positions % shape.context_tokens
-        if shape.builder == "cells":
-            silent = np.ones(shape.n_cells(n_rows), dtype=bool)
-            silent[shape.cell_of(row, position)] = False
-            places = shape.cells_at(np.flatnonzero(silent))
-            return cls(places.row, places.start, np.ones_like(places.start), places.length - 1, np.cumsum(places.length), shape)
-        row, start, count = silent_windows(
-            row, position, n_rows, shape.window_tokens, shape.context_tokens, shape.first_position, shape.passages
-        )
-        begin, end = shape.bounds(row, start)
-        size = shape.window_tokens
-        short = end - begin <= size
-        at_begin, at_end = ~short & (start == begin), ~short & (start + count + size - 1 == end)
-        lead = np.where(short, end - begin - 1, np.where(at_begin, size // 2, 0))
-        return cls(row, start, count, lead, np.cumsum(lead + count + np.where(at_end, size - size // 2 - 1, 0)), shape)
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    def at(self, number: np.ndarray, rng: np.random.Generator) -> Places:
-        """The windows with these numbers, below the length, without parts of words at their ends: see `WindowShape.placed`."""
-        run = np.searchsorted(self.ends, number, side="right")
-        first_number = np.concatenate([[0], self.ends])[run]
-        starts = self.start[run] + np.clip(number - first_number - self.lead[run], 0, self.count[run] - 1)
-        begin, end = self.shape.bounds(self.row[run], starts)
-        length = np.minimum(self.shape.window_tokens, end - starts)
-        one, other = (rng.integers(np.minimum(1, length - 1), length) for _ in range(2))
-        stuck = (self.shape.builder == "centred") & (end - begin > self.shape.window_tokens)
-        offset = np.where(stuck & (starts == begin), np.minimum(one, other), one)
-        offset = np.where(stuck & (starts + length == end), np.maximum(one, other), offset)
-        return self.shape.trimmed(Places(self.row[run], starts, length), starts + offset)
-
-
-def random_places(
-    windows: SilentWindows, token_rows: np.ndarray, taken_hashes: np.ndarray, count: int, rng: np.random.Generator
-) -> tuple[Places, np.ndarray]:
-    """At most `count` of the windows, and their hashes, drawn without replacement; fewer where fewer exist.
-
-    The windows are distinct in text, and none has the text of a window in `taken_hashes`.
-    """
-    total = len(windows)
-    drawn = min(total, 2 * count)
-    while True:
-        number = rng.choice(total, size=drawn, replace=False) if drawn else np.empty(0, dtype=np.int64)
-        found, hashes = first_distinct(windows.at(number, rng), count, taken_hashes, token_rows)
-        if len(found) == count or drawn == total:
-            return found, hashes
-        drawn = min(total, 4 * drawn)
 
 
 def neighbour_places(
@@ -160,7 +84,7 @@ def neighbour_places(
 
 def spread_over_quantiles(strength: np.ndarray, n_strata: int, rng: np.random.Generator) -> np.ndarray:
     """All indices, in rounds: a round takes one random index from each of `n_strata` equal-count strata of `strength`, strongest first."""
-    by_strength = np.argsort(-strength, kind="stable")
+    by_strength = descending(strength)
     stratum = np.arange(len(strength)) * n_strata // max(len(strength), 1)
     shuffled = np.lexsort((rng.permutation(len(strength)), stratum))
     turn = np.arange(len(strength)) - np.searchsorted(stratum, stratum, side="left")
@@ -290,33 +214,3 @@ def placed_around(cells: Places, positions: np.ndarray, shape: WindowShape, rng:
         start[pending[silent]], length[pending[silent]] = tried.start[silent], tried.length[silent]
         pending = pending[~silent]
     return Places(row, start, length)
-
-
-def window_hashes(row: np.ndarray, start: np.ndarray, length: np.ndarray, token_rows: np.ndarray) -> np.ndarray:
-    """uint64 [n]: equal token sequences have equal hashes.
-
-    Unequal sequences have equal hashes with a chance of 2^-64 a pair. Such a collision drops a window; it never lets a repeated text
-    through.
-    """
-    if len(row) == 0:
-        return np.empty(0, dtype=np.uint64)
-    longest = int(length.max())
-    offset = np.arange(longest)
-    begin = row * token_rows.shape[1] + start
-    outside = offset >= length[:, None] if length.min() < longest else None
-    place = begin[:, None] + offset
-    if outside is not None:
-        place = np.where(outside, begin[:, None], place)
-    mixed = token_rows.ravel()[place].astype(np.uint64)
-    mixed += np.uint64(1)
-    mixed *= np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(29)
-    if outside is not None:
-        mixed[outside] = 0
-    return mixed @ _hash_weights(longest)
-
-
-@cache
-def _hash_weights(n: int) -> np.ndarray:
-    """uint64 [n]: a fixed odd factor for each place in a window."""
-    return np.random.Generator(np.random.PCG64(0)).integers(1, 2**64 - 1, size=n, dtype=np.uint64) | np.uint64(1)

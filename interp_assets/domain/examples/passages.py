@@ -48,16 +48,23 @@ class Passages:
         """int64 [n]: the first place of each passage."""
         return self.row * self.context_tokens + self.start
 
-    @property
+    @cached_property
     def end(self) -> np.ndarray:
         """int64 [n]: the place after the last place of each passage."""
         return self.begin + self.length
 
     def holding(self, place: np.ndarray) -> np.ndarray:
-        """int64, one for each place: the number of the passage that holds the place, -1 where no passage does."""
-        number = np.searchsorted(self.begin, place, side="right") - 1
-        inside = (number >= 0) & (place < self.end[number]) if len(self) else np.zeros(np.shape(place), dtype=bool)
-        return np.where(inside, number, -1)
+        """int64, one for each place >= 0: the number of the passage that holds the place, -1 where no passage does."""
+        return self._number_at.take(place, mode="clip").astype(np.int64)
+
+    @cached_property
+    def _number_at(self) -> np.ndarray:
+        """int32 [places up to the last passage + 1]: the number of the passage at each place, -1 outside all passages; 4 bytes a token."""
+        begin, end = self.begin, self.end
+        gap = begin - np.concatenate([[0], end[:-1]]) if len(self) else begin
+        numbers = np.arange(len(self), dtype=np.int32)
+        parts = np.stack([np.full(len(self), -1, dtype=np.int32), numbers], axis=1).reshape(-1)
+        return np.append(np.repeat(parts, np.stack([gap, self.length], axis=1).reshape(-1)), np.int32(-1))
 
     def is_text(self, n_rows: int) -> np.ndarray:
         """Bool [n_rows, context]: whether a place is in a passage."""
@@ -120,7 +127,10 @@ class SampleText:
 def _steps(goes_on: np.ndarray, edge: np.ndarray, inside: np.ndarray, direction: int, most: np.ndarray) -> np.ndarray:
     """Steps, int64 [n], from each edge that is `inside` a word to the next place where no word goes on; 0 where they exceed `most` [n]."""
     steps = np.zeros(len(edge), dtype=np.int64)
+    here = np.flatnonzero(inside)
     for step in range(1, int(most.max(initial=0)) + 1):
-        here = np.flatnonzero(inside & (steps == 0) & (step <= most))
-        steps[here[~goes_on[edge[here] + direction * step]]] = step
+        here = here[most[here] >= step]
+        further = goes_on[edge[here] + direction * step]
+        steps[here[~further]] = step
+        here = here[further]
     return steps

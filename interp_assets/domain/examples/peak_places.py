@@ -4,71 +4,140 @@ A window that is cut around its peak at one place gives the place away: "strong 
 activations by 0.4. So each window for validation or held out is cut again, with its peak at a random place.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from interp_assets.domain.examples.negatives import window_hashes
-from interp_assets.domain.examples.windows import Places, Windows, WindowShape, range_min, ranks_of
+from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
+from interp_assets.domain.examples.windows import WindowShape
 
 TRIES = 16
 """Random places that are tried for a peak. A peak stays at three quarters of its window where none of them is possible."""
 
+OWNER_FACTOR = np.uint64(0xD6E8FEB86659FD93)
+
+
+def owned(hashes: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """uint64 [n]: the hashes of texts of several features, so that equal texts of different features have different hashes."""
+    return hashes + owner.astype(np.uint64) * OWNER_FACTOR
+
 
 @dataclass(frozen=True, eq=False)
-class Placing:
-    """The windows of one feature that are about to get random places for their peaks.
+class DrawnWindows:
+    """The drawn windows of several features, all [n], feature by feature, before their peaks get random places.
 
-    `positions` int64 [n], ascending, and `values` float64 [n] are the feature's activations; `hashes` are the hashes of the token sequences
-    of all its activating windows.
+    `owner` is the place of a window's feature among the features. `row`, `start` and `length` are int64, and `peak` is the peak's position
+    in the row. A window may be cut wherever it keeps to its row or passage, from `begin` to `end`, and to the places from `low` to `high`,
+    exclusive, where no stronger activation is (row · context + position).
     """
 
-    positions: np.ndarray
-    values: np.ndarray
-    token_rows: np.ndarray
-    shape: WindowShape
-    hashes: np.ndarray
-
-    def placed(self, windows: Windows, part: slice, rng: np.random.Generator) -> tuple[Windows, "Placing"]:
-        """The windows, those of `part` with peaks at random places (`WindowShape.placed`); and this placing with their hashes too.
-
-        A window is moved only to where its peak stays its strongest token, where it shares no token with a window outside `part`, and where
-        its token sequence is new. So strata and roles stay as they were drawn.
-        """
-        pending = np.arange(len(windows))[part]
-        others = windows.take(np.delete(np.arange(len(windows)), pending))
-        start, length, taken = windows.start.copy(), windows.length.copy(), self.hashes
-        own = window_hashes(windows.row, windows.start, windows.length, self.token_rows)
-        for _ in range(TRIES):
-            if len(pending) == 0:
-                break
-            peak = windows.peak_position[pending]
-            tried = self.shape.placed(windows.row[pending], peak, rng)
-            hashes = window_hashes(tried.row, tried.start, tried.length, self.token_rows)
-            first = np.zeros(len(pending), dtype=bool)
-            first[np.unique(hashes, return_index=True)[1]] = True
-            moved = (
-                first
-                & (~np.isin(hashes, taken) | (hashes == own[pending]))
-                & self._keeps_its_peak(tried, peak)
-                & ~_shares_tokens(tried, others, self.shape.context_tokens)
-            )
-            start[pending[moved]], length[pending[moved]] = tried.start[moved], tried.length[moved]
-            taken = np.concatenate([taken, hashes[moved]])
-            pending = pending[~moved]
-        return replace(windows, start=start, length=length), replace(self, hashes=taken)
-
-    def _keeps_its_peak(self, places: Places, peak: np.ndarray) -> np.ndarray:
-        """Bool [n]: whether the activation at position `peak` of its row is the strongest in each place, of equals the first."""
-        begin = places.row * self.shape.context_tokens + places.start
-        rank, by_rank = ranks_of(self.positions, self.values)
-        low, high = np.searchsorted(self.positions, begin), np.searchsorted(self.positions, begin + places.length)
-        return self.positions[by_rank[range_min(rank, low, high)]] == places.row * self.shape.context_tokens + peak
+    owner: np.ndarray
+    row: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    peak: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
-def _shares_tokens(places: Places, others: Windows, context_tokens: int) -> np.ndarray:
-    """Bool [n]: whether a place and any of the other windows share a token."""
-    begin, other_begin = places.row * context_tokens + places.start, others.row * context_tokens + others.start
-    begun = np.searchsorted(np.sort(other_begin), begin + places.length)
-    ended = np.searchsorted(np.sort(other_begin + others.length), begin, side="right")
-    return begun > ended
+def with_peaks_anywhere(
+    drawn: DrawnWindows,
+    part: np.ndarray,
+    taken: Sequence[np.ndarray],
+    hashed: HashedTokens,
+    shape: WindowShape,
+    rngs: Sequence[np.random.Generator],
+) -> tuple[DrawnWindows, np.ndarray]:
+    """The windows, those of `part` with peaks at random places (`WindowShape.placed`); and the hashes (`owned`) of the new places.
+
+    `part` has ascending indices. `taken` are the hashes of the token sequences of all activating windows, in several sorted arrays. Each
+    feature has its own generator. A window is moved only to where its peak stays its strongest token, where it shares no token with a
+    window outside `part`, and where its token sequence is new. So strata and roles stay as they were drawn.
+    """
+    start, length = drawn.start.copy(), drawn.length.copy()
+    begin = drawn.row * shape.context_tokens
+    others = _Others.outside(part, drawn, shape, n_places=hashed.rows.size)
+    own = owned(hashed.of_runs(begin + start, length), drawn.owner)
+    added = np.empty(0, dtype=np.uint64)
+    pending = part
+    for _ in range(TRIES):
+        if not len(pending):
+            break
+        row, peak, owner = drawn.row[pending], drawn.peak[pending], drawn.owner[pending]
+        tried = shape.placed(row, peak, PeakPlaces(owner, rngs))
+        first = begin[pending] + tried.start
+        hashes = owned(hashed.of_runs(first, tried.length), owner)
+        known = in_sorted(hashes, added)
+        for some in taken:
+            known |= in_sorted(hashes, some)
+        moved = (
+            first_of_equal(hashes)
+            & (~known | (hashes == own[pending]))
+            & (first >= drawn.low[pending])
+            & (first + tried.length <= drawn.high[pending])
+            & ~others.share_tokens(owner, first, tried.length)
+        )
+        start[pending[moved]], length[pending[moved]] = tried.start[moved], tried.length[moved]
+        added = np.sort(np.concatenate([added, hashes[moved]]))
+        pending = pending[~moved]
+    return DrawnWindows(drawn.owner, drawn.row, start, length, drawn.peak, drawn.low, drawn.high), added
+
+
+@dataclass(frozen=True, eq=False)
+class PeakPlaces:
+    """Draws a whole number for each of several windows, in order: a window's number comes from the generator of the window's feature."""
+
+    owner: np.ndarray
+    rngs: Sequence[np.random.Generator]
+
+    def integers(self, low: int, high: int, n: int) -> np.ndarray:
+        """int64 [n] in [low, high)."""
+        assert n == len(self.owner), f"{n} numbers for {len(self.owner)} windows"
+        firsts = np.flatnonzero(np.diff(self.owner, prepend=-1))
+        spans = pairwise([*firsts.tolist(), n])
+        parts = [self.rngs[int(self.owner[first])].integers(low, high, end - first) for first, end in spans]
+        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+
+def reach_of_peaks(owner: np.ndarray, place: np.ndarray, rank: np.ndarray, peak: np.ndarray, window_tokens: int) -> tuple[np.ndarray, ...]:
+    """(low, high), int64 [peaks]: from place `low` to place `high`, exclusive, no activation of the peak's feature is stronger.
+
+    `owner`, `place` and `rank` (0 = strongest) are of all activations, ascending by owner and place; `peak` [peaks] are indices. Places
+    that no window with the peak holds are not looked at: `low` and `high` are then far away.
+    """
+    found = np.zeros(len(peak), dtype=np.int64), np.full(len(peak), np.iinfo(np.int64).max)
+    for step, bound in ((-1, found[0]), (1, found[1])):
+        waiting, there = np.arange(len(peak)), peak
+        while len(waiting):
+            there = there + step
+            kept = (there >= 0) & (there < len(place))
+            waiting, there = waiting[kept], there[kept]
+            kept = (owner[there] == owner[peak[waiting]]) & (np.abs(place[there] - place[peak[waiting]]) < window_tokens)
+            waiting, there = waiting[kept], there[kept]
+            stronger = rank[there] < rank[peak[waiting]]
+            bound[waiting[stronger]] = place[there[stronger]] + (step < 0)
+            waiting, there = waiting[~stronger], there[~stronger]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Others:
+    """The places of other windows of the same features; a feature's places are moved on by `n_places` for each feature before it."""
+
+    begins: np.ndarray
+    ends: np.ndarray
+    n_places: int
+
+    @classmethod
+    def outside(cls, part: np.ndarray, drawn: DrawnWindows, shape: WindowShape, n_places: int) -> "_Others":
+        """The windows that are not in `part`."""
+        index = np.delete(np.arange(len(drawn.row)), part)
+        begin = drawn.owner[index] * n_places + drawn.row[index] * shape.context_tokens + drawn.start[index]
+        return cls(np.sort(begin), np.sort(begin + drawn.length[index]), n_places)
+
+    def share_tokens(self, owner: np.ndarray, begin: np.ndarray, length: np.ndarray) -> np.ndarray:
+        """Bool [n]: whether a run of places and any of the windows share a token."""
+        begin = begin + owner * self.n_places
+        return np.searchsorted(self.begins, begin + length) > np.searchsorted(self.ends, begin, side="right")

@@ -94,13 +94,17 @@ class WindowShape:
 
     def windows(self, row: np.ndarray, position: np.ndarray, value: np.ndarray) -> Windows:
         """The windows of a feature by this builder, without parts of words at their ends: see `centred_windows` and `cell_windows`."""
-        build = centred_windows if self.builder == "centred" else cell_windows
-        found = build(row, position, value, self.window_tokens, self.context_tokens, self.first_position, self.passages)
-        if self.text is None:
-            return found
-        at = found.row * self.context_tokens
-        begin, length = self.text.trimmed(at + found.start, found.length, at + found.peak_position)
-        return Windows(found.row, begin - at, length, found.peak_position, found.max_activation)
+        place = np.asarray(row, dtype=np.int64) * self.context_tokens + np.asarray(position, dtype=np.int64)
+        usable = self.usable(place)
+        place, value = place[usable], np.asarray(value)[usable]
+        owner = np.zeros(len(place), dtype=np.int64)
+        found = windows_of_features(owner, place, value.astype(np.float64), descending(value), self)
+        return self.in_whole_words(found.windows)
+
+    def in_whole_words(self, windows: Windows) -> Windows:
+        """The windows without parts of words at their ends, but with their peaks."""
+        places = self.trimmed(Places(windows.row, windows.start, windows.length), windows.peak_position)
+        return Windows(windows.row, places.start, places.length, windows.peak_position, windows.max_activation)
 
     def trimmed(self, places: Places, kept: np.ndarray) -> Places:
         """The places without parts of words at their ends, but with the position `kept` [n] of their rows."""
@@ -185,15 +189,8 @@ def centred_windows(
     peak is not chosen. This stronger token is then the window's `peak_position`. Rows shorter than the window give windows of the whole
     row. No activations: no windows.
     """
-    shape = WindowShape("centred", window_tokens, context_tokens, first_position, None if passages is None else SampleText(passages))
-    row, position, value = _usable(row, position, value, shape)
-    group, begin, end = _bounds(row, position, shape)
-    # Activations of different rows or passages are never within a window of each other.
-    key = row * context_tokens + position + group * window_tokens
-    ranks = ranks_of(key, value)
-    chosen = _separated_peaks(key, ranks[0], window_tokens)
-    start, length = _around(position[chosen], int(window_tokens * PEAK_SHARE), begin[chosen], end[chosen], window_tokens)
-    return _windows_at(row[chosen], start, length, key, position, value, key[chosen] - position[chosen], ranks)
+    text = None if passages is None else SampleText(passages)
+    return WindowShape("centred", window_tokens, context_tokens, first_position, text).windows(row, position, value)
 
 
 def cell_windows(
@@ -209,12 +206,76 @@ def cell_windows(
 
     The last cell of a row or passage is shorter where the window does not divide the row or passage. No activations: no windows.
     """
-    shape = WindowShape("cells", window_tokens, context_tokens, first_position, None if passages is None else SampleText(passages))
-    row, position, value = _usable(row, position, value, shape)
-    cells = shape.cells_at(np.unique(shape.cell_of(row, position)))
-    stride = context_tokens + window_tokens
-    key = row * stride + position
-    return _windows_at(cells.row, cells.start, cells.length, key, position, value, cells.row * stride, ranks_of(key, value))
+    text = None if passages is None else SampleText(passages)
+    return WindowShape("cells", window_tokens, context_tokens, first_position, text).windows(row, position, value)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureWindows:
+    """The windows of several features, feature by feature: `owner` [n] is the place of each window's feature among the features, and
+    `peak` [n] the place of its strongest token among the activations."""
+
+    owner: np.ndarray
+    windows: Windows
+    peak: np.ndarray
+
+
+def windows_of_features(
+    owner: np.ndarray, place: np.ndarray, value: np.ndarray, strongest_first: np.ndarray, shape: "WindowShape"
+) -> FeatureWindows:
+    """The windows of several features by the shape's builder, whole words or not: see `centred_windows` and `cell_windows`.
+
+    `owner`, `place` (row · context + position in the row, usable) and `value` are [n], ascending by owner and place. `strongest_first`
+    orders the activations of each feature: `descending(value)`.
+    """
+    rank = np.empty_like(strongest_first)
+    rank[strongest_first] = np.arange(len(strongest_first))
+    build = _centred if shape.builder == "centred" else _cells
+    peak, row, start, length = build(owner, place, rank, strongest_first, shape)
+    return FeatureWindows(owner[peak], Windows(row, start, length, place[peak] - row * shape.context_tokens, value[peak]), peak)
+
+
+_Built = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # (strongest activation, row, start, length) of each window
+
+
+def _centred(owner: np.ndarray, place: np.ndarray, rank: np.ndarray, by_rank: np.ndarray, shape: "WindowShape") -> _Built:
+    row = place // shape.context_tokens
+    group, begin, end = _bounds(row, place - row * shape.context_tokens, shape)
+    # Activations of different rows, passages or features are never within a window of each other.
+    key = place + group * shape.window_tokens
+    if len(key) and owner[-1] > owner[0]:
+        key += owner * (int(key.max()) + shape.window_tokens)
+    chosen = _separated_peaks(key, rank, shape.window_tokens)
+    row = row[chosen]
+    position = place[chosen] - row * shape.context_tokens
+    start, length = _around(position, int(shape.window_tokens * PEAK_SHARE), begin[chosen], end[chosen], shape.window_tokens)
+    first_key = key[chosen] - position + start
+    return by_rank[_best_rank(key, rank, chosen, first_key, first_key + length)], row, start, length
+
+
+def _best_rank(key: np.ndarray, rank: np.ndarray, inside: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The least rank among the activations with keys in [low, high), for each of several ranges; `inside` is an activation in the range."""
+    best = rank[inside]
+    for step in (1, -1):
+        waiting, there = np.arange(len(inside)), inside
+        while len(waiting):
+            there = there + step
+            kept = (there >= 0) & (there < len(key))
+            waiting, there = waiting[kept], there[kept]
+            found = key[there]
+            kept = found < high[waiting] if step > 0 else found >= low[waiting]
+            waiting, there = waiting[kept], there[kept]
+            best[waiting] = np.minimum(best[waiting], rank[there])
+    return best
+
+
+def _cells(owner: np.ndarray, place: np.ndarray, rank: np.ndarray, by_rank: np.ndarray, shape: "WindowShape") -> _Built:
+    row = place // shape.context_tokens
+    cell = shape.cell_of(row, place - row * shape.context_tokens)
+    first = np.flatnonzero(np.concatenate([[True], (cell[1:] != cell[:-1]) | (owner[1:] != owner[:-1])])[: len(cell)])
+    cells = shape.cells_at(cell[first])
+    best = np.minimum.reduceat(rank, first) if len(first) else rank[:0]
+    return by_rank[best], cells.row, cells.start, cells.length
 
 
 def _bounds(row: np.ndarray, position: np.ndarray, shape: WindowShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -245,46 +306,8 @@ def cell_starts(window_tokens: int, context_tokens: int, first_position: int = 0
     return np.arange(first_position, context_tokens, window_tokens)
 
 
-def silent_windows(
-    row: np.ndarray,
-    position: np.ndarray,
-    n_rows: int,
-    window_tokens: int,
-    context_tokens: int,
-    first_position: int = 0,
-    passages: Passages | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs of window starts that leave the feature silent: (row, first start, count) of each run, all [runs], counts > 0.
-
-    Every full window without an activation is in exactly one run. So a number below `count.sum()`, drawn uniformly, is a uniform draw of a
-    silent window without a list of silent windows. A row or passage shorter than the window is one window. Memory grows with activations
-    plus rows, not with tokens.
-    """
-    if passages is None:
-        rows = np.arange(n_rows, dtype=np.int64)
-        length = np.full(n_rows, context_tokens - first_position)
-        passages = Passages(rows, np.full(n_rows, first_position), length, context_tokens)
-    key = np.asarray(row, dtype=np.int64) * context_tokens + np.asarray(position, dtype=np.int64)
-    key = key[passages.holding(key) >= 0]
-    ends = passages.end
-    stops = np.searchsorted(key, ends) + np.arange(len(passages))  # places of the ends of passages among the activations
-    is_end = np.zeros(len(key) + len(passages), dtype=bool)
-    is_end[stops] = True
-    stop = np.empty(len(is_end), dtype=np.int64)
-    stop[is_end], stop[~is_end] = ends, key
-    passage = np.cumsum(is_end) - is_end
-    begin = passages.begin[passage]
-    begin[1:] = np.where(is_end[:-1], begin[1:], stop[:-1] + 1)
-    count = stop - begin - np.minimum(window_tokens, passages.length[passage]) + 1
-    kept = count > 0
-    return passages.row[passage[kept]], begin[kept] - passages.row[passage[kept]] * context_tokens, count[kept]
-
-
-def _usable(row: np.ndarray, position: np.ndarray, value: np.ndarray, shape: WindowShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The activations at positions that windows may contain, as int64, int64, float64."""
-    row, position = np.asarray(row, dtype=np.int64), np.asarray(position, dtype=np.int64)
-    kept = shape.usable(row * shape.context_tokens + position)
-    return row[kept], position[kept], np.asarray(value)[kept].astype(np.float64)
+MOST_PAIRS = 8
+"""Most pairs of near activations, for each activation, that are listed to choose peaks; of denser features neighbourhoods are searched."""
 
 
 def _separated_peaks(key: np.ndarray, rank: np.ndarray, separation: int) -> np.ndarray:
@@ -293,49 +316,67 @@ def _separated_peaks(key: np.ndarray, rank: np.ndarray, separation: int) -> np.n
     In each round every activation that is the strongest of its neighbourhood is chosen, and its neighbours are removed. Since neighbours
     are neighbours of each other, this gives exactly the greedy choice, in a few vectorised rounds instead of one step for each activation.
     """
+    pairs = _near_pairs(key, separation)
+    if pairs is None:
+        return _separated_densely(key, rank, separation)
+    first, second = pairs
+    is_first = rank[first] < rank[second]
+    stronger, weaker = np.where(is_first, first, second), np.where(is_first, second, first)
+    alive = np.ones(len(key), dtype=bool)
+    chosen = np.zeros(len(key), dtype=bool)
+    while True:
+        taken = alive.copy()
+        taken[weaker] = False
+        chosen |= taken
+        alive[taken] = False
+        alive[weaker[taken[stronger]]] = False
+        left = np.flatnonzero(alive[stronger] & alive[weaker])
+        if not len(left):
+            return np.flatnonzero(chosen | alive)
+        stronger, weaker = stronger[left], weaker[left]
+
+
+def _near_pairs(key: np.ndarray, separation: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """All pairs (earlier, later) of activations with keys less than `separation` apart; None above MOST_PAIRS pairs an activation."""
+    earlier: list[np.ndarray] = []
+    total, step = 0, 1
+    near = np.flatnonzero(key[1:] - key[:-1] < separation)
+    while len(near):
+        earlier.append(near)
+        total += len(near)
+        if total > MOST_PAIRS * len(key):
+            return None
+        step += 1
+        near = near[: np.searchsorted(near, len(key) - step)]
+        near = near[key[near + step] - key[near] < separation]
+    first = np.concatenate([np.empty(0, dtype=np.int64), *earlier])
+    return first, first + np.repeat(np.arange(1, len(earlier) + 1), [len(part) for part in earlier])
+
+
+def _separated_densely(key: np.ndarray, rank: np.ndarray, separation: int) -> np.ndarray:
+    """`_separated_peaks` without a list of pairs: each round searches the neighbourhoods of the activations that are left."""
     alive = np.arange(len(key))
     chosen: list[np.ndarray] = []
     while len(alive):
         keys, ranks = key[alive], rank[alive]
         low = np.searchsorted(keys, keys - separation, side="right")
         high = np.searchsorted(keys, keys + separation, side="left")
-        taken = range_min(ranks, low, high) == ranks
+        bounds = np.stack([low, high], axis=1).ravel()
+        taken = np.minimum.reduceat(np.append(ranks, ranks[-1]), bounds)[::2] == ranks
         chosen.append(alive[taken])
         covered_before = np.concatenate([[0], np.cumsum(taken)])
         alive = alive[covered_before[high] == covered_before[low]]
     return np.sort(np.concatenate(chosen)) if chosen else alive
 
 
-def _windows_at(
-    row: np.ndarray,
-    start: np.ndarray,
-    length: np.ndarray,
-    key: np.ndarray,
-    position: np.ndarray,
-    value: np.ndarray,
-    row_key: np.ndarray,
-    ranks: tuple[np.ndarray, np.ndarray],
-) -> Windows:
-    """Windows, with the strongest token of each; each window must hold an activation. `row_key` [n] is the key of position 0."""
-    low = np.searchsorted(key, row_key + start, side="left")
-    high = np.searchsorted(key, row_key + start + length, side="left")
-    rank, by_rank = ranks
-    peak = by_rank[range_min(rank, low, high)]
-    return Windows(row, start, length, position[peak], value[peak])
+def descending(values: np.ndarray) -> np.ndarray:
+    """int64 [n]: the indices of positive values, largest first, of equals the first."""
+    if values.dtype == np.float16:
+        return np.argsort(np.uint16(0xFFFF) - values.view(np.uint16), kind="stable")  # a radix sort; positive floats sort as their bits
+    return np.argsort(-values, kind="stable")
 
 
-def ranks_of(key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(rank of each activation, 0 = strongest, of equals the earlier first; the inverse: the index at each rank)."""
-    by_rank = np.lexsort((key, -value))
-    rank = np.empty_like(by_rank)
-    rank[by_rank] = np.arange(len(by_rank))
-    return rank, by_rank
-
-
-def range_min(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The least of values[low[i]:high[i]] for every i; no range may be empty."""
-    if len(low) == 0:
-        return values[:0]
-    assert (low < high).all(), "empty range"
-    bounds = np.stack([low, high], axis=1).ravel()
-    return np.minimum.reduceat(np.append(values, values[-1]), bounds)[::2]
+def descending_by(owner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """int64 [n]: the indices ordered by owner, ascending, then by positive value, largest first, then by index."""
+    by_value = descending(values)
+    return by_value[np.argsort(owner[by_value].astype(np.uint16), kind="stable")]

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from interp_assets.domain.bounds import Bounded, versioned_fields
-from interp_assets.domain.examples.negatives import window_hashes
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import equal_count_strata
+from interp_assets.domain.examples.text_hashes import hashes_of_runs
 from interp_assets.domain.examples.windows import WindowShape
 from interp_assets.domain.outcomes import PromptsOutcome, SearchOutcome
 
@@ -180,7 +180,8 @@ def steering_prompts(
     positions, values = positions[usable], values[usable]
     windows = shape.windows(positions // shape.context_tokens, positions % shape.context_tokens, values)
     first = positions[np.searchsorted(positions, windows.row * shape.context_tokens + windows.start)] % shape.context_tokens
-    hashes = window_hashes(windows.row, windows.start, first - windows.start + 1, token_rows)
+    begin = windows.row * shape.context_tokens + windows.start
+    hashes = hashes_of_runs(token_rows, begin, first - windows.start + 1)
     strongest_first = np.argsort(-windows.max_activation, kind="stable")
     distinct = strongest_first[np.sort(np.unique(hashes[strongest_first], return_index=True)[1])]
     if len(distinct) < settings.n_prompts:

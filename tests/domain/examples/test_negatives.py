@@ -4,10 +4,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from domain_toys import MIXED, candidates_of
+from domain_toys import MIXED, candidates_of, draw_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp_assets.domain.examples.drawing import build_examples, with_negatives
 from interp_assets.domain.examples.negatives import (
     HARD_KINDS,
     NEGATIVE_KINDS,
@@ -22,7 +23,8 @@ from interp_assets.domain.examples.negatives import (
     spread_over_quantiles,
     token_places,
 )
-from interp_assets.domain.examples.sampling import ExampleSettings, build_examples, draw_activating, with_negatives
+from interp_assets.domain.examples.sampling import ExampleSettings
+from interp_assets.domain.examples.text_hashes import HashedTokens
 from interp_assets.domain.examples.windows import Places, Windows, WindowShape
 
 CELLS = WindowShape("cells", 4, 16)
@@ -77,8 +79,8 @@ def test_a_window_is_silent_when_no_activation_is_inside_it() -> None:
 
 def test_first_distinct_keeps_the_order_and_drops_repeated_and_taken_text() -> None:
     rows = np.array([[1, 2, 1, 2, 3, 4, 1, 2]])
-    taken = first_distinct(places((0, 4, 2)), 1, np.empty(0, np.uint64), rows)[1]
-    found, hashes = first_distinct(places((0, 1, 2), (0, 0, 2), (0, 2, 2), (0, 4, 2), (0, 5, 2)), 3, taken, rows)
+    taken = first_distinct(places((0, 4, 2)), 1, np.empty(0, np.uint64), HashedTokens.of(rows))[1]
+    found, hashes = first_distinct(places((0, 1, 2), (0, 0, 2), (0, 2, 2), (0, 4, 2), (0, 5, 2)), 3, taken, HashedTokens.of(rows))
     assert triples(found) == [(0, 1, 2), (0, 0, 2), (0, 5, 2)] and len(set(hashes.tolist())) == 3
 
 
@@ -178,7 +180,7 @@ def test_negatives_of_every_kind_are_silent_and_repeat_no_text(
     asked = ExampleSettings(
         6, 4, 6, 12, 2, "quantiles", builder, 3, non_activating=non_activating, n_validation=3, n_shown_non_activating=2  # type: ignore[arg-type]
     )  # fmt: skip
-    draw = draw_activating(positions, values, rows, first_position, asked, seed, 1)
+    draw, _ = draw_of(positions, values, rows, first_position, asked, seed, 1)
     if draw.outcome != "ok":
         return
     candidates = candidates_of(draw, rows, asked, seed)
@@ -203,8 +205,8 @@ def test_what_a_kind_lacks_is_filled_with_random_windows_and_counted() -> None:
     rows = np.random.default_rng(0).integers(0, 5000, (60, 64))
     positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
     asked = ExampleSettings(8, 5, 10, 10, 10, non_activating={"neighbour": 0.6, "random": 0.4}, n_shown_non_activating=0)
-    draw = draw_activating(positions, values, rows, 0, asked, 0, 1)
-    found = with_negatives(draw, {"neighbour": places((3, 50, 8), (9, 40, 8))}, rows, asked, 0)
+    draw, sample = draw_of(positions, values, rows, 0, asked, 0, 1)
+    (found,) = with_negatives([draw], [{"neighbour": places((3, 50, 8), (9, 40, 8))}], sample, asked, 0)
     assert (found.outcome, found.n_filled, Counter(found.negatives)) == ("ok", 4, {"neighbour": 2, "random": 8})
     assert triples(found.places)[found.n_activating :][:2] == [(3, 50, 8), (9, 40, 8)]
 
@@ -237,7 +239,8 @@ def test_the_best_of_a_kind_are_shown_and_the_next_are_dealt_out() -> None:
     positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
     offered = {"similar": places(*((row, 45, 8) for row in range(9)))}
     asked = ExampleSettings(8, 5, 10, 4, 10, non_activating="similar", n_validation=2, n_shown_non_activating=2)
-    found = with_negatives(draw_activating(positions, values, rows, 0, asked, 0, 1), offered, rows, asked, 0)
+    draw, sample = draw_of(positions, values, rows, 0, asked, 0, 1)
+    (found,) = with_negatives([draw], [offered], sample, asked, 0)
     assert (found.outcome, found.n_filled, found.negatives) == ("ok", 0, ("similar",) * 8)
     silent = [row for row, _, _ in triples(found.places)[found.n_activating :]]
     assert silent == [0, 1, 4, 7, 2, 3, 5, 6]
@@ -250,7 +253,8 @@ def test_a_kind_that_runs_out_is_shown_first_and_random_windows_stand_in_for_the
     positions, values = np.arange(60) * 64 + 30, np.linspace(1, 2, 60)
     offered = {"token": places((3, 50, 8), (9, 40, 8), (9, 50, 8))}
     asked = ExampleSettings(8, 5, 10, 4, 10, non_activating="token", n_validation=2, n_shown_non_activating=2)
-    found = with_negatives(draw_activating(positions, values, rows, 0, asked, 0, 1), offered, rows, asked, 0)
+    draw, sample = draw_of(positions, values, rows, 0, asked, 0, 1)
+    (found,) = with_negatives([draw], [offered], sample, asked, 0)
     assert [found.negatives_of(role) for role in ("shown", "validation", "held_out")] == [
         ("token",) * 2, ("random",) * 2, ("token", *("random",) * 3),
     ]  # fmt: skip

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_assets.domain.examples.capping import blocked_positions
-from interp_assets.domain.examples.negatives import SilentWindows, are_silent
+from interp_assets.domain.examples.negatives import are_silent
 from interp_assets.domain.examples.passages import Passages, SampleText
-from interp_assets.domain.examples.windows import WindowShape
+from interp_assets.domain.examples.silent_windows import SilentWindows, TextUnits
+from interp_assets.domain.examples.windows import Places, WindowShape
 
 CONTEXT = 16
 
@@ -23,6 +24,12 @@ def test_passages_are_runs_of_text_of_one_document() -> None:
     assert passages.length.tolist() == [3, 3, 2, 5]
     assert (passages.is_text(2) == is_text).all()
     assert passages.holding(np.array([0, 1, 3, 4, 5, 8, 9, 15])).tolist() == [-1, 0, 0, -1, 1, -1, 2, 3]
+
+
+def every_silent_window(positions: np.ndarray, n_rows: int, shape: WindowShape) -> Places:
+    """The silent window of each number of a feature that fires at these positions."""
+    silent = SilentWindows.of(TextUnits(shape, n_rows), np.zeros(len(positions), dtype=np.int64), positions)
+    return silent.at([0], [np.arange(silent.totals[0])], [np.random.default_rng(0)])
 
 
 samples = st.tuples(
@@ -50,13 +57,12 @@ def test_windows_lie_in_one_passage_and_silent_ones_are_all_there_are(found: tup
     peak = windows.row * CONTEXT + windows.peak_position
     assert ((begin <= peak) & (peak < begin + windows.length)).all() and np.isin(peak, places).all()
     assert (len(windows) > 0) == (len(places) > 0)
-    silent = SilentWindows.of(np.flatnonzero(fires), 3, shape)
-    there = silent.at(np.arange(len(silent)), np.random.default_rng(0))
+    there = every_silent_window(places, 3, shape)
     assert are_silent(there, places, CONTEXT).all()
     first = there.row * CONTEXT + there.start
     assert (passages.holding(first) == passages.holding(first + there.length - 1)).all() and (there.length > 0).all()
     quiet = sum(not np.isin(np.arange(b, e), places).any() for b, e in zip(passages.begin, passages.end, strict=True))
-    assert (len(silent) > 0) >= (quiet > 0)
+    assert (len(there) > 0) >= (quiet > 0)
 
 
 @given(samples, st.lists(st.booleans(), min_size=3, max_size=3))
@@ -64,8 +70,8 @@ def test_no_silent_window_lies_in_a_context_that_is_not_kept(found: tuple, kept:
     is_text, _, _, window_tokens, builder = found
     passages = Passages.of(np.array(is_text).reshape(3, CONTEXT), [(), (), ()])
     shape = WindowShape(builder, window_tokens, CONTEXT, 0, SampleText(passages))
-    silent = SilentWindows.of(blocked_positions(np.array(kept), shape), 3, shape)
-    assert np.array(kept)[silent.at(np.arange(len(silent)), np.random.default_rng(0)).row].all()
+    blocked = blocked_positions(np.array(kept), shape)
+    assert np.array(kept)[every_silent_window(blocked[shape.usable(blocked)], 3, shape).row].all()
 
 
 def test_a_cut_word_is_left_out_up_to_a_limit_and_never_the_peak() -> None:
@@ -87,8 +93,7 @@ def test_a_silent_window_has_as_many_numbers_as_ways_lead_to_it() -> None:
     0 to 7, with at least as many places before them: 8 + 7 + … + 2 = 35 ways, the last by 7 + … + 1 = 28, each of the others by 7.
     """
     passages = Passages(np.array([0, 1]), np.array([2, 1]), np.array([4, 12]), CONTEXT)
-    silent = SilentWindows.of(np.empty(0, dtype=np.int64), 2, WindowShape("centred", 8, CONTEXT, 0, SampleText(passages)))
-    places = silent.at(np.arange(len(silent)), np.random.default_rng(0))
+    places = every_silent_window(np.empty(0, dtype=np.int64), 2, WindowShape("centred", 8, CONTEXT, 0, SampleText(passages)))
     assert places.row.tolist() == [0] * 4 + [1] * 12
     assert places.start.tolist() == [2] * 4 + [1] * (35 // 7) + [2, 3, 4] + [5] * (28 // 7)
     assert places.length.tolist() == [4] * 4 + [8] * 12
@@ -100,7 +105,6 @@ def test_windows_around_random_tokens_are_drawn_as_silent_windows_are() -> None:
     shape = WindowShape("centred", 8, CONTEXT, 0, SampleText(passages))
     row, position = np.repeat([0, 1], [4, 12]), np.concatenate([np.arange(2, 6), np.arange(1, 13)])
     placed = shape.placed(np.repeat(row, 4000), np.repeat(position, 4000), np.random.default_rng(0))
-    silent = SilentWindows.of(np.empty(0, dtype=np.int64), 2, shape)
-    expected = silent.at(np.arange(len(silent)), np.random.default_rng(0))
+    expected = every_silent_window(np.empty(0, dtype=np.int64), 2, shape)
     counts = [np.bincount(places.row * 8 + places.start, minlength=16) / len(places) for places in (placed, expected)]
     assert counts[0] == pytest.approx(counts[1], abs=0.005)

@@ -3,20 +3,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from domain_toys import MIXED, candidates_of, digest
+from domain_toys import MIXED, candidates_of, digest, draw_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp_assets.domain.examples.drawing import build_examples
 from interp_assets.domain.examples.sampling import (
     ROLES,
     ExampleSettings,
-    build_examples,
     dealt,
-    draw_activating,
     equal_count_strata,
     sample_windows,
     split_windows,
-    window_hashes,
 )
 
 BOS = 0
@@ -102,7 +100,7 @@ def test_peaks_at_random_places_stay_the_strongest_and_share_nothing_with_other_
     rows = source.integers(0, 30, (20, 64))
     positions, values = np.sort(source.choice(rows.size, n, replace=False)), source.integers(1, 50, n) / 10
     asked = ExampleSettings(window, 6, 12, 8, 4, "quantiles", "centred", 3, n_validation=4)
-    draw = draw_activating(positions, values, rows, 0, asked, seed, 1)
+    draw, _ = draw_of(positions, values, rows, 0, asked, seed, 1)
     roles = np.repeat([0, 1, 2], [draw.n_shown, draw.n_validation, len(draw.windows) - draw.n_shown - draw.n_validation])
     strength = dict(zip(positions.tolist(), values.tolist(), strict=True))
     covered = [set(range(r * 64 + s, r * 64 + s + k)) for r, s, k in zip(draw.windows.row, draw.windows.start, draw.windows.length)]  # noqa: B905
@@ -209,7 +207,7 @@ def test_two_roles_alone_give_the_same_windows(sampling: str, builder: str, non_
     rows = source.integers(0, 300, (60, 64))
     positions, values = np.sort(source.choice(rows.size, 700, replace=False)), source.integers(1, 4000, 700) / 1000
     asked = ExampleSettings(8, 12, 30, 24, 20, sampling, builder, 5, non_activating=non_activating, n_shown_non_activating=0)  # type: ignore[arg-type]
-    candidates = candidates_of(draw_activating(positions, values, rows, 1, asked, 11, 4), rows, asked, 11)
+    candidates = candidates_of(draw_of(positions, values, rows, 1, asked, 11, 4)[0], rows, asked, 11)
     assert digest(build_examples(positions, values, rows, 1, asked, 11, 4, candidates)) == expected
 
 
@@ -320,11 +318,3 @@ def test_sampling_methods() -> None:
     assert mixed[:4] == [0, 2, 4, 6] and len(set(mixed)) == 20  # a fifth of 20 from the top
     assert set(draw("random", 50)) == set(pool.tolist()) == set(draw("quantiles", 80))
     assert draw("random", 10) != draw("quantiles", 10)
-
-
-def test_hashes_tell_sequences_apart_by_order_and_length() -> None:
-    rows = np.array([[1, 2, 3, 1, 2, 3, 0, 0], [2, 1, 3, 0, 0, 0, 0, 0]])
-    row, start, length = np.array([0, 0, 1, 0, 1, 1]), np.array([0, 3, 0, 0, 3, 3]), np.array([3, 3, 3, 2, 3, 4])
-    hashes = window_hashes(row, start, length, rows)
-    assert hashes[0] == hashes[1]
-    assert len(set(hashes.tolist())) == 5

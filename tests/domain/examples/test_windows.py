@@ -3,7 +3,7 @@ from growth import fastest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_assets.domain.examples.windows import cell_windows, centred_windows, silent_windows
+from interp_assets.domain.examples.windows import cell_windows, centred_windows
 
 CONTEXT = 24
 
@@ -79,24 +79,6 @@ def test_peaks_are_the_greedy_choice(found, window_tokens) -> None:
     expected = sorted((r, min(max(p - int(window_tokens * 0.75), 0), CONTEXT - length)) for r, p in chosen)
     windows = centred_windows(row, position, value, window_tokens, CONTEXT)
     assert list(zip(windows.row.tolist(), windows.start.tolist(), strict=True)) == expected
-
-
-@settings(deadline=None, max_examples=60)
-@given(firings, st.integers(1, 30), st.integers(0, 1))
-def test_silent_windows_are_all_the_windows_without_an_activation(found, window_tokens, first_position) -> None:
-    row, position, _ = found
-    usable = position >= first_position
-    active = set(zip(row[usable].tolist(), position[usable].tolist(), strict=True))
-    length = min(window_tokens, CONTEXT - first_position)
-    expected = {
-        (r, s)
-        for r in range(5)
-        for s in range(first_position, CONTEXT - length + 1)
-        if not any((r, p) in active for p in range(s, s + length))
-    }
-    runs = silent_windows(row[usable], position[usable], 5, window_tokens, CONTEXT, first_position)
-    listed = [(r, s + k) for r, s, count in zip(*(run.tolist() for run in runs), strict=True) for k in range(count)]
-    assert len(listed) == len(set(listed)) and set(listed) == expected
 
 
 def test_a_dense_feature_is_cut_in_a_fraction_of_a_second() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizer_kinds import loaded
 
-from interp_assets.measuring.drawn_examples import window_texts
+from interp_assets.measuring.drawn_examples import WindowTexts
 from resources.subject.document_breaks import ReadableTexts
 from resources.subject.tokenizer import Tokenizer
 
@@ -22,7 +22,7 @@ def test_the_end_of_a_document_is_a_break_and_all_else_is_text(kind: str) -> Non
     own = tokenizer.tokens([end])[0]
     assert own and own not in shown.text(run)
     lengths = np.array([len(before) + 2, len(after) - 1])
-    assert window_texts(run, lengths, shown).to_pylist() == [*shown.tokens(run[: lengths[0]]), *shown.tokens(run[lengths[0] :])]
+    assert WindowTexts(shown).of(run, lengths).to_pylist() == [*shown.tokens(run[: lengths[0]]), *shown.tokens(run[lengths[0] :])]
     assert shown.text(before) == tokenizer.text(before)
 
 

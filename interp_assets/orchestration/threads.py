@@ -1,0 +1,54 @@
+"""Work on a stage's blocks by several threads of its process, in order."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotDoneYet
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+INTERRUPTIBLE_SECONDS = 1.0
+"""Longest single wait for a thread, seconds: with Polars, a wait without a limit does not notice an interrupt."""
+
+
+def cores() -> int:
+    """Cores that a stage may use: the cores of this process as Polars counts them (`POLARS_MAX_THREADS`), at most `OMP_NUM_THREADS`."""
+    import polars as pl
+
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(pl.thread_pool_size(), int(asked)) if asked.isdigit() and int(asked) else pl.thread_pool_size()
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], n_threads: int) -> Iterator[Result]:
+    """`work(item)` for each item, in the order of the items; `n_threads` items are worked on at a time.
+
+    With one thread, nothing is begun before the result of the item before is taken. With more threads, items are read ahead: memory holds
+    at most `n_threads` + 1 items and results. The caller's thread reads the items and takes the results, beside the threads. An exception
+    in `work` is raised where its result would come, and no further item is begun.
+    """
+    if n_threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(n_threads, "block") as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > n_threads:
+                    yield _result(waiting.popleft())
+            while waiting:
+                yield _result(waiting.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[Result]) -> Result:
+    while True:
+        try:
+            return future.result(INTERRUPTIBLE_SECONDS)
+        except NotDoneYet:
+            if future.done():
+                raise
