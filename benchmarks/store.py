@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges, write_threads
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.domain.examples.drawing import WindowedSample, draw_activating, with_negatives
+from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
+from interp_assets.domain.examples.negative_draws import with_negatives
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from interp_assets.config.keys import RangeKey
 from interp_assets.domain.examples.capping import blocked_positions, kept_contexts
-from interp_assets.domain.examples.drawing import draw_activating, with_negatives
+from interp_assets.domain.examples.drawing import draw_activating
 from interp_assets.domain.examples.imported_examples import SAMPLING
+from interp_assets.domain.examples.negative_draws import with_negatives
 from interp_assets.domain.examples.negatives import NEGATIVE_KINDS
 from interp_assets.domain.examples.sampling import HELD_OUT_SAMPLING, ROLES, ExampleColumns, ExampleSettings, Kind, Sampling
 from interp_assets.domain.examples.text_hashes import in_sorted, numbers_of

@@ -8,7 +8,8 @@ from itertools import chain
 
 import numpy as np
 
-from interp_assets.domain.examples.drawing import WindowedSample, build_examples, draw_activating
+from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
+from interp_assets.domain.examples.negative_draws import build_examples
 from interp_assets.domain.examples.negatives import TokenIndex, neighbour_places, placed_around, similar_places, token_places
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings

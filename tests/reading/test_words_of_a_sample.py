@@ -3,7 +3,7 @@
 import numpy as np
 from tokenizer_kinds import loaded
 
-from interp_assets.domain.examples.drawing import build_examples
+from interp_assets.domain.examples.negative_draws import build_examples
 from interp_assets.domain.examples.passages import Passages
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.features.packing import pack_documents

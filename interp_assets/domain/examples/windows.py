@@ -6,7 +6,7 @@ window lies in one passage, and activations outside all passages are left out. W
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -61,6 +61,14 @@ class Places:
         """All places of `parts`, in order; no parts: no places."""
         fields = ([getattr(part, name) for part in parts] for name in ("row", "start", "length"))
         return Places(*(np.concatenate([np.empty(0, dtype=np.int64), *arrays]) for arrays in fields))
+
+
+class DrawsIntegers(Protocol):
+    """Draws random whole numbers; a generator, or several."""
+
+    def integers(self, low: int, high: int, n: int, /) -> np.ndarray:
+        """int64 [n] in [low, high)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class WindowShape:
             return np.zeros(len(places), dtype=bool), np.zeros(len(places), dtype=bool)
         return self.text.is_cut(places.row * self.context_tokens + places.start, places.length)
 
-    def placed(self, row: np.ndarray, position: np.ndarray, rng: np.random.Generator) -> Places:
+    def placed(self, row: np.ndarray, position: np.ndarray, rng: "np.random.Generator | DrawsIntegers") -> Places:
         """For each (row, position) a window in which the position stands at a random place, without parts of words at its ends.
 
         A window must be able to contain the position. Every place of a window but the first is as likely; windows that would run over an

@@ -8,7 +8,7 @@ from domain_toys import MIXED, candidates_of, draw_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_assets.domain.examples.drawing import build_examples, with_negatives
+from interp_assets.domain.examples.negative_draws import build_examples, with_negatives
 from interp_assets.domain.examples.negatives import (
     HARD_KINDS,
     NEGATIVE_KINDS,

@@ -7,7 +7,9 @@ from domain_toys import MIXED, candidates_of, digest, draw_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_assets.domain.examples.drawing import build_examples
+from interp_assets.domain.examples import drawing
+from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
+from interp_assets.domain.examples.negative_draws import build_examples, with_negatives
 from interp_assets.domain.examples.sampling import (
     ROLES,
     ExampleSettings,
@@ -318,3 +320,29 @@ def test_sampling_methods() -> None:
     assert mixed[:4] == [0, 2, 4, 6] and len(set(mixed)) == 20  # a fifth of 20 from the top
     assert set(draw("random", 50)) == set(pool.tolist()) == set(draw("quantiles", 80))
     assert draw("random", 10) != draw("quantiles", 10)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(0, 1000), st.lists(st.integers(0, 250), min_size=1, max_size=5), st.sampled_from(["centred", "cells"]),
+    st.sampled_from([0.0, 0.3]), st.sampled_from([np.float16, np.float64]), st.integers(1, 400),
+)  # fmt: skip
+def test_a_feature_has_the_same_examples_whichever_features_are_drawn_with_it(
+    seed: int, counts: list[int], builder: str, silent_share: float, dtype: type, together: int
+) -> None:
+    source = np.random.default_rng(seed)
+    rows = source.integers(0, 40, (24, 32))
+    asked = ExampleSettings(5, 4, 12, 9, 6, "quantiles", builder, 3, silent_share=silent_share, n_validation=3, n_shown_non_activating=2)  # type: ignore[arg-type]
+    activations = [
+        (10 * i, np.sort(source.choice(rows.size, n, replace=False)), source.choice([0.5, 1.0, 2.0, 4.0], n).astype(dtype))
+        for i, n in enumerate(counts)
+    ]
+    sample = WindowedSample.of(rows, asked.shape(32, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "DRAWN_TOGETHER", together)
+        draws = draw_activating(activations, sample, asked, seed)
+        found = with_negatives(draws, [{}] * len(draws), sample, asked, seed)
+    for columns, (feature, positions, values) in zip(found, activations, strict=True):
+        alone = build_examples(positions, values, rows, 1, asked, seed, feature)
+        assert (columns.outcome, columns.n_windows, columns.feature_max) == (alone.outcome, alone.n_windows, alone.max_activation)
+        assert columns.examples("quantiles") == alone.examples

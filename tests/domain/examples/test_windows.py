@@ -1,11 +1,14 @@
 import numpy as np
+import pytest
 from growth import fastest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_assets.domain.examples.windows import cell_windows, centred_windows
+from interp_assets.domain.examples import windows as module
+from interp_assets.domain.examples.windows import cell_windows, centred_windows, descending, descending_by
 
 CONTEXT = 24
+FIELDS = ("row", "start", "length", "peak_position", "max_activation")
 
 
 def arrays(*firings: tuple[int, int, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -87,3 +90,22 @@ def test_a_dense_feature_is_cut_in_a_fraction_of_a_second() -> None:
     value = rng.exponential(1.0, len(positions))
     assert len(centred_windows(positions // 256, positions % 256, value, 32, 256)) > 30_000
     assert fastest(lambda: centred_windows(positions // 256, positions % 256, value, 32, 256), 3) < 0.3  # about 30 ms on a quiet core
+
+
+@settings(deadline=None, max_examples=60)
+@given(firings, st.integers(1, 12))
+def test_dense_and_sparse_features_are_cut_by_the_same_rule(found, window_tokens) -> None:
+    """Pairs of near activations are listed of sparse features only: with none allowed, the same windows."""
+    sparse = centred_windows(*found, window_tokens, CONTEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_PAIRS", 0)
+        dense = centred_windows(*found, window_tokens, CONTEXT)
+    assert [getattr(dense, name).tolist() for name in FIELDS] == [getattr(sparse, name).tolist() for name in FIELDS]
+
+
+@given(st.lists(st.sampled_from([0.25, 0.5, 1.0, 65504.0, 6e-8]), max_size=40), st.sampled_from([np.float16, np.float32, np.float64]))
+def test_values_are_ordered_from_the_largest_and_equal_ones_by_place(values: list[float], dtype: type) -> None:
+    stored = np.array(values, dtype=dtype)
+    assert descending(stored).tolist() == sorted(range(len(values)), key=lambda i: (-float(stored[i]), i))
+    owner = np.arange(len(values)) % 3
+    assert descending_by(owner, stored).tolist() == sorted(range(len(values)), key=lambda i: (owner[i], -float(stored[i]), i))
