@@ -122,7 +122,7 @@ def _samplings(found: Sequence[ExampleColumns], sampling: Sampling) -> np.ndarra
     for columns in found:
         shown, later = (SAMPLING, SAMPLING) if columns.imported else (sampling, HELD_OUT_SAMPLING)
         activating = np.repeat([_PLACES[shown], _PLACES[later]], [columns.n_shown, columns.n_activating - columns.n_shown])
-        parts += [activating, np.fromiter((_PLACES[kind] for kind in columns.negatives), dtype=np.int64, count=len(columns.negatives))]
+        parts += [activating, np.fromiter(map(_PLACES.__getitem__, columns.negatives), dtype=np.int64)]
     return np.concatenate(parts)
 
 
