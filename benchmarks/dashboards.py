@@ -57,7 +57,8 @@ def ours(folder: str, n_features: int) -> None:
     instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
     resources = dict(definitions(home, RealModels()).resources or {})
     seconds = {"start": time.perf_counter() - started}
-    for asset in (token_sample, activation_shards, vocabulary_projections, examples):
+    assets: tuple[dg.AssetsDefinition, ...] = (token_sample, activation_shards, vocabulary_projections, examples)
+    for asset in assets:
         begun = time.perf_counter()
         by_range = asset in (vocabulary_projections, examples)
         ends = [f"{record.key}|{FEATURE_RANGE_KEYS[i]}" if by_range else record.key for i in (0, -1)]

@@ -5,7 +5,7 @@ Several features are drawn together, as in `drawing`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import repeat
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def _with_negatives(
             n_validation_non_activating=n_silent[1],
             places=Places(everything.row[first:end], everything.start[first:end], everything.length[first:end]),
             strata=draw.strata,
-            negatives=tuple(chain.from_iterable(one.kinds)),
+            negatives=(*one.kinds[0], *one.kinds[1], *one.kinds[2]),
             token_ids=token_ids[tokens],
             activations=activations[tokens],
             max_activation=np.concatenate([draw.windows.max_activation, np.zeros(sum(n_silent))]),
@@ -150,7 +150,7 @@ class _Silent:
             role_of[n_shown:] = 1 + dealt(max(len(found) - n_shown, 0), others)
             for i in range(len(ROLES)):
                 parts[i].append(found.take(role_of == i))
-                kinds[i] += [kind] * len(parts[i][-1])
+                kinds[i].extend(repeat(kind, len(parts[i][-1])))
         return cls(draw, [Places.joined(of_role) if of_role else NO_PLACES for of_role in parts], kinds, taken)
 
     def in_proportion(self, asked: Sequence[int]) -> "_Silent":
@@ -195,7 +195,7 @@ def _add_random(silent: Sequence[_Silent], sample: WindowedSample, asked: Sequen
         taken.append(np.sort(hashes))
         for (_, i), places in zip(wanting, found, strict=True):
             silent[i].places[r] = Places.joined([silent[i].places[r], places]) if len(silent[i].places[r]) else places
-            silent[i].kinds[r] += [RANDOM] * len(places)
+            silent[i].kinds[r].extend(repeat(RANDOM, len(places)))
 
 
 def random_places(
