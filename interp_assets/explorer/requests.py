@@ -102,7 +102,12 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
 
 def _templates() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
     )
     environment.globals.update(links=links, shaded=shaded)
     environment.filters.update(number=number, share=share, score=score_text, count=count, code=code, visible=visible, token=token_text)

@@ -76,3 +76,8 @@ def test_a_shaded_token_can_be_read_at_every_depth(theme: str) -> None:
         ground = [part * hot + (1 - part) * cold for hot, cold in zip(heat, paper, strict=True)]
         ratios.append(contrast(channels(found["shaded"]), ground))
     assert min(ratios) >= 4.5 and ratios == sorted(ratios, reverse=True)
+
+
+def test_print_leaves_the_head_of_the_page_out_and_not_the_bars_of_charts() -> None:
+    hidden = re.search(r"@media print.*?\n  ([^{}\n]+) \{ display: none; \}", CSS, re.DOTALL)
+    assert hidden is not None and "header.bar" in hidden[1].split(", ") and ".bar" not in hidden[1].split(", ")
