@@ -147,6 +147,6 @@ def _row(dictionary: str, method: str, row: StatedExplanation, path: Path) -> Ma
     place = row.where.removeprefix(f"{path.parent}/")
     return {
         "dictionary": dictionary, "explanation_method": method, "feature": row.feature,
-        "explanation": encodable(row.text), "author": row.author,
-        "source": f"{place} ({row.origin})" if row.origin else place,
+        "explanation": encodable(row.text), "author": None if row.author is None else encodable(row.author),
+        "source": encodable(f"{place} ({row.origin})" if row.origin else place),
     }  # fmt: skip

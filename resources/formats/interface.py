@@ -55,19 +55,7 @@ def stated_explanation(
         return BadRow(where, f"feature {feature!r}; allowed are 0 to {width - 1}")
     if not isinstance(text, str) or not text.strip():
         return BadRow(where, f"feature {feature} has the explanation {text!r}; allowed is text that is not empty")
-    for name, said in (("explanation", text), ("author", author), ("source", origin)):
-        if not is_whole_text(said):
-            return BadRow(where, f"feature {feature} has the {name} {said!r}, which holds half of a character; allowed is text in UTF-8")
     return StatedExplanation(where, int(str(feature)), text.strip(), _named(author), _named(origin))
-
-
-def is_whole_text(value: object) -> bool:
-    """Whether a value, as text, has no half of a character (a lone surrogate): such a text cannot be written as UTF-8."""
-    try:
-        str(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def whole_number(value: object) -> int | None:

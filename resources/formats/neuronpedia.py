@@ -23,11 +23,11 @@ from resources.formats.interface import (
     BadRow,
     ExchangeError,
     StatedExplanation,
-    is_whole_text,
     json_lines,
     stated_explanation,
     whole_number,
 )
+from resources.subject.control_tokens import encodable
 
 TOP_BIN = -1.0
 ROUNDING = 1e-3
@@ -171,11 +171,11 @@ def _window(where: str, content: Any, width: int | None, number: int) -> Activat
     index, tokens, values = content.get("index"), content.get("tokens"), content.get("values")
     feature = whole_number(index)
     if feature is None or (width is not None and feature >= width):
-        return BadRow(where, f"index {str(index)[:60]!r}; allowed are 0 to {'any' if width is None else width - 1}")
+        return BadRow(where, f"index {repr(index)[:60]}; allowed are 0 to {'any' if width is None else width - 1}")
     if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values) or not tokens:
         counts = [len(part) if isinstance(part, list) else 0 for part in (tokens, values)]
         return BadRow(where, f"{counts[0]} tokens and {counts[1]} values; allowed are equally many, at least one")
-    if not all(isinstance(token, str) and is_whole_text(token) for token in tokens):
+    if not all(isinstance(token, str) for token in tokens):
         return BadRow(where, "a token that is not text")
     if not all(_is_finite(value) for value in values):
         return BadRow(where, "a value that is no finite number")
@@ -188,7 +188,7 @@ def _window(where: str, content: Any, width: int | None, number: int) -> Activat
     top = TOP_BIN in (content.get("binContains"), content.get("binMax"))
     edge = content.get("binMax")
     bin_top = math.inf if top else float(edge) if _is_finite(edge) else None
-    return Activation(number, feature, tuple(tokens), tuple(map(float, values)), bin_top)
+    return Activation(number, feature, tuple(map(encodable, tokens)), tuple(map(float, values)), bin_top)
 
 
 def _is_finite(value: object) -> TypeGuard[float]:

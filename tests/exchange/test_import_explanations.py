@@ -132,6 +132,6 @@ def test_an_empty_file_is_refused(lake: Lake, tmp_path: Path) -> None:
 
 def test_half_an_escaped_character_does_not_stop_an_import(lake: Lake, tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
-    path.write_text('{"feature": 3, "explanation": "cats \\ud83d"}\n{"feature": 4, "explanation": "dogs"}\n')
+    path.write_text('{"feature": 3, "explanation": "cats \\ud83d"}\n{"feature": 4, "explanation": "dogs", "author": "A\\ud83d"}\n')
     import_explanations(lake, record(), path, "human")
-    assert read_imported(lake, KEY, "human") == {3: "cats \ufffd", 4: "dogs"}
+    assert read_imported(lake, KEY, "human") == {3: "cats \ufffd", 4: "dogs"} and stored(lake)[1]["author"] == "A\ufffd"

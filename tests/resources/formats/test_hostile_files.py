@@ -20,17 +20,10 @@ def rows(file: Path, content: bytes) -> list[StatedExplanation | BadRow]:
     return list(read_explanations(open_explanations(file, "auto", None), 64))
 
 
-@pytest.mark.parametrize(
-    "row", ["[" * 100_000, '{"feature": 5, "explanation": "a\\ud800"}', '{"feature": "٣", "explanation": "a"}', "9" * 5000]
-)
+@pytest.mark.parametrize("row", ["[" * 100_000, '{"feature": "٣", "explanation": "a"}', "9" * 5000])
 def test_a_bad_row_is_one_row(tmp_path: Path, row: str) -> None:
     found = rows(tmp_path / "a.jsonl", (GOOD + row + "\n" + GOOD).encode())
     assert [type(one) for one in found] == [StatedExplanation, BadRow, StatedExplanation]
-
-
-def test_an_author_that_no_file_can_hold_is_named(tmp_path: Path) -> None:
-    (bad,) = rows(tmp_path / "a.jsonl", b'{"feature": 3, "explanation": "cats", "author": "\\udc80"}\n')
-    assert isinstance(bad, BadRow) and "holds half of a character" in bad.problem
 
 
 def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +47,17 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(
     "change",
-    [{"index": "9" * 5000}, {"values": [0, 10**400], "maxValue": 1}, {"maxValue": 10**400}, {"tokens": ["a", "\ud800"]}, {"index": True}],
+    [{"index": "9" * 5000}, {"values": [0, 10**400], "maxValue": 1}, {"maxValue": 10**400}, {"index": True}],
 )
 def test_a_bad_window_is_one_row(tmp_path: Path, change: dict) -> None:
     file = tmp_path / "batch-0.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in (WINDOW, {**WINDOW, **change}, {**WINDOW, "binMax": 10**400})))
     found = list(neuronpedia.read_batch(file, 64))
     assert [type(one).__name__ for one in found] == ["Activation", "BadRow", "Activation"]
+
+
+def test_half_of_a_character_in_a_token_becomes_the_sign_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "batch-0.jsonl"
+    file.write_text(json.dumps({**WINDOW, "tokens": ["a", "b\ud800"]}) + "\n")
+    (found,) = neuronpedia.read_batch(file, 64)
+    assert isinstance(found, neuronpedia.Activation) and found.tokens == ("a", "b\ufffd")
