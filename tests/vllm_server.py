@@ -12,6 +12,8 @@ import urllib.request
 from resources.weights import resolve_model_folder
 
 EMBEDDED = "embedded:smollm2-135m-instruct"
+QUICK_START = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""Environment of an engine with a small cache and without a process of its own for the worker, which would import everything once more."""
 
 
 class VllmServer:
@@ -30,14 +32,14 @@ class VllmServer:
         """Where an OpenAI client finds it."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def start(self, seconds: float = 300.0) -> None:
-        """Start it and wait until it answers."""
+    def start(self, seconds: float = 600.0) -> None:
+        """Start it and wait until it answers. Without compiling the model, which takes longer than all questions of a test."""
         command = [
             sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", resolve_model_folder(EMBEDDED).location,
             "--served-model-name", self.NAME, "--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32",
-            "--max-model-len", "2048", "--enable-prefix-caching", "--enable-prompt-tokens-details",
+            "--max-model-len", "2048", "--enable-prefix-caching", "--enable-prompt-tokens-details", "--enforce-eager",
         ]  # fmt: skip
-        environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+        environment = {**os.environ, **QUICK_START}
         self._process = subprocess.Popen(command, env=environment, start_new_session=True)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

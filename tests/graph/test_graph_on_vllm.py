@@ -9,7 +9,7 @@ import pytest
 import yaml
 from installation import Installation, ServedModels
 from test_graph_on_the_real_model import demo_record
-from vllm_server import VllmServer
+from vllm_server import QUICK_START, VllmServer
 
 from resources.model_provider import RealModels
 
@@ -18,8 +18,10 @@ pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 
 def test_features_are_explained_and_scored_through_vllm(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    engine = {"backend": "vllm", "options": {"dtype": "float32", "max_model_len": 2048}, "require": ["answer_probabilities"]}
+    for name, value in QUICK_START.items():
+        monkeypatch.setenv(name, value)
+    options = {"dtype": "float32", "max_model_len": 2048, "engine_options": {"enforce_eager": True}}
+    engine = {"backend": "vllm", "options": options, "require": ["answer_probabilities"]}
     installation.home.root.mkdir(parents=True, exist_ok=True)
     installation.home.settings_file.write_text(yaml.safe_dump({"explainer": engine, "scorer": engine}))
     installation.models = RealModels()  # type: ignore[assignment]

@@ -2,7 +2,8 @@
 but for the outputs.
 
 An engine's output holds, for each token of the reply and each place of the prompt, log-probabilities by token id. For a list of choices
-whose options fork after their first token, only the way of the reply is in the output; for a suffix, only the likeliest tokens are.
+whose options fork after their first token, only the way of the reply is in the output; for a suffix, only the likeliest tokens are, and
+nothing at places that came out of the prefix cache.
 """
 
 import math
@@ -14,6 +15,8 @@ from resources.language_models.interface import ChoiceList, Request
 from resources.language_models.tokens.answer_places import answer_places
 from resources.language_models.tokens.choice_tokens import END, ChoiceTokens, Spelling, forks, option_logprobs
 from resources.language_models.tokens.suffix_tokens import SuffixTokens
+
+NEGLIGIBLE = 1e-5  # of the probability of all options at a place: options that can have no more count as 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,10 @@ class ListAnswer:
 
 @dataclass
 class EngineRequest:
-    """A request under way: its tokens, the engine's output once it has come, and the results of its follow-ups, by key."""
+    """A request under way: its tokens, the engine's output once it has come, and the results of its follow-ups, by key.
+
+    `whole`: the engine was asked to compute the whole prompt, since too much of the suffix came out of the prefix cache.
+    """
 
     request: Request
     prompt: list[int]
@@ -49,6 +55,7 @@ class EngineRequest:
     output: Any = None
     answers: list[ListAnswer] | None = None
     found: dict[object, dict[int, float]] = field(default_factory=dict)
+    whole: bool = False
     missing: int = 1
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -91,14 +98,47 @@ def unread_forks(engine_request: EngineRequest) -> list[FollowUp]:
     ]
 
 
+def unread_beginning(engine_request: EngineRequest) -> int:
+    """Number of the suffix's first tokens without log-probabilities: the prefix cache held the token before each of them."""
+    output, suffix = engine_request.output, engine_request.suffix.ids
+    if not suffix:
+        return 0
+    known = min(len(engine_request.prompt) - (output.num_cached_tokens or 0), len(output.prompt_logprobs)) - 1
+    return max(len(suffix) - known, 0)
+
+
 def unread_places(engine_request: EngineRequest) -> list[FollowUp]:
-    """The follow-ups for the places of a suffix where the engine did not list all options."""
-    before = engine_request.prompt[: len(engine_request.prompt) - len(engine_request.suffix.ids)]
+    """The follow-ups for the places of a suffix whose tokens or options the engine did not list all.
+
+    An option needs none where it can have next to none of the options' probability: see `negligible`.
+    """
+    suffix = engine_request.suffix
+    before, first = engine_request.prompt[: len(engine_request.prompt) - len(suffix.ids)], unread_beginning(engine_request)
+    options = dict(zip(suffix.places, suffix.option_ids, strict=True))
+    wanted = [(token, *options.get(place, ())) for place, token in enumerate(suffix.ids)]
+
+    def is_read(place: int, token: int, *options: int) -> bool:
+        listed = engine_request.output.prompt_logprobs[place - len(wanted)]
+        return token in listed and negligible(listed, options)
+
     return [
-        FollowUp(place, (*before, *engine_request.suffix.ids[:place]), ids)
-        for place, ids in zip(engine_request.suffix.places, engine_request.suffix.option_ids, strict=True)
-        if not set(ids) <= engine_request.output.prompt_logprobs[len(before) + place].keys()
+        FollowUp(place, (*before, *suffix.ids[:place]), ids)
+        for place, ids in enumerate(wanted)
+        if place < first or not is_read(place, *ids)
     ]
+
+
+def negligible(listed: Mapping[int, Any], options: Sequence[int]) -> bool:
+    """Whether the options that the engine did not list at a place have at most NEGLIGIBLE of all options' probability, all together.
+
+    Each of them is at most as likely as the least likely of the listed tokens that are the likeliest of all. With all options listed, True.
+    """
+    unlisted = sum(option not in listed for option in options)
+    if not unlisted:
+        return True
+    least = min(one.logprob for one in listed.values() if one.rank <= len(listed))
+    known = sum(math.exp(listed[option].logprob) for option in options if option in listed)
+    return unlisted * math.exp(least) <= NEGLIGIBLE * known
 
 
 def list_probabilities(engine_request: EngineRequest) -> tuple[tuple[float, ...], ...] | None:
@@ -118,10 +158,17 @@ def list_probabilities(engine_request: EngineRequest) -> tuple[tuple[float, ...]
 def suffix_probabilities(engine_request: EngineRequest) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
     """Log-probabilities of the suffix's tokens, and at its places the options' probabilities, renormalised over the options."""
     suffix = engine_request.suffix
-    listed = engine_request.output.prompt_logprobs[len(engine_request.prompt) - len(suffix.ids) :]
-    chosen = tuple(float(place[token].logprob) for token, place in zip(suffix.ids, listed, strict=True))
-    found = [engine_request.found.get(place) or place_logprobs(listed[place]) for place in suffix.places]
-    return chosen, tuple(_renormalised([one[i] for i in ids]) for one, ids in zip(found, suffix.option_ids, strict=True))
+
+    def logprob(place: int, token: int) -> float:
+        found = engine_request.found.get(place)
+        if found is not None:
+            return found[token]
+        listed = engine_request.output.prompt_logprobs[place - len(suffix.ids)].get(token)
+        return -math.inf if listed is None else float(listed.logprob)
+
+    chosen = tuple(logprob(place, token) for place, token in enumerate(suffix.ids))
+    asked = zip(suffix.places, suffix.option_ids, strict=True)
+    return chosen, tuple(_renormalised([logprob(place, token) for token in ids]) for place, ids in asked)
 
 
 def place_logprobs(place: Mapping[int, Any]) -> dict[int, float]:

@@ -2,10 +2,12 @@
 
     scorer: {backend: vllm, model: owner/model, options: {dtype: bfloat16, tensor_parallel_size: 2, gpu_memory_utilization: 0.85}}
 
-Prefix caching is on, and `ask_all` puts requests with the same leading messages side by side. A list of choices is decoded under a regular
-expression, and the engine returns the log-probabilities of exactly the options, so that the answers' probabilities are exact. Where that
-leaves something open (options that begin alike but fork off the reply's way; an option unlisted at a place of a suffix), one
-more token is asked for after the prompt, the reply up to there and the tokens of that way: a follow-up. The prefix cache makes it cheap.
+Prefix caching is on, and `ask_all` puts requests with the same leading messages side by side. The cache serves questions about a given
+text too: the engine lists log-probabilities at the places that it computes, and the text stands behind the prefix. A list of choices is
+decoded under a regular expression, and the engine returns the log-probabilities of exactly the options, so that the answers' probabilities
+are exact. Where that leaves something open (options that begin alike but fork off the reply's way; an option unlisted at a place of a
+suffix; the beginning of a suffix that came out of the cache), one more token is asked for after the prompt, the reply up to there and the
+tokens of that way: a follow-up. The prefix cache makes it cheap.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -37,6 +39,7 @@ from resources.language_models.vllm_engine.follow_ups import (
     list_probabilities,
     place_logprobs,
     suffix_probabilities,
+    unread_beginning,
     unread_forks,
     unread_places,
 )
@@ -45,6 +48,7 @@ from resources.subject.chat_texts import ChatTemplateError
 MAX_WAITING = 2_048  # requests in the engine at once: enough to keep it full, few enough to begin without delay
 ANSWER_TOKENS = 3  # of a list's reply, beside the option itself, for each answer
 MOST_LISTED = 20  # alternatives that the engine lists at a place of a prompt, unless it was made to list more
+MOST_UNREAD = 4  # of a suffix's tokens are asked about one by one; where more came out of the cache, the whole prompt is computed
 MOST_ASKED_ABOUT = 128  # tokens whose log-probabilities the engine gives at each place of a reply
 
 
@@ -178,6 +182,10 @@ class VLLMModel:
                         engine_request.found[follow_up.key] = place_logprobs(output.outputs[0].logprobs[0])
                     else:
                         engine_request.output = output
+                        if unread_beginning(engine_request) > MOST_UNREAD and not engine_request.whole:
+                            engine_request.whole, engine_request.missing = True, 1
+                            hand_in(index, None, engine_request.prompt, self._parameters(engine_request.request, whole=True))
+                            continue
                         engine_request.answers = self._answers(engine_request)
                         more = [*unread_forks(engine_request), *unread_places(engine_request)]
                         engine_request.missing += len(more)
@@ -191,7 +199,7 @@ class VLLMModel:
     def _refuse_undecidable(self, request: Request) -> SuffixTokens:
         """The suffix's tokens. Raises `UnsupportedRequest` for options that the tokenizer or the engine cannot tell apart."""
         form, choices = request.reply_format, request.suffix_choices
-        compared = max(len(self._spelled(form).ids) if isinstance(form, ChoiceList) else 0, len(choices.options) if choices else 0)
+        compared = max(len(self._spelled(form).ids) if isinstance(form, ChoiceList) else 0, 1 + len(choices.options) if choices else 0)
         if compared > MOST_ASKED_ABOUT:
             raise UnsupportedRequest(
                 f"{compared} tokens to choose from; the engine compares {MOST_ASKED_ABOUT} at most at one place: use fewer options"
@@ -204,10 +212,11 @@ class VLLMModel:
             self._spellings[choices] = choice_tokens(self._tokenizer, choices)
         return self._spellings[choices]
 
-    def _parameters(self, request: Request) -> Any:
+    def _parameters(self, request: Request, whole: bool = False) -> Any:
         """vLLM's sampling parameters for one request.
 
-        A suffix makes the engine list its likeliest tokens at every place of the prompt, and compute the whole prompt, cached or not.
+        A suffix makes the engine list its likeliest tokens at every place of the prompt that it computes. It computes the whole prompt,
+        cached or not, if `whole` or if a reply follows the suffix.
         """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -218,6 +227,7 @@ class VLLMModel:
         if request.suffix:
             most = min(MOST_LISTED, self._llm.llm_engine.model_config.max_logprobs)
             options["prompt_logprobs"] = most if request.suffix_choices else 0
+            options["skip_reading_prefix_cache"] = whole or request.max_reply_tokens > 0
         max_tokens = request.max_reply_tokens
         if max_tokens == 0:
             return SamplingParams(temperature=0, max_tokens=1, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **options)

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vllm_server import EMBEDDED, VllmServer
+from vllm_server import EMBEDDED, QUICK_START, VllmServer
 
 from resources.language_models.interface import ChoiceList, JsonReply, LanguageModel, Message, Request, SuffixChoices, UnsupportedRequest
+from resources.language_models.tokens.prompt_tokens import prompt_token_ids
 from resources.language_models.transformers_local.model import TransformersModel
 
 pytest.importorskip("vllm", reason="the vLLM engine is not installed: make test-vllm")
@@ -29,8 +30,8 @@ def engine() -> Iterator[LanguageModel]:
     """SmolLM2 in a vLLM engine in this process."""
     from resources.language_models.vllm_engine.model import VLLMModel
 
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-    model = VLLMModel(EMBEDDED, dtype="float32", max_model_len=2048)
+    os.environ.update(QUICK_START)
+    model = VLLMModel(EMBEDDED, dtype="float32", max_model_len=2048, engine_options={"enforce_eager": True})
     yield model
     model.close()
 
@@ -122,6 +123,36 @@ def test_suffixes_and_their_choices_agree_with_the_transformers_back_end(model: 
         assert known.any(axis=1).all()
         listed = np.where(known, np.asarray(expected[0].suffix_choices), 0)
         assert np.asarray(shares) == pytest.approx(listed / listed.sum(axis=1, keepdims=True), abs=TOLERANCE)
+
+
+def test_suffixes_behind_a_cached_prefix_are_those_of_whole_prompts(model: LanguageModel) -> None:
+    """The CPU engine caches whole blocks of 128 tokens: of prompts with a long question before the suffix, and of suffixes that begin
+    alike. Behind a server the engine computes whole prompts."""
+    digits = SuffixChoices("_", tuple("0123456789"))
+    lines = "\n".join(f"{word}\t_" for word in ("ship", "bread", "harbour", "law", "sail"))
+    transformers = reference()
+
+    def asked(n_tokens: int, suffix: str, choices: SuffixChoices | None = None) -> Request:
+        question = Request((Message("user", "Rate each word."),), 0, suffix=suffix, suffix_choices=choices, shared_messages=1)
+        short = len(prompt_token_ids(transformers._tokenizer, question))
+        return replace(question, messages=(Message("user", question.messages[0].content + " the" * (n_tokens - short)),))
+
+    same = "the sea and the " * 60
+    requests = [
+        *(asked(n_tokens, f"{word}\t_\n{lines}", digits) for n_tokens in (270, 256) for word in ("rope", "tree", "law")),
+        *(asked(270, same + word) for word in ("ship", "bread")),
+    ]
+    assert [len(prompt_token_ids(transformers._tokenizer, requests[place])) for place in (0, 3, 7)] == [270, 256, 270]
+    expected = dict(transformers.ask(requests))
+    transformers.close()
+    alone = [next(iter(model.ask([request])))[1] for request in requests]  # one after another, so that earlier prompts are cached
+    for reply, right in zip(alone, expected.values(), strict=True):
+        assert reply.suffix_logprobs == pytest.approx(right.suffix_logprobs, abs=TOLERANCE)
+        if model.identity.backend == "vllm" and right.suffix_choices:
+            assert np.asarray(reply.suffix_choices) == pytest.approx(np.asarray(right.suffix_choices), abs=TOLERANCE)
+    if model.identity.backend == "vllm":
+        cached = [reply.cached_tokens for reply in alone]
+        assert min(cached[1], cached[2], cached[4], cached[5], cached[7]) >= 256
 
 
 def test_options_that_begin_alike_are_refused_in_a_suffix_before_anything_is_asked(model: LanguageModel) -> None:
