@@ -12,12 +12,17 @@ from resources.language_models.transformers_local.ways import Way, empty_cache, 
 HEAD_POSITIONS = 512  # positions whose logits, a vocabulary each, are in memory at once
 
 
-def prefilled(model: Any, prefix: Sequence[int], way: Way) -> Any:
-    """Cache of a prefix for one sequence; None for an empty prefix."""
+def prefilled(model: Any, prefix: Sequence[int], way: Way, pad_id: int = 0, root: Sequence[int] = (), root_cache: Any = None) -> Any:
+    """Cache of a prefix for one sequence; None for an empty prefix. `root_cache` is the cache of `root`, with which the prefix begins."""
     import torch
 
     if not prefix:
         return None
+    if root and len(root) == len(prefix):
+        return root_cache
+    if root:
+        with torch.inference_mode():
+            return Decoder(model, [prefix[len(root) :]], root, root_cache, pad_id, way).cache
     cache = empty_cache(model, way)
     with torch.inference_mode():
         ids = torch.tensor([list(prefix)], device=model.device)
@@ -52,15 +57,14 @@ class Decoder:
         self.cache: Any = None if not way.cached else empty_cache(model, way) if prefix_cache is None else copy.deepcopy(prefix_cache)
         if way.batched:
             self._place([0] * len(rests), _missing(rests))
-        kept: list[Any] = []
-        hook = model.base_model.register_forward_hook(lambda module, inputs, output: kept.append(output[0])) if keep_hidden else None
-        self._feed(rests)
-        if hook is not None:
-            hook.remove()
-        self.hidden: Any = kept[0] if kept else None
+        self.hidden: Any = None
+        self._feed_and_keep(rests, keep_hidden)
 
-    def append(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Feed at least one further token to every row; `logits` are then the logits after the last of these tokens."""
+    def append(self, tokens: Sequence[Sequence[int]], keep_hidden: bool = False) -> None:
+        """Feed at least one further token to every row; `logits` are then the logits after the last of these tokens.
+
+        With `keep_hidden`, `hidden` is then about these tokens.
+        """
         if not self._way.whole_pieces:
             for token in tokens[0]:
                 self._feed([[token]])
@@ -68,7 +72,15 @@ class Decoder:
         missing = _missing(tokens)
         if any(missing):
             self._place(list(range(len(tokens))), missing)
+        self._feed_and_keep(tokens, keep_hidden)
+
+    def _feed_and_keep(self, tokens: Sequence[Sequence[int]], keep_hidden: bool) -> None:
+        kept: list[Any] = []
+        hook = self._model.base_model.register_forward_hook(lambda module, inputs, output: kept.append(output[0])) if keep_hidden else None
         self._feed(tokens)
+        if hook is not None:
+            hook.remove()
+            self.hidden = kept[0] if kept else None  # some models call their trunk by another way
 
     def _place(self, sources: list[int], missing: list[int]) -> None:
         """Move the content of cache row `sources[i]` into row i, `missing[i]` places to the right; entries beyond the end are dropped."""
@@ -119,7 +131,7 @@ class Decoder:
         self.logits = self._model(**self._arguments(input_ids=ids, use_cache=False, logits_to_keep=1)).logits[:, -1]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order. The memory of all other rows is freed."""
+        """Go on with these rows alone, in this order; a row may come several times. The memory of all other rows is freed."""
         import torch
 
         if len(rows) == len(self.read) == 1:

@@ -47,6 +47,7 @@ class TransformersModel:
         self._model: Any = load_text_model(folder, device, dtype)
         self._tokenizer: Any = load_hf_tokenizer(folder)
         self._batch_tokens = batch_tokens or (65_536 if self._model.device.type == "cuda" else 4_096)
+        self._pass_tokens = 1_024 if self._model.device.type == "cuda" else 64
         self._spellings: dict[ChoiceList, ChoiceTokens] = {}
         self._way: Way | None = None
         self._longest_cached = length_with_other_positions(self._model.config)
@@ -135,18 +136,21 @@ class TransformersModel:
             for index, request in enumerate(requests)
         ]
         own_tokens = [1 + len(plan.suffix.ids) for plan in plans]
-        prefix_cache: Any = None
         batch_tokens = self._batch_tokens if way.batched else 1
-        for batch in prefix_batches([plan.prompt for plan in plans], groups, batch_tokens, own_tokens):
+        pass_tokens = self._pass_tokens if way.batched else None
+        prompts = [plan.prompt for plan in plans]
+        root_cache = prefix_cache = None
+        for number, batch in enumerate(prefix_batches(prompts, groups, batch_tokens, own_tokens, pass_tokens, way.shares_prefix)):
             started = time.perf_counter()
+            if number == 0:
+                root_cache = prefilled(self._model, batch.prefix[: batch.root], way)
             if batch.first_of_prefix:
-                prefix_cache = prefilled(self._model, batch.prefix, way)
+                prefix_cache = prefilled(self._model, batch.prefix, way, self._pad_id, batch.prefix[: batch.root], root_cache)
             replies = self._sound(batch, way, [requests[i] for i in batch.indices], [plans[i] for i in batch.indices], prefix_cache)
             seconds = (time.perf_counter() - started) / len(replies)
-            for place, (index, fields) in enumerate(zip(batch.indices, replies, strict=True)):
-                computed_here = batch.first_of_prefix and place == 0
-                cached = 0 if computed_here else len(batch.prefix)
-                yield index, Reply(prompt_tokens=len(plans[index].prompt), cached_tokens=cached, seconds=seconds, **fields)
+            cached = _tokens_computed_before(batch, [prompts[i] for i in batch.indices], batch.root if number else 0)
+            for index, fields, tokens in zip(batch.indices, replies, cached, strict=True):
+                yield index, Reply(prompt_tokens=len(plans[index].prompt), cached_tokens=tokens, seconds=seconds, **fields)
 
     def _plan(self, request: Request) -> "_Plan":
         """The request's tokens. Raises `UnsupportedRequest` for options that its tokenizer cannot tell apart."""
@@ -165,7 +169,7 @@ class TransformersModel:
         except NotFinite as error:
             if len(requests) == 1:
                 return [{"text": "", "finish_reason": "error", "completion_tokens": 0, "error": str(error)}]
-        singles = [replace(batch, indices=(index,)) for index in batch.indices]
+        singles = [replace(batch, indices=(index,), forks=()) for index in batch.indices]
         trios = zip(singles, requests, plans, strict=True)
         return [self._sound(one, way, [request], [plan], prefix_cache)[0] for one, request, plan in trios]
 
@@ -177,7 +181,7 @@ class TransformersModel:
             reply_format, given = requests[0].reply_format, bool(requests[0].suffix)
             opening = self._spelled(reply_format).opening if isinstance(reply_format, ChoiceList) and requests[0].max_reply_tokens else ()
             rests = [[*plan.prompt[len(batch.prefix) :], *opening] for plan in plans]
-            decoder = Decoder(self._model, rests, batch.prefix, prefix_cache, self._pad_id, way, keep_hidden=given)
+            decoder = self._read(batch, way, rests, prefix_cache, keep_hidden=given)
             self._finite(decoder.logits)
             read = read_suffixes(self._model, decoder, [plan.suffix for plan in plans], len(opening)) if given else None
             if requests[0].max_reply_tokens == 0:
@@ -193,6 +197,17 @@ class TransformersModel:
             {**reply, "suffix_logprobs": logprobs, "suffix_choices": shares if request.suffix_choices else None}
             for reply, (logprobs, shares), request in zip(replies, read, requests, strict=True)
         ]
+
+    def _read(self, batch: PrefixBatch, way: Way, rests: list[list[int]], prefix_cache: Any, keep_hidden: bool) -> Decoder:
+        """The batch after its rests; beginnings that rows share are read once."""
+        if not batch.forks:
+            return Decoder(self._model, rests, batch.prefix, prefix_cache, self._pad_id, way, keep_hidden)
+        beginnings = [tuple(rest[:fork]) for rest, fork in zip(rests, batch.forks, strict=True)]
+        distinct = {beginning: number for number, beginning in enumerate(dict.fromkeys(beginnings))}
+        decoder = Decoder(self._model, list(distinct), batch.prefix, prefix_cache, self._pad_id, way)
+        decoder.keep([distinct[beginning] for beginning in beginnings])
+        decoder.append([rest[fork:] for rest, fork in zip(rests, batch.forks, strict=True)], keep_hidden)
+        return decoder
 
     def _finite(self, values: Any) -> Any:
         """The values. Raises `NotFinite` where a value is NaN."""
@@ -308,6 +323,20 @@ class _Plan:
 
     prompt: list[int]
     suffix: SuffixTokens
+
+
+def _tokens_computed_before(batch: PrefixBatch, prompts: list[list[int]], of_first: int) -> list[int]:
+    """For each prompt of a batch the tokens that were computed for an earlier prompt; `of_first` for the first prompt of a prefix."""
+    shared = len(batch.prefix)
+    counts = [shared] * len(prompts)
+    met: set[tuple[int, ...]] = set()
+    for row, fork in enumerate(batch.forks):
+        beginning = tuple(prompts[row][shared : shared + fork])
+        counts[row] += fork if beginning in met else 0
+        met.add(beginning)
+    if batch.first_of_prefix:
+        counts[0] = of_first
+    return counts
 
 
 def _decoding(request: Request) -> object:

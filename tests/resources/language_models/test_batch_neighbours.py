@@ -13,7 +13,11 @@ from resources.language_models.transformers_local import trying, ways
 from resources.language_models.transformers_local.model import TransformersModel
 
 SYSTEM = Message("system", "You judge short texts for what they say.")
-TEXTS = ("a ship", "bread and butter, and a long winter in the north", "two plus two", "w" * 20)
+TEXTS = (
+    "a ship", "bread and butter, and a long winter in the north", "bread and butter, and a long wait", "two plus two", "w" * 20,
+    "bread and butter, and a",
+)  # fmt: skip
+"""Of which three begin alike, so that a batch reads their beginning once."""
 FORM = ChoiceList(2, ("0", "1", "10"))  # of one and two tokens, so that rows go on unequally
 
 
@@ -21,6 +25,7 @@ FORM = ChoiceList(2, ("0", "1", "10"))  # of one and two tokens, so that rows go
 def judge(request, tmp_path_factory):
     """(family, back end); P(1) of every way is compared with plain forward passes of the same weights."""
     model = TransformersModel(str(save_tiny_judge(tmp_path_factory.mktemp("judge"), request.param)), dtype="float32", device="cpu")
+    model._pass_tokens = 0  # any beginning that rows share is read once
     yield request.param, model
     model.close()
 
@@ -90,6 +95,19 @@ def test_texts_and_suffixes_in_a_batch_alone_and_by_plain_passes(judge):
         assert together[len(written) + index].suffix_logprobs == pytest.approx(
             [logprobs[i, t].item() for i, t in enumerate(suffix)], abs=1e-4
         )
+
+
+def test_a_beginning_that_rows_share_is_read_once(judge):
+    """Of three texts that begin alike, two count the beginning as read: all of the shortest text but its last token."""
+    family, model = judge
+    if family not in BATCHED:
+        pytest.skip("its prompts run one at a time")
+    replies = [
+        reply for _, reply in sorted(model.ask([asked(text, max_reply_tokens=0, suffix="so") for text in TEXTS]), key=lambda r: r[0])
+    ]
+    system = len(model._tokenizer(f"{SYSTEM.content}\n\n")["input_ids"])
+    beyond = sorted(reply.cached_tokens - system for reply in replies)
+    assert beyond == [-system, 0, 0, 0, *[len(TEXTS[-1]) - 1] * 2]
 
 
 def test_families_of_attention_alone_run_in_batches(judge, caplog):

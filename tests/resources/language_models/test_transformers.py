@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from resources.language_models.interface import ChoiceList, Message, Request, SuffixChoices, UnsupportedRequest
+from resources.language_models.tokens.prefix_batches import MIN_PREFIX_TOKENS, common_prefix
 from resources.language_models.transformers_local import decoder
 from resources.language_models.transformers_local.model import TransformersModel
 from resources.weights import resolve_model_folder
@@ -133,7 +134,8 @@ def test_suffixes_of_a_shared_prompt_equal_whole_forward_passes(model, plain, mo
     # The four share their prompt but for its last token, from which each goes on by itself.
     n_prompt = len(prompt_ids(plain[0], requests[0]))
     assert sorted(replies[i].cached_tokens for i in range(4)) == [0, n_prompt - 1, n_prompt - 1, n_prompt - 1]
-    assert replies[4].cached_tokens == 0
+    # The fifth has its beginning in common with the four, the system text and a part of the question.
+    assert replies[4].cached_tokens == common_prefix([prompt_ids(plain[0], request) for request in requests]) >= MIN_PREFIX_TOKENS
 
 
 @pytest.mark.parametrize("positions", [512, 2])
