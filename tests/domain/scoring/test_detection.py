@@ -47,6 +47,19 @@ def test_two_explanations_are_judged_on_the_same_groups(scorer_input) -> None:
     assert not {trial.trial_id for trial in one} & {trial.trial_id for trial in two}
 
 
+def test_texts_first_makes_the_texts_a_prefix_that_explanations_share(scorer_input) -> None:
+    other = replace(scorer_input, explanation="something else")
+    for few_shot in (0, 2):
+        usual = detection.plan(scorer_input, replace(SETTINGS, few_shot=few_shot), 0)
+        one, two = (detection.plan(c, replace(SETTINGS, few_shot=few_shot, texts_first=True), 0) for c in (scorer_input, other))
+        assert [trial.items for trial in usual] == [trial.items for trial in one] and len(one[0].prompt.messages) == 2 + 2 * few_shot
+        for turn, turned in zip(usual[0].prompt.messages[1::2], one[0].prompt.messages[1::2], strict=True):
+            described, *texts = turn[1].split("\n")  # worked examples stand in the same order
+            assert turned == (turn[0], "\n".join([*texts, described]))
+        end, other_end = (trial.prompt.messages[-1][1].split("Description: ") for trial in (one[0], two[0]))
+        assert end[0] == other_end[0] and end[1] == scorer_input.explanation and other_end[1] == "something else"
+
+
 def test_no_explanation_or_no_examples_no_trials(scorer_input) -> None:
     assert detection.plan(replace(scorer_input, explanation=None), SETTINGS, 0) == ()
     assert detection.plan(replace(scorer_input, held_out=()), SETTINGS, 0) == ()

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from interp_assets.domain.bounds import Count, PositiveCount
+from interp_assets.domain.bounds import ADDED_LATER, Count, PositiveCount
 from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
 from interp_assets.domain.prompting.instructions import Instructed
 from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list
@@ -35,6 +36,9 @@ class ClassifierSettings(Instructed):
     """Windows of a question. Unit: windows."""
     few_shot: Count = 2
     """Worked examples before the question. Unit: examples, 0 to 3."""
+    texts_first: Annotated[bool, ADDED_LATER] = False
+    """Whether a question ends with the description, so that a prefix cache computes its texts once for all explanations of a feature.
+    Scores of the two orders cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,14 @@ def plan_trials(
         return ()
     head: list[Turn] = [("system", instructions)]
     for example in worked[: settings.few_shot]:
-        head.append(("user", _question(example.explanation, example.texts)))
+        head.append(("user", _question(example.explanation, example.texts, settings.texts_first)))
         head.append(("assistant", str(list(example.answers))))
     order: list[int] = generator(run_seed, scorer_input.feature, f"{order_of or scorer} order").permutation(len(items)).tolist()
     trials: list[Trial] = []
     for number, first in enumerate(range(0, len(items), settings.per_prompt)):
         group = [items[i] for i in order[first : first + settings.per_prompt]]
         prompt = Prompt(
-            messages=(*head, ("user", _question(scorer_input.explanation, [text for _, text in group]))),
+            messages=(*head, ("user", _question(scorer_input.explanation, [text for _, text in group], settings.texts_first))),
             shared_messages=len(head),
             choices=Choices(len(group), options),
             max_reply_tokens=4 * len(group) + 8,
@@ -185,6 +189,7 @@ def stratum_rows(scorer: str, scorer_input: ScorerInput, verdicts: Sequence[Verd
     return rows
 
 
-def _question(explanation: str, texts: Sequence[str]) -> str:
-    """The last turn: the explanation, then the numbered texts."""
-    return "\n".join([f"Description: {explanation}", *(f"Text {number}: {text}" for number, text in enumerate(texts, start=1))])
+def _question(explanation: str, texts: Sequence[str], texts_first: bool) -> str:
+    """The last turn: the explanation, then the numbered texts; or the other way round."""
+    described, numbered = [f"Description: {explanation}"], [f"Text {number}: {text}" for number, text in enumerate(texts, start=1)]
+    return "\n".join([*numbered, *described] if texts_first else [*described, *numbered])
