@@ -3,27 +3,32 @@
     python benchmarks/engines.py --backend transformers|openai-stub|vllm [--quick]
 
 `through_our_path_over_engine` is the engine's own time over ours, so 1 is no overhead. The engine's own: for transformers a bare forward
-pass over the tokens that had to be computed (no cache, no answers); for vllm `LLM.generate` with the same sampling parameters; for
-openai-stub the openai client alone with as many calls in flight, against a local server of 50 ms latency. The last line is one JSON object.
+pass over the prefix that all prompts share, then passes over the rest of each (no cache, no answers); for vllm `LLM.generate` with the same
+sampling parameters; for openai-stub the openai client alone with as many calls in flight, against a local server of 50 ms latency. The last
+line is one JSON object.
 """
 
 import argparse
 import asyncio
+import copy
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from prefixes import requests_of, scorer_inputs
 
 from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list
 from resources.corpus import read_documents
 from resources.language_models import load_language_model
 from resources.language_models.interface import ChoiceList, FreeText, LanguageModel, Message, Reply, Request
+from resources.language_models.tokens.prefix_batches import common_prefix
 from resources.language_models.tokens.prompt_tokens import prompt_token_ids
 
 MODEL = "embedded:smollm2-135m-instruct"
@@ -53,11 +58,13 @@ def judging_requests(n_requests: int) -> list[Request]:
     return requests
 
 
-def timed_ask(model: LanguageModel, requests: Sequence[Request]) -> tuple[float, list[Reply]]:
+def timed_ask(
+    model: LanguageModel, requests: Sequence[Request], clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, list[Reply]]:
     """Seconds of one batch through our path, and its replies in order."""
-    started = time.perf_counter()
+    started = clock()
     replies = dict(model.ask(requests))
-    return time.perf_counter() - started, [replies[i] for i in range(len(requests))]
+    return clock() - started, [replies[i] for i in range(len(requests))]
 
 
 def unparsable_share(replies: Sequence[Reply]) -> float:
@@ -79,40 +86,83 @@ def figures_of(ratios: Sequence[float], ours: float, replies: Sequence[Reply]) -
 
 
 def measure_transformers(n_requests: int, rounds: int, source: str) -> dict[str, Any]:
-    """Our path (prefix shared, one constrained answer a prompt) over bare forward passes of the same computed tokens."""
-    import torch
-
+    """Our path (beginnings shared, one constrained answer a prompt) over bare forward passes of three kinds (`bare_passes`); and over the
+    first kind with questions of the detection scorer, which have few words of the description in common."""
     model: Any = load_language_model("transformers", model=source)
-    network, device = model._model, model._model.device
+    clock = clock_of(model._model.device)
     requests = judging_requests(n_requests)
-    prompts = [prompt_token_ids(model._tokenizer, request) for request in requests]
-    prefill = [replace(request, reply_format=ChoiceList(1)) for request in requests]
-
-    def bare(shared: int) -> float:
-        """Seconds of forward passes over one whole prompt and the other prompts' tokens from `shared` on, 16 alike in length at once."""
-        rests = sorted((len(ids) - shared for ids in prompts), reverse=True)
-        started = time.perf_counter()
-        with torch.inference_mode():
-            network.model(torch.tensor([prompts[0]], device=device)[:, :shared], use_cache=False)
-            for first in range(0, len(rests), 16):
-                rows = torch.full((len(rests[first : first + 16]), rests[first]), 100, device=device)
-                network.model(rows, use_cache=False)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
-
+    prefill, scored = one_answer_each(requests), one_answer_each(detection_requests(n_requests))
     timed_ask(model, prefill[:4])
-    shared = max(reply.cached_tokens for _, reply in model.ask(prefill[:4]))
-    ratios = [bare(shared) / timed_ask(model, prefill)[0] for _ in range(rounds)]
+    rows = []
+    for _ in range(rounds):
+        ours = timed_ask(model, prefill, clock)[0]
+        rows.append([bare_passes(model, prefill, kind) / ours for kind in ("rests", "rests after the prefix", "whole prompts")])
+    of_detection = [bare_passes(model, scored, "rests") / timed_ask(model, scored, clock)[0] for _ in range(rounds)]
     ours, replies = timed_ask(model, requests)
     _, free = timed_ask(model, [replace(request, reply_format=FreeText()) for request in requests[: max(8, n_requests // 4)]])
+    device = str(model._model.device)
     model.close()
-    return {**figures_of(ratios, ours, replies), "unparsable_share_free_text": unparsable_share(free), "device": str(device)}
+    rests, same_work, whole = zip(*rows, strict=True)
+    return {
+        **figures_of(rests, ours, replies),
+        "through_our_path_over_passes_that_read_the_prefix": round(statistics.median(same_work), 3),
+        "through_our_path_over_whole_prompts": round(statistics.median(whole), 3),
+        "through_our_path_over_engine_detection": round(statistics.median(of_detection), 3),
+        "unparsable_share_free_text": unparsable_share(free),
+        "device": device,
+    }
+
+
+def one_answer_each(requests: Sequence[Request]) -> list[Request]:
+    """The requests with a list of one answer each, which takes no step beyond the prompt."""
+    return [replace(request, reply_format=ChoiceList(1)) for request in requests]
+
+
+def detection_requests(n_requests: int) -> list[Request]:
+    """Questions of the detection scorer about 40 windows a feature, under four explanations each."""
+    return requests_of("detection", scorer_inputs(-(-n_requests // 32), 40), texts_first=False)[:n_requests]
+
+
+def bare_passes(model: Any, requests: Sequence[Request], kind: str) -> float:
+    """Seconds of forward passes, 16 prompts alike in length at once, without answers.
+
+    "rests": over the prefix that all prompts share, then over the rest of each as if the prefix were not there, which leaves out the
+    attention to it. "rests after the prefix": the same with the prefix's keys and values before each rest. "whole prompts": nothing shared.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    network, device = model._model, model._model.device
+    clock = clock_of(device)
+    prompts = [prompt_token_ids(model._tokenizer, request) for request in requests]
+    shared = 0 if kind == "whole prompts" else common_prefix(prompts)
+    reads = kind == "rests after the prefix"
+    rests = sorted((len(ids) - shared for ids in prompts), reverse=True)
+    started = clock()
+    with torch.inference_mode():
+        prefix = DynamicCache(config=network.config)
+        if shared:
+            ids = torch.tensor([prompts[0][:shared]], device=device)
+            network.model(ids, **({"past_key_values": prefix, "use_cache": True} if reads else {"use_cache": False}))
+        for first in range(0, len(rests), 16):
+            rows = torch.full((len(rests[first : first + 16]), rests[first]), 100, device=device)
+            cache = copy.deepcopy(prefix)
+            if reads:
+                cache.batch_repeat_interleave(len(rows))
+            network.model(rows, **({"past_key_values": cache, "use_cache": True} if reads else {"use_cache": False}))
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - started
+
+
+def clock_of(device: Any) -> Callable[[], float]:
+    """On a CPU the seconds of its cores, which do not depend on what else runs there."""
+    return time.perf_counter if device.type == "cuda" else time.process_time
 
 
 def measure_vllm(n_requests: int, rounds: int, source: str) -> dict[str, Any]:
     """Our path over the engine's own `generate`, the prefix cache emptied before each."""
-    model: Any = load_language_model("vllm", model=source, dtype="float32", max_model_len=2048)
+    model: Any = load_language_model("vllm", model=source, dtype="float32", max_model_len=2048, engine_options={"enforce_eager": True})
     requests = judging_requests(n_requests)
 
     def bare() -> float:
@@ -178,7 +228,7 @@ async def _bare_client(url: str, requests: Sequence[Request]) -> float:
 
 MEASURES = {"transformers": measure_transformers, "openai-stub": measure_openai_stub, "vllm": measure_vllm}
 SIZES = {"transformers": (128, 3), "openai-stub": (4_000, 3), "vllm": (96, 3)}
-QUICK_SIZES = {"transformers": (32, 2), "openai-stub": (1_000, 2), "vllm": (16, 1)}
+QUICK_SIZES = {"transformers": (16, 1), "openai-stub": (1_000, 2), "vllm": (16, 1)}
 
 
 def main() -> None:
