@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from interp_assets.assets.warehouse.views import view_files
 from interp_assets.domain.scoring.faithfulness import _largest_rise
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
@@ -22,6 +23,8 @@ from interp_assets.domain.trials import ScorerInput
 
 PER_PROMPT = 5
 N_BOOTSTRAP = 300
+N_TOGETHER = 500
+"""Dictionaries of which a view is asked at a time."""
 CASE = ScorerInput(0, "max_act", "anything", (), (), ())
 
 Draw = Callable[[np.random.Generator], Estimate]
@@ -108,6 +111,54 @@ def view_mean(n: int) -> Draw:
     return lambda rng: mean_interval(rng.beta(6, 2, n))
 
 
+def lift(n_features: int, deals: int, suits: float) -> Draw:
+    """Lifts by the view lift_over_shuffled: n explanations that score 0.2 above other features' texts, each text dealt to `deals` features.
+
+    Scores differ by feature and by answer with a standard deviation of 0.05, and by text, whoever it is dealt to, with one of `suits`.
+    """
+    ready: list[Estimate] = []
+
+    def draw(rng: np.random.Generator) -> Estimate:
+        if not ready:
+            ready.extend(_lifts(n_features, deals, suits, rng))
+        return ready.pop()
+
+    return draw
+
+
+def _lifts(n_features: int, deals: int, suits: float, rng: np.random.Generator) -> list[Estimate]:
+    """The view's answer for N_TOGETHER dictionaries."""
+    import duckdb
+    import polars as pl
+
+    shape = (N_TOGETHER, n_features)
+    easy, text = rng.normal(0.5, 0.05, shape), rng.normal(0, suits, shape)
+    steps = range(1, deals + 1)  # the donor of feature f in deal d is feature f + d, round about
+    given = np.stack([easy + np.roll(text, -step, axis=1) + rng.normal(0, 0.05, shape) for step in steps], axis=2)
+    own = 0.2 + easy + rng.normal(0, 0.05, shape)
+    places = np.indices(shape).reshape(2, -1)
+    table = {"dictionary": places[0].astype(str), "feature": places[1]}
+    dealt = [
+        [{"donor_feature": (f + step) % n_features, "value": float(given[d, f, step - 1])} for step in steps] if deals > 1 else None
+        for d, f in places.T
+    ]
+    scores = pl.concat(
+        [
+            pl.DataFrame({**table, "explanation_method": "max_act", "value": own.ravel()}),
+            pl.DataFrame({**table, "explanation_method": "shuffled", "value": given.mean(axis=2).ravel(), "deals": dealt}),
+        ],
+        how="diagonal_relaxed",
+    ).to_arrow()
+    with duckdb.connect() as connection:
+        connection.register("made", scores)
+        connection.execute(
+            "CREATE VIEW scores AS SELECT * REPLACE (deals::STRUCT(donor_feature UINTEGER, value DOUBLE)[] AS deals), "
+            "'detection' AS scorer, 'balanced_accuracy' AS metric, true AS headline, NULL::INT AS stratum, 0.5 AS floor FROM made"
+        )
+        found = connection.execute(f"SELECT lift, ci_low, ci_high FROM ({view_files()['lift_over_shuffled'].read_text()})").fetchall()
+    return [Estimate(*row) for row in found]
+
+
 def successes(n: int, share: float) -> Draw:
     return lambda rng: wilson(int(rng.binomial(n, share)), n)
 
@@ -119,6 +170,9 @@ GRID: dict[str, tuple[Draw, float]] = {
     "AUROC 0.9, 5 + 5 windows": (auroc(5, 0.9), 0.9),
     "errors by prompt, 100 + 100 windows": (by_prompt(100, 0.5), 0.75),
     "errors by prompt, 50 + 50 windows": (by_prompt(50, 0.5), 0.75),
+    "errors by prompt, 100 + 100 windows, eight in ten prompts understood": (by_prompt(100, 0.8), 0.9),
+    "errors by prompt, 25 + 25 windows, eight in ten prompts understood": (by_prompt(25, 0.8), 0.9),
+    "errors by prompt, 10 + 10 windows": (by_prompt(10, 0.5), 0.75),
     "faithfulness without effect, 30 prompts, 30 % rated 2": (no_effect(30, 0.3), 0.0),
     "faithfulness without effect, 10 prompts, 30 % rated 2": (no_effect(10, 0.3), 0.0),
     "simulation, 100 + 100 windows, six in ten understood": simulated(100, 0.6),
@@ -127,6 +181,10 @@ GRID: dict[str, tuple[Draw, float]] = {
     "balanced accuracy 0.8, stopped once 0.2 wide": (stopped(100, 0.8, 0.2), 0.8),
     "balanced accuracy 0.95, stopped once 0.2 wide": (stopped(100, 0.95, 0.2), 0.95),
     "mean of a view, 6 features": (view_mean(6), 0.75),
+    "lift over shuffled explanations, one deal, 24 features": (lift(24, 1, 0.05), 0.2),
+    "lift over shuffled explanations, three deals, 24 features": (lift(24, 3, 0.05), 0.2),
+    "lift over shuffled explanations, three deals, texts far apart, 24 features": (lift(24, 3, 0.2), 0.2),
+    "lift over shuffled explanations, three deals, texts far apart, 8 features": (lift(8, 3, 0.2), 0.2),
     "successes, share 0.1, 6 features": (successes(6, 0.1), 0.1),
 }
 

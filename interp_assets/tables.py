@@ -91,6 +91,8 @@ TARGET_KL = column("target_kl", pa.float64(), "nats, with the sign of the streng
 COMPARED_EXPLANATIONS = pa.struct(
     [("explanation_method", pa.string()), ("cosine", pa.float32()), ("control_cosine", pa.float32()), ("outcome", pa.string())]
 )
+FURTHER_DEAL = pa.struct([("donor_feature", pa.uint32()), ("explanation", pa.string())])
+DEALT_SCORE = pa.struct([("donor_feature", pa.uint32()), ("value", pa.float64())])
 TOP_TOKEN = pa.struct([("token_id", pa.int32()), ("token", pa.string()), ("mass", pa.float64())])
 
 TOKEN_SAMPLES = Table(
@@ -360,10 +362,11 @@ EXPLANATIONS = Table(
         column("explanation", pa.string(), "text; null unless the outcome is ok", True),
         column("raw_reply", pa.string(), "what the explainer said; null when it was not asked", True),
         column("replies", pa.list_(pa.string()), "content addresses of the replies it was read out of; none when not asked or in vain"),
-        column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled, planted_false); null otherwise", True),
+        column("donor_feature", pa.uint32(), "feature whose explanation this is (shuffled baselines, planted_false); null otherwise", True),
         column("model", KEY, "explainer; empty when none was asked"),
         column("prompt_version", KEY, "version of the method's prompt"),
         later_column("label", pa.string(), "the explanation in 1 to 6 words; null without one, and in rows from before labels"),
+        later_column("further_deals", pa.list_(FURTHER_DEAL), "texts of later deals of a shuffled baseline; null where there is one deal"),
     ]),
     written_by="explanations/<method>",
     outcomes=get_args(ExplanationOutcome),
@@ -459,6 +462,7 @@ SCORES = Table(
         column("n_negative", pa.uint32(), "negative windows answered"),
         column("n_unanswered", pa.uint32(), "windows asked about and not answered"),
         OUTCOME,
+        later_column("deals", pa.list_(DEALT_SCORE), "scores by deal of a shuffled baseline, whose mean is value; null for one deal"),
     ]),
     written_by="scores/<scorer>",
     outcomes=get_args(ScoreOutcome),

@@ -13,7 +13,7 @@ from interp_assets.domain.scoring import SCORERS
 
 COLUMNS = (
     "dictionary TEXT, scorer TEXT, metric TEXT, explanation_method TEXT, feature INT, value DOUBLE, floor DOUBLE, headline BOOL, "
-    "stratum INT, n_positive UINTEGER, n_unanswered INT, outcome TEXT"
+    "stratum INT, n_positive UINTEGER, n_unanswered INT, outcome TEXT, deals STRUCT(donor_feature UINTEGER, value DOUBLE)[]"
 )
 
 DICTIONARIES = "dictionary TEXT, model TEXT, kind TEXT, layer INT, hook TEXT, series TEXT, step BIGINT, control TEXT"
@@ -28,6 +28,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         made.execute("CREATE TABLE imported_successes (dictionary TEXT, explanation_method TEXT, input_success BOOL, output_success BOOL)")
         made.execute("CREATE TABLE explanations (dictionary TEXT, feature INT, explanation_method TEXT, explanation TEXT)")
         made.execute("CREATE TABLE feature_statistics (dictionary TEXT, feature INT, token_density DOUBLE, top_token_share DOUBLE)")
+        made.execute(f"CREATE VIEW lift_over_shuffled AS {(SQL_FOLDER / '15_lift_over_shuffled.sql').read_text()}")
         yield made
 
 
@@ -35,7 +36,22 @@ def add(
     connection: duckdb.DuckDBPyConnection, dictionary: str, method: str, values, scorer="detection", metric="balanced_accuracy", **more
 ):
     for feature, value in enumerate(values):
-        row = [dictionary, scorer, metric, method, feature, float(value), more.get("floor", 0.5), True, None, more.get("n", 5), 0, "ok"]
+        deals = more["deals"][feature] if "deals" in more else None
+        row = [
+            dictionary,
+            scorer,
+            metric,
+            method,
+            feature,
+            float(value),
+            more.get("floor", 0.5),
+            True,
+            None,
+            more.get("n", 5),
+            0,
+            "ok",
+            deals,
+        ]
         connection.execute(f"INSERT INTO scores VALUES ({', '.join('?' * len(row))})", row)
 
 
@@ -64,6 +80,60 @@ def test_means_have_students_intervals(connection: duckdb.DuckDBPyConnection, n:
     found = {row[2]: row[:2] for row in ask(connection, "against_controls", "ci_low, ci_high, control") if row[0] is not None}
     assert found["shuffled"] == pytest.approx((paired.low, paired.high), rel=1e-2, abs=1e-3)
     assert found["random_topk"] == pytest.approx((welch.low, welch.high), rel=1e-2, abs=1e-3)
+
+
+def test_each_method_is_held_against_its_own_shuffles(connection: duckdb.DuckDBPyConnection) -> None:
+    """A method without shuffles of its own has no lift: texts of another method are another baseline."""
+    for method, value in (("max_act", 0.9), ("shuffled", 0.5), ("vocab_proj", 0.8), ("shuffled_vocab_proj", 0.6), ("pattern", 0.7)):
+        add(connection, "d", method, [value] * 5)
+    found = dict(ask(connection, "leaderboard", "explanation_method, lift_over_shuffled"))
+    assert {method: lift and round(lift, 6) for method, lift in found.items()} == {
+        "max_act": 0.4, "vocab_proj": 0.2, "shuffled": None, "shuffled_vocab_proj": None, "pattern": None,
+    }  # fmt: skip
+    rows = ask(connection, "lift_over_shuffled", "explanation_method, shuffled_method, n_deals, lift, ci_low, ci_high")
+    assert [row[:3] for row in rows] == [("max_act", "shuffled", 1), ("vocab_proj", "shuffled_vocab_proj", 1)]
+    assert [row[3:] for row in rows] == [pytest.approx((0.4,) * 3), pytest.approx((0.2,) * 3)]
+
+
+def dealt(draw: np.random.Generator, n: int, deals: int, text: float, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of n own explanations, and [n, deals] of other features' texts, of which some suit every feature better than others; the lift
+    is 0.2. The donor of feature f in deal d is f + d + 1, round about."""
+    suits = draw.normal(0, text, n)
+    given = np.stack([0.5 + np.roll(suits, -(d + 1)) + draw.normal(0, noise, n) for d in range(deals)], axis=1)
+    return 0.7 + draw.normal(0, noise, n), given
+
+
+def add_dealt(connection: duckdb.DuckDBPyConnection, dictionary: str, own: np.ndarray, given: np.ndarray) -> None:
+    n, deals = given.shape
+    listed = [[{"donor_feature": (f + d + 1) % n, "value": float(given[f, d])} for d in range(deals)] for f in range(n)]
+    add(connection, dictionary, "max_act", own)
+    add(connection, dictionary, "shuffled", given.mean(axis=1), deals=listed)
+
+
+def test_the_interval_over_deals_by_hand(connection: duckdb.DuckDBPyConnection) -> None:
+    """Dyadic clusters, one sum at a time; wider here than Student's of the same differences."""
+    own, given = dealt(np.random.default_rng(3), 12, 3, 0.2, 0.02)
+    add_dealt(connection, "d", own, given)
+    off = given - given.mean()
+    parts = own - own.mean() - off.mean(axis=1)
+    for f in range(12):
+        for d in range(3):
+            parts[(f + d + 1) % 12] -= off[f, d] / 3
+    variance = ((parts**2).sum() - (off**2).sum() / 9) / (12 * (12 - 4 + 1 / 3))
+    lift = (own - given.mean(axis=1)).mean()
+    half = t.ppf(0.975, 11) * np.sqrt(variance)
+    ((low, high, found, n_deals),) = ask(connection, "lift_over_shuffled", "ci_low, ci_high, lift, n_deals")
+    assert (found, n_deals) == (pytest.approx(lift), 3) and (low, high) == pytest.approx((lift - half, lift + half), rel=1e-3)
+    assert half > 1.5 * t.ppf(0.975, 11) * (own - given.mean(axis=1)).std(ddof=1) / np.sqrt(12)
+    (control,) = ask(connection, "against_controls", "ci_low, ci_high")
+    assert control == (low, high) == ask(connection, "leaderboard", "lift_ci_low, lift_ci_high")[0]
+
+
+def test_few_features_and_several_deals_have_no_interval(connection: duckdb.DuckDBPyConnection) -> None:
+    for n in (4, 5):
+        add_dealt(connection, f"d{n}", *dealt(np.random.default_rng(n), n, 2, 0.1, 0.1))
+    found = ask(connection, "lift_over_shuffled", "n_features, ci_low IS NULL, lift IS NULL")
+    assert found == [(4, True, False), (5, False, False)]
 
 
 def test_changes_over_checkpoints_are_paired_by_feature(connection: duckdb.DuckDBPyConnection) -> None:

@@ -4,6 +4,11 @@ import duckdb
 
 from interp_assets.assets.warehouse.views import SQL_FOLDER as SQL
 
+SCORES = (
+    "CREATE TABLE scores (dictionary TEXT, scorer TEXT, metric TEXT, explanation_method TEXT, feature INT, value DOUBLE, floor DOUBLE, "
+    "headline BOOL, stratum INT, deals STRUCT(donor_feature UINTEGER, value DOUBLE)[])"
+)
+
 
 def test_the_leaderboard_ranks_over_the_features_that_all_have() -> None:
     scores = {
@@ -15,11 +20,9 @@ def test_the_leaderboard_ranks_over_the_features_that_all_have() -> None:
     rows = [("d", "detection", "ba", method, feature, value, 0.5, True) for method, own in scores.items() for feature, value in own.items()]
     rows.append(("d", "intruder", "accuracy", "none", 0, 1.0, 0.2, True))
     with duckdb.connect() as connection:
-        connection.execute(
-            "CREATE TABLE scores (dictionary TEXT, scorer TEXT, metric TEXT, explanation_method TEXT, feature INT, value DOUBLE, "
-            "floor DOUBLE, headline BOOL)"
-        )
-        connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute(SCORES)
+        connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)", rows)
+        connection.execute(f"CREATE VIEW lift_over_shuffled AS {(SQL / '15_lift_over_shuffled.sql').read_text()}")
         board = f"({(SQL / '21_leaderboard.sql').read_text()})"
         found = connection.execute(f"SELECT explanation_method, place, n_compared, compared_mean, n_features, mean FROM {board}").fetchall()
     assert found == [("all", 1, 2, 0.9, 4, 0.55), ("half", 2, 2, 0.8, 2, 0.8), ("one", None, None, None, 1, 1.0)]
@@ -43,11 +46,9 @@ def test_the_leaderboard_shows_the_lead_over_the_token_list() -> None:
         for feature, value in enumerate(own)
     ]
     with duckdb.connect() as connection:
-        connection.execute(
-            "CREATE TABLE scores (dictionary TEXT, scorer TEXT, metric TEXT, explanation_method TEXT, feature INT, value DOUBLE, "
-            "floor DOUBLE, headline BOOL)"
-        )
-        connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute(SCORES)
+        connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)", rows)
+        connection.execute(f"CREATE VIEW lift_over_shuffled AS {(SQL / '15_lift_over_shuffled.sql').read_text()}")
         board = f"({(SQL / '21_leaderboard.sql').read_text()})"
         found = connection.execute(
             "SELECT scorer, round(lift_over_token_list, 6), round(token_list_lift_ci_low, 2), round(token_list_lift_ci_high, 2), "

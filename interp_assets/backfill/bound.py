@@ -83,7 +83,8 @@ class Bounds:
         whose = "its own windows" if self._sampled else "made-up windows"
         thinking_tokens = int(model.options.get("thinking_tokens", 0))
         reply_tokens = sum(most_reply_tokens(one, thinking_tokens) for one in asked)
-        return Bound(len(asked), prompt_tokens, reply_tokens, f"{whose}, counted by {counted}")
+        deals = self._stages.explaining.deals(method) if asset.startswith("scores/") else 1
+        return Bound(len(asked), prompt_tokens, reply_tokens, f"{whose}, counted by {counted}").times(deals)
 
     def _counter(self, model: LanguageModelSettings) -> tuple[TokenCounter, str]:
         """A model's token counter, and its name: the model's tokenizer where it is on this machine, else a count of bytes."""

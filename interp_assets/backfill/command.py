@@ -211,11 +211,10 @@ def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) 
 
 def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
     """The lines under `stages:` that ask for these assets and for their sources, without what `stages` already ask for."""
-    explainers = [one for one in EXPLAINERS if f"explanations/{one.NAME}" in names]
+    named = _with_sources([name.split("/")[1] for name in names if name.startswith("explanations/")])
+    explainers = [one for one in EXPLAINERS if one.NAME in named]
     scorers = [one for one in SCORERS if f"scores/{one.NAME}" in names]
-    sources = [source for one in DERIVED if f"explanations/{one.NAME}" in names for source in one.SOURCES]
-    named = [name.split("/")[1] for name in names if name.startswith("explanations/")]
-    methods = [*sources, *named, *(["token_change"] if "token_changes" in names else [])]
+    methods = [*named, *(["token_change"] if "token_changes" in names else [])]
     chooses = any(one.CHOOSES for one in explainers) and not stages.examples.n_validation
     steers = "steering" in names or any(map(reads_steering, scorers)) or any("steering" in one.READS for one in explainers)
     return ", ".join([
@@ -226,6 +225,12 @@ def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:
         *(["matching: {with: [<another dictionary>]}"] if MATCHES in names else []),
         *(["stability: {n_features: 50}"] if STABILITY in names else []),
     ])  # fmt: skip
+
+
+def _with_sources(methods: Sequence[str]) -> list[str]:
+    """The explanation methods, each after the methods that it is made out of."""
+    sources = {one.NAME: one.SOURCES for one in DERIVED}
+    return [name for method in methods for name in (*_with_sources(sources.get(method, ())), method)]
 
 
 def chosen_ranges(home: Home, dictionaries: Sequence[str], features: str | None) -> dict[str, tuple[str, ...]]:

@@ -147,7 +147,9 @@ def estimates(
         found += _taken_again(one, settings, rates, bounds or {})
         if model is not None:
             for method, n_features in one.features.items():
-                rate = rates.of(one.asset, method, model.model)
+                rate, deals = rates.of(one.asset, method, model.model), one.deals.get(method, 1)
+                if rate is not None and deals > 1 and rate.source != "measured":
+                    rate = rate.times(deals)
                 bound = bounds[dictionary].of(one.asset, method, model) if bounds and dictionary in bounds else None
                 found.append(Estimate(one.asset, dictionary, method, model.model, n_features, rate, bound))
     return found

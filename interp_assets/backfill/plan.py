@@ -46,7 +46,8 @@ class PlannedAsset:
     backfill does not make: `reason` names the input. `asked` says whether the settings ask for any rows; if not, a partition costs nothing.
     `features` counts, by explanation method, the features that a language model may be asked about. `again` are the questions about each of
     `n_again` features whose scores are taken again. `certain` is False where the asset itself decides which partitions it keeps.
-    `n_without_features` of the ranges to make hold no selected feature.
+    `n_without_features` of the ranges to make hold no selected feature. `deals` has, by explanation method, how many texts of a feature are
+    judged, where they are several.
     """
 
     asset: str
@@ -61,6 +62,7 @@ class PlannedAsset:
     n_without_features: int = 0
     again: tuple[AskedAgain, ...] = ()
     n_again: int = 0
+    deals: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,7 @@ class Planner:
             True,
             features,
             counts.count(0),
+            deals={method: stages.explaining.deals(method) for method in features if stage.table is SCORES},
         )
 
 

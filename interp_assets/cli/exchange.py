@@ -226,9 +226,7 @@ def export_neuronpedia(
     key: Annotated[str, typer.Argument(help="key of a dictionary whose examples have been made")],
     folder: Annotated[Path, typer.Argument(help="folder to write; the source is <folder>/<model>/<layer>-<source set>")],
     features: Features = None,
-    explanations: Annotated[
-        list[str] | None, typer.Option(help="method of explanations to write; by default all but shuffled and constant")
-    ] = None,
+    explanations: Annotated[list[str] | None, typer.Option(help="method of explanations to write; by default all but baselines")] = None,
     model_id: Annotated[str | None, typer.Option(help="the model's id on Neuronpedia; by default as in the key")] = None,
     source_set: Annotated[str | None, typer.Option(help="the source set's id; by default the name in the key")] = None,
     release: Annotated[str | None, typer.Option(help="id of the release; by default interp-assets-<model>")] = None,

@@ -25,7 +25,7 @@ def template(
     dictionary: Annotated[list[str], typer.Option(help="key of a dictionary whose explanations are to be rated; repeat for several")],
     n: Annotated[int, typer.Option(min=1, help="explanations to rate")] = 80,
     contexts: Annotated[int, typer.Option(min=1, max=100, help="windows of each explanation")] = 5,
-    method: Annotated[list[str] | None, typer.Option(help="explanation method; by default all but shuffled and constant")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="explanation method; by default all but baselines")] = None,
     select: Annotated[
         Selection, typer.Option(help="evenly over methods and quantiles of their scores, or by the feature's activation mass")
     ] = Selection.quantiles,

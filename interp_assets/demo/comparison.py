@@ -14,7 +14,7 @@ ENOUGH_SCORERS = 2
 CONTROLS = """
 SELECT scorer, explanation_method, dictionary, control, control_dictionary, n_features, mean, control_mean, difference, ci_low, ci_high
 FROM against_controls
-WHERE headline AND explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'none')
+WHERE headline AND NOT starts_with(explanation_method, 'shuffled') AND explanation_method <> 'none'
 """
 Row = Mapping[str, Any]
 

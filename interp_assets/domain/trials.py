@@ -1,7 +1,7 @@
 """Records between planning, asking and grading: scorer inputs, explanations, trials with their hidden key, verdicts, score rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,16 @@ Reads = Literal["explanation", "rivals", "steered", "steered_sets"]
 
 NO_EXPLANATION = "none"
 """The explanation method in the rows of scorers that read no explanation."""
+LATER_DEAL = "deal"
+"""Begins the names of trials about the texts of later deals: `deal2/detection/shuffled/17/0`."""
+
+
+@dataclass(frozen=True)
+class FurtherDeal:
+    """A second or later text that a shuffled baseline deals to a feature, and the feature that the text was written for."""
+
+    donor_feature: int
+    explanation: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Explanation:
     """What one method says about one feature.
 
     `text` is set exactly when `outcome` is "ok". `donor_feature` is the feature that the text was written for; only methods that shuffle
-    explanations set it.
+    explanations set it. `further_deals` are the texts of later deals, where explanations are dealt out more than once.
     """
 
     feature: int
@@ -35,9 +45,20 @@ class Explanation:
     raw_reply: str
     prompt_version: str
     donor_feature: int | None = None
+    further_deals: tuple[FurtherDeal, ...] = ()
 
     def __post_init__(self) -> None:
         assert (self.text is not None) == (self.outcome == "ok"), (self.outcome, self.text)
+
+    @property
+    def texts(self) -> tuple[str | None, ...]:
+        """The text of each deal; (None,) without an explanation."""
+        return (self.text, *(deal.explanation for deal in self.further_deals))
+
+    @property
+    def donors(self) -> tuple[int | None, ...]:
+        """The donor of each deal; (None,) where the text is the feature's own."""
+        return (self.donor_feature, *(deal.donor_feature for deal in self.further_deals))
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,8 @@ class ScorerInput:
     The further fields are filled for scorers that read them. `rivals` are explanations of other features, the nearest feature first.
     `steered` are the feature's runs on its scoring prompts, empty where the feature was not steered. `steered_set` is the feature's set of
     completions of the fixed prompts, None where the feature was not steered. `rival_sets` are such sets of random other features; every KL
-    target of these features was met.
+    target of these features was met. `donor` is the feature that the explanation was written for, where the explanation was shuffled; no
+    scorer may read it.
     """
 
     feature: int
@@ -77,6 +99,7 @@ class ScorerInput:
     steered: tuple[SteeredRun, ...] = ()
     steered_set: CompletionSet | None = None
     rival_sets: tuple[CompletionSet, ...] = ()
+    donor: int | None = None
 
     @property
     def absent(self) -> ScoreOutcome:
@@ -174,6 +197,16 @@ class Verdict:
     text: str | None = None
 
 
+def of_deal(trials: Sequence[Trial], deal: int) -> tuple[Trial, ...]:
+    """The trials about the text of a deal, counted from 0; trials of later deals have names of their own."""
+    return tuple(trials) if deal == 0 else tuple(replace(trial, trial_id=f"{LATER_DEAL}{deal + 1}/{trial.trial_id}") for trial in trials)
+
+
+def is_of_later_deal(trial_id: str) -> bool:
+    """Whether a trial is about the text of a second or later deal."""
+    return trial_id.startswith(LATER_DEAL)
+
+
 def verdict_of(trial: Trial, number: int, outcome: VerdictOutcome, **measured: object) -> Verdict:
     """The verdict on item `number` of a trial; `measured` are the fields of `Verdict` that the answer sets."""
     item = trial.items[number]
@@ -185,12 +218,21 @@ def verdict_of(trial: Trial, number: int, outcome: VerdictOutcome, **measured: o
 
 
 @dataclass(frozen=True)
+class DealtScore:
+    """The score of the text of one deal; `value` is None where this text has no score."""
+
+    donor_feature: int | None
+    value: float | None
+
+
+@dataclass(frozen=True)
 class ScoreRow:
     """One metric of one explanation under one scorer, with its 95 % interval and its floor: the score of a judge that reads nothing.
 
     `value` is set when `outcome` is "ok". It may also be set when `outcome` is "dead": nothing made the feature fire, and the explanation
     has failed. `stratum` is set only for the metrics named "…@stratum". `n_positive` and `n_negative` count the answered items that the
-    metric was taken over, `n_unanswered` the items that ended without an answer.
+    metric was taken over, `n_unanswered` the items that ended without an answer. `deals` are the scores of each deal, where an explanation
+    was dealt more than once; `value` is then their mean.
     """
 
     feature: int
@@ -206,6 +248,7 @@ class ScoreRow:
     n_unanswered: int
     outcome: ScoreOutcome
     stratum: int | None = None
+    deals: tuple[DealtScore, ...] = ()
 
     def __post_init__(self) -> None:
         assert (self.value is not None) == (self.outcome == "ok") or self.outcome == "dead", (self.outcome, self.value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
+from interp_assets.domain.trials import is_of_later_deal
 from interp_assets.exchange.export_delphi_cache import legal_hookpoint
 from interp_assets.orchestration.narrowing import whole_version
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, VERDICTS
@@ -117,9 +118,14 @@ def _judged(
     lake: Lake, key: RangeKey, scorer: str, method: str, held_out: dict[tuple[int, str], tuple[list[str], list[float]]]
 ) -> dict[int, list[JudgedWindow]]:
     """The judged windows of a range under one scorer and explanation method, by feature, in the order asked."""
-    columns, own = ["feature", "example_id", "truth", "prediction", "probability", "stratum"], [("explanation_method", "==", method)]
+    columns, own = (
+        ["trial", "feature", "example_id", "truth", "prediction", "probability", "stratum"],
+        [("explanation_method", "==", method)],
+    )
     windows: dict[int, list[JudgedWindow]] = defaultdict(list)
     for row in lake.read(VERDICTS.name, _scored(key, scorer), columns=columns, filters=own).to_pylist():
+        if is_of_later_deal(row["trial"]):  # the explanation that is exported is the text of the first deal
+            continue
         tokens, activations = held_out[row["feature"], row["example_id"]]
         windows[row["feature"]].append(
             judged_window(tokens, activations, row["stratum"], row["truth"], row["prediction"], row["probability"])

@@ -384,7 +384,7 @@ def _quadrants(columns: dict[str, pa.Array]) -> pa.Array:
         known, above = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         for name in columns:
             kind, _, rest = name.partition(":")
-            if kind == "score" and rest.startswith(f"{scorer}:") and rest.split(":")[1] not in ("shuffled", "constant"):
+            if kind == "score" and rest.startswith(f"{scorer}:") and rest.split(":")[1] not in BASELINES:
                 known |= ~np.isnan(columns[name].to_numpy(zero_copy_only=False))
                 with np.errstate(invalid="ignore"):
                     above |= columns[f"low:{rest}"].to_numpy(zero_copy_only=False) > columns[f"floor:{rest}"].to_numpy(zero_copy_only=False)

@@ -70,6 +70,8 @@ class ExplanationView:
     donor: int | None
     raw_reply: str | None
     badges: tuple[Badge, ...]
+    further_donors: tuple[int, ...] = ()
+    """Donors of the texts of later deals, whose scores are in the mean."""
     author: str | None = None
     """Who wrote an imported text; None where its file does not say."""
 
@@ -199,7 +201,8 @@ def explanation_views(
             found.append(
                 ExplanationView(
                     method, row["explanation"], row["outcome"], row["model"], row["prompt_version"], row["donor_feature"],
-                    row["raw_reply"], badges, _author(explorer, where, method, feature, row["explanation"]),
+                    row["raw_reply"], badges, tuple(deal["donor_feature"] for deal in row["further_deals"] or ()),
+                    _author(explorer, where, method, feature, row["explanation"]),
                 )
             )  # fmt: skip
     return tuple(found)

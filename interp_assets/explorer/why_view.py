@@ -13,7 +13,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.prompting.prompts import Comparison, Prompt
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.scoring import Scorer
-from interp_assets.domain.trials import NO_EXPLANATION, ScorerInput
+from interp_assets.domain.trials import NO_EXPLANATION, ScorerInput, of_deal
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_view import largest_activation, range_of
 from interp_assets.explorer.shading import shaded
@@ -82,10 +82,12 @@ class TrialView:
 
 @dataclass(frozen=True)
 class WhyView:
-    """A score with all that it rests on. `validity` are the scorer's results on planted features, of every planted dictionary."""
+    """A score with all that it rests on. `further_deals` are the texts of later deals of a shuffled baseline, with their donors.
+    `validity` are the scorer's results on planted features, of every planted dictionary."""
 
     explanation: str | None
     donor: int | None
+    further_deals: tuple[dict[str, Any], ...]
     metrics: tuple[dict[str, Any], ...]
     items: tuple[JudgedItem, ...]
     trials: tuple[TrialView, ...]
@@ -124,6 +126,7 @@ def why_view(explorer: Explorer, record: DictionaryRecord, feature: int, scorer:
     prices = [row["price_usd"] for row in ledger if row["price_usd"] is not None]
     return WhyView(
         explained["explanation"] if explained else None, explained["donor_feature"] if explained else None,
+        tuple(explained["further_deals"] or ()) if explained else (),
         tuple(sorted(metrics, key=lambda row: (not row["headline"], row["stratum"] is not None, row["metric"], row["stratum"] or 0))),
         tuple(sorted(items, key=lambda one: one.order)), tuple(_trial(row, place, asked) for place, row in enumerate(trials)),
         _validity(explorer, scorer.NAME),
@@ -179,14 +182,17 @@ def _prompts(
         return {}
     settings = explorer.home.settings.stage_settings(record.stages)
     stored = examples_of_feature(drawn, examples)
-    text = explained["explanation"] if explained and method != NO_EXPLANATION else None
+    texts = [explained["explanation"], *(deal["explanation"] for deal in explained["further_deals"] or ())] if explained else [None]
     use = explorer.home.lake.read(DICTIONARY_SAMPLES.name, {"dictionary": record.key}, columns=["n_rows", "context_tokens"]).to_pylist()
     n_windows = sum(row["n_rows"] * row["context_tokens"] // settings.examples.window_tokens for row in use)
-    scorer_input = ScorerInput(
-        feature, method, None if text is None else one_line(text), stored.shown, stored.held_out, stored.token_texts,
-        min(stored.n_windows / n_windows, 1.0) if n_windows else None,
-    )  # fmt: skip
-    return {trial.trial_id: trial.question for trial in scorer.plan(scorer_input, settings.scoring.of(scorer), settings.seed)}
+    share = min(stored.n_windows / n_windows, 1.0) if n_windows else None
+    asked: dict[str, Any] = {}
+    for deal, text in enumerate(texts if method != NO_EXPLANATION else [None]):
+        explanation = None if text is None else one_line(text)
+        scorer_input = ScorerInput(feature, method, explanation, stored.shown, stored.held_out, stored.token_texts, share)
+        planned = of_deal(scorer.plan(scorer_input, settings.scoring.of(scorer), settings.seed), deal)
+        asked |= {trial.trial_id: trial.question for trial in planned}
+    return asked
 
 
 def _validity(explorer: Explorer, scorer: str) -> tuple[dict[str, Any], ...]:

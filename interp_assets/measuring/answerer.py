@@ -33,6 +33,8 @@ class Planned:
     scorer_input: ScorerInput | None
     trials: tuple[Trial, ...] = ()
     failure: str = ""
+    deals_left: int = 0
+    """Scorer inputs that follow on further deals of the same feature and method."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from interp_assets.domain.explaining import BASELINES
 from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference
 from interp_assets.plotting.figure import Asked, Figure, Query, condition, judges, refuse_empty, short_names, span, words
 
@@ -28,7 +29,7 @@ def figure(query: Query, asked: Asked) -> Figure:
     scorers = sorted(set(rows["scorer"]))
     counts = [*rows["n_features"].to_list(), *rows["n_control_features"].to_list()]
     caption = (
-        f"Headline scores of {', '.join(sorted(set(rows['dictionary'])))} less the scores of controls, with 95 % intervals: Student's of "
+        f"Headline scores of {', '.join(sorted(set(rows['dictionary'])))} less the scores of controls, with 95 % intervals: of "
         f"paired differences for another feature's explanation, Welch's for other dictionaries ({span(counts)} features; none below 4). "
         f"{judges(query, asked, scorers)}"
     )
@@ -48,7 +49,7 @@ def _drawn(rows: "pl.DataFrame") -> Any:
         ),
         key=lambda one: one[:3],
     )
-    methods = [sorted(set(part["explanation_method"]), key=lambda m: (m == "shuffled", m)) for *_, part in shown]
+    methods = [sorted(set(part["explanation_method"]), key=lambda m: (m in BASELINES, m)) for *_, part in shown]
     drawn, axes = panels(
         [scorer for _, _, scorer, _ in shown],
         [len(own) * (1 + 0.3 * (len(kinds) - 1)) for own in methods],

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from interp_assets.domain.explaining import BASELINES
 from interp_assets.plotting.drawing import legend_below, panels
 from interp_assets.plotting.figure import COLOURS, FAINT, MARKERS, Asked, Figure, Query, condition, judges, refuse_empty, span, words
 
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
 
 NAME = "layers"
 SUBJECT = "headline scores by layer"
-GREY = ("shuffled", "constant")
 LINES = ("-", "--", ":", "-.")
 """A colour and a marker for each explanation method, a line for each model and kind."""
 
@@ -41,7 +41,7 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
     order = layer_places(rows["layer"].to_list())
     series = sorted(set(zip(rows["model"], rows["kind"], rows["explanation_method"], strict=True)))
     groups = sorted({one[:2] for one in series})
-    methods = sorted({one[2] for one in series} - set(GREY))
+    methods = sorted({one[2] for one in series} - set(BASELINES))
     drawn, axes = panels(scorers, [7] * len(scorers))
     for one, scorer in zip(axes, scorers, strict=True):
         part = rows.filter(pl.col("scorer") == scorer)
@@ -52,7 +52,7 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
             if not line:
                 continue
             x, mean = [place[0] for place in line], [place[1] for place in line]
-            colour = FAINT if method in GREY else COLOURS[methods.index(method) % len(COLOURS)]
+            colour = FAINT if method in BASELINES else COLOURS[methods.index(method) % len(COLOURS)]
             marker = MARKERS[(methods.index(method) if method in methods else -1) % len(MARKERS)]
             name = "no explanation read" if method == "none" else words(method)
             shape = {"linewidth": 1.3, "markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.5}

@@ -17,13 +17,13 @@ def figure(query: Query, asked: Asked) -> Figure:
     where = " AND ".join(
         (condition("dictionary", asked.dictionaries), condition("scorer", asked.scorers), condition("explanation_method", asked.methods))
     )
-    rows = query(f"SELECT * FROM leaderboard WHERE {where} AND explanation_method <> 'shuffled' AND lift_over_shuffled IS NOT NULL")
+    rows = query(f"SELECT * FROM leaderboard WHERE {where} AND lift_over_shuffled IS NOT NULL")
     refuse_empty(rows, "leaderboard", asked)
     scorers = sorted(set(rows["scorer"]))
     of = f" of {rows['dictionary'][0]}" if rows["dictionary"].n_unique() == 1 else ""
     caption = (
         f"Mean lift of each explanation method{of} over another feature's explanation "
-        f"(shuffled) on the same features, with Student's 95 % intervals ({span(rows['n_features'].to_list())} features; none below 4). "
+        f"by the same method on the same features, with 95 % intervals ({span(rows['n_features'].to_list())} features; none below 4). "
         f"At 0 an explanation says no more of its feature than of another. {judges(query, asked, scorers)}"
     )
     return Figure(caption, rows, lambda: _drawn(rows, scorers))

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from interp_assets.domain.explaining import BASELINES
 from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference, strip
 from interp_assets.plotting.figure import Asked, Figure, Query, condition, judges, refuse_empty, span, words
 
@@ -42,7 +43,7 @@ def _drawn(summed: "pl.DataFrame", every: dict[tuple[Any, ...], list[float]], sc
 
     dictionaries = sorted(set(summed["dictionary"]))
     parts = [summed.filter(pl.col("scorer") == scorer) for scorer in scorers]
-    rows = [sorted(set(part["explanation_method"]), key=lambda m: (m in ("shuffled", "constant"), m)) for part in parts]
+    rows = [sorted(set(part["explanation_method"]), key=lambda m: (m in BASELINES, m)) for part in parts]
     high = 1 + 0.55 * (len(dictionaries) - 1)
     drawn, axes = panels(scorers, [len(own) * high for own in rows])
     places = offsets(len(dictionaries))

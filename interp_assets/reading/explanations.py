@@ -7,7 +7,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.explaining.labels import label_of
 from interp_assets.domain.ratings.ratings import Explained, explanation_id
-from interp_assets.domain.trials import Explanation
+from interp_assets.domain.trials import Explanation, FurtherDeal
 from interp_assets.tables import EXPLANATIONS, IMPORTED_EXPLANATIONS
 from resources.store.lake import Lake
 
@@ -32,6 +32,7 @@ def read_explanations(lake: Lake, key: RangeKey, method: str) -> dict[int, Expla
         row["feature"]: Explanation(
             feature=row["feature"], method=method, text=row["explanation"], outcome=row["outcome"], raw_reply=row["raw_reply"] or "",
             prompt_version=row["prompt_version"], donor_feature=row["donor_feature"],
+            further_deals=tuple(FurtherDeal(**deal) for deal in row["further_deals"] or ()),
         )
         for row in rows
     }  # fmt: skip

@@ -16,7 +16,7 @@ from interp_assets.config.base import Closed, fingerprint
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, SentenceEncoderSettings
 from interp_assets.domain.bounds import ADDED_LATER, versioned_fields
-from interp_assets.domain.explaining import METHODS
+from interp_assets.domain.explaining import METHODS, SHUFFLED
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.steering.strengths import SteeringSettings
 from interp_assets.domain.steering.token_changes import TokenChangeSettings
@@ -29,8 +29,10 @@ from interp_assets.orchestration.versions import (
     sample_version,
 )
 
+LATER = [baseline.NAME for baseline in SHUFFLED[2:]]
+"""Methods that came later, and so are not among the explanations that the pinned scores are of."""
 ASKED = {
-    "explanations": list(METHODS),
+    "explanations": [method for method in METHODS if method not in LATER],
     "scores": {scorer.NAME: "all" for scorer in SCORERS},
     "steering": {"enabled": True},
     "examples": {"n_validation": 30, "non_activating": {"similar": 0.5, "random": 0.5}},
@@ -62,6 +64,7 @@ PINNED = {
     "explanations/token_list": "c9ce51a9b33454b8",
     "explanations/shuffled": "1c28f2eb0958c3d1",
     "explanations/shuffled_token_list": "1c28f2eb0958c3d1",
+    **{f"explanations/{method}": "1c28f2eb0958c3d1" for method in LATER},
     "explanations/ensemble_concat": "1c28f2eb0958c3d1",
     "explanations/constant": "1c28f2eb0958c3d1",
     "explanations/planted_false": "1c28f2eb0958c3d1",
@@ -98,7 +101,7 @@ OTHER = RECORD.model_copy(update={"key": "model/09/other"})
 def versions() -> dict[str, str]:
     """Of each range stage, the fingerprint of its settings; of each stage by dictionary, the data version of RECORD."""
     platform = PlatformSettings(stages=ASKED)
-    stages = platform.stage_settings({})
+    stages, more = platform.stage_settings({}), platform.stage_settings({"explanations": list(METHODS)})
     sample = sample_version(RECORD, "tokenizer")
     return {
         "record": RECORD.fingerprint,
@@ -108,7 +111,10 @@ def versions() -> dict[str, str]:
         "feature_neighbours": neighbours_version(stages, "activations"),
         "window_embeddings": embeddings_version(RECORD, stages, "sample", lambda: "encoder"),
         "feature_matches": matches_version(RECORD, [OTHER], stages, {"max_act model/09/name": "v"}, lambda: "encoder"),
-        **{stage.asset: fingerprint(stage.settings_of(stages, platform)) for stage in RANGE_STAGES},
+        **{
+            stage.asset: fingerprint(stage.settings_of(more if stage.asset.split("/")[-1] in LATER else stages, platform))
+            for stage in RANGE_STAGES
+        },
     }
 
 
@@ -196,3 +202,10 @@ def test_a_type_is_looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
     base._adapter.cache_clear()
     assert base.fingerprint("a", 1) != base.fingerprint("b", 2)
     assert made == [str, int]
+
+
+def test_several_deals_are_a_setting_of_the_shuffled_baselines_alone() -> None:
+    platform = PlatformSettings(stages=ASKED)
+    once, twice = platform.stage_settings({}), platform.stage_settings({"explaining": {"shuffled": {"deals": 2}}})
+    changed = [s.asset for s in RANGE_STAGES if fingerprint(s.settings_of(once, platform)) != fingerprint(s.settings_of(twice, platform))]
+    assert changed == ["explanations/shuffled", "explanations/shuffled_token_list"]

@@ -43,7 +43,7 @@ class CountingModels(FakeModels):
 
 def small_definitions(home: Home) -> dg.Definitions:
     """The graph with two explainers and two scorers: it is assembled after the lists of methods are cut."""
-    explaining.EXPLAINERS, explaining.DERIVED, explaining.IMPORTED_METHODS = (explaining.max_act,), (explaining.shuffled,), ()  # type: ignore[assignment]
+    explaining.EXPLAINERS, explaining.DERIVED, explaining.IMPORTED_METHODS = (explaining.max_act,), (explaining.SHUFFLED[0],), ()  # type: ignore[assignment]
     explaining.COMPUTED = ()  # type: ignore[assignment]
     explaining.METHODS, explaining.PLANTED_METHODS = ("max_act", "shuffled"), ()
     scoring.SCORERS = (scoring.detection, scoring.fuzzing)  # type: ignore[assignment]

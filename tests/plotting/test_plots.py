@@ -19,11 +19,19 @@ from interp_assets.tables import SCORE_VARIANCES
 
 SAE, LATER, NEURONS = "m/09/res", "m/11/res", "m/09/neurons"
 SCORERS = {"detection": ("balanced_accuracy", 0.5, "qwen"), "clarity": ("gini", None, ""), "embedding": ("auroc", 0.5, "minilm")}
-METHODS = {"max_act": 0.3, "vocab_proj": 0.1, "shuffled": 0.0}
-VIEWS = ("scores_by_method", "leaderboard", "scores_by_layer", "against_controls", "scorers_against_people", "score_stability")
+METHODS = {"max_act": 0.3, "vocab_proj": 0.1, "shuffled": 0.0, "shuffled_vocab_proj": 0.05}
+VIEWS = (
+    "lift_over_shuffled",
+    "scores_by_method",
+    "leaderboard",
+    "scores_by_layer",
+    "against_controls",
+    "scorers_against_people",
+    "score_stability",
+)
 NUMBERS = {
     "scores": "SELECT count(*) FROM scores_by_method WHERE headline AND dictionary = 'm/09/res'",
-    "methods": "SELECT count(*) FROM leaderboard WHERE dictionary = 'm/09/res' AND explanation_method <> 'shuffled'",
+    "methods": "SELECT count(*) FROM leaderboard WHERE dictionary = 'm/09/res' AND lift_over_shuffled IS NOT NULL",
     "layers": "SELECT count(*) FROM scores_by_layer WHERE kind = 'sae_lens'",
     "controls": "SELECT count(*) FROM against_controls WHERE dictionary = 'm/09/res' AND headline",
     "correlations": "SELECT count(*) FROM human_correlations WHERE scope = 'dictionary'",
@@ -82,6 +90,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
                 "rows", pl.DataFrame(rows, columns, orient="row", schema_overrides={"stratum": pl.Int8, "control": pl.String}).to_arrow()
             )
             made.execute(f"CREATE TABLE {name} AS SELECT * FROM rows")
+        made.execute("ALTER TABLE scores ADD COLUMN deals STRUCT(donor_feature UINTEGER, value DOUBLE)[]")
         for view in VIEWS:
             made.execute(f"CREATE VIEW {view} AS {view_files()[view].read_text()}")
         yield made

@@ -23,6 +23,7 @@ from interp_assets.domain.explaining import (
     ComputedExplainer,
     Derived,
     Explainer,
+    Shuffled,
 )
 from interp_assets.domain.explaining.shared.explainer_input import Reads
 from interp_assets.domain.outcomes import ExplanationOutcome
@@ -114,16 +115,20 @@ def _read_by(explainer: Explainer | ComputedExplainer) -> tuple[Upstream, ...]:
 
 def derived_stage(derived: Derived) -> RangeStage:
     """What derived explanations depend on: the explanations of their source methods, and always the features that have rows in the
-    examples."""
+    examples. Several deals are a setting; one deal is none."""
 
     def made_of(source: str) -> Upstream:
         needed = lambda stages: _chosen(stages, derived.NAME) and source in _sources(stages, derived)  # noqa: E731
         return Upstream(EXPLANATIONS, {"explanation_method": source}, needed, all_ranges=lambda r: derived.SHUFFLES and is_small(r))
 
+    def settings_of(stages: StageSettings, platform: PlatformSettings) -> Any:
+        dealt_again = isinstance(derived, Shuffled) and stages.explaining.shuffled.deals > 1
+        return _chosen(stages, derived.NAME) and ([stages.explaining.shuffled] if dealt_again else True)
+
     sources = map(made_of, (*derived.SOURCES, *derived.OPTIONAL_SOURCES))
     extra = {"explanation_method": derived.NAME}
     upstream = (Upstream(EXAMPLES, needed=lambda stages: _chosen(stages, derived.NAME)), *sources)
-    return RangeStage(EXPLANATIONS, derived.VERSION, upstream, lambda stages, platform: _chosen(stages, derived.NAME), extra)
+    return RangeStage(EXPLANATIONS, derived.VERSION, upstream, settings_of, extra)
 
 
 def given_stage(method: str) -> RangeStage:
@@ -236,7 +241,11 @@ def _derived_asset(derived: Derived) -> dg.AssetsDefinition:
                 whole = derived.SHUFFLES and is_small(partition.record)
                 key = partition.key
                 sources[source] = read_all_explanations(lake, key.dictionary, source) if whole else read_explanations(lake, key, source)
-            made = derived.explain(partition.record.features_of(partition.key).tolist(), sources, partition.settings.seed)
+            features, seed = partition.record.features_of(partition.key).tolist(), partition.settings.seed
+            if isinstance(derived, Shuffled):
+                made = derived.explain(features, sources, seed, partition.settings.explaining.shuffled.deals)
+            else:
+                made = derived.explain(features, sources, seed)
             stage.write(partition, [(EXPLANATIONS, explanation_rows(partition, made, ()))], report_of(lake, partition, made))
         return stage.result(*_summary(lake, stage, derived.NAME))
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ def explanation_rows(partition: RangePartition, made: Sequence[Explanation], ans
             "replies": [] if failed else [answer.key for answer in answers], "donor_feature": e.donor_feature,
             "model": answers[0].model if answers else "",
             "prompt_version": prompt_version(e.prompt_version, getattr(explaining, e.method, None)),
-            "label": label_of(e.text, e.raw_reply),
+            "label": label_of(e.text, e.raw_reply), "further_deals": [asdict(deal) for deal in e.further_deals] or None,
         }
         for e in made
     ]  # fmt: skip

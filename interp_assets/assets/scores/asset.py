@@ -21,6 +21,7 @@ from interp_assets.domain.outcomes import FAILED
 from interp_assets.domain.prompting.instructions import prompt_version
 from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.scoring.shared.deals import mean_over_deals
 from interp_assets.domain.statistics.metrics import UNDEFINED
 from interp_assets.domain.trials import Model, ScorerInput, ScoreRow, Verdict, verdict_of
 from interp_assets.measuring.answerer import AnsweredInput, answerer_of
@@ -128,9 +129,11 @@ class _ScoredPartition:
         self._cost = LedgerSums()
         self._questions = 0
         self._lines: list[tuple] = []
+        self._deals: list[tuple[ScorerInput, Sequence[ScoreRow]]] = []
 
     def add(self, work: AnsweredInput) -> None:
-        """Write the ledger, trials, verdicts and scores of one scorer input."""
+        """Write the ledger, trials and verdicts of one scorer input, and its scores; after the last of several deals, the mean of their
+        scores."""
         scorer_input = work.planned.scorer_input
         assert scorer_input is not None
         verdicts, rows = self._judged(scorer_input, work)
@@ -141,6 +144,12 @@ class _ScoredPartition:
         self._writer.add(LEDGER, ledger)
         self._writer.add(TRIALS, trial_rows(self._partition, work, prompt_version(self._scorer.VERSION, self._settings)))
         self._writer.add(VERDICTS, verdict_rows(self._partition, verdicts))
+        self._deals.append((scorer_input, rows))
+        if work.planned.deals_left:
+            return
+        if len(self._deals) > 1:
+            rows = mean_over_deals([own for _, own in self._deals], [one.donor for one, _ in self._deals])
+        self._deals.clear()
         self._writer.add(SCORES, score_rows(self._partition, rows, self._scorer.HEADLINE))
         if len(self._lines) < PREVIEWED:
             (headline,) = (row for row in rows if row.metric == self._scorer.HEADLINE)

@@ -45,4 +45,7 @@ def verdict_rows(partition: RangePartition, verdicts: Iterable[Verdict]) -> pa.T
 def score_rows(partition: RangePartition, rows: Sequence[ScoreRow], headline: str) -> pa.Table:
     """A row per metric; `headline` marks the rows of the scorer's headline metric."""
     here = {"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range}
-    return pa.Table.from_pylist([{**here, **asdict(row), "headline": row.metric == headline} for row in rows], schema=SCORES.schema)
+    made = [
+        {**here, **asdict(row), "headline": row.metric == headline, "deals": [asdict(deal) for deal in row.deals] or None} for row in rows
+    ]
+    return pa.Table.from_pylist(made, schema=SCORES.schema)

@@ -1,7 +1,8 @@
-"""The scorer inputs of a partition, one a feature and explanation method, read feature by feature."""
+"""The scorer inputs of a partition, one a feature and explanation method (and deal, of a shuffled baseline), read feature by feature."""
 
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from interp_assets.domain.prompting.rendering import one_line
 from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.seeds import generator
-from interp_assets.domain.trials import NO_EXPLANATION, Rival, ScorerInput
+from interp_assets.domain.trials import NO_EXPLANATION, Rival, ScorerInput, of_deal
 from interp_assets.measuring.answerer import Planned
 from interp_assets.orchestration.runs import RangePartition
 from interp_assets.reading.examples import read_examples
@@ -42,21 +43,24 @@ def planned_cases(lake: Lake, scorer: Scorer, partition: RangePartition) -> Iter
         steered = runs.of(item.feature) if runs else ()
         steered_set, rival_sets = (sets.of(item.feature), sets.rivals(item.feature)) if sets else (None, ())
         for method in methods:
-            text = None if method == NO_EXPLANATION else explained[method][item.feature].text
-            scorer_input = ScorerInput(
-                feature=item.feature,
-                method=method,
-                explanation=None if text is None else one_line(text),  # people and other tools write paragraphs
-                shown=item.shown,
-                held_out=item.held_out,
-                token_texts=item.token_texts,
-                firing_share=min(item.n_windows / n_windows, 1.0) if n_windows else None,
-                rivals=rivals[method].of(item.feature) if rivals else (),
-                steered=steered,
-                steered_set=steered_set,
-                rival_sets=rival_sets,
-            )
-            yield _planned(scorer, partition, scorer_input, settings)
+            texts = (None,) if method == NO_EXPLANATION else explained[method][item.feature].texts
+            for deal, text in enumerate(texts):
+                scorer_input = ScorerInput(
+                    feature=item.feature,
+                    method=method,
+                    explanation=None if text is None else one_line(text),  # people and other tools write paragraphs
+                    shown=item.shown,
+                    held_out=item.held_out,
+                    token_texts=item.token_texts,
+                    firing_share=min(item.n_windows / n_windows, 1.0) if n_windows else None,
+                    rivals=rivals[method].of(item.feature, deal) if rivals else (),
+                    steered=steered,
+                    steered_set=steered_set,
+                    rival_sets=rival_sets,
+                    donor=None if method == NO_EXPLANATION else explained[method][item.feature].donors[deal],
+                )
+                planned = _planned(scorer, partition, scorer_input, settings)
+                yield replace(planned, trials=of_deal(planned.trials, deal), deals_left=len(texts) - 1 - deal)
     yield Planned(partition, None)
 
 
@@ -82,22 +86,28 @@ class Rivals:
     def __init__(self, lake: Lake, partition: RangePartition, method: str) -> None:
         self._partition = partition
         found = read_all_explanations(lake, partition.key.dictionary, method)
-        self._texts = {feature: one_line(explanation.text) for feature, explanation in found.items() if explanation.text is not None}
+        known = {feature: explanation.texts for feature, explanation in found.items() if explanation.text is not None}
+        self._texts = {feature: [one_line(text) for text in texts if text is not None] for feature, texts in known.items()}
         self._features = np.array(sorted(self._texts), dtype=np.int64)
         self._nearest = read_neighbours(lake, partition.key.dictionary, partition.record.features_of(partition.key).tolist())
 
-    def of(self, feature: int) -> tuple[Rival, ...]:
-        """Up to N_RIVALS explained features other than `feature`. Their explanations differ from its explanation and from one another."""
-        taken = {self._texts.get(feature)}
+    def of(self, feature: int, deal: int = 0) -> tuple[Rival, ...]:
+        """Up to N_RIVALS explained features other than `feature`. Their explanations of the deal differ from its explanation and from one
+        another."""
+        taken = {self._text(feature, deal)}
         chosen: list[Rival] = []
         for variant, other in self._candidates(feature):
-            text = self._texts.get(other)
+            text = self._text(other, deal)
             if other != feature and text is not None and text not in taken:
                 taken.add(text)
                 chosen.append(Rival(other, text, variant))
             if len(chosen) == N_RIVALS:
                 break
         return tuple(chosen)
+
+    def _text(self, feature: int, deal: int) -> str | None:
+        texts = self._texts.get(feature, [])
+        return texts[deal] if deal < len(texts) else None
 
     def _candidates(self, feature: int) -> Iterator[tuple[str, int]]:
         """The nearest features, then random explained features. Random features are drawn only when they are needed."""

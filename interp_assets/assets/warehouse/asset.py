@@ -12,7 +12,8 @@ from interp_assets.tables import SCHEMA_VERSION
 
 COURSE = """
 SELECT series, explanation_method, step, mean, ci_low, ci_high FROM scores_over_checkpoints
-WHERE scorer = 'detection' AND mean IS NOT NULL AND explanation_method NOT IN ('shuffled', 'constant')
+WHERE scorer = 'detection' AND mean IS NOT NULL
+  AND NOT starts_with(explanation_method::VARCHAR, 'shuffled') AND explanation_method <> 'constant'
 """
 """The course of detection, which is the headline where one scorer must stand for all."""
 

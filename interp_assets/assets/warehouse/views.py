@@ -15,6 +15,7 @@ UNITS = {
 
 KEPT_BY = {
     "outcomes": "dictionary",
+    "lift_over_shuffled": "dictionary",
     "scores_by_method": "dictionary",
     "leaderboard": "dictionary",
     "success_by_method": "dictionary",

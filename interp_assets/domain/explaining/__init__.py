@@ -2,7 +2,8 @@
 `ExplainingSettings`.
 
 EXPLAINERS ask a language model about each feature on its own. COMPUTED describe each feature by its examples, without a model. DERIVED make
-explanations out of the explanations of other methods, or out of nothing. IMPORTED_METHODS are read from files that people or other tools
+explanations out of the explanations of other methods, or out of nothing; SHUFFLED are the derived methods that shuffle the explanations of
+one method, and BASELINES all methods that know nothing of their feature. IMPORTED_METHODS are read from files that people or other tools
 wrote, PLANTED_METHODS from the rules of a planted dictionary.
 """
 
@@ -21,8 +22,6 @@ from interp_assets.domain.explaining import (
     max_act_cot,
     pattern,
     planted_false,
-    shuffled,
-    shuffled_token_list,
     single_token,
     token_change,
     token_list,
@@ -36,6 +35,7 @@ from interp_assets.domain.explaining.max_act import MaxActSettings
 from interp_assets.domain.explaining.max_act_cot import MaxActCotSettings
 from interp_assets.domain.explaining.pattern import PatternSettings
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, ExplainerReply, Reads
+from interp_assets.domain.explaining.shuffled import Shuffled, ShuffledSettings, baseline_of
 from interp_assets.domain.explaining.single_token import SingleTokenSettings
 from interp_assets.domain.explaining.token_change import TokenChangeExplainerSettings
 from interp_assets.domain.explaining.token_list import TokenListSettings
@@ -126,10 +126,16 @@ class ExplainingSettings:
     candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
     pattern: PatternSettings = field(default_factory=PatternSettings)
     token_list: TokenListSettings = field(default_factory=TokenListSettings)
+    shuffled: ShuffledSettings = field(default_factory=ShuffledSettings)
+    """Of all shuffled baselines."""
 
     def of(self, explainer: Explainer | ComputedExplainer) -> Any:
         """The explainer's own block."""
         return getattr(self, explainer.NAME)
+
+    def deals(self, method: str) -> int:
+        """How many texts a method deals to a feature: several only for shuffled baselines."""
+        return self.shuffled.deals if method in {baseline.NAME for baseline in SHUFFLED} else 1
 
     def reads(self, explainer: Explainer | ComputedExplainer) -> frozenset[Reads]:
         """The parts of an explainer input that the explainer reads: its READS without the parts that its settings name as `unread`."""
@@ -141,18 +147,21 @@ EXPLAINERS: tuple[Explainer, ...] = (
     max_act, max_act_cot, contrastive, single_token, vocab_proj, token_change, intervention, ensemble_raw, candidates, pattern,
 )  # fmt: skip
 COMPUTED: tuple[ComputedExplainer, ...] = (token_list,)
-DERIVED: tuple[Derived, ...] = (shuffled, shuffled_token_list, ensemble_concat, constant, planted_false)
 IMPORTED_METHODS: tuple[str, ...] = ("human", "imported")
-BASELINES: tuple[str, ...] = (shuffled.NAME, shuffled_token_list.NAME, constant.NAME)
+SHUFFLED: tuple[Shuffled, ...] = tuple(
+    Shuffled(source)
+    for source in ("max_act", "token_list", *(member.NAME for member in EXPLAINERS[1:]), ensemble_concat.NAME, *IMPORTED_METHODS)
+)
+DERIVED: tuple[Derived, ...] = (*SHUFFLED, ensemble_concat, constant, planted_false)
+BASELINES: tuple[str, ...] = (*(baseline.NAME for baseline in SHUFFLED), constant.NAME)
 PLANTED_METHODS: tuple[str, ...] = tuple(PLANTED_CLAIMS)
 METHODS: tuple[str, ...] = (*(member.NAME for member in (*EXPLAINERS, *COMPUTED, *DERIVED)), *IMPORTED_METHODS, *PLANTED_METHODS)
 
 
 def control_of(method: str) -> str | None:
-    """The baseline that a method's explanations are held against on the same features, as in the view leaderboard; None for baselines."""
-    if method in BASELINES:
-        return None
-    return shuffled_token_list.NAME if method == token_list.NAME else shuffled.NAME
+    """The baseline that a method's explanations are held against on the same features, as in the view leaderboard: other features'
+    explanations by the same method. None for baselines, and for methods whose explanations are not shuffled."""
+    return next((baseline.NAME for baseline in SHUFFLED if method in baseline.SOURCES), None)
 
 
 __all__ = [
@@ -163,10 +172,13 @@ __all__ = [
     "IMPORTED_METHODS",
     "METHODS",
     "PLANTED_METHODS",
+    "SHUFFLED",
     "ChoosingExplainer",
     "ComputedExplainer",
     "Derived",
     "Explainer",
     "ExplainingSettings",
+    "Shuffled",
+    "baseline_of",
     "control_of",
 ]

@@ -9,7 +9,7 @@ from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, W
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item
 
 NAME: str = "detection"
-VERSION: str = "detection/2"
+VERSION: str = "detection/3"
 MODEL: Model = "scorer"
 HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})

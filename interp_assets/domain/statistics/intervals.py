@@ -19,6 +19,8 @@ import numpy as np
 Z = 1.959963984540054
 MIN_FOR_MEAN = 4
 """Fewest values whose mean gets an interval: of three, no more than their order is known."""
+LEAST_DF = 5
+"""Fewest degrees of freedom of a variance over clusters: with fewer, intervals of few prompts would say nothing at all."""
 ENDLESS = 1000.0
 """An interval of a ratio that reaches so many times as far as the ratio, or as 1, has no end."""
 
@@ -90,16 +92,22 @@ def effective_share(variance: float, independent: float) -> float:
     return independent / variance if variance > independent > 0 else 1.0
 
 
-def cluster_share(together: np.ndarray, alone: np.ndarray | float, n_clusters: int) -> float:
+def cluster_share(
+    together: np.ndarray, alone: np.ndarray | float, n_clusters: int, n_telling: int | None = None, otherwise: float = 1.0
+) -> float:
     """The share of items that counts where they come in clusters: `effective_share`, less for a variance known from few clusters.
 
     `together` are replicates [replicates] of the score that draw whole clusters, `alone` replicates that draw items, or the variance of
     independent items. A variance of n clusters has n - 1 degrees of freedom: the share is times (z / t)², as Korn and Graubard (Surv.
-    Methodol. 24, 1998) do for rates. Where clusters vary no more than items do, the share is 1.
+    Methodol. 24, 1998) do for rates. Where only `n_telling` clusters hold a rarer kind of item, they alone tell how much clusters vary: so
+    many degrees of freedom, but LEAST_DF at least. Where clusters vary no more than items do, the share is `otherwise`.
     """
     independent = alone if isinstance(alone, float) else float(np.nanvar(alone)) if np.isfinite(alone).any() else 0.0
     share = effective_share(spread_of(together, n_clusters), independent)
-    return share * (Z / t_quantile(n_clusters - 1)) ** 2 if share < 1 else 1.0
+    if share >= 1:
+        return otherwise
+    df = n_clusters - 1 if n_telling is None else min(n_clusters - 1, max(n_telling, LEAST_DF))
+    return share * (Z / t_quantile(df)) ** 2
 
 
 def spread_of(replicates: np.ndarray, n_drawn: int) -> float:

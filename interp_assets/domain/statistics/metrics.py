@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from interp_assets.domain.statistics.intervals import (
+    LEAST_DF,
     UNDEFINED,
     Estimate,
     auroc_interval,
@@ -22,6 +23,7 @@ from interp_assets.domain.statistics.intervals import (
     mean_interval,
     of_two_rates,
     spread_of,
+    t_quantile,
     wilson,
 )
 
@@ -38,7 +40,8 @@ def prediction_metrics(
     positive. Recall has Wilson's interval; the others are functions of the two rates TPR and FPR, with the
     intervals of `intervals.of_two_rates`. `prompts` [items] names the
     prompt that each item was judged in: the bootstrap draws prompts, and the more the metric varies among draws than for independent
-    items, the wider its interval is. Without `prompts` items are independent and nothing is drawn.
+    items, the wider its interval is. Where it does not vary more, t still has as many degrees of freedom as there are prompts less one, and
+    LEAST_DF at least. Without `prompts` items are independent and nothing is drawn.
     """
     truth, prediction = np.asarray(truth, dtype=bool), np.asarray(prediction, dtype=bool)
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
@@ -54,7 +57,13 @@ def prediction_metrics(
         drawn = _drawn_shares(len(of_prompt), n_bootstrap, rng) @ of_prompt
         with np.errstate(divide="ignore", invalid="ignore"):
             together = _from_rates(drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3], n_positive, n_negative)
-        shares = {name: cluster_share(together[name], alone[name], len(of_prompt)) for name in PREDICTION_METRICS}
+        n_prompts, items = len(of_prompt), max(len(truth) - 2, 1)
+        wrong = _sums_by_prompt(prompts, truth != prediction, truth == prediction) > 0
+        # Of prompts whose answers happened not to differ it is not known that answers to a prompt go their own ways.
+        alike = (t_quantile(items) / t_quantile(min(items, max(n_prompts - 1, LEAST_DF)))) ** 2
+        shares = {
+            name: cluster_share(together[name], alone[name], n_prompts, int(wrong.sum(axis=0).min()), alike) for name in PREDICTION_METRICS
+        }
 
     def function(name: str) -> Callable[[float, float], float]:
         return lambda tpr, fpr: float(_from_rates(np.asarray(tpr), np.asarray(fpr), n_positive, n_negative)[name])

@@ -52,7 +52,8 @@ def show(request: Request) -> Response:
 
 
 def distributions(explorer: Explorer, record: DictionaryRecord, columns: FeatureColumns, method: str) -> list[Distribution]:
-    """The distribution of the method's scores by each scorer, with `shuffled` and a control dictionary behind."""
+    """The distribution of the method's scores by each scorer, with its shuffled explanations and a control dictionary
+    behind."""
     behind = control(explorer, record)
     states = columns.state, None if behind is None else (behind[0], behind[1].state)
     return explorer.kept(("distributions", record.key, method), states, lambda: _drawn(columns, method, behind))

@@ -1,5 +1,5 @@
 -- Which explainer is best by which scorer: headline scores of each explanation method, with the mean lift over another feature's explanation
--- (shuffled; of a token list another list) on the same features and its 95 % interval. They are ranked within dictionary and scorer by compared_mean, the mean over the
+-- by the same method on the same features and its 95 % interval (view lift_over_shuffled; null without the method's own shuffles). They are ranked within dictionary and scorer by compared_mean, the mean over the
 -- n_compared features that all of them have scores of; a method with scores of less than half the features of another has no place.
 -- lift_over_token_list is the mean lead over the feature's token list, which needs no language model: over its score by the same scorer and, for
 -- detection and fuzzing, over its score by the matcher on the same windows where there is one. token_list_by names the scorer of the list.
@@ -16,22 +16,16 @@ WITH headline AS (
 ), lists AS (
   FROM listed QUALIFY row_number() OVER (PARTITION BY dictionary, scorer, feature ORDER BY token_list_by = 'matcher' DESC) = 1
 ), lifts AS (
-  SELECT h.*, h.value - s.value AS lift, h.value - l.value AS list_lift, l.token_list_by
-  FROM headline h LEFT JOIN headline s
-    ON s.explanation_method = CASE h.explanation_method WHEN 'token_list' THEN 'shuffled_token_list' ELSE 'shuffled' END AND s.dictionary = h.dictionary AND s.scorer = h.scorer AND s.feature = h.feature
-  LEFT JOIN lists l ON l.dictionary = h.dictionary AND l.scorer = h.scorer AND l.feature = h.feature
+  SELECT h.*, h.value - l.value AS list_lift, l.token_list_by
+  FROM headline h LEFT JOIN lists l ON l.dictionary = h.dictionary AND l.scorer = h.scorer AND l.feature = h.feature
 ), summed AS (
   SELECT dictionary, scorer, metric, explanation_method,
     count(value) AS n_features, median(value) AS median, avg(value) AS mean,
     CASE WHEN count(value) >= 4 THEN count(value) - 1 END AS df,
-    CASE WHEN count(lift) >= 4 THEN count(lift) - 1 END AS lift_df,
     CASE WHEN count(list_lift) >= 4 THEN count(list_lift) - 1 END AS list_df,
     mean - (1.959964 + 2.372271 / df + 2.822499 / df ** 2 + 2.555850 / df ** 3 + 1.589534 / df ** 4) * stddev_samp(value) / sqrt(count(value)) AS ci_low,
     mean + (1.959964 + 2.372271 / df + 2.822499 / df ** 2 + 2.555850 / df ** 3 + 1.589534 / df ** 4) * stddev_samp(value) / sqrt(count(value)) AS ci_high,
     avg(floor) AS floor,
-    avg(lift) AS lift_over_shuffled,
-    lift_over_shuffled - (1.959964 + 2.372271 / lift_df + 2.822499 / lift_df ** 2 + 2.555850 / lift_df ** 3 + 1.589534 / lift_df ** 4) * stddev_samp(lift) / sqrt(count(lift)) AS lift_ci_low,
-    lift_over_shuffled + (1.959964 + 2.372271 / lift_df + 2.822499 / lift_df ** 2 + 2.555850 / lift_df ** 3 + 1.589534 / lift_df ** 4) * stddev_samp(lift) / sqrt(count(lift)) AS lift_ci_high,
     avg(list_lift) AS lift_over_token_list,
     lift_over_token_list - (1.959964 + 2.372271 / list_df + 2.822499 / list_df ** 2 + 2.555850 / list_df ** 3 + 1.589534 / list_df ** 4) * stddev_samp(list_lift) / sqrt(count(list_lift)) AS token_list_lift_ci_low,
     lift_over_token_list + (1.959964 + 2.372271 / list_df + 2.822499 / list_df ** 2 + 2.555850 / list_df ** 3 + 1.589534 / list_df ** 4) * stddev_samp(list_lift) / sqrt(count(list_lift)) AS token_list_lift_ci_high,
@@ -50,7 +44,10 @@ WITH headline AS (
 ), placed AS (
   SELECT *, rank() OVER (PARTITION BY dictionary, scorer ORDER BY compared_mean DESC) AS place FROM compared
 )
-SELECT dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean,
-  * EXCLUDE (dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean, df, lift_df, list_df)
-FROM summed LEFT JOIN placed USING (dictionary, scorer, explanation_method)
+SELECT dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean, n_features, median, mean, ci_low, ci_high, floor,
+  lift_over_shuffled, lift_ci_low, lift_ci_high, n_deals, lift_over_token_list, token_list_lift_ci_low, token_list_lift_ci_high, token_list_by
+FROM summed LEFT JOIN placed USING (dictionary, scorer, explanation_method) LEFT JOIN (
+  SELECT dictionary, scorer, metric, explanation_method, lift AS lift_over_shuffled, ci_low AS lift_ci_low, ci_high AS lift_ci_high, n_deals
+  FROM lift_over_shuffled WHERE headline
+) USING (dictionary, scorer, metric, explanation_method)
 ORDER BY dictionary, scorer, place NULLS LAST, explanation_method

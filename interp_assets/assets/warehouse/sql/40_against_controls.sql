@@ -1,8 +1,8 @@
 -- Each dictionary's scores beside those of its controls, for every scorer, metric and explanation method: the same features under another
--- feature's explanation (control "shuffled", of a token list another list, paired by feature), and trained controls (`control:` in their records;
+-- feature's explanation by the same method (control "shuffled", paired by feature: view lift_over_shuffled), and trained controls (`control:` in their records;
 -- `trained_control` is true, and they stand first, as the hardest to beat), random TopK SAEs, rotated neurons and plain neurons of the same
 -- model and layer (for a dictionary of neurons all but neurons), explained by the same method. `difference` is the mean over the control's,
--- [ci_low, ci_high] its 95 % interval: Student's of paired differences, Welch's of two independent means, none below 4 features. `same_hook` says whether the two
+-- [ci_low, ci_high] its 95 % interval: of paired differences, or Welch's of two independent means, none below 4 features. `same_hook` says whether the two
 -- dictionaries sit at one hook; without it they share the layer only.
 WITH described AS (
   SELECT *,
@@ -15,14 +15,10 @@ WITH described AS (
     count(*) AS n, median(value) AS median, avg(value) AS mean, var_samp(value) AS variance, avg(floor) AS floor
   FROM own GROUP BY ALL
 ), shuffled AS (
-  SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, 'shuffled' AS control, a.dictionary AS control_dictionary,
-    false AS trained_control, true AS same_hook, count(*) AS n_features, count(*) AS n_control_features, median(a.value) AS median, median(b.value) AS control_median,
-    avg(a.value) AS mean, avg(b.value) AS control_mean, avg(a.value - b.value) AS difference,
-    var_samp(a.value - b.value) / count(*) AS variance, CASE WHEN count(*) >= 4 THEN count(*) - 1 END AS df, avg(a.floor) AS floor
-  FROM own a JOIN own b USING (dictionary, scorer, metric, feature)
-  WHERE a.explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'none')
-    AND b.explanation_method = CASE a.explanation_method WHEN 'token_list' THEN 'shuffled_token_list' ELSE 'shuffled' END
-  GROUP BY ALL
+  SELECT dictionary, scorer, metric, headline, explanation_method, 'shuffled' AS control, dictionary AS control_dictionary,
+    false AS trained_control, true AS same_hook, n_features, n_features AS n_control_features, median, shuffled_median AS control_median,
+    mean, shuffled_mean AS control_mean, lift AS difference, ci_low, ci_high, floor
+  FROM lift_over_shuffled
 ), others AS (
   SELECT a.dictionary, a.scorer, a.metric, a.headline, a.explanation_method, coalesce(control.control, control.kind) AS control,
     b.dictionary AS control_dictionary, control.control IS NOT NULL AS trained_control,
@@ -34,10 +30,10 @@ WITH described AS (
   FROM summed a JOIN summed b USING (scorer, metric, explanation_method)
   JOIN described this ON this.dictionary = a.dictionary JOIN described control ON control.dictionary = b.dictionary
   WHERE this.model = control.model AND this.layer = control.layer AND this.plainness < control.plainness
-), everything AS (
-  SELECT *, (1.959964 + 2.372271 / df + 2.822499 / df ** 2 + 2.555850 / df ** 3 + 1.589534 / df ** 4) * sqrt(variance) AS half_width
-  FROM (FROM shuffled UNION ALL BY NAME FROM others)
+), widths AS (
+  SELECT *, (1.959964 + 2.372271 / df + 2.822499 / df ** 2 + 2.555850 / df ** 3 + 1.589534 / df ** 4) * sqrt(variance) AS half_width FROM others
 )
-SELECT * EXCLUDE (half_width, variance, df, floor), difference - half_width AS ci_low, difference + half_width AS ci_high, floor
-FROM everything
+SELECT * FROM shuffled
+UNION ALL BY NAME
+SELECT * EXCLUDE (half_width, variance, df), difference - half_width AS ci_low, difference + half_width AS ci_high FROM widths
 ORDER BY dictionary, scorer, headline DESC, metric, explanation_method, trained_control DESC, control, control_dictionary

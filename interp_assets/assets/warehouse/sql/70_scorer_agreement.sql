@@ -3,7 +3,7 @@
 -- A scorer that reads no explanation is compared over features.
 WITH headline AS (
   SELECT dictionary, scorer::VARCHAR AS scorer, explanation_method, feature, value FROM scores
-  WHERE headline AND value IS NOT NULL AND explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'constant')
+  WHERE headline AND value IS NOT NULL AND NOT starts_with(explanation_method::VARCHAR, 'shuffled') AND explanation_method <> 'constant'
 ), pairs AS (
   SELECT a.dictionary, a.scorer AS scorer, b.scorer AS other, a.value AS x, b.value AS y
   FROM headline a JOIN headline b

@@ -6,7 +6,7 @@ WITH normalised AS (
   FROM scores
   WHERE headline AND value IS NOT NULL AND floor < 1
     AND metric IN ('balanced_accuracy', 'auroc', 'average_precision', 'accuracy', 'pearson', 'gini', 'success', 'rise')
-    AND explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'constant', 'none')
+    AND NOT starts_with(explanation_method::VARCHAR, 'shuffled') AND explanation_method NOT IN ('constant', 'none')
   GROUP BY ALL
 )
 SELECT n.dictionary, n.feature, n.above_floor, n.n_scorers, n.explanation_method, e.explanation, s.token_density, s.top_token_share

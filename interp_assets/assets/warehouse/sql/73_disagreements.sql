@@ -4,7 +4,7 @@ WITH placed AS (
   SELECT dictionary, feature, explanation_method, scorer::VARCHAR AS scorer, value,
     percent_rank() OVER (PARTITION BY dictionary, scorer ORDER BY value) AS place
   FROM scores
-  WHERE headline AND value IS NOT NULL AND explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'constant', 'none')
+  WHERE headline AND value IS NOT NULL AND NOT starts_with(explanation_method::VARCHAR, 'shuffled') AND explanation_method NOT IN ('constant', 'none')
 )
 SELECT dictionary, feature, explanation_method, explanation, high_scorer, high_value, high_place, low_scorer, low_value, low_place, gap
 FROM (

@@ -4,7 +4,7 @@
 WITH judged AS (
   SELECT dictionary, feature, scorer::VARCHAR AS scorer, explanation_method, value, ci_low, ci_high, coalesce(ci_low > floor, false) AS explains
   FROM scores
-  WHERE headline AND value IS NOT NULL AND scorer IN ('intervention', 'fuzzing') AND explanation_method NOT IN ('shuffled', 'shuffled_token_list', 'constant')
+  WHERE headline AND value IS NOT NULL AND scorer IN ('intervention', 'fuzzing') AND NOT starts_with(explanation_method::VARCHAR, 'shuffled') AND explanation_method <> 'constant'
 ), best AS (
   SELECT * FROM judged
   QUALIFY row_number() OVER (PARTITION BY dictionary, feature, scorer ORDER BY explains DESC, value DESC, explanation_method) = 1

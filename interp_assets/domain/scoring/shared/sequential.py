@@ -22,7 +22,7 @@ class SequentialSettings:
     A trial holds 5 windows for detection and fuzzing and 1 window for simulation; surprisal needs two trials for a window. Stopping early
     promises a width for every feature. It does not give better ranks: equally many trials spread evenly over features rank the features as
     well. It makes scores a little less honest: scores that are extreme by luck stop a little more often. Over simulated judges, balanced
-    accuracies stopped at a width of 0.2 lie 0.01 too far from 1/2 on average. Their intervals still hold the truth in 95 to 96 % of runs
+    accuracies stopped at a width of 0.2 lie 0.01 too far from 1/2 on average. Their intervals still hold the truth in 96 to 97 % of runs
     (`benchmarks/coverage.py`). Two explanations of a feature are judged on different numbers of windows. See `benchmarks/sequential.py`.
     """
 
