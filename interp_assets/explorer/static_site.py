@@ -139,13 +139,15 @@ def _columns(explorer: Explorer, key: str) -> FeatureColumns:
 
 
 def _chosen(key: str, columns: FeatureColumns, features: Sequence[int] | None) -> list[int]:
+    """The features asked for that the lake knows: a range such as 0-999 holds many that a dictionary does not select."""
     known = columns.features.tolist()
     if features is None:
         return known
-    missing = sorted(set(features) - set(known))
-    if missing:
-        raise UserError(f"{key} has no feature {', '.join(map(str, missing[:5]))} in the lake: {len(known):,} features are known")
-    return sorted(set(features))
+    chosen = sorted(set(features) & set(known))
+    if not chosen:
+        some = f": {', '.join(map(str, known[:5]))}, …" if known else ""
+        raise UserError(f"{key} has none of the features asked for; {len(known):,} of its features are in the lake{some}")
+    return chosen
 
 
 def _files(

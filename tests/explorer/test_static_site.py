@@ -62,6 +62,10 @@ def test_a_copy_holds_what_the_pages_show(site: Path) -> None:
     assert "noting" not in page and "/why/" not in page and "/context/" not in page
 
 
+def test_a_range_takes_the_features_that_are_known(home: Home, tmp_path: Path) -> None:
+    assert exported(home, tmp_path / "site", list(range(30, 100))) == ["2 of 2 features written"]
+
+
 def test_all_known_features_are_in_a_copy_of_all(home: Home, tmp_path: Path) -> None:
     exported(home, tmp_path / "copy", None)
     assert len(list((tmp_path / "copy" / "d" / KEY).glob("*.json"))) == 32
@@ -100,8 +104,9 @@ def test_what_cannot_be_exported_is_named(home: Home, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="it holds notes"):
         exported(home, tmp_path, [1])
-    with pytest.raises(UserError, match="no feature 77"):
-        exported(home, tmp_path / "copy", [1, 77])
+    told = "toy/00/sae has none of the features asked for; 32 of its features are in the lake: 0, 1, 2, 3, 4, …"
+    with pytest.raises(UserError, match=told):
+        exported(home, tmp_path / "copy", [77, 78])
     with pytest.raises(UserError, match="toy/00/nothing"):
         export_site(Explorer(home), tmp_path / "copy", ["toy/00/nothing"], None, print)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
