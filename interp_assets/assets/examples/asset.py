@@ -114,7 +114,7 @@ def examples(
     return stage.result(
         {
             "windows_per_feature": markdown(distribution_plot(windows, "activating windows", "Windows found per feature", log_x=True)),
-            "examples": markdown("\n\n".join(previews[:4]) or "*kept from an earlier run*"),
+            "examples": markdown(previews[0] if previews else "*kept from an earlier run*"),
         },
         [
             dg.AssetCheckResult(check_name="roles_are_disjoint", passed=not overlapping, metadata={"overlapping": overlapping[:20]}),
