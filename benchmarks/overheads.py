@@ -6,7 +6,8 @@ judge.
 Imports are CPU seconds of fresh processes. A stage with nothing to do is a range asset of the graph on stand-ins whose partitions are all
 complete, in a run of several such stages; a run's own cost is told beside it. Dagster's start is on an empty home. The demo (not with
 `--quick`) is `interp demo` in a new home, or in FOLDER, with a stopwatch on the subject model, the judge and the encoder
-(`measured_models.py`). Its machinery is the time in which none of the three works. The last line is one JSON object.
+(`measured_models.py`). Its machinery is the time in which none of the three works. Last, `interp run` explains and scores three features of
+the demo's SAE, whose activations are there. The last line is one JSON object.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -45,6 +47,11 @@ IMPORTS = {
 }
 EMPTY_STAGES = ("scores/detection", "scores/fuzzing", "scores/surprisal", "scores/intruder", "scores/matcher")
 KEY = "stand-in/00/neurons"
+SAE = "smollm2-135m/09/res-2k"
+HARVESTED = (
+    "documents", "token_samples", "dictionary_samples", "activations", "feature_statistics", "feature_neighbours", "dictionary_embeddings",
+)  # fmt: skip
+RUN_COMMAND = "from interp_assets.cli.main import main; main()"
 ROLES = {"webserver": "dagster_webserver", "daemon": "prompt_dagster daemon", "code": " api grpc ", "proxy": "code-server"}
 """A part of the command line of each of Dagster's processes; the runs are children of the code server."""
 
@@ -204,6 +211,31 @@ def demo_figures(folder: Path) -> dict[str, Any]:
     }
 
 
+def few_features_figures(demo: Path, folder: Path) -> dict[str, Any]:
+    """`interp run` of three features of the demo's SAE whose activations are there: all, and beside the judge's and the encoder's work."""
+    for name in ("dictionaries", *(f"lake/{table}" for table in HARVESTED)):
+        shutil.copytree(demo / name, folder / name)
+    shutil.copy(demo / "lake" / "lake.json", folder / "lake")
+    times = folder / "times"
+    times.mkdir()
+    home = Home(folder, str(folder / "lake"))
+    features = ",".join(str(one) for one in home.registry.get(SAE).selected_features[:3])
+    environment = {**os.environ, "INTERP_HOME": str(folder), "INTERP_LAKE": "", "OVERHEADS_FOLDER": str(times)}
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    program = f"import sys, benchmarks.measured_models; sys.argv = ['interp', 'run', {SAE!r}, '--features', {features!r}]; " + RUN_COMMAND
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=Path(__file__).parents[1])
+    whole, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    models = json.loads(next(times.glob("*.json")).read_text())["models"]
+    asked = [models.get(name, [0, 0.0, 0.0]) for name in ("judge", "encoder", "model")]
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "three_features_seconds": round(whole, 1),
+        "three_features_seconds_beside_questions": round(whole - sum(one[1] for one in asked), 1),
+        "three_features_cpu_seconds_beside_questions": round(cpu - sum(one[2] for one in asked), 1),
+        "three_features_load_seconds": round(models.get("load", [0, 0.0])[1], 1),
+    }
+
+
 def _run_figures(home: Home) -> dict[str, Any]:
     """Of the home's runs: their number, the seconds from request to first step, and the seconds between runs in which none was under
     way."""
@@ -231,7 +263,8 @@ def main() -> None:
         figures |= empty_stage_figures(Path(folder) / "stand-ins")
         figures |= start_figures(Path(folder) / "empty")
         if not given.quick:
-            figures |= demo_figures(given.home or Path(folder) / "demo")
+            demo = given.home or Path(folder) / "demo"
+            figures |= demo_figures(demo) | few_features_figures(demo, Path(folder) / "few")
     for name, value in figures.items():
         print(f"{name:>44}  {value}")
     print(json.dumps(figures))
