@@ -2,11 +2,11 @@
 
     python benchmarks/harvest.py [--quick] [--model …] [--delphi-python PATH]
 
-Ratios are taken within one run: both sides on the same rows in one process, in turn, the median of the rounds. The floor is the
-forward pass itself; harvest adds encoding, the spill, the sort, the statistics and the Parquet files. Each number of tokens is a process
-of its own, so that its peak memory is its own. `--delphi-python` is the interpreter of an environment with `eai-delphi`, whose
-LatentCache then takes the same model, dictionary and tokens. On a GPU more tokens are taken, 131,072 latents too, and the peak of its
-memory is told. The last line is one JSON object.
+Ratios are taken within one run: both sides on the same rows in one process, in turn, the median of the rounds; in seconds, and in CPU
+seconds (`_cpu`), which a busy machine disturbs less. The floor is the forward pass itself; harvest adds encoding, the spill, the sort, the
+statistics and the Parquet files. Each number of tokens is a process of its own, so that its peak memory is its own. `--delphi-python` is
+the interpreter of an environment with `eai-delphi`, whose LatentCache then takes the same model, dictionary and tokens. On a GPU more
+tokens are taken, 131,072 latents too, and the peak of its memory is told. The last line is one JSON object.
 """
 
 import argparse
@@ -58,26 +58,26 @@ class Bench:
         self.settings = HarvestSettings(batch_rows=32 if self.subject.device.type == "cpu" else 256)
         self.subject.hook_values(self.sample.tokens[:8], [record.hook])
 
-    def bare(self) -> float:
-        """Seconds of the forward passes to the hook."""
-        started = time.perf_counter()
+    def bare(self) -> tuple[float, float]:
+        """(seconds, CPU seconds) of the forward passes to the hook."""
+        started, cpu = time.perf_counter(), time.process_time()
         for first in range(0, len(self.sample.tokens), self.settings.batch_rows):
             self.subject.hook_values(self.sample.tokens[first : first + self.settings.batch_rows], [self.record.hook])
         _synchronise(self.subject)
-        return time.perf_counter() - started
+        return time.perf_counter() - started, time.process_time() - cpu
 
-    def harvest(self) -> tuple[float, int, int]:
-        """(seconds, activations, bytes) of a whole harvest into a fresh lake."""
+    def harvest(self) -> tuple[float, float, int, int]:
+        """(seconds, CPU seconds, activations, bytes) of a whole harvest into a fresh lake."""
         with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             loaded = {self.record.key: LoadedDictionary(self.record, self.dictionary, 0.0, None)}
             with ActivationSpill(Path(folder) / "spill", {self.record.key: feature_edges(self.record)}, CONTEXT) as spill:
                 spill_activations(self.subject, self.sample, loaded, spill, self.settings, lambda line: None, lambda progress: None)
                 lake = Lake(f"{folder}/lake", SCHEMA_VERSION)
                 ShardWriter(lake, self.record, self.sample, self.tokenizer, "benchmark").write(spill, write_threads())
-            seconds = time.perf_counter() - started
+            seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
             manifests = list(lake.manifests(ACTIVATIONS.name))
-            return seconds, sum(m.rows for m in manifests), sum(m.bytes for m in manifests)
+            return seconds, cpu, sum(m.rows for m in manifests), sum(m.bytes for m in manifests)
 
 
 def token_rows(tokenizer: Any, n_rows: int) -> np.ndarray:
@@ -119,15 +119,16 @@ def ratio_figures(source: str | None, width: int | None, n_tokens: int, rounds: 
     print(f"{name}: {bench.sample.tokens.size:,} tokens, {rounds} rounds on {bench.subject.device}", flush=True)
     bare_peak = _peak_of(bench.subject, bench.bare)
     harvest_peak = _peak_of(bench.subject, bench.harvest)
-    times = [(bench.bare(), *bench.harvest()) for _ in range(rounds)]
-    _, _, activations, size = times[-1]
+    times = [(*bench.bare(), *bench.harvest()) for _ in range(rounds)]
+    activations, size = times[-1][-2:]
     tokens = bench.sample.tokens.size
     return {
         "device": str(bench.subject.device),
         "tokens": tokens,
         f"{name}_bare_tokens_per_second": round(tokens / statistics.median(bare for bare, *_ in times), 1),
-        f"{name}_harvest_tokens_per_second": round(tokens / statistics.median(full for _, full, *_ in times), 1),
-        f"{name}_harvest_over_bare": round(statistics.median(full / bare for bare, full, *_ in times), 3),
+        f"{name}_harvest_tokens_per_second": round(tokens / statistics.median(full for _, _, full, *_ in times), 1),
+        f"{name}_harvest_over_bare": round(statistics.median(full / bare for bare, _, full, *_ in times), 3),
+        f"{name}_harvest_over_bare_cpu": round(statistics.median(full / bare for _, bare, _, full, *_ in times), 3),
         f"{name}_bytes_per_activation": round(size / activations, 3),
         **({} if bare_peak is None else {f"{name}_bare_peak_gpu_gb": bare_peak, f"{name}_harvest_peak_gpu_gb": harvest_peak}),
     }
@@ -136,7 +137,7 @@ def ratio_figures(source: str | None, width: int | None, n_tokens: int, rounds: 
 def one_size(source: str | None, n_tokens: int) -> None:
     """Print tokens a second and peak memory of one harvest of the demo's SAE, for a process of its own."""
     bench = Bench(source, None, n_tokens)
-    seconds, _, _ = bench.harvest()
+    seconds = bench.harvest()[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"tokens_per_second": round(bench.sample.tokens.size / seconds, 1), "peak_rss_gb": round(peak, 3)}))
 
@@ -161,7 +162,7 @@ def delphi_figures(source: str | None, python: str, n_tokens: int) -> dict[str, 
     from resources.weights import resolve_model_folder
 
     bench = Bench(source, None, n_tokens)
-    ours, activations, size = bench.harvest()
+    ours, _, activations, size = bench.harvest()
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/tokens.npy", bench.sample.tokens)
         script = Path(__file__).parent / "peers" / "delphi_latent_cache.py"

@@ -111,9 +111,11 @@ class KeptModels:
         return _LentEncoder(self._encoder[1], self._free_language_model_of_a_card)
 
     def close(self) -> None:
-        """Free the kept models."""
+        """Free the kept models. Tokenizers stay."""
         self._free_language_model()
         self._free_encoder()
+        atexit.unregister(self.close)  # which would keep this object, and its tokenizers, to the end of the process
+        self._closes_at_exit = False
 
     def _close_at_exit(self) -> None:
         if not self._closes_at_exit:

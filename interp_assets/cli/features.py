@@ -23,9 +23,10 @@ def run(
         from interp_assets.exchange.import_dictionary import parse_features
         from interp_assets.installation.home import Home
         from interp_assets.single_features.plan import planned_run
+        from resources.kept_models import KeptModels
         from resources.model_provider import RealModels
 
-        home, models = Home.from_environment(), RealModels()
+        home, models = Home.from_environment(), KeptModels(RealModels())  # the plan and the run read one tokenizer
         planned = planned_run(home, key, parse_features(features), only or (), models, replace)
         _made(home, planned, models, started)
     shown = features.replace("-", ",").split(",")[0] if features else "FEATURE"

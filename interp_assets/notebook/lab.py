@@ -137,9 +137,10 @@ class Lab:
         from interp_assets.single_features.plan import planned_run
         from interp_assets.single_features.progress import BarWatcher, bars
         from interp_assets.single_features.run import RunResult, run_here
+        from resources.kept_models import KeptModels
         from resources.model_provider import RealModels
 
-        models = self._models or RealModels()
+        models = KeptModels(self._models or RealModels())
         wanted = None if features is None else [int(one) for one in _listed(features)]
         names = [only] if isinstance(only, str) else list(only)
         planned = planned_run(self.home, key, wanted, names, models, replace)

@@ -64,13 +64,16 @@ class RunResult:
 def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: RunWatcher, say: Callable[[str], None]) -> RunResult:
     """Make what is planned in this process. Interrupted, the same call continues: finished partitions and all replies are kept.
 
+    Kept `models` bring the tokenizers of the plan with them. Models in memory are freed at the end.
+
     Another run of this kind over the same dictionary is waited for. Raises `UserError` while a run of Dagster makes the dictionary, and
     `ServerError` where Dagster cannot work in the home.
     """
     refuse_unusable(home)
     prepare_instance(home)
     write_events_quickly()
-    key, kept, spending = planned.record.key, KeptModels(models), RunSpending(home.settings.budget, home.settings.alerts)
+    kept = models if isinstance(models, KeptModels) else KeptModels(models)
+    key, spending = planned.record.key, RunSpending(home.settings.budget, home.settings.alerts)
     groups = (
         (planned.before, dg.StaticPartitionsDefinition([key]), (key, key)),
         (planned.assets, _ranges_of(planned), tuple(str(RangeKey(key, one)) for one in (*planned.ranges[:1], *planned.ranges[-1:]))),

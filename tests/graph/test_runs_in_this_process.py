@@ -19,10 +19,12 @@ from interp_assets.installation.server import ServerError
 from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.whole_features import whole_features
 from interp_assets.single_features.card import read_card
+from interp_assets.single_features.plan import planned_run
 from interp_assets.single_features.progress import LineWatcher
 from interp_assets.single_features.questions import asked_questions
 from interp_assets.single_features.redo import forget_replies, planned_redo
 from interp_assets.single_features.run import end_dead_runs, run_here
+from resources.kept_models import KeptModels
 from resources.model_provider import RealModels
 from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
 
@@ -37,6 +39,16 @@ def test_some_features_are_explained_and_scored_alone(lab: Lab) -> None:
     assert lab.made("explanations", "01of16", explanation_method="max_act") == {5}
     assert lab.plan([5, 40]).is_empty and "explanations/shuffled" in lab.plan([5, 40]).notes[-1]
     assert "vocabulary_projections" in lab.plan([5, 40]).notes[0] and not lab.plan([5], "vocabulary_projections").is_empty
+
+
+def test_the_plan_and_the_run_read_one_tokenizer(new_lab: Callable[[], Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, read = new_lab(), []
+    tokenizer = lab.models.tokenizer
+    monkeypatch.setattr(lab.models, "tokenizer", lambda source, revision: read.append(source) or tokenizer(source, revision))
+    kept = KeptModels(lab.models)
+    planned = planned_run(lab.home, KEY, [5], ("examples",), kept)
+    assert run_here(lab.home, planned, kept, LineWatcher(lab.lines.append), lab.lines.append).succeeded
+    assert len(read) == 1
 
 
 def test_missing_activations_are_made_for_the_whole_dictionary(tmp_path: Path, corpus: Path) -> None:

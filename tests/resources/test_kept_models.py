@@ -61,8 +61,20 @@ def test_stages_that_ask_the_same_models_load_them_once(kept: KeptModels) -> Non
         encoder.close()
     assert log_of(kept) == ["load judge", "load encoder", "tokenizer"]
     kept.close()
-    kept.close()
     assert log_of(kept)[3:] == ["close judge", "close encoder"]
+
+
+def test_models_are_freed_at_the_end_of_the_process_unless_closed(
+    kept: KeptModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[object] = []
+    monkeypatch.setattr("atexit.register", ends.append)
+    monkeypatch.setattr("atexit.unregister", ends.remove)
+    kept.sentence_encoder("e", None)
+    kept.language_model(**JUDGE)
+    assert ends == [kept.close]
+    kept.close()
+    assert ends == []
 
 
 def test_a_language_model_is_freed_before_another_and_before_a_subject(kept: KeptModels) -> None:
