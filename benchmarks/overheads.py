@@ -51,7 +51,7 @@ SAE = "smollm2-135m/09/res-2k"
 HARVESTED = (
     "documents", "token_samples", "dictionary_samples", "activations", "feature_statistics", "feature_neighbours", "dictionary_embeddings",
 )  # fmt: skip
-RUN_COMMAND = "from interp_assets.cli.main import main; main()"
+RUN_COMMAND = "from interp_assets.cli.main import app; app()"
 ROLES = {"webserver": "dagster_webserver", "daemon": "prompt_dagster daemon", "code": " api grpc ", "proxy": "code-server"}
 """A part of the command line of each of Dagster's processes; the runs are children of the code server."""
 
