@@ -27,6 +27,22 @@ SEEN_AHEAD = ("paligemma",)
 """Model types that, for text without an image, attend to later tokens under `sdpa`, but not under eager attention."""
 
 
+def import_generation() -> None:
+    """Import the generation of transformers without scikit-learn.
+
+    Where scikit-learn is installed, transformers imports it, with scipy and pandas, for a way of assisted decoding that nothing here uses:
+    a third of the time that the first model of a process takes.
+    """
+    from transformers import utils
+
+    is_available = utils.is_sklearn_available
+    utils.is_sklearn_available = lambda: False
+    try:
+        import transformers.generation.candidate_generator  # noqa: F401
+    finally:
+        utils.is_sklearn_available = is_available
+
+
 def load_text_model(
     folder: ModelFolder,
     device: str | None = None,
@@ -45,6 +61,7 @@ def load_text_model(
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
+    import_generation()
     disable_progress_bar()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     number_type = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))

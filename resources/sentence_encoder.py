@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from resources.model_loading import import_generation
 from resources.weights import EMBEDDED_PREFIX, ModelFolder, WeightsError, refuse_altered, resolve_model_folder
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class TransformersEncoder:
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils.logging import disable_progress_bar
 
+            import_generation()
             disable_progress_bar()
             hub: dict[str, Any] = {"revision": self.folder.revision} if self.folder.hub_id else {}
             device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -64,9 +64,7 @@ def test_stages_that_ask_the_same_models_load_them_once(kept: KeptModels) -> Non
     assert log_of(kept)[3:] == ["close judge", "close encoder"]
 
 
-def test_models_are_freed_at_the_end_of_the_process_unless_closed(
-    kept: KeptModels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_are_freed_at_the_end_of_the_process_unless_closed(kept: KeptModels, monkeypatch: pytest.MonkeyPatch) -> None:
     ends: list[object] = []
     monkeypatch.setattr("atexit.register", ends.append)
     monkeypatch.setattr("atexit.unregister", ends.remove)

@@ -318,3 +318,12 @@ def test_a_stream_of_several_vectors_a_token_has_no_names(tmp_path: Path) -> Non
         subject.hook_values(TOKENS, ["blocks.1.hook_resid_post"])
     with pytest.raises(UnknownHook, match=r"model\.layers\.1 .*gives \[4, 2, 12, 32\]"):
         subject.hook_values(TOKENS, ["model.layers.1"])
+
+
+def test_the_first_model_of_a_process_imports_no_scikit_learn() -> None:
+    pytest.importorskip("sklearn")
+    program = (
+        "import sys; from resources.model_loading import import_generation; import_generation(); import transformers.modeling_utils; "
+        "from transformers.utils import is_sklearn_available; print('sklearn' in sys.modules, is_sklearn_available())"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split() == ["False", "True"]
