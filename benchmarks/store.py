@@ -1,10 +1,11 @@
 """The activation store at full size without a model: write, sort, statistics, reads and examples, in bounded memory.
 
-    python benchmarks/store.py [--quick] [--width 131072] [--tokens 10000000] [--l0 50]
+    python benchmarks/store.py [--quick] [--width 131072] [--tokens 10000000] [--l0 50] [--ranges 16]
 
 Synthesises the activations of a dictionary whose features' densities follow Zipf's law (a few fire on every tenth token, most on one in
 a hundred thousand), puts them through the spill, the sort and the statistics into a lake, and reads them back. The floor is the disk: the
-same bytes written and read once. The last line is one JSON object.
+same bytes written and read once. Then the examples of some ranges are drawn and written as the asset `examples` does it, on all cores; the
+peak memory is told after a quarter of them and after all. The last line is one JSON object.
 """
 
 import argparse
@@ -15,20 +16,28 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges, write_threads
-from interp_assets.config.keys import FEATURE_RANGE_KEYS
+from interp_assets.assets.examples.asset import BLOCK_FEATURES
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import StageSettings
 from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
 from interp_assets.domain.examples.negative_draws import with_negatives
 from interp_assets.domain.examples.sampling import ExampleSettings
+from interp_assets.measuring.drawn_examples import WindowTexts, draw_examples, example_rows
+from interp_assets.measuring.hard_negatives import HardNegatives
+from interp_assets.orchestration.threads import cores, in_order
+from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import TokenSample
-from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
+from interp_assets.tables import ACTIVATIONS, EXAMPLES, FEATURE_STATISTICS, SCHEMA_VERSION
 from resources.fakes import FakeTokenizer
 from resources.store.activation_spill import RECORD, ActivationSpill
 from resources.store.lake import Lake
@@ -84,6 +93,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=131_072, help="features")
     parser.add_argument("--tokens", type=int, default=10_000_000)
     parser.add_argument("--l0", type=int, default=52, help="features drawn a token; a few are drawn twice and count once")
+    parser.add_argument("--ranges", type=int, default=1, help="ranges of features, of 16, whose examples are drawn")
     parser.add_argument("--folder", type=Path, help="where to put some 8 GB; a temporary folder otherwise")
     parser.add_argument("--quick", action="store_true", help="100,000 tokens: under two minutes on two cores")
     given = parser.parse_args()
@@ -124,11 +134,46 @@ def main() -> None:
         floor = disk_seconds(folder, n * RECORD.itemsize + size)
         figures["store_over_disk"] = (figures["spill_seconds"] + figures["sort_statistics_write_seconds"]) / floor
         figures |= read_figures(lake, record, sample)
+        figures |= page_figures(lake, record, sample, given.ranges)
         figures["peak_gb"] = peak_gb()
     shown = {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
     for name, value in shown.items():
         print(f"{name:>40}  {value:,}")
     print(json.dumps(shown))
+
+
+def page_figures(lake: Lake, record: DictionaryRecord, sample: TokenSample, n_ranges: int) -> dict[str, float]:
+    """Seconds, and milliseconds of a feature, of the examples of the first ranges, and the peak memory after a quarter and after all."""
+    stages, tokenizer = StageSettings(), FakeTokenizer()
+    source, texts = HardNegatives(lake, record, sample, tokenizer, stages), WindowTexts(tokenizer)
+    peaks: list[float] = []
+    counts: list[int] = []
+
+    def rows(key: RangeKey) -> Iterator[pa.Table]:
+        features = activations_in_order(lake, key, record.features_of(key))
+        shares = read_kept_shares(lake, key)
+        blocks = iter(lambda: list(islice(features, BLOCK_FEATURES)), [])
+
+        def made(block: list) -> pa.Table:
+            found = draw_examples(source, block, shares, stages.examples, stages.seed, stages.seed)
+            return example_rows(key, stages.examples.sampling, found, texts)
+
+        for table in in_order(made, blocks, cores()):
+            peaks.append(peak_gb())
+            counts.append(table.num_rows)
+            yield table
+
+    started, on_cores = time.perf_counter(), time.process_time()
+    keys = [RangeKey(record.key, name) for name in FEATURE_RANGE_KEYS[:n_ranges]]
+    for key in keys:
+        lake.write(EXAMPLES.name, lake_partition(key), EXAMPLES.schema, rows(key), "benchmark", row_group_rows=EXAMPLES.row_group_rows)
+    seconds, core_seconds = time.perf_counter() - started, time.process_time() - on_cores
+    n_features = sum(len(record.features_of(key)) for key in keys)
+    return {
+        "pages_features": n_features, "pages_windows": sum(counts), "pages_seconds": seconds,
+        "pages_ms_a_feature": 1000 * seconds / n_features, "pages_core_ms_a_feature": 1000 * core_seconds / n_features,
+        "pages_peak_gb_after_a_quarter": peaks[len(peaks) // 4], "pages_peak_gb": peaks[-1],
+    }  # fmt: skip
 
 
 def read_figures(lake: Lake, record: DictionaryRecord, sample: TokenSample) -> dict[str, float]:
