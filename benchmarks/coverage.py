@@ -11,15 +11,19 @@ import statistics
 from collections.abc import Callable
 
 import numpy as np
+from judge_bill import replay
+from judge_bill import simulated as simulated_judge
 
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.domain.scoring.faithfulness import _largest_rise
+from interp_assets.domain.scoring.shared import estimated
 from interp_assets.domain.scoring.shared.classifier import score_row
+from interp_assets.domain.scoring.shared.prediction_powered import JudgePrediction, allocated, drawn, expected_spread
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
-from interp_assets.domain.statistics.intervals import Estimate, mean_interval, wilson
+from interp_assets.domain.statistics.intervals import Estimate, Z, mean_interval, wilson
 from interp_assets.domain.statistics.metrics import prediction_metrics, probability_metrics
 from interp_assets.domain.statistics.token_metrics import token_metrics
-from interp_assets.domain.trials import ScorerInput
+from interp_assets.domain.trials import ScorerInput, Verdict
 
 PER_PROMPT = 5
 N_BOOTSTRAP = 300
@@ -106,6 +110,58 @@ def stopped(n: int, right: float, ci_width: float) -> Draw:
     return draw
 
 
+def asked_about_some(n: int, right: float, worth: float, share: float, understood: float | None = None) -> Draw:
+    """A judge that is right with probability `right`, asked about a share of n + n windows by strata of a cheap answer.
+
+    The cheap answer shares `worth` of the latent of which the sign is the judge's answer. What it predicts is learned from earlier draws.
+    With `understood` the judge understands whole prompts, and otherwise guesses, as in `by_prompt`.
+    """
+    truth = np.repeat([True, False], n)
+    predictions = {kind: JudgePrediction(1) for kind in (True, False)}
+    threshold = statistics.NormalDist().inv_cdf(right)
+
+    def draw(rng: np.random.Generator) -> Estimate:
+        cheap = rng.normal(size=2 * n)
+        answers = np.where(truth, 1, -1) * threshold + worth * cheap + math.sqrt(1 - worth**2) * rng.normal(size=2 * n) > 0
+        predicted = np.concatenate([predictions[kind].predict(cheap[truth == kind, None]) for kind in (True, False)])
+        (counts,) = allocated([expected_spread(predicted)], [truth], share, PER_PROMPT)
+        chosen, weights = drawn(predicted, truth, counts, rng)
+        order = rng.permutation(len(chosen))
+        if understood is not None:
+            right_here = (rng.random(len(chosen)) < understood)[np.arange(len(chosen)) // PER_PROMPT] | (rng.random(len(chosen)) < 0.5)
+            answers[chosen[order]] = truth[chosen[order]] ^ ~right_here
+        verdicts = [
+            Verdict(f"t{k // PER_PROMPT}", 0, "max_act", "detection", k % PER_PROMPT, str(i), bool(truth[i]), bool(answers[i]), None, None,
+                    "x", "answered", weight=int(weights[order[k]]), predicted=float(predicted[i]))
+            for k, i in enumerate(chosen[order].tolist())
+        ]  # fmt: skip
+        for kind in (True, False):
+            places = chosen[truth[chosen] == kind] - (0 if kind else n)
+            own = answers[truth == kind][places].astype(np.float64)
+            predictions[kind].learn(cheap[truth == kind, None], places, own, float(own.mean()))
+        rows = estimated.summarise("detection", CASE, verdicts, N_BOOTSTRAP, int(rng.integers(1 << 30)))
+        (row,) = (row for row in rows if row.metric == "balanced_accuracy")
+        return Estimate(row.value, row.ci_low, row.ci_high)
+
+    return draw
+
+
+def mean_of_some(n_features: int, n: int, share: float) -> Draw:
+    """How far the mean of estimates lies from the mean of all windows' scores, in the interval of the view `estimated_scores`; truth 0.
+
+    Judges are right with probability 0.5 to 1 by feature, and a cheap answer shares 0.8 of the latent of their answers.
+    """
+
+    def draw(rng: np.random.Generator) -> Estimate:
+        judged = simulated_judge(n_features, n, 0.8, rng)
+        found = replay(judged, share, rng)
+        off = float(found.estimates.mean() - np.mean([one.score for one in judged]))
+        half = Z * math.sqrt(float(found.variances.sum())) / n_features
+        return Estimate(off, off - half, off + half)
+
+    return draw
+
+
 def view_mean(n: int) -> Draw:
     """The mean over n features of scores from a beta distribution with mean 0.75 (the views print the same interval)."""
     return lambda rng: mean_interval(rng.beta(6, 2, n))
@@ -180,6 +236,15 @@ GRID: dict[str, tuple[Draw, float]] = {
     "simulation, 10 + 10 windows, nine in ten understood": simulated(10, 0.9),
     "balanced accuracy 0.8, stopped once 0.2 wide": (stopped(100, 0.8, 0.2), 0.8),
     "balanced accuracy 0.95, stopped once 0.2 wide": (stopped(100, 0.95, 0.2), 0.95),
+    "a quarter of 100 + 100 windows asked, balanced accuracy 0.8, useless cheap answer": (asked_about_some(100, 0.8, 0.0, 0.25), 0.8),
+    "the same, cheap answer that explains a quarter": (asked_about_some(100, 0.8, 0.65, 0.25), 0.8),
+    "the same, cheap answer that explains more than half": (asked_about_some(100, 0.8, 0.9, 0.25), 0.8),
+    "the same, anticorrelated cheap answer": (asked_about_some(100, 0.8, -0.65, 0.25), 0.8),
+    "a quarter of 100 + 100 windows asked, balanced accuracy 0.95, explained two fifths": (asked_about_some(100, 0.95, 0.85, 0.25), 0.95),
+    "a twentieth of 100 + 100 windows asked, balanced accuracy 0.8, useless cheap answer": (asked_about_some(100, 0.8, 0.0, 0.05), 0.8),
+    "half of 10 + 10 windows asked, balanced accuracy 0.8, explained a quarter": (asked_about_some(10, 0.8, 0.65, 0.5), 0.8),
+    "a quarter of 100 + 100 windows asked, errors by prompt": (asked_about_some(100, 0.75, 0.0, 0.25, 0.5), 0.75),
+    "mean of 30 estimates, a twentieth of 100 + 100 windows asked": (mean_of_some(30, 100, 0.05), 0.0),
     "mean of a view, 6 features": (view_mean(6), 0.75),
     "lift over shuffled explanations, one deal, 24 features": (lift(24, 1, 0.05), 0.2),
     "lift over shuffled explanations, three deals, 24 features": (lift(24, 3, 0.05), 0.2),

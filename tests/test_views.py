@@ -28,6 +28,26 @@ def test_the_leaderboard_ranks_over_the_features_that_all_have() -> None:
     assert found == [("all", 1, 2, 0.9, 4, 0.55), ("half", 2, 2, 0.8, 2, 0.8), ("one", None, None, None, 1, 1.0)]
 
 
+def test_estimated_scores_by_hand() -> None:
+    """Errors 0.1 and 0.2 of two features: ± 1.96 · √0.05 / 2; of four estimates with variance 0.05 and errors 0.1, √(1 - 0.01 / 0.05)."""
+    spread = (0.05 * 3 / 4) ** 0.5
+    rows = [("d", "detection", "max_act", "ba", 0.6, 0.1, 0.25), ("d", "detection", "max_act", "ba", 0.8, 0.2, 0.35),
+            ("d", "detection", "max_act", "ba", 0.7, None, None),
+            *[("d", "fuzzing", "max_act", "ba", 0.5 + sign * spread, 0.1, 0.5) for sign in (-1, 1, -1, 1)]]  # fmt: skip
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE scores (dictionary TEXT, scorer TEXT, explanation_method TEXT, metric TEXT, value DOUBLE, sampling_error DOUBLE, "
+            "asked_share DOUBLE, headline BOOL DEFAULT true)"
+        )
+        connection.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, true)", rows)
+        view = f"({(SQL / '23_estimated_scores.sql').read_text()})"
+        found = connection.execute(
+            f"SELECT scorer, n_features, round(asked_share, 3), round(mean, 3), round(ci_low, 3), round(ci_high, 3), "
+            f"round(expected_correlation, 4) FROM {view}"
+        ).fetchall()
+    assert found == [("detection", 2, 0.3, 0.7, 0.481, 0.919, None), ("fuzzing", 4, 0.5, 0.5, 0.402, 0.598, 0.8944)]
+
+
 def test_the_leaderboard_shows_the_lead_over_the_token_list() -> None:
     """By the same scorer; for detection over the matcher's score of the list, where there is one, else over the judge's."""
     values = {

@@ -8,6 +8,7 @@ spread of the dictionary's own token sample; without a sample they are text that
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 from interp_assets.asking.questions import request_of
@@ -17,7 +18,7 @@ from interp_assets.domain.examples.sampling import Example, Kind, Role
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt, TokenChanges
 from interp_assets.domain.prompting.prompts import Prompt
-from interp_assets.domain.scoring import SCORERS, Scorer
+from interp_assets.domain.scoring import SAMPLED, SCORERS, Scorer
 from interp_assets.domain.steering.steered_texts import CompletionSet, SteeredRun, SteeredText
 from interp_assets.domain.trials import NO_EXPLANATION, Rival, ScorerInput
 from interp_assets.reading.token_sample import read_token_sample
@@ -42,16 +43,17 @@ CUT_SMALL = (" zażółć", "Qx7_", " 0x3F;", " naïveté", "\n\t})", " 1,984.50
 @dataclass(frozen=True)
 class Bound:
     """Upper bounds for one feature: number of questions, prompt tokens, and reply tokens. `windows` says where the windows' texts are
-    from."""
+    from. `spared` are further questions that `prediction_powered` leaves out."""
 
     questions: int
     prompt_tokens: int
     completion_tokens: int
     windows: str
+    spared: int = 0
 
     def times(self, n: int) -> "Bound":
         """The bound of questions that are asked n times."""
-        return Bound(n * self.questions, n * self.prompt_tokens, n * self.completion_tokens, self.windows)
+        return Bound(n * self.questions, n * self.prompt_tokens, n * self.completion_tokens, self.windows, n * self.spared)
 
 
 class Bounds:
@@ -68,12 +70,16 @@ class Bounds:
         self._lake, self._record, self._stages, self._texts_of, self._count_of = lake, record, stages, texts_of, count_of
         self._counters: dict[str, tuple[TokenCounter, str]] = {}
 
-    def of(self, asset: str, method: str, model: LanguageModelSettings) -> Bound | None:
-        """The bound for an asset that asks `model` about explanations by `method`; None where no prompt can be made up for the method."""
+    def of(self, asset: str, method: str, model: LanguageModelSettings, whole: bool = False) -> Bound | None:
+        """The bound for an asset that asks `model` about explanations by `method`; None where no prompt can be made up for the method.
+
+        With `whole` every question counts, whatever share of them `prediction_powered` asks.
+        """
         try:
-            prompts = list(self._prompts(asset, method))
+            every = list(self._prompts(asset, method))
         except Exception:  # a method that needs what a made-up feature lacks: its rate is told instead
             return None
+        prompts = every if whole else every[: self._n_asked(asset, len(every))]
         count, counted = self._counter(model)
         asked = [request_of(prompt) for prompt in prompts]
         prompt_tokens = sum(
@@ -84,7 +90,13 @@ class Bounds:
         thinking_tokens = int(model.options.get("thinking_tokens", 0))
         reply_tokens = sum(most_reply_tokens(one, thinking_tokens) for one in asked)
         deals = self._stages.explaining.deals(method) if asset.startswith("scores/") else 1
-        return Bound(len(asked), prompt_tokens, reply_tokens, f"{whose}, counted by {counted}").times(deals)
+        return Bound(len(asked), prompt_tokens, reply_tokens, f"{whose}, counted by {counted}", len(every) - len(asked)).times(deals)
+
+    def _n_asked(self, asset: str, n: int) -> int:
+        """How many of the n questions about a feature are asked, on average over features and rounded up."""
+        powered = self._stages.scoring.prediction_powered
+        sampled = powered is not None and asset in {f"scores/{scorer.NAME}" for scorer in SAMPLED}
+        return min(max(ceil(powered.share * n), 1), n) if powered is not None and sampled else n
 
     def _counter(self, model: LanguageModelSettings) -> tuple[TokenCounter, str]:
         """A model's token counter, and its name: the model's tokenizer where it is on this machine, else a count of bytes."""

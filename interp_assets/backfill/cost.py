@@ -163,7 +163,7 @@ def _taken_again(one: PlannedAsset, settings: PlatformSettings, rates: Rates, bo
         if model is None:
             continue
         once, known = rates.of(asked.like, asked.method, model.model), rates.of(asked.asset, asked.method, model.model)
-        bound = bounds[dictionary].of(asked.like, asked.method, model) if dictionary in bounds else None
+        bound = bounds[dictionary].of(asked.like, asked.method, model, whole=True) if dictionary in bounds else None
         rate = known or (once and once.times(asked.times))
         found.append(Estimate(asked.asset, dictionary, asked.method, model.model, one.n_again, rate, bound and bound.times(asked.times)))
     return found
@@ -238,6 +238,14 @@ def plan_summary(planned: Sequence[PlannedAsset], costs: Sequence[Estimate], set
         tokens = sum(cost.tokens or 0 for cost in known)
         money = f"{sum(priced):,.2f} USD" if len(priced) == len(known) else f"{sum(priced):,.2f} USD for those with a price"
         lines.append(f"language models: at most {tokens:,.0f} tokens, {money if priced else 'no price known'}")
+        spared = {cost.asset: 0 for cost in known if cost.bound is not None and cost.bound.spared}
+        for cost in known:
+            if cost.bound is not None and cost.asset in spared:
+                spared[cost.asset] += cost.n_features * cost.bound.spared
+        if spared:
+            asked = sum(cost.n_features * cost.bound.questions for cost in known if cost.bound is not None and cost.asset in spared)
+            total = asked + sum(spared.values())
+            lines.append(f"prediction_powered asks {asked:,} of the {total:,} questions of {', '.join(sorted(spared))} (see docs/trust.md)")
         rated = [cost for cost in costs if cost.rate is not None]
         if rated:
             usual, hours = sum(cost.usual_tokens or 0 for cost in rated), sum(cost.hours or 0 for cost in rated)

@@ -19,7 +19,7 @@ ExplanationOutcome = Literal[
     "ok", "no_examples", "no_contrast", "no_projection", "no_changes", "no_steering", "not_single_token", "no_validation", "no_parts",
     "no_donor", "not_imported", "not_planted", "unparsable", "empty", "bad_pattern", "no_match", "not_selective", "model_error", "failed",
 ]  # fmt: skip
-TrialOutcome = Literal["answered", "model_error", "stopped_early"]
+TrialOutcome = Literal["answered", "model_error", "stopped_early", "not_asked"]
 VerdictOutcome = Literal["answered", "unparsable", "truncated", "copied", "no_probabilities", "model_error", "failed"]
 ScoreOutcome = Literal[
     "ok", "no_explanation", "not_matchable", "no_examples", "no_rivals", "not_steered", "kl_not_met", "no_answers", "one_class",

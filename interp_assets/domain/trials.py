@@ -114,7 +114,8 @@ class TrialItem:
 
     `example_id` names the window, or the thing in a window's place (a rival's feature, a text to be written). `variant` names how the item
     was made: "activating", a kind of silent window ("random", "similar", "neighbour", "token"), "active" for misplaced marks. `activation`
-    is the feature's largest activation on the item, where this activation is known before asking.
+    is the feature's largest activation on the item, where this activation is known before asking. Where only some windows are asked about,
+    `weight` is the number of windows for which the item stands, and `predicted` is the prediction by which windows were sorted into strata.
     """
 
     example_id: str
@@ -122,6 +123,8 @@ class TrialItem:
     stratum: int | None
     variant: str
     activation: float | None = None
+    weight: int | None = None
+    predicted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,8 @@ class Verdict:
 
     A judge that decides gives a `prediction`, and its `probability` of yes if known. A scorer that measures gives a `value` (a cosine, a
     log-likelihood ratio, a rating), or `values`, one a token (simulated activations). `activation` is the feature's largest activation on
-    the item. `text` is the item's text where the item is no window of the examples. `prediction`, `probability`, `value`, `values` and
+    the item. `text` is the item's text where the item is no window of the examples. `weight` and `predicted` are those of the `TrialItem`.
+    `prediction`, `probability`, `value`, `values` and
     `text` are set only when `outcome` is "answered".
     """
 
@@ -195,6 +199,8 @@ class Verdict:
     values: tuple[float, ...] | None = None
     activation: float | None = None
     text: str | None = None
+    weight: int | None = None
+    predicted: float | None = None
 
 
 def of_deal(trials: Sequence[Trial], deal: int) -> tuple[Trial, ...]:
@@ -207,13 +213,19 @@ def is_of_later_deal(trial_id: str) -> bool:
     return trial_id.startswith(LATER_DEAL)
 
 
+def deal_of(trial_id: str) -> int:
+    """The deal whose text a trial is about, counted from 0."""
+    return int(trial_id.removeprefix(LATER_DEAL).split("/", 1)[0]) - 1 if is_of_later_deal(trial_id) else 0
+
+
 def verdict_of(trial: Trial, number: int, outcome: VerdictOutcome, **measured: object) -> Verdict:
     """The verdict on item `number` of a trial; `measured` are the fields of `Verdict` that the answer sets."""
     item = trial.items[number]
     own: dict[str, object] = {"prediction": None, "probability": None, "activation": item.activation, **measured}
     return Verdict(
         trial_id=trial.trial_id, feature=trial.feature, explanation_method=trial.explanation_method, scorer=trial.scorer, item=number,
-        example_id=item.example_id, truth=item.truth, stratum=item.stratum, variant=item.variant, outcome=outcome, **own,  # type: ignore[arg-type]
+        example_id=item.example_id, truth=item.truth, stratum=item.stratum, variant=item.variant, outcome=outcome,
+        weight=item.weight, predicted=item.predicted, **own,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -231,8 +243,10 @@ class ScoreRow:
 
     `value` is set when `outcome` is "ok". It may also be set when `outcome` is "dead": nothing made the feature fire, and the explanation
     has failed. `stratum` is set only for the metrics named "…@stratum". `n_positive` and `n_negative` count the answered items that the
-    metric was taken over, `n_unanswered` the items that ended without an answer. `deals` are the scores of each deal, where an explanation
-    was dealt more than once; `value` is then their mean.
+    metric was taken over, `n_unanswered` the items that ended without an answer. Where the value is an estimate from some of the windows,
+    `asked_share` is the share of the windows asked about, and `sampling_error` is the standard error of the value as an estimate of what
+    all windows would give (None for metrics without one). The interval allows for this error. `deals` are the
+    scores of each deal, where an explanation was dealt more than once; `value` is then their mean.
     """
 
     feature: int
@@ -249,6 +263,8 @@ class ScoreRow:
     outcome: ScoreOutcome
     stratum: int | None = None
     deals: tuple[DealtScore, ...] = ()
+    asked_share: float | None = None
+    sampling_error: float | None = None
 
     def __post_init__(self) -> None:
         assert (self.value is not None) == (self.outcome == "ok") or self.outcome == "dead", (self.outcome, self.value)

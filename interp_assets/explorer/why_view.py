@@ -12,8 +12,9 @@ from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.prompting.prompts import Comparison, Prompt
 from interp_assets.domain.prompting.rendering import one_line
-from interp_assets.domain.scoring import Scorer
-from interp_assets.domain.trials import NO_EXPLANATION, ScorerInput, of_deal
+from interp_assets.domain.scoring import SAMPLED, Scorer
+from interp_assets.domain.scoring.shared.asked_again import asked_again, sampled_items
+from interp_assets.domain.trials import NO_EXPLANATION, ScorerInput, deal_of, of_deal
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_view import largest_activation, range_of
 from interp_assets.explorer.shading import shaded
@@ -118,7 +119,7 @@ def why_view(explorer: Explorer, record: DictionaryRecord, feature: int, scorer:
     largest = largest_activation(next(iter(rows.of(FEATURE_STATISTICS, partition, feature)), None), examples)
     windows = {row["example_id"]: row for row in examples}
     number = {row["trial"]: place for place, row in enumerate(trials)}
-    asked = _prompts(explorer, record, where, feature, scorer, method, explained, examples) if trials else {}
+    asked = _prompts(explorer, record, where, feature, scorer, method, explained, examples, trials) if trials else {}
     measured = sorted(row["value"] for row in verdicts if row["value"] is not None)
     items = [_item(row, windows, number, largest, asked.get(row["trial"])) for row in verdicts]
     items = [one if one.value is None else replace(one, place=bisect_left(measured, one.value) / len(measured)) for one in items]
@@ -171,10 +172,11 @@ def _trial(row: dict[str, Any], place: int, asked: Mapping[str, Any]) -> TrialVi
 
 def _prompts(
     explorer: Explorer, record: DictionaryRecord, where: RangeKey, feature: int, scorer: Scorer, method: str,
-    explained: dict[str, Any] | None, examples: list[dict[str, Any]],
+    explained: dict[str, Any] | None, examples: list[dict[str, Any]], rows: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """The questions by trial name, planned again from the rows that they were planned from. None for scorers that read other features or
-    steered texts besides."""
+    steered texts besides. `rows` are those of the table
+    `trials`, which name the items asked about where some were left out."""
     if not {"explanation"} >= scorer.READS:
         return {}
     drawn = next(iter(explorer.rows.of(FEATURE_EXAMPLES, lake_partition(where), feature)), None)
@@ -187,10 +189,15 @@ def _prompts(
     n_windows = sum(row["n_rows"] * row["context_tokens"] // settings.examples.window_tokens for row in use)
     share = min(stored.n_windows / n_windows, 1.0) if n_windows else None
     asked: dict[str, Any] = {}
+    own, sampler = settings.scoring.of(scorer), next((one for one in SAMPLED if one.NAME == scorer.NAME), None)
     for deal, text in enumerate(texts if method != NO_EXPLANATION else [None]):
         explanation = None if text is None else one_line(text)
         scorer_input = ScorerInput(feature, method, explanation, stored.shown, stored.held_out, stored.token_texts, share)
-        planned = of_deal(scorer.plan(scorer_input, settings.scoring.of(scorer), settings.seed), deal)
+        items = sampled_items([row for row in rows if deal_of(row["trial"]) == deal])
+        if items is None or sampler is None:
+            planned = of_deal(scorer.plan(scorer_input, own, settings.seed), deal)
+        else:
+            planned = of_deal(asked_again(sampler, scorer_input, items, own, settings.seed), deal)
         asked |= {trial.trial_id: trial.question for trial in planned}
     return asked
 

@@ -13,7 +13,7 @@ from interp_assets.domain.machine_readable import MachineReadable, matched_in_wi
 from interp_assets.domain.prompting.prompts import Comparison, Matching
 from interp_assets.domain.scoring import GeneratorScorer, Scorer
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
-from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial
+from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, TrialItem
 from interp_assets.measuring.texts import TextMeasure, heard
 from interp_assets.orchestration.runs import RangePartition
 from interp_assets.reading.activations import silence_levels
@@ -27,7 +27,7 @@ from resources.store.lake import Lake
 @dataclass(frozen=True)
 class Planned:
     """A scorer input with its trials; without a scorer input, the end of its partition. `failure` is the traceback where planning
-    failed."""
+    failed. `left_out` are the items that are estimated from the trials' items and not asked about."""
 
     partition: RangePartition
     scorer_input: ScorerInput | None
@@ -35,6 +35,7 @@ class Planned:
     failure: str = ""
     deals_left: int = 0
     """Scorer inputs that follow on further deals of the same feature and method."""
+    left_out: tuple[TrialItem, ...] = ()
 
 
 @dataclass(frozen=True)

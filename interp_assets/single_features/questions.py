@@ -13,10 +13,13 @@ from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.explaining import EXPLAINERS
 from interp_assets.domain.prompting.prompts import Prompt
-from interp_assets.domain.scoring import SCORERS
+from interp_assets.domain.scoring import SAMPLED, SCORERS, Scorer
+from interp_assets.domain.scoring.shared.asked_again import asked_again, sampled_items
+from interp_assets.domain.trials import Trial, deal_of
 from interp_assets.installation.home import Home
+from interp_assets.measuring.answerer import Planned
 from interp_assets.orchestration.runs import RangePartition
-from interp_assets.tables import EXPLANATIONS, LEDGER
+from interp_assets.tables import EXPLANATIONS, LEDGER, TRIALS
 from resources.language_models.interface import Reply, Request, request_key
 from resources.store.lake import LakeError
 
@@ -76,9 +79,25 @@ def _planned(home: Home, asset: str, partition: RangePartition) -> Iterator[Requ
             return
         (scorer,) = (one for one in SCORERS if name == one.NAME)
         for case in planned_cases(home.lake, scorer, partition):
-            yield from (request_of(trial.question) for trial in case.trials if isinstance(trial.question, Prompt))
+            trials = _sampled(home, scorer, case) or case.trials
+            yield from (request_of(trial.question) for trial in trials if isinstance(trial.question, Prompt))
     except LakeError as error:
         logging.getLogger(__name__).warning(f"questions of {asset} cannot be planned again: {error}")
+
+
+def _sampled(home: Home, scorer: Scorer, case: Planned) -> tuple[Trial, ...]:
+    """The trials about a sample of the windows, where a scorer input was asked about a sample; else none."""
+    sampled = next((one for one in SAMPLED if one.NAME == scorer.NAME), None)
+    if sampled is None or case.scorer_input is None or not case.trials:
+        return ()
+    deal = deal_of(case.trials[0].trial_id)
+    here = {"scorer": scorer.NAME, **lake_partition(case.partition.key)}
+    own = [("feature", "=", case.scorer_input.feature)]
+    rows = home.lake.read(TRIALS.name, here, columns=["explanation_method", "trial", "outcome", "example_ids", "truths"], filters=own)
+    method = case.scorer_input.method
+    asked = sampled_items([row for row in rows.to_pylist() if row["explanation_method"] == method and deal_of(row["trial"]) == deal])
+    settings = case.partition.settings
+    return () if asked is None else asked_again(sampled, case.scorer_input, asked, settings.scoring.of(scorer), settings.seed)
 
 
 def _made(home: Home, here: RangeKey, stages: StageSettings) -> StageSettings:

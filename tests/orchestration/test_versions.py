@@ -8,7 +8,9 @@ from interp_assets.assets.explanations import asset as explanations
 from interp_assets.assets.scores import asset as scores
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.explaining import COMPUTED, EXPLAINERS
-from interp_assets.domain.scoring import SCORERS
+from interp_assets.domain.scoring import SAMPLED, SCORERS
+from interp_assets.domain.scoring.shared.prediction_powered import PredictionPoweredSettings
+from interp_assets.measuring.sampling import sampling_settings
 from interp_assets.orchestration.stage import RangeStage
 
 ASKING = tuple(explainer.NAME for explainer in EXPLAINERS)
@@ -79,6 +81,19 @@ def test_each_model_makes_stale_what_it_answers() -> None:
 
 def test_stopping_early_concerns_judges_alone() -> None:
     assert stale({"scoring": {"sequential": {"ci_width": 0.2}}}) == scored("scorer", "base")
+
+
+def test_asking_about_some_windows_concerns_detection_and_fuzzing_alone() -> None:
+    """Off, a version holds nothing of it; on, it holds the encoder where the encoder predicts."""
+    assert stale({"scoring": {"prediction_powered": None}}) == set()
+    powered = {"scoring": {"prediction_powered": {"share": 0.25, "control_variates": ["activation"]}}}
+    assert stale(powered) == {"scores/detection", "scores/fuzzing"}
+    other = PlatformSettings.model_validate({"sentence_encoder": {"source": "another"}})
+    for variate, reads_encoder in (("embedding", True), ("activation", False)):
+        settings = PredictionPoweredSettings(0.25, (variate,))
+        for scorer in SAMPLED:
+            changed = sampling_settings(scorer, settings, PlatformSettings()) != sampling_settings(scorer, settings, other)
+            assert changed is reads_encoder, (variate, scorer.NAME)
 
 
 def test_everything_depends_on_which_features_there_are() -> None:

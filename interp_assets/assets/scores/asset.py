@@ -19,12 +19,13 @@ from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.outcomes import FAILED
 from interp_assets.domain.prompting.instructions import prompt_version
-from interp_assets.domain.scoring import SCORERS, Scorer, reads_steering
+from interp_assets.domain.scoring import SAMPLED, SCORERS, Scorer, reads_steering
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.scoring.shared.deals import mean_over_deals
 from interp_assets.domain.statistics.metrics import UNDEFINED
 from interp_assets.domain.trials import Model, ScorerInput, ScoreRow, Verdict, verdict_of
-from interp_assets.measuring.answerer import AnsweredInput, answerer_of
+from interp_assets.measuring.answerer import AnsweredInput, Judging, answerer_of
+from interp_assets.measuring.sampling import Sampling, sampling_settings
 from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
 from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, progress_of, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
@@ -57,7 +58,16 @@ def score_stage(scorer: Scorer) -> RangeStage:
         scoring, who = stages.scoring, platform.model_of(scorer.MODEL)
         sequential = scoring.sequential if scorer.MODEL in ("scorer", "base") else None
         silence = [stages.examples.silent_share] if scorer.MODEL == "generator" and stages.examples.silent_share else []
-        return [scoring.of(scorer), scoring.n_bootstrap, sequential, stages.scored(scorer), who and who.versioned_settings, *silence]
+        sampled = sampling_settings(scorer, scoring.prediction_powered, platform)
+        return [
+            scoring.of(scorer),
+            scoring.n_bootstrap,
+            sequential,
+            stages.scored(scorer),
+            who and who.versioned_settings,
+            *silence,
+            *sampled,
+        ]
 
     upstream = (
         Upstream(EXAMPLES, needed=lambda stages: bool(stages.scored(scorer))),
@@ -99,6 +109,7 @@ def _score_asset(scorer: Scorer) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         stage = RangeRun(context, lake, registry, settings, score_stage(scorer))
         who = answerer_of(scorer, settings, models, replies, spending.of_run(context), partial(progress_of, context), lake)
+        who = Sampling(scorer, who, settings, models) if isinstance(who, Judging) and scorer in SAMPLED else who
         try:
             note = f"the settings of this dictionary ask for no {scorer.NAME} scores: `stages: {{scores: …}}`"
             partitions = stage.to_do_where(lambda stages: bool(stages.scored(scorer)), [LEDGER, TRIALS, VERDICTS, SCORES], note)
@@ -213,7 +224,7 @@ def _summary(lake: Lake, stage: RangeRun, scorer: Scorer) -> tuple[dict[str, dg.
         verdicts = lake.read(VERDICTS.name, in_lake, columns=["outcome"]).column(0).cast(pa.string()).value_counts().to_pylist()
         outcomes.update({one["values"]: one["counts"] for one in verdicts})
         trials = lake.read(TRIALS.name, in_lake, columns=["outcome", "example_ids"])
-        asked = trials.filter(pc.not_equal(trials.column("outcome").cast(pa.string()), "stopped_early"))
+        asked = trials.filter(pc.invert(pc.is_in(trials.column("outcome").cast(pa.string()), pa.array(["stopped_early", "not_asked"]))))
         n_asked = pc.sum(pc.list_value_length(asked.column("example_ids"))).as_py() or 0
         if n_asked != sum(one["counts"] for one in verdicts):
             uneven.append(str(partition.key))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from interp_assets.domain.scoring.shared.asked_again import NOT_ASKED
 from interp_assets.domain.trials import ScoreRow, Verdict
 from interp_assets.measuring.answerer import AnsweredInput
 from interp_assets.orchestration.runs import RangePartition
@@ -13,7 +14,10 @@ from interp_assets.tables import SCORES, TRIALS, VERDICTS
 
 
 def trial_rows(partition: RangePartition, work: AnsweredInput, version: str) -> pa.Table:
-    """A row per planned trial; the outcome of a trial that was never asked is "stopped_early"."""
+    """A row per planned trial; the outcome of a trial that was never asked is "stopped_early".
+
+    One further row, "not_asked", has all windows that an estimate leaves out.
+    """
     rows: list[dict[str, Any]] = []
     for number, trial in enumerate(work.planned.trials):
         asked = number < len(work.trials)
@@ -33,6 +37,12 @@ def trial_rows(partition: RangePartition, work: AnsweredInput, version: str) -> 
                 "model": work.model, "prompt_version": version,
             }
         )  # fmt: skip
+    if left_out := work.planned.left_out:
+        counts = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), 0)
+        name = f"{work.planned.trials[0].trial_id.rpartition('/')[0]}/{NOT_ASKED}"
+        unasked = {"trial": name, "outcome": NOT_ASKED, "reply": None, "reply_text": "", "error": None, **counts}
+        items = {"example_ids": [item.example_id for item in left_out], "truths": [item.truth for item in left_out]}
+        rows.append({**rows[0], **unasked, **items})
     return pa.Table.from_pylist(rows, schema=TRIALS.schema)
 
 

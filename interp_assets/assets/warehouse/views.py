@@ -18,6 +18,7 @@ KEPT_BY = {
     "lift_over_shuffled": "dictionary",
     "scores_by_method": "dictionary",
     "leaderboard": "dictionary",
+    "estimated_scores": "dictionary",
     "success_by_method": "dictionary",
     "feature_overview": "dictionary",
     "against_controls": "layer",

@@ -2,15 +2,15 @@
 
 Every scorer plans trials about a scorer input, names the model that answers, grades the answers item by item, and sums the verdicts up.
 Parts of several scorers stand in `shared`: `classifier` (yes or no), `choice` (one of several options), `ranking` (a number for each
-window), `rating` (texts rated 0 to 2), `likelihood` (of a text in two contexts), `generated` (texts that a model writes) and `sequential`
-(when to stop asking).
+window), `rating` (texts rated 0 to 2), `likelihood` (of a text in two contexts), `generated` (texts that a model writes), `sequential`
+(when to stop asking), `prediction_powered` (about which windows to ask) and `estimated` (scores from some of the windows).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from interp_assets.domain.bounds import PositiveCount
+from interp_assets.domain.bounds import ADDED_LATER, PositiveCount
 from interp_assets.domain.scoring import (
     clarity,
     description_likelihood,
@@ -47,10 +47,11 @@ from interp_assets.domain.scoring.output_based import OutputBasedSettings
 from interp_assets.domain.scoring.purity import PuritySettings
 from interp_assets.domain.scoring.responsiveness import ResponsivenessSettings
 from interp_assets.domain.scoring.sensitivity import SensitivitySettings
+from interp_assets.domain.scoring.shared.prediction_powered import PredictionPoweredSettings
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings
 from interp_assets.domain.scoring.simulation import SimulationSettings
 from interp_assets.domain.scoring.surprisal import SurprisalSettings
-from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 
 class Scorer(Protocol):
@@ -83,6 +84,20 @@ class Scorer(Protocol):
         ...
 
 
+class SampledScorer(Scorer, Protocol):
+    """A scorer that can be asked about some of its items, and estimates its score over all of them (`prediction_powered`)."""
+
+    def items(self, scorer_input: ScorerInput, settings: Any, run_seed: int) -> list[tuple[TrialItem, str]]:
+        """Every item with the text that the judge reads; `plan` asks about all of them."""
+        ...
+
+    def plan_some(
+        self, scorer_input: ScorerInput, items: Sequence[tuple[TrialItem, str]], settings: Any, run_seed: int
+    ) -> tuple[Trial, ...]:
+        """Trials over some of the items."""
+        ...
+
+
 class GeneratorScorer(Scorer, Protocol):
     """A scorer whose MODEL is "generator"."""
 
@@ -99,6 +114,8 @@ class ScoringSettings:
     """Bootstrap replicates, which say how wide intervals must be. Unit: replicates."""
     sequential: SequentialSettings | None = None
     """When to stop asking about a feature; without it every question is asked."""
+    prediction_powered: Annotated[PredictionPoweredSettings | None, ADDED_LATER] = None
+    """Which share of detection's and fuzzing's questions to ask, and what predicts the others; without it every question is asked."""
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     fuzzing: FuzzingSettings = field(default_factory=FuzzingSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
@@ -118,6 +135,13 @@ class ScoringSettings:
     description_likelihood: DescriptionLikelihoodSettings = field(default_factory=DescriptionLikelihoodSettings)
     sensitivity: SensitivitySettings = field(default_factory=SensitivitySettings)
 
+    def __post_init__(self) -> None:
+        if self.sequential is not None and self.prediction_powered is not None:
+            raise ValueError(
+                "sequential and prediction_powered are both set, and each decides what is asked; set sequential for intervals of a given "
+                "width, prediction_powered for a given share of the questions"
+            )
+
     def of(self, scorer: Scorer) -> Any:
         """The scorer's own block."""
         return getattr(self, scorer.NAME)
@@ -130,9 +154,13 @@ SCORERS: tuple[Scorer, ...] = (
 )  # fmt: skip
 
 
+SAMPLED: tuple[SampledScorer, ...] = (detection, fuzzing)
+"""The scorers that `prediction_powered` concerns: their score is made of two rates, which a sample of windows estimates without bias."""
+
+
 def reads_steering(scorer: Scorer) -> bool:
     """Whether a scorer reads results of steering."""
     return not scorer.READS.isdisjoint({"steered", "steered_sets"})
 
 
-__all__ = ["SCORERS", "GeneratorScorer", "Scorer", "ScoringSettings", "SequentialSettings", "reads_steering"]
+__all__ = ["SAMPLED", "SCORERS", "GeneratorScorer", "SampledScorer", "Scorer", "ScoringSettings", "SequentialSettings", "reads_steering"]

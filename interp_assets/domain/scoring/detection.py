@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.window_texts import window_text
-from interp_assets.domain.scoring.shared import classifier
+from interp_assets.domain.scoring.shared import classifier, estimated
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
-from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, as_item
+from interp_assets.domain.scoring.shared.estimated import are_sampled
+from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, as_item
 
 NAME: str = "detection"
 VERSION: str = "detection/3"
@@ -48,7 +49,18 @@ _WORKED = (
 
 def plan(scorer_input: ScorerInput, settings: ClassifierSettings, run_seed: int) -> tuple[Trial, ...]:
     """Trials over all held-out examples; activating examples are true. None without an explanation or without examples."""
-    items = [(as_item(example), window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
+    return plan_some(scorer_input, items(scorer_input, settings, run_seed), settings, run_seed)
+
+
+def items(scorer_input: ScorerInput, settings: ClassifierSettings, run_seed: int) -> list[tuple[TrialItem, str]]:
+    """Every held-out example as an item, with the text that the judge reads."""
+    return [(as_item(example), window_text(example, scorer_input.token_texts)) for example in scorer_input.held_out]
+
+
+def plan_some(
+    scorer_input: ScorerInput, items: Sequence[tuple[TrialItem, str]], settings: ClassifierSettings, run_seed: int
+) -> tuple[Trial, ...]:
+    """Trials over some of the items."""
     return classifier.plan_trials(NAME, instructions("detection", settings.instructions), _WORKED, scorer_input, items, settings, run_seed)
 
 
@@ -60,5 +72,7 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: ClassifierSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """Score rows of one explanation: see `classifier.summarise`."""
+    """Score rows of one explanation: see `classifier.summarise`, and `estimated.summarise` for verdicts on some of the windows."""
+    if are_sampled(verdicts):
+        return estimated.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)
     return classifier.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)

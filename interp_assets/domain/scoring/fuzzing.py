@@ -14,8 +14,9 @@ from interp_assets.domain.examples.sampling import Example
 from interp_assets.domain.prompting.instructions import instructions
 from interp_assets.domain.prompting.rendering import marked_positions, over_characters, token_strings
 from interp_assets.domain.prompting.window_texts import marked_window
-from interp_assets.domain.scoring.shared import classifier
+from interp_assets.domain.scoring.shared import classifier, estimated
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
+from interp_assets.domain.scoring.shared.estimated import are_sampled
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
@@ -74,10 +75,21 @@ def plan(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) ->
 
     None without an explanation or without examples.
     """
-    items = [
+    return plan_some(scorer_input, items(scorer_input, settings, run_seed), settings, run_seed)
+
+
+def items(scorer_input: ScorerInput, settings: FuzzingSettings, run_seed: int) -> list[tuple[TrialItem, str]]:
+    """Every item of `marked_examples`, with the text that the judge reads."""
+    return [
         (item, marked_window(example, scorer_input.token_texts, mask))
         for item, example, mask in marked_examples(scorer_input, settings.threshold, settings.negatives, run_seed)
     ]
+
+
+def plan_some(
+    scorer_input: ScorerInput, items: Sequence[tuple[TrialItem, str]], settings: FuzzingSettings, run_seed: int
+) -> tuple[Trial, ...]:
+    """Trials over some of the items."""
     return classifier.plan_trials(NAME, instructions("fuzzing", settings.instructions), _WORKED, scorer_input, items, settings, run_seed)
 
 
@@ -158,7 +170,9 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
 def summarise(
     scorer_input: ScorerInput, verdicts: Sequence[Verdict], settings: FuzzingSettings, n_bootstrap: int, run_seed: int
 ) -> tuple[ScoreRow, ...]:
-    """Score rows of one explanation: see `classifier.summarise`."""
+    """Score rows of one explanation: see `classifier.summarise`, and `estimated.summarise` for verdicts on some of the windows."""
+    if are_sampled(verdicts):
+        return estimated.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)
     return classifier.summarise(NAME, scorer_input, verdicts, n_bootstrap, run_seed)
 
 

@@ -49,7 +49,7 @@ def wilson(successes: float, trials: float, z: float = Z) -> Estimate:
 
 
 def of_two_rates(
-    function: Callable[[float, float], float], first: tuple[int, int], second: tuple[int, int], share: float = 1.0, several: int = 1
+    function: Callable[[float, float], float], first: tuple[float, float], second: tuple[float, float], share: float = 1.0, several: int = 1
 ) -> Estimate:
     """A function of two rates, rising in the first and falling in the second, with Newcombe's interval; between -1 and 1.
 
@@ -189,7 +189,7 @@ def ratio_interval(numerators: np.ndarray, denominators: np.ndarray, kinds: np.n
     return Estimate(ratio, None, None) if high - low >= furthest else Estimate(ratio, low, high)
 
 
-def _of_share(successes: int, trials: int, share: float) -> tuple[float, float, float]:
+def _of_share(successes: float, trials: float, share: float) -> tuple[float, float, float]:
     """A rate and Wilson's bounds where a share of the trials counts; NaN without trials."""
     found = wilson(successes * share, trials * share)
     if found.value is None or found.ci_low is None or found.ci_high is None:

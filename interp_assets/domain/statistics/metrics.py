@@ -29,6 +29,7 @@ from interp_assets.domain.statistics.intervals import (
 
 PREDICTION_METRICS = ("balanced_accuracy", "f1", "precision", "recall")
 PROBABILITY_METRICS = ("auroc", "average_precision")
+NO_SHARES = dict.fromkeys(PREDICTION_METRICS, 1.0)
 
 
 def prediction_metrics(
@@ -46,32 +47,54 @@ def prediction_metrics(
     truth, prediction = np.asarray(truth, dtype=bool), np.asarray(prediction, dtype=bool)
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
     hits, false_alarms = int((truth & prediction).sum()), int((~truth & prediction).sum())
-    shares = dict.fromkeys(PREDICTION_METRICS, 1.0)
-    if prompts is not None and len(truth):
-        alone = _from_rates(
-            rng.binomial(n_positive, hits / max(n_positive, 1), n_bootstrap) / np.float64(n_positive or np.nan),
-            rng.binomial(n_negative, false_alarms / max(n_negative, 1), n_bootstrap) / np.float64(n_negative or np.nan),
-            n_positive, n_negative,
-        )  # fmt: skip
-        of_prompt = _sums_by_prompt(prompts, truth & prediction, truth, ~truth & prediction, ~truth)
-        drawn = _drawn_shares(len(of_prompt), n_bootstrap, rng) @ of_prompt
-        with np.errstate(divide="ignore", invalid="ignore"):
-            together = _from_rates(drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3], n_positive, n_negative)
-        n_prompts, items = len(of_prompt), max(len(truth) - 2, 1)
-        wrong = _sums_by_prompt(prompts, truth != prediction, truth == prediction) > 0
-        # Of prompts whose answers happened not to differ it is not known that answers to a prompt go their own ways.
-        alike = (t_quantile(items) / t_quantile(min(items, max(n_prompts - 1, LEAST_DF)))) ** 2
-        shares = {
-            name: cluster_share(together[name], alone[name], n_prompts, int(wrong.sum(axis=0).min()), alike) for name in PREDICTION_METRICS
-        }
+    shares = prompt_shares(truth, prediction, n_bootstrap, rng, prompts) if prompts is not None and len(truth) else NO_SHARES
 
     def function(name: str) -> Callable[[float, float], float]:
-        return lambda tpr, fpr: float(_from_rates(np.asarray(tpr), np.asarray(fpr), n_positive, n_negative)[name])
+        return lambda tpr, fpr: float(from_rates(np.asarray(tpr), np.asarray(fpr), n_positive, n_negative)[name])
 
     found = {
         name: of_two_rates(function(name), (hits, n_positive), (false_alarms, n_negative), shares[name]) for name in PREDICTION_METRICS
     }
     return {**found, "recall": wilson(hits * shares["recall"], n_positive * shares["recall"])}
+
+
+def prompt_shares(
+    truth: np.ndarray, prediction: np.ndarray, n_bootstrap: int, rng: np.random.Generator, prompts: np.ndarray, sampled: bool = False
+) -> dict[str, float]:
+    """For each of PREDICTION_METRICS the share of the items that counts, since answers to one prompt are right or wrong together.
+
+    All arrays are [items], at least one item; `prompts` names the prompt of each item. See `intervals.cluster_share`. Of `sampled` items
+    few prompts are asked, and the variance of prompts is known to a standard error of √(2 / (prompts - 1)) of itself: a smaller excess over
+    the variance of items is taken for chance, since about half of all samples have some.
+    """
+    n_positive, n_negative = int(truth.sum()), int((~truth).sum())
+    hits, false_alarms = int((truth & prediction).sum()), int((~truth & prediction).sum())
+    alone = from_rates(
+        rng.binomial(n_positive, hits / max(n_positive, 1), n_bootstrap) / np.float64(n_positive or np.nan),
+        rng.binomial(n_negative, false_alarms / max(n_negative, 1), n_bootstrap) / np.float64(n_negative or np.nan),
+        n_positive, n_negative,
+    )  # fmt: skip
+    of_prompt = _sums_by_prompt(prompts, truth & prediction, truth, ~truth & prediction, ~truth)
+    drawn = _drawn_shares(len(of_prompt), n_bootstrap, rng) @ of_prompt
+    with np.errstate(divide="ignore", invalid="ignore"):
+        together = from_rates(drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3], n_positive, n_negative)
+    n_prompts, items = len(of_prompt), max(len(truth) - 2, 1)
+    if sampled:
+        certain = 1 + (2 / max(n_prompts - 1, 1)) ** 0.5
+        return {
+            name: share if effective_share(spread_of(together[name], n_prompts), _variance(alone[name])) < 1 / certain else 1.0
+            for name in PREDICTION_METRICS
+            for share in [cluster_share(together[name], alone[name], n_prompts)]
+        }
+    wrong = _sums_by_prompt(prompts, truth != prediction, truth == prediction) > 0
+    # Of prompts whose answers happened not to differ it is not known that answers to a prompt go their own ways.
+    alike = (t_quantile(items) / t_quantile(min(items, max(n_prompts - 1, LEAST_DF)))) ** 2
+    return {name: cluster_share(together[name], alone[name], n_prompts, int(wrong.sum(axis=0).min()), alike) for name in PREDICTION_METRICS}
+
+
+def _variance(replicates: np.ndarray) -> float:
+    """The variance of the replicates that have a value; 0 without any."""
+    return float(np.nanvar(replicates)) if np.isfinite(replicates).any() else 0.0
 
 
 def probability_metrics(
@@ -245,7 +268,7 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def _from_rates(tpr: np.ndarray, fpr: np.ndarray, n_positive: int, n_negative: int) -> dict[str, np.ndarray]:
+def from_rates(tpr: np.ndarray, fpr: np.ndarray, n_positive: int, n_negative: int) -> dict[str, np.ndarray]:
     """PREDICTION_METRICS for true and false positive rates [replicates], NaN where a class is missing; NaN where undefined."""
     hits, false_alarms = (np.nan_to_num(rate) * n for rate, n in ((tpr, n_positive), (fpr, n_negative)))
     with np.errstate(divide="ignore", invalid="ignore"):

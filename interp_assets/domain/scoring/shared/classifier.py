@@ -76,7 +76,7 @@ def plan_trials(
     for example in worked[: settings.few_shot]:
         head.append(("user", _question(example.explanation, example.texts, settings.texts_first)))
         head.append(("assistant", str(list(example.answers))))
-    order: list[int] = generator(run_seed, scorer_input.feature, f"{order_of or scorer} order").permutation(len(items)).tolist()
+    order = item_order(order_of or scorer, run_seed, scorer_input.feature, len(items))
     trials: list[Trial] = []
     for number, first in enumerate(range(0, len(items), settings.per_prompt)):
         group = [items[i] for i in order[first : first + settings.per_prompt]]
@@ -89,6 +89,11 @@ def plan_trials(
         trial_id = f"{scorer}/{scorer_input.method}/{scorer_input.feature}/{number}"
         trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, scorer, prompt, tuple(item for item, _ in group)))
     return tuple(trials)
+
+
+def item_order(order_of: str, run_seed: int, feature: int, n: int) -> list[int]:
+    """The places among n items in the order in which the items are asked about."""
+    return generator(run_seed, feature, f"{order_of} order").permutation(n).tolist()
 
 
 def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
