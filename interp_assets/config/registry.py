@@ -3,15 +3,18 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from interp_assets.config.base import UserError, validated
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.config.records import DictionaryRecord, record_file
-from interp_assets.config.settings import PlatformSettings
 from interp_assets.config.yaml_files import BadYaml, parse_yaml, read_text_file
 from resources.store.whole_files import write_whole
+
+if TYPE_CHECKING:  # the settings' classes take longer to load than a question to answer
+    from interp_assets.config.settings import PlatformSettings
 
 
 class DictionaryRegistry:
@@ -91,7 +94,7 @@ class DictionaryRegistry:
         """The record in a file. Raises `UserError` naming the file, for any content that is no record."""
         return self.parse(record_text(path), str(path))
 
-    def refused(self, records: Mapping[str, DictionaryRecord], settings: PlatformSettings) -> dict[str, str]:
+    def refused(self, records: Mapping[str, DictionaryRecord], settings: "PlatformSettings") -> dict[str, str]:
         """For records whose `stages` cannot be laid over the site's settings: the reason, by file name."""
         refused: dict[str, str] = {}
         for key, record in records.items():

@@ -9,14 +9,17 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.config.base import UserError
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.config.settings import PlatformSettings
 from interp_assets.tables import SCHEMA_VERSION
-from resources.language_models.reply_store import ReplyStore
 from resources.store.lake import Lake
+
+if TYPE_CHECKING:  # the settings' classes take longer to load than a question to answer
+    from interp_assets.config.settings import PlatformSettings
+    from resources.language_models.reply_store import ReplyStore
 
 MISREAD = {
     r"\?": "a question mark, which begins options in the addresses of Dagster's SQLite files",
@@ -70,11 +73,13 @@ class Home:
         return DictionaryRegistry(self.root / "dictionaries")
 
     @property
-    def replies(self) -> ReplyStore:
+    def replies(self) -> "ReplyStore":
         """Every reply that any language model has given, by content address.
 
         Always in the home: journals need a file system with locks, and a run that continues on another host must find the replies.
         """
+        from resources.language_models.reply_store import ReplyStore
+
         return ReplyStore(self.root / "replies")
 
     @property
@@ -83,8 +88,10 @@ class Home:
         return self.root / "settings.yaml"
 
     @property
-    def settings(self) -> PlatformSettings:
+    def settings(self) -> "PlatformSettings":
         """The site's settings, read anew."""
+        from interp_assets.config.settings import PlatformSettings
+
         return PlatformSettings.read(self.settings_file)
 
     @cached_property

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-UNNEEDED = ("dagster", "torch", "transformers", "pandas", "httpx", "matplotlib", "scipy", "rich")
+UNNEEDED = ("dagster", "torch", "transformers", "pandas", "httpx", "matplotlib", "scipy", "rich", "interp_assets.config.settings")
 QUERY = """
 import sys
 from interp_assets.cli.main import app
