@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from test_warehouse import score
 
@@ -17,7 +18,7 @@ from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES, Table
-from resources.store import lake_index
+from resources.store import lake_index, table_copies
 from resources.store.duckdb_views import QueryDatabase, RefusedStatement, named_in
 from resources.store.lake import PART, Lake, LakeError
 
@@ -244,6 +245,18 @@ def test_a_copy_is_sorted_stands_for_its_parts_alone_and_a_damaged_one_is_not_re
     write(house, "02of16", range(20, 25))
     assert count(house)[0] == 32
     assert house.copy() == 1 and copy.with_suffix(".replaced").exists(), "a reader that has a warehouse open keeps its copy for an hour"
+
+
+def test_a_copy_has_headline_scores_first_by_feature_in_small_row_groups(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_copies, "HEADLINE_GROUP_ROWS", 4)
+    for i in (1, 0):
+        rows = [{**score("m/09/a", feature, "max_act", 0.5), "headline": feature % 2 == 0} for feature in range(20 * i, 20 * i + 20)]
+        where = {"scorer": "detection", "dictionary": "m/09/a", "feature_range": f"{i:02d}of16"}
+        house.lake.write(SCORES.name, where, SCORES.schema, pa.Table.from_pylist(rows, schema=SCORES.schema), "v")
+    house.copy()
+    with pq.ParquetFile(house.copies.sources("scores", house.index.look("scores", 3), SCORES.schema).copies[0]) as copy:
+        assert [copy.metadata.row_group(i).num_rows for i in range(copy.num_row_groups)] == [4] * 5 + [20]
+        assert copy.read()["feature"].to_pylist() == [*range(0, 40, 2), *range(1, 40, 2)]
 
 
 def test_a_query_reads_the_lake_and_does_nothing_else(house: Warehouse, tmp_path: Path) -> None:
