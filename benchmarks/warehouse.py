@@ -25,7 +25,9 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from urllib.parse import quote
 
+import duckdb
 import numpy as np
 import polars  # noqa: F401  (loaded here, not in the first question)
 import pyarrow as pa
@@ -246,6 +248,28 @@ def asked(root: str, n: int) -> dict[str, float]:
     return figures | {"questions_peak_mb": peak_megabytes()}
 
 
+def repeated(root: str, n: int) -> dict[str, float]:
+    """What DuckDB takes to read as many rows as 61 dictionaries have: the files of the first dictionary, each named 61 times."""
+    warehouse, figures = Home(Path(root), f"{root}/lake").warehouse, {}
+    scores, overview, leaderboard = (
+        f"read_parquet({[str(max(folder.glob(files)))] * 61!r})"
+        for folder, files in (
+            (warehouse.copies_folder / "scores", f"dictionary={quote(ONE, safe='')}/*.parquet"),
+            *((warehouse.answers.folder / view, "*.parquet") for view in ("feature_overview", "leaderboard")),
+        )
+    )
+    ordered = f"FROM {overview} ORDER BY dictionary, feature, explanation_method"
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        for name, sqls in {
+            "best_20": [QUESTIONS["best_20"].replace("FROM scores", f"FROM {scores}")],
+            "leaderboard": [f"SELECT * FROM {leaderboard} ORDER BY dictionary, scorer, place NULLS LAST, explanation_method"],
+            "feature_overview": [f"SELECT * {ordered} LIMIT 40", f"SELECT count(*) FROM (SELECT * {ordered})"],
+        }.items():
+            figures |= milliseconds(f"{name}_61_times", lambda sqls=sqls: [connection.sql(sql).to_arrow_table() for sql in sqls], n)
+    return figures
+
+
 def changed(root: str) -> dict[str, float]:
     """What a question sees and takes right after a commit, and whether readers go on while the copies are made again."""
     home = Home(Path(root), f"{root}/lake")
@@ -296,9 +320,8 @@ def cold(root: str, n: int) -> dict[str, float]:
     asks = {"help": ["--help"], **{name: ["query", sql] for name, sql in QUESTIONS.items()}, "leaderboard": ["query", "leaderboard"]}
     for name, arguments in asks.items():
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        median, _ = milliseconds(
-            lambda arguments=arguments: subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True), n
-        )
+        run = partial(subprocess.run, [*command, *arguments], env=environment, check=True, capture_output=True)
+        median = milliseconds("", run, n)["_p50_ms"]
         now = resource.getrusage(resource.RUSAGE_CHILDREN)
         figures[f"cold_{name}_seconds"] = median / 1000
         figures[f"cold_{name}_core_seconds"] = (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / (n + 1)
@@ -317,7 +340,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = (given.home or Path(name)).absolute()
         figures: dict[str, float] = {"load_before": os.getloadavg()[0], **write_home(root, n, width)}
-        for step in (copied, partial(asked, n=20), changed, partial(cold, n=5)):  # each in a process of its own, for its peak memory
+        for step in (
+            copied,
+            partial(asked, n=20),
+            partial(repeated, n=5),
+            changed,
+            partial(cold, n=5),
+        ):  # each in a process of its own, for its peak memory
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 figures |= pool.submit(step, str(root)).result()
     shown = {name: round(value, 3) for name, value in figures.items()}

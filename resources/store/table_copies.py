@@ -187,8 +187,10 @@ def sweep(places: Iterable[Path], held: Collection[Path]) -> None:
 
 
 def _sorted(rows: pa.Table) -> Iterator[tuple[pa.Table, int]]:
-    """The rows of a copy by feature, with the rows of a row group. Headline scores come first and in small groups: a question about the best
-    scores passes over most of these groups by their largest values."""
+    """The rows of a copy by feature, with the rows of a row group.
+
+    Headline scores come first and in small groups: a question about the best scores passes over most groups by their largest values.
+    """
     import pyarrow.compute as pc
 
     if "feature" in rows.column_names:
