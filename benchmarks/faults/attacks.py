@@ -17,7 +17,19 @@ SKIPPED = "skipped"
 OUTCOMES = (REFUSED, MENDED, RIGHT, SKIPPED, WRONG, HANG, BLOCKS)
 MUST_BE_ZERO = (WRONG, HANG, BLOCKS)
 
-GROUPS = ("stores", "inputs", "servers", "processes", "places", "backfills", "doors", "explorers", "explorer_processes", "exchanges")
+GROUPS = (
+    "stores",
+    "inputs",
+    "servers",
+    "processes",
+    "places",
+    "backfills",
+    "doors",
+    "explorers",
+    "explorer_processes",
+    "exchanges",
+    "gateways",
+)
 """Modules of this package that hold attacks."""
 
 PATIENCE = float(os.environ.get("INTERP_FAULTS_PATIENCE") or 1)

@@ -12,7 +12,7 @@ def text_and_thought(message: Mapping[str, Any]) -> tuple[str | None, str]:
     Servers send thought beside the text (`reasoning_content`, `reasoning`), or both as parts of one content.
     """
     content = message.get("content")
-    thought = next((said for name in ("reasoning_content", "reasoning") if isinstance(said := message.get(name), str) and said), "")
+    thought = str(message.get("reasoning_content") or message.get("reasoning") or "")
     if not isinstance(content, list):
         return content, thought
     texts, thoughts = [], [thought]

@@ -116,7 +116,7 @@ def quoted(content: Any, most: int = MAX_QUOTED) -> str:
         text = content[: 4 * most].decode("utf-8", "backslashreplace")
     else:
         text = content if isinstance(content, str) else repr(content)
-    line = " ".join(text[: 4 * most].split())
+    line = " ".join(text[: 4 * most].split()).encode("utf-8", "backslashreplace").decode()  # half a character cannot be kept
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

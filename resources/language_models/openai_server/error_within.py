@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from resources.subject.control_tokens import encodable
+
 UNKNOWN_ERROR = 500  # an error without a code is asked again, as any failure of the server
 
 
@@ -48,4 +50,4 @@ def _message_of(body: Mapping[str, Any]) -> str:
     details = body.get("metadata")
     raw = details.get("raw") if isinstance(details, Mapping) else None
     told = str(body.get("message") or body.get("detail") or body)
-    return f"{told}: {raw}" if isinstance(raw, str) and raw not in told else told
+    return encodable(f"{told}: {raw}" if isinstance(raw, str) and raw not in told else told)

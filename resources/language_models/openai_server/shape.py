@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resources.language_models.openai_server.connection import OddReply, quoted
+from resources.subject.control_tokens import encodable
 
 
 def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
@@ -13,10 +14,12 @@ def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
     if not choices:
         raise _odd("choices is empty", answer)
     choice = _part(choices[0], Mapping, "choices[0]")
-    message = _part(choice.get("message") or {}, Mapping, "message")
+    message = _part(choice.get("message") if chat else choice.get("message") or {}, Mapping, "message")
     text = message.get("content") if chat else choice.get("text")
     if chat and isinstance(text, list) and text and all(isinstance(part, Mapping) and "type" in part for part in text):
-        pass  # text and thought in parts
+        for part in text:  # text and thought in parts
+            if part["type"] in ("text", "output_text"):
+                _part(part.get("text"), str, "the text of a part", part)
     elif text is not None:
         _part(text, str, "content" if chat else "text")
     for name, value in (("finish_reason", choice.get("finish_reason")), ("refusal", message.get("refusal"))):
@@ -39,7 +42,7 @@ def other_model(content: Mapping[str, Any], asked: str) -> str | None:
         return None
     short = mine.rstrip("/").rpartition("/")[2]
     longer = (name[len(short) :] for name in spelled if name.startswith(short))
-    return None if any(rest[0] in "-:@" and _is_version(rest[1:]) for rest in longer if rest) else said
+    return None if any(rest[0] in "-:@" and _is_version(rest[1:]) for rest in longer if rest) else encodable(said)
 
 
 def _is_version(text: str) -> bool:

@@ -16,7 +16,7 @@ from resources.language_models.openai_server.shape import checked_completion, ot
 from resources.language_models.openai_server.suffixes import Beginnings, is_logprob, read_suffix
 from resources.language_models.openai_server.usage import TokenCounter, bytes_estimate, read_usage
 from resources.language_models.tokens.answer_places import answer_probabilities
-from resources.subject.control_tokens import disarmed
+from resources.subject.control_tokens import disarmed, encodable
 
 Structured = Literal["vllm", "json_schema", "off"]
 TOP_LOGPROBS = 20
@@ -87,7 +87,7 @@ def read_reply(
     choice = content["choices"][0]
     message = choice.get("message") or {}
     written, thought = text_and_thought(message) if dialect.chat else (choice.get("text"), "")
-    raw = written or ""
+    raw = encodable(written or "")
     used = read_usage(content, request, raw, count)
     counts: dict[str, Any] = {
         "prompt_tokens": used.prompt_tokens, "cached_tokens": used.cached_tokens, "completion_tokens": used.completion_tokens,
@@ -95,7 +95,7 @@ def read_reply(
     }  # fmt: skip
     refusal = message.get("refusal") or (choice.get("finish_reason") == "content_filter" and "stopped by the server's content filter")
     if refusal:
-        return Reply(raw, "error", **counts, error=f"the model refused: {refusal}")
+        return Reply(raw, "error", **counts, error=encodable(f"the model refused: {refusal}"))
     missing = without_an_answer(written, thought, choice.get("finish_reason"), used.completion_tokens)
     if missing and answer_needed and request.max_reply_tokens:
         return Reply("", "error", **counts, error=missing)

@@ -49,6 +49,8 @@ ODD_ANSWERS = {
     "choices that are null": ({"id": 1}, "choices is absent: .*id"),
     "choices by name": (completion(choices={"0": "yes"}), "choices is a dict"),
     "a message that is a string": (completion(choices=[{**CHOICE, "message": "yes"}]), "message is a str: yes"),
+    "a message that is null": (completion(choices=[{**CHOICE, "message": None}]), "message is absent"),
+    "a part without its text": (completion([{"type": "text", "text": None}]), "the text of a part is absent"),
     "a text in bare parts": (completion(["yes"]), "content is a list"),
     "a number for a text": (completion(17), "content is a int: 17"),
     "a finish reason that is a list": (
@@ -79,6 +81,15 @@ def test_an_odd_reply_is_an_error_of_itself_that_quotes_it(name: str) -> None:
     assert len(replies[ODD].error or "") < 400
     # It was answered, so it counts: a budget also holds against a server of odd replies alone.
     assert replies[ODD].prompt_tokens > 0 and replies[ODD].tokens_are_estimated
+
+
+def test_half_of_a_character_becomes_the_sign_for_it_everywhere(tmp_path: Path) -> None:
+    half = lambda content: Answer(json.dumps(content).replace("HALF", "\\ud800").encode())  # noqa: E731
+    assert one_odd(half(completion("yesHALF")))[ODD].text == "yes\ufffd"
+    odd = [half(completion(choices="HALF")), half({"error": {"message": "HALF", "code": 400}}), half(completion(model="HALF"))]
+    for answer in odd:
+        reply = one_odd(answer)[ODD]
+        assert (reply.error or reply.other_model or "").encode()
 
 
 def test_a_wrong_content_type_is_read_all_the_same() -> None:

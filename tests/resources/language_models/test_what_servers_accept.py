@@ -171,6 +171,7 @@ NO_ANSWER = {
     "empty, cut by length": answered("", "length", reasoning_content="Let me see"),
     "thought alone": answered("", "stop", reasoning="The answer is Canberra."),
     "thought alone, in parts": answered([{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm"}]}], "length"),
+    "thought alone, as an object": answered(None, "stop", reasoning={"text": "Hmm"}),
     "a tool": answered(None, "tool_calls"),
 }
 
