@@ -55,27 +55,30 @@ class FeatureRows:
         self, table: Table, partition: Mapping[str, str], feature: int, columns: Sequence[str] | None = None, key: str = "feature"
     ) -> list[dict[str, Any]]:
         """The rows as dicts, in the order of the file; none where the partition is not complete. `key` is the column with the feature."""
-        return self.table(table, partition, feature, columns, key).to_pylist()
+        found = self._found(table, partition, feature, columns, key)
+        return [] if found is None else found.to_pylist()
 
     def table(
         self, table: Table, partition: Mapping[str, str], feature: int, columns: Sequence[str] | None = None, key: str = "feature"
     ) -> pa.Table:
         """The rows as an Arrow table, without the columns that name the partition's folders; empty where the partition is not complete."""
-        names = [name for name in (columns or table.schema.names) if name in table.schema.names]
-        wanted = [name for name in names if name not in table.partition_columns or name == key]
+        found = self._found(table, partition, feature, columns, key)
+        return pa.schema([table.schema.field(name) for name in _wanted(table, columns, key)]).empty_table() if found is None else found
+
+    def _found(self, table: Table, partition: Mapping[str, str], feature: int, columns: Sequence[str] | None, key: str) -> pa.Table | None:
+        """The rows of a feature; None where there are none. A page asks a hundred tables, of which most were never made."""
+        path = self.lake.path(table.name, partition)
         for _ in range(3):  # a part that is replaced meanwhile is looked at again
-            path = self.lake.path(table.name, partition)
             part = self._part(path, key)
-            if part is None:
-                break
-            groups = np.flatnonzero((part.lowest <= feature) & (feature <= part.highest)).tolist()
-            if not groups:
-                break
+            groups = [] if part is None else np.flatnonzero((part.lowest <= feature) & (feature <= part.highest)).tolist()
+            if part is None or not groups:
+                return None
+            wanted = _wanted(table, columns, key)
             read = self._read_or_kept(path, part, groups, list(dict.fromkeys([key, *wanted])))
             if read is not None:
                 return with_later_columns(read.filter(pc.equal(read[key], feature)), table.schema).select(wanted)
             self._forget(path)
-        return pa.schema([table.schema.field(name) for name in wanted]).empty_table()
+        return None
 
     def is_complete(self, table: Table, partition: Mapping[str, str]) -> bool:
         """Whether a manifest vouches for the partition."""
@@ -189,6 +192,15 @@ class FeatureRows:
     def _forget(self, folder: str) -> None:
         with self._lock:
             self._kept.pop(folder, None)
+
+
+def _wanted(table: Table, columns: Sequence[str] | None, key: str) -> list[str]:
+    """Names of the columns that are read: of those asked for, or of all, the columns that lie in the files."""
+    return [
+        name
+        for name in columns or table.schema.names
+        if name in table.schema.names and (name not in table.partition_columns or name == key)
+    ]
 
 
 def _bounds(footer: pq.FileMetaData, group: int, place: int | None) -> tuple[int, int]:
