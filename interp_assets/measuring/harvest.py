@@ -92,10 +92,17 @@ def notes_of(dictionary: Any) -> tuple[str, ...]:
 
 
 def checked_dictionary(
-    subject: Any, sample: TokenSample, record: DictionaryRecord, dictionary: Any, settings: HarvestSettings
+    subject: Any,
+    sample: TokenSample,
+    record: DictionaryRecord,
+    dictionary: Any,
+    settings: HarvestSettings,
+    probed: dict[str, Any] | None = None,
 ) -> LoadedDictionary:
     """A record's dictionary, checked on real activations before the long pass, on the subject's device.
 
+    `probed` are the values by hook that earlier self-checks on the same sample and subject have left there, and this one leaves its own:
+    dictionaries at one hook share a pass.
     Raises with the measured numbers when the dictionary explains less than nothing or contradicts its record.
     """
     import torch
@@ -105,8 +112,10 @@ def checked_dictionary(
     try:
         subject.resolve_hook(record.hook)
         dictionary = dictionary.to(subject.device)
-        found = subject.hook_values(probe, checked_hooks(dictionary))
-        values = {hook: value[ordinary.to(subject.device)].float() for hook, value in found.items()}
+        found = {} if probed is None else probed
+        if left := [hook for hook in checked_hooks(dictionary) if hook not in found]:
+            found |= subject.hook_values(probe, left)
+        values = {hook: found[hook][ordinary.to(subject.device)].float() for hook in checked_hooks(dictionary)}
         x, y = (side_by_side(hooks, values) for hooks in (read_hooks(dictionary), written_hooks(dictionary)))
         checked: Any = dictionary
         if getattr(dictionary, "whole_contexts", False):

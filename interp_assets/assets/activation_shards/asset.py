@@ -3,6 +3,7 @@
 from collections import defaultdict
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -194,9 +195,14 @@ def _checked(
 ) -> dict[str, LoadedDictionary]:
     """The dictionaries that pass their self-check."""
     loaded: dict[str, LoadedDictionary] = {}
+    probed: dict[str, Any] = {}
+    left = list(dictionaries.values())
     for key, dictionary in dictionaries.items():
+        needed = hooks_of(left)
+        probed = {hook: value for hook, value in probed.items() if hook in needed}
+        del left[0]
         with run.failing_alone(key):
-            loaded[key] = one = checked_dictionary(subject, sample, records[key], dictionary, settings)
+            loaded[key] = one = checked_dictionary(subject, sample, records[key], dictionary, settings, probed)
             run.report(key, {"self_check_l0": one.l0, **({} if one.fvu is None else {"self_check_fvu": one.fvu})})
             run.context.log.info(f"{key}: self-check L0 {one.l0:.1f}, FVU {'none' if one.fvu is None else f'{one.fvu:.3f}'}")
             for note in notes_of(one.dictionary):

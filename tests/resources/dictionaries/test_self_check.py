@@ -39,11 +39,11 @@ def values(subject: Any, hook: str) -> torch.Tensor:
     return subject.hook_values(TOKENS, [hook])[hook].flatten(0, 1)
 
 
-def checked(subject: Any, **record: Any) -> Any:
+def checked(subject: Any, probed: dict[str, Any] | None = None, **record: Any) -> Any:
     """What the graph does before a harvest."""
     one = DictionaryRecord(**{"key": "fake/01/x", "hook": HOOK, "width": 2 * D, **record})
     sample = TokenSample("probe", TOKENS.astype(np.int32))
-    return checked_dictionary(subject, sample, one, dictionary_of(one, FakeModels()), HarvestSettings())
+    return checked_dictionary(subject, sample, one, dictionary_of(one, FakeModels()), HarvestSettings(), probed)
 
 
 def planted(x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -135,7 +135,7 @@ def test_a_transcoder_is_checked_on_what_it_writes(subject: Any, tmp_path: Path)
     encoder = torch.cat([torch.eye(D), -torch.eye(D)], dim=1)
     weights = {"W_enc": encoder, "b_enc": torch.zeros(2 * D), "W_dec": torch.cat([fit[:-1], -fit[:-1]]), "b_dec": fit[-1]}
     stated = {"hook_name": MLP_IN, "hook_name_out": MLP_OUT}
-    record = {
+    record: dict[str, Any] = {
         "kind": "sae_lens",
         "hook": MLP_IN,
         "source": str(write_sae_lens(tmp_path, weights, D, architecture="transcoder", metadata=stated)),
@@ -186,3 +186,15 @@ def test_a_callable_is_checked_like_the_others(subject: Any, tmp_path: Path) -> 
 def test_a_dictionary_that_never_fires_is_refused() -> None:
     with pytest.raises(DictionaryError, match=r"L0 = 0\.0 \(not stated\), FVU = none"):
         refuse_bad_dictionary(load_dictionary("neurons", hook="h", width=4), -torch.rand(10, 4))
+
+
+def test_dictionaries_at_one_hook_share_the_pass_of_their_self_checks(subject: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[dict[str, Any]] = [{"kind": "random_topk", "d_in": D, "k": 3}, {"kind": "random_topk", "d_in": D, "k": 5, "seed": 1}]
+    records.append({**records[0], "hook": OTHER})
+    alone = [checked(subject, **record).l0 for record in records]
+    passes: list[list[str]] = []
+    hook_values = subject.hook_values
+    monkeypatch.setattr(subject, "hook_values", lambda rows, hooks: passes.append(list(hooks)) or hook_values(rows, hooks))
+    probed: dict[str, Any] = {}
+    assert [checked(subject, probed, **record).l0 for record in records] == alone
+    assert passes == [[HOOK], [OTHER]]
