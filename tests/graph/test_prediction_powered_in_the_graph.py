@@ -97,6 +97,27 @@ def test_a_share_is_asked_and_every_row_says_so(explained: Installation) -> None
     assert rows(explained, "SELECT count(*) FROM leaderboard WHERE scorer = 'detection'") == [(2,)]
 
 
+def test_each_deal_of_a_shuffled_baseline_is_asked_about_windows_of_its_own(installation: Installation) -> None:
+    stages = {
+        **STAGES_HERE,
+        "explanations": ["max_act", "shuffled"],
+        "explaining": {"shuffled": {"deals": 2}},
+        "scores": {"detection": "all"},
+    }
+    installation.register(installation.record(stages=stages))
+    installation.run("token_sample", "activation_shards")
+    installation.run("examples", "explanations/max_act", "explanations/shuffled")  # every range: texts are dealt over all
+    run_first_range(installation, "scores/detection")
+    shuffled = "explanation_method = 'shuffled' AND value IS NOT NULL AND headline"
+    found = rows(installation, f"SELECT len(deals), asked_share, sampling_error FROM scores WHERE {shuffled}")
+    assert found and all(n == 2 and 0.2 <= share <= 0.8 and error >= 0 for n, share, error in found)
+    named = "SELECT count(*), count(DISTINCT trial) FROM trials WHERE outcome = 'not_asked' AND explanation_method = 'shuffled'"
+    ((n_rows, n_names),) = rows(installation, named)
+    assert n_rows == n_names == 2 * len(found)
+    asked = [one for one in asked_questions(installation.home, KEY, 0, ["scores/detection"]) if one.explanation_method == "shuffled"]
+    assert len(asked) >= 2 and all(one.request is not None for one in asked)
+
+
 def test_a_killed_run_that_goes_on_asks_the_same_questions(explained: Installation) -> None:
     copy = explained.home.root.parent / "killed"
     shutil.copytree(explained.home.root, copy)
