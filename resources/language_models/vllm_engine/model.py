@@ -47,7 +47,7 @@ from resources.subject.chat_texts import ChatTemplateError
 
 MAX_WAITING = 2_048  # requests in the engine at once: enough to keep it full, few enough to begin without delay
 ANSWER_TOKENS = 3  # of a list's reply, beside the option itself, for each answer
-MOST_LISTED = 20  # alternatives that the engine lists at a place of a prompt, unless it was made to list more
+MOST_LISTED = 20  # alternatives listed at a place of a prompt by an engine without a limit; others list as many as they may, 20 by default
 MOST_UNREAD = 4  # of a suffix's tokens are asked about one by one; where more came out of the cache, the whole prompt is computed
 MOST_ASKED_ABOUT = 128  # tokens whose log-probabilities the engine gives at each place of a reply
 
@@ -225,7 +225,8 @@ class VLLMModel:
         stop = [*request.stop, "\n"] if request.line_prefix else list(request.stop)
         options: dict[str, Any] = {}
         if request.suffix:
-            most = min(MOST_LISTED, self._llm.llm_engine.model_config.max_logprobs)
+            limit = self._llm.llm_engine.model_config.max_logprobs  # -1 for none
+            most = limit if limit >= 0 else MOST_LISTED
             options["prompt_logprobs"] = most if request.suffix_choices else 0
             options["skip_reading_prefix_cache"] = whole or request.max_reply_tokens > 0
         max_tokens = request.max_reply_tokens
