@@ -29,6 +29,7 @@ GROUPS = (
     "explorer_processes",
     "exchanges",
     "gateways",
+    "watching",
 )
 """Modules of this package that hold attacks."""
 

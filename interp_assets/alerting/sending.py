@@ -3,6 +3,7 @@
 import os
 import smtplib
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -11,6 +12,9 @@ from interp_assets.config.alerts import AlertSettings, EmailSettings
 
 SECONDS = 15.0
 """Longest wait for a channel. Unit: seconds."""
+
+MOST_SECONDS = 40.0
+"""Longest time for a channel altogether: a server that sends a byte now and then would be waited for without end. Unit: seconds."""
 
 LONGEST = 3000
 """Most characters of an alert: chat services cut or refuse longer texts."""
@@ -44,11 +48,30 @@ def send(settings: AlertSettings, alert: Alert) -> dict[str, str]:
     outcomes = {}
     for name, deliver in channels.items():
         try:
-            deliver()
+            _within(MOST_SECONDS, deliver)
             outcomes[name] = ""
         except Exception as error:  # an alert must never end the run that it is about
             outcomes[name] = f"{type(error).__name__}: {error}"
     return outcomes
+
+
+def _within(seconds: float, deliver: Callable[[], None]) -> None:
+    """Deliver in a thread that is waited for so long. Raises what `deliver` raises, and TimeoutError."""
+    raised: list[Exception] = []
+
+    def work() -> None:
+        try:
+            deliver()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work, daemon=True, name="alert")
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no end after {seconds:g} s")
+    if raised:
+        raise raised[0]
 
 
 def _post(settings: AlertSettings, alert: Alert) -> None:

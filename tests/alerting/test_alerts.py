@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from interp_assets.alerting import sending
 from interp_assets.alerting.sending import LONGEST, Alert, send
 from interp_assets.asking.asker import RunSpending
 from interp_assets.config.alerts import AlertSettings
@@ -200,3 +201,10 @@ def test_a_wrong_channel_is_refused(content: dict, named: str) -> None:
 def test_without_a_channel_there_is_no_sensor() -> None:
     assert alert_sensors(AlertSettings(), [], 1) == []
     assert [sensor.name for sensor in alert_sensors(settings(webhook="http://a", on=["check"]), [], 1)] == ["alert_failed_checks"]
+
+
+def test_a_channel_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(sending, "_post", lambda settings, alert: threading.Event().wait(5))
+    outcome = sending.send(AlertSettings(webhook="http://127.0.0.1:1/"), sending.Alert("check", "a", "b", ""))
+    assert outcome == {"webhook": "TimeoutError: no end after 0.05 s"}

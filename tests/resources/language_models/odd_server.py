@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        question = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        question = body["messages"][-1]["content"] if "messages" in body else body.get("prompt", "")
         with self.server.lock:
             seen = self.server.asked.count(question)
             self.server.asked.append(question)
