@@ -146,7 +146,7 @@ AROUND: dict[str, tuple[Callable[[Path], object], bool | None]] = {
     "that is empty": (lambda place: [one.unlink() for one in place.iterdir()], False),
     "that is a pipe": (lambda place: [os.rename(place, place.with_name("away")), os.mkfifo(place)], False),
     "with a pipe in it": (lambda place: [os.mkfifo(place / "pipe"), _old(place)], None),
-    "of the year 2400": (lambda place: [os.utime(one, (13_569_465_600,) * 2) for one in place.iterdir()], False),
+    "of the year 2400": (lambda place: [os.utime(one, (13_569_465_600, 13_569_465_600)) for one in place.iterdir()], False),
     "beside 10,000 files that are none": (_crowd, True),
     "with a name of 10^40": (lambda place: place.rename(place.with_name("9" * 40)), False),
 }
