@@ -54,8 +54,8 @@ def write_events_quickly() -> None:
     os.environ.setdefault(BATCH_VARIABLE, str(BATCH_EVENTS))
     for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
         if not isinstance(module.create_engine, KeptEngines):
-            module.create_engine = KeptEngines(module.create_engine)
-    sqlite_event_log.SqliteEventLogStorage.store_event_batch = store_event_batch
+            module.create_engine = KeptEngines(module.create_engine)  # pyright: ignore[reportAttributeAccessIssue]
+    sqlite_event_log.SqliteEventLogStorage.store_event_batch = store_event_batch  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def store_event_batch(storage: "SqliteEventLogStorage", events: "Sequence[EventLogEntry]") -> None:
@@ -82,7 +82,7 @@ def store_event_batch(storage: "SqliteEventLogStorage", events: "Sequence[EventL
     if of_assets or of_checks:
         with storage.index_transaction() as connection:
             for place in sorted({*of_assets, *of_checks}):
-                ids[place] = connection.execute(statements[place]).inserted_primary_key[0]
+                ids[place] = connection.execute(statements[place]).inserted_primary_key[0]  # pyright: ignore[reportOptionalSubscript]
             storage._store_asset_event_tags(connection, [events[place] for place in of_assets], [ids[place] for place in of_assets])
             for place in _last_of_each(events, of_assets):
                 storage._store_asset_event(connection, events[place], ids[place])

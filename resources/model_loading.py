@@ -35,12 +35,12 @@ def import_generation() -> None:
     """
     from transformers import utils
 
-    is_available = utils.is_sklearn_available
-    utils.is_sklearn_available = lambda: False
+    is_available = utils.is_sklearn_available  # pyright: ignore[reportPrivateImportUsage]
+    utils.is_sklearn_available = lambda: False  # pyright: ignore[reportPrivateImportUsage]
     try:
         import transformers.generation.candidate_generator  # noqa: F401
     finally:
-        utils.is_sklearn_available = is_available
+        utils.is_sklearn_available = is_available  # pyright: ignore[reportPrivateImportUsage]
 
 
 def load_text_model(

@@ -100,12 +100,12 @@ def run_dev(arguments: list[str]) -> None:
     """`dagster dev` with these arguments of its command line, and this module's daemon; it ends this process."""
     from dagster._cli import dev, main
 
-    start = dev.open_ipc_subprocess
+    start = dev.open_ipc_subprocess  # pyright: ignore[reportPrivateImportUsage]
 
     def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         return start(with_prompt_daemon(command), **options)
 
-    dev.open_ipc_subprocess = started
+    dev.open_ipc_subprocess = started  # pyright: ignore[reportPrivateImportUsage]
     sys.argv = ["dagster", "dev", *arguments]
     main()
 

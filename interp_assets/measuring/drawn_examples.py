@@ -148,7 +148,7 @@ def features_with_a_text_in_two_roles(found: Sequence[ExampleColumns]) -> list[i
     for window in np.flatnonzero(in_sorted(sums, ascending[1:][ascending[1:] == ascending[:-1]])).tolist():
         text = token_ids[starts[window] : starts[window] + lengths[window]].tobytes()
         if roles.setdefault((int(owner[window]), text), int(role[window])) != role[window]:
-            wrong.add(found[owner[window]].feature)
+            wrong.add(found[int(owner[window])].feature)
     return sorted(wrong)
 
 
