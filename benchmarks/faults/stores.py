@@ -231,7 +231,10 @@ def answered(root: Path, rows: int = 10, whole_is_right: bool = False) -> Result
 
 
 def _rewritten(change: Callable[[str], str]) -> Callable[[Path], None]:
-    return lambda folder: (folder / MANIFEST).write_text(change((folder / MANIFEST).read_text())) and None
+    def rewrite(folder: Path) -> None:
+        (folder / MANIFEST).write_text(change((folder / MANIFEST).read_text()))
+
+    return rewrite
 
 
 def _folder_for_manifest(folder: Path) -> None:

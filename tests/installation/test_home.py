@@ -43,7 +43,7 @@ def test_steps_run_in_process_unless_ray_is_asked_for() -> None:
     if importlib.util.find_spec("dagster_ray"):
         assert executor_named("ray").name == "ray"
     else:
-        with pytest.raises(UserError, match=r"needs dagster-ray: pip install .*\[deploy\]"):
+        with pytest.raises(UserError, match=r"needs dagster-ray: pip install .*\"dagster-ray<"):
             executor_named("ray")
 
 
