@@ -32,7 +32,7 @@ def read_explanations(lake: Lake, key: RangeKey, method: str) -> dict[int, Expla
         row["feature"]: Explanation(
             feature=row["feature"], method=method, text=row["explanation"], outcome=row["outcome"], raw_reply=row["raw_reply"] or "",
             prompt_version=row["prompt_version"], donor_feature=row["donor_feature"],
-            further_deals=tuple(FurtherDeal(**deal) for deal in row["further_deals"] or ()),
+            further_deals=tuple(FurtherDeal(**deal) for deal in row.get("further_deals") or ()),
         )
         for row in rows
     }  # fmt: skip

@@ -183,7 +183,7 @@ def test_parts_beyond_what_one_look_reads_are_counted_and_read_with_verify(house
     monkeypatch.setattr(lake_index, "READ_BYTES", 0)
     folder = write(house, "00of16", range(100))
     content = bytearray((folder / PART).read_bytes())
-    content[len(content) // 4] ^= 1
+    content[16] ^= 1  # before the footer
     (folder / PART).write_bytes(content)
     _, (note,) = count(house)
     assert "1 of 1 partitions were compared" in note and "--verify" in note
@@ -297,7 +297,7 @@ def test_records_are_read_only_for_a_query_that_needs_them(house: Warehouse, mon
 
 def test_a_query_makes_the_views_that_it_names_and_those_that_they_read() -> None:
     tables, views = named_in("SELECT * FROM Leaderboard -- scores", ["scores", "examples", "explanations"], view_files())
-    assert (tables, views) == (["scores"], ["leaderboard"])
+    assert (tables, views) == (["scores", "explanations"], ["lift_over_shuffled", "leaderboard"])
     assert named_in("SELECT 1", ["scores"], view_files()) == ([], [])
 
 

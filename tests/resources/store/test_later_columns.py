@@ -16,7 +16,7 @@ from resources.store.later_columns import has_later_columns, with_later_columns
 
 KEY = "toy/09/dictionary"
 SCHEMA = EXPLANATIONS.schema
-BEFORE = pa.schema([field for field in SCHEMA if field.name != "label"])
+BEFORE = pa.schema([field for field in SCHEMA if field.name not in ("label", "further_deals")])
 
 
 def written(lake: Lake, method: str, number: int, schema: pa.Schema) -> None:
@@ -25,6 +25,7 @@ def written(lake: Lake, method: str, number: int, schema: pa.Schema) -> None:
         "dictionary": KEY, "feature_range": key.feature_range, "feature": number, "explanation_method": method, "outcome": "ok",
         "explanation": "days of the week; also months", "raw_reply": None, "replies": [], "donor_feature": None, "model": "",
         "prompt_version": "v", "label": "days of the week",
+        "further_deals": None,
     }  # fmt: skip
     rows = pa.Table.from_pylist([{name: row[name] for name in schema.names}], schema=schema)
     lake.write(EXPLANATIONS.name, {"explanation_method": method, **lake_partition(key)}, schema, rows, "v")
@@ -72,5 +73,6 @@ def test_readers_make_the_label_of_an_earlier_row(lake: Lake) -> None:
 def test_only_later_columns_are_filled() -> None:
     rows = pa.table({"explanation": ["a"], "other": [1]})
     filled = with_later_columns(rows, SCHEMA)
-    assert filled.column_names == ["explanation", "label", "other"] and filled["label"].to_pylist() == [None]
+    assert filled.column_names == ["explanation", "label", "further_deals", "other"]
+    assert filled["label"].to_pylist() == filled["further_deals"].to_pylist() == [None]
     assert has_later_columns(SCHEMA) and not has_later_columns(BEFORE)
