@@ -65,8 +65,11 @@ class Judge:
 
 
 def contents(installation: Installation) -> dict[str, Any]:
-    """Every file of the lake; of the ledger the rows, without how long a reply took, whether it was there already, and what its prompt shared
-    with the prompts that were asked with it: a run that goes on asks other questions together."""
+    """Every file of the lake, and the rows of the ledger.
+
+    Left out of the ledger are how long a reply took, whether it was there already, and what its prompt shared with prompts asked beside it:
+    a run that goes on asks other questions together.
+    """
     files: dict[str, Any] = {path: content for path, content in installation.lake_bytes().items() if not path.startswith("ledger/")}
     for manifest in installation.home.lake.manifests(LEDGER.name):
         rows = installation.home.lake.read(LEDGER.name, manifest.partition).drop_columns(["seconds", "source", "shareable_tokens"])
