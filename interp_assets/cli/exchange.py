@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from interp_assets.cli.help import CommandGroup
+
+if TYPE_CHECKING:
+    from interp_assets.config.records import DictionaryRecord
 
 importing = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Register a dictionary from files of another tool."
@@ -82,7 +85,7 @@ def import_delphi(
             say=typer.echo,
         )
         add_record(Home.from_environment(), record)
-    _registered(record.key, len(record.selected_features), record.width)
+    _registered(record)
 
 
 @importing.command("neuronpedia", epilog="Example: interp import neuronpedia v1/gpt2-small/6-res-jb --key gpt2/06/res-jb --model HUB/MODEL")
@@ -117,7 +120,7 @@ def import_neuronpedia(
             say=typer.echo,
         )
         add_record(Home.from_environment(), record)
-    _registered(record.key, len(record.selected_features), record.width)
+    _registered(record)
 
 
 @importing.command(
@@ -345,6 +348,8 @@ def _key(key: str, option: str = "--key") -> str:
         raise UserError(f"{option}: {error}") from None
 
 
-def _registered(key: str, selected: int, width: int) -> None:
-    typer.echo(f"registered {key} ({selected:,} of {width:,} features)")
-    typer.echo(f"next: interp backfill {key}")
+def _registered(record: "DictionaryRecord") -> None:
+    from interp_assets.cli.next_steps import next_step
+
+    typer.echo(f"registered {record.key} ({len(record.selected_features):,} of {record.width:,} features)")
+    typer.echo(next_step([record]))

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -25,9 +25,6 @@ from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.nearest import nearest_hint
-
-if TYPE_CHECKING:
-    from interp_assets.config.records import DictionaryRecord
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(importing, name="import")
@@ -73,6 +70,7 @@ def register(
     check: Annotated[bool, typer.Option(help="load the model and dictionary and run the self-check first")] = True,
 ) -> None:
     """Validate dictionary records, check that each loads and explains its hook, and register each as a partition of the graph."""
+    from interp_assets.cli.next_steps import next_step
     from interp_assets.config.registry import record_text
     from interp_assets.config.yaml_files import BadYaml, parse_yaml
     from interp_assets.installation.home import Home
@@ -100,24 +98,15 @@ def register(
         else:
             result = register_record(home, text, where, check=check, say=typer.echo)
             typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
-            typer.echo(_next_step([result]))
+            typer.echo(next_step([result]))
             return
         passed, failures = register_records(home, records, where, check=check, say=typer.echo)
     for result in passed:
         typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
     if passed:
-        typer.echo(_next_step(passed))
+        typer.echo(next_step(passed))
     if failures:
         fail(f"{len(failures)} of {len(records)} dictionaries are not registered, for the reasons above: {', '.join(failures)}")
-
-
-def _next_step(registered: "Sequence[DictionaryRecord]") -> str:
-    """What to do with records that are registered: a few features of the first record for a first look, and everything of all."""
-    first = registered[0]
-    few = [int(feature) for feature in first.selected_features[:10]]
-    shown = f"{few[0]}-{few[-1]}" if len(few) > 1 and few[-1] - few[0] == len(few) - 1 else ",".join(map(str, few))
-    look = f"a first look, in this terminal: interp run {first.key} --features {shown}"
-    return f"{look}\nnext: interp backfill {' '.join(one.key for one in registered)}"
 
 
 @app.command(epilog="Example: interp dictionaries; interp dictionaries --example sparsify")
@@ -368,13 +357,14 @@ def explore(
 
 def write_site(folder: Path, dictionaries: Sequence[str], features: str | None) -> None:
     """Write a static copy of the explorer's pages, and say what was written."""
-    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.exchange.import_dictionary import features_by_form
     from interp_assets.explorer.explorer import Explorer
     from interp_assets.explorer.static_site import export_site
     from interp_assets.installation.home import Home
 
     started = time.monotonic()
-    n = export_site(Explorer(Home.from_environment()), folder, dictionaries, parse_features(features), typer.echo)
+    named, within = (None, ()) if features is None else features_by_form(features)
+    n = export_site(Explorer(Home.from_environment()), folder, dictionaries, named, typer.echo, within)
     typer.echo(
         f"{n:,} features in {folder} after {time.monotonic() - started:.0f} s; open {folder / 'index.html'}, or let any web server show it"
     )

@@ -138,13 +138,22 @@ def parse_features(text: str | None) -> tuple[int, ...] | None:
     """The features in a list such as 0-99,205; None where there is no list. Raises `UserError` for any other text."""
     if text is None:
         return None
-    features: set[int] = set()
+    named, within = features_by_form(text)
+    return tuple(sorted({*named, *within}))
+
+
+def features_by_form(text: str) -> tuple[set[int], set[int]]:
+    """(features named one by one, features of intervals) of a list such as 0-99,205. Raises `UserError` for any other text."""
+    named, within = set[int](), set[int]()
     for part in text.split(","):
         first, mark, last = part.strip().partition("-")
         if not first.isdecimal() or (mark and not last.isdecimal()) or (mark and int(last) < int(first)):
             raise UserError(f"--features {text!r} is not a list of features and intervals at {part!r}; write it as 0-99,205")
-        features.update(range(int(first), int(last if mark else first) + 1))
-    return tuple(sorted(features))
+        if mark:
+            within.update(range(int(first), int(last) + 1))
+        else:
+            named.add(int(first))
+    return named, within
 
 
 def tokenizer_of(models: ModelProvider, model: ModelSource) -> Any:

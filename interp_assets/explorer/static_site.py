@@ -7,7 +7,7 @@ loses its address. The folder appears whole or not at all.
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import unescape
@@ -100,9 +100,16 @@ class Site:
 
 
 def export_site(
-    explorer: Explorer, folder: Path, dictionaries: Sequence[str], features: Sequence[int] | None, say: Callable[[str], None]
+    explorer: Explorer,
+    folder: Path,
+    dictionaries: Sequence[str],
+    features: Collection[int] | None,
+    say: Callable[[str], None],
+    within: Collection[int] = (),
 ) -> int:
-    """Write the copy into `folder`, and return the number of its feature pages. `features`: of each dictionary; None: all that are known.
+    """Write the copy into `folder`, and return the number of its feature pages.
+
+    `features` are written of each dictionary, with all known features of `within`; None stands for all features that the lake knows.
 
     An earlier copy in the folder is replaced when the new one is whole. Raises `UserError` for a dictionary or feature that is not there,
     and for a folder that holds other files.
@@ -112,7 +119,7 @@ def export_site(
         columns = {key: _columns(explorer, key) for key in dictionaries or sorted(explorer.home.registry.read_all()[0])}
         if not columns:
             raise UserError("this home has no dictionary to export. Register one first: interp register")
-        site = Site({key: _chosen(key, known, features) for key, known in columns.items()})
+        site = Site({key: _chosen(key, known, features, within) for key, known in columns.items()})
         with whole_folder(folder, _is_copy) as aside:
             for file, content in _files(explorer, site, columns, say):
                 path = aside / file
@@ -138,12 +145,14 @@ def _columns(explorer: Explorer, key: str) -> FeatureColumns:
     return explorer.dictionaries.columns(key, patience=PATIENCE_SECONDS)
 
 
-def _chosen(key: str, columns: FeatureColumns, features: Sequence[int] | None) -> list[int]:
-    """The features asked for that the lake knows: a range such as 0-999 holds many that a dictionary does not select."""
+def _chosen(key: str, columns: FeatureColumns, features: Collection[int] | None, within: Collection[int]) -> list[int]:
+    """The features, and all of `within` that the lake knows: an interval such as 0-999 holds features that nothing selects."""
     known = columns.features.tolist()
     if features is None:
         return known
-    chosen = sorted(set(features) & set(known))
+    if missing := sorted(set(features) - set(known)):
+        raise UserError(f"{key} has no feature {', '.join(map(str, missing[:5]))} in the lake: {len(known):,} features are known")
+    chosen = sorted({*features, *(set(within) & set(known))})
     if not chosen:
         some = f": {', '.join(map(str, known[:5]))}, …" if known else ""
         raise UserError(f"{key} has none of the features asked for; {len(known):,} of its features are in the lake{some}")

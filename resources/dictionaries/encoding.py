@@ -88,12 +88,13 @@ class TopK:
     group: int = 1
 
     def encode(self, blocks: Iterable[Block]) -> Encoded:
-        """The k largest of all blocks, by token."""
+        """The k largest of all blocks, by token and then feature."""
         largest = Largest(self.k)
         for block in blocks:
             largest.take(block.hidden, block.mask, block.first)
-        values, features = largest.values, largest.columns
-        assert values is not None and features is not None, "a dictionary has one latent at least"
+        assert largest.values is not None and largest.columns is not None, "a dictionary has one latent at least"
+        features, order = largest.columns.sort(dim=-1)
+        values = largest.values.gather(-1, order)
         token, place = (values <= 0).logical_not_().nonzero(as_tuple=True)
         return Encoded(token, features[token, place], values[token, place])
 

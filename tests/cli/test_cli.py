@@ -168,10 +168,10 @@ def test_importing_a_cache_registers_it_and_registering_its_record_again_finds_i
     output = ok(run("import", "delphi", str(folder), "--key", "m/09/c", *MODEL))
     assert "8 rows of 16 tokens, 8 activations of 2 features" in output and "the first row begins 'the ferry leaves at noon" in output
     assert "registered m/09/c (2 of 2 features)" in output and "next: interp backfill m/09/c" in output
+    assert "a first look, in this terminal: interp run m/09/c --features 0-1\n" in output
     assert ok(run("dictionaries")).startswith("m/09/c\tdelphi\tlayers.9")
     record = tmp_path / "home" / "dictionaries" / "m__09__c.yaml"
-    output = ok(run("register", str(record)))
-    assert "1 files in" in output and "a first look, in this terminal: interp run m/09/c --features 0-1\n" in output
+    assert "1 files in" in ok(run("register", str(record)))
     (folder / "latents" / "layers.9" / "0_1.safetensors").write_bytes(b"")
     assert "not a whole safetensors file" in refused(run("register", str(record)))
 

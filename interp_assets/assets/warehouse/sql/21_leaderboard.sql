@@ -1,6 +1,7 @@
 -- Which explainer is best by which scorer: headline scores of each explanation method, with the mean lift over another feature's explanation
--- by the same method on the same features and its 95 % interval (view lift_over_shuffled; null without the method's own shuffles). They are ranked within dictionary and scorer by compared_mean, the mean over the
--- n_compared features that all of them have scores of; a method with scores of less than half the features of another has no place.
+-- by the same method on the same features and its 95 % interval (view lift_over_shuffled; null without the method's own shuffles, and 0 for
+-- shuffles, which lie 0 above themselves). Methods are ranked within dictionary and scorer by compared_mean, the mean over the n_compared
+-- features that all methods have scores of; a method with scores of less than half the features of another has no place.
 -- lift_over_token_list is the mean lead over the feature's token list, which needs no language model: over its score by the same scorer and, for
 -- detection and fuzzing, over its score by the matcher on the same windows where there is one. token_list_by names the scorer of the list.
 -- Intervals of means are Student's, the quantile of t by Cornish and Fisher's expansion (Abramowitz and Stegun 1964, 26.7.5: within 0.2 % from 3
@@ -45,7 +46,7 @@ WITH headline AS (
   SELECT *, rank() OVER (PARTITION BY dictionary, scorer ORDER BY compared_mean DESC) AS place FROM compared
 )
 SELECT dictionary, scorer, metric, place, explanation_method, n_compared, compared_mean, n_features, median, mean, ci_low, ci_high, floor,
-  lift_over_shuffled, lift_ci_low, lift_ci_high, n_deals, lift_over_token_list, token_list_lift_ci_low, token_list_lift_ci_high, token_list_by
+  CASE WHEN starts_with(explanation_method::VARCHAR, 'shuffled') THEN 0 ELSE lift_over_shuffled END AS lift_over_shuffled, lift_ci_low, lift_ci_high, n_deals, lift_over_token_list, token_list_lift_ci_low, token_list_lift_ci_high, token_list_by
 FROM summed LEFT JOIN placed USING (dictionary, scorer, explanation_method) LEFT JOIN (
   SELECT dictionary, scorer, metric, explanation_method, lift AS lift_over_shuffled, ci_low AS lift_ci_low, ci_high AS lift_ci_high, n_deals
   FROM lift_over_shuffled WHERE headline
