@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, TypeVar
 
-from interp_assets.explorer.columns import PATIENCE_SECONDS, READING_SHARE, NotReadYet
+from interp_assets.explorer.columns import PATIENCE_SECONDS, READING_SHARE
+from interp_assets.explorer.readiness import held_or_awaited
 
 T = TypeVar("T")
 
@@ -29,14 +30,7 @@ class Background:
             stale = held is None or held[0] != state
             if stale and future is None and time.monotonic() >= self._rests_until.get(key, 0.0):
                 future = self._making[key] = self._worker.submit(self._make, key, state, make)
-        if held is not None:
-            return held[1]
-        if future is None:
-            raise NotReadYet(key)
-        try:
-            return future.result(patience)
-        except TimeoutError:
-            raise NotReadYet(key) from None
+        return held_or_awaited(None if held is None else held[1], future, key, patience)
 
     def close(self) -> None:
         """End the thread."""

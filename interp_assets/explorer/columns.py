@@ -25,6 +25,7 @@ from interp_assets.config.base import fingerprint
 from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.explorer.arrow_files import keep_table, kept_table
 from interp_assets.explorer.left_out import left_out
+from interp_assets.explorer.readiness import held_or_awaited
 from interp_assets.reading.explanations import label_in
 from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_MATCHES, FEATURE_STATISTICS, RATED_EXPLANATIONS, SCORES, Table
 
@@ -49,10 +50,6 @@ NUMBERS = ("density", "context_density", "firing_count", "max_activation", "top_
 TEXTS = ("top_token", "outcome", "quadrant")
 DENSE = 0.1
 """Share of tokens above which a feature is called dense, as in the view dead_and_dense_features."""
-
-
-class NotReadYet(RuntimeError):
-    """The dictionary is being read for the first time."""
 
 
 @dataclass(frozen=True)
@@ -205,14 +202,7 @@ class Dictionaries:
                 self._looked[key] = time.monotonic()
                 future = self._reading[key] = self._worker.submit(self._read, key)
                 future.add_done_callback(lambda _: self._reading.pop(key, None))
-        if held is not None:
-            return held
-        if future is None:
-            raise NotReadYet(key)
-        try:
-            return future.result(patience)
-        except TimeoutError:
-            raise NotReadYet(key) from None
+        return held_or_awaited(held, future, key, patience)
 
     def close(self) -> None:
         """End the reading thread."""

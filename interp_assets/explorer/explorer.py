@@ -14,8 +14,9 @@ from interp_assets.config.base import UserError
 from interp_assets.config.keys import RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.explorer.background import Background
-from interp_assets.explorer.columns import Dictionaries, FeatureColumns, NotReadYet
+from interp_assets.explorer.columns import Dictionaries, FeatureColumns
 from interp_assets.explorer.model_desk import Busy, ModelDesk, StillWorking
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.view_answers import ViewAnswers
 from interp_assets.installation.home import Home
 from interp_assets.reading.feature_rows import FeatureRows

@@ -6,8 +6,9 @@ from itertools import groupby
 from typing import Any
 
 from interp_assets.config.keys import RangeKey, lake_partition
-from interp_assets.explorer.columns import FeatureColumns, NotReadYet
+from interp_assets.explorer.columns import FeatureColumns
 from interp_assets.explorer.explorer import Explorer
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.tables import FEATURE_MATCHES, FEATURE_NEIGHBOURS, STEERED_TEXTS, STEERING, TOKEN_CHANGES, VOCABULARY_PROJECTIONS
 
 N_TOKENS = 12

@@ -19,8 +19,9 @@ import pyarrow as pa
 from interp_assets.assets.warehouse.duckdb_file import DICTIONARIES, Warehouse
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.explorer.arrow_files import keep_table, kept_table
-from interp_assets.explorer.columns import LOOK_SECONDS, PATIENCE_SECONDS, READING_SHARE, NotReadYet
+from interp_assets.explorer.columns import LOOK_SECONDS, PATIENCE_SECONDS, READING_SHARE
 from interp_assets.explorer.left_out import left_out
+from interp_assets.explorer.readiness import held_or_awaited
 from interp_assets.tables import TABLES
 from resources.store.duckdb_views import named_in
 
@@ -61,14 +62,7 @@ class ViewAnswers:
                 self._looked[sql] = time.monotonic()
                 future = self._asking[sql] = self._worker.submit(self._asked, sql)
                 future.add_done_callback(lambda _: self._asking.pop(sql, None))
-        if held is not None:
-            return held
-        if future is None:
-            raise NotReadYet(sql)
-        try:
-            return future.result(patience)
-        except TimeoutError:
-            raise NotReadYet(sql) from None
+        return held_or_awaited(held, future, sql, patience)
 
     def close(self) -> None:
         """End the asking thread."""

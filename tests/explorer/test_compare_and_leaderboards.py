@@ -14,9 +14,9 @@ from test_explorer_pages import text_of
 
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.explorer.app import make_app
-from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.pages.leaderboards import strips
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.view_answers import ViewAnswers
 from interp_assets.installation.home import Home
 from resources.fakes import FakeModels

@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 
 from interp_assets.explorer.app import make_app
 from interp_assets.explorer.background import Background
-from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.embed_explanations import embed_explanations
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.meaning import LEAST_COMPARED, of_texts, rough_cosines, rounded
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.word_index import word_index
 from interp_assets.tables import EXPLANATION_EMBEDDINGS
 from resources.fakes import FakeModels

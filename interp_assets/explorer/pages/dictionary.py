@@ -14,10 +14,11 @@ from starlette.routing import Route
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import control_of
 from interp_assets.explorer.charts import cells, curves
-from interp_assets.explorer.columns import FeatureColumns, NotReadYet
+from interp_assets.explorer.columns import FeatureColumns
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_table import QUADRANTS, STATES, TableQuery, found_places, rows_at, shown_scorers, table_page
 from interp_assets.explorer.pages.home import dictionary_row
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import csv_headers, explorer_of, key_of, page
 from interp_assets.explorer.shading import number
 from resources.formats.spreadsheet_cells import csv_text

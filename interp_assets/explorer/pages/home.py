@@ -14,8 +14,9 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import BASELINES, control_of
 from interp_assets.domain.statistics.intervals import mean_interval
 from interp_assets.explorer.charts import score_strip
-from interp_assets.explorer.columns import DENSE, FeatureColumns, NotReadYet
+from interp_assets.explorer.columns import DENSE, FeatureColumns
 from interp_assets.explorer.explorer import Explorer
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import explorer_of, page
 from interp_assets.explorer.runs_in_hand import runs_in_hand
 

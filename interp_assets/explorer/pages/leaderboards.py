@@ -15,8 +15,8 @@ from starlette.routing import Route
 from interp_assets.assets.warehouse.views import answered_by, view_files
 from interp_assets.explorer import links
 from interp_assets.explorer.charts import score_strip
-from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.explorer import Explorer, not_found, refused, waiting
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import csv_headers, explorer_of, page
 from interp_assets.explorer.shading import number
 from resources.formats.spreadsheet_cells import csv_text

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from interp_assets.config.base import UserError
 from interp_assets.domain.ratings.ratings import P1_SCALE
 from interp_assets.explorer import links
-from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.explorer import Explorer, not_found, refused
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import explorer_of, key_of, page, posted
 from interp_assets.explorer.shading import shaded
 from interp_assets.ratings.kept_tasks import KeptItem, KeptTask, keep_task, kept_task, kept_tasks

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from interp_assets.explorer.charts import cells, score_strip
-from interp_assets.explorer.columns import NotReadYet
 from interp_assets.explorer.explorer import Explorer, refused, waiting
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import explorer_of, page
 from interp_assets.explorer.shading import number
 

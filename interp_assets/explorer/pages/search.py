@@ -11,10 +11,11 @@ from starlette.routing import Route
 
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.ratings.ratings import explanation_id
-from interp_assets.explorer.columns import FeatureColumns, NotReadYet
+from interp_assets.explorer.columns import FeatureColumns
 from interp_assets.explorer.example_search import ExampleView, fired_on
 from interp_assets.explorer.explorer import Explorer, refused, waiting
 from interp_assets.explorer.meaning import MeaningIndex, meaning_index, of_texts
+from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import explorer_of, page
 from interp_assets.explorer.word_index import WordIndex, word_index
 
