@@ -37,6 +37,8 @@ def errors_as_messages() -> Iterator[None]:
     """A user's mistakes, and an interrupt, end the command with one message instead of a traceback."""
     try:
         yield
+    except typer.Exit:
+        raise
     except KeyboardInterrupt as interrupt:
         typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)
         raise typer.Exit(getattr(interrupt, "exit_status", 130)) from None

@@ -25,6 +25,7 @@ from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.nearest import nearest_hint
+from interp_assets.installation.interrupts import interrupt_at_ending_signals
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(importing, name="import")
@@ -414,10 +415,10 @@ def main() -> NoReturn:
     """Run a command and leave without taking the interpreter down: at its end, beside torch, DuckDB's binding would list its types as
     leaked."""
     in_utf8()
+    interrupt_at_ending_signals()
     status: object = 0
     try:
-        with errors_as_messages():
-            app()
+        app()
     except SystemExit as leave:
         status = leave.code
     except typer.Exit as leave:

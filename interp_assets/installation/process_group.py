@@ -11,18 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from interp_assets.installation.interrupts import ENDING_SIGNALS, Interrupted
+
 LIFELINE = Path(__file__).with_name("lifeline.py")
 END_SECONDS = 20
 """Longest time for the processes of a group to end by themselves before they are killed. Unit: seconds."""
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal asks the command to end; `exit_status` is 128 and the signal's number, as shells count."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_status = 128 + number
 
 
 @contextlib.contextmanager
