@@ -1,8 +1,8 @@
 """Records between planning, asking and grading: scorer inputs, explanations, trials with their hidden key, verdicts, score rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -142,6 +142,14 @@ class Trial:
     scorer: str
     question: Prompt | Comparison | Matching
     items: tuple[TrialItem, ...]
+
+    @classmethod
+    def about(
+        cls, scorer_input: ScorerInput, scorer: str, name: str | int, question: Prompt | Comparison | Matching, items: Iterable[TrialItem]
+    ) -> Self:
+        """The scorer's trial about its input; `name` tells it from the scorer's other trials about this input."""
+        feature, method = scorer_input.feature, scorer_input.method
+        return cls(f"{scorer}/{method}/{feature}/{name}", feature, method, scorer, question, tuple(items))
 
     @property
     def prompt(self) -> Prompt:

@@ -107,8 +107,7 @@ def plan(scorer_input: ScorerInput, settings: ClaritySettings, run_seed: int) ->
             temperature=settings.temperature,
             seed=int(rng.integers(1 << 31)),
         )
-        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
-        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, generated.items_of(KIND, True, first, n)))
+        trials.append(Trial.about(scorer_input, NAME, number, prompt, generated.items_of(KIND, True, first, n)))
     return tuple(trials)
 
 

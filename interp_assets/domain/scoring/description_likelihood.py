@@ -54,8 +54,7 @@ def plan(scorer_input: ScorerInput, settings: DescriptionLikelihoodSettings, run
     for number, example in enumerate(evenly_mixed(scorer_input.held_out, generator(run_seed, scorer_input.feature, f"{NAME} order"))):
         turn = f"Text: {window_text(example, scorer_input.token_texts)}\n\n{QUESTION}"
         prompt = Prompt((("user", turn),), shared_messages=0, max_reply_tokens=0, suffix=scorer_input.explanation)
-        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
-        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, (as_item(example),)))
+        trials.append(Trial.about(scorer_input, NAME, number, prompt, (as_item(example),)))
     return tuple(trials)
 
 

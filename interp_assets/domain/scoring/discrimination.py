@@ -81,16 +81,7 @@ def plan(scorer_input: ScorerInput, settings: DiscriminationSettings, run_seed: 
             max_reply_tokens=choice.MAX_REPLY_TOKENS,
         )
         items = tuple(item for item, _ in options)
-        trials.append(
-            Trial(
-                f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}",
-                scorer_input.feature,
-                scorer_input.method,
-                NAME,
-                prompt,
-                items,
-            )
-        )
+        trials.append(Trial.about(scorer_input, NAME, number, prompt, items))
     return tuple(trials)
 
 

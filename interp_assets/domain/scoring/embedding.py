@@ -38,9 +38,7 @@ def plan(scorer_input: ScorerInput, settings: EmbeddingSettings, run_seed: int) 
     texts = tuple(plain_text(token_strings(example.token_ids, scorer_input.token_texts)) for example in scorer_input.held_out)
     items = tuple(as_item(example) for example in scorer_input.held_out)
     question = Comparison((query(scorer_input.explanation, settings.instruction),), texts)
-    return (
-        Trial(f"{NAME}/{scorer_input.method}/{scorer_input.feature}/0", scorer_input.feature, scorer_input.method, NAME, question, items),
-    )
+    return (Trial.about(scorer_input, NAME, 0, question, items),)
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: EmbeddingSettings) -> tuple[Verdict, ...]:

@@ -52,9 +52,7 @@ def plan(scorer_input: ScorerInput, settings: ExampleEmbeddingSettings, run_seed
     queries = [example for example in scorer_input.held_out if example.example_id not in taken]
     question = Comparison(_texts(queries, scorer_input), _texts([*positive, *negative], scorer_input))
     items = tuple(as_item(example) for example in queries)
-    return (
-        Trial(f"{NAME}/{scorer_input.method}/{scorer_input.feature}/0", scorer_input.feature, scorer_input.method, NAME, question, items),
-    )
+    return (Trial.about(scorer_input, NAME, 0, question, items),)
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: ExampleEmbeddingSettings) -> tuple[Verdict, ...]:

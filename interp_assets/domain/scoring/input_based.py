@@ -126,9 +126,8 @@ def plan(scorer_input: ScorerInput, settings: InputBasedSettings, run_seed: int)
             temperature=settings.temperature,
             seed=int(rng.integers(1 << 31)),
         )
-        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
         items = generated.items_of(kind, kind == "activating", 0, n)
-        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, items))
+        trials.append(Trial.about(scorer_input, NAME, number, prompt, items))
     return tuple(trials)
 
 

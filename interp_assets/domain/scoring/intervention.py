@@ -34,6 +34,8 @@ MODEL: Model = "base"
 HEADLINE: str = "gain"
 READS: frozenset[Reads] = frozenset({"explanation", "steered"})
 STANDARD_ERROR = "gain_standard_error"
+CLEAN = "clean"
+"""Ends the id of the clean trial that belongs to a steered trial."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,9 @@ def plan(scorer_input: ScorerInput, settings: InterventionSettings, run_seed: in
             Prompt((*head, ("user", f"{_question(text.prompt_text + rest)}\n\n")), len(head), 0, suffix=scorer_input.explanation)
             for rest in (text.clean, text.steered)
         )
-        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{text.prompt}"
         item = TrialItem(f"prompt/{text.prompt}", True, None, run.name)
-        trials.append(Trial(_clean_id(trial_id), scorer_input.feature, scorer_input.method, NAME, clean, ()))
-        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, steered, (item,)))
+        trials.append(Trial.about(scorer_input, NAME, f"{text.prompt}/{CLEAN}", clean, ()))
+        trials.append(Trial.about(scorer_input, NAME, text.prompt, steered, (item,)))
     return tuple(trials)
 
 
@@ -85,7 +86,7 @@ def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings
     by_id = {one.trial.trial_id: one for one in answered}
     said = {f"prompt/{text.prompt}": text.steered for text in run.texts} if run else {}
     return tuple(
-        gain(one, by_id[_clean_id(one.trial.trial_id)], text=said[one.trial.items[0].example_id]) for one in answered if one.trial.items
+        gain(one, by_id[f"{one.trial.trial_id}/{CLEAN}"], text=said[one.trial.items[0].example_id]) for one in answered if one.trial.items
     )
 
 
@@ -115,11 +116,6 @@ def _run(scorer_input: ScorerInput, settings: InterventionSettings) -> SteeredRu
 def _absent(scorer_input: ScorerInput, settings: InterventionSettings) -> ScoreOutcome:
     """Why nothing was asked."""
     return "no_explanation" if scorer_input.explanation is None else "not_steered" if _run(scorer_input, settings) is None else "kl_not_met"
-
-
-def _clean_id(trial_id: str) -> str:
-    """Id of the clean trial that belongs to a steered trial."""
-    return f"{trial_id}/clean"
 
 
 def _question(passage: str) -> str:

@@ -112,16 +112,7 @@ def plan(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int) -
         options = choice.inserted(_asked(scorer_input, draw.intruder, marks, draw.stratum), own, place)
         prompt = choice.asking(head, _numbered([text for _, text in options]), N_OPTIONS, settings)
         items = tuple(item for item, _ in options)
-        trials.append(
-            Trial(
-                f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}",
-                scorer_input.feature,
-                scorer_input.method,
-                NAME,
-                prompt,
-                items,
-            )
-        )
+        trials.append(Trial.about(scorer_input, NAME, number, prompt, items))
     return tuple(trials)
 
 

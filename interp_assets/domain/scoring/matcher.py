@@ -69,9 +69,8 @@ def _trial(
     marks: tuple[Marks, ...] | None,
     items: tuple[TrialItem, ...],
 ) -> Trial:
-    trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{part}"
     question = Matching(scorer_input.explanation or "", windows, marks)
-    return Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, question, items)
+    return Trial.about(scorer_input, NAME, part, question, items)
 
 
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: MatcherSettings) -> tuple[Verdict, ...]:

@@ -94,16 +94,7 @@ def plan(scorer_input: ScorerInput, settings: OutputBasedSettings, run_seed: int
         options = choice.inserted(own.feature, others, place)
         prompt = choice.asking(head, _question([sets[feature] for feature in options], scorer_input.explanation), N_SETS, settings)
         items = tuple(TrialItem(f"feature/{f}", f == own.feature, None, "own" if f == own.feature else "random") for f in options)
-        trials.append(
-            Trial(
-                f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}",
-                scorer_input.feature,
-                scorer_input.method,
-                NAME,
-                prompt,
-                items,
-            )
-        )
+        trials.append(Trial.about(scorer_input, NAME, number, prompt, items))
     return tuple(trials)
 
 

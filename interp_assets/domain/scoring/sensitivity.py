@@ -106,9 +106,7 @@ def plan(scorer_input: ScorerInput, settings: SensitivitySettings, run_seed: int
         seed=int(generator(run_seed, scorer_input.feature, NAME).integers(1 << 31)),
     )
     items = generated.items_of(KIND, True, 0, settings.n_texts)
-    return (
-        Trial(f"{NAME}/{scorer_input.method}/{scorer_input.feature}/0", scorer_input.feature, scorer_input.method, NAME, prompt, items),
-    )
+    return (Trial.about(scorer_input, NAME, 0, prompt, items),)
 
 
 def texts(answered: AnsweredTrial) -> tuple[str, ...]:

@@ -129,8 +129,7 @@ def plan(scorer_input: ScorerInput, settings: SimulationSettings, run_seed: int)
     for number, example in enumerate(evenly_mixed(scorer_input.held_out, generator(run_seed, scorer_input.feature, f"{NAME} order"))):
         tokens = token_strings(example.token_ids, scorer_input.token_texts)
         prompt = (_all_at_once if settings.mode == "all_at_once" else _as_json)(head, scorer_input.explanation, tokens, settings)
-        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
-        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, prompt, (as_item(example),)))
+        trials.append(Trial.about(scorer_input, NAME, number, prompt, (as_item(example),)))
     return tuple(trials)
 
 

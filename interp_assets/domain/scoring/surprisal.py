@@ -30,6 +30,8 @@ HEADLINE: str = "auroc"
 READS: frozenset[Reads] = frozenset({"explanation"})
 
 PSEUDO_EXPLANATION = "texts of all kinds, with nothing in common"
+PSEUDO = "pseudo"
+"""Ends the id of the trial under the pseudo-explanation that belongs to a trial under the explanation."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,9 @@ def plan(scorer_input: ScorerInput, settings: SurprisalSettings, run_seed: int) 
     for number, example in enumerate(evenly_mixed(scorer_input.held_out, generator(run_seed, scorer_input.feature, f"{NAME} order"))):
         text = _text(example, scorer_input.token_texts)
         pseudo, own = (Prompt(turns, len(turns), 0, suffix=text) for turns in messages)
-        trial_id = f"{NAME}/{scorer_input.method}/{scorer_input.feature}/{number}"
-        trials.append(Trial(_pseudo_id(trial_id), scorer_input.feature, scorer_input.method, NAME, pseudo, ()))
-        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, NAME, own, (as_item(example),)))
+        trials.append(Trial.about(scorer_input, NAME, f"{number}/{PSEUDO}", pseudo, ()))
+        trials.append(Trial.about(scorer_input, NAME, number, own, (as_item(example),)))
     return tuple(trials)
-
-
-def _pseudo_id(trial_id: str) -> str:
-    """Id of the trial under the pseudo-explanation that belongs to a trial under the explanation."""
-    return f"{trial_id}/pseudo"
 
 
 def _messages(explanation: str, settings: SurprisalSettings) -> tuple[Turn, ...]:
@@ -103,7 +99,7 @@ def _text(example: Example, token_texts: TokenTexts) -> str:
 def grade(scorer_input: ScorerInput, answered: Sequence[AnsweredTrial], settings: SurprisalSettings) -> tuple[Verdict, ...]:
     """One verdict per window; `value` is v in nats. "model_error" or "no_probabilities" if one of its two trials ended so."""
     by_id = {one.trial.trial_id: one for one in answered}
-    return tuple(gain(one, by_id[_pseudo_id(one.trial.trial_id)]) for one in answered if one.trial.items)
+    return tuple(gain(one, by_id[f"{one.trial.trial_id}/{PSEUDO}"]) for one in answered if one.trial.items)
 
 
 def summarise(

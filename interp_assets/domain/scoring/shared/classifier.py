@@ -86,8 +86,7 @@ def plan_trials(
             choices=Choices(len(group), options),
             max_reply_tokens=4 * len(group) + 8,
         )
-        trial_id = f"{scorer}/{scorer_input.method}/{scorer_input.feature}/{number}"
-        trials.append(Trial(trial_id, scorer_input.feature, scorer_input.method, scorer, prompt, tuple(item for item, _ in group)))
+        trials.append(Trial.about(scorer_input, scorer, number, prompt, (item for item, _ in group)))
     return tuple(trials)
 
 
