@@ -63,28 +63,26 @@ def import_delphi(
     accept_tokens: Annotated[bool, typer.Option("--accept-tokens", help="take tokens that do not read as text of the model")] = False,
 ) -> None:
     """Register a delphi cache. Its tokens become the token sample, its activations the shards, and later stages go on from there."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.records import ModelSource
     from interp_assets.exchange.import_dictionary import delphi_record, parse_features, sample_settings
     from interp_assets.installation.home import Home
     from interp_assets.installation.registration import add_record
     from resources.model_provider import RealModels
 
-    with errors_as_messages():
-        record = delphi_record(
-            RealModels(),
-            folder,
-            hookpoint,
-            _key(key),
-            ModelSource(source=model, revision=revision),
-            width=width,
-            features=parse_features(features),
-            token_sample=sample_settings(tuple(corpus or ()), n_tokens, context_tokens, seed),
-            unverified_tokens=unverified_tokens,
-            accept_tokens=accept_tokens,
-            say=typer.echo,
-        )
-        add_record(Home.from_environment(), record)
+    record = delphi_record(
+        RealModels(),
+        folder,
+        hookpoint,
+        _key(key),
+        ModelSource(source=model, revision=revision),
+        width=width,
+        features=parse_features(features),
+        token_sample=sample_settings(tuple(corpus or ()), n_tokens, context_tokens, seed),
+        unverified_tokens=unverified_tokens,
+        accept_tokens=accept_tokens,
+        say=typer.echo,
+    )
+    add_record(Home.from_environment(), record)
     _registered(record)
 
 
@@ -100,26 +98,24 @@ def import_neuronpedia(
     min_activating: Annotated[int, typer.Option(min=2, help="fewest windows of a feature to explain; exports have tens a feature")] = 10,
 ) -> None:
     """Register a Neuronpedia export. Its windows become examples, shown and held out, and later stages go on from there."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.records import ModelSource
     from interp_assets.exchange.import_dictionary import neuronpedia_record
     from interp_assets.installation.home import Home
     from interp_assets.installation.registration import add_record
     from resources.model_provider import RealModels
 
-    with errors_as_messages():
-        record = neuronpedia_record(
-            RealModels(),
-            folder,
-            _key(key),
-            ModelSource(source=model, revision=revision),
-            hook=hook,
-            width=width,
-            max_bad_share=max_bad_share,
-            min_activating=min_activating,
-            say=typer.echo,
-        )
-        add_record(Home.from_environment(), record)
+    record = neuronpedia_record(
+        RealModels(),
+        folder,
+        _key(key),
+        ModelSource(source=model, revision=revision),
+        hook=hook,
+        width=width,
+        max_bad_share=max_bad_share,
+        min_activating=min_activating,
+        say=typer.echo,
+    )
+    add_record(Home.from_environment(), record)
     _registered(record)
 
 
@@ -137,16 +133,14 @@ def import_explanations(
     append: Annotated[bool, typer.Option("--append", help="keep earlier explanations of other features")] = False,
 ) -> None:
     """Read explanations from files. They replace explanations that were imported before under the same method."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.import_explanations import import_explanations as import_
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with errors_as_messages():
-        record = home.registry.get(_key(dictionary, "--dictionary"))
-        options = {"format_": format_.value, "author": author, "hookpoint": hookpoint, "max_bad_share": max_bad_share, "append": append}
-        manifest = import_(home.lake, record, path, method.value, **options, say=typer.echo)
-        asked_for = home.settings.stage_settings(record.stages).explanations
+    record = home.registry.get(_key(dictionary, "--dictionary"))
+    options = {"format_": format_.value, "author": author, "hookpoint": hookpoint, "max_bad_share": max_bad_share, "append": append}
+    manifest = import_(home.lake, record, path, method.value, **options, say=typer.echo)
+    asked_for = home.settings.stage_settings(record.stages).explanations
     typer.echo(f"{dictionary} has {manifest.rows:,} explanations of the method {method.value} (data version {manifest.data_version})")
     if method.value not in asked_for:
         names = ", ".join([*asked_for, method.value])
@@ -166,14 +160,12 @@ def import_output_centric(
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be bad, and are left out")] = 0.0,
 ) -> None:
     """Read from results of arXiv 2501.08319 which descriptions succeeded. The view success_by_method shows our successes beside them."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.import_successes import import_successes
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with errors_as_messages():
-        record = home.registry.get(_key(dictionary, "--dictionary"))
-        manifest = import_successes(home.lake, record, file, layer=layer, max_bad_share=max_bad_share, say=typer.echo)
+    record = home.registry.get(_key(dictionary, "--dictionary"))
+    manifest = import_successes(home.lake, record, file, layer=layer, max_bad_share=max_bad_share, say=typer.echo)
     typer.echo(f"{dictionary} has {manifest.rows:,} descriptions and their successes (data version {manifest.data_version})")
     typer.echo(f"next: interp query \"SELECT * FROM success_by_method WHERE dictionary = '{dictionary}'\"")
 
@@ -187,16 +179,14 @@ def export_delphi(
     n_splits: Annotated[int | None, typer.Option(min=1, help="files; 5, or as many as keep each below 20 million activations")] = None,
 ) -> None:
     """Write a dictionary's activations and tokens as a cache that delphi reads."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_delphi_cache import export_delphi as export
     from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with errors_as_messages():
-        chosen = parse_features(features)
-        record, settings = home.registry.get(key), home.settings
-        written = export(home.lake, record, settings, folder, hookpoint=hookpoint, features=chosen, n_splits=n_splits, say=typer.echo)
+    chosen = parse_features(features)
+    record, settings = home.registry.get(key), home.settings
+    written = export(home.lake, record, settings, folder, hookpoint=hookpoint, features=chosen, n_splits=n_splits, say=typer.echo)
     left_out = f"; {written.n_small:,} not above 1e-5 were left out" if written.n_small else ""
     typer.echo(f"wrote {written.activations:,} activations in {len(written.files)} files to {written.folder}{left_out}")
 
@@ -209,14 +199,12 @@ def export_delphi_results(
     hookpoint: Annotated[str | None, typer.Option(help="name of the hook point in file names; the record's hook by default")] = None,
 ) -> None:
     """Write explanations, and the verdicts of detection and fuzzing on each window, as files that delphi reads."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_delphi_results import export_delphi_results as export
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with errors_as_messages():
-        record = home.registry.get(_key(key, "KEY"))
-        written = export(home.lake, record, folder, method=explanations, hookpoint=hookpoint, say=typer.echo)
+    record = home.registry.get(_key(key, "KEY"))
+    written = export(home.lake, record, folder, method=explanations, hookpoint=hookpoint, say=typer.echo)
     scored = "".join(f", {n:,} features scored by {scorer}" for scorer, n in written.scores.items())
     typer.echo(f"wrote {written.explanations:,} explanations{scored} to {folder}; {written.n_kept:,} of the files were there already")
     if written.unexplained:
@@ -240,7 +228,6 @@ def export_neuronpedia(
     vectors: Annotated[bool, typer.Option("--vectors", help="write each feature's decoder row, for steering; takes space")] = False,
 ) -> None:
     """Write features, windows, explanations and scores in the layout that Neuronpedia's importer reads."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_neuronpedia import PublicName
     from interp_assets.exchange.export_neuronpedia import export_neuronpedia as export
     from interp_assets.exchange.import_dictionary import parse_features
@@ -250,12 +237,11 @@ def export_neuronpedia(
     from resources.model_provider import RealModels
 
     home = Home.from_environment()
-    with errors_as_messages():
-        chosen, methods = parse_features(features), tuple(explanations) if explanations else None
-        name = PublicName(model_id, source_set, release, creator_id or CREATOR)
-        options = {"features": chosen, "methods": methods, "name": name, "weights": weights, "vectors": vectors}
-        record = home.registry.get(_key(key, "KEY"))
-        made = export(home.lake, record, RealModels(), folder, **options, say=typer.echo)  # type: ignore[arg-type]
+    chosen, methods = parse_features(features), tuple(explanations) if explanations else None
+    name = PublicName(model_id, source_set, release, creator_id or CREATOR)
+    options = {"features": chosen, "methods": methods, "name": name, "weights": weights, "vectors": vectors}
+    record = home.registry.get(_key(key, "KEY"))
+    made = export(home.lake, record, RealModels(), folder, **options, say=typer.echo)  # type: ignore[arg-type]
     rows = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in made.written.items())
     typer.echo(f"wrote {rows} to {made.folder} ({size_text(made.bytes)})")
 
@@ -272,17 +258,15 @@ def export_circuit_tracer(
     json_files: Annotated[bool, typer.Option("--json-files", help="write every feature to a JSON file of its own too")] = False,
 ) -> None:
     """Write feature files and labels for the attribution graphs of circuit-tracer."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_circuit_tracer import export_circuit_tracer as export
     from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with errors_as_messages():
-        chosen, methods = parse_features(features), tuple(explanations) if explanations else None
-        records = [home.registry.get(_key(key, "KEY")) for key in keys]
-        made = export(home.lake, records, folder, features=chosen, methods=methods, graphs=graph or (), loose=json_files, say=typer.echo)
+    chosen, methods = parse_features(features), tuple(explanations) if explanations else None
+    records = [home.registry.get(_key(key, "KEY")) for key in keys]
+    made = export(home.lake, records, folder, features=chosen, methods=methods, graphs=graph or (), loose=json_files, say=typer.echo)
     typer.echo(f"wrote {made.features:,} features and {made.labels:,} labels to {made.folder} ({size_text(made.bytes)})")
     for name, nodes in made.nodes.items():
         typer.echo(f"labelled {nodes:,} nodes in {made.folder / 'graph_data' / name}")
@@ -299,17 +283,15 @@ def export_dataset(
     license_: Annotated[str, typer.Option("--license", help="licence on the card, an id of the hub's list")] = "unknown",
 ) -> None:
     """Write features, windows, explanations and scores as a Hugging Face dataset with a card."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_dataset import export_dataset as export
     from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    with errors_as_messages():
-        chosen = parse_features(features)
-        records = [home.registry.get(_key(key, "KEY")) for key in keys]
-        made = export(home.lake, records, folder, features=chosen, license_=license_, say=typer.echo)
+    chosen = parse_features(features)
+    records = [home.registry.get(_key(key, "KEY")) for key in keys]
+    made = export(home.lake, records, folder, features=chosen, license_=license_, say=typer.echo)
     for config, n in made.features.items():
         typer.echo(f"config {config}: {n:,} features, {made.scores[config]:,} scores")
     typer.echo(f"wrote {made.folder} ({size_text(made.bytes)})")
@@ -323,13 +305,11 @@ def export_csv(
     out: Annotated[Path | None, typer.Option(help="file to write, which must not be there yet; printed by default")] = None,
 ) -> None:
     """Write a view as CSV, whole or not at all; texts that a spreadsheet would run as formulas get an apostrophe in front."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.exchange.export_csv import export_csv as export
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
 
-    with errors_as_messages():
-        made = export(Home.from_environment().warehouse.query, Home.from_environment().warehouse.views, view, out)
+    made = export(Home.from_environment().warehouse.query, Home.from_environment().warehouse.views, view, out)
     for note in made.notes:
         typer.echo(f"note: {note}", err=True)
     if out is None:

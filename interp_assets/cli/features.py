@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interp_assets.cli.errors import errors_as_messages, fail
+from interp_assets.cli.errors import fail
 
 
 def run(
@@ -19,16 +19,15 @@ def run(
 ) -> None:
     """Make what the settings ask for of a dictionary in this process, without a server. The runs are in the UI's list of runs."""
     started = time.monotonic()
-    with errors_as_messages():
-        from interp_assets.exchange.import_dictionary import parse_features
-        from interp_assets.installation.home import Home
-        from interp_assets.single_features.plan import planned_run
-        from resources.kept_models import KeptModels
-        from resources.model_provider import RealModels
+    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.installation.home import Home
+    from interp_assets.single_features.plan import planned_run
+    from resources.kept_models import KeptModels
+    from resources.model_provider import RealModels
 
-        home, models = Home.from_environment(), KeptModels(RealModels())  # the plan and the run read one tokenizer
-        planned = planned_run(home, key, parse_features(features), only or (), models, replace)
-        _made(home, planned, models, started)
+    home, models = Home.from_environment(), KeptModels(RealModels())  # the plan and the run read one tokenizer
+    planned = planned_run(home, key, parse_features(features), only or (), models, replace)
+    _made(home, planned, models, started)
     shown = features.replace("-", ",").split(",")[0] if features else "FEATURE"
     typer.echo(f"next: interp show {key} {shown}")
 
@@ -64,21 +63,20 @@ def show(
     only: Annotated[list[str] | None, typer.Option(help="with --prompts: only questions of this asset, such as scores/fuzzing")] = None,
 ) -> None:
     """Show one feature: its windows, explanations, scores and neighbours, or the questions that were asked about it."""
-    with errors_as_messages():
-        from rich.console import Console
+    from rich.console import Console
 
-        from interp_assets.installation.home import Home
+    from interp_assets.installation.home import Home
 
-        home = Home.from_environment()
-        if only and not prompts:
-            fail("--only belongs to --prompts, which prints the questions of one asset")
-        if prompts:
-            _print_questions(home, key, feature, only or ())
-            return
-        from interp_assets.cli.feature_card import print_card
-        from interp_assets.single_features.card import read_card
+    home = Home.from_environment()
+    if only and not prompts:
+        fail("--only belongs to --prompts, which prints the questions of one asset")
+    if prompts:
+        _print_questions(home, key, feature, only or ())
+        return
+    from interp_assets.cli.feature_card import print_card
+    from interp_assets.single_features.card import read_card
 
-        print_card(read_card(home, key, feature), Console(highlight=False), windows)
+    print_card(read_card(home, key, feature), Console(highlight=False), windows)
 
 
 def _print_questions(home, key: str, feature: int, only) -> None:  # type: ignore[no-untyped-def]
@@ -127,16 +125,15 @@ def redo(
 ) -> None:
     """Make explanations and scores of one feature again in this process, and what is made from them. Kept replies are used."""
     started = time.monotonic()
-    with errors_as_messages():
-        from interp_assets.installation.home import Home
-        from interp_assets.single_features.redo import forget_replies, planned_redo
-        from resources.model_provider import RealModels
+    from interp_assets.installation.home import Home
+    from interp_assets.single_features.redo import forget_replies, planned_redo
+    from resources.model_provider import RealModels
 
-        home = Home.from_environment()
-        plans, named = planned_redo(home, key, feature, only or ())
-        if ask_again:
-            typer.echo(f"forgot {forget_replies(home, key, feature, named):,} replies about feature {feature}")
-        for planned in plans:
-            typer.echo(f"making again: {', '.join(planned.assets)}")
-            _made(home, planned, RealModels(), started)
+    home = Home.from_environment()
+    plans, named = planned_redo(home, key, feature, only or ())
+    if ask_again:
+        typer.echo(f"forgot {forget_replies(home, key, feature, named):,} replies about feature {feature}")
+    for planned in plans:
+        typer.echo(f"making again: {', '.join(planned.assets)}")
+        _made(home, planned, RealModels(), started)
     typer.echo(f"next: interp show {key} {feature}")

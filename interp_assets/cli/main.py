@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from interp_assets.cli.errors import errors_as_messages, fail
+from interp_assets.cli.errors import fail
 from interp_assets.cli.exchange import exporting, importing
 from interp_assets.cli.features import redo, run, show
 from interp_assets.cli.help import CommandGroup
@@ -82,26 +82,25 @@ def register(
         fail(f"there is no file {record}; `interp dictionaries --example` prints a record to start from")
     if release is None and (record is None or any(option is not None for option in (layers, width, only, name))):
         fail("name a record, or a release by --release; --layers, --width, --only and --name choose from a release")
-    with errors_as_messages():
-        home, where = Home.from_environment(), str(record)
-        text = "" if record is None else record_text(record)
-        try:
-            content = parse_yaml(text)
-        except BadYaml as error:
-            fail(f"{where} holds no record: {error}")
-        if release is not None:
-            if not isinstance(content, dict | None):
-                fail(f"{where} holds a {type(content).__name__}; with --release it holds the fields that all records share")
-            records = release_records(release, content or {}, parse_layers(layers), width, only, name, typer.echo)
-            where = f"--release {release}"
-        elif isinstance(content, list):
-            records = records_of_list(content, where)
-        else:
-            result = register_record(home, text, where, check=check, say=typer.echo)
-            typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
-            typer.echo(next_step([result]))
-            return
-        passed, failures = register_records(home, records, where, check=check, say=typer.echo)
+    home, where = Home.from_environment(), str(record)
+    text = "" if record is None else record_text(record)
+    try:
+        content = parse_yaml(text)
+    except BadYaml as error:
+        fail(f"{where} holds no record: {error}")
+    if release is not None:
+        if not isinstance(content, dict | None):
+            fail(f"{where} holds a {type(content).__name__}; with --release it holds the fields that all records share")
+        records = release_records(release, content or {}, parse_layers(layers), width, only, name, typer.echo)
+        where = f"--release {release}"
+    elif isinstance(content, list):
+        records = records_of_list(content, where)
+    else:
+        result = register_record(home, text, where, check=check, say=typer.echo)
+        typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
+        typer.echo(next_step([result]))
+        return
+    passed, failures = register_records(home, records, where, check=check, say=typer.echo)
     for result in passed:
         typer.echo(f"registered {result.key} ({len(result.selected_features):,} of {result.width:,} features)")
     if passed:
@@ -147,13 +146,12 @@ def forget(
     from interp_assets.installation.forgetting import planned_removal
     from interp_assets.installation.home import Home
 
-    with errors_as_messages():
-        home = Home.from_environment()
-        removal = planned_removal(home, dictionary)
-        typer.echo(removal.line)
-        if not yes and not typer.confirm("remove it?"):
-            fail("nothing was removed")
-        remove(home, removal)
+    home = Home.from_environment()
+    removal = planned_removal(home, dictionary)
+    typer.echo(removal.line)
+    if not yes and not typer.confirm("remove it?"):
+        fail("nothing was removed")
+    remove(home, removal)
     typer.echo(f"forgotten: {dictionary}")
 
 
@@ -166,8 +164,7 @@ def rename(
     from interp_assets.installation.home import Home
     from interp_assets.installation.renaming import rename as move
 
-    with errors_as_messages():
-        move(Home.from_environment(), old, new, typer.echo)
+    move(Home.from_environment(), old, new, typer.echo)
     typer.echo(f"renamed: {old} is {new}")
 
 
@@ -189,18 +186,17 @@ def backfill(
     from interp_assets.installation.server import running_server
 
     home = Home.from_environment()
-    with errors_as_messages():
-        if dry_run:
-            frame, lines = costed_plan(home, dictionary, only or (), features)
-            print_frame(frame, OutputFormat.table, 0)
-            typer.echo("\n".join(lines))
-            return
-        selectors = selected_partitions(home, dictionary, only or (), features, typer.echo)
-        title = " ".join(["interp backfill", *dictionary, *(only or []), *([features] if features else [])])
-        with running_server(home, port) as server:
-            backfill_id = launch_backfill(server, selectors, title)
-            typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
-            result = follow_backfill(server, backfill_id, typer.echo)
+    if dry_run:
+        frame, lines = costed_plan(home, dictionary, only or (), features)
+        print_frame(frame, OutputFormat.table, 0)
+        typer.echo("\n".join(lines))
+        return
+    selectors = selected_partitions(home, dictionary, only or (), features, typer.echo)
+    title = " ".join(["interp backfill", *dictionary, *(only or []), *([features] if features else [])])
+    with running_server(home, port) as server:
+        backfill_id = launch_backfill(server, selectors, title)
+        typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
+        result = follow_backfill(server, backfill_id, typer.echo)
     if not result.succeeded:
         fail(result.failure)
     typer.echo(f"backfill {backfill_id} is complete")
@@ -241,13 +237,12 @@ def plot(
     from interp_assets.plotting.figure import Asked, checked_form, write_figure
 
     home = Home.from_environment()
-    with errors_as_messages():
-        checked_form(out)
-        for key in keys or ():
-            home.registry.get(key)
-        asked = Asked(tuple(keys or ()), tuple(scorer or ()), tuple(explanations or ()))
-        drawn = {one.NAME: one for one in PLOTS}[which.value].figure(lambda sql: pl.DataFrame(home.warehouse.query(sql).rows), asked)
-        numbers, caption = write_figure(drawn, out)
+    checked_form(out)
+    for key in keys or ():
+        home.registry.get(key)
+    asked = Asked(tuple(keys or ()), tuple(scorer or ()), tuple(explanations or ()))
+    drawn = {one.NAME: one for one in PLOTS}[which.value].figure(lambda sql: pl.DataFrame(home.warehouse.query(sql).rows), asked)
+    numbers, caption = write_figure(drawn, out)
     typer.echo(f"wrote {out}, its {len(drawn.numbers):,} rows of numbers to {numbers} and its caption to {caption}:\n{drawn.caption}")
 
 
@@ -259,11 +254,10 @@ def replies(
     """Show the size of the reply store by model, or prune it. A pruned reply is asked for again when it is needed."""
     from interp_assets.installation.home import Home
 
-    with errors_as_messages():
-        store = Home.from_environment().replies
-        if prune_older_than_days is not None or prune_model is not None:
-            typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
-        size = store.size()
+    store = Home.from_environment().replies
+    if prune_older_than_days is not None or prune_model is not None:
+        typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
+    size = store.size()
     if size.n_damaged:
         typer.echo(
             f"{size.n_damaged:,} damaged files are set aside under {store.folder / 'damaged'}; {size.n_lost:,} of their replies are lost, "
@@ -285,8 +279,7 @@ def doctor(
     from interp_assets.installation.doctor import findings
     from interp_assets.installation.home import Home
 
-    with errors_as_messages():
-        home = Home.from_environment()
+    home = Home.from_environment()
     broken = False
     for finding in findings(home, verify):
         typer.echo(f"{finding.mark:>4}  {finding.subject:<22} {finding.text}")
@@ -317,7 +310,7 @@ def ui(
     from interp_assets.installation.process_group import Interrupted
     from interp_assets.installation.server import serve_ui
 
-    with errors_as_messages(), explorer_beside() if explore_too else contextlib.nullcontext():
+    with explorer_beside() if explore_too else contextlib.nullcontext():
         try:
             serve_ui(Home.from_environment(), host, port, typer.echo)
         except Interrupted:
@@ -339,21 +332,19 @@ def explore(
     features: Annotated[str | None, typer.Option(help="with --export: only these features, such as 17,404 or 0-999")] = None,
 ) -> None:
     """Show dictionaries, features, explanations and scores of this home as pages, until Ctrl-C."""
+    from interp_assets.explorer.explorer import Explorer
+    from interp_assets.explorer.serving import serve
     from interp_assets.installation.home import Home
+    from interp_assets.ratings.rater_file import checked_rater
 
-    with errors_as_messages():
-        from interp_assets.explorer.explorer import Explorer
-        from interp_assets.explorer.serving import serve
-        from interp_assets.ratings.rater_file import checked_rater
+    if export is not None:
+        write_site(export, dictionary or (), features)
+        return
+    if dictionary or features:
+        from interp_assets.config.base import UserError
 
-        if export is not None:
-            write_site(export, dictionary or (), features)
-            return
-        if dictionary or features:
-            from interp_assets.config.base import UserError
-
-            raise UserError("--dictionary and --features choose what --export writes: interp explore --export site/ --features 0-999")
-        serve(Explorer(Home.from_environment(), rater=checked_rater(rater)), host, port, typer.echo, token)
+        raise UserError("--dictionary and --features choose what --export writes: interp explore --export site/ --features 0-999")
+    serve(Explorer(Home.from_environment(), rater=checked_rater(rater)), host, port, typer.echo, token)
 
 
 def write_site(folder: Path, dictionaries: Sequence[str], features: str | None) -> None:
@@ -375,15 +366,13 @@ def write_site(folder: Path, dictionaries: Sequence[str], features: str | None) 
 def embed(dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")]) -> None:
     """Embed the explanations of dictionaries by the sentence encoder, so that `interp explore` searches them by meaning. Run it again when
     explanations have changed."""
+    from interp_assets.explorer.embed_explanations import embed_explanations
     from interp_assets.installation.home import Home
+    from resources.model_provider import RealModels
 
-    with errors_as_messages():
-        from interp_assets.explorer.embed_explanations import embed_explanations
-        from resources.model_provider import RealModels
-
-        home = Home.from_environment()
-        for key in dictionary:
-            embed_explanations(home, RealModels(), key, typer.echo)
+    home = Home.from_environment()
+    for key in dictionary:
+        embed_explanations(home, RealModels(), key, typer.echo)
 
 
 @app.command(epilog="Example: interp demo")
@@ -398,8 +387,7 @@ def demo(
     from interp_assets.installation.home import Home
 
     started = time.monotonic()
-    with errors_as_messages():
-        frames, message = run_demo(Home.from_environment(), port, typer.echo, full)
+    frames, message = run_demo(Home.from_environment(), port, typer.echo, full)
     for frame in frames:
         print_frame(frame, OutputFormat.table, 0)
     typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{next_steps()}")

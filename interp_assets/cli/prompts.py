@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from interp_assets.cli.errors import errors_as_messages
 from interp_assets.cli.help import CommandGroup
 
 prompting = typer.Typer(
@@ -23,8 +22,7 @@ def list_prompts() -> None:
     from interp_assets.domain.prompting.instructions import PROMPTS
     from interp_assets.installation.home import Home
 
-    with errors_as_messages():
-        found = site_prompts(Home.from_environment().root)
+    found = site_prompts(Home.from_environment().root)
     rows = [
         (name, prompt.asset, " ".join(f"{{{one}}}" for one in prompt.placeholders), f"prompts/{name}.md" if name in found else "packaged")
         for name, prompt in PROMPTS.items()
@@ -41,10 +39,9 @@ def show_prompt(
     from interp_assets.config.prompt_files import prompt_named, site_prompts
     from interp_assets.installation.home import Home
 
-    with errors_as_messages():
-        prompt = prompt_named(name)
-        found = {} if packaged else site_prompts(Home.from_environment().root)
-        typer.echo(found[name][0] if name in found else prompt.text)
+    prompt = prompt_named(name)
+    found = {} if packaged else site_prompts(Home.from_environment().root)
+    typer.echo(found[name][0] if name in found else prompt.text)
 
 
 @prompting.command("compare", epilog="Example: interp prompts compare max_act --with shorter.md smollm2-135m/09/res-2k --n 50")
@@ -60,18 +57,17 @@ def compare_prompts(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would cost at most, and ask nothing")] = False,
 ) -> None:
     """Ask a prompt's present text and another text about the same windows, and print the paired difference of the scores."""
-    with errors_as_messages():
-        from interp_assets.config.prompt_files import prompt_named, read_prompt
-        from interp_assets.installation.home import Home
-        from interp_assets.single_features.compare_prompts import planned_comparison
-        from interp_assets.single_features.told_comparison import told_comparison, told_costs
-        from resources.model_provider import RealModels
+    from interp_assets.config.prompt_files import prompt_named, read_prompt
+    from interp_assets.installation.home import Home
+    from interp_assets.single_features.compare_prompts import planned_comparison
+    from interp_assets.single_features.told_comparison import told_comparison, told_costs
+    from resources.model_provider import RealModels
 
-        prompt = prompt_named(name)
-        planned = planned_comparison(Home.from_environment(), key, prompt, read_prompt(name, file), n, scorer, method)
-        for line in told_costs(planned):
-            typer.echo(line)
-        if dry_run:
-            return
-        for line in told_comparison(planned, planned.ask(RealModels(), lambda line: typer.echo(line, err=True))):
-            typer.echo(line)
+    prompt = prompt_named(name)
+    planned = planned_comparison(Home.from_environment(), key, prompt, read_prompt(name, file), n, scorer, method)
+    for line in told_costs(planned):
+        typer.echo(line)
+    if dry_run:
+        return
+    for line in told_comparison(planned, planned.ask(RealModels(), lambda line: typer.echo(line, err=True))):
+        typer.echo(line)

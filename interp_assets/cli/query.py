@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interp_assets.cli.errors import errors_as_messages, fail
+from interp_assets.cli.errors import fail
 from interp_assets.cli.output import OutputFormat, columns_of_terminal, print_frame
 from interp_assets.config.nearest import nearest_words
 
@@ -34,29 +34,28 @@ def query(
     from interp_assets.installation.home import Home
     from resources.store.duckdb_views import RefusedStatement
 
-    with errors_as_messages():
-        home = Home.from_environment()
-        warehouse = home.warehouse
-        views = warehouse.views
-        if sql == "views":
-            _list(warehouse.described())
-            return
-        statement = f"SELECT * FROM {sql}" if sql in views else sql
-        if " " not in sql.strip() and statement == sql:
-            fail(f"no view is called {sql!r}{_nearest(sql, views)} {LISTING}")
-        try:
-            shortened = sql in views and output is OutputFormat.table and limit > 0
-            answer = warehouse.query(f"{statement} LIMIT {limit}" if shortened else statement, verify, unsafe)
-            total = answer.rows.num_rows
-            if shortened and total == limit:
-                total = warehouse.query(f"SELECT count(*) AS n FROM {sql}", verify, unsafe).rows["n"][0].as_py()
-        except (duckdb.Error, RefusedStatement) as error:
-            unknown = re.search(r"Table with name (\S+) does not exist", str(error))
-            ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)} " if unknown else ""
-            fail(f"{error}\n{ours}{LISTING}")
-        print_frame(pl.from_arrow(answer.rows), output, limit, wide, total)
-        for note in [*answer.notes, *_notes_on_emptiness(home, answer.rows.num_rows)]:
-            typer.echo(f"note: {note}", err=True)
+    home = Home.from_environment()
+    warehouse = home.warehouse
+    views = warehouse.views
+    if sql == "views":
+        _list(warehouse.described())
+        return
+    statement = f"SELECT * FROM {sql}" if sql in views else sql
+    if " " not in sql.strip() and statement == sql:
+        fail(f"no view is called {sql!r}{_nearest(sql, views)} {LISTING}")
+    try:
+        shortened = sql in views and output is OutputFormat.table and limit > 0
+        answer = warehouse.query(f"{statement} LIMIT {limit}" if shortened else statement, verify, unsafe)
+        total = answer.rows.num_rows
+        if shortened and total == limit:
+            total = warehouse.query(f"SELECT count(*) AS n FROM {sql}", verify, unsafe).rows["n"][0].as_py()
+    except (duckdb.Error, RefusedStatement) as error:
+        unknown = re.search(r"Table with name (\S+) does not exist", str(error))
+        ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)} " if unknown else ""
+        fail(f"{error}\n{ours}{LISTING}")
+    print_frame(pl.from_arrow(answer.rows), output, limit, wide, total)
+    for note in [*answer.notes, *_notes_on_emptiness(home, answer.rows.num_rows)]:
+        typer.echo(f"note: {note}", err=True)
 
 
 def _nearest(word: str, views: list[str]) -> str:

@@ -34,7 +34,6 @@ def template(
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("rating-task"),
 ) -> None:
     """Write a rating task: a page to rate in, which needs no network, and a CSV with the same rows. Raters see no method and no score."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.base import UserError
     from interp_assets.config.nearest import nearest_hint
     from interp_assets.domain.explaining import METHODS
@@ -44,13 +43,12 @@ def template(
 
     home = Home.from_environment()
     settings = TaskSettings(n, contexts, tuple(method or ()), select.value, whole, seed)
-    with errors_as_messages():
-        for name in settings.methods:
-            if name not in METHODS:
-                hint = nearest_hint(name, METHODS)
-                raise UserError(f"--method {name}: there is no such explanation method{hint}; there are {', '.join(METHODS)}")
-        task = rating_task(home.lake, home.registry, list(dict.fromkeys(dictionary)), settings)
-        page, table = write_task(task, out)
+    for name in settings.methods:
+        if name not in METHODS:
+            hint = nearest_hint(name, METHODS)
+            raise UserError(f"--method {name}: there is no such explanation method{hint}; there are {', '.join(METHODS)}")
+    task = rating_task(home.lake, home.registry, list(dict.fromkeys(dictionary)), settings)
+    page, table = write_task(task, out)
     features = len({(item.chosen.dictionary, item.chosen.feature) for item in task.items})
     windows = sum(len(item.windows) for item in task.items)
     typer.echo(f"wrote {page} and {table}: {len(task.items):,} explanations of {features:,} features in {windows:,} windows")
@@ -78,21 +76,19 @@ def import_(
     max_bad_share: Annotated[float, typer.Option(min=0, max=1, help="largest share of rows that may be rejected, and are left out")] = 0.0,
 ) -> None:
     """Check every row and keep the ratings in $INTERP_HOME/ratings. Importing the same file again changes nothing."""
-    from interp_assets.cli.errors import errors_as_messages
     from interp_assets.config.base import UserError
     from interp_assets.installation.home import Home
     from interp_assets.ratings.files import dictionaries_option, rateable
     from interp_assets.ratings.files import import_ratings as read_in
 
     home = Home.from_environment()
-    with errors_as_messages():
-        if name is not None and (Path(name).name != name or name.startswith(".") or not name):
-            raise UserError(f"--name {name!r} is no file name: leave out slashes and a dot at the beginning")
-        there = rateable(home.lake, home.registry)
-        dictionaries = dictionaries_option(dictionary or (), there.features)
-        kind = "generated" if generated else None
-        options = {"rater": rater, "dictionaries": dictionaries, "rater_kind": kind, "name": name, "max_bad_share": max_bad_share}
-        read = read_in(home.ratings, there, file, **options, say=typer.echo)
+    if name is not None and (Path(name).name != name or name.startswith(".") or not name):
+        raise UserError(f"--name {name!r} is no file name: leave out slashes and a dot at the beginning")
+    there = rateable(home.lake, home.registry)
+    dictionaries = dictionaries_option(dictionary or (), there.features)
+    kind = "generated" if generated else None
+    options = {"rater": rater, "dictionaries": dictionaries, "rater_kind": kind, "name": name, "max_bad_share": max_bad_share}
+    read = read_in(home.ratings, there, file, **options, say=typer.echo)
     raters, unrated = sorted({one.rater for one in read.ratings}), sum(read.unrated.values())
     typer.echo(f"{len(read.ratings):,} ratings by {', '.join(raters) or 'nobody new'}; {unrated:,} rows are not yet rated")
     typer.echo("next: dg launch --assets human_ratings,human_correlation_report")
