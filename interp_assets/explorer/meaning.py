@@ -5,10 +5,8 @@ moves a cosine of D dimensions by at most √D · scale / 2. So after the best t
 among the best, and compares these as they are too.
 """
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -73,31 +71,33 @@ def rough_cosines(codes: np.ndarray, scales: np.ndarray, query: np.ndarray) -> n
 
 
 def rounded(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(int8 codes [n, D], float32 scales [n]) of vectors: code · scale is the vector to half a scale."""
-    vectors = vectors.astype(np.float32)
-    scales = np.maximum(np.abs(vectors).max(axis=1, initial=0), 1e-12) / 127
-    return np.round(vectors / scales[:, None]).astype(np.int8), scales.astype(np.float32)
+    """(int8 codes [n, D], float32 scales [n]) of vectors, worked out in blocks: code · scale is the vector to half a scale."""
+    codes, scales = np.empty(vectors.shape, dtype=np.int8), np.empty(len(vectors), dtype=np.float32)
+
+    def block(first: int) -> None:
+        part = slice(first, first + BLOCK)
+        own = vectors[part].astype(np.float32)
+        scales[part] = np.maximum(np.abs(own).max(axis=1, initial=0), 1e-12) / 127
+        own /= scales[part, None]
+        np.round(own, out=own)
+        codes[part] = own
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(block, range(0, len(vectors), BLOCK)))
+    return codes, scales
 
 
-def meaning_index(lake: Lake, key: str, folder: Path) -> MeaningIndex | None:
-    """The index of a dictionary's embedded explanations; None where they were not embedded. Arrays are kept in files and mapped."""
+def meaning_index(lake: Lake, key: str) -> MeaningIndex | None:
+    """The index of a dictionary's embedded explanations; None where they were not embedded."""
     partition = {"dictionary": key}
     manifest = lake.manifest(EXPLANATION_EMBEDDINGS.name, partition)
     if manifest is None or not manifest.rows:
         return None
     rows = lake.read(EXPLANATION_EMBEDDINGS.name, partition, columns=["feature", "explanation_method", "explanation_id", "encoder"])
-    stem = f"{key.replace('/', '_')}-{manifest.footer_crc32:08x}{manifest.bytes:x}"
-    places = [folder / f"{name}-{stem}.npy" for name in ("codes", "scales", "vectors")]
-    arrays = _kept(places)
-    if arrays is None:
-        vectors = np.concatenate([_matrix(batch) for batch in lake.batches(EXPLANATION_EMBEDDINGS.name, partition, ["vector"], 65_536)])
-        arrays = (*rounded(vectors), vectors)
-        with contextlib.suppress(OSError):
-            _keep(places, arrays)
-            arrays = _kept(places) or arrays
+    vectors = np.concatenate([_matrix(batch) for batch in lake.batches(EXPLANATION_EMBEDDINGS.name, partition, ["vector"], 65_536)])
     methods = rows["explanation_method"].combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
     encoder = rows["encoder"][0].as_py()
-    return MeaningIndex(rows["feature"].to_numpy(), methods, rows["explanation_id"], *arrays, encoder)
+    return MeaningIndex(rows["feature"].to_numpy(), methods, rows["explanation_id"], *rounded(vectors), vectors, encoder)
 
 
 def of_texts(features: np.ndarray, methods: np.ndarray, ids: list[str], vectors: np.ndarray, encoder: str) -> MeaningIndex:
@@ -108,22 +108,3 @@ def of_texts(features: np.ndarray, methods: np.ndarray, ids: list[str], vectors:
 def _matrix(batch: pa.RecordBatch) -> np.ndarray:
     lists = batch.column("vector")
     return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
-
-
-def _kept(places: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    with contextlib.suppress(OSError, ValueError):
-        codes, scales, vectors = (np.load(place, mmap_mode="r") for place in places)
-        return codes, scales, vectors
-    return None
-
-
-def _keep(places: list[Path], arrays: tuple[np.ndarray, ...]) -> None:
-    """Write the arrays whole, the last one last, and remove those of an earlier state."""
-    for place, array in zip(places, arrays, strict=True):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_suffix(".tmp.npy")
-        np.save(temporary, array)
-        temporary.replace(place)
-        for earlier in place.parent.glob(f"{place.stem.rpartition('-')[0]}-*.npy"):
-            if earlier != place:
-                earlier.unlink(missing_ok=True)

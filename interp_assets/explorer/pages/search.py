@@ -114,10 +114,13 @@ def by_meaning(explorer: Explorer, record: DictionaryRecord, columns: FeatureCol
 
 def _meanings(explorer: Explorer, record: DictionaryRecord, columns: FeatureColumns) -> MeaningIndex | None:
     """The embedded explanations: of the lake, or of a small dictionary embedded here."""
-    stamp = explorer.embedded_state(record.key)
-    kept = explorer.kept(("meaning", record.key), stamp, lambda: meaning_index(explorer.home.lake, record.key, explorer.prepared))
-    if kept is not None:
-        return kept
+    state = explorer.embedded_state(record.key)
+    try:
+        read = explorer.background.newest(("meaning", record.key), state, lambda: meaning_index(explorer.home.lake, record.key))
+    except NotReadYet:
+        waiting(f"The embedded explanations of {record.key} are being read. This page opens as soon as they are.")
+    if read is not None:
+        return read
     told = [
         (int(columns.features[place]), method, text)
         for method in columns.telling
