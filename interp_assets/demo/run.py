@@ -1,16 +1,22 @@
-"""`interp demo`: makes everything that the demo's records ask for, on the embedded model, its small SAE and its neurons, through a
-backfill."""
+"""`interp demo`: makes everything that the demo's records ask for, on the embedded model, its small SAE and its neurons.
+
+By itself it works in one process, whose runs are in the home's Dagster. With `--full` or the port of a running Dagster it launches a
+backfill.
+"""
 
 import importlib.metadata
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interp_assets.config.base import UserError
 from interp_assets.installation.extras import install_command
 from interp_assets.installation.home import Home
+
+if TYPE_CHECKING:
+    from resources.kept_models import KeptModels
 
 RECORDS = Path(__file__).parent / "records"
 TABLE = """
@@ -51,11 +57,10 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
     """
     import polars as pl
 
-    from interp_assets.backfill.command import left_to_make, selected_partitions
-    from interp_assets.backfill.launch import follow_backfill, launch_backfill
+    from interp_assets.backfill.command import left_to_make
     from interp_assets.demo import comparison
     from interp_assets.installation.registration import register_records
-    from interp_assets.installation.server import ServerError, running_server
+    from interp_assets.installation.server import ServerError
     from resources.kept_models import KeptModels
     from resources.model_provider import RealModels
 
@@ -67,14 +72,9 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
         say(f"registered {record.key}: {len(record.selected_features)} of {record.width:,} features")
     models = KeptModels(RealModels())  # one tokenizer for six plans
     if left_to_make(home, keys, models):
-        say("starting Dagster and launching a backfill of all that the records ask for")
-        with running_server(home, port) as server:
-            backfill_id = launch_backfill(server, selected_partitions(home, keys, (), None, say, models), "interp demo")
-            result = follow_backfill(server, backfill_id, say)
-        if not result.succeeded:
-            raise ServerError(
-                "the demo did not complete; run the same command again to continue where it stopped\n" + "\n".join(result.errors)
-            )
+        errors = _made_by_a_backfill(home, keys, models, port, say) if full or port else _made_here(home, keys, models, say)
+        if errors:
+            raise ServerError("the demo did not complete; run the same command again to continue where it stopped\n" + "\n".join(errors))
         message = "the demo is complete"
     else:
         message = "nothing to do: every partition of the demo is already complete"
@@ -88,6 +88,30 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
             frames.append(comparison.table(compared))
             message = f"{comparison.verdict(compared)}\n{message}"
     return frames, message
+
+
+def _made_here(home: Home, keys: Sequence[str], models: "KeptModels", say: Callable[[str], None]) -> tuple[str, ...]:
+    """Make everything in this process, and return an error for each failed stage."""
+    from interp_assets.single_features.progress import LineWatcher
+    from interp_assets.single_features.run import make_here
+
+    say("making all that the records ask for, in this process")
+    return make_here(home, keys, models, LineWatcher(say), say).errors
+
+
+def _made_by_a_backfill(
+    home: Home, keys: Sequence[str], models: "KeptModels", port: int | None, say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Make everything by a backfill of Dagster, and return an error for each failed stage."""
+    from interp_assets.backfill.command import selected_partitions
+    from interp_assets.backfill.launch import follow_backfill, launch_backfill
+    from interp_assets.installation.server import running_server
+
+    say("starting Dagster and launching a backfill of all that the records ask for")
+    with running_server(home, port) as server:
+        backfill_id = launch_backfill(server, selected_partitions(home, keys, (), None, say, models), "interp demo")
+        result = follow_backfill(server, backfill_id, say)
+    return () if result.succeeded else result.errors or (result.failure,)
 
 
 NEXT_STEPS = """\

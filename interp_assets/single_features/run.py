@@ -6,6 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,15 +15,17 @@ from urllib.parse import quote
 import dagster as dg
 
 from interp_assets.asking.asker import RunSpending
+from interp_assets.backfill.command import chosen_assets
 from interp_assets.config.base import UserError
 from interp_assets.config.directions import DirectedRegistry
-from interp_assets.config.keys import RangeKey
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
+from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.graph.assembly import IN_PROCESS, resources_of
 from interp_assets.installation.home import Home
 from interp_assets.installation.server import prepare_instance, refuse_unusable
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.orchestration.watching import Watcher, watched_by
-from interp_assets.single_features.plan import PlannedRun, assets_by_name
+from interp_assets.single_features.plan import BEFORE_RANGES, STAGES, PlannedRun, assets_by_name
 from resources.event_log import write_events_quickly
 from resources.kept_models import KeptModels
 from resources.language_models.budget import Spending
@@ -69,72 +72,112 @@ def run_here(home: Home, planned: PlannedRun, models: ModelProvider, watcher: Ru
     Another run of this kind over the same dictionary is waited for. Raises `UserError` while a run of Dagster makes the dictionary, and
     `ServerError` where Dagster cannot work in the home.
     """
+    key = planned.record.key
+    # Assets of the whole dictionary are made for all its features, whatever features the run is about.
+    directed = DirectedRegistry(home.registry, [planned.record])
+    groups = (
+        _Group.of_dictionaries(planned.before, [key], home.registry),
+        _Group.of_ranges(planned.assets, [key], planned.ranges, directed),
+        _Group.of_dictionaries(planned.after, [key], home.registry),
+    )
+    return _made(home, [key], groups, models, watcher, say)
+
+
+def make_here(home: Home, keys: Sequence[str], models: ModelProvider, watcher: RunWatcher, say: Callable[[str], None]) -> RunResult:
+    """Make everything that the settings ask for of whole dictionaries in this process, and what is made over all dictionaries.
+
+    Each stage makes all dictionaries together: a model is loaded once, and the questions about all of them are one batch. Interruptions,
+    waiting and errors are as in `run_here`.
+    """
+    assets = chosen_assets(home, keys, ()).assets
+    whole = [name for name, asset in assets.items() if asset.partitions_def == DICTIONARIES]
+    groups = (
+        _Group.of_dictionaries([name for name in whole if name in BEFORE_RANGES], keys, home.registry),
+        _Group.of_ranges([name for name in assets if name in STAGES], keys, FEATURE_RANGE_KEYS, home.registry),
+        _Group.of_dictionaries([name for name in whole if name not in BEFORE_RANGES], keys, home.registry),
+        _Group(tuple(name for name, asset in assets.items() if asset.partitions_def is None), None, (), home.registry),
+    )
+    return _made(home, keys, groups, models, watcher, say)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Assets that one run of Dagster makes: their names, the partitions of the run, the first and the last of these, and the records."""
+
+    names: tuple[str, ...]
+    partitions: dg.PartitionsDefinition | None
+    ends: tuple[str, ...]
+    registry: DictionaryRegistry
+
+    @classmethod
+    def of_dictionaries(cls, names: Sequence[str], keys: Sequence[str], registry: DictionaryRegistry) -> "_Group":
+        """Assets by dictionary."""
+        return cls(tuple(names), dg.StaticPartitionsDefinition(list(keys)), (keys[0], keys[-1]), registry)
+
+    @classmethod
+    def of_ranges(cls, names: Sequence[str], keys: Sequence[str], ranges: Sequence[str], registry: DictionaryRegistry) -> "_Group":
+        """Assets by range, in the same two dimensions as the graph's own."""
+        dimensions = {"dictionary": dg.StaticPartitionsDefinition(list(keys)), "feature_range": dg.StaticPartitionsDefinition(list(ranges))}
+        ends = (str(RangeKey(keys[0], ranges[0])), str(RangeKey(keys[-1], ranges[-1]))) if ranges else ()
+        return cls(tuple(names), dg.MultiPartitionsDefinition(dimensions), ends, registry)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Dagster's tags of a run over an interval of partitions."""
+        return dict(zip(RANGE_TAGS, self.ends, strict=False))
+
+
+def _made(
+    home: Home, keys: Sequence[str], groups: Sequence[_Group], models: ModelProvider, watcher: RunWatcher, say: Callable[[str], None]
+) -> RunResult:
+    """Make groups of assets one after another, until one fails."""
     refuse_unusable(home)
     prepare_instance(home)
     write_events_quickly()
     kept = models if isinstance(models, KeptModels) else KeptModels(models)
-    key, spending = planned.record.key, RunSpending(home.settings.budget, home.settings.alerts)
-    groups = (
-        (planned.before, dg.StaticPartitionsDefinition([key]), (key, key)),
-        (planned.assets, _ranges_of(planned), tuple(str(RangeKey(key, one)) for one in (*planned.ranges[:1], *planned.ranges[-1:]))),
-        (planned.after, dg.StaticPartitionsDefinition([key]), (key, key)),
-    )
-    ids, errors, spent = [], [], Spending()
-    with _alone(home.dagster, key, say), dg.DagsterInstance.from_config(str(home.dagster)) as instance, watched_by(watcher):
+    spending = RunSpending(home.settings.budget, home.settings.alerts)
+    ids, errors = [], []
+    with ExitStack() as held:
+        for key in sorted(keys):
+            held.enter_context(_alone(home.dagster, key, say))
+        instance = held.enter_context(dg.DagsterInstance.from_config(str(home.dagster)))
+        held.enter_context(watched_by(watcher))
         end_dead_runs(instance)
-        _refuse_busy(instance, key)
-        instance.add_dynamic_partitions(DICTIONARIES.name or "", [key])
-        resources = {**resources_of(home, kept), "registry": home.registry, "spending": spending}
-        directed = {**resources, "registry": DirectedRegistry(home.registry, [planned.record])}
+        for key in keys:
+            _refuse_busy(instance, key)
+        instance.add_dynamic_partitions(DICTIONARIES.name or "", list(keys))
+        resources = {**resources_of(home, kept), "spending": spending}
         try:
-            for names, partitions, ends in groups:
-                if not names or errors:
+            for group in groups:
+                if not group.names or errors:
                     continue
                 run_id = str(uuid.uuid4())
                 ids.append(run_id)
-                spent = spending.of(run_id)
-                watcher.spends(spent)
-                # Assets of the whole dictionary are made for all its features, whatever features the run is about.
-                given = directed if names is planned.assets else resources
-                errors += _executed(instance, run_id, names, partitions, dict(zip(RANGE_TAGS, ends or ("", ""), strict=True)), given)
+                watcher.spends(spending.of(run_id))
+                errors += _executed(instance, run_id, group, {**resources, "registry": group.registry})
         finally:
             kept.close()
             watcher.ended()
     return RunResult(tuple(ids), sum(spending.of(one).tokens for one in ids), sum(spending.of(one).usd for one in ids), tuple(errors))
 
 
-def _ranges_of(planned: PlannedRun) -> dg.PartitionsDefinition:
-    """The partitions of the run, in the same two dimensions as the graph's own."""
-    dimensions = {
-        "dictionary": dg.StaticPartitionsDefinition([planned.record.key]),
-        "feature_range": dg.StaticPartitionsDefinition(list(planned.ranges)),
-    }
-    return dg.MultiPartitionsDefinition(dimensions)
-
-
-def _executed(
-    instance: dg.DagsterInstance,
-    run_id: str,
-    names: Sequence[str],
-    partitions: dg.PartitionsDefinition,
-    tags: Mapping[str, str],
-    resources: Mapping[str, object],
-) -> list[str]:
+def _executed(instance: dg.DagsterInstance, run_id: str, group: _Group, resources: Mapping[str, object]) -> list[str]:
     """Run assets over partitions as one run of Dagster, and return an error for each failed stage.
 
     The assets have the partitions of this run alone, since Dagster runs over an interval of partitions, and the ranges of a few features
     are scattered. The events carry the keys that these partitions have in the graph.
     """
-    assets = [
-        dg.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=partitions), [asset])[0] for asset in assets_by_name(names)
-    ]
+    assets = assets_by_name(group.names)
+    if group.partitions is not None:
+        own_partitions = group.partitions
+        assets = [dg.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=own_partitions), [one])[0] for one in assets]
     job = dg.Definitions(assets=assets, resources=resources, executor=IN_PROCESS).resolve_implicit_global_asset_job_def()
     birth = birth_of(os.getpid())
     own = {"dagster/max_retries": "0", **({IN_PROCESS_TAG: birth} if birth else {})}
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     try:
         result = job.execute_in_process(
-            run_config=quiet, instance=instance, tags={**tags, **own}, run_id=run_id, raise_on_error=False
+            run_config=quiet, instance=instance, tags={**group.tags, **own}, run_id=run_id, raise_on_error=False
         )  # fmt: skip
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None

@@ -13,7 +13,7 @@ from resources.model_provider import RealModels
 
 
 class Planned(Exception):
-    """The demo has come to its server."""
+    """The demo has come to making what it has planned."""
 
 
 def test_planning_the_demo_reads_one_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,8 +28,7 @@ def test_planning_the_demo_reads_one_tokenizer(tmp_path: Path, monkeypatch: pyte
         raise Planned
 
     monkeypatch.setattr(RealModels, "tokenizer", counted)
-    monkeypatch.setattr("interp_assets.backfill.launch.launch_backfill", stop)
-    monkeypatch.setattr("interp_assets.installation.server.running_server", lambda *_: nullcontext())
+    monkeypatch.setattr("interp_assets.single_features.run.make_here", stop)
     home, lines = Home(tmp_path, str(tmp_path / "lake")), []
     with pytest.raises(Planned):
         demo.run_demo(home, None, lines.append)
@@ -42,3 +41,18 @@ def test_planning_the_demo_reads_one_tokenizer(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Planned):
         demo.run_demo(home, None, lines.append)
     assert not [line for line in lines if line.startswith("registered")]
+
+
+def test_with_the_port_of_a_running_dagster_the_demo_is_a_backfill_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports: list[int | None] = []
+
+    def stop(*_: object) -> None:
+        raise Planned
+
+    monkeypatch.setattr("interp_assets.backfill.launch.launch_backfill", stop)
+    monkeypatch.setattr("interp_assets.backfill.command.selected_partitions", lambda *_: [])
+    monkeypatch.setattr("interp_assets.backfill.command.left_to_make", lambda *_: ["examples"])
+    monkeypatch.setattr("interp_assets.installation.server.running_server", lambda _, port: nullcontext(ports.append(port)))
+    with pytest.raises(Planned):
+        demo.run_demo(Home(tmp_path, str(tmp_path / "lake")), 3456, lambda _: None)
+    assert ports == [3456]

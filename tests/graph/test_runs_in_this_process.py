@@ -13,6 +13,7 @@ from installation import KEY, STAGES, Installation
 from rich.console import Console
 from small_lab import Lab
 
+from interp_assets.backfill.command import left_to_make
 from interp_assets.cli.feature_card import print_card
 from interp_assets.config.base import UserError
 from interp_assets.installation.server import ServerError
@@ -23,7 +24,7 @@ from interp_assets.single_features.plan import planned_run
 from interp_assets.single_features.progress import LineWatcher
 from interp_assets.single_features.questions import asked_questions
 from interp_assets.single_features.redo import forget_replies, planned_redo
-from interp_assets.single_features.run import end_dead_runs, run_here
+from interp_assets.single_features.run import end_dead_runs, make_here, run_here
 from resources.kept_models import KeptModels
 from resources.model_provider import RealModels
 from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
@@ -94,6 +95,26 @@ def test_the_rows_are_the_rows_of_a_whole_run(lab: Lab, new_lab: Callable[[], La
     assert whole.plan([5, 7]).is_empty  # whole partitions have every feature
     assert whole.plan(None, "scores/fuzzing").is_empty
     assert len(whole.asked) == asked
+
+
+def test_whole_dictionaries_are_made_together(lab: Lab, new_lab: Callable[[], Lab]) -> None:
+    together, other, loaded = new_lab(), "fake/00/others", []
+    stages = {**STAGES, "explanations": ["max_act"], "scores": {"fuzzing": ["max_act"], "detection": []}}
+    changes = {"stages": stages, "features": (5, 40)}
+    together.installation.register(together.installation.record(**changes), together.installation.record(other, k=4, **changes))
+    language_model = together.models.language_model
+    together.models.language_model = lambda *options: loaded.append(options) or language_model(*options)
+    result = make_here(together.home, [KEY, other], together.models, LineWatcher(together.lines.append), together.lines.append)
+    assert result.succeeded and len(result.runs) == 3, result.errors  # by dictionary, by range, over all
+    assert len(loaded) == 1
+    assert left_to_make(together.home, [KEY, other], together.models) == []
+    assert together.rows("SELECT dictionary, count(*) FROM scores WHERE headline AND outcome = 'ok' GROUP BY 1 ORDER BY 1") == [
+        (KEY, 2), (other, 2),
+    ]  # fmt: skip
+    for table, order in (("examples", "example_id"), ("explanations", "explanation_method"), ("scores", "metric, stratum")):
+        where = "AND explanation_method = 'max_act' AND scorer = 'fuzzing'" if table == "scores" else ""
+        sql = f"SELECT * EXCLUDE (feature_range) FROM {table} WHERE dictionary = '{KEY}' AND feature IN (5, 40) {where} ORDER BY feature, {order}"
+        assert together.rows(sql) == lab.rows(sql) != [], table
 
 
 def test_more_features_are_added_and_a_whole_run_asks_nothing_twice(new_lab: Callable[[], Lab]) -> None:
