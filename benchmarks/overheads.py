@@ -4,10 +4,10 @@ judge.
     python benchmarks/overheads.py [--quick] [--home FOLDER]
 
 Imports are CPU seconds of fresh processes. A stage with nothing to do is a range asset of the graph on stand-ins whose partitions are all
-complete, in a run of several such stages; a run's own cost is told beside it. Dagster's start is on an empty home. The demo (not with
-`--quick`) is `interp demo` in a new home, or in FOLDER, with a stopwatch on the subject model, the judge and the encoder
-(`measured_models.py`). Its machinery is the time in which none of the three works. Last, `interp run` explains and scores three features of
-the demo's SAE, whose activations are there. The last line is one JSON object.
+complete, in a run of several such stages; a run's own cost is told beside it. Dagster's start is on an empty home. `interp run` then
+explains and scores three features of the demo's SAE, whose activations are there, with a stopwatch on the subject model, the judge and the
+encoder (`measured_models.py`). The demo (not with `--quick`) is `interp demo` in a new home, or in FOLDER. Its machinery is the time in
+which none of the three works. The last line is one JSON object.
 """
 
 import argparse
@@ -15,25 +15,24 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 import interp_assets.installation.server as server_module
 from interp_assets.assets.examples.asset import RANGE_STAGE as EXAMPLES_STAGE
 from interp_assets.backfill.launch import known_assets
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord, TokenSampleSettings
-from interp_assets.demo.run import run_demo
+from interp_assets.demo.run import RECORDS
 from interp_assets.graph.assembly import ASSETS, resources_of
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.partitions import DICTIONARIES
@@ -48,9 +47,7 @@ IMPORTS = {
 EMPTY_STAGES = ("scores/detection", "scores/fuzzing", "scores/surprisal", "scores/intruder", "scores/matcher")
 KEY = "stand-in/00/neurons"
 SAE = "smollm2-135m/09/res-2k"
-HARVESTED = (
-    "documents", "token_samples", "dictionary_samples", "activations", "feature_statistics", "feature_neighbours", "dictionary_embeddings",
-)  # fmt: skip
+HARVEST = tuple(word for name in ("token_sample", "activation_shards", "feature_neighbours") for word in ("--only", name))
 RUN_COMMAND = "from interp_assets.cli.main import app; app()"
 ROLES = {"webserver": "dagster_webserver", "daemon": "prompt_dagster daemon", "code": " api grpc ", "proxy": "code-server"}
 """A part of the command line of each of Dagster's processes; the runs are children of the code server."""
@@ -133,36 +130,6 @@ def _cpu_by_role() -> dict[str, float]:
     return spent
 
 
-class Timeline:
-    """When Dagster was started, served and was no longer needed, and what its processes had spent by then."""
-
-    def __init__(self) -> None:
-        self.begun = self.asked = self.served = self.done = self.ended = time.time()
-        self.cpu: dict[str, float] = {}
-
-    def watch(self) -> None:
-        """Let `running_server` note its times here, and Dagster load the measured graph."""
-        running = server_module.running_server
-        write_workspace = server_module._write_workspace
-
-        @contextlib.contextmanager
-        def watched(*arguments: Any, **options: Any) -> Iterator[Any]:
-            self.asked = time.time()
-            with running(*arguments, **options) as server:
-                self.served = time.time()
-                yield server
-                self.done, self.cpu = time.time(), _cpu_by_role()
-
-        def measured(home: Home) -> None:
-            write_workspace(home)
-            home.workspace_file.write_text(
-                home.workspace_file.read_text().replace("interp_assets.definitions", "benchmarks.measured_models")
-            )
-
-        server_module.running_server = watched
-        server_module._write_workspace = measured
-
-
 def start_figures(folder: Path) -> dict[str, float]:
     """Seconds until Dagster serves an empty home, and until it has ended."""
     begun = time.time()
@@ -176,63 +143,57 @@ def start_figures(folder: Path) -> dict[str, float]:
     }
 
 
-def demo_figures(folder: Path) -> dict[str, Any]:
-    """The demo's seconds, in which a model or the judge works, and in which neither does."""
-    times = folder / "times"
-    times.mkdir(parents=True, exist_ok=True)
-    os.environ["OVERHEADS_FOLDER"] = str(times)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    home, timeline = Home(folder, str(folder / "lake")), Timeline()
-    timeline.watch()
-    begun = time.time()
-    own = time.process_time()
-    _, message = run_demo(home, None, print)
-    ended = time.time()
-    own = time.process_time() - own
-    print(message)
-    models: dict[str, list[float]] = {}
-    for path in times.glob("*.json"):
-        for name, numbers in json.loads(path.read_text())["models"].items():
-            models[name] = [a + b for a, b in zip(models.get(name, [0, 0, 0]), numbers, strict=True)]
+def measured_command(home: Home, *arguments: str) -> dict[str, float]:
+    """Run `interp` with these arguments in a process with stopwatches: its seconds, CPU seconds, and the seconds of each model in it.
+
+    `beside` are the seconds in which neither the subject model nor the judge nor the encoder works; to load them is beside their work.
+    """
+    with tempfile.TemporaryDirectory() as times:
+        environment = {**os.environ, "INTERP_HOME": str(home.root), "INTERP_LAKE": "", "OVERHEADS_FOLDER": times}
+        program = f"import sys, benchmarks.measured_models; sys.argv = {['interp', *arguments]!r}; {RUN_COMMAND}"
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=Path(__file__).parents[1])
+        whole, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+        models = json.loads(next(Path(times).glob("*.json")).read_text())["models"]
     seconds = {name: models.get(name, [0, 0.0, 0.0])[1] for name in ("model", "judge", "encoder", "load")}
-    runs = _run_figures(home)
-    whole, work = ended - begun, sum(seconds[name] for name in ("model", "judge", "encoder"))
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    worked, worked_cpu = (sum(models.get(name, [0, 0.0, 0.0])[i] for name in ("model", "judge", "encoder")) for i in (1, 2))
+    return {"all": whole, "cpu": cpu, "beside": whole - worked, "cpu_beside": cpu - worked_cpu, **seconds}
+
+
+def demo_figures(home: Home) -> dict[str, Any]:
+    """The demo's seconds, in which a model or the judge works, and in which neither does."""
+    taken = measured_command(home, "demo")
     return {
-        "demo_seconds": round(whole, 1),
-        "demo_machinery_seconds": round(whole - work, 1),
-        "demo_machinery_share": round((whole - work) / whole, 3),
-        **{f"demo_{name}_seconds": round(number, 1) for name, number in seconds.items()},
-        "demo_before_dagster_seconds": round(timeline.asked - begun, 1),
-        "demo_dagster_start_seconds": round(timeline.served - timeline.asked, 1),
-        **runs,
-        "demo_after_dagster_seconds": round(ended - timeline.done, 1),
-        "demo_cpu_seconds": round(sum(timeline.cpu.values()) + own, 1),
-        "demo_cpu_seconds_by_process": {name: round(number, 1) for name, number in timeline.cpu.items()} | {"command": round(own, 1)},
+        "demo_seconds": round(taken["all"], 1),
+        "demo_machinery_seconds": round(taken["beside"], 1),
+        "demo_machinery_share": round(taken["beside"] / taken["all"], 3),
+        **{f"demo_{name}_seconds": round(taken[name], 1) for name in ("model", "judge", "encoder", "load")},
+        "demo_cpu_seconds": round(taken["cpu"], 1),
+        "demo_machinery_cpu_seconds": round(taken["cpu_beside"], 1),
+        **_run_figures(home),
     }
 
 
-def few_features_figures(demo: Path, folder: Path) -> dict[str, Any]:
-    """`interp run` of three features of the demo's SAE whose activations are there: all, and beside the judge's and the encoder's work."""
-    for name in ("dictionaries", *(f"lake/{table}" for table in HARVESTED)):
-        shutil.copytree(demo / name, folder / name)
-    shutil.copy(demo / "lake" / "lake.json", folder / "lake")
-    times = folder / "times"
-    times.mkdir()
-    home = Home(folder, str(folder / "lake"))
-    features = ",".join(str(one) for one in home.registry.get(SAE).selected_features[:3])
-    environment = {**os.environ, "INTERP_HOME": str(folder), "INTERP_LAKE": "", "OVERHEADS_FOLDER": str(times)}
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    program = f"import sys, benchmarks.measured_models; sys.argv = ['interp', 'run', {SAE!r}, '--features', {features!r}]; " + RUN_COMMAND
+def few_features_figures(home: Home) -> dict[str, Any]:
+    """`interp run` of three features of the demo's SAE whose activations are there: all, and beside the models' work."""
+    record = home.registry.parse((RECORDS / "res-2k.yaml").read_text(), "the demo's record")
+    sample = record.token_sample.model_copy(update={"n_tokens": 16_384})
+    scores = {"matcher": ["token_list"], "embedding": "all", "surprisal": ["max_act"], "detection": [], "fuzzing": []}
+    stages = {**record.stages, "explanations": ["token_list", "max_act"], "scores": scores}
+    home.registry.write(record.model_copy(update={"token_sample": sample, "stages": stages}))
+    environment = {**os.environ, "INTERP_HOME": str(home.root), "INTERP_LAKE": ""}
+    program = f"import sys; sys.argv = {['interp', 'run', SAE, *HARVEST]!r}; {RUN_COMMAND}"
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=Path(__file__).parents[1])
-    whole, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    models = json.loads(next(times.glob("*.json")).read_text())["models"]
-    asked = [models.get(name, [0, 0.0, 0.0]) for name in ("judge", "encoder", "model")]
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    keys = ({"dictionary": SAE, "feature_range": one} for one in FEATURE_RANGE_KEYS)
+    counts = pa.concat_tables(home.lake.read("feature_statistics", one, ["feature", "firing_count"]) for one in keys).to_pylist()
+    features = [one["feature"] for one in sorted(counts, key=lambda one: -one["firing_count"])[:3]]
+    taken = measured_command(home, "run", SAE, "--features", ",".join(map(str, sorted(features))))
     return {
-        "three_features_seconds": round(whole, 1),
-        "three_features_seconds_beside_questions": round(whole - sum(one[1] for one in asked), 1),
-        "three_features_cpu_seconds_beside_questions": round(cpu - sum(one[2] for one in asked), 1),
-        "three_features_load_seconds": round(models.get("load", [0, 0.0])[1], 1),
+        "three_features_seconds": round(taken["all"], 1),
+        "three_features_seconds_beside_questions": round(taken["beside"], 1),
+        "three_features_cpu_seconds_beside_questions": round(taken["cpu_beside"], 1),
+        "three_features_load_seconds": round(taken["load"], 1),
     }
 
 
@@ -262,9 +223,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures |= empty_stage_figures(Path(folder) / "stand-ins")
         figures |= start_figures(Path(folder) / "empty")
+        figures |= few_features_figures(Home(Path(folder) / "few", str(Path(folder) / "few" / "lake")))
         if not given.quick:
             demo = given.home or Path(folder) / "demo"
-            figures |= demo_figures(demo) | few_features_figures(demo, Path(folder) / "few")
+            figures |= demo_figures(Home(demo, str(demo / "lake")))
     for name, value in figures.items():
         print(f"{name:>44}  {value}")
     print(json.dumps(figures))

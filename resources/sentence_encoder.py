@@ -102,10 +102,11 @@ class TransformersEncoder:
     def _model(self) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         if self._loaded is None:
             import torch
+
+            import_generation()  # before the classes, which would import it otherwise
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils.logging import disable_progress_bar
 
-            import_generation()
             disable_progress_bar()
             hub: dict[str, Any] = {"revision": self.folder.revision} if self.folder.hub_id else {}
             device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -113,7 +113,8 @@ def test_whole_dictionaries_are_made_together(lab: Lab, new_lab: Callable[[], La
     ]  # fmt: skip
     for table, order in (("examples", "example_id"), ("explanations", "explanation_method"), ("scores", "metric, stratum")):
         where = "AND explanation_method = 'max_act' AND scorer = 'fuzzing'" if table == "scores" else ""
-        sql = f"SELECT * EXCLUDE (feature_range) FROM {table} WHERE dictionary = '{KEY}' AND feature IN (5, 40) {where} ORDER BY feature, {order}"
+        where = f"dictionary = '{KEY}' AND feature IN (5, 40) {where}"
+        sql = f"SELECT * EXCLUDE (feature_range) FROM {table} WHERE {where} ORDER BY feature, {order}"
         assert together.rows(sql) == lab.rows(sql) != [], table
 
 

