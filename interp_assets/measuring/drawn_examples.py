@@ -21,6 +21,7 @@ from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.orchestration.rows import names_at
 from interp_assets.reading.activations import FeatureActivations
 from interp_assets.tables import EXAMPLES, constant
+from resources.store.row_groups import CODED_TEXTS
 
 
 class TokenTexts(Protocol):
@@ -71,6 +72,10 @@ def draw_examples(
     return with_negatives(draws, source.of(draws, seed), sample, settings, seed)
 
 
+_TOKENS = EXAMPLES.schema.get_field_index("tokens")
+_SCHEMA = EXAMPLES.schema.set(_TOKENS, EXAMPLES.schema.field(_TOKENS).with_type(CODED_TEXTS))
+"""The schema of the table examples, texts of tokens as codes: a file of examples is then written without a look at each text."""
+
 SAMPLINGS = (*get_args(Sampling), *NEGATIVE_KINDS, SAMPLING)
 """Every value of the column `sampling`, each once."""
 
@@ -107,7 +112,7 @@ def example_rows(key: RangeKey, sampling: Sampling, found: Sequence[ExampleColum
             "activations": pa.ListArray.from_arrays(offsets, pa.array(activations)),
             "max_activation": np.concatenate([columns.max_activation for columns in found]).astype(np.float32),
         },
-        schema=EXAMPLES.schema,
+        schema=_SCHEMA,
     )  # fmt: skip
 
 
@@ -167,10 +172,10 @@ class WindowTexts:
         self._inside, self._first = (np.empty(0, dtype=np.int32) for _ in range(2))
         self._entangled = np.empty(0, dtype=bool)
 
-    def of(self, token_ids: np.ndarray, lengths: np.ndarray) -> pa.Array:
-        """The text of each token. `token_ids` holds windows of these lengths, all above 0, end to end."""
+    def of(self, token_ids: np.ndarray, lengths: np.ndarray) -> pa.DictionaryArray:
+        """The text of each token, dictionary-encoded. `token_ids` holds windows of these lengths, all above 0, end to end."""
         if not len(token_ids):
-            return pa.array([], pa.string())
+            return pa.array([], pa.string()).dictionary_encode()
         ends = np.cumsum(lengths)
         starts = ends - lengths
         with self._lock:
@@ -188,7 +193,7 @@ class WindowTexts:
             if len(self._as_array) < len(self._found):
                 self._as_array = pa.array(list(self._found), pa.string())
             texts = self._as_array
-        return texts.take(pa.array(codes))
+        return pa.DictionaryArray.from_arrays(pa.array(codes), texts)
 
     def _code(self, text: str) -> int:
         return self._found.setdefault(text, len(self._found))

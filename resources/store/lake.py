@@ -22,6 +22,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from resources.store.manifests import BadManifest, Manifest, manifest_bytes, parsed_manifest
+from resources.store.row_groups import opened, row_groups
 from resources.store.whole_files import NewFile, RenamedFile, Upload, file_crc32, footer_crc32, sync, temporary_name, temporary_prefix
 
 __all__ = ["MANIFEST", "PART", "CorruptPartition", "Lake", "LakeError", "Manifest", "PartitionWriter"]
@@ -232,8 +233,8 @@ class Lake:
             new: NewFile = (RenamedFile if self.is_local else Upload)(self.fs, f"{folder}/{PART}")
             options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
             try:
-                with pq.ParquetWriter(new.file, schema, **options) as parquet:
-                    yield PartitionWriter(self, table, dict(partition), new, parquet, row_group_rows)
+                with PartitionWriter(self, table, dict(partition), new, schema, options, row_group_rows) as writer:
+                    yield writer
             finally:
                 new.discard()
 
@@ -507,20 +508,42 @@ class PartitionWriter:
     """The file of a partition while it is written; made by `Lake.writer`."""
 
     def __init__(
-        self, lake: Lake, table: str, partition: dict[str, str], new: NewFile, parquet: pq.ParquetWriter, row_group_rows: int | None
+        self,
+        lake: Lake,
+        table: str,
+        partition: dict[str, str],
+        new: NewFile,
+        schema: pa.Schema,
+        options: Mapping[str, object],
+        row_group_rows: int | None,
     ) -> None:
         self._lake, self._table, self._partition = lake, table, partition
-        self._new, self._parquet, self._row_group_rows = new, parquet, row_group_rows
+        self._new, self._schema, self._options, self._row_group_rows = new, schema, options, row_group_rows
+        self._parquet: pq.ParquetWriter | None = None
         self._rows = 0
 
+    def __enter__(self) -> "PartitionWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._parquet is not None:
+            self._parquet.close()
+
     def add(self, batch: pa.Table) -> None:
-        """Append rows as at least one row group; cast to the table's schema."""
-        self._parquet.write_table(batch.cast(self._parquet.schema), row_group_size=self._row_group_rows)
+        """Append rows as at least one row group; cast to the table's schema. Lists of texts may come dictionary-encoded."""
+        parquet = self._opened(batch.schema)
+        for rows in row_groups(batch.cast(parquet.schema), self._row_group_rows):
+            parquet.write_table(rows, row_group_size=self._row_group_rows)
         self._rows += batch.num_rows
+
+    def _opened(self, schema: pa.Schema) -> pq.ParquetWriter:
+        """The file, opened for rows of this schema where they are its first."""
+        self._parquet = self._parquet or opened(self._new.file, self._schema, schema, self._options)
+        return self._parquet
 
     def commit(self, data_version: str, inputs: Mapping[str, str] | None = None) -> Manifest:
         """Replace the partition by the added rows, and return its manifest. Nothing can be added afterwards."""
-        written = self._new.finish(self._parquet)
+        written = self._new.finish(self._opened(self._schema))
         manifest = Manifest(
             self._table,
             self._partition,

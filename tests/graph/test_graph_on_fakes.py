@@ -103,6 +103,15 @@ def test_the_model_loads_once_per_run_and_not_per_range(installation: Installati
     assert installation.models.loads == 2
 
 
+def test_the_tokenizer_loads_once_for_the_examples_of_all_ranges(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation.register(installation.record())
+    installation.run("token_sample", "activation_shards")
+    loaded, load = [], installation.models.tokenizer
+    monkeypatch.setattr(installation.models, "tokenizer", lambda *named: loaded.append(named) or load(*named))
+    installation.run("examples")
+    assert len(loaded) == 1
+
+
 def test_lost_ranges_are_made_again_without_asking_anything_twice(new_installation: Callable[[str], Installation]) -> None:
     installation = new_installation("lost")
     installation.register(installation.record())

@@ -95,9 +95,9 @@ def examples(
     overlapping: list[str] = []
     for partition in stage.to_do():
         name, record = partition.key.dictionary, partition.record
-        tokenizer = models.tokenizer(record.model.source, record.model.revision)
         if name not in sources:
             sources.clear()
+            tokenizer = models.tokenizer(record.model.source, record.model.revision)
             source = _source(lake, partition, tokenizer)
             texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else ReadableTexts(tokenizer)
             sources[name] = source, texts, WindowTexts(texts)

@@ -11,11 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from interp_assets.domain.examples.peak_places import DrawnWindows, owned, reach_of_peaks, with_peaks_anywhere
-from interp_assets.domain.examples.sampling import (
-    ROLES,
-    ExampleSettings,
-    split_and_sampled,
-)
+from interp_assets.domain.examples.role_draws import drawn_by_role
+from interp_assets.domain.examples.sampling import ROLES, ExampleSettings
 from interp_assets.domain.examples.silent_windows import TextUnits
 from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal
 from interp_assets.domain.examples.windows import (
@@ -166,23 +163,28 @@ class _Drawing:
         place_in_feature = np.arange(len(kept)) - np.repeat(bounds[:-1], n_windows)
         strata = np.empty(len(kept), dtype=np.int64)
         strata[by_strength] = place_in_feature * settings.n_strata // np.maximum(np.repeat(n_windows, n_windows), 1)
-        maxima = found.windows.max_activation[kept]
         outcomes: list[ExamplesOutcome] = [self._outcome(i, n) for i, n in enumerate(n_windows)]
-        picks: list[list[np.ndarray]] = []
-        for i, feature in enumerate(self.features):
-            first, end = int(bounds[i]), int(bounds[i + 1])
-            span = slice(first, end)
-            picks.append(
-                split_and_sampled(strata[span], maxima[span], by_strength[span] - first, settings, self.run_seed, feature)
-                if outcomes[i] == "ok"
-                else [np.empty(0, dtype=np.int64)] * len(ROLES)
-            )
-        picked = np.concatenate([part + first for own, first in zip(picks, bounds[:-1].tolist(), strict=True) for part in own])
+        picked, counts = self._drawn_by_role(found.owner[kept], strata, self.strength[found.peak[kept]], by_strength, outcomes)
         drawn = kept[picked]
         windows = found.windows.take(drawn)
         if shape.builder == "centred" and len(drawn):
-            windows = self._with_peaks_anywhere(windows, found.peak[drawn], picks, found.owner[drawn], strongest_first, ascending)
-        return self._apart(picks, outcomes, n_windows, windows, strata[picked], found, hashes)
+            windows = self._with_peaks_anywhere(windows, found.peak[drawn], counts, found.owner[drawn], strongest_first, ascending)
+        return self._apart(counts, outcomes, n_windows, windows, strata[picked], found, hashes)
+
+    def _drawn_by_role(
+        self, owner: np.ndarray, strata: np.ndarray, strength: np.ndarray, by_strength: np.ndarray, outcomes: Sequence[ExamplesOutcome]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`drawn_by_role` of the features whose outcome is "ok"; all other features have no windows."""
+        is_able = np.array([outcome == "ok" for outcome in outcomes])
+        counts = np.zeros((len(outcomes), len(ROLES)), dtype=np.int64)
+        here = np.flatnonzero(is_able[owner])
+        place = np.empty(len(owner), dtype=np.int64)
+        place[here] = np.arange(len(here))
+        picked, counts[is_able] = drawn_by_role(
+            (np.cumsum(is_able) - 1)[owner[here]], strata[here], strength[here], place[by_strength[is_able[owner[by_strength]]]],
+            self.settings, self.run_seed, [feature for feature, able in zip(self.features, is_able, strict=True) if able],
+        )  # fmt: skip
+        return here[picked], counts
 
     def _hashes(self, windows: Windows) -> np.ndarray:
         return self.sample.hashed.of_runs(windows.row * self.sample.shape.context_tokens + windows.start, windows.length)
@@ -205,7 +207,7 @@ class _Drawing:
         self,
         windows: Windows,
         peak: np.ndarray,
-        picks: Sequence[Sequence[np.ndarray]],
+        counts: np.ndarray,
         owner: np.ndarray,
         strongest_first: np.ndarray,
         texts: np.ndarray,
@@ -213,7 +215,7 @@ class _Drawing:
         """The drawn windows, with random places for the peaks of those for validation and held out. `texts` are the hashes of all windows,
         sorted."""
         shape, hashed = self.sample.shape, self.sample.hashed
-        role = np.repeat(np.tile(np.arange(len(ROLES)), len(picks)), [len(part) for own in picks for part in own])
+        role = np.repeat(np.tile(np.arange(len(ROLES)), len(counts)), counts.reshape(-1))
         rank = np.empty_like(strongest_first)
         rank[strongest_first] = np.arange(len(rank))
         reach = reach_of_peaks(self.owner, self.positions, rank, peak, shape.window_tokens)
@@ -228,7 +230,7 @@ class _Drawing:
 
     def _apart(
         self,
-        picks: Sequence[Sequence[np.ndarray]],
+        counts: np.ndarray,
         outcomes: Sequence[ExamplesOutcome],
         n_windows: Sequence[int],
         windows: Windows,
@@ -237,7 +239,7 @@ class _Drawing:
         hashes: np.ndarray,
     ) -> list[ActivatingDraw]:
         """The draw of each feature out of the arrays of all features."""
-        ends: list[int] = np.cumsum([0, *(sum(map(len, own)) for own in picks)]).tolist()
+        ends: list[int] = [0, *np.cumsum(counts.sum(axis=1)).tolist()]
         of_activations, of_windows = self._bounds(self.owner).tolist(), self._bounds(found.owner).tolist()
         drawn_hashes = self._hashes(windows)
         draws: list[ActivatingDraw] = []
@@ -247,8 +249,8 @@ class _Drawing:
             draws.append(
                 ActivatingDraw(
                     feature, outcomes[i], n_windows[i], None if self.is_dead[i] else float(self.maxima[i]), self.positions[active],
-                    self.values[active], self.sample.shape, windows.take(np.arange(ends[i], ends[i + 1])), len(picks[i][0]),
-                    len(picks[i][1]), strata[drawn], own_hashes,
+                    self.values[active], self.sample.shape, windows.take(drawn), int(counts[i, 0]), int(counts[i, 1]), strata[drawn],
+                    own_hashes,
                 )
             )  # fmt: skip
         return draws

@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 
+from interp_assets.domain.examples.role_draws import dealt, drawn_by_role
 from interp_assets.domain.examples.sampling import (
     ROLES,
     Example,
@@ -17,9 +18,7 @@ from interp_assets.domain.examples.sampling import (
     ExampleSettings,
     FeatureExamples,
     Role,
-    dealt,
     equal_count_strata,
-    split_and_sampled,
 )
 from interp_assets.domain.examples.windows import PEAK_SHARE, Places, descending
 from interp_assets.domain.seeds import generator
@@ -61,11 +60,12 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     peaks = np.array([max(window.activations) for _, window in activating])
     strata = _bin_strata(activating, peaks, settings.n_strata)
     settings = replace(settings, n_strata=int(strata.max()) + 1)
-    drawn = split_and_sampled(strata, peaks, descending(peaks), settings, run_seed, feature)
+    own = np.zeros(len(peaks), dtype=np.int64)
+    drawn, counts = drawn_by_role(own, strata, peaks, descending(peaks), settings, run_seed, [feature])
     places = generator(run_seed, feature, "places of peaks")
     taken = {window.token_ids for _, window in activating}
     examples: list[Example] = []
-    for role, picked in zip(ROLES, drawn, strict=True):
+    for role, picked in zip(ROLES, np.split(drawn, np.cumsum(counts)[:-1]), strict=True):
         for i in cast(list[int], picked.tolist()):
             cut = activating[i] if role == "shown" else _cut_again(activating[i], whole[activating[i][1].row], length, taken, places)
             taken.add(cut[1].token_ids)
@@ -73,7 +73,7 @@ def imported_examples(windows: Sequence[ImportedWindow], settings: ExampleSettin
     asked = [sum(settings.negative_counts_of(role).values()) for role in ROLES]
     rng = generator(run_seed, feature, "silent")
     silent = _silent(windows, taken, settings.window_tokens, sum(asked), rng)
-    n_shown, n_validation, n_held_out = np.bincount(dealt(len(silent), asked), minlength=len(ROLES)).tolist()
+    n_shown, n_validation, n_held_out = np.bincount(dealt(np.zeros(len(silent), dtype=np.int64), asked), minlength=len(ROLES)).tolist()
     roles: list[Role] = ["shown"] * n_shown + ["validation"] * n_validation + ["held_out"] * n_held_out
     in_order = [*silent[n_held_out:], *silent[:n_held_out]]  # so that counts of other roles do not change held-out windows
     examples += [_example(feature, role, None, *item) for role, item in zip(roles, in_order, strict=True)]

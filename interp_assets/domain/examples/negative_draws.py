@@ -13,13 +13,13 @@ from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample
 from interp_assets.domain.examples.negatives import HARD_KINDS, NegativeKind, first_distinct
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.peak_places import owned
+from interp_assets.domain.examples.role_draws import dealt
 from interp_assets.domain.examples.sampling import (
     NO_PLACES,
     ROLES,
     ExampleColumns,
     ExampleSettings,
     FeatureExamples,
-    dealt,
 )
 from interp_assets.domain.examples.silent_windows import SilentWindows
 from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
@@ -147,7 +147,7 @@ class _Silent:
             found, hashes = first_distinct(candidates.get(kind, NO_PLACES), n_shown + sum(others), taken, hashed)
             taken = np.concatenate([taken, hashes])
             role_of = np.zeros(len(found), dtype=np.int64)
-            role_of[n_shown:] = 1 + dealt(max(len(found) - n_shown, 0), others)
+            role_of[n_shown:] = 1 + dealt(np.zeros(max(len(found) - n_shown, 0), dtype=np.int64), others)
             for i in range(len(ROLES)):
                 parts[i].append(found.take(role_of == i))
                 kinds[i].extend(repeat(kind, len(parts[i][-1])))
@@ -162,7 +162,7 @@ class _Silent:
         counts = [len(of_role) for of_role in self.kinds]
         if counts == list(asked):
             return self
-        due = np.bincount(dealt(sum(counts), asked), minlength=len(asked)).tolist()
+        due = np.bincount(dealt(np.zeros(sum(counts), dtype=np.int64), asked), minlength=len(asked)).tolist()
         place_of = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
         spare = np.concatenate([own[n:] for own, n in zip(place_of, due, strict=True)])
         joined, joined_kinds = Places.joined(self.places), [kind for of_role in self.kinds for kind in of_role]

@@ -5,7 +5,7 @@ made distinct as token sequences, split once into a shown, a validation and a he
 explanation was made from or chosen by recurs, even as text, among the windows on which it is scored.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
@@ -16,7 +16,6 @@ from interp_assets.domain.examples.negatives import HARD_KINDS, NEGATIVE_KINDS, 
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.windows import Builder, Places, WindowShape, descending
 from interp_assets.domain.outcomes import ExamplesOutcome
-from interp_assets.domain.seeds import generator
 
 Sampling = Literal["quantiles", "top", "random", "mix"]
 Role = Literal["shown", "validation", "held_out"]
@@ -249,110 +248,3 @@ def equal_count_strata(max_activation: np.ndarray, n_strata: int) -> np.ndarray:
     strata = np.empty(len(max_activation), dtype=np.int64)
     strata[descending(max_activation)] = np.arange(len(max_activation)) * n_strata // max(len(max_activation), 1)
     return strata
-
-
-def dealt(n: int, counts: Sequence[int]) -> np.ndarray:
-    """int64 [n]: the pool that each of n items in a row goes to, when the items are spread over pools in the proportion of `counts`.
-
-    The first pool gets its share of any run of items to within one. Each next pool gets its share of the items that earlier pools left, to
-    within one. With n >= sum(counts) every pool gets at least its count; with fewer items no pool gets more. Where all counts are 0, the
-    last pool gets everything.
-    """
-    pool = np.full(n, len(counts) - 1)
-    left = np.arange(n)
-    for i, count in enumerate(counts[:-1]):
-        if count == 0:
-            continue
-        step = np.arange(len(left) + 1) * count // sum(counts[i:])
-        taken = np.diff(step) > 0
-        pool[left[taken]] = i
-        left = left[~taken]
-    return pool
-
-
-def pool_of_windows(strata: np.ndarray, counts: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """int64 [n]: the pool of each window, for disjoint pools of all windows in the proportion of `counts`.
-
-    Within every stratum the proportion holds as in `dealt`. With at least sum(counts) windows every pool has at least its count; with fewer
-    windows all pools are short in equal proportion.
-    """
-    shuffled = np.empty(len(strata), dtype=np.int64)
-    shuffled[rng.permutation(len(strata))] = np.arange(len(strata))
-    order = shuffled[np.argsort(_small(strata[shuffled]), kind="stable")]
-    pool = np.empty(len(strata), dtype=np.int64)
-    pool[order] = dealt(len(strata), counts)
-    return pool
-
-
-def split_windows(strata: np.ndarray, counts: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
-    """The windows of each pool of `pool_of_windows`, ascending."""
-    pool = pool_of_windows(strata, counts, rng)
-    return [np.flatnonzero(pool == i) for i in range(len(counts))]
-
-
-def split_and_sampled(
-    strata: np.ndarray, max_activation: np.ndarray, strongest_first: np.ndarray, settings: ExampleSettings, run_seed: int, feature: int
-) -> list[np.ndarray]:
-    """For each of ROLES the indices of its windows, strongest first: windows are split once, then sampled out of the role's own pool.
-
-    `strongest_first` has all windows in the order of `descending(max_activation)`.
-    """
-    asked = settings.activating_counts
-    pool = pool_of_windows(strata, list(asked.values()), generator(run_seed, feature, "split"))[strongest_first]
-    found: list[np.ndarray] = []
-    for i, (role, count) in enumerate(asked.items()):
-        own = strongest_first[pool == i]
-        sampling = settings.sampling if role == "shown" else HELD_OUT_SAMPLING
-        rng = generator(run_seed, feature, f"sample {role}") if count else None
-        found.append(own[:0] if rng is None else _sampled(own, strata, max_activation, count, sampling, settings, rng))
-    return found
-
-
-def sample_windows(
-    pool: np.ndarray,
-    strata: np.ndarray,
-    max_activation: np.ndarray,
-    count: int,
-    sampling: Sampling,
-    settings: ExampleSettings,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """`count` indices out of `pool` (the whole pool if it is smaller), strongest first, without repetition.
-
-    "quantiles": an equal number from each stratum; the remainder, and missing windows of short strata, are drawn from the rest of the pool.
-    "top": the strongest of the pool. "random": uniform. "mix": a share `mix_top_share` from the top, the rest by quantiles.
-    """
-    return _sampled(pool[descending(max_activation[pool])], strata, max_activation, count, sampling, settings, rng)
-
-
-def _sampled(
-    by_strength: np.ndarray,
-    strata: np.ndarray,
-    max_activation: np.ndarray,
-    count: int,
-    sampling: Sampling,
-    settings: ExampleSettings,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """`sample_windows` out of a pool in the order of strength."""
-    count = min(count, len(by_strength))
-    if count == 0 or sampling == "top":
-        return by_strength[:count]
-    n_top = round(count * settings.mix_top_share) if sampling == "mix" else 0
-    top, rest = by_strength[:n_top], rng.permutation(by_strength[n_top:])
-    count -= n_top
-    if sampling != "random":
-        per_stratum = count // settings.n_strata
-        stratum = strata[rest]
-        order = np.argsort(_small(stratum), kind="stable")
-        counts = np.bincount(stratum)
-        place_in_stratum = np.arange(len(rest)) - np.repeat(np.cumsum(counts) - counts, counts)
-        first_picks = place_in_stratum < per_stratum
-        rest = np.concatenate([rest[order[first_picks]], rng.permutation(rest[order[~first_picks]])])
-    drawn = np.concatenate([top, rest[:count]])
-    return drawn[descending(max_activation[drawn])]
-
-
-def _small(strata: np.ndarray) -> np.ndarray:
-    """The strata as numbers of 16 bits where they fit, which numpy sorts by radix."""
-    return strata.astype(np.uint16) if len(strata) and strata.max() < 1 << 16 else strata

@@ -36,7 +36,7 @@ class Windows:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: np.ndarray) -> "Windows":
+    def take(self, index: np.ndarray | slice) -> "Windows":
         """The windows at `index`, in the order of `index`."""
         return Windows(*(array[index] for array in (self.row, self.start, self.length, self.peak_position, self.max_activation)))
 

@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 from interp_assets.domain.examples import drawing
 from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
 from interp_assets.domain.examples.negative_draws import build_examples, with_negatives
-from interp_assets.domain.examples.sampling import (
-    ROLES,
-    ExampleSettings,
-    dealt,
-    equal_count_strata,
-    sample_windows,
-    split_windows,
-)
+from interp_assets.domain.examples.role_draws import dealt, pools_of_windows, sampled_windows
+from interp_assets.domain.examples.sampling import ROLES, ExampleSettings, equal_count_strata
 
 BOS = 0
 
@@ -288,7 +282,8 @@ def in_proportion(n: int, counts: list[int]) -> list[int]:
 def test_the_split_is_a_partition_in_proportion(n: int, n_shown: int, n_validation: int, n_held_out: int) -> None:
     strata = equal_count_strata(np.arange(n)[::-1].astype(float), 10)
     counts = [n_shown, n_validation, n_held_out]
-    pools = split_windows(strata, counts, np.random.default_rng(n))
+    pool_of = pools_of_windows(np.zeros(n, dtype=np.int64), strata, counts, [np.random.default_rng(n)])
+    pools = [np.flatnonzero(pool_of == i) for i in range(3)]
     assert sorted(i for pool in pools for i in pool.tolist()) == list(range(n))
     assert [min(len(pool), count) for pool, count in zip(pools, counts, strict=True)] == in_proportion(n, counts)
     if n >= sum(counts):
@@ -301,9 +296,11 @@ def test_the_split_is_a_partition_in_proportion(n: int, n_shown: int, n_validati
 
 def test_items_are_dealt_in_turn() -> None:
     """1 : 1 : 2 of eight: every fourth to the first; of the six left the third and the sixth to the second (1/3); the rest to the last."""
-    assert dealt(8, [1, 1, 2]).tolist() == [2, 2, 1, 0, 2, 2, 1, 0]
-    assert dealt(4, [2, 0, 2]).tolist() == [2, 0, 2, 0]
-    assert dealt(3, [0, 0, 0]).tolist() == [2, 2, 2] and dealt(0, [1, 2]).tolist() == []
+    one = np.zeros(8, dtype=np.int64)
+    assert dealt(one, [1, 1, 2]).tolist() == [2, 2, 1, 0, 2, 2, 1, 0]
+    assert dealt(one[:4], [2, 0, 2]).tolist() == [2, 0, 2, 0]
+    assert dealt(one[:3], [0, 0, 0]).tolist() == [2, 2, 2] and dealt(one[:0], [1, 2]).tolist() == []
+    assert dealt(np.array([0, 0, 0, 3, 3]), [1, 2]).tolist() == [1, 1, 0, 1, 1]  # each feature's items are counted from 0
 
 
 def test_sampling_methods() -> None:
@@ -312,7 +309,8 @@ def test_sampling_methods() -> None:
     pool = np.arange(0, 100, 2)  # five of each stratum
 
     def draw(sampling: str, count: int) -> list[int]:
-        return sample_windows(pool, strata, strength, count, sampling, ExampleSettings(), np.random.default_rng(1)).tolist()
+        owner, rngs = np.zeros(100, dtype=np.int64), [np.random.default_rng(1)]
+        return sampled_windows(pool, owner, strata, strength, count, sampling, ExampleSettings(), rngs).tolist()  # type: ignore[arg-type]
 
     assert draw("top", 4) == [0, 2, 4, 6]
     assert Counter(strata[draw("quantiles", 20)].tolist()) == {s: 2 for s in range(10)}
