@@ -22,6 +22,7 @@ from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, PATIENCE, REFUSED, R
 from benchmarks.faults.explorers import copied
 from benchmarks.faults.places import MountRefused, mounted, said
 from benchmarks.faults.processes import QUICK, all_ended, environment, interp, marked
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.explorer.static_site import MARK, export_site
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -238,7 +239,7 @@ def _exported(home: Path, folder: Path, features: tuple[int, ...]) -> None:
     from interp_assets.explorer.explorer import Explorer
     from interp_assets.installation.home import Home
 
-    export_site(Explorer(Home(home, str(home / "lake"))), folder, [KEY], list(features), lambda line: None)
+    export_site(Explorer(Home(home, str(home / "lake"))), folder, [KEY], AskedFeatures.of(features), lambda line: None)
 
 
 for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):

@@ -34,7 +34,12 @@ class Alert:
         """The whole alert as one text of at most LONGEST characters."""
         room = LONGEST - len(self.subject) - len(self.url) - 8
         text = self.text if len(self.text) <= room else f"{self.text[:room]} …"
-        return "\n".join(part for part in (self.subject, text, self.url) if part)
+        return sendable("\n".join(part for part in (self.subject, text, self.url) if part))
+
+
+def sendable(text: str) -> str:
+    """The text without halves of characters, which odd bytes of a path become, and without NUL: neither mail nor UTF-8 holds them."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
 def send(settings: AlertSettings, alert: Alert) -> dict[str, str]:
@@ -92,7 +97,7 @@ def _post(settings: AlertSettings, alert: Alert) -> None:
 def _mail(settings: EmailSettings, alert: Alert) -> None:
     message = EmailMessage()
     message["From"], message["To"] = settings.sender, ", ".join(settings.to)
-    message["Subject"] = " ".join(f"interp: {alert.subject}".split())[:200]
+    message["Subject"] = sendable(" ".join(f"interp: {alert.subject}".split())[:200])
     message.set_content(alert.message)
     context = ssl.create_default_context()
     opened = smtplib.SMTP_SSL if settings.security == "tls" else smtplib.SMTP
@@ -105,4 +110,7 @@ def _mail(settings: EmailSettings, alert: Alert) -> None:
             if password is None:
                 raise ValueError(f"the environment variable {settings.password_env} is not set where this process runs")
             server.login(settings.user, password)
-        server.send_message(message)
+        refused = server.send_message(message)
+    if refused:
+        reasons = "; ".join(f"{address}: {code} {reason.decode(errors='replace')}" for address, (code, reason) in refused.items())
+        raise ConnectionError(f"the server refused {len(refused)} of {len(settings.to)} addresses: {reasons}")

@@ -17,12 +17,12 @@ from interp_assets.backfill.cost import Estimate, Rates, demo_rates, estimates, 
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
 from interp_assets.backfill.plan import STABILITY, PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import parse_features
 from interp_assets.config.keys import N_FEATURE_RANGES, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import LanguageModelSettings, StageSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, reads_steering
-from interp_assets.exchange.import_dictionary import parse_features
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.stage import changed_inputs

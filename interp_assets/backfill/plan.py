@@ -12,6 +12,7 @@ import numpy as np
 from interp_assets.assets.feature_matches.matching import asked_matches
 from interp_assets.assets.score_stability.asked import AskedAgain, asked_again, asks_for_stability, stability_inputs, stability_version
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition, range_holding
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
@@ -98,10 +99,10 @@ class LakeAfter:
         return self._expected.get(self._lake.path(table, partition)) or self._lake.require(table, partition)
 
 
-def ranges_holding(record: DictionaryRecord, features: Sequence[int]) -> tuple[str, ...]:
+def ranges_holding(record: DictionaryRecord, features: AskedFeatures) -> tuple[str, ...]:
     """The feature ranges that hold any of `features`, in order. Raises `UserError` where the record selects none of them."""
     selected = record.selected_features
-    places = np.flatnonzero(np.isin(selected, np.asarray(features)))
+    places = np.flatnonzero(np.isin(selected, features.among(selected)))
     found = tuple(FEATURE_RANGE_KEYS[index] for index in sorted({range_holding(place, len(selected)) for place in places.tolist()}))
     if not found:
         raise UserError(

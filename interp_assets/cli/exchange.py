@@ -9,6 +9,7 @@ import typer
 from interp_assets.cli.help import CommandGroup
 
 if TYPE_CHECKING:
+    from interp_assets.config.feature_lists import AskedFeatures
     from interp_assets.config.records import DictionaryRecord
 
 importing = typer.Typer(
@@ -37,7 +38,9 @@ class ExplanationFormat(StrEnum):
     json = "json"
 
 
-Features = Annotated[str | None, typer.Option(help="features to write, such as 0-99,205; all by default")]
+Features = Annotated[
+    str | None, typer.Option(help="features to write, such as 0-99,205; of an interval those that are made; all by default")
+]
 Key = Annotated[str, typer.Option(help="key of the dictionary to register: <model>/<layer>/<name>")]
 Model = Annotated[str, typer.Option(help="the model of these tokens: hub id, local folder, or embedded:smollm2-135m-instruct")]
 Revision = Annotated[str | None, typer.Option(help="commit of the model's hub repository")]
@@ -64,7 +67,7 @@ def import_delphi(
 ) -> None:
     """Register a delphi cache. Its tokens become the token sample, its activations the shards, and later stages go on from there."""
     from interp_assets.config.records import ModelSource
-    from interp_assets.exchange.import_dictionary import delphi_record, parse_features, sample_settings
+    from interp_assets.exchange.import_dictionary import delphi_record, sample_settings
     from interp_assets.installation.home import Home
     from interp_assets.installation.registration import add_record
     from resources.model_provider import RealModels
@@ -76,7 +79,7 @@ def import_delphi(
         _key(key),
         ModelSource(source=model, revision=revision),
         width=width,
-        features=parse_features(features),
+        features=_asked(features),
         token_sample=sample_settings(tuple(corpus or ()), n_tokens, context_tokens, seed),
         unverified_tokens=unverified_tokens,
         accept_tokens=accept_tokens,
@@ -175,16 +178,15 @@ def export_delphi(
     key: Annotated[str, typer.Argument(help="key of a dictionary whose activations have been made")],
     folder: Annotated[Path, typer.Argument(help="folder to write; the cache is <folder>/latents/<hookpoint>")],
     hookpoint: Annotated[str | None, typer.Option(help="name of the hook point in the cache; the record's hook by default")] = None,
-    features: Annotated[str | None, typer.Option(help="features to write, such as 0-99,205; all by default")] = None,
+    features: Features = None,
     n_splits: Annotated[int | None, typer.Option(min=1, help="files; 5, or as many as keep each below 20 million activations")] = None,
 ) -> None:
     """Write a dictionary's activations and tokens as a cache that delphi reads."""
     from interp_assets.exchange.export_delphi_cache import export_delphi as export
-    from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    chosen = parse_features(features)
+    chosen = _asked(features)
     record, settings = home.registry.get(key), home.settings
     written = export(home.lake, record, settings, folder, hookpoint=hookpoint, features=chosen, n_splits=n_splits, say=typer.echo)
     left_out = f"; {written.n_small:,} not above 1e-5 were left out" if written.n_small else ""
@@ -230,14 +232,13 @@ def export_neuronpedia(
     """Write features, windows, explanations and scores in the layout that Neuronpedia's importer reads."""
     from interp_assets.exchange.export_neuronpedia import PublicName
     from interp_assets.exchange.export_neuronpedia import export_neuronpedia as export
-    from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
     from resources.formats.neuronpedia_writing import CREATOR
     from resources.model_provider import RealModels
 
     home = Home.from_environment()
-    chosen, methods = parse_features(features), tuple(explanations) if explanations else None
+    chosen, methods = _asked(features), tuple(explanations) if explanations else None
     name = PublicName(model_id, source_set, release, creator_id or CREATOR)
     options = {"features": chosen, "methods": methods, "name": name, "weights": weights, "vectors": vectors}
     record = home.registry.get(_key(key, "KEY"))
@@ -259,12 +260,11 @@ def export_circuit_tracer(
 ) -> None:
     """Write feature files and labels for the attribution graphs of circuit-tracer."""
     from interp_assets.exchange.export_circuit_tracer import export_circuit_tracer as export
-    from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    chosen, methods = parse_features(features), tuple(explanations) if explanations else None
+    chosen, methods = _asked(features), tuple(explanations) if explanations else None
     records = [home.registry.get(_key(key, "KEY")) for key in keys]
     made = export(home.lake, records, folder, features=chosen, methods=methods, graphs=graph or (), loose=json_files, say=typer.echo)
     typer.echo(f"wrote {made.features:,} features and {made.labels:,} labels to {made.folder} ({size_text(made.bytes)})")
@@ -284,12 +284,11 @@ def export_dataset(
 ) -> None:
     """Write features, windows, explanations and scores as a Hugging Face dataset with a card."""
     from interp_assets.exchange.export_dataset import export_dataset as export
-    from interp_assets.exchange.import_dictionary import parse_features
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
 
     home = Home.from_environment()
-    chosen = parse_features(features)
+    chosen = _asked(features)
     records = [home.registry.get(_key(key, "KEY")) for key in keys]
     made = export(home.lake, records, folder, features=chosen, license_=license_, say=typer.echo)
     for config, n in made.features.items():
@@ -316,6 +315,12 @@ def export_csv(
         typer.echo(made.text, nl=False)
     else:
         typer.echo(f"wrote {made.rows:,} rows to {out} ({size_text(len(made.text.encode()))})")
+
+
+def _asked(features: str | None) -> "AskedFeatures | None":
+    from interp_assets.config.feature_lists import parse_features
+
+    return parse_features(features)
 
 
 def _key(key: str, option: str = "--key") -> str:

@@ -19,17 +19,19 @@ def run(
 ) -> None:
     """Make what the settings ask for of a dictionary in this process, without a server. The runs are in the UI's list of runs."""
     started = time.monotonic()
-    from interp_assets.exchange.import_dictionary import parse_features
+    from interp_assets.config.feature_lists import parse_features, selected_among
     from interp_assets.installation.home import Home
     from interp_assets.single_features.plan import planned_run
     from resources.kept_models import KeptModels
     from resources.model_provider import RealModels
 
     home, models = Home.from_environment(), KeptModels(RealModels())  # the plan and the run read one tokenizer
-    planned = planned_run(home, key, parse_features(features), only or (), models, replace)
+    asked = parse_features(features)
+    planned = planned_run(home, key, asked, only or (), models, replace)
     _made(home, planned, models, started)
-    shown = features.replace("-", ",").split(",")[0] if features else "FEATURE"
-    typer.echo(f"next: interp show {key} {shown}")
+    record = home.registry.get(key)
+    first = "FEATURE" if asked is None else selected_among(record, record.selected_features, asked)[0]
+    typer.echo(f"next: interp show {key} {first}")
 
 
 def _made(home, planned, models, started: float) -> None:  # type: ignore[no-untyped-def]  # their types would be imported for --help

@@ -349,14 +349,13 @@ def explore(
 
 def write_site(folder: Path, dictionaries: Sequence[str], features: str | None) -> None:
     """Write a static copy of the explorer's pages, and say what was written."""
-    from interp_assets.exchange.import_dictionary import features_by_form
+    from interp_assets.config.feature_lists import parse_features
     from interp_assets.explorer.explorer import Explorer
     from interp_assets.explorer.static_site import export_site
     from interp_assets.installation.home import Home
 
     started = time.monotonic()
-    named, within = (None, ()) if features is None else features_by_form(features)
-    n = export_site(Explorer(Home.from_environment()), folder, dictionaries, named, typer.echo, within)
+    n = export_site(Explorer(Home.from_environment()), folder, dictionaries, parse_features(features), typer.echo)
     typer.echo(
         f"{n:,} features in {folder} after {time.monotonic() - started:.0f} s; open {folder / 'index.html'}, or let any web server show it"
     )

@@ -3,8 +3,8 @@
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -89,12 +89,16 @@ class WatchedFolder(Closed):
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints that are in the folder, by run and step; none while the folder is missing. Of two checkpoints of a run with the
-        same step, the newer counts."""
+        same step, the newer counts. Names that begin with a dot, and links to another place in the folder, are no checkpoints."""
         name = re.compile("".join(_regular_expression(self.pattern)))
         found: dict[tuple[str, int], Checkpoint] = {}
+        top = self.path.resolve()
         for path in sorted(self.path.glob(STEP.sub("*", _with_literal_brackets(self.pattern)).replace(RUN, "*")), key=_changed):
-            match = name.fullmatch(path.relative_to(self.path).as_posix())
+            inside = path.relative_to(self.path)
+            match = name.fullmatch(inside.as_posix())
             if match and int(match["step"]) <= LARGEST_STEP and int(match["step"]) % self.every == 0:
+                if (real := path.resolve()) != top / inside and real.is_relative_to(top):
+                    continue  # a link such as latest-run to another run of the folder
                 run, step = match.groupdict().get("run", ""), int(match["step"])
                 found[run, step] = Checkpoint(path, step, run)
         return [found[place] for place in sorted(found)]
@@ -123,11 +127,14 @@ def _changed(path: Path) -> float:
 
 def _regular_expression(pattern: str) -> Iterator[str]:
     """Parts of the regular expression of a pattern, with the group `step`."""
-    for part in re.split(r"(\{step(?::0\d+d)?\}|\{run\}|\*)", pattern):
+    before = "/"
+    for part in filter(None, re.split(r"(\{step(?::0\d+d)?\}|\{run\}|\*)", pattern)):
+        shown = r"(?!\.)" if before.endswith("/") else ""  # a folder that is being written may have a name with a dot in front
         if STEP.fullmatch(part):
             yield r"(?P<step>\d{1,17})"
         else:
-            yield {"*": "[^/]*", RUN: "(?P<run>[^/]+?)"}.get(part, re.escape(part))
+            yield {"*": f"{shown}[^/]*", RUN: f"(?P<run>{shown}[^/]+?)"}.get(part, re.escape(part))
+        before = part
 
 
 def _with_literal_brackets(pattern: str) -> str:
@@ -147,18 +154,47 @@ def _filled(value: Any, checkpoint: Checkpoint) -> Any:
     return value
 
 
-def unregistered(watched: WatchedFolder, known: Mapping[str, DictionaryRecord]) -> tuple[list[DictionaryRecord], list[Checkpoint]]:
-    """Records of the settled checkpoints without a record of their key, by step, and the checkpoints that are still being written."""
-    records, unsettled = [], []
+@dataclass(frozen=True)
+class Seen:
+    """What a look at a watched folder finds: records to write, checkpoints that are still being written, and the reason of each checkpoint
+    that can have no record, by its path."""
+
+    records: list[DictionaryRecord] = field(default_factory=list)
+    unsettled: list[Checkpoint] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def unregistered(watched: WatchedFolder, known: Mapping[str, DictionaryRecord], forgotten: Collection[str] = ()) -> Seen:
+    """The settled checkpoints that have no record yet, by run and step.
+
+    A dictionary that was renamed is still its checkpoint's. Keys in `forgotten` get no record. Of two runs whose names give one key, the
+    second gets no record and is named.
+    """
+    seen = Seen()
+    series = {(one.checkpoint.series, one.checkpoint.step) for one in known.values() if one.checkpoint is not None}
+    owners = {key: one.checkpoint for key, one in known.items()}
     for checkpoint in watched.checkpoints():
-        record = watched.record_of(checkpoint)
-        if record.key in known:
+        try:
+            record = watched.record_of(checkpoint)
+        except UserError as error:
+            seen.refused[str(checkpoint.path)] = str(error)
             continue
+        assert record.checkpoint is not None
+        if (record.checkpoint.series, record.checkpoint.step) in series or record.key in forgotten:
+            continue
+        if record.key in owners:
+            if (owner := owners[record.key]) is not None:
+                seen.refused[str(checkpoint.path)] = (
+                    f"its key {record.key} is the key of step {owner.step} of {owner.series} already: give the run another name, or the "
+                    "folder's record another key"
+                )
+            continue
+        owners[record.key] = record.checkpoint
         if watched.is_settled(checkpoint):
-            records.append(record)
+            seen.records.append(record)
         else:
-            unsettled.append(checkpoint)
-    return records, unsettled
+            seen.unsettled.append(checkpoint)
+    return seen
 
 
 def refuse_shared_series(watched: tuple[WatchedFolder, ...]) -> None:

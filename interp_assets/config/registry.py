@@ -126,6 +126,22 @@ class DictionaryRegistry:
             write_whole(path, content)
         return path
 
+    @property
+    def forgotten_file(self) -> Path:
+        """The file with the keys of forgotten checkpoints, a line each: a watched folder does not register them again."""
+        return self.folder / "forgotten_checkpoints.txt"
+
+    def forgotten_checkpoints(self) -> frozenset[str]:
+        """Keys of checkpoints that were forgotten while their files may still be in a watched folder."""
+        try:
+            return frozenset(filter(None, map(str.strip, self.forgotten_file.read_text(encoding="utf-8").splitlines())))
+        except FileNotFoundError:
+            return frozenset()
+
+    def forget_checkpoint(self, key: str) -> None:
+        """Note that a checkpoint is not to be registered again by itself."""
+        write_whole(self.forgotten_file, "".join(f"{one}\n" for one in sorted({*self.forgotten_checkpoints(), key})))
+
     @staticmethod
     def parse(text: str, where: str) -> DictionaryRecord:
         """The record in a YAML text. Raises `UserError` with every wrong key and value."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from interp_assets.config.public_places import public_place
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import BASELINES
 from interp_assets.domain.prompting.rendering import escape_markdown
-from interp_assets.exchange.provenance import public_place
 from interp_assets.reporting.materialisation import markdown_table
 from resources.formats.dataset_writing import card
 

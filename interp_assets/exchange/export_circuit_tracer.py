@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.exchange.export_neuronpedia import published_methods
 from interp_assets.exchange.neuronpedia_lines import intervals, linear_histogram
@@ -39,7 +40,7 @@ def export_circuit_tracer(
     records: Sequence[DictionaryRecord],
     folder: Path,
     *,
-    features: tuple[int, ...] | None = None,
+    features: AskedFeatures | None = None,
     methods: tuple[str, ...] | None = None,
     graphs: Sequence[Path] = (),
     loose: bool = False,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_assets.config.base import UserError, fingerprint
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.exchange.dataset_card import Described, dataset_card
 from interp_assets.exchange.progress import Progress
@@ -35,7 +36,7 @@ def export_dataset(
     records: Sequence[DictionaryRecord],
     folder: Path,
     *,
-    features: tuple[int, ...] | None = None,
+    features: AskedFeatures | None = None,
     license_: str = "unknown",
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportedDataset:

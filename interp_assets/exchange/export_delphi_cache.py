@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures, selected_among
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings
@@ -28,7 +29,7 @@ def export_delphi(
     folder: Path,
     *,
     hookpoint: str | None = None,
-    features: tuple[int, ...] | None = None,
+    features: AskedFeatures | None = None,
     n_splits: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Written:
@@ -48,7 +49,7 @@ def export_delphi(
             f"the activations of {record.key} are older than its record. Make them again: "
             f"interp backfill {record.key} --only activation_shards"
         )
-    chosen = _chosen(record, features)
+    chosen = selected_among(record, record.selected_features, features)
     total = sum(manifest.rows for manifest in manifests)
     n_splits = n_splits or min(record.width, max(DEFAULT_SPLITS, -(-total // FILE_ACTIVATIONS)))
     hookpoint = legal_hookpoint(hookpoint or record.hook)
@@ -70,20 +71,6 @@ def export_delphi(
         return _activations(lake, record, keys, chosen[(chosen >= first) & (chosen <= last)])
 
     return write_cache(folder / "latents" / hookpoint, sample.tokens, bounds, activations_of, config)
-
-
-def _chosen(record: DictionaryRecord, features: tuple[int, ...] | None) -> np.ndarray:
-    selected = record.selected_features
-    if features is None:
-        return selected
-    chosen = np.asarray(features, dtype=np.int64)
-    missing = np.setdiff1d(chosen, selected)
-    if len(missing):
-        raise UserError(
-            f"dictionary {record.key} does not select feature {missing[0]} ({len(missing):,} of {len(chosen):,} features asked for); it "
-            f"selects {len(selected):,} of {record.width:,}: correct --features, or leave it out to export all"
-        )
-    return np.unique(chosen).astype(np.uint32)
 
 
 def legal_hookpoint(name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import BASELINES
 from interp_assets.exchange.neuronpedia_lines import PREFIX, SourceLines, named
@@ -58,7 +59,7 @@ def export_neuronpedia(
     models: ModelProvider,
     folder: Path,
     *,
-    features: tuple[int, ...] | None = None,
+    features: AskedFeatures | None = None,
     methods: tuple[str, ...] | None = None,
     name: PublicName = PublicName(),
     weights: bool = True,

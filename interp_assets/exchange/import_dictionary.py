@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from interp_assets.config.base import UserError, validated
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.records import DictionaryRecord, ModelSource, TokenSampleSettings
 from interp_assets.exchange.imported_files import open_delphi, require_unchanged
 from resources.formats import delphi, neuronpedia
@@ -36,7 +37,7 @@ def delphi_record(
     model: ModelSource,
     *,
     width: int | None = None,
-    features: tuple[int, ...] | None = None,
+    features: AskedFeatures | None = None,
     token_sample: TokenSampleSettings | None = None,
     unverified_tokens: bool = False,
     accept_tokens: bool = False,
@@ -50,7 +51,6 @@ def delphi_record(
     cache = delphi.open_cache(delphi.find_hookpoint(folder, hookpoint))
     tokenizer = tokenizer_of(models, model)
     width = _width(width, cache.width, cache.folder)
-    features = features or tuple(cache.config.get(SELECTED) or ()) or None
     if cache.tokens_shape:
         if token_sample or unverified_tokens:
             raise UserError(f"{cache.folder} has its tokens: leave out --corpus, --n-tokens, --context-tokens and --unverified-tokens.")
@@ -62,7 +62,7 @@ def delphi_record(
     record = DictionaryRecord.model_validate(
         {
             "key": key, "model": model, "hook": hookpoint or cache.folder.name, "kind": "delphi", "source": str(cache.folder.resolve()),
-            "width": width, "token_sample": token_sample, "features": features,
+            "width": width, "token_sample": token_sample, "features": _taken(cache, width, features),
             "imported": {"content": content, "unverified_tokens": unverified_tokens},
         }
     )  # fmt: skip
@@ -134,28 +134,6 @@ def check_imported(record: DictionaryRecord) -> str:
     return f"{len(export.activation_files)} files in {export.folder} are as imported"
 
 
-def parse_features(text: str | None) -> tuple[int, ...] | None:
-    """The features in a list such as 0-99,205; None where there is no list. Raises `UserError` for any other text."""
-    if text is None:
-        return None
-    named, within = features_by_form(text)
-    return tuple(sorted({*named, *within}))
-
-
-def features_by_form(text: str) -> tuple[set[int], set[int]]:
-    """(features named one by one, features of intervals) of a list such as 0-99,205. Raises `UserError` for any other text."""
-    named, within = set[int](), set[int]()
-    for part in text.split(","):
-        first, mark, last = part.strip().partition("-")
-        if not first.isdecimal() or (mark and not last.isdecimal()) or (mark and int(last) < int(first)):
-            raise UserError(f"--features {text!r} is not a list of features and intervals at {part!r}; write it as 0-99,205")
-        if mark:
-            within.update(range(int(first), int(last) + 1))
-        else:
-            named.add(int(first))
-    return named, within
-
-
 def tokenizer_of(models: ModelProvider, model: ModelSource) -> Any:
     """The model's tokenizer. Raises `UserError` where the tokenizer does not load."""
     try:
@@ -181,6 +159,20 @@ def retokenised_share(tokenizer: Any, tokens: np.ndarray) -> float:
         same += sum((Counter(ids) & Counter(again)).values())
         total += max(len(ids), len(again))
     return same / total if total else 1.0
+
+
+def _taken(cache: delphi.DelphiCache, width: int, asked: AskedFeatures | None) -> tuple[int, ...] | None:
+    """The features to take of a cache: those asked for, or else those that an export of this project lists; None for all."""
+    listed = tuple(cache.config.get(SELECTED) or ())
+    if asked is None:
+        return listed or None
+    known = np.sort(np.asarray(listed, dtype=np.int64)) if listed else delphi.features_in_files(cache, width)
+    chosen = sorted({*asked.named, *asked.among(known).tolist()})
+    if not chosen:
+        raise UserError(
+            f"--features {asked}: the files of {cache.folder} hold none of these features; they hold {len(known):,} of {width:,}"
+        )
+    return tuple(chosen)
 
 
 def _width(width: int | None, found: int, folder: Path) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from interp_assets.config.public_places import public_place
 from interp_assets.config.records import DictionaryRecord
-from interp_assets.exchange.provenance import public_place
 from interp_assets.measuring.logit_histograms import MeasuredWeights
 from interp_assets.reading.whole_features import PublishedExplanation, Row, WholeFeature
 from resources.formats.json_text import json_text

@@ -7,7 +7,7 @@ loses its address. The folder appears whole or not at all.
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import unescape
@@ -23,6 +23,8 @@ from starlette.responses import Response
 
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
+from interp_assets.config.public_places import public_place
 from interp_assets.explorer import links
 from interp_assets.explorer.app import make_app
 from interp_assets.explorer.columns import FeatureColumns
@@ -103,13 +105,12 @@ def export_site(
     explorer: Explorer,
     folder: Path,
     dictionaries: Sequence[str],
-    features: Collection[int] | None,
+    features: AskedFeatures | None,
     say: Callable[[str], None],
-    within: Collection[int] = (),
 ) -> int:
     """Write the copy into `folder`, and return the number of its feature pages.
 
-    `features` are written of each dictionary, with all known features of `within`; None stands for all features that the lake knows.
+    `features` are written of each dictionary; None stands for all features that the lake knows.
 
     An earlier copy in the folder is replaced when the new one is whole. Raises `UserError` for a dictionary or feature that is not there,
     and for a folder that holds other files.
@@ -119,7 +120,7 @@ def export_site(
         columns = {key: _columns(explorer, key) for key in dictionaries or sorted(explorer.home.registry.read_all()[0])}
         if not columns:
             raise UserError("this home has no dictionary to export. Register one first: interp register")
-        site = Site({key: _chosen(key, known, features, within) for key, known in columns.items()})
+        site = Site({key: _chosen(key, known, features) for key, known in columns.items()})
         with whole_folder(folder, _is_copy) as aside:
             for file, content in _files(explorer, site, columns, say):
                 path = aside / file
@@ -145,16 +146,16 @@ def _columns(explorer: Explorer, key: str) -> FeatureColumns:
     return explorer.dictionaries.columns(key, patience=PATIENCE_SECONDS)
 
 
-def _chosen(key: str, columns: FeatureColumns, features: Collection[int] | None, within: Collection[int]) -> list[int]:
-    """The features, and all of `within` that the lake knows: an interval such as 0-999 holds features that nothing selects."""
-    known = columns.features.tolist()
+def _chosen(key: str, columns: FeatureColumns, features: AskedFeatures | None) -> list[int]:
+    """The features of a dictionary that are written: of an interval such as 0-999, the features that the lake knows."""
+    known = columns.features
     if features is None:
-        return known
-    if missing := sorted(set(features) - set(known)):
+        return known.tolist()
+    if missing := features.absent(known):
         raise UserError(f"{key} has no feature {', '.join(map(str, missing[:5]))} in the lake: {len(known):,} features are known")
-    chosen = sorted({*features, *(set(within) & set(known))})
+    chosen = features.among(known).tolist()
     if not chosen:
-        some = f": {', '.join(map(str, known[:5]))}, …" if known else ""
+        some = f": {', '.join(map(str, known[:5].tolist()))}, …" if len(known) else ""
         raise UserError(f"{key} has none of the features asked for; {len(known):,} of its features are in the lake{some}")
     return chosen
 
@@ -165,9 +166,13 @@ def _files(
     """Every file of the copy but those of `static/`: its path and content."""
     app = make_app(explorer)
 
+    hidden = _local_models(explorer)
+
     def written(file: str, response: Response) -> tuple[str, bytes]:
-        content = bytes(response.body)
-        return file, site.page(content.decode(), file).encode() if file.endswith(".html") else content
+        content = bytes(response.body).decode()
+        for place in hidden:
+            content = content.replace(place, public_place(place))
+        return file, (site.page(content, file) if file.endswith(".html") else content).encode()
 
     yield written("index.html", home.show(_request(app, links.HOME)))
     yield written("search.html", page(_request(app, links.search()), "site_search.html"))
@@ -222,6 +227,12 @@ def _listings(
             n_features=len(places), distributions=distributions(explorer, record, columns, query.method) if number == 0 else [],
         )  # fmt: skip
         yield f"d/{key}/{'index' if number == 0 else f'page-{number + 1}'}.html", shown
+
+
+def _local_models(explorer: Explorer) -> list[str]:
+    """Language models that lie in folders of this machine, as the lake names them: a copy says their last name alone."""
+    found = explorer.home.warehouse.query("SELECT DISTINCT model FROM cost_by_method").rows.column("model").to_pylist()
+    return sorted({place for place in found if place and public_place(place) != place}, key=len, reverse=True)
 
 
 def _search_data(site: Site, columns: Mapping[str, FeatureColumns]) -> str:

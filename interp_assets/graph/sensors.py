@@ -1,13 +1,10 @@
 """Sensors: new records, checkpoints and ratings are seen by themselves, and missing partitions are requested."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
 
-from interp_assets.config.base import UserError
 from interp_assets.config.checkpoints import unregistered
-from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.orchestration.partitions import DICTIONARIES
@@ -102,7 +99,7 @@ def _new_checkpoints(tick_seconds: int, folders: list[str]) -> dg.SensorDefiniti
 
 def register_checkpoints(registry: DictionaryRegistry, settings: PlatformSettings) -> tuple[list[str], list[Path], dict[str, str]]:
     """Write the record of every settled checkpoint of the watched folders: (keys of the records, checkpoints that are still being written,
-    and the reason of each refused record by key).
+    and the reason of each refused record by key, or by path where a checkpoint has none).
 
     The weights are not loaded: the self-check of the harvest does that, and fails the checkpoint's own partition.
     """
@@ -110,14 +107,13 @@ def register_checkpoints(registry: DictionaryRegistry, settings: PlatformSetting
     waiting: list[Path] = []
     refused: dict[str, str] = {}
     for watched in settings.watch:
-        known: Mapping[str, DictionaryRecord] = registry.read_all()[0]
-        try:
-            records, unsettled = unregistered(watched, known)
-        except UserError as error:
-            refused[watched.series] = str(error)
-            continue
-        waiting += [checkpoint.path for checkpoint in unsettled]
-        for record in records:
+        known, broken = registry.read_all()
+        seen = unregistered(watched, known, registry.forgotten_checkpoints())
+        refused |= seen.refused
+        waiting += [checkpoint.path for checkpoint in seen.unsettled]
+        for record in seen.records:
+            if registry.path_of(record.key).name in broken:
+                continue  # a broken record is named by the sensor new_dictionaries, and never written over
             reasons = registry.refused({record.key: record}, settings)
             if reasons:
                 refused[record.key] = next(iter(reasons.values()))

@@ -41,7 +41,8 @@ def home_instance(home: Home) -> Iterator[dg.DagsterInstance]:
 
 @dataclass(frozen=True)
 class Removal:
-    """What would be removed: folders of the lake with their bytes, the rows by table, and whether there is a record."""
+    """What would be removed: folders of the lake with their bytes, the rows by table, whether there is a record, and whether the record is
+    of a checkpoint in a watched folder."""
 
     key: str
     registered: bool
@@ -49,6 +50,7 @@ class Removal:
     n_bytes: int
     rows: Counter[str] = field(default_factory=Counter)
     shared: tuple[str, ...] = ()
+    watched: bool = False
 
     @property
     def line(self) -> str:
@@ -57,9 +59,10 @@ class Removal:
         more = f" and {len(self.rows) - 6} more tables" if len(self.rows) > 6 else ""
         record = "its record and " if self.registered else ""
         shared = "; its token sample or embeddings too, which no other dictionary reads" if self.shared else ""
+        watched = "; its checkpoint is not registered again by itself" if self.watched else ""
         return (
-            f"{self.key}: {record}{self.n_bytes:,} bytes of the lake with {self.rows.total():,} rows ({rows or 'none'}{more}){shared}. "
-            "Replies of language models stay"
+            f"{self.key}: {record}{self.n_bytes:,} bytes of the lake with {self.rows.total():,} rows ({rows or 'none'}{more})"
+            f"{shared}{watched}. Replies of language models stay"
         )
 
 
@@ -83,7 +86,8 @@ def planned_removal(home: Home, key: str) -> Removal:
     for manifest in manifests_of(home.lake, key):
         rows[manifest.table] += manifest.rows
     n_bytes = sum(bytes_in(home.lake, folder) for folder in (*folders, *shared))
-    return Removal(key, registered, tuple(folders), n_bytes, +rows, shared)
+    record = home.registry.read_all()[0].get(key)
+    return Removal(key, registered, tuple(folders), n_bytes, +rows, shared, record is not None and record.checkpoint is not None)
 
 
 def forget(home: Home, removal: Removal, instance_of: Instance = home_instance) -> None:
@@ -92,6 +96,8 @@ def forget(home: Home, removal: Removal, instance_of: Instance = home_instance) 
     key = removal.key
     with instance_of(home) as instance:
         refuse_under_way(instance, key)
+        if removal.watched:
+            home.registry.forget_checkpoint(key)
         home.registry.path_of(key).unlink(missing_ok=True)
         instance.delete_dynamic_partition(DICTIONARIES.name or "", key)
     for folder in (*removal.shared, *removal.folders):

@@ -20,6 +20,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, check_dictionary_key
 from interp_assets.installation.forgetting import Instance, forget_copies, home_instance, matched_with, naming, refuse_under_way
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.partitions import DICTIONARIES
+from interp_assets.ratings.notes import move_notes
 from interp_assets.tables import ACTIVATIONS, FEATURE_MATCHES, TABLES
 from resources.store.dictionary_partitions import copy_partition, folders_of, manifests_of, remove_folder
 from resources.store.whole_files import write_whole
@@ -51,6 +52,8 @@ def rename(home: Home, old: str, new: str, say: Callable[[str], None], instance_
     forget_copies(home, old)
     if home.warehouse.path.exists():
         home.warehouse.build()
+    for stayed in move_notes(home.notes, old, new):
+        say(f"{stayed} stays: {new} has notes on this feature already")
     note.unlink(missing_ok=True)
     if home.settings_file.is_file() and old in home.settings_file.read_text(encoding="utf-8"):
         say(f"{home.settings_file} names {old}: write {new} there")

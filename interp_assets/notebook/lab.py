@@ -134,6 +134,7 @@ class Lab:
     ) -> "RunResult":
         """Make explanations and scores in this process, as `interp run` does: of some features or of all, or of some assets. Raises
         `UserError` with the errors of the stages that failed."""
+        from interp_assets.config.feature_lists import AskedFeatures
         from interp_assets.single_features.plan import planned_run
         from interp_assets.single_features.progress import BarWatcher, bars
         from interp_assets.single_features.run import RunResult, run_here
@@ -141,7 +142,7 @@ class Lab:
         from resources.model_provider import RealModels
 
         models = KeptModels(self._models or RealModels())
-        wanted = None if features is None else [int(one) for one in _listed(features)]
+        wanted = None if features is None else AskedFeatures.of(features)
         names = [only] if isinstance(only, str) else list(only)
         planned = planned_run(self.home, key, wanted, names, models, replace)
         for note in planned.notes:

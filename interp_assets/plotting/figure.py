@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interp_assets.config.base import UserError
+from interp_assets.config.public_places import public_place
 from resources.formats.spreadsheet_cells import inert_csv
 from resources.store.whole_files import write_whole
 
@@ -126,7 +127,7 @@ def judges(query: Query, asked: Asked, scorers: Sequence[str]) -> str:
         "SELECT model::VARCHAR AS model, list(DISTINCT scorer::VARCHAR ORDER BY scorer::VARCHAR) AS scorers FROM trials "
         f"WHERE model <> '' AND {condition('dictionary', asked.dictionaries)} AND {condition('scorer', scorers)} GROUP BY 1 ORDER BY 1"
     ).rows()
-    named = [f"{model} ({', '.join(own)})" for model, own in rows]
+    named = [f"{public_place(model)} ({', '.join(own)})" for model, own in rows]
     asked_nobody = [scorer for scorer in scorers if not any(scorer in own for _, own in rows)]
     parts = ([f"Judge: {'; '.join(named)}"] if named else []) + (
         [f"no judge is asked by {', '.join(asked_nobody)}"] if asked_nobody else []

@@ -53,6 +53,20 @@ def files_set_aside(folder: Path, dictionary: str, feature: int) -> Sequence[Pat
     return sorted(path.parent.glob(f"{path.stem}.damaged-*.json"))
 
 
+def move_notes(folder: Path, old: str, new: str) -> list[Path]:
+    """Move the notes on a dictionary's features to its new key, and return the files that stay, since the new key has notes on the same
+    feature already."""
+    stayed = []
+    for path in sorted(note_file(folder, old, 0).parent.glob("*.json")):
+        target = note_file(folder, new, 0).with_name(path.name)
+        with locked(path), locked(target):
+            if target.exists():
+                stayed.append(path)
+            else:
+                path.rename(target)
+    return stayed
+
+
 def save_note(folder: Path, dictionary: str, feature: int, rater: str, text: str) -> None:
     """Keep a rater's note on a feature in place of the rater's earlier note; an empty text removes it. Other raters' notes stay. A file
     that cannot be read is set aside."""

@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures, selected_among
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
+from interp_assets.config.public_places import public_place
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.explanations import label_in
 from interp_assets.reading.neighbours import DECODER_COSINE
@@ -40,7 +43,7 @@ WITHOUT_EXPLANATION = "none"
 class PublishedExplanation:
     """One method's explanation of a feature, with its scores: rows of the table scores without strata, and their `judge` (who answered the
     scorer, empty where nobody was asked). `author` is who wrote an imported explanation,
-    `label` the explanation in one to six words."""
+    `label` the explanation in one to six words. Models in folders of this machine have the last name of their path."""
 
     method: str
     outcome: str
@@ -117,15 +120,15 @@ class WholeFeatures:
             )  # fmt: skip
 
 
-def whole_features(lake: Lake, record: DictionaryRecord, features: tuple[int, ...] | None = None) -> WholeFeatures:
-    """The features of a dictionary, all that the record selects or some, ready to be read.
+def whole_features(lake: Lake, record: DictionaryRecord, features: AskedFeatures | None = None) -> WholeFeatures:
+    """The features of a dictionary, all that it treats or some, ready to be read. Of an interval, features that are not made are left out.
 
-    Raises `UserError` for features that the record does not select and for scores of earlier explanations, `LakeError` naming the partition
-    where examples are missing.
+    Raises `UserError` for named features that the dictionary does not treat and for scores of earlier explanations, `LakeError` naming the
+    partition where examples are missing.
     """
-    chosen = chosen_features(record, features)
+    record = with_chosen_features(lake, record)
+    chosen, left_out = chosen_features(lake, record, features)
     keys = ranges_with(record, chosen)
-    _refuse_unmade(lake, record, keys, chosen)
     for key in keys:
         lake.require(FEATURE_EXAMPLES.name, lake_partition(key))
         lake.require(EXAMPLES.name, lake_partition(key))
@@ -137,6 +140,8 @@ def whole_features(lake: Lake, record: DictionaryRecord, features: tuple[int, ..
         _refuse_older(lake, key, methods, scorers)
     judges = {s: _judges(lake, scored[s], s) for s in scorers}
     missing = list(_missing(lake, record, keys))
+    if left_out:
+        missing.append(f"{left_out:,} features without examples are left out: interp backfill {record.key} makes them")
     for what, there, ranges in (("explanations", methods, found), ("scores", scorers, scored)):
         if not there:
             missing.append(f"no {what}: interp backfill {record.key}")
@@ -164,19 +169,25 @@ def in_blocks(features: Iterable[WholeFeature], size: int = 256) -> Iterator[lis
         yield block
 
 
-def chosen_features(record: DictionaryRecord, features: tuple[int, ...] | None) -> np.ndarray:
-    """uint32 [n], ascending: `features`, or all that the record selects. Raises `UserError` for features that it does not select."""
-    selected = record.selected_features
-    if features is None:
-        return selected
-    chosen = np.unique(np.asarray(features, dtype=np.int64))
-    missing = np.setdiff1d(chosen, selected)
-    if len(missing):
-        raise UserError(
-            f"dictionary {record.key} does not select feature {missing[0]} ({len(missing):,} of {len(chosen):,} features asked for); it "
-            f"selects {len(selected):,} of {record.width:,}: correct --features, or leave it out to export all"
-        )
-    return chosen.astype(np.uint32)
+def chosen_features(lake: Lake, record: DictionaryRecord, asked: AskedFeatures | None) -> tuple[np.ndarray, int]:
+    """uint32 [n], ascending: the features that are asked for, or all that the dictionary treats; and how many of an interval are left out,
+    since they have no examples yet.
+
+    Raises `UserError` for named features that the dictionary does not treat, and where some of the features have examples and others, named
+    or of the whole dictionary, have none.
+    """
+    treated = np.concatenate([record.features_of(RangeKey(record.key, name)) for name in FEATURE_RANGE_KEYS])
+    chosen = selected_among(record, treated, asked)
+    made = np.intersect1d(chosen, _with_examples(lake, record, ranges_with(record, chosen)))
+    left_out = len(chosen) - len(made)
+    if not left_out or not len(made):
+        return chosen, 0
+    if asked is not None and not asked.absent(made):
+        return made, left_out
+    raise UserError(
+        f"{left_out:,} of {len(chosen):,} features of {record.key} have no examples yet: interp backfill {record.key} makes them; "
+        f"--features {_as_intervals(made.tolist())} exports the features that are made"
+    )
 
 
 def ranges_with(record: DictionaryRecord, features: np.ndarray) -> list[RangeKey]:
@@ -234,7 +245,8 @@ def _sides(rows: Sequence[Row]) -> tuple[tuple[tuple[str, float], ...], tuple[tu
 
 def _explanation(row: Row, scores: Sequence[Row], author: str | None) -> PublishedExplanation:
     own = tuple(score for score in scores if score["explanation_method"] == row["explanation_method"])
-    return PublishedExplanation(row["explanation_method"], row["outcome"], row["explanation"], row["model"], author, own, label_in(row))
+    explainer = public_place(row["model"])
+    return PublishedExplanation(row["explanation_method"], row["outcome"], row["explanation"], explainer, author, own, label_in(row))
 
 
 def _authors(lake: Lake, dictionary: str, method: str) -> dict[int, str | None]:
@@ -248,7 +260,7 @@ def _judges(lake: Lake, keys: Sequence[RangeKey], scorer: str) -> tuple[str, ...
     for key in keys:
         if lake.manifest(TRIALS.name, _of_scorer(key, scorer)) is not None:
             found.update(lake.read(TRIALS.name, _of_scorer(key, scorer), columns=["model"])["model"].unique().to_pylist())
-    return tuple(sorted(name for name in found if name))
+    return tuple(sorted({public_place(name) for name in found if name}))
 
 
 def _missing(lake: Lake, record: DictionaryRecord, keys: Sequence[RangeKey]) -> Iterator[str]:
@@ -258,20 +270,15 @@ def _missing(lake: Lake, record: DictionaryRecord, keys: Sequence[RangeKey]) -> 
             yield f"no {what} in {len(keys) - there} of {len(keys)} ranges: interp backfill {record.key} --only {table.written_by}"
 
 
-def _refuse_unmade(lake: Lake, record: DictionaryRecord, keys: Sequence[RangeKey], chosen: np.ndarray) -> None:
-    """Raise `UserError` where some of the `chosen` features have examples and others have none."""
-    made: set[int] = set()
+def _with_examples(lake: Lake, record: DictionaryRecord, keys: Sequence[RangeKey]) -> np.ndarray:
+    """uint32 [n], ascending: the features of `keys` that were made, whatever their outcome."""
+    made = [np.empty(0, dtype=np.uint32)]
     for key in keys:
         manifest = lake.manifest(FEATURE_EXAMPLES.name, lake_partition(key))
         if manifest is not None:
             alone = features_made(manifest)
-            made.update(record.features_of(key).tolist() if alone is None else alone)
-    there = sorted(made.intersection(chosen.tolist()))
-    if there and len(there) < len(chosen):
-        raise UserError(
-            f"{len(chosen) - len(there):,} of {len(chosen):,} features of {record.key} have no examples yet: interp backfill {record.key} "
-            f"makes them; --features {_as_intervals(there)} exports the features that are made"
-        )
+            made.append(record.features_of(key) if alone is None else np.array(sorted(alone), dtype=np.uint32))
+    return np.concatenate(made)
 
 
 def _as_intervals(features: Sequence[int]) -> str:

@@ -15,6 +15,7 @@ from interp_assets.backfill.launch import known_assets
 from interp_assets.backfill.plan import LakeAfter, PlannedAsset, Planner
 from interp_assets.config.base import UserError
 from interp_assets.config.directions import DirectedRecord, DirectedRegistry, Directions
+from interp_assets.config.feature_lists import AskedFeatures, selected_among
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, StageSettings
@@ -58,14 +59,15 @@ class PlannedRun:
 
 
 def planned_run(
-    home: Home, key: str, features: Sequence[int] | None, only: Sequence[str], models: ModelProvider, replace: bool = False
+    home: Home, key: str, asked: AskedFeatures | None, only: Sequence[str], models: ModelProvider, replace: bool = False
 ) -> PlannedRun:
-    """The plan of a run of one dictionary; with `features` of these features alone, and with `only` of these assets alone.
+    """The plan of a run of one dictionary; with `asked` of these features alone, and with `only` of these assets alone.
 
     Raises `UserError` for a feature that the record does not select, for assets that nothing asks for or that lack an input, and, without
     `replace`, where rows of other features of a range would go.
     """
     record = home.registry.get(key)
+    features = None if asked is None else selected_among(record, record.selected_features, asked).tolist()
     ranges = FEATURE_RANGE_KEYS if features is None else tuple(sorted({record.range_of(one).feature_range for one in features}))
     chosen = chosen_assets(home, [key], only).assets
     if everywhere := [name for name in only if chosen.get(name) is not None and chosen[name].partitions_def is None]:

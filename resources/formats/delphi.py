@@ -151,15 +151,26 @@ def check_cache(cache: DelphiCache, shape: tuple[int, int] | None = None) -> Fin
 
 def require_features(cache: DelphiCache, features: np.ndarray) -> None:
     """Raise `ExchangeError` naming the first of `features` (ascending) that no file covers."""
-    covered = np.zeros(len(features), dtype=bool)
-    for split in cache.splits:
-        covered |= (features >= split.first) & (features <= split.last)
-    if not covered.all():
-        missing = features[~covered]
+    missing = features[~_in_files(cache, features)]
+    if len(missing):
         raise ExchangeError(
             f"{cache.folder} has no file with feature {missing[0]} ({len(missing):,} of {len(features):,} features are in no file; "
             f"files are {', '.join(path.name for path in cache.files[:8])}). Restore missing files, or name features: --features 0-99"
         )
+
+
+def features_in_files(cache: DelphiCache, width: int) -> np.ndarray:
+    """int64 [n], ascending: the features below `width` that the cache's files cover."""
+    features = np.arange(width)
+    return features[_in_files(cache, features)]
+
+
+def _in_files(cache: DelphiCache, features: np.ndarray) -> np.ndarray:
+    """bool, as `features`: whether a file covers the feature."""
+    covered = np.zeros(len(features), dtype=bool)
+    for split in cache.splits:
+        covered |= (features >= split.first) & (features <= split.last)
+    return covered
 
 
 def read_tokens(cache: DelphiCache) -> np.ndarray:

@@ -55,8 +55,8 @@ def webhook(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 @contextmanager
-def mail_server() -> Iterator[tuple[int, list[str]]]:
-    """A server that speaks as much SMTP as takes a message: its port, and the messages."""
+def mail_server(unknown: str = "nobody") -> Iterator[tuple[int, list[str]]]:
+    """A server that speaks as much SMTP as takes a message: its port, and the messages. It refuses the addressee `unknown`."""
     messages: list[str] = []
 
     class Handler(socketserver.StreamRequestHandler):
@@ -70,6 +70,9 @@ def mail_server() -> Iterator[tuple[int, list[str]]]:
                     while (line := self.rfile.readline().decode()) != ".\r\n":
                         text += line
                     messages.append(text)
+                if command == "RCPT" and unknown in line:
+                    self.wfile.write(b"550 no such user\r\n")
+                    continue
                 self.wfile.write(b"221 bye\r\n" if command == "QUIT" else b"250 ok\r\n")
                 if command == "QUIT":
                     return
@@ -106,6 +109,21 @@ def test_a_channel_that_fails_is_named_without_its_secret_and_the_other_channel_
     with mail_server() as (port, mailed):
         assert "NOT_THERE is not set" in send(settings(email=email | {"port": port}), ALERT)["email"]
     assert send(AlertSettings(), ALERT) == {}
+
+
+def test_an_addressee_that_the_server_refuses_is_named_and_the_others_get_the_mail() -> None:
+    with mail_server(unknown="eve") as (port, mailed):
+        email = {"to": ["a@b.c", "eve@b.c"], "sender": "i@b.c", "host": "127.0.0.1", "port": port, "security": "none"}
+        told = send(settings(email=email), ALERT)["email"]
+    assert told == "ConnectionError: the server refused 1 of 2 addresses: eve@b.c: 550 no such user" and len(mailed) == 1
+
+
+def test_half_of_a_character_in_a_reason_stops_no_alert() -> None:
+    odd = Alert("run_failed", "run 1 failed: caf\udce9", "no room in /data/caf\udce9\0 or \ud83d", "http://127.0.0.1:3000/runs/1")
+    with webhook() as (address, posted), mail_server() as (port, mailed):
+        email = {"to": "a@b.c", "sender": "i@b.c", "host": "127.0.0.1", "port": port, "security": "none"}
+        assert send(settings(webhook=address, email=email), odd) == {"webhook": "", "email": ""}
+    assert "no room in /data/caf" in posted[0]["text"] and len(mailed) == 1
 
 
 def test_a_long_reason_is_cut_and_keeps_its_link() -> None:

@@ -104,3 +104,41 @@ def test_the_newer_of_two_checkpoints_of_one_step_counts(tmp_path: Path) -> None
         os.utime(tmp_path / place, (time.time() - age,) * 2)
     watched = WatchedFolder(folder=str(tmp_path), pattern="*/{step}", record=ONE_RUN)
     assert [(one.path.parent.name, one.step) for one in watched.checkpoints()] == [("b", 7)]
+
+
+def test_a_link_to_another_run_and_a_hidden_folder_are_no_runs(tmp_path: Path) -> None:
+    runs, watch = tmp_path / "runs", {"pattern": "{run}/{step}", "record": RECORD}
+    drop(runs, "a/500")
+    drop(runs, ".a.new/1000")
+    (runs / "latest-run").symlink_to(runs / "a")
+    drop(tmp_path / "other-disk", "c/500")
+    (runs / "c").symlink_to(tmp_path / "other-disk" / "c")
+    assert registered(runs, tmp_path, **watch)[1] == (["fake/03/a-000500", "fake/03/c-000500"], [], {})
+
+
+def test_one_odd_run_stops_no_other_run(tmp_path: Path) -> None:
+    runs, watch = tmp_path / "runs", {"pattern": "{run}/{step}", "record": RECORD}
+    for name in ("a b", "a-b", "n" * 250, "sound"):
+        drop(runs, f"{name}/500")
+    written, waiting, refused = registered(runs, tmp_path, **watch)[1]
+    assert written == ["fake/03/a-b-000500", "fake/03/sound-000500"] and not waiting
+    assert set(refused) == {str(runs / "a-b" / "500"), str(runs / ("n" * 250) / "500")}
+    told = "its key fake/03/a-b-000500 is the key of step 500 of fake/03/a b-{step} already: give the run another name"
+    assert told in refused[str(runs / "a-b" / "500")]
+    assert set(registered(runs, tmp_path, **watch)[1][2]) == set(refused), "and so at every later look"
+
+
+def test_a_renamed_checkpoint_is_known_and_a_forgotten_one_does_not_come_back(tmp_path: Path) -> None:
+    watch = {"pattern": "{step}", "record": ONE_RUN}
+    for step in (1, 2, 3):
+        drop(tmp_path / "run", str(step))
+    records = registered(tmp_path / "run", tmp_path, **watch)[0]
+    registry = DictionaryRegistry(tmp_path / "dictionaries")
+    registry.write(records["fake/03/sae-1"].model_copy(update={"key": "fake/03/first", "former_keys": ("fake/03/sae-1",)}))
+    registry.path_of("fake/03/sae-1").unlink()
+    registry.forget_checkpoint("fake/03/sae-2")
+    registry.path_of("fake/03/sae-2").unlink()
+    registry.path_of("fake/03/sae-3").write_text("key: fake/03/sae-3\nwdth: 3  # being edited\n")
+    records, answer = registered(tmp_path / "run", tmp_path, **watch)
+    assert answer == ([], [], {}) and list(records) == ["fake/03/first"]
+    assert "being edited" in registry.path_of("fake/03/sae-3").read_text()

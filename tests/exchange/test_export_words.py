@@ -2,8 +2,8 @@
 
 import pytest
 
+from interp_assets.config.public_places import public_place
 from interp_assets.exchange.progress import EVERY_SECONDS, Progress, size_text
-from interp_assets.exchange.provenance import public_place
 
 
 def test_progress_says_done_rate_and_time_left() -> None:

@@ -10,12 +10,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.records import ModelSource
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.exchange.import_dictionary import (
     LEAST_RETOKENISED_SHARE,
     delphi_record,
-    parse_features,
     retokenised_share,
     tokens_address,
 )
@@ -40,7 +40,7 @@ def cache(folder: Path, *splits: str, tokens: np.ndarray | None = None, config: 
 
 
 def test_a_written_record_comes_back(tmp_path: Path) -> None:
-    record = delphi_record(FakeModels(), cache(tmp_path / "c"), None, "m/00/c", MODEL, features=(1, 5))
+    record = delphi_record(FakeModels(), cache(tmp_path / "c"), None, "m/00/c", MODEL, features=AskedFeatures.of([1, 5]))
     registry = DictionaryRegistry(tmp_path / "records")
     registry.write(record)
     assert registry.get("m/00/c") == record
@@ -59,12 +59,16 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     folder = cache(tmp_path / "gap", "0_4", "10_14")
     with pytest.raises(ExchangeError, match=r"no file with feature 5 \(5 of 15 features are in no file"):
         delphi_record(FakeModels(), folder, None, "m/00/c", MODEL)
-    taken = delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, features=(0, 4, 12))
+    taken = delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, features=AskedFeatures.of([0, 4, 12]))
     assert taken.features == (0, 4, 12) and taken.width == 15
     with pytest.raises(UserError, match=r"--width 14 is too small.*at least 15"):
         delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, width=14)
+    ranged = delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, features=AskedFeatures.parse("3-7,12-99"))
+    assert ranged.features == (3, 4, 12, 13, 14)
+    with pytest.raises(UserError, match="hold none of these features"):
+        delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, features=AskedFeatures.parse("15-99"))
     with pytest.raises(UserError, match=r"features selects 15.*0 to 14"):
-        delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, features=(15,))
+        delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, features=AskedFeatures.of(15))
     with pytest.raises(UserError, match="has its tokens: leave out"):
         delphi_record(FakeModels(), folder, None, "m/00/c", MODEL, unverified_tokens=True)
 
@@ -77,17 +81,6 @@ def test_a_kind_without_its_import_or_an_import_without_its_kind_is_no_record() 
     ):
         with pytest.raises(UserError, match="interp import delphi"):
             DictionaryRegistry.parse(text, "x.yaml")
-
-
-@pytest.mark.parametrize(("text", "features"), [(None, None), ("7", (7,)), ("0-3, 9", (0, 1, 2, 3, 9)), ("5,5-6", (5, 6))])
-def test_feature_lists(text: str | None, features: tuple[int, ...] | None) -> None:
-    assert parse_features(text) == features
-
-
-@pytest.mark.parametrize("text", ["", "a", "3-", "-3", "9-3", "1,,2", "1.5"])
-def test_feature_lists_that_are_none(text: str) -> None:
-    with pytest.raises(UserError, match="write it as 0-99,205"):
-        parse_features(text)
 
 
 def prose(tokenizer: Any, rows: int = 32) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from browser import EVERYTHING, NO_BROWSER, browser, opened, opened_at, ran
 from small_home import KEY, small_home
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.explorer import static_site
 from interp_assets.explorer.explorer import Explorer
@@ -19,10 +21,10 @@ from interp_assets.reading.feature_rows import FeatureRows
 from interp_assets.tables import EXPLANATIONS, SCORES
 
 
-def exported(home: Home, folder: Path, features: list[int] | None, within: range = range(0)) -> list[str]:
+def exported(home: Home, folder: Path, features: Iterable[int] | None) -> list[str]:
     """Exports, and gives what was said."""
     said: list[str] = []
-    export_site(Explorer(home), folder, [KEY], features, said.append, within)
+    export_site(Explorer(home), folder, [KEY], None if features is None else AskedFeatures.of(features), said.append)
     return said
 
 
@@ -63,7 +65,7 @@ def test_a_copy_holds_what_the_pages_show(site: Path) -> None:
 
 
 def test_a_range_takes_the_features_that_are_known(home: Home, tmp_path: Path) -> None:
-    assert exported(home, tmp_path / "site", [], range(30, 100)) == ["2 of 2 features written"]
+    assert exported(home, tmp_path / "site", range(30, 100)) == ["2 of 2 features written"]
 
 
 def test_all_known_features_are_in_a_copy_of_all(home: Home, tmp_path: Path) -> None:
@@ -106,11 +108,11 @@ def test_what_cannot_be_exported_is_named(home: Home, tmp_path: Path) -> None:
         exported(home, tmp_path, [1])
     told = "toy/00/sae has none of the features asked for; 32 of its features are in the lake: 0, 1, 2, 3, 4, …"
     with pytest.raises(UserError, match=told):
-        exported(home, tmp_path / "copy", [], range(77, 79))
+        exported(home, tmp_path / "copy", range(77, 79))
     with pytest.raises(UserError, match="no feature 77"):
         exported(home, tmp_path / "copy", [1, 77])
     with pytest.raises(UserError, match="no feature 77"):
-        exported(home, tmp_path / "copy", [77], range(10))
+        export_site(Explorer(home), tmp_path / "copy", [KEY], AskedFeatures.parse("77,0-9"), print)
     with pytest.raises(UserError, match="toy/00/nothing"):
         export_site(Explorer(home), tmp_path / "copy", ["toy/00/nothing"], None, print)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from installation import KEY, Installation
 
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.installation.server import prepare_instance
 from interp_assets.orchestration.narrowing import features_made
 from interp_assets.single_features.plan import PlannedRun, planned_run
@@ -58,7 +59,7 @@ class Lab:
         return self.models.questions
 
     def plan(self, features: Sequence[int] | None, *only: str, replace: bool = False) -> PlannedRun:
-        return planned_run(self.home, KEY, features, only, self.models, replace)
+        return planned_run(self.home, KEY, None if features is None else AskedFeatures.of(features), only, self.models, replace)
 
     def run(self, features: Sequence[int] | None, *only: str, replace: bool = False) -> RunResult:
         planned = self.plan(features, *only, replace=replace)

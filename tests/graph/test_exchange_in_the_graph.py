@@ -14,6 +14,7 @@ from installation import KEY, STAGES, Installation
 from safetensors.numpy import load_file, save_file
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.records import DictionaryRecord, ModelSource, TokenSampleSettings
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.exchange import imported_files
@@ -147,7 +148,7 @@ def test_two_hook_points_of_one_run_share_their_tokens(exported: Exported, insta
 
 def test_some_features_go_out_and_come_back(exported: Exported, installation: Installation, tmp_path: Path) -> None:
     lake, record = exported.installation.home.lake, exported.installation.record()
-    written = export_delphi(lake, record, SETTINGS, tmp_path, hookpoint=HOOK, features=(3, 17, 40, 63), n_splits=2)
+    written = export_delphi(lake, record, SETTINGS, tmp_path, hookpoint=HOOK, features=AskedFeatures.of([3, 17, 40, 63]), n_splits=2)
     assert written.files == ("0_31.safetensors", "32_63.safetensors")
     back = delphi_record(FakeModels(), tmp_path, None, IMPORTED, MODEL)
     assert back.features == (3, 17, 40, 63)  # the cache itself says what was exported: the others are not dead
@@ -159,8 +160,8 @@ def test_some_features_go_out_and_come_back(exported: Exported, installation: In
 
 def test_what_cannot_be_exported_is_said(exported: Exported, installation: Installation, tmp_path: Path) -> None:
     lake, record = exported.installation.home.lake, exported.installation.record()
-    with pytest.raises(UserError, match=r"does not select feature 64 \(1 of 2 features.*64 of 64"):
-        export_delphi(lake, record, SETTINGS, tmp_path, features=(1, 64))
+    with pytest.raises(UserError, match=r"does not select feature 64; it selects 64 of 64"):
+        export_delphi(lake, record, SETTINGS, tmp_path, features=AskedFeatures.of([1, 64]))
     with pytest.raises(ExchangeError, match="exists already"):
         export_delphi(lake, record, SETTINGS, exported.folder, hookpoint=HOOK)
     with pytest.raises(ExchangeError, match="65 files; allowed are 1 to 64"):

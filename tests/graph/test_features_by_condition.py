@@ -8,8 +8,11 @@ import pytest
 from installation import KEY, Installation
 
 from interp_assets.backfill.plan import ranges_with_features
+from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.graph.assembly import ASSETS
+from interp_assets.reading.whole_features import whole_features
 from interp_assets.tables import TABLES
 
 STAGES = ("examples", "explanations/max_act", "scores/detection")
@@ -72,6 +75,10 @@ def test_a_condition_chooses_among_the_harvested_features(installation: Installa
     for table in ("feature_examples", "explanations", "vocabulary_projections"):
         assert features_in(installation, table) == expected and complete(installation, table) == set(FEATURE_RANGE_KEYS)
     lake = installation.home.lake
+    assert whole_features(lake, record).features.tolist() == expected, "an export holds the chosen features alone"
+    assert whole_features(lake, record, AskedFeatures.of(range(expected[2]))).features.tolist() == expected[:2]
+    with pytest.raises(UserError, match="does not select feature 1; it selects "):
+        whole_features(lake, record, AskedFeatures.of(1))
     before = {str(m.partition): m.file_crc32 for m in lake.manifests("activations")}
     asked = installation.models.asked
 

@@ -11,11 +11,13 @@ import pytest
 from installation import KEY, Installation
 
 from interp_assets.config.base import UserError
+from interp_assets.config.records import CheckpointOf
 from interp_assets.installation import forgetting, renaming
 from interp_assets.installation.forgetting import forget, planned_removal
 from interp_assets.installation.home import Home
 from interp_assets.installation.renaming import rename
 from interp_assets.orchestration.partitions import DICTIONARIES
+from interp_assets.ratings.notes import note_file, notes_on, save_note
 from interp_assets.tables import TABLES
 from resources.store.dictionary_partitions import folders_of
 
@@ -66,6 +68,11 @@ def test_a_renamed_dictionary_is_current_in_every_stage(installation: Installati
     rows = installation.home.warehouse.query("SELECT feature, value FROM scores ORDER BY ALL").rows
     stale = installation.stale(installation.home.registry.get(KEY))
 
+    notes = installation.home.notes
+    for key, feature, text in ((KEY, 3, "of the old key"), (KEY, 4, "stays"), (NEW, 4, "of an earlier dictionary")):
+        save_note(notes, key, feature, "ada", text)
+    said: list[str] = []
+
     # Killed at each of its steps, one after the other, it is finished by the last run.
     for step in ("_move_events", "_move_record", "remove_folder", "forget_copies"):
         with monkeypatch.context() as patch:
@@ -78,7 +85,9 @@ def test_a_renamed_dictionary_is_current_in_every_stage(installation: Installati
                 rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
         with pytest.raises(UserError, match=f"is being renamed to {NEW}; finish that first"):
             rename(installation.home, KEY, "fake/00/another", lambda line: None, instance_of(installation))
-    rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
+    rename(installation.home, KEY, NEW, said.append, instance_of(installation))
+    assert [[one.text for one in notes_on(notes, NEW, feature)] for feature in (3, 4)] == [["of the old key"], ["of an earlier dictionary"]]
+    assert not notes_on(notes, KEY, 3) and f"{note_file(notes, KEY, 4)} stays: {NEW} has notes on this feature already" in said
 
     assert installation.home.registry.keys() == [NEW, OTHER] and keys_in(installation) == {NEW, OTHER} and not folders_of(lake, KEY)
     assert installation.home.registry.get(OTHER).stages["matching"] == {"with": [NEW]}
@@ -137,11 +146,14 @@ def test_a_forgotten_dictionary_leaves_the_replies_and_the_sample_of_others(
     assert installation.models.asked == asked > 0
 
     # The last dictionary of a sample takes the sample along.
-    home.registry.write(installation.record(OTHER, hook="blocks.1.mlp.hook_post"))
+    of_a_run = CheckpointOf(series="fake/01/{step}", step=3)
+    home.registry.write(installation.record(OTHER, hook="blocks.1.mlp.hook_post").model_copy(update={"checkpoint": of_a_run}))
+    assert "; its checkpoint is not registered again by itself. Replies" in planned_removal(home, OTHER).line
     for key in (KEY, OTHER):
         forget(home, planned_removal(home, key), instance_of(installation))
     assert [manifest for table in TABLES for manifest in home.lake.manifests(table.name)] == []
     assert not list(home.warehouse.copies_folder.glob("*/dictionary=*"))
+    assert home.registry.forgotten_checkpoints() == {OTHER}
 
 
 def test_what_may_not_be_renamed_or_forgotten_is_said(installation: Installation) -> None:

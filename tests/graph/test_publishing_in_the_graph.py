@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -16,12 +17,17 @@ from installation import KEY, Installation
 from publishing import METHODS, SCORERS, published_installation
 
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.exchange import export_neuronpedia as publishing_source
 from interp_assets.exchange.export_circuit_tracer import export_circuit_tracer
 from interp_assets.exchange.export_csv import export_csv
 from interp_assets.exchange.export_dataset import export_dataset
 from interp_assets.exchange.export_neuronpedia import PublicName, export_neuronpedia
+from interp_assets.explorer.explorer import Explorer
+from interp_assets.explorer.static_site import export_site
+from interp_assets.plotting import scores
+from interp_assets.plotting.figure import Asked
 from resources.formats import neuronpedia
 from resources.store.lake import LakeError
 from resources.store.whole_folders import FolderTaken
@@ -139,7 +145,8 @@ def test_the_same_lake_gives_the_same_bytes_and_a_folder_takes_several_sources(m
     with pytest.raises(FolderTaken, match="0-neurons is not empty"):
         exported(made, tmp_path)
     name = PublicName("gpt2-small", "res-jb", "mine", "me")
-    other = exported(made, tmp_path, features=(5, 10), methods=("shuffled", "max_act"), name=name, weights=False, vectors=True)
+    asked = AskedFeatures.parse("5,6-12")  # of the interval, the dictionary selects 10
+    other = exported(made, tmp_path, features=asked, methods=("shuffled", "max_act"), name=name, weights=False, vectors=True)
     assert other == tmp_path / "gpt2-small" / "0-res-jb" and [line["index"] for line in lines(other, "features")] == ["5", "10"]
     assert not lines(other, "features")[0]["logits_hist_data_bar_heights"] and not lines(other, "features")[0]["hasVector"]
     types = (tmp_path / "config" / "explanation_type.jsonl").read_text()
@@ -166,7 +173,7 @@ def test_an_export_that_fails_in_the_middle_leaves_nothing(made: Installation, t
 
 def test_what_is_not_there_is_said(made: Installation, tmp_path: Path) -> None:
     for options, message in (
-        ({"features": (5, 6)}, "does not select feature 6"),
+        ({"features": AskedFeatures.of([5, 6])}, "does not select feature 6"),
         ({"methods": ("human",)}, "--explanations human: .* it has max_act, shuffled"),
     ):
         with pytest.raises(UserError, match=message):
@@ -276,3 +283,36 @@ def test_a_view_is_written_as_csv(made: Installation, tmp_path: Path) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_judge_in_a_folder_of_this_machine_is_published_by_its_last_name(made: Installation, tmp_path: Path) -> None:
+    lake, place, asked = made.home.lake, "/home/ann/models/qwen", AskedFeatures.of(15)
+    kept, record = [], made.home.registry.get(KEY)
+    for table in ("explanations", "trials", "ledger"):
+        for manifest in list(lake.manifests(table)):
+            if manifest.partition.get("feature_range") == record.range_of(15).feature_range and manifest.rows:
+                kept.append((manifest, lake.read(table, manifest.partition)))
+    try:
+        for manifest, rows_of in kept:
+            moved = rows_of.set_column(rows_of.schema.get_field_index("model"), "model", [[place] * rows_of.num_rows]).cast(rows_of.schema)
+            lake.write(manifest.table, manifest.partition, moved.schema, moved, manifest.data_version, manifest.inputs)
+        assert rows(made, f"SELECT count(*) > 0 FROM trials WHERE model = '{place}'") == [(True,)]
+        source = exported(made, tmp_path / "neuronpedia", features=asked, weights=False)
+        assert {line["explanationModelName"] for line in lines(source, "explanations")} == {"qwen"}
+        export_dataset(lake, [record], tmp_path / "dataset", features=asked)
+        export_site(Explorer(made.home), tmp_path / "site", [KEY], asked, print)
+        figure = scores.figure(lambda sql: pl.DataFrame(made.home.warehouse.query(sql).rows), Asked((KEY,)))
+        assert "qwen" in figure.caption and place not in figure.caption
+    finally:
+        for manifest, rows_of in kept:
+            lake.write(manifest.table, manifest.partition, rows_of.schema, rows_of, manifest.data_version, manifest.inputs)
+    named = [file for file in tmp_path.rglob("*") if file.is_file() and b"qwen" in unpacked(file)]
+    assert {"batch-0.jsonl.gz", "README.md", "15.html"} <= {file.name for file in named}
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"/home/ann" in unpacked(file)]
+
+
+def unpacked(file: Path) -> bytes:
+    """The content of a file, of Parquet all values as text."""
+    if file.suffix == ".parquet":
+        return str(pq.read_table(file).to_pylist()).encode()
+    return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()

@@ -16,6 +16,7 @@ from small_lab import Lab
 from interp_assets.backfill.command import left_to_make
 from interp_assets.cli.feature_card import print_card
 from interp_assets.config.base import UserError
+from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.installation.server import ServerError
 from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.whole_features import whole_features
@@ -47,7 +48,7 @@ def test_the_plan_and_the_run_read_one_tokenizer(new_lab: Callable[[], Lab], mon
     tokenizer = lab.models.tokenizer
     monkeypatch.setattr(lab.models, "tokenizer", lambda source, revision: read.append(source) or tokenizer(source, revision))
     kept = KeptModels(lab.models)
-    planned = planned_run(lab.home, KEY, [5], ("examples",), kept)
+    planned = planned_run(lab.home, KEY, AskedFeatures.of([5]), ("examples",), kept)
     assert run_here(lab.home, planned, kept, LineWatcher(lab.lines.append), lab.lines.append).succeeded
     assert len(read) == 1
 
@@ -63,12 +64,17 @@ def test_missing_activations_are_made_for_the_whole_dictionary(tmp_path: Path, c
 
 def test_features_made_alone_are_exported_and_missing_features_are_named(lab: Lab, tmp_path: Path) -> None:
     record = lab.installation.record()
-    whole = whole_features(lab.home.lake, record, (5, 40))
+    whole = whole_features(lab.home.lake, record, AskedFeatures.of([5, 40]))
     assert [(one.feature, [(own.method, len(own.scores) > 0) for own in one.explanations]) for one in whole] == [
         (5, [("max_act", True)]), (40, [("max_act", True)]),
     ]  # fmt: skip
     with pytest.raises(UserError, match=f"62 of 64 features of {KEY} have no examples yet: .*--features 5,40 exports"):
         whole_features(lab.home.lake, record)
+    of_interval = whole_features(lab.home.lake, record, AskedFeatures.parse("5,6-63"))
+    assert of_interval.features.tolist() == [5, 40]
+    assert f"57 features without examples are left out: interp backfill {KEY} makes them" in of_interval.missing
+    with pytest.raises(UserError, match=r"features of .* have no examples yet"):
+        whole_features(lab.home.lake, record, AskedFeatures.parse("6,30-63"))
 
 
 def test_the_runs_are_in_the_instance_and_the_partitions_on_the_assets_pages(lab: Lab) -> None:
@@ -149,7 +155,7 @@ def test_other_features_rows_do_not_go_unasked(new_lab: Callable[[], Lab]) -> No
 
 
 def test_a_wrong_feature_or_asset_is_named(lab: Lab) -> None:
-    with pytest.raises(UserError, match="does not select feature 64; it has features 0 to 63"):
+    with pytest.raises(UserError, match="does not select feature 64; it selects 64 of 64 features, between 0 and 63"):
         lab.plan([64])
     with pytest.raises(UserError, match="made over all dictionaries"):
         lab.plan([5], "warehouse")
