@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import locale
+import math
 import os
 import sys
 import time
@@ -248,13 +249,20 @@ def plot(
 
 @app.command(epilog="Example: interp replies --prune-older-than-days 90")
 def replies(
-    prune_older_than_days: Annotated[float | None, typer.Option(help="forget replies older than this")] = None,
+    prune_older_than_days: Annotated[float | None, typer.Option(min=0, help="forget replies older than this")] = None,
     prune_model: Annotated[str | None, typer.Option(help="forget the replies of this model")] = None,
 ) -> None:
     """Show the size of the reply store by model, or prune it. A pruned reply is asked for again when it is needed."""
     from interp_assets.installation.home import Home
 
     store = Home.from_environment().replies
+    if prune_older_than_days is not None and not math.isfinite(prune_older_than_days):
+        fail(f"--prune-older-than-days {prune_older_than_days} is no number of days, such as 90")
+    if prune_model is not None:
+        models = sorted({str(name) for name in store.usage()["model"].to_pylist()})
+        if prune_model not in models:
+            there = ", ".join(models) or "none"
+            fail(f"--prune-model {prune_model}: the store has no reply of it{nearest_hint(prune_model, models)}; it has {there}")
     if prune_older_than_days is not None or prune_model is not None:
         typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
     size = store.size()

@@ -12,7 +12,7 @@ def usage(
     output: Annotated[
         OutputFormat, typer.Option("--format", help="how to print; csv and json print the tables' sizes alone")
     ] = OutputFormat.table,
-    limit: Annotated[int, typer.Option(help="most rows of a table; 0 for all")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="most rows of a table; 0 for all")] = 20,
 ) -> None:
     """Bytes by dictionary and table, bytes of the rest of the home, and tokens and money by month."""
     import polars as pl

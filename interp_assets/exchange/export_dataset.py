@@ -17,6 +17,9 @@ from resources.formats.dataset_writing import FEATURES, FILE_FEATURES, GROUP_FEA
 from resources.store.lake import Lake
 from resources.store.whole_folders import folder_bytes, require_free, whole_folder
 
+LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+"""Ids of licences as the hub's list writes them."""
+
 STATISTICS = ("firing_count", "token_density", "context_density", "mean_activation", "max_activation")
 WINDOW = ("example_id", "role", "kind", "sampling", "stratum", "row", "start", "tokens", "activations", "max_activation")
 
@@ -46,6 +49,8 @@ def export_dataset(
     are not selected, `FolderTaken` where the folder holds anything.
     """
     require_free(folder)
+    if not LICENCE.fullmatch(license_):
+        raise UserError(f"--license {license_!r} is no id of the hub's list of licences, such as cc-by-4.0, mit or unknown")
     configs = config_names(records)
     whole = {configs[record.key]: whole_features(lake, record, features) for record in records}
     for one in whole.values():

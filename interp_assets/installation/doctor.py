@@ -73,7 +73,8 @@ def _embedded() -> Iterator[Finding]:
         encoder = load_sentence_encoder("embedded:all-minilm-l6-v2")
         yield Finding("ok", "embedded sentence encoder", f"all-minilm-l6-v2 at {encoder.folder.location}")
     except WeightsError as error:
-        yield Finding("warn", "embedded sentence encoder", f"{error} `similar` silent windows, the scorer `embedding` and searching by meaning need it.")
+        readers = "`similar` silent windows, the scorer `embedding` and searching by meaning need it"
+        yield Finding("warn", "embedded sentence encoder", f"{error} {readers}.")
 
 
 def _store(home: Home, verify: bool) -> Iterator[Finding]:

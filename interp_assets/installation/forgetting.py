@@ -15,6 +15,7 @@ import dagster as dg
 from interp_assets.asking.estimates import forget_estimates
 from interp_assets.assets.warehouse.views import KEPT_BY
 from interp_assets.config.base import UserError
+from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.installation.home import Home
 from interp_assets.installation.server import prepare_instance
@@ -68,6 +69,10 @@ class Removal:
 
 def planned_removal(home: Home, key: str) -> Removal:
     """What `forget` would remove. Raises `UserError` for a key of nothing, and for a dictionary that another record names."""
+    try:
+        check_dictionary_key(key)
+    except ValueError as error:
+        raise UserError(f"nothing to forget: {error}{nearest_hint(key, home.registry.keys())}") from None
     registered = home.registry.path_of(key).exists()
     folders = folders_of(home.lake, key)
     if not registered and not folders:

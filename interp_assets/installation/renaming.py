@@ -85,6 +85,8 @@ def _refuse(home: Home, old: str, new: str) -> None:
             f"{new} begins with another model than {old}: a key's first part names the model {record.model.source}, and results are "
             f"compared by it. Name it {old.split('/')[0]}/…"
         )
+    if new == old:
+        raise UserError(f"{old} has this key already: name another one")
     if home.registry.path_of(new).exists() or folders_of(home.lake, new):
         raise UserError(f"{new} is taken: choose another key, or remove that dictionary first: interp forget {new}")
 

@@ -23,6 +23,8 @@ def whole_folder(folder: Path, replaces: Callable[[Path], bool] = lambda _: Fals
     removes it, and puts back an earlier folder that was taken away for a new one which never came.
     """
     folder = folder.resolve()
+    if not folder.name:
+        raise FolderTaken(f"{folder} is the top of the disk: name a folder in it.")
     earlier = folder.with_name(f".{folder.name}.earlier")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

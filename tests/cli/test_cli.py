@@ -137,6 +137,16 @@ def test_doctor_finds_a_broken_record_and_a_store_of_another_version(run, tmp_pa
     assert "schema version 0" in run("doctor").output
 
 
+def test_stupid_inputs_to_replies_forget_and_rename(run, neurons: str) -> None:
+    for days, code in (("-1", 2), ("nan", 2), ("inf", 1)):
+        assert run("replies", "--prune-older-than-days", days).exit_code == code
+    assert "--prune-model gpt-4: the store has no reply of it; it has none" in refused(run("replies", "--prune-model", "gpt-4"))
+    for key in ("", "../../x", "mine"):
+        assert "is not of the form <model>/<layer>/<name>" in refused(run("forget", key, "--yes"))
+    assert f"{neurons} has this key already" in refused(run("rename", neurons, neurons))
+    assert run("usage", "--limit", "-1").exit_code == 2
+
+
 def test_replies_tells_the_size_of_an_empty_store(run) -> None:
     assert ok(run("replies")).startswith("0 replies")
 
@@ -184,7 +194,8 @@ def test_stupid_inputs_to_import_delphi(run, tmp_path: Path) -> None:
     assert "<model>/<layer>/<name>" in refused(run("import", "delphi", folder, "--key", "mine", *MODEL))
     assert "--model nonsense does not load" in refused(run("import", "delphi", folder, "--key", "m/09/c", "--model", "nonsense"))
     assert "write it as 0-99,205" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "all"))
-    assert "selects 2" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "0-2"))
+    assert "selects 2" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "0-1,2"))
+    assert "hold none of these features" in refused(run("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--features", "2-9"))
     assert "--model" in run("import", "delphi", folder, "--key", "m/09/c").output
     sample = ("import", "delphi", folder, "--key", "m/09/c", *MODEL, "--corpus", "sotu", "--context-tokens", "2")
     assert "--n-tokens and --context-tokens together" in refused(run(*sample))
@@ -298,6 +309,8 @@ def test_stupid_inputs_to_export_dataset_and_csv(run, neurons: str, tmp_path: Pa
     out = str(tmp_path / "out")
     assert "m/00/n" in refused(run("export", "dataset", "m/00/typo", out))
     assert "no complete feature_examples for dictionary m/00/n" in refused(run("export", "dataset", neurons, out))
+    for licence in ("", "MIT", "mit\nfoo: bar"):
+        assert "no id of the hub's list of licences" in refused(run("export", "dataset", neurons, out, "--license", licence))
     assert "did you mean 'scores'" in refused(run("export", "csv", "score", "--out", out))
     assert "scores has no rows" in refused(run("export", "csv", "scores", "--out", out))
     assert not (tmp_path / "out").exists()

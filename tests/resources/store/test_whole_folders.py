@@ -74,3 +74,8 @@ def test_an_earlier_folder_is_replaced_and_after_a_kill_in_between_put_back(tmp_
     assert os.listdir(tmp_path / "missing") == ["x"]
     with pytest.raises(FolderTaken, match="is a file"), whole_folder(out / "thesis.txt" / "below"):
         pass
+
+
+def test_the_top_of_the_disk_is_no_place_for_a_folder() -> None:
+    with pytest.raises(FolderTaken, match="/ is the top of the disk: name a folder in it"), whole_folder(Path("/"), lambda _: True):
+        raise AssertionError("nothing is written")
