@@ -36,6 +36,7 @@ from interp_assets.demo.run import RECORDS
 from interp_assets.graph.assembly import ASSETS, resources_of
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.partitions import DICTIONARIES
+from resources.event_log import write_events_quickly
 from resources.fakes import FakeModels
 
 ROUNDS = 3
@@ -82,6 +83,7 @@ def empty_stage_figures(folder: Path) -> dict[str, float]:
     )
     home.registry.write(record)
     server_module.prepare_instance(home)
+    write_events_quickly()
     resources = resources_of(home, FakeModels())
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         instance.add_dynamic_partitions(DICTIONARIES.name or "", [KEY])

@@ -4,8 +4,9 @@
 
 Dagster makes an SQLAlchemy engine for each statement, so that it compiles each statement anew. It also has two transactions, each synced to
 disk, for each partition of a materialisation. With this module engines are kept, and the events that one step has for its
-partitions, or that one run plans, are one transaction a file (Dagster's own batches, `DAGSTER_EVENT_BATCH_SIZE`). An instance on another
-storage is as it was.
+partitions, or that one run plans, are one transaction a file (Dagster's own batches, `DAGSTER_EVENT_BATCH_SIZE`). A step does not look for
+observations of inputs that were never made: a score can read each of thirty methods, and Dagster has a query for each of them that nobody
+asked for. Our observations say how far a stage has come, and have no data version. An instance on another storage is as it was.
 """
 
 import functools
@@ -55,7 +56,9 @@ def write_events_quickly() -> None:
     for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
         if not isinstance(module.create_engine, KeptEngines):
             module.create_engine = KeptEngines(module.create_engine)  # pyright: ignore[reportAttributeAccessIssue]
-    sqlite_event_log.SqliteEventLogStorage.store_event_batch = store_event_batch  # pyright: ignore[reportAttributeAccessIssue]
+    storage = sqlite_event_log.SqliteEventLogStorage
+    storage.store_event_batch = store_event_batch  # pyright: ignore[reportAttributeAccessIssue]
+    storage.asset_records_have_last_observation = property(lambda _: True)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def store_event_batch(storage: "SqliteEventLogStorage", events: "Sequence[EventLogEntry]") -> None:

@@ -26,6 +26,8 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         made = getattr(module.create_engine, "__wrapped__", module.create_engine)
         monkeypatch.setattr(module, "create_engine", made)
     monkeypatch.setattr(SqliteEventLogStorage, "store_event_batch", SqliteEventLogStorage.__mro__[1].store_event_batch)
+    looks = "asset_records_have_last_observation"
+    monkeypatch.setattr(SqliteEventLogStorage, looks, getattr(SqliteEventLogStorage.__mro__[1], looks))
     monkeypatch.delenv(BATCH_VARIABLE, raising=False)
     yield
     os.environ.pop(BATCH_VARIABLE, None)
@@ -123,6 +125,31 @@ def test_events_of_steps_are_batches_and_engines_are_kept(untouched: None, tmp_p
         assert latest.asset_materialization.metadata["number"].value == place
     assert len(made) == len(set(made)) <= 4, made
     assert sizes and max(sizes) >= 3
+
+
+def test_a_step_asks_nothing_about_inputs_that_were_never_made(untouched: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    fetch = SqliteEventLogStorage.fetch_observations
+    monkeypatch.setattr(
+        SqliteEventLogStorage, "fetch_observations", lambda *given, **named: asked.append(str(given[1])) or fetch(*given, **named)
+    )
+
+    @dg.asset(code_version="1", deps=["colours", *(f"never_{number}" for number in range(3))])
+    def mixture() -> None: ...
+
+    def tags(folder: Path) -> dict[str, str]:
+        """The tags of the mixture's materialisation, which say what it was made from."""
+        with run(folder) as instance:
+            assert dg.materialize([mixture], instance=instance).success
+            event = instance.get_latest_materialization_event(dg.AssetKey("mixture"))
+        assert event is not None and event.asset_materialization is not None
+        return {name: tag for name, tag in (event.asset_materialization.tags or {}).items() if "event_pointer" not in name}
+
+    as_by_dagster = tags(tmp_path / "by Dagster")
+    assert len(asked) == 3
+    write_events_quickly()
+    assert tags(tmp_path / "quickly") == as_by_dagster
+    assert len(asked) == 3
 
 
 def test_engines_beyond_the_kept_ones_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

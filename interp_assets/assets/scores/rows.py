@@ -49,13 +49,13 @@ def trial_rows(partition: RangePartition, work: AnsweredInput, version: str) -> 
 def verdict_rows(partition: RangePartition, verdicts: Iterable[Verdict]) -> pa.Table:
     """A row per graded item."""
     here = {"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range}
-    return pa.Table.from_pylist([{**here, **asdict(v), "trial": v.trial_id} for v in verdicts], schema=VERDICTS.schema)
+    return pa.Table.from_pylist([{**here, **vars(v), "trial": v.trial_id} for v in verdicts], schema=VERDICTS.schema)
 
 
 def score_rows(partition: RangePartition, rows: Sequence[ScoreRow], headline: str) -> pa.Table:
     """A row per metric; `headline` marks the rows of the scorer's headline metric."""
     here = {"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range}
     made = [
-        {**here, **asdict(row), "headline": row.metric == headline, "deals": [asdict(deal) for deal in row.deals] or None} for row in rows
+        {**here, **vars(row), "headline": row.metric == headline, "deals": [asdict(deal) for deal in row.deals] or None} for row in rows
     ]
     return pa.Table.from_pylist(made, schema=SCORES.schema)
