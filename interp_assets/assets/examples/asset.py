@@ -109,7 +109,7 @@ def examples(
         stage.write(partition, [(EXAMPLES, _tables(stage, drawn, made))], drawn.report)
         overlapping += drawn.overlapping
         drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
-        previews.append(_preview(drawn.previewed[:1], partition.settings.examples, texts))
+        previews = previews or [_preview(drawn.previewed[:1], partition.settings.examples, texts)]
     windows = {"activating windows": [n for partition in stage.partitions for n in _windows(lake, partition)]}
     return stage.result(
         {
