@@ -1,6 +1,6 @@
 """`interp demo`: makes everything that the demo's records ask for, on the embedded model, its small SAE and its neurons.
 
-By itself it works in one process, whose runs are in the home's Dagster. With `--full` or the port of a running Dagster it launches a
+By itself it works in one process, whose runs are in the home's Dagster. With `--full`, and where Dagster of the home runs, it launches a
 backfill.
 """
 
@@ -59,6 +59,7 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
 
     from interp_assets.backfill.command import left_to_make
     from interp_assets.demo import comparison
+    from interp_assets.installation.one_dagster import claim_on
     from interp_assets.installation.registration import register_records
     from interp_assets.installation.server import ServerError
     from resources.kept_models import KeptModels
@@ -72,7 +73,8 @@ def run_demo(home: Home, port: int | None, say: Callable[[str], None], full: boo
         say(f"registered {record.key}: {len(record.selected_features)} of {record.width:,} features")
     models = KeptModels(RealModels())  # one tokenizer for six plans
     if left_to_make(home, keys, models):
-        errors = _made_by_a_backfill(home, keys, models, port, say) if full or port else _made_here(home, keys, models, say)
+        by_a_backfill = full or port is not None or claim_on(home.dagster) is not None
+        errors = _made_by_a_backfill(home, keys, models, port, say) if by_a_backfill else _made_here(home, keys, models, say)
         if errors:
             raise ServerError("the demo did not complete; run the same command again to continue where it stopped\n" + "\n".join(errors))
         message = "the demo is complete"

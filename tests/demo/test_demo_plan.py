@@ -9,6 +9,7 @@ import pytest
 
 from interp_assets.demo import run as demo
 from interp_assets.installation.home import Home
+from interp_assets.installation.one_dagster import claimed
 from resources.model_provider import RealModels
 
 
@@ -43,7 +44,7 @@ def test_planning_the_demo_reads_one_tokenizer(tmp_path: Path, monkeypatch: pyte
     assert not [line for line in lines if line.startswith("registered")]
 
 
-def test_with_the_port_of_a_running_dagster_the_demo_is_a_backfill_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_dagster_of_the_home_runs_the_demo_is_a_backfill_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ports: list[int | None] = []
 
     def stop(*_: object) -> None:
@@ -55,4 +56,7 @@ def test_with_the_port_of_a_running_dagster_the_demo_is_a_backfill_there(tmp_pat
     monkeypatch.setattr("interp_assets.installation.server.running_server", lambda _, port: nullcontext(ports.append(port)))
     with pytest.raises(Planned):
         demo.run_demo(Home(tmp_path, str(tmp_path / "lake")), 3456, lambda _: None)
-    assert ports == [3456]
+    home = Home(tmp_path, str(tmp_path / "lake"))
+    with claimed(home.dagster, "http://127.0.0.1:3000"), pytest.raises(Planned):
+        demo.run_demo(home, None, lambda _: None)
+    assert ports == [3456, None]

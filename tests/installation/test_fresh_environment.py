@@ -114,6 +114,6 @@ def test_the_ui_answers_on_its_port_and_ends_with_all_that_it_started(interp: Pa
 def test_the_demo_begins_its_work(interp: Path, tmp_path: Path) -> None:
     with Command(interp, tmp_path, "demo") as command:
         command.wait_for(lambda: "activation_shards started" in command.output)
-        assert "registered smollm2-135m/09/res-2k: 24 of" in command.output
+        assert "registered smollm2-135m/09/res-2k: 16 of" in command.output
         assert command.end(signal.SIGINT) == 130
         assert "the same command continues" in command.output
