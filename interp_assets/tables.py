@@ -298,7 +298,7 @@ FEATURE_EXAMPLES = Table(
         column("n_random", pa.uint32(), "silent windows from anywhere"),
         column("n_similar", pa.uint32(), "silent windows nearest in meaning to the shown examples"),
         column("n_neighbour", pa.uint32(), "silent windows on which a neighbouring feature fires"),
-        column("n_token", pa.uint32(), "silent windows around the feature's heaviest tokens"),
+        column("n_token", pa.uint32(), "silent windows around tokens on which the feature peaks elsewhere"),
         column("n_filled_with_random", pa.uint32(), "of n_random, those that stand in for another kind that was asked for"),
         column("message", pa.string(), "what was needed and what there was; empty when nothing is missing"),
     ]),

@@ -16,7 +16,7 @@ BINS = 2
 
 N_INTERVALS = 6
 KINDS = {
-    "neighbour": "a neighbouring feature fires", "token": "around its heaviest tokens", "similar": "nearest in meaning to its windows",
+    "neighbour": "a neighbouring feature fires", "token": "around its tokens", "similar": "nearest in meaning to its windows",
     "random": "from anywhere", "imported": "imported",
 }  # fmt: skip
 """Kinds of silent windows, near misses first."""

@@ -11,11 +11,11 @@ from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample
 from interp_assets.domain.examples.negatives import (
     NegativeKind,
     TokenIndex,
+    TokensOfFeature,
     mean_embedding,
     neighbour_places,
     placed_around,
     similar_places,
-    token_places,
 )
 from interp_assets.domain.examples.windows import Places, Windows
 from interp_assets.domain.seeds import generator
@@ -77,10 +77,9 @@ class HardNegatives:
         if self.index is not None:
             for i in able:
                 rng = generator(seed, draws[i].feature, "token windows")
-                found[i]["token"] = token_places(
-                    draws[i].positions, draws[i].values, self.sample.tokens, self.index, self.counts["token"],
-                    self.settings.n_peak_tokens, self.shape, rng,
-                )  # fmt: skip
+                draw, n_shown = draws[i], self.settings.negative_counts_of("shown")["token"]
+                tokens = TokensOfFeature.of(draw.positions, draw.values, draw.scored_peaks, self.sample.tokens, self.settings.n_peak_tokens)
+                found[i]["token"] = tokens.places(draw.positions, self.index, n_shown, self.counts["token"] - n_shown, self.shape, rng)
         return found  # type: ignore[return-value]
 
     def _neighbour_windows(self, features: Sequence[int]) -> dict[int, list[Windows]]:

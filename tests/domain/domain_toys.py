@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample, draw_activating
-from interp_assets.domain.examples.negatives import TokenIndex, mean_embedding, neighbour_places, similar_places, token_places
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, mean_embedding, neighbour_places, similar_places
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings, FeatureExamples
 from interp_assets.domain.examples.windows import Places
@@ -83,8 +83,8 @@ def candidates_of(draw: ActivatingDraw, rows: np.ndarray, asked: ExampleSettings
     return {
         "similar": Places.joined(similar),
         "neighbour": neighbour_places(cut, draw.positions, counts["neighbour"], shape, np.random.default_rng(seed)),
-        "token": token_places(
-            draw.positions, draw.values, rows, index, counts["token"], asked.n_peak_tokens, shape, np.random.default_rng(seed)
+        "token": TokensOfFeature.of(draw.positions, draw.values, draw.scored_peaks, rows, asked.n_peak_tokens).places(
+            draw.positions, index, asked.negative_counts_of("shown")["token"], counts["token"], shape, np.random.default_rng(seed)
         ),
     }
 

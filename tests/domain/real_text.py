@@ -10,7 +10,7 @@ import numpy as np
 
 from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
 from interp_assets.domain.examples.negative_draws import build_examples
-from interp_assets.domain.examples.negatives import TokenIndex, neighbour_places, placed_around, similar_places, token_places
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, neighbour_places, placed_around, similar_places
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings
 from interp_assets.domain.trials import ScorerInput
@@ -77,10 +77,10 @@ def fires_at_random(seed: int, n_peaks: int = 160) -> tuple[np.ndarray, np.ndarr
 SETTINGS = ExampleSettings(n_shown=10, n_held_out=40, n_non_activating=40, min_activating=60, n_strata=4, n_shown_non_activating=5)
 
 
-def examples_of(seed: int, settings: ExampleSettings = SETTINGS) -> tuple[Example, ...]:
+def examples_of(seed: int, settings: ExampleSettings = SETTINGS, n_peaks: int = 160) -> tuple[Example, ...]:
     """The examples of a feature that fires at random, in all roles."""
     text = real_text()
-    places, values = fires_at_random(seed)
+    places, values = fires_at_random(seed, n_peaks)
     candidates = {}
     if settings.non_activating != "random":
         sample = WindowedSample.of(text.rows, settings.shape(CONTEXT, 1, text.text))
@@ -91,7 +91,9 @@ def examples_of(seed: int, settings: ExampleSettings = SETTINGS) -> tuple[Exampl
         vectors = rng.standard_normal((shape.n_cells(ROWS), 4)).astype(np.float32)
         candidates = {
             "neighbour": neighbour_places(windows, draw.positions, counts["neighbour"], shape, rng),
-            "token": token_places(draw.positions, draw.values, text.rows, TokenIndex.of(text.rows, shape), counts["token"], 20, shape, rng),
+            "token": TokensOfFeature.of(draw.positions, draw.values, draw.scored_peaks, text.rows, settings.n_peak_tokens).places(
+                draw.positions, TokenIndex.of(text.rows, shape), 0, counts["token"], shape, rng
+            ),
             "similar": placed_around(
                 similar_places(vectors[:1], [draw.active_cells], vectors, counts["similar"], shape)[0], draw.positions, shape, rng
             ),
@@ -99,9 +101,9 @@ def examples_of(seed: int, settings: ExampleSettings = SETTINGS) -> tuple[Exampl
     return build_examples(places, values, text.rows, 1, settings, 0, seed, candidates, text.text).examples
 
 
-def scorer_input(seed: int, settings: ExampleSettings = SETTINGS) -> ScorerInput:
+def scorer_input(seed: int, settings: ExampleSettings = SETTINGS, n_peaks: int = 160) -> ScorerInput:
     """A scorer input about a feature that fires at random, with an explanation that is as good as any."""
-    examples = examples_of(seed, settings)
+    examples = examples_of(seed, settings, n_peaks)
     shown, held_out = (tuple(e for e in examples if e.role == role) for role in ("shown", "held_out"))
     return ScorerInput(seed, "max_act", "words about ships and harbours", shown, held_out, real_text().token_texts)
 

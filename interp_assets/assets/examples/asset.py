@@ -40,7 +40,7 @@ from resources.store.lake import Lake
 from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 RANGE_STAGE = RangeStage(
     EXAMPLES,
     CODE_VERSION,

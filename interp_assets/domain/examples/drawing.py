@@ -81,6 +81,16 @@ class ActivatingDraw:
         return replace(self, positions=everything[order], values=values[order])
 
     @property
+    def scored(self) -> Windows:
+        """The drawn windows that scorers or choices among candidates see; without any, all drawn windows."""
+        return self.windows.take(np.arange(self.n_shown if self.n_shown < len(self.windows) else 0, len(self.windows)))
+
+    @property
+    def scored_peaks(self) -> np.ndarray:
+        """int64 [n]: where (row · context + position) the peaks of the `scored` windows stand."""
+        return self.scored.row * self.shape.context_tokens + self.scored.peak_position
+
+    @property
     def active_cells(self) -> np.ndarray:
         """int64, ascending, distinct: the fixed cells in which the feature fires."""
         return np.unique(self.shape.cell_of(self.positions // self.shape.context_tokens, self.positions % self.shape.context_tokens))

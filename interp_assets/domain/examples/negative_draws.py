@@ -10,6 +10,7 @@ from itertools import repeat
 import numpy as np
 
 from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample, draw_activating, drawn_together
+from interp_assets.domain.examples.lengths import SELDOM_SILENT, as_long_as
 from interp_assets.domain.examples.negatives import HARD_KINDS, NegativeKind, first_distinct
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.peak_places import owned
@@ -27,6 +28,8 @@ from interp_assets.domain.examples.windows import Places
 from interp_assets.domain.seeds import generator
 
 RANDOM: NegativeKind = "random"
+MOST_LOOKED_AT = 100_000
+"""Most random silent windows that are looked at for windows of the right lengths."""
 
 
 def build_examples(
@@ -63,7 +66,8 @@ def with_negatives(
 
     `candidates` offers for each draw silent windows of each kind but "random", cut to words, the hardest first. Random windows stand in for
     missing windows of a kind; `n_filled` counts them among the held-out windows. The hardest windows of a kind are shown. The next windows
-    go to validation and held-out in turn, so that both roles get equally hard windows.
+    go to validation and held-out in turn, so that both roles get equally hard windows. Windows of a feature that is seldom silent are as
+    long as its activating windows (`lengths`).
     """
     groups = drawn_together([len(draw.positions) for draw in draws])
     return [found for group in groups for found in _with_negatives(draws[group], candidates[group], sample, settings, run_seed)]
@@ -80,8 +84,13 @@ def _with_negatives(
     found = [ExampleColumns(draw.feature, draw.outcome, draw.n_windows, draw.max_activation) for draw in draws]
     able = [i for i, draw in enumerate(draws) if draw.outcome == "ok"]
     asked = [settings.negative_counts_of(role) for role in ROLES]
-    silent = [_Silent.hard(draws[i], candidates[i], sample.hashed, asked) for i in able]
-    _add_random(silent, sample, [sum(counts.values()) for counts in asked], run_seed)
+    counts = [len(draws[i].positions) for i in able]
+    positions = np.concatenate([np.empty(0, dtype=np.int64), *(draws[i].positions for i in able)])
+    windows = SilentWindows.of(sample.units, np.repeat(np.arange(len(able)), counts), positions, len(able))
+    seldom = windows.totals < SELDOM_SILENT * sample.units.numbers_before[-1]
+    like = [draws[i].scored.length if seldom[place] else NO_PLACES.length for place, i in enumerate(able)]
+    silent = [_Silent.hard(draws[i], candidates[i], sample, asked, like[place]) for place, i in enumerate(able)]
+    _add_random(silent, windows, sample, [sum(counts.values()) for counts in asked], like, run_seed)
     parts = [part.in_proportion([sum(counts.values()) for counts in asked]) for part in silent]
     drawn = [Places(one.draw.windows.row, one.draw.windows.start, one.draw.windows.length) for one in parts]
     everything = Places.joined([places for windows, one in zip(drawn, parts, strict=True) for places in (windows, *one.places)])
@@ -130,12 +139,14 @@ class _Silent:
         cls,
         draw: ActivatingDraw,
         candidates: Mapping[NegativeKind, Places],
-        hashed: HashedTokens,
+        sample: WindowedSample,
         asked: Sequence[Mapping[NegativeKind, int]],
+        like: np.ndarray,
     ) -> "_Silent":
         """The silent windows of all kinds but "random", distinct in text from each other and from every activating window.
 
-        `asked` has, for each role, the number of windows of each kind that the role asks for.
+        `asked` has, for each role, the number of windows of each kind that the role asks for. `like` has lengths that the windows are to
+        have (`as_long_as`); empty for any lengths.
         """
         taken = draw.active_hashes
         parts: list[list[Places]] = [[] for _ in ROLES]
@@ -144,7 +155,11 @@ class _Silent:
             n_shown, *others = (counts[kind] for counts in asked)
             if n_shown + sum(others) == 0:
                 continue
-            found, hashes = first_distinct(candidates.get(kind, NO_PLACES), n_shown + sum(others), taken, hashed)
+            offered, n_asked = candidates.get(kind, NO_PLACES), n_shown + sum(others)
+            found, hashes = first_distinct(offered, len(offered) if len(like) else n_asked, taken, sample.hashed)
+            if len(like):
+                fitting = as_long_as(found.length, like, n_asked, sample.shape.window_tokens)
+                found, hashes = found.take(fitting), hashes[fitting]
             taken = np.concatenate([taken, hashes])
             role_of = np.zeros(len(found), dtype=np.int64)
             role_of[n_shown:] = 1 + dealt(np.zeros(max(len(found) - n_shown, 0), dtype=np.int64), others)
@@ -174,26 +189,30 @@ class _Silent:
         return replace(self, places=[joined.take(index) for index in fair], kinds=[[joined_kinds[i] for i in index] for index in fair])
 
 
-def _add_random(silent: Sequence[_Silent], sample: WindowedSample, asked: Sequence[int], run_seed: int) -> None:
-    """Give every role random silent windows for the windows that it lacks, `asked` having the number that each role asks for: distinct in
-    text from each other and from all windows there are."""
+def _add_random(
+    silent: Sequence[_Silent],
+    windows: SilentWindows,
+    sample: WindowedSample,
+    asked: Sequence[int],
+    like: Sequence[np.ndarray],
+    run_seed: int,
+) -> None:
+    """Give every role random silent windows, out of all `windows` of these features, for the windows that it lacks, `asked` having the
+    number that each role asks for: distinct in text from each other and from all windows there are, and of lengths `like`."""
     lacking = [[n - len(kinds) for n, kinds in zip(asked, one.kinds, strict=True)] for one in silent]
     some = [i for i, missing in enumerate(lacking) if any(missing)]
     if not some:
         return
-    counts = [len(silent[i].draw.positions) for i in some]
-    positions = np.concatenate([silent[i].draw.positions for i in some])
-    windows = SilentWindows.of(sample.units, np.repeat(np.arange(len(some)), counts), positions, len(some))
-    owner = np.repeat(np.arange(len(some)), [len(silent[i].hashes) for i in some])
+    owner = np.repeat(some, [len(silent[i].hashes) for i in some])
     taken = [np.sort(owned(np.concatenate([silent[i].hashes for i in some]), owner))]
     for r, role in enumerate(ROLES):
-        wanting = [(place, i) for place, i in enumerate(some) if lacking[i][r]]
+        wanting = [i for i in some if lacking[i][r]]
         purpose = "silent" if role == "held_out" else f"silent {role}"
-        rngs = [generator(run_seed, silent[i].draw.feature, purpose) for _, i in wanting]
-        wanted = [lacking[i][r] for _, i in wanting]
-        found, hashes = random_places(windows, [place for place, _ in wanting], wanted, taken, sample.hashed, rngs)
+        rngs = [generator(run_seed, silent[i].draw.feature, purpose) for i in wanting]
+        wanted = [lacking[i][r] for i in wanting]
+        found, hashes = random_places(windows, wanting, wanted, taken, sample.hashed, rngs, [like[i] for i in wanting])
         taken.append(np.sort(hashes))
-        for (_, i), places in zip(wanting, found, strict=True):
+        for i, places in zip(wanting, found, strict=True):
             silent[i].places[r] = Places.joined([silent[i].places[r], places]) if len(silent[i].places[r]) else places
             silent[i].kinds[r].extend(repeat(RANDOM, len(places)))
 
@@ -205,15 +224,18 @@ def random_places(
     taken: Sequence[np.ndarray],
     hashed: HashedTokens,
     rngs: Sequence[np.random.Generator],
+    like: Sequence[np.ndarray] | None = None,
 ) -> tuple[list[Places], np.ndarray]:
     """For each of the features `owners` at most its count of its silent windows, drawn without replacement by its own generator; fewer
     where fewer exist. And the hashes (`owned`) of all these windows.
 
-    A feature's windows are distinct in text, and none has the text of a window in `taken`: several sorted arrays of hashes (`owned`).
+    A feature's windows are distinct in text, and none has the text of a window in `taken`: several sorted arrays of hashes (`owned`). A
+    feature with lengths `like` gets windows of these lengths (`as_long_as`), for which at most MOST_LOOKED_AT windows are looked at.
     """
     places: list[Places] = [NO_PLACES] * len(owners)
     all_hashes: list[np.ndarray] = [np.empty(0, dtype=np.uint64)]
     totals = windows.totals.tolist()
+    size = windows.units.shape.window_tokens
     n_drawn = [min(totals[owner], 2 * count) for owner, count in zip(owners, counts, strict=True)]
     waiting = list(range(len(owners)))
     while waiting:
@@ -230,8 +252,11 @@ def random_places(
         ends = np.cumsum([len(part) for part in numbers]).tolist()
         again: list[int] = []
         for k, end, part in zip(waiting, ends, numbers, strict=True):
-            new = end - len(part) + np.flatnonzero(is_new[end - len(part) : end])[: counts[k]]
-            if len(new) < counts[k] and n_drawn[k] < totals[owners[k]]:
+            new = end - len(part) + np.flatnonzero(is_new[end - len(part) : end])
+            lengths = like[k] if like is not None else found.length[:0]
+            new = new[as_long_as(found.length[new], lengths, counts[k], size)]
+            most = min(totals[owners[k]], MOST_LOOKED_AT) if len(lengths) else totals[owners[k]]
+            if len(new) < counts[k] and n_drawn[k] < most:
                 n_drawn[k] = min(totals[owners[k]], 4 * n_drawn[k])
                 again.append(k)
                 continue

@@ -127,35 +127,64 @@ def peak_tokens(positions: np.ndarray, values: np.ndarray, token_rows: np.ndarra
 
 
 def token_places(
+    ids: np.ndarray,
+    weights: np.ndarray,
     positions: np.ndarray,
-    values: np.ndarray,
-    token_rows: np.ndarray,
     index: TokenIndex,
     count: int,
-    n_tokens: int,
     shape: WindowShape,
     rng: np.random.Generator,
 ) -> Places:
-    """Silent windows around the feature's `n_tokens` heaviest tokens; the token stands at a random place, as the feature's peaks do.
+    """Silent windows around tokens with these distinct `ids` [n]; the token stands at a random place, as the feature's peaks do.
 
-    The first k windows, for every k, hold the tokens in proportion to their activation mass, as far as the tokens occur in silence. Of a
-    frequent token at most OCCURRENCES_PER_WINDOW · count occurrences are examined, drawn at random. A dead feature: no places.
+    The expected share of a token in the first k windows, for every k, is its share in the `weights` [n], as far as the token occurs in
+    silence; where weights are counts, the first sum(weights) windows hold each token as often as its count. An occurrence gives one window.
+    At most OCCURRENCES_PER_WINDOW occurrences are examined for each window that a token is asked for. No ids: no places.
     """
-    offered: list[Places] = []
-    turns: list[np.ndarray] = []
-    for token_id, share in zip(*peak_tokens(positions, values, token_rows, n_tokens), strict=True):
-        places_of_token = index.occurrences(int(token_id))
-        looked_at = min(len(places_of_token), OCCURRENCES_PER_WINDOW * count)
-        drawn = np.sort(places_of_token[rng.choice(len(places_of_token), size=looked_at, replace=False)]).astype(np.int64)
-        places = shape.placed(drawn // shape.context_tokens, drawn % shape.context_tokens, rng)
-        silent = np.flatnonzero(are_silent(places, positions, shape.context_tokens))
-        places = places.take(rng.permutation(silent)[: CANDIDATES_PER_WINDOW * count])
-        offered.append(places)
-        turns.append((np.arange(len(places)) + 0.5) / share)
-    if not offered:
+    shares = np.asarray(weights, dtype=np.float64) / max(float(np.sum(weights)), 1e-300)
+    drawn: list[np.ndarray] = []
+    for token_id, share in zip(ids.tolist(), shares.tolist(), strict=True):
+        places_of_token = index.occurrences(token_id)
+        looked_at = min(len(places_of_token), OCCURRENCES_PER_WINDOW * int(np.ceil(share * count)))
+        drawn.append(places_of_token[rng.choice(len(places_of_token), size=looked_at, replace=False)].astype(np.int64))
+    if not drawn:
         return Places.joined([])
-    by_turn = np.argsort(np.concatenate(turns), kind="stable")
-    return Places.joined(offered).take(by_turn[: CANDIDATES_PER_WINDOW * count])
+    at = np.concatenate(drawn)
+    whose = np.repeat(np.arange(len(drawn)), [len(own) for own in drawn])
+    places = shape.placed(at // shape.context_tokens, at % shape.context_tokens, rng)
+    silent = np.flatnonzero(are_silent(places, positions, shape.context_tokens))
+    whose = whose[silent]
+    turn = np.arange(len(whose)) - np.searchsorted(whose, whose, side="left")
+    # A random beginning for each token: else many rare tokens would all come after a few frequent tokens.
+    by_turn = np.argsort((turn + rng.random(len(drawn))[whose]) / shares[whose], kind="stable")
+    return places.take(silent[by_turn[: CANDIDATES_PER_WINDOW * count]])
+
+
+@dataclass(frozen=True, eq=False)
+class TokensOfFeature:
+    """The tokens around which silent windows of a feature are looked for: `heaviest`, (ids, shares in their activation mass), and `peaks`,
+    (ids, numbers of peaks) of the windows that scorers see."""
+
+    heaviest: tuple[np.ndarray, np.ndarray]
+    peaks: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, positions: np.ndarray, values: np.ndarray, peaks: np.ndarray, token_rows: np.ndarray, n_heaviest: int) -> "TokensOfFeature":
+        """The `n_heaviest` tokens of a feature's activations, and the tokens at the places `peaks` [windows]."""
+        ids, counts = np.unique(token_rows.ravel()[peaks], return_counts=True)
+        return cls(peak_tokens(positions, values, token_rows, n_heaviest), (ids, counts))
+
+    def places(
+        self, positions: np.ndarray, index: TokenIndex, n_shown: int, n_scored: int, shape: WindowShape, rng: np.random.Generator
+    ) -> Places:
+        """Silent windows (`token_places`): `n_shown` around the heaviest tokens for an explainer, then candidates for `n_scored` around the
+        tokens of peaks, as often as the peaks stand on them.
+
+        Were scored windows around the heaviest tokens alone, then a judge could tell silent windows by how common their words are.
+        """
+        shown = token_places(*self.heaviest, positions, index, n_shown, shape, rng)
+        scored = token_places(*self.peaks, positions, index, n_scored, shape, rng)
+        return Places.joined([shown.take(np.arange(min(n_shown, len(shown)))), scored])
 
 
 def mean_embedding(cells: np.ndarray, embeddings: np.ndarray) -> np.ndarray:

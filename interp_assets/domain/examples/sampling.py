@@ -54,12 +54,12 @@ class ExampleSettings:
     such as 0.1. Unit: share of the feature's maximum."""
     non_activating: NegativeKind | dict[NegativeKind, float] = "random"
     """One kind of silent window, or shares of several kinds that sum to 1. `random`: from anywhere. `similar`: nearest in meaning to the
-    shown windows. `neighbour`: windows on which the nearest features fire. `token`: around the feature's heaviest tokens. Where a kind has
-    too few windows, random windows are taken."""
+    shown windows. `neighbour`: windows on which the nearest features fire. `token`: around tokens on which the feature peaks elsewhere,
+    each as often as it peaks there. Where a kind has too few windows, random windows are taken."""
     n_neighbours: Bounded = 5
     """Nearest features whose windows are `neighbour` windows. Unit: features."""
     n_peak_tokens: Bounded = 5
-    """Heaviest tokens of a feature whose windows are `token` windows. Unit: tokens."""
+    """Heaviest tokens of a feature around which the `token` windows lie that explainers see. Unit: tokens."""
     n_validation: Bounded = 0
     """Activating windows, and as many silent windows, for choosing among candidate explanations. Unit: windows of a feature."""
     n_shown_non_activating: Bounded = 5
@@ -141,7 +141,8 @@ class FeatureExamples:
 
     "dead" (no activation) and "too_few_windows" (fewer than `min_activating`) have no examples. "ok" has all examples that the roles ask
     for. Where the roles ask for more activating windows than there are, all windows are split in proportion to the numbers asked for, and
-    the outcome is still "ok". "too_few_silent_windows" has all activating examples and all silent windows that exist, split in proportion.
+    the outcome is still "ok". "too_few_silent_windows" has all activating examples and all silent windows that exist (of a
+    feature that is seldom silent: that exist in the lengths of its activating windows), split in proportion.
     `n_filled` counts the held-out random windows that stand in for missing windows of other kinds.
     """
 

@@ -8,11 +8,13 @@ from domain_toys import MIXED, candidates_of, draw_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp_assets.domain.examples.lengths import as_long_as
 from interp_assets.domain.examples.negative_draws import build_examples, with_negatives
 from interp_assets.domain.examples.negatives import (
     HARD_KINDS,
     NEGATIVE_KINDS,
     TokenIndex,
+    TokensOfFeature,
     are_silent,
     first_distinct,
     mean_embedding,
@@ -23,6 +25,7 @@ from interp_assets.domain.examples.negatives import (
     spread_over_quantiles,
     token_places,
 )
+from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.examples.text_hashes import HashedTokens
 from interp_assets.domain.examples.windows import Places, Windows, WindowShape
@@ -123,23 +126,85 @@ def test_token_windows_hold_the_token_where_a_peak_would_stand_and_are_silent(sh
     tokens, and a peak at its second, third or fourth place."""
     rows = np.arange(48).reshape(3, 16) + 100
     rows[0, 3] = rows[1, 9] = rows[2, 8] = 9
-    positions, values = np.array([3, 32 + 9]), np.array([1.0, 0.1])
     index = TokenIndex.of(rows, WindowShape("cells", 4, rows.shape[1]))
     found = {
         place
         for seed in range(40)
-        for place in triples(token_places(positions, values, rows, index, 5, 1, shape, np.random.default_rng(seed)))
+        for place in triples(token_places(np.array([9]), np.ones(1), np.array([3, 32 + 9]), index, 5, shape, np.random.default_rng(seed)))
     }
     assert found == ({(1, 8, 4)} if shape is CELLS else {(1, 6, 4), (1, 7, 4), (1, 8, 4), (2, 5, 4)})
 
 
-def test_token_windows_follow_the_mass_of_their_tokens() -> None:
-    """Token 1 has three quarters of the mass: of the first four windows three are its own."""
+def test_token_windows_follow_the_weights_of_their_tokens() -> None:
+    """Token 1 has three quarters of the weight: of the first four windows three are its own."""
     rows = np.tile(np.arange(10, 26), (40, 1))
     rows[:20, 5], rows[20:, 5] = 1, 2
-    positions, values = np.array([5, 20 * 16 + 5]), np.array([3.0, 1.0])
-    found = token_places(positions, values, rows, TokenIndex.of(rows, WindowShape("cells", 4, rows.shape[1])), 8, 2, CELLS, rng())
+    index = TokenIndex.of(rows, WindowShape("cells", 4, rows.shape[1]))
+    found = token_places(np.array([1, 2]), np.array([3, 1]), np.array([5, 20 * 16 + 5]), index, 8, CELLS, rng())
     assert Counter((found.row[:4] < 20).tolist()) == {True: 3, False: 1}
+
+
+def test_few_token_windows_of_many_tokens_are_not_those_of_the_heaviest_tokens() -> None:
+    """Token 0 has a fifth of the weight, forty tokens have a fiftieth each: of ten windows two hold token 0, in the mean."""
+    rows = np.full((41 * 12, 4), 99)
+    rows[:, 0] = np.arange(len(rows)) % 41
+    shape = WindowShape("cells", 4, 4)
+    index, weights, silence = TokenIndex.of(rows, shape), np.array([10.0, *[1.0] * 40]), np.empty(0, np.int64)
+    drawn = [token_places(np.arange(41), weights, silence, index, 10, shape, np.random.default_rng(seed)).row[:10] for seed in range(60)]
+    assert np.mean([(rows[own, 0] == 0).sum() for own in drawn]) == pytest.approx(10 * 10 / 50, abs=0.7)
+
+
+def test_explainers_see_the_heaviest_tokens_and_scorers_the_tokens_of_peaks() -> None:
+    """Token 1 has most of the mass, and three of four scored windows peak on token 2, one on token 3."""
+    rows = np.tile(np.arange(10, 26), (60, 1))
+    for token in (1, 2, 3):
+        rows[20 * token - 20 : 20 * token, 5] = token
+    positions = np.array([5, 20 * 16 + 5, 21 * 16 + 5, 22 * 16 + 5, 40 * 16 + 5])
+    tokens = TokensOfFeature.of(positions, np.array([9.0, 1, 1, 1, 1]), positions[1:], rows, 1)
+    found = tokens.places(positions, TokenIndex.of(rows, WindowShape("cells", 4, 16)), 2, 4, CELLS, rng())
+    assert (found.row[:6] // 20 + 1).tolist()[:2] == [1, 1] and Counter((found.row[2:6] // 20 + 1).tolist()) == {2: 3, 3: 1}
+
+
+def test_windows_of_a_feature_that_is_seldom_silent_are_as_long_as_its_activating_windows() -> None:
+    """Documents of 32 and of 8 tokens, by turns, 800 of each; on one token of twelve the feature fires. A window of 32 tokens is silent
+    once in sixteen times, a window of 8 every other time: drawn at random, most silent windows would be short."""
+    source = np.random.default_rng(4)
+    rows = source.integers(0, 5000, (800, 40))
+    text = SampleText(Passages.of(np.ones(rows.shape, dtype=bool), [[0, 32]] * len(rows)))
+    positions = np.flatnonzero(source.random(rows.size) < 1 / 12)
+    asked = ExampleSettings(32, 10, 60, 40, 20, builder="cells", n_shown_non_activating=0)
+    found = build_examples(positions, np.ones(len(positions)), rows, 0, asked, 0, 1, text=text)
+    short = {
+        kind: np.mean([len(e.token_ids) == 8 for e in found.examples if (e.role, e.kind) == ("held_out", kind)])
+        for kind in ("activating", "non_activating")
+    }
+    assert found.outcome == "ok" and short["non_activating"] == pytest.approx(short["activating"], abs=0.025) and short["activating"] > 0.2
+
+
+def test_where_long_windows_are_never_silent_no_short_windows_stand_in_for_them() -> None:
+    rows = np.random.default_rng(4).integers(0, 5000, (200, 40))
+    text = SampleText(Passages.of(np.ones(rows.shape, dtype=bool), [[0, 32]] * len(rows)))
+    positions = np.sort(np.concatenate([np.arange(200) * 40 + 9, np.arange(0, 200, 3) * 40 + 35]))
+    asked = ExampleSettings(32, 10, 60, 40, 20, builder="cells", n_shown_non_activating=0)
+    found = build_examples(positions, np.ones(len(positions)), rows, 0, asked, 0, 1, text=text)
+    assert found.outcome == "too_few_silent_windows" and not [e for e in found.examples if e.kind == "non_activating"]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "like", "count", "expected"),
+    [
+        ([8, 8, 32, 8, 32, 32], [32, 32, 8, 32], 4, [0, 2, 4, 5]),  # three of four are long
+        ([8, 8, 32, 8, 8], [32, 32, 8, 32], 4, [2]),  # one long window: a third of a short one, which is none
+        ([8, 8, 8, 8], [32, 8], 4, []),
+        ([8, 32, 32], [], 2, [0, 1]),  # any lengths
+        ([32] * 40, [32] * 19 + [8], 20, list(range(19))),  # rare lengths may be missing
+        ([], [32], 3, []),
+        ([32, 8], [32], 0, []),
+    ],
+)
+def test_candidates_of_given_lengths(lengths: list[int], like: list[int], count: int, expected: list[int]) -> None:
+    found = as_long_as(np.array(lengths, dtype=np.int64), np.array(like, dtype=np.int64), count, 32)
+    assert found.tolist() == expected
 
 
 def test_similar_windows_are_the_nearest_silent_cells() -> None:

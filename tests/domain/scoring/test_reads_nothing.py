@@ -97,7 +97,7 @@ def assert_at_the_floor(scorer: Scorer, answer: Answer, settings: object = None,
     assert mean < 3 * error + 0.01, f"{scorer.NAME} {mean:.3f} above the floor, standard error {error:.3f}"
 
 
-@pytest.mark.parametrize("kind", ["random", "neighbour", "similar"])
+@pytest.mark.parametrize("kind", ["random", "neighbour", "similar", "token"])
 @pytest.mark.parametrize("builder", ["centred", "cells"])
 @pytest.mark.parametrize("scorer", [detection, fuzzing], ids=lambda scorer: scorer.NAME)
 def test_yes_or_no(scorer: Scorer, kind: str, builder: str) -> None:
@@ -109,6 +109,16 @@ def test_yes_or_no(scorer: Scorer, kind: str, builder: str) -> None:
         return AnsweredTrial(trial, str([int(p > judge.middle) for p in sure]))
 
     assert_at_the_floor(scorer, answer, settings, cases[LEARNED:])
+
+
+def test_yes_or_no_about_features_that_fire_nearly_everywhere() -> None:
+    """On one token of four: whole cells are hardly ever silent, ends of documents are."""
+    asked = replace(SETTINGS, builder="cells", n_non_activating=5)
+    cases = [case for seed in range(N_FEATURES) if len((case := scorer_input(seed, asked, n_peaks=8000)).held_out) > asked.n_held_out]
+    assert len(cases) > LEARNED
+    judge = learned([trial for case in cases[: len(cases) // 2] for trial in detection.plan(case, SCORING.detection, 0)])
+    answer = lambda trial, case: AnsweredTrial(trial, str([int(p > judge.middle) for p in judge(questions(trial))]))  # noqa: E731
+    assert_at_the_floor(detection, answer, cases=cases[len(cases) // 2 :])
 
 
 def test_fuzzing_on_silent_tokens_of_the_same_windows() -> None:
@@ -276,7 +286,7 @@ def test_the_judge_sees_what_there_is_to_see() -> None:
     assert beaten > 0.6
 
 
-@pytest.mark.parametrize("kind", ["random", "neighbour"])
+@pytest.mark.parametrize("kind", ["random", "neighbour", "token"])
 @pytest.mark.parametrize("builder", ["centred", "cells"])
 def test_windows_of_both_kinds_lie_alike_in_documents(kind: str, builder: str) -> None:
     """As many begin with a document, end with one, are cut inside a word, and are short."""
