@@ -13,6 +13,8 @@ from interp_assets.domain.prompting.rendering import one_line
 
 MOST_WORDS = 6
 MOST_CHARACTERS = 60
+MOST_READ = 1000
+"""Characters of an explanation in which a label is looked for: no text of thousands of separators makes the search slow."""
 LISTED = 3
 """Tokens of a token list in its label."""
 
@@ -62,7 +64,7 @@ def short_label(explanation: str) -> str | None:
     if isinstance(listed, TokenList):
         tokens = ", ".join(listed.keys[:LISTED])
         return _within(f"before {tokens}" if listed.before else tokens)
-    text = one_line(explanation)
+    text = one_line(explanation)[:MOST_READ]
     framed = _FRAME.sub("", text, count=1)
     clause = _first(_SENTENCE, text if set(framed.lower().split()) <= _LINKS else framed)
     for separator in _WITHIN_SENTENCE:

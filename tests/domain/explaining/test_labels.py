@@ -1,5 +1,7 @@
 """Labels: one to six words of an explanation, by rule or from the reply."""
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +61,10 @@ def test_any_text_has_a_short_label_or_none(text: str) -> None:
     assert label is None or (len(label.split()) >= 1 and len(label) <= MOST_CHARACTERS and "\n" not in label)
     if label is not None and not text.startswith(("the tokens", "tokens before")):
         assert len(label.split()) <= MOST_WORDS
+
+
+@pytest.mark.parametrize("text", ["; " * 30_000, "(a, " * 15_000, "– - : " * 10_000, '"' * 60_000])
+def test_thousands_of_separators_cost_nothing(text: str) -> None:
+    begun = process_time()
+    short_label(text)
+    assert process_time() - begun < 0.5
