@@ -1,7 +1,8 @@
 """How often the platform's 95 % intervals hold the truth, by simulation: `python benchmarks/coverage.py [--quick]`.
 
 Judges of known ability answer, the scorers' own statistics sum the answers up, and the share of intervals that hold the known truth is
-counted. Prints the table of docs/trust.md, then one JSON object in the last line. `--quick` draws a quarter as often.
+counted. Prints the table of docs/trust.md, then one JSON object in the last line. `--quick` draws a quarter as often. Cells of windows
+asked are drawn a fifth as often, means of such estimates a tenth as often.
 """
 
 import argparse
@@ -34,22 +35,25 @@ CASE = ScorerInput(0, "max_act", "anything", (), (), ())
 Draw = Callable[[np.random.Generator], Estimate]
 
 
-def balanced_accuracy(n: int, right: float) -> Draw:
-    """A judge that is right on each of n + n windows with probability `right`."""
+def balanced_accuracy(n: int, right: float, n_negative: int | None = None) -> Draw:
+    """A judge that is right on each of n + n windows, or of n + `n_negative`, with probability `right`."""
+    kinds = [n, n if n_negative is None else n_negative]
 
     def draw(rng: np.random.Generator) -> Estimate:
-        truth = rng.permutation(np.repeat([True, False], n))
-        prediction = truth ^ (rng.random(2 * n) >= right)
-        return prediction_metrics(truth, prediction, N_BOOTSTRAP, rng, np.arange(2 * n) // PER_PROMPT)["balanced_accuracy"]
+        truth = rng.permutation(np.repeat([True, False], kinds))
+        prediction = truth ^ (rng.random(len(truth)) >= right)
+        return prediction_metrics(truth, prediction, N_BOOTSTRAP, rng, np.arange(len(truth)) // PER_PROMPT)["balanced_accuracy"]
 
     return draw
 
 
-def by_prompt(n: int, understood: float) -> Draw:
-    """A judge that understands a whole prompt of PER_PROMPT windows with probability `understood` and otherwise guesses all of them."""
+def by_prompt(n: int, understood: float, lengths: tuple[int, int] = (PER_PROMPT, PER_PROMPT)) -> Draw:
+    """A judge that understands a whole prompt with probability `understood` and otherwise guesses all of it. Prompts have `lengths` of
+    windows, from the least to the most."""
 
     def draw(rng: np.random.Generator) -> Estimate:
-        prompts = np.arange(2 * n) // PER_PROMPT
+        sizes = rng.integers(lengths[0], lengths[1] + 1, 2 * n)  # the prompts that 2n windows do not fill are left out
+        prompts = np.repeat(np.arange(2 * n), sizes)[: 2 * n]
         truth = rng.permutation(np.repeat([True, False], n))
         right = (rng.random(prompts[-1] + 1) < understood)[prompts] | (rng.random(2 * n) < 0.5)
         return prediction_metrics(truth, truth ^ ~right, N_BOOTSTRAP, rng, prompts)["balanced_accuracy"]
@@ -57,10 +61,10 @@ def by_prompt(n: int, understood: float) -> Draw:
     return draw
 
 
-def auroc(n: int, expected: float) -> Draw:
-    """n + n normal scores, the positive ones higher by as much as gives the expected AUROC."""
+def auroc(n: int, expected: float, n_negative: int | None = None) -> Draw:
+    """n + n normal scores, or n + `n_negative`, the positive ones higher by as much as gives the expected AUROC."""
     shift = math.sqrt(2) * statistics.NormalDist().inv_cdf(expected)
-    truth = np.repeat([True, False], n)
+    truth = np.repeat([True, False], [n, n if n_negative is None else n_negative])
     return lambda rng: probability_metrics(truth, rng.normal(truth * shift), N_BOOTSTRAP, rng)["auroc"]
 
 
@@ -90,12 +94,16 @@ def simulated(n: int, understood: float) -> tuple[Draw, float]:
     return draw, float(np.corrcoef(levels.ravel(), true.ravel())[0, 1])
 
 
-def stopped(n: int, right: float, ci_width: float) -> Draw:
-    """A judge that is right with probability `right`, asked about n + n windows in prompts until its interval is `ci_width` wide."""
+def stopped(n: int, right: float, ci_width: float, understood: float | None = None) -> Draw:
+    """A judge that is right with probability `right`, asked about n + n windows in prompts until its interval is `ci_width` wide. With
+    `understood` the judge understands whole prompts, and otherwise guesses, as in `by_prompt`."""
 
     def draw(rng: np.random.Generator) -> Estimate:
         truth = rng.permutation(np.repeat([True, False], n))
-        prediction = truth ^ (rng.random(2 * n) >= right)
+        correct = rng.random(2 * n) < right
+        if understood is not None:
+            correct = np.repeat(rng.random(2 * n // PER_PROMPT) < understood, PER_PROMPT) | (rng.random(2 * n) < 0.5)
+        prediction = truth ^ ~correct
         settings, asked = SequentialSettings(ci_width), 0
         while True:
             asked = next_round(2 * n // PER_PROMPT, asked, settings).stop
@@ -245,20 +253,38 @@ GRID: dict[str, tuple[Draw, float]] = {
     "half of 10 + 10 windows asked, balanced accuracy 0.8, explained a quarter": (asked_about_some(10, 0.8, 0.65, 0.5), 0.8),
     "a quarter of 100 + 100 windows asked, errors by prompt": (asked_about_some(100, 0.75, 0.0, 0.25, 0.5), 0.75),
     "mean of 30 estimates, a twentieth of 100 + 100 windows asked": (mean_of_some(30, 100, 0.05), 0.0),
+    "mean of 50 estimates, a twentieth of 100 + 100 windows asked": (mean_of_some(50, 100, 0.05), 0.0),
+    "balanced accuracy 0.9, 3 + 7 windows": (balanced_accuracy(3, 0.9, 7), 0.9),
+    "balanced accuracy 0.8, 10 + 90 windows": (balanced_accuracy(10, 0.8, 90), 0.8),
+    "AUROC 0.7, 3 + 7 windows": (auroc(3, 0.7, 7), 0.7),
+    "AUROC 0.8, 5 + 50 windows": (auroc(5, 0.8, 50), 0.8),
+    "errors by prompt, prompts of 1 to 20 windows, 100 + 100 windows": (by_prompt(100, 0.5, (1, 20)), 0.75),
+    "errors by prompt, prompts of 20 windows, 50 + 50 windows": (by_prompt(50, 0.5, (20, 20)), 0.75),
+    "errors by prompt, stopped once 0.2 wide": (stopped(100, 0.75, 0.2, 0.5), 0.75),
+    "mean of a view, 4 features": (view_mean(4), 0.75),
     "mean of a view, 6 features": (view_mean(6), 0.75),
     "lift over shuffled explanations, one deal, 24 features": (lift(24, 1, 0.05), 0.2),
     "lift over shuffled explanations, three deals, 24 features": (lift(24, 3, 0.05), 0.2),
     "lift over shuffled explanations, three deals, texts far apart, 24 features": (lift(24, 3, 0.2), 0.2),
     "lift over shuffled explanations, three deals, texts far apart, 8 features": (lift(8, 3, 0.2), 0.2),
     "successes, share 0.1, 6 features": (successes(6, 0.1), 0.1),
+    "successes, share 0.5, 4 features": (successes(4, 0.5), 0.5),
+    "successes, share 0.9, 5 features": (successes(5, 0.9), 0.9),
 }
 
 
 def coverage(cell: str, n_draws: int, seed: int = 0) -> float:
-    """Share of the intervals of a cell of GRID that hold the truth."""
+    """Share of the intervals of a cell of GRID that hold the truth, in `n_draws` draws."""
     draw, truth = GRID[cell]
     rng = np.random.default_rng(seed)
     return sum(holds(draw(rng), truth) for _ in range(n_draws)) / n_draws
+
+
+def n_draws_of(cell: str, n_draws: int) -> int:
+    """How often a cell is drawn where quick cells are drawn `n_draws` times."""
+    if "estimates" in cell:
+        return n_draws // 10
+    return n_draws // 5 if "asked" in cell or cell.startswith("the same") else n_draws
 
 
 def holds(found: Estimate, truth: float) -> bool:
@@ -269,7 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="1,000 draws a cell instead of 4,000")
     n_draws = 1000 if parser.parse_args().quick else 4000
-    found = {cell: coverage(cell, n_draws) for cell in GRID}
+    found = {cell: coverage(cell, n_draws_of(cell, n_draws)) for cell in GRID}
     print("| cell | intervals that hold the truth |\n|---|---|")
     for cell, share in found.items():
         print(f"| {cell} | {100 * share:.1f} % |")

@@ -141,3 +141,13 @@ def test_the_workflow_runs_what_a_bare_machine_runs() -> None:
     assert {"run": ".ci/run"} in jobs["test"]["steps"] and (ROOT / ".ci" / "run").exists()
     used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
     assert used and all(re.fullmatch(r"[\w/-]+@v\d+", action) for action in used), used
+
+
+def test_the_table_of_coverage_has_every_cell_of_the_benchmark() -> None:
+    tree = ast.parse((ROOT / "benchmarks" / "coverage.py").read_text())
+    (grid,) = (one.value for one in tree.body if isinstance(one, ast.AnnAssign) and ast.unparse(one.target) == "GRID")
+    assert isinstance(grid, ast.Dict)
+    cells = [key.value for key in grid.keys if isinstance(key, ast.Constant)]
+    table = page("trust").partition("| cell | intervals that hold the truth |")[2].partition("\n\n")[0]
+    found = re.findall(r"^\| ([^|]*) \| ([\d.]+) % \|$", table, re.M)
+    assert [cell for cell, _ in found] == cells
