@@ -40,11 +40,16 @@ class AskedFeatures:
         return cls(tuple(named), tuple(intervals))
 
     @classmethod
-    def of(cls, features: int | Iterable[int]) -> Self:
-        """A feature, features that are named one by one, or a `range` of step 1, which is an interval."""
+    def of(cls, features: "int | str | Iterable[int]") -> Self:
+        """A feature, features that are named one by one, a `range` of step 1, which is an interval, or a text such as "0-99,205".
+
+        Raises `UserError` for what is no feature, such as 4.5.
+        """
+        if isinstance(features, str):
+            return cls.parse(features)
         if isinstance(features, range) and features.step == 1:
             return cls((), ((features.start, features.stop - 1),) if features else ())
-        return cls(tuple(int(one) for one in features) if isinstance(features, Iterable) else (int(features),))
+        return cls(tuple(map(_feature, features)) if isinstance(features, Iterable) else (_feature(features),))
 
     def among(self, known: np.ndarray) -> np.ndarray:
         """The features of `known` (ascending) that are asked for, ascending."""
@@ -84,6 +89,16 @@ def selected_among(record: DictionaryRecord, selected: np.ndarray, asked: AskedF
     if not len(chosen):
         raise UserError(f"dictionary {record.key} selects none of these features ({_shortened(str(asked))}); {holds}")
     return chosen
+
+
+def _feature(value: object) -> int:
+    """A whole number from 0, also of numpy, or a float of such a value, as frames have it."""
+    number = value.item() if isinstance(value, np.generic) else value
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 10**MOST_DIGITS:
+        raise UserError(f"{_shortened(str(value))} is no feature: features are whole numbers from 0")
+    return number
 
 
 def _shortened(text: str) -> str:

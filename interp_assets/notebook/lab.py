@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from interp_assets.config.base import UserError
-from interp_assets.config.nearest import nearest_words
+from interp_assets.config.feature_lists import AskedFeatures
+from interp_assets.config.nearest import nearest_hint, nearest_words
 from interp_assets.installation.home import Home, refuse_misread_path
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Lab:
     def scores(
         self,
         key: str | None = None,
-        feature: int | Sequence[int] | None = None,
+        feature: int | str | Sequence[int] | None = None,
         scorer: str | None = None,
         method: str | None = None,
         headline: bool = True,
@@ -102,12 +103,12 @@ class Lab:
         return self.sql(_select("scores", where, "dictionary, feature, explanation_method, scorer, metric, stratum"))
 
     def explanations(
-        self, key: str | None = None, feature: int | Sequence[int] | None = None, method: str | None = None
+        self, key: str | None = None, feature: int | str | Sequence[int] | None = None, method: str | None = None
     ) -> pl.DataFrame:  # fmt: skip
         """Explanations of features, one row a feature and method; a feature without an explanation has its outcome."""
         return self.sql(_select("explanations", self._where(key, feature, {"explanation_method": method}), "ALL"))
 
-    def examples(self, key: str, feature: int | Sequence[int]) -> pl.DataFrame:
+    def examples(self, key: str, feature: int | str | Sequence[int]) -> pl.DataFrame:
         """The windows of features, strongest first within each role and kind."""
         return self.sql(_select("examples", self._where(key, feature, {}), "feature, role DESC, kind, max_activation DESC, example_id"))
 
@@ -116,7 +117,10 @@ class Lab:
         from interp_assets.notebook.feature import FeatureView
         from interp_assets.single_features.card import read_card
 
-        return FeatureView(read_card(self.home, key, int(feature)))
+        number = AskedFeatures.of(feature).named
+        if len(number) != 1:
+            raise UserError(f"feature is {feature!r}; lab.feature shows one feature, such as 404")
+        return FeatureView(read_card(self.home, key, number[0]))
 
     def register(self, sae: Any, *, model: str, hook: str | None = None, key: str | None = None, check: bool = True, **record: Any) -> str:
         """Register a SAELens SAE from memory, and return its key. Further fields of the record may be named, such as
@@ -130,11 +134,10 @@ class Lab:
         return register_sae(self.home, sae, model=model, hook=hook, key=key, check=check, fields=record)
 
     def run(
-        self, key: str, features: int | Sequence[int] | None = None, only: str | Sequence[str] = (), replace: bool = False
+        self, key: str, features: int | str | Sequence[int] | None = None, only: str | Sequence[str] = (), replace: bool = False
     ) -> "RunResult":
         """Make explanations and scores in this process, as `interp run` does: of some features or of all, or of some assets. Raises
         `UserError` with the errors of the stages that failed."""
-        from interp_assets.config.feature_lists import AskedFeatures
         from interp_assets.single_features.plan import planned_run
         from interp_assets.single_features.progress import BarWatcher, bars
         from interp_assets.single_features.run import RunResult, run_here
@@ -159,19 +162,36 @@ class Lab:
         """The record of a dictionary."""
         return self.home.registry.get(key)
 
-    def _where(self, key: str | None, feature: int | Sequence[int] | None, equal: dict[str, str | None]) -> list[str]:
-        """Conditions of SQL. Raises `UserError` for a key that is not registered."""
+    def _where(self, key: str | None, feature: int | str | Sequence[int] | None, equal: dict[str, str | None]) -> list[str]:
+        """Conditions of SQL. Raises `UserError` for a key that is not registered, an unknown name, and what is no feature."""
+        for name, value in equal.items():
+            if value is not None:
+                _check_name(name, value)
         found = [f"{name} = {_quoted(value)}" for name, value in equal.items() if value is not None]
         if key is not None:
             self.home.registry.get(key)
             found.append(f"dictionary = {_quoted(key)}")
         if feature is not None:
-            found.append(f"feature IN ({', '.join(str(int(one)) for one in _listed(feature)) or 'NULL'})")
+            found.append(_feature_condition(AskedFeatures.of(feature)))
         return found
 
 
-def _listed(features: int | Sequence[int]) -> Sequence[int]:
-    return list(features) if hasattr(features, "__iter__") else [features]  # type: ignore[arg-type, list-item]  # also numpy's numbers
+def _feature_condition(asked: AskedFeatures) -> str:
+    """A condition of SQL that holds for the features that are asked for."""
+    parts = [f"feature BETWEEN {first} AND {last}" for first, last in asked.intervals]
+    if asked.named:
+        parts.append(f"feature IN ({', '.join(map(str, asked.named))})")
+    return f"({' OR '.join(parts) or 'false'})"
+
+
+def _check_name(column: str, name: str) -> None:
+    """Raise `UserError` for a scorer or an explanation method that there is none of."""
+    from interp_assets.domain.explaining import METHODS
+    from interp_assets.domain.scoring import SCORERS
+
+    known = [one.NAME for one in SCORERS] if column == "scorer" else [*METHODS, "none"]
+    if name not in known:
+        raise UserError(f"there is no {column.replace('_', ' ')} {name!r}{nearest_hint(name, known)}; there are {', '.join(known)}")
 
 
 def _select(table: str, where: Sequence[str], order: str) -> str:

@@ -49,4 +49,9 @@ def test_a_range_of_python_is_an_interval_and_a_list_names_features() -> None:
     assert AskedFeatures.of(range(0, 9, 4)) == AskedFeatures((0, 4, 8))
     assert AskedFeatures.of(np.array([3, 7])) == AskedFeatures.of((3, 7)) == AskedFeatures.parse("3,7")
     assert AskedFeatures.of(np.int64(3)) == AskedFeatures.of(3) == AskedFeatures.parse("3")  # type: ignore[arg-type]  # a number of numpy
+    assert AskedFeatures.of("404") == AskedFeatures.of(404.0) == AskedFeatures((404,))
+    assert AskedFeatures.of("0-9") == AskedFeatures.of(range(10))
+    for wrong in (4.5, True, np.True_, None, -1, ["4"], [[4]], float("nan")):
+        with pytest.raises(UserError, match="is no feature: features are whole numbers from 0"):
+            AskedFeatures.of(wrong)  # type: ignore[arg-type]
     assert AskedFeatures.of(range(0)).among(RECORD.selected_features).tolist() == []

@@ -55,13 +55,18 @@ def test_mistakes_name_what_was_meant(opened: Opened, tmp_path: Path) -> None:
         (lambda: opened.sql("SELECT explanatio FROM explanations"), "Candidate bindings"),
         (lambda: opened.sql("DROP TABLE scores"), "read-only"),
         (lambda: opened.scores("fake/00/neuron"), "did you mean 'fake/00/neurons'"),
+        (lambda: opened.explanations(method="o'hara"), 'there is no explanation method "o\'hara"; there are max_act'),
+        (lambda: opened.scores(scorer="detekt"), "there is no scorer 'detekt'; did you mean 'detection'"),
+        (lambda: opened.scores(KEY, 4.5), "4.5' is no feature: features are whole numbers from 0"),
+        (lambda: opened.scores(KEY, -1), "-1' is no feature"),
+        (lambda: opened.examples(KEY, True), "True' is no feature"),
+        (lambda: opened.feature(KEY, [4, 6]), "shows one feature, such as 404"),
         (lambda: opened.feature(KEY, 64), "does not select feature 64"),
         (lambda: ia.open(tmp_path / "nowhere"), "there is no home"),
         (lambda: opened.register(object(), model="m"), "object is no SAE of SAELens"),
     ):
         with pytest.raises(UserError, match=said):
             wrong()
-    assert opened.explanations(method="o'hara").is_empty()
 
 
 class Tags(HTMLParser):

@@ -17,7 +17,6 @@ from interp_assets.backfill.command import left_to_make
 from interp_assets.cli.feature_card import print_card
 from interp_assets.config.base import UserError
 from interp_assets.config.feature_lists import AskedFeatures
-from interp_assets.installation.server import ServerError
 from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.whole_features import whole_features
 from interp_assets.single_features.card import read_card
@@ -159,7 +158,7 @@ def test_a_wrong_feature_or_asset_is_named(lab: Lab) -> None:
         lab.plan([64])
     with pytest.raises(UserError, match="made over all dictionaries"):
         lab.plan([5], "warehouse")
-    with pytest.raises(ServerError, match="no asset is called scores/fuzing; did you mean scores/fuzzing"):
+    with pytest.raises(UserError, match="no asset is called scores/fuzing; did you mean scores/fuzzing"):
         lab.plan([5], "scores/fuzing")
 
 
