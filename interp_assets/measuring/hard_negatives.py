@@ -12,10 +12,9 @@ from interp_assets.domain.examples.negatives import (
     NegativeKind,
     TokenIndex,
     TokensOfFeature,
-    mean_embedding,
     neighbour_places,
     placed_around,
-    similar_places,
+    similar_to_each,
 )
 from interp_assets.domain.examples.windows import Places, Windows
 from interp_assets.domain.seeds import generator
@@ -62,9 +61,8 @@ class HardNegatives:
         able = [i for i, draw in enumerate(draws) if draw.outcome == "ok"]
         like = [i for i in able if draws[i].n_shown]  # with nothing shown there is nothing to be similar to
         if self.embeddings is not None and like:
-            queries = np.stack([mean_embedding(draws[i].shown_cells, self.embeddings) for i in like])
-            active = [draws[i].active_cells for i in like]
-            for i, cells in zip(like, similar_places(queries, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
+            shown, active = [draws[i].shown_cells for i in like], [draws[i].active_cells for i in like]
+            for i, cells in zip(like, similar_to_each(shown, active, self.embeddings, self.counts["similar"], self.shape), strict=True):
                 rng = generator(seed, draws[i].feature, "similar windows")
                 found[i]["similar"] = placed_around(cells, draws[i].positions, self.shape, rng)
         if "neighbour" in self.counts and able:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample, draw_activating
-from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, mean_embedding, neighbour_places, similar_places
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, neighbour_places, similar_to_each
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings, FeatureExamples
 from interp_assets.domain.examples.windows import Places
@@ -77,8 +77,7 @@ def candidates_of(draw: ActivatingDraw, rows: np.ndarray, asked: ExampleSettings
     near = [np.sort(source.choice(rows.size, 40, replace=False)) for _ in range(2)]
     cut = [shape.windows(p // rows.shape[1], p % rows.shape[1], np.ones(len(p))) for p in near]
     counts = asked.negative_counts
-    queries = np.array([mean_embedding(draw.shown_cells, embeddings)] if draw.n_shown else np.empty((0, 4)))
-    similar = similar_places(queries, [draw.active_cells][: draw.n_shown], embeddings, counts["similar"], shape)
+    similar = similar_to_each([draw.shown_cells], [draw.active_cells], embeddings, counts["similar"], shape)
     index = TokenIndex.of(rows, shape)
     return {
         "similar": Places.joined(similar),

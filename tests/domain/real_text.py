@@ -10,9 +10,10 @@ import numpy as np
 
 from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
 from interp_assets.domain.examples.negative_draws import build_examples
-from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, neighbour_places, placed_around, similar_places
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, neighbour_places, placed_around, similar_to_each
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings
+from interp_assets.domain.examples.windows import WindowShape
 from interp_assets.domain.trials import ScorerInput
 from resources.corpus import python_source, sotu
 
@@ -74,6 +75,20 @@ def fires_at_random(seed: int, n_peaks: int = 160) -> tuple[np.ndarray, np.ndarr
     return place[first], value[first]
 
 
+@cache
+def embeddings(shape: WindowShape) -> np.ndarray:
+    """float32 [cells, 32] of length 1: each cell's mean of random vectors of its tokens, rarer tokens having longer vectors. So cells of
+    like words lie near each other, as by a sentence encoder."""
+    rows = real_text().rows
+    rarity = np.log(rows.size / (1 + np.bincount(rows.ravel())))
+    vectors = np.random.default_rng(0).standard_normal((len(rarity), 32)) * rarity[:, None]
+    cells = shape.cells_at(np.arange(shape.n_cells(ROWS)))
+    at = cells.row * CONTEXT + cells.start
+    summed = np.concatenate([np.zeros((1, 32)), np.cumsum(vectors[rows.ravel()], axis=0)])
+    sums = summed[at + cells.length] - summed[at]
+    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+
 SETTINGS = ExampleSettings(n_shown=10, n_held_out=40, n_non_activating=40, min_activating=60, n_strata=4, n_shown_non_activating=5)
 
 
@@ -88,14 +103,16 @@ def examples_of(seed: int, settings: ExampleSettings = SETTINGS, n_peaks: int = 
         rng, shape, counts = np.random.default_rng(seed), draw.shape, settings.negative_counts
         near = [fires_at_random(1000 + 7 * seed + number) for number in range(3)]
         windows = [shape.windows(p // CONTEXT, p % CONTEXT, v) for p, v in near]
-        vectors = rng.standard_normal((shape.n_cells(ROWS), 4)).astype(np.float32)
         candidates = {
             "neighbour": neighbour_places(windows, draw.positions, counts["neighbour"], shape, rng),
             "token": TokensOfFeature.of(draw.positions, draw.values, draw.scored_peaks, text.rows, settings.n_peak_tokens).places(
                 draw.positions, TokenIndex.of(text.rows, shape), 0, counts["token"], shape, rng
             ),
             "similar": placed_around(
-                similar_places(vectors[:1], [draw.active_cells], vectors, counts["similar"], shape)[0], draw.positions, shape, rng
+                similar_to_each([draw.shown_cells], [draw.active_cells], embeddings(shape), counts["similar"], shape)[0],
+                draw.positions,
+                shape,
+                rng,
             ),
         }
     return build_examples(places, values, text.rows, 1, settings, 0, seed, candidates, text.text).examples

@@ -24,6 +24,9 @@ CANDIDATES_PER_WINDOW = 4
 PLACES_TRIED = 8
 """Random tokens of a cell around which a silent window is looked for."""
 
+MODELS = 8
+"""Most shown windows of a feature whose nearest silent windows are looked for."""
+
 OCCURRENCES_PER_WINDOW = 16
 """Most occurrences of a token that are examined for each window asked for; many occurrences of a peak token are not silent."""
 
@@ -187,10 +190,31 @@ class TokensOfFeature:
         return Places.joined([shown.take(np.arange(min(n_shown, len(shown)))), scored])
 
 
-def mean_embedding(cells: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """float32 [d] of length 1: the direction of the mean of the embeddings of `cells` [n], n > 0."""
-    mean = embeddings[cells].astype(np.float32).mean(axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+def similar_to_each(
+    cells: Sequence[np.ndarray], active_cells: Sequence[np.ndarray], embeddings: np.ndarray, count: int, shape: WindowShape
+) -> list[Places]:
+    """For each feature the silent cells nearest to each of some of its shown windows: the nearest of each, then the second nearest of each.
+
+    `cells[i]` are the cells of feature i's shown windows, of which MODELS at even steps are taken; a feature without any has no places.
+    What is nearest to the mean of all windows would be the most ordinary text, and "ordinary" would be an answer.
+    """
+    models = [own[np.linspace(0, len(own) - 1, min(MODELS, len(own))).round().astype(np.int64)] for own in cells]
+    owner = np.repeat(np.arange(len(models)), [len(own) for own in models])
+    if not len(owner):
+        return [Places.joined([]) for _ in cells]
+    queries = embeddings[np.concatenate(models)].astype(np.float32)
+    each = [-(-count // max(len(own), 1)) for own in models]
+    active = [active_cells[i] for i in owner.tolist()]
+    near = similar_places(queries, active, embeddings, max(each), shape, block_cells=8192)
+    found: list[Places] = []
+    for i in range(len(cells)):
+        own = [near[place] for place in np.flatnonzero(owner == i).tolist()]
+        turn = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(len(one)) for one in own)])
+        by_turn = np.argsort(turn, kind="stable")
+        joined = Places.joined(own).take(by_turn[turn[by_turn] < CANDIDATES_PER_WINDOW * each[i]])
+        _, first = np.unique(joined.row * shape.context_tokens + joined.start, return_index=True)
+        found.append(joined.take(np.sort(first)[: CANDIDATES_PER_WINDOW * count]))
+    return found
 
 
 def similar_places(
@@ -203,9 +227,9 @@ def similar_places(
 ) -> list[Places]:
     """For each feature the cells in which it is silent and whose embeddings are nearest to its query, by dot product, nearest first.
 
-    `queries` float32 [features, d]; `embeddings` [n_cells, d], float16 or float32; products are float32. `active_cells[i]` are the cells,
-    ascending, in which feature i fires. With the "centred" builder the short cell at the end of a row is no candidate, since its length
-    would give it away. Memory: features · block_cells numbers.
+    `queries` float32 [features, d] (a feature may stand there more than once); `embeddings` [n_cells, d], float16 or float32; products are
+    float32. `active_cells[i]` are the cells, ascending, in which feature i fires. With the "centred" builder the short cell at the end of a
+    row is no candidate, since its length would give it away. Memory: features · block_cells numbers.
     """
     wanted = CANDIDATES_PER_WINDOW * count
     best_score = np.empty((len(queries), 0), dtype=np.float32)

@@ -17,11 +17,11 @@ from interp_assets.domain.examples.negatives import (
     TokensOfFeature,
     are_silent,
     first_distinct,
-    mean_embedding,
     negative_counts,
     neighbour_places,
     peak_tokens,
     similar_places,
+    similar_to_each,
     spread_over_quantiles,
     token_places,
 )
@@ -211,9 +211,16 @@ def test_similar_windows_are_the_nearest_silent_cells() -> None:
     """Cells 0..7 of two rows point ever further from the query; the feature fires in cell 1."""
     angle = np.linspace(0, 1.4, 8)
     embeddings = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float16)
-    query = mean_embedding(np.array([0, 0]), embeddings)
-    found = similar_places(query[None], [np.array([1])], embeddings, 1, CELLS)[0]
+    found = similar_places(embeddings[:1].astype(np.float32), [np.array([1])], embeddings, 1, CELLS)[0]
     assert triples(found) == [(0, 0, 4), (0, 8, 4), (0, 12, 4), (1, 0, 4)]  # four candidates for a window: cells 0, 2, 3, 4
+
+
+def test_each_shown_window_has_its_own_similar_windows() -> None:
+    """Shown windows lie in cells 0 and 7, which point apart: their nearest silent cells come in turn, not the cells between them."""
+    angle = np.linspace(0, 1.4, 8)
+    embeddings = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float16)
+    (found, none) = similar_to_each([np.array([0, 7]), np.empty(0, np.int64)], [np.array([0, 7])] * 2, embeddings, 2, CELLS)
+    assert triples(found)[:4] == [(0, 4, 4), (1, 8, 4), (0, 8, 4), (1, 4, 4)] and not len(none)
 
 
 @given(st.integers(0, 100), st.integers(1, 9))
