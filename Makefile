@@ -95,7 +95,7 @@ test-deploy: .venv-deploy/.installed
 .venv-deploy/.installed: pyproject.toml constraints.txt requirements/deploy-test.txt
 	$(call venv,.venv-deploy)
 	$(call torch,.venv-deploy)
-	$(call packages,.venv-deploy) -c constraints.txt -r requirements/deploy-test.txt -e ".[deploy]" pytest
+	$(call packages,.venv-deploy) -c constraints.txt -r requirements/deploy-test.txt -e ".[deploy]" pytest hypothesis
 	@touch $@
 
 clean:

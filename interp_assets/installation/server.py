@@ -141,11 +141,18 @@ def _write_workspace(home: Home) -> None:
 
 
 def set_pool_limits(instance: "dg.DagsterInstance") -> None:
-    """Give each pool without a limit the default limit of dagster.yaml: Dagster itself applies it only from the second use of a pool on."""
+    """Give each pool the default limit of dagster.yaml, unless a user has set its limit: Dagster itself applies the default only from the
+    second use of a pool on."""
     from interp_assets.orchestration.partitions import POOLS
 
+    storage, default = instance.event_log_storage, instance.global_op_concurrency_default_limit
+    limits = {limit.name: limit for limit in storage.get_pool_limits()}
     for pool in POOLS:
-        instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+        if pool in limits and limits[pool].from_default and limits[pool].limit != default:
+            storage.delete_concurrency_limit(pool)  # Dagster's own change of a default fails on Postgres
+            del limits[pool]
+        if pool not in limits:
+            storage.initialize_concurrency_limit_to_default(pool)
 
 
 @contextlib.contextmanager

@@ -65,6 +65,8 @@ class Lake:
         with self._reached():
             if self.is_local and os.path.exists(self.root):
                 os.scandir(self.root).close()  # raises for a file, and for a folder that may not be listed
+            if not self.is_local and not self.fs.exists(bucket := self.root.split("/", 1)[0]):
+                raise FileNotFoundError(f"there is no bucket {bucket}")
             found = self._marked_version()
         if found != schema_version:
             raise LakeError(

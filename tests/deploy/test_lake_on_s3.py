@@ -114,8 +114,9 @@ def test_killed_at_any_step_a_partition_is_the_old_the_new_or_missing_and_the_ne
         assert result.returncode == -signal.SIGKILL, result.stderr
         return result.stdout
 
+    Lake(f"{url}/whole", 1).write("t", CELL, SCHEMA, rows(1), "v1")
     n_steps = int(killed_at(f"{url}/whole", 0))
-    assert n_steps == 5  # finish, no withdrawn manifest, no manifest, the part in place, the manifest
+    assert n_steps == 5  # finish, no withdrawn manifest, the manifest, the part in place, the manifest
     seen = []
     for step in range(1, n_steps + 2):
         lake = Lake(f"{url}/{step}", 1)
