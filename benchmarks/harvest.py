@@ -3,10 +3,11 @@
     python benchmarks/harvest.py [--quick] [--model …] [--delphi-python PATH]
 
 Ratios are taken within one run: both sides on the same rows in one process, in turn, the median of the rounds; in seconds, and in CPU
-seconds (`_cpu`), which a busy machine disturbs less. The floor is the forward pass itself; harvest adds encoding, the spill, the sort, the
-statistics and the Parquet files. Each number of tokens is a process of its own, so that its peak memory is its own. `--delphi-python` is
-the interpreter of an environment with `eai-delphi`, whose LatentCache then takes the same model, dictionary and tokens. On a GPU more
-tokens are taken, 131,072 latents too, and the peak of its memory is told. The last line is one JSON object.
+seconds (`_cpu`), which a busy machine disturbs less. The floor is the forward pass and the encoder's own matrix product, which is measured
+in the same rounds; harvest adds the choice of active latents, the spill, the sort, the statistics and the Parquet files. Each number of
+tokens is a process of its own, so that its peak memory is its own. `--delphi-python` is the interpreter of an environment with
+`eai-delphi`, whose LatentCache then takes the same model, dictionary and tokens. On a GPU more tokens are taken, 131,072 latents too, and
+the peak of its memory is told. The last line is one JSON object.
 """
 
 import argparse
@@ -66,6 +67,24 @@ class Bench:
         _synchronise(self.subject)
         return time.perf_counter() - started, time.process_time() - cpu
 
+    def product(self) -> float:
+        """CPU seconds of the encoder's matrix product with as many values at the hook, in the blocks of a harvest: no latent is chosen."""
+        import torch
+
+        from resources.dictionaries.encoding import blocks
+
+        one: Any = self.dictionary
+        weight, bias = (one.directions.T, None) if hasattr(one, "directions") else (one.W_enc, one.b_enc)
+        rows = self.sample.tokens[: self.settings.batch_rows]
+        x = torch.randn(rows.size, one.d_in, device=weight.device)
+        cpu = time.process_time()
+        with torch.inference_mode():
+            for _ in range(0, len(self.sample.tokens), self.settings.batch_rows):
+                for _ in blocks(x, weight, bias):
+                    pass
+        _synchronise(self.subject)
+        return time.process_time() - cpu
+
     def harvest(self) -> tuple[float, float, int, int]:
         """(seconds, CPU seconds, activations, bytes) of a whole harvest into a fresh lake."""
         with tempfile.TemporaryDirectory() as folder:
@@ -119,16 +138,17 @@ def ratio_figures(source: str | None, width: int | None, n_tokens: int, rounds: 
     print(f"{name}: {bench.sample.tokens.size:,} tokens, {rounds} rounds on {bench.subject.device}", flush=True)
     bare_peak = _peak_of(bench.subject, bench.bare)
     harvest_peak = _peak_of(bench.subject, bench.harvest)
-    times = [(*bench.bare(), *bench.harvest()) for _ in range(rounds)]
+    times = [(*bench.bare(), bench.product(), *bench.harvest()) for _ in range(rounds)]
     activations, size = times[-1][-2:]
     tokens = bench.sample.tokens.size
     return {
         "device": str(bench.subject.device),
         "tokens": tokens,
         f"{name}_bare_tokens_per_second": round(tokens / statistics.median(bare for bare, *_ in times), 1),
-        f"{name}_harvest_tokens_per_second": round(tokens / statistics.median(full for _, _, full, *_ in times), 1),
-        f"{name}_harvest_over_bare": round(statistics.median(full / bare for bare, _, full, *_ in times), 3),
-        f"{name}_harvest_over_bare_cpu": round(statistics.median(full / bare for _, bare, _, full, *_ in times), 3),
+        f"{name}_harvest_tokens_per_second": round(tokens / statistics.median(full for _, _, _, full, *_ in times), 1),
+        f"{name}_harvest_over_bare": round(statistics.median(full / bare for bare, _, _, full, *_ in times), 3),
+        f"{name}_harvest_over_bare_cpu": round(statistics.median(full / bare for _, bare, _, _, full, *_ in times), 3),
+        f"{name}_floor_over_bare_cpu": round(statistics.median(1 + product / bare for _, bare, product, *_ in times), 3),
         f"{name}_bytes_per_activation": round(size / activations, 3),
         **({} if bare_peak is None else {f"{name}_bare_peak_gpu_gb": bare_peak, f"{name}_harvest_peak_gpu_gb": harvest_peak}),
     }
@@ -187,6 +207,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="8,192 tokens (on a GPU 65,536), one width, two sizes; under two minutes")
     parser.add_argument("--model", help="subject model; the embedded one by default")
     parser.add_argument("--widths", type=int, nargs="*", help="random TopK SAEs beside the demo's own; 4096 and 16384, and 131072 on a GPU")
+    parser.add_argument("--tokens", type=int, help="tokens of each width; speed by number of tokens is then left out")
     parser.add_argument("--delphi-python", help="interpreter of an environment with eai-delphi")
     parser.add_argument("--one-size", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -201,8 +222,9 @@ def main() -> None:
     widths = given.widths if given.widths is not None else [4_096, 16_384, *([131_072] if on_gpu else [])]
     figures: dict[str, Any] = {}
     for width in [None, *(widths[:1] if given.quick else widths)]:
-        figures |= ratio_figures(given.model, width, n_tokens, rounds)
-    figures |= size_figures(given.model, sizes)
+        figures |= ratio_figures(given.model, width, given.tokens or n_tokens, rounds)
+    if not given.tokens:
+        figures |= size_figures(given.model, sizes)
     if given.delphi_python:
         figures |= delphi_figures(given.model, given.delphi_python, n_tokens)
     for name, value in figures.items():

@@ -41,7 +41,7 @@ from interp_assets.installation.home import Home
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_EXAMPLES, FEATURE_STATISTICS, LEDGER, SCORES, TABLES, VERDICTS, Table
 from resources.store.dictionary_partitions import manifests_of
 from resources.store.lake import MANIFEST, PART
-from resources.store.manifests import manifest_bytes
+from resources.store.manifests import Manifest, manifest_bytes
 
 METHODS = ("max_act", "shuffled")
 ASKED = (
@@ -145,21 +145,25 @@ def write_dictionary(root: str, key: str, width: int, scorers: tuple[str, ...]) 
     return time.process_time() - started
 
 
-def copy_dictionary(root: str, source: str, key: str) -> float:
-    """Write the partitions of a dictionary again under another key of the same length, file by file."""
-    started = time.process_time()
+def read_dictionary(root: str, key: str) -> list[tuple[Manifest, bytes]]:
+    """All partitions of a dictionary: the manifest and the bytes of the part of each."""
     lake = Home(Path(root), f"{root}/lake").lake
-    for manifest in manifests_of(lake, source):
+    manifests = manifests_of(lake, key)
+    return [(one, Path(lake.path(one.table, one.partition), PART).read_bytes()) for one in manifests]
+
+
+def copy_dictionary(root: str, held: list[tuple[Manifest, bytes]], source: str, key: str) -> None:
+    """Write the partitions of `source` again under another key of the same length, file by file."""
+    lake = Home(Path(root), f"{root}/lake").lake
+    for manifest, part in held:
         partition = {**manifest.partition, "dictionary": key}
-        folder = Path(lake.path(manifest.table, partition))
-        part = Path(lake.path(manifest.table, manifest.partition)) / PART
-        content = part.read_bytes().replace(source.encode(), key.encode())
+        content = part.replace(source.encode(), key.encode())
         footer = int.from_bytes(content[-8:-4], "little") + 8
         sums = {"footer_crc32": zlib.crc32(content[-footer:]), "file_crc32": zlib.crc32(content)}
+        folder = Path(lake.path(manifest.table, partition))
         folder.mkdir(parents=True)
         (folder / PART).write_bytes(content)
         (folder / MANIFEST).write_bytes(manifest_bytes(replace(manifest, partition=partition, **sums)))
-    return time.process_time() - started
 
 
 def write_home(root: Path, n: int, width: int) -> dict[str, float]:
@@ -173,8 +177,10 @@ def write_home(root: Path, n: int, width: int) -> dict[str, float]:
         home.registry.write(DictionaryRecord(key=key, hook="blocks.0.mlp.hook_post", kind="neurons", width=width))
     started = time.monotonic()
     written = sum(write_dictionary(str(root), key, width, ASKED) for key in keys[:WRITTEN])
-    for number, key in enumerate(keys[WRITTEN:]):
-        copy_dictionary(str(root), keys[number % WRITTEN], key)
+    for place, source in enumerate(keys[:WRITTEN]):
+        held = read_dictionary(str(root), source) if keys[WRITTEN + place :] else []
+        for key in keys[WRITTEN + place :: WRITTEN]:
+            copy_dictionary(str(root), held, source, key)
     gigabytes = sum(path.stat().st_size for path in (root / "lake" / "scores").rglob("*.parquet")) / 1e9
     partitions = n * len(FEATURE_RANGE_KEYS)
     figures = {

@@ -15,6 +15,9 @@ from interp_assets.tables import EXPLANATION_EMBEDDINGS
 from resources.store.lake import Lake
 
 BLOCK = 8192
+BATCH_VECTORS = 16_384
+"""Vectors that are read and rounded at a time."""
+
 THREADS = 2
 LEAST_COMPARED = 1000
 """Vectors that are compared again as they are, besides the wanted ones, to know how near the nearest are."""
@@ -94,10 +97,9 @@ def meaning_index(lake: Lake, key: str) -> MeaningIndex | None:
     if manifest is None or not manifest.rows:
         return None
     rows = lake.read(EXPLANATION_EMBEDDINGS.name, partition, columns=["feature", "explanation_method", "explanation_id", "encoder"])
-    vectors = np.concatenate([_matrix(batch) for batch in lake.batches(EXPLANATION_EMBEDDINGS.name, partition, ["vector"], 65_536)])
     methods = rows["explanation_method"].combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
     encoder = rows["encoder"][0].as_py()
-    return MeaningIndex(rows["feature"].to_numpy(), methods, rows["explanation_id"], *rounded(vectors), vectors, encoder)
+    return MeaningIndex(rows["feature"].to_numpy(), methods, rows["explanation_id"], *_arrays(lake, partition, manifest.rows), encoder)
 
 
 def of_texts(features: np.ndarray, methods: np.ndarray, ids: list[str], vectors: np.ndarray, encoder: str) -> MeaningIndex:
@@ -105,6 +107,22 @@ def of_texts(features: np.ndarray, methods: np.ndarray, ids: list[str], vectors:
     return MeaningIndex(features, methods, pa.chunked_array([pa.array(ids)]), *rounded(vectors), vectors.astype(np.float16), encoder)
 
 
-def _matrix(batch: pa.RecordBatch) -> np.ndarray:
-    lists = batch.column("vector")
-    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+def _arrays(lake: Lake, partition: dict[str, str], n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(codes, scales, vectors) of the n > 0 stored vectors of a dictionary. Beside the arrays, memory holds a batch of vectors."""
+    codes = scales = vectors = None
+    done = 0
+    for batch in lake.batches(EXPLANATION_EMBEDDINGS.name, partition, ["vector"], BATCH_VECTORS):
+        lists = batch.column("vector")
+        part = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+        if codes is None or scales is None or vectors is None:
+            codes, scales, vectors = (
+                np.empty((n, part.shape[1]), np.int8),
+                np.empty(n, np.float32),
+                np.empty((n, part.shape[1]), part.dtype),
+            )
+        rows = slice(done, done + len(part))
+        vectors[rows] = part
+        codes[rows], scales[rows] = rounded(part)
+        done += len(part)
+    assert codes is not None and scales is not None and vectors is not None and done == n, f"{done:,} vectors, and {n:,} in the manifest"
+    return codes, scales, vectors

@@ -9,6 +9,9 @@ from resources.store.lake import Lake
 FLOAT32_BYTES = 1 << 30
 """Up to this size, embeddings are in float32 for speed; larger embeddings are in float16. Unit: bytes."""
 
+BATCH_CELLS = 65_536
+"""Vectors that are read at a time, beside the array that holds all of them."""
+
 
 def read_embeddings(lake: Lake, dictionary: str, window_tokens: int) -> np.ndarray:
     """[n_cells, dimensions] of the cells of `window_tokens` tokens, in float32, or in float16 above FLOAT32_BYTES.
@@ -22,9 +25,14 @@ def read_embeddings(lake: Lake, dictionary: str, window_tokens: int) -> np.ndarr
             f"dictionary {dictionary}: examples asks for similar windows of {window_tokens} tokens, but window_embeddings has outcome "
             f"{use['outcome']} for windows of {use['window_tokens']}: the settings changed since. Materialise window_embeddings again."
         )
-    vectors: list[np.ndarray] = []
-    for batch in lake.batches(WINDOW_EMBEDDINGS.name, {"embeddings": use["embeddings"]}, ["vector"], 65_536):
+    partition = {"embeddings": use["embeddings"]}
+    n = lake.require(WINDOW_EMBEDDINGS.name, partition).rows
+    embeddings, done = np.empty((0, 0), dtype=np.float32), 0
+    for batch in lake.batches(WINDOW_EMBEDDINGS.name, partition, ["vector"], BATCH_CELLS):
         lists = batch.column("vector")
-        vectors.append(lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1))
-    embeddings = np.concatenate(vectors)
-    return embeddings.astype(np.float32) if 4 * embeddings.size <= FLOAT32_BYTES else embeddings
+        part = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+        if not done:  # the array is made once: vectors that are joined at the end would be in memory twice
+            embeddings = np.empty((n, part.shape[1]), dtype=np.float32 if 4 * n * part.shape[1] <= FLOAT32_BYTES else part.dtype)
+        embeddings[done : done + len(part)] = part
+        done += len(part)
+    return embeddings

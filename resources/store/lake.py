@@ -360,7 +360,8 @@ class Lake:
         """Rows of a complete partition in order, at most `batch_rows` at a time. Raises as `read` does."""
         path, manifest = f"{self.path(table, partition)}/{PART}", self.require(table, partition)
         with self._withdrawn_if_damaged(manifest, path), self.fs.open(path, "rb") as file:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            # Buffered beforehand, the columns of the whole file would be in memory. From an object store that saves a request a column.
+            parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=not self.is_local)
             _refuse_other_rows(parquet.metadata.num_rows, manifest)
             yield from parquet.iter_batches(batch_rows, columns=None if columns is None else list(columns))
 

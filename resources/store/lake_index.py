@@ -21,15 +21,18 @@ from urllib.parse import quote
 
 from resources.store.lake import MANIFEST, PART, Lake, LakeError
 from resources.store.manifests import BadManifest
-from resources.store.table_index import Group, Part, Stamp, TableIndex
+from resources.store.table_index import Group, GroupSums, Part, Stamp, TableIndex
 from resources.store.whole_files import write_whole
 
-FORMAT = 2
+FORMAT = 3
 EXAMINED_SECONDS, KEPT_SECONDS_A_PART = 5e-4, 2e-6
 """What it takes to examine a partition, and to write what is known of it: an index is written where the next process gains by it."""
 
 READ_BYTES = 64 << 20
 """Most bytes of new parts that one look reads."""
+
+MOST_READ_LATER = 256
+"""Most parts that one look reads through which an earlier look compared by size and footer: they take a question a tenth of a second."""
 
 SETTLED_NS = 2_000_000_000
 """A folder that changed less than this before it was listed is listed again: within a clock tick a change cannot be seen."""
@@ -53,10 +56,12 @@ class LakeIndex:
         known = self._tables.get(table) or self._kept(table)
         trusted = self.lake.is_local and not verify and abs(time.time() - known.whole_look) < known.trusted_seconds
         new = TableIndex(whole_look=known.whole_look if trusted else time.time())
-        budget, examined = READ_BYTES, 0
+        budget, examined, read_later = READ_BYTES, 0, 0
         for folder, stamps in self._stamps(table, depth, known, new, trusted):
             part = known.groups[parent].parts.get(folder) if (parent := folder.rpartition("/")[0]) in known.groups else None
-            if part is None or verify or [part.manifest_stamp, part.part_stamp] != stamps or part.waits_for(budget):
+            waits = part is not None and read_later < MOST_READ_LATER and part.waits_for(budget)
+            if part is None or verify or waits or [part.manifest_stamp, part.part_stamp] != stamps:
+                read_later += waits
                 part = self._examined(table, folder, stamps, None if verify else budget)
                 examined += 1
                 budget -= part.bytes if part.read_through else 0
@@ -78,9 +83,10 @@ class LakeIndex:
         same = not examined and new.groups.keys() == known.groups.keys() and all(new.groups[one] is known.groups[one] for one in new.groups)
         moved = examined + len(known.listings.keys() ^ new.listings.keys()) + abs(known.n_parts - new.n_parts)
         moved += sum(known.listings.get(one) != listing for one, listing in new.listings.items())
-        if moved and moved * EXAMINED_SECONDS >= new.n_parts * KEPT_SECONDS_A_PART:
+        whole = new.whole_look != known.whole_look and new.trusted_seconds > 0  # its stats take longer than writing the index
+        if moved and (whole or moved * EXAMINED_SECONDS >= new.n_parts * KEPT_SECONDS_A_PART):
             self._keep(table, new)
-        elif same and new.whole_look != known.whole_look and new.trusted_seconds:
+        elif same and whole:
             self._note_whole_look(table)
         if same:
             known.listings, known.unlisted, known.whole_look = new.listings, new.unlisted, new.whole_look
@@ -160,11 +166,13 @@ class LakeIndex:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             check, _, content = self._file(table).read_bytes().partition(b"\n")
             if int(check) == zlib.crc32(content):
-                kept = json.loads(content)
+                head, _, lines = content.partition(b"\n")
+                kept = json.loads(head)
                 if (kept["format"], kept["lake"]) == (FORMAT, self.lake.url):
-                    index = TableIndex(listings=kept["listings"], whole_look=kept["whole_look"])
-                    for row in kept["parts"]:
-                        index.groups.setdefault(row[0].rpartition("/")[0], Group()).parts[row[0]] = Part(*row)
+                    index, at = TableIndex(listings=kept["listings"], whole_look=kept["whole_look"]), 0
+                    for folder, length, sums in kept["groups"]:
+                        index.groups[folder] = Group(None, lines[at : at + length], GroupSums(*sums))
+                        at += length
                     with contextlib.suppress(OSError):
                         index.whole_look = max(index.whole_look, self._file(table).with_suffix(".looked").stat().st_mtime)
                     return index
@@ -172,9 +180,10 @@ class LakeIndex:
 
     def _keep(self, table: str, index: TableIndex) -> None:
         """Write an index whole. Where the home may not be written, the index is made again at the next look."""
-        rows = [list(vars(part).values()) for part in index.parts.values()]
-        kept = {"format": FORMAT, "lake": self.lake.url, "whole_look": index.whole_look, "parts": rows, "listings": index.listings}
-        content = json.dumps(kept, separators=(",", ":")).encode()
+        groups = [[folder, len(group.line), list(vars(group.sums).values())] for folder, group in index.groups.items()]
+        kept = {"format": FORMAT, "lake": self.lake.url, "whole_look": index.whole_look, "groups": groups, "listings": index.listings}
+        head = json.dumps(kept, separators=(",", ":")).encode()
+        content = b"".join([head, b"\n", *(group.line for group in index.groups.values())])
         if self.lake.is_local and not os.path.isdir(self.lake.root):
             return  # a home that was moved away is not begun anew
         with contextlib.suppress(OSError):
@@ -211,14 +220,15 @@ def _leaves(root: str, folder: str, depth: int, known: TableIndex, new: TableInd
             return
         if listing is None or not settled:
             listed = time.time_ns()
-            listing = [changed, listed, sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and "=" in entry.name)]
+            names = sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and "=" in entry.name)
+            listing = [changed, listed, "/".join(names)]
     except NOT_THERE:
         return
     except OSError as error:
         new.unlisted[folder] = error.strerror or type(error).__name__
         return
     new.listings[folder] = listing
-    for name in listing[2]:
+    for name in _names(listing):
         yield from _leaves(root, f"{folder}/{name}" if folder else name, depth - 1, known, new, trusted)
 
 
@@ -234,4 +244,9 @@ def _carry(folder: str, known: TableIndex, new: TableIndex) -> None:
             new.groups[at] = known.groups[at]
         if at in known.listings:
             new.listings[at] = known.listings[at]
-            waiting.extend(f"{at}/{name}" for name in reversed(known.listings[at][2]))
+            waiting.extend(f"{at}/{name}" for name in reversed(_names(known.listings[at])))
+
+
+def _names(listing: list[Any]) -> list[str]:
+    """The folders of a listing, which has them as one text: a stored index has many, and few are asked for."""
+    return listing[2].split("/") if listing[2] else []

@@ -1,7 +1,8 @@
 """What is known of a table's partitions after a look, with what questions sum up of them: rows, dictionaries, digests of contents."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 LEAST_TRUSTED_PARTS = 1_000
 """Partitions of a table below which every look is a whole look."""
 
-SECONDS_A_PART = 1e-5
+SECONDS_A_PART = 2e-5
 """What a whole look takes a partition."""
 
 Stamp = list[Any]
@@ -48,44 +49,93 @@ class Part:
         return self.vouched and not self.problem and not self.read_through and self.bytes <= budget
 
 
-@dataclass
+@dataclass(frozen=True)
+class GroupSums:
+    """What most questions need of the partitions in a folder: numbers, and digests of the readable partitions by dictionary ("" for
+    partitions without one). `whole`: every partition is readable."""
+
+    n_parts: int
+    n_unread: int
+    rows: int
+    whole: bool
+    digests: dict[str, str]
+
+
 class Group:
-    """The partitions in one folder, by their own folder; what a query sums up of them is kept with them."""
+    """The partitions in one folder, by their own folder, with their sums. A group of a stored index is read from its line when a partition
+    of it is asked for: most questions ask for few."""
 
-    parts: dict[str, Part] = field(default_factory=dict)
+    def __init__(self, parts: dict[str, Part] | None = None, line: bytes = b"", sums: GroupSums | None = None) -> None:
+        """A group of `parts`, or of a `line` of a stored index with its sums."""
+        self._parts = {} if parts is None and not line else parts
+        self._line = line
+        self._sums = sums
 
-    @cached_property
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The partitions by folder."""
+        if self._parts is None:
+            self._parts = {row[0]: Part(*row) for row in json.loads(self._line)}
+        return self._parts
+
+    @property
+    def line(self) -> bytes:
+        """The partitions as a line of a stored index."""
+        if not self._line:
+            self._line = json.dumps([list(vars(part).values()) for part in self.parts.values()], separators=(",", ":")).encode()
+        return self._line
+
+    @property
+    def sums(self) -> GroupSums:
+        """Sums over the partitions."""
+        if self._sums is None:
+            readable = self.readable
+            unread = sum(not part.read_through for part in readable)
+            digests = {name: _digest([part.content for part in parts]) for name, parts in self.readable_by_dictionary.items()}
+            rows = sum(part.rows for part in readable)
+            self._sums = GroupSums(len(self.parts), unread, rows, len(readable) == len(self.parts), digests)
+        return self._sums
+
+    @property
     def readable(self) -> list[Part]:
         """The readable partitions."""
         return [part for part in self.parts.values() if part.vouched and not part.problem]
 
-    @cached_property
-    def rows(self) -> int:
-        """Rows of the readable partitions."""
-        return sum(part.rows for part in self.readable)
-
-    @cached_property
+    @property
     def others(self) -> list[Part]:
         """Partitions that cannot be read, or that no manifest vouches for."""
-        return [part for part in self.parts.values() if part.problem or not part.vouched]
+        return [] if self.sums.whole else [part for part in self.parts.values() if part.problem or not part.vouched]
 
-    @cached_property
-    def unread(self) -> list[Part]:
-        """Readable partitions whose bytes were not compared with their checksums yet."""
-        return [part for part in self.readable if not part.read_through]
-
-    @cached_property
-    def readable_by_dictionary(self) -> dict[str, tuple[list[Part], str]]:
-        """Readable partitions by the value of their column `dictionary`, "" without one, and a digest of their contents."""
+    @property
+    def readable_by_dictionary(self) -> dict[str, list[Part]]:
+        """Readable partitions by the value of their column `dictionary`, "" without one."""
         groups: dict[str, list[Part]] = {}
         for part in self.readable:
             groups.setdefault(part.values.get("dictionary", ""), []).append(part)
-        return {name: (parts, _digest([part.content for part in parts])) for name, parts in groups.items()}
+        return groups
 
     def forget_sums(self) -> None:
         """Sum up again: a partition has changed."""
-        for name in set(self.__dict__) - {"parts"}:
-            del self.__dict__[name]
+        self._parts, self._line, self._sums = self.parts, b"", None
+
+
+class PartsByDictionary(Mapping[str, list[Part]]):
+    """Readable partitions by dictionary, "" for partitions without one. Partitions of a dictionary are read when they are asked for."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._groups: dict[str, list[Group]] = {}
+        for group in groups:
+            for name in group.sums.digests:
+                self._groups.setdefault(name, []).append(group)
+
+    def __getitem__(self, name: str) -> list[Part]:
+        return [part for group in self._groups[name] for part in group.readable_by_dictionary[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
 
 
 @dataclass
@@ -111,46 +161,47 @@ class TableIndex:
         """The readable partitions."""
         return [part for group in self.groups.values() for part in group.readable]
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of the readable partitions."""
-        return sum(group.rows for group in self.groups.values())
+        return sum(group.sums.rows for group in self.groups.values())
+
+    @cached_property
+    def _others(self) -> list[Part]:
+        """Partitions that cannot be read, or that no manifest vouches for."""
+        return [part for group in self.groups.values() for part in group.others]
 
     @property
     def missing(self) -> list[Part]:
         """Partitions with a manifest, or with the rest of one, that cannot be read."""
-        return [part for group in self.groups.values() for part in group.others if part.problem]
+        return [part for part in self._others if part.problem]
 
     @property
     def unvouched(self) -> list[Part]:
-        """Parts without a manifest: left by a killed run, or withdrawn."""
-        return [part for group in self.groups.values() for part in group.others if not part.problem]
+        """Partitions with a part and without a manifest: a killed run left them, or they were withdrawn as damaged."""
+        return [part for part in self._others if not part.problem]
 
-    @property
-    def unread(self) -> list[Part]:
-        """Readable partitions whose bytes were not compared with their checksums yet."""
-        return [part for group in self.groups.values() for part in group.unread]
+    @cached_property
+    def n_unread(self) -> int:
+        """Number of readable partitions whose bytes were not compared with their checksums yet."""
+        return sum(group.sums.n_unread for group in self.groups.values())
 
     @cached_property
     def n_parts(self) -> int:
         """Number of partitions."""
-        return sum(len(group.parts) for group in self.groups.values())
+        return sum(group.sums.n_parts for group in self.groups.values())
 
     @cached_property
-    def by_dictionary(self) -> dict[str, list[Part]]:
+    def by_dictionary(self) -> PartsByDictionary:
         """Readable partitions by dictionary, "" for partitions without one."""
-        found: dict[str, list[Part]] = {}
-        for group in self.groups.values():
-            for name, (parts, _) in group.readable_by_dictionary.items():
-                found.setdefault(name, []).extend(parts)
-        return found
+        return PartsByDictionary(self.groups.values())
 
     @cached_property
     def digests(self) -> dict[str, str]:
         """Names the content of a dictionary's readable partitions, by dictionary."""
         found: dict[str, list[str]] = {}
         for group in self.groups.values():
-            for name, (_, digest) in group.readable_by_dictionary.items():
+            for name, digest in group.sums.digests.items():
                 found.setdefault(name, []).append(digest)
         return {name: _digest(digests) for name, digests in found.items()}
 
@@ -163,7 +214,7 @@ class TableIndex:
     def forget_sums(self, folder: str) -> None:
         """Sum up again: a partition has changed."""
         self.groups[folder.rpartition("/")[0]].forget_sums()
-        for name in ("by_dictionary", "digests"):
+        for name in ("rows", "_others", "n_unread", "n_parts", "by_dictionary", "digests"):
             self.__dict__.pop(name, None)
 
 

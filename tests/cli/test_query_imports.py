@@ -8,10 +8,11 @@ UNNEEDED = ("dagster", "torch", "transformers", "pandas", "httpx", "matplotlib",
 QUERY = """
 import sys
 from interp_assets.cli.main import app
-try:
-    app(["query", "SELECT count(*) AS n FROM dictionaries", "--format", "csv"])
-except SystemExit as leave:
-    assert leave.code == 0, leave.code
+for table in ("dictionaries", "scores"):
+    try:
+        app(["query", f"SELECT count(*) AS n FROM {{table}}", "--format", "csv"])
+    except SystemExit as leave:
+        assert leave.code == 0, leave.code
 print("loaded", sorted(name for name in {unneeded} if name in sys.modules))
 """
 
@@ -20,4 +21,4 @@ def test_a_query_loads_no_dagster_no_pandas_and_no_torch(tmp_path: Path, monkeyp
     monkeypatch.setenv("INTERP_HOME", str(tmp_path / "home"))
     done = subprocess.run([sys.executable, "-c", QUERY.format(unneeded=UNNEEDED)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["n", "0", "loaded []"]
+    assert done.stdout.splitlines() == ["n", "0", "n", "0", "loaded []"]

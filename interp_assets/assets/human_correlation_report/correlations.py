@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import RangeKey, lake_partition
@@ -112,14 +113,20 @@ def _scores(lake: Lake, ranges: Sequence[RangeKey], features: set[tuple[str, int
     """Headline scores by scorer of each (dictionary, feature, method) among `features`."""
     found: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
     columns = ["feature", "explanation_method", "headline", "value"]
+    wanted: dict[str, list[int]] = defaultdict(list)
+    for dictionary, feature in sorted(features):
+        wanted[dictionary].append(feature)
     for key in ranges:
+        rated = pa.array(wanted[key.dictionary], SCORES.schema.field("feature").type)
         for scorer in SCORERS:
             partition = {"scorer": scorer.NAME, **lake_partition(key)}
             if lake.manifest(SCORES.name, partition) is None:
                 continue
-            for row in lake.read(SCORES.name, partition, columns=columns).to_pylist():
-                if row["headline"] and row["value"] is not None and (key.dictionary, row["feature"]) in features:
-                    found[key.dictionary, row["feature"], row["explanation_method"]][scorer.NAME] = row["value"]
+            rows = lake.read(SCORES.name, partition, columns=columns)
+            # Few features of a range are rated: the others never become Python objects.
+            rows = rows.filter(pc.and_(pc.and_(rows["headline"], pc.is_valid(rows["value"])), pc.is_in(rows["feature"], rated)))
+            for row in rows.to_pylist():
+                found[key.dictionary, row["feature"], row["explanation_method"]][scorer.NAME] = row["value"]
     return found
 
 

@@ -163,7 +163,7 @@ class Warehouse:
 
 def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, verified: bool) -> Iterable[str]:
     """Notes on the partitions that an answer from a table leaves out, each with a remedy; empty where the table is complete and sound."""
-    total = f"{len(found.parts):,} partitions"
+    total = f"{found.n_parts:,} partitions"
     if missing := found.missing:
         problems = [part.problem if part.problem.startswith("/") else f"{index.path_of(table, part)}: {part.problem}" for part in missing]
         yield (
@@ -182,8 +182,8 @@ def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, 
             f"{_named([index.path_of(table, part) for part in unvouched])}. They were left by a killed run or withdrawn as damaged; "
             "interp backfill makes them again"
         )
-    if (unread := found.unread) and not verified:
-        yield f"{table}: {len(unread):,} of {total} were compared with their manifests by size and footer alone; --verify reads them whole"
+    if (unread := found.n_unread) and not verified:
+        yield f"{table}: {unread:,} of {total} were compared with their manifests by size and footer alone; --verify reads them whole"
     if len(sources.parts) > SLOW_PARTS:
         yield (
             f"{table}: {len(sources.parts):,} files are read one by one; the asset warehouse keeps copies that answer faster: "

@@ -12,7 +12,7 @@ from test_lake_index import warehouse, write
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.tables import SCORES
-from resources.store import table_index
+from resources.store import lake_index, table_index
 from resources.store.dictionary_partitions import remove_folder
 from resources.store.lake import CorruptPartition, Lake
 from resources.store.lake_index import LakeIndex
@@ -109,6 +109,31 @@ def test_a_change_by_hand_is_seen_by_the_next_whole_look(house: Warehouse, monke
     assert index.look("scores", 3).rows == 70
     monkeypatch.setattr(table_index, "LEAST_TRUSTED_PARTS", 1_000)
     assert index.look("scores", 3).trusted_seconds == 0.0, "a small table is looked at whole each time"
+
+
+def test_a_whole_look_that_examined_a_few_parts_is_the_last_one_for_the_next_process(
+    house: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = house.path.parent / "warehouse" / "index"
+    monkeypatch.setattr(lake_index, "READ_BYTES", 0)
+    assert house.index.look("scores", 3).n_unread == 8
+    monkeypatch.setattr(lake_index, "READ_BYTES", 64 << 20)
+    monkeypatch.setattr(lake_index, "MOST_READ_LATER", 2)
+    monkeypatch.setattr(lake_index, "EXAMINED_SECONDS", 0.0)  # as in a table of so many partitions that these two do not count
+    monkeypatch.setattr(time, "time", lambda: 1e10)  # trust in the first look is over
+    assert LakeIndex(house.lake, folder).look("scores", 3).n_unread == 6
+    later = LakeIndex(house.lake, folder)
+    assert stats(monkeypatch, lambda: later.look("scores", 3)) == [f"{house.lake.root}/scores"]
+    assert later.look("scores", 3).n_unread == 6
+
+
+def test_a_question_reads_the_partitions_that_it_asks_for_out_of_a_stored_index(house: Warehouse) -> None:
+    house.index.look("scores", 3)
+    found = LakeIndex(house.lake, house.path.parent / "warehouse" / "index").look("scores", 3)
+    assert (found.rows, found.n_parts, found.n_unread, found.missing, len(found.digests)) == (80, 8, 0, [], 2)
+    assert [group._parts is None for group in found.groups.values()] == [True, True], "numbers need no partition"
+    assert [part.rows for part in found.by_dictionary[KEYS[1]]] == [10] * 4
+    assert [group._parts is None for group in found.groups.values()] == [True, False]
 
 
 def test_a_part_that_is_read_and_found_damaged_leaves_the_sums(house: Warehouse) -> None:
