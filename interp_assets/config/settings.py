@@ -248,6 +248,17 @@ class StageSettings(Closed):
         return self
 
     @model_validator(mode="after")
+    def _breadth_is_asked_for(self) -> "StageSettings":
+        for method in ("max_act", "candidates"):
+            own = getattr(self.explaining, method)
+            if own.breadth != "all" and own.instructions is not None and "{breadth}" not in own.instructions:
+                raise ValueError(
+                    f"explaining.{method}.breadth: {own.breadth} changes nothing, since the instructions in place of the packaged ones have "
+                    "no {breadth}: put {breadth} into their text, or leave the setting out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _something_to_choose_by(self) -> "StageSettings":
         if self.examples.n_validation == 0:
             for chooser in (explainer.NAME for explainer in EXPLAINERS if explainer.CHOOSES and explainer.NAME in self.explanations):

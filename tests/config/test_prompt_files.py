@@ -79,6 +79,16 @@ def test_a_text_that_cannot_take_a_prompts_place_is_refused(tmp_path: Path, name
         PlatformSettings().stage_settings({block: {name: {"instructions": text}}})
 
 
+@pytest.mark.parametrize("method", ["max_act", "candidates"])
+def test_a_breadth_that_a_text_does_not_ask_for_is_refused(tmp_path: Path, method: str) -> None:
+    prompt_file(tmp_path, method, TEXT)
+    settings = PlatformSettings.read(tmp_path / "settings.yaml")
+    with pytest.raises(UserError, match=rf"explaining.{method}.breadth: strong changes nothing, .* have no {{breadth}}"):
+        settings.stage_settings({"explaining": {method: {"breadth": "strong"}}})
+    asked = {"breadth": "strong", "instructions": "Be specific, and {breadth}, after {tag}."}
+    assert settings.stage_settings({"explaining": {method: asked}})
+
+
 def test_names_are_checked_and_other_files_passed_over(tmp_path: Path) -> None:
     prompt_file(tmp_path, "max_act", TEXT)
     for passed in ("max_act.md~", ".hidden.md", "notes.txt"):
