@@ -253,8 +253,8 @@ class StageSettings(Closed):
             own = getattr(self.explaining, method)
             if own.breadth != "all" and own.instructions is not None and "{breadth}" not in own.instructions:
                 raise ValueError(
-                    f"explaining.{method}.breadth: {own.breadth} changes nothing, since the instructions in place of the packaged ones have "
-                    "no {breadth}: put {breadth} into their text, or leave the setting out"
+                    f"explaining.{method}.breadth: {own.breadth} changes nothing, since the instructions in place of the packaged ones "
+                    "have no {breadth}: put {breadth} into their text, or leave the setting out"
                 )
         return self
 

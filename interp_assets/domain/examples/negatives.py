@@ -208,10 +208,10 @@ def similar_to_each(
     near = similar_places(queries, active, embeddings, max(each), shape, block_cells=8192)
     found: list[Places] = []
     for i in range(len(cells)):
-        own = [near[place] for place in np.flatnonzero(owner == i).tolist()]
-        turn = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(len(one)) for one in own)])
+        nearest: list[Places] = [near[place] for place in np.flatnonzero(owner == i).tolist()]
+        turn = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(len(places)) for places in nearest)])
         by_turn = np.argsort(turn, kind="stable")
-        joined = Places.joined(own).take(by_turn[turn[by_turn] < CANDIDATES_PER_WINDOW * each[i]])
+        joined = Places.joined(nearest).take(by_turn[turn[by_turn] < CANDIDATES_PER_WINDOW * each[i]])
         _, first = np.unique(joined.row * shape.context_tokens + joined.start, return_index=True)
         found.append(joined.take(np.sort(first)[: CANDIDATES_PER_WINDOW * count]))
     return found
