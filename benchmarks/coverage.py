@@ -21,7 +21,7 @@ from interp_assets.domain.scoring.shared import estimated
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.scoring.shared.prediction_powered import JudgePrediction, allocated, drawn, expected_spread
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
-from interp_assets.domain.statistics.intervals import Estimate, Z, mean_interval, wilson
+from interp_assets.domain.statistics.intervals import Estimate, Z, mean_interval, t_quantile, wilson
 from interp_assets.domain.statistics.metrics import prediction_metrics, probability_metrics
 from interp_assets.domain.statistics.token_metrics import token_metrics
 from interp_assets.domain.trials import ScorerInput, Verdict
@@ -224,7 +224,8 @@ def _lifts(n_features: int, deals: int, suits: float, rng: np.random.Generator) 
 
 
 def successes(n: int, share: float) -> Draw:
-    return lambda rng: wilson(int(rng.binomial(n, share)), n)
+    """The interval of the view `success_by_method`."""
+    return lambda rng: wilson(int(rng.binomial(n, share)), n, t_quantile(n - 1))
 
 
 GRID: dict[str, tuple[Draw, float]] = {
