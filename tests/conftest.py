@@ -34,9 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """The workers of pytest-xdist ignore SIGTERM, and what they start would inherit that: with a handler, which a new program does not
-    inherit, servers and daemons end when they are told to."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """The workers of pytest-xdist ignore SIGTERM, and nohup lets them ignore SIGHUP. What they start would inherit that: with a handler,
+    which a new program does not inherit, servers and daemons end when they are told to."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda _number, _frame: None)
 

