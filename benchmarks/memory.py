@@ -160,7 +160,8 @@ def meaning(root: str) -> dict[str, float]:
     from interp_assets.explorer.meaning import meaning_index
 
     index = meaning_index(home_of(root).lake, KEY)
-    assert index is not None
+    if index is None:
+        raise SystemExit("meaning searches the vectors that embed leaves: --only embed meaning")
     query = SpareEncoder().vectors[7]
     rows, _ = index.nearest(query, 120)
     for _ in range(7):
