@@ -113,7 +113,7 @@ def sampled_windows(
 
 
 def _permuted(sizes: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
-    """int64 [sum of sizes]: the places 0, 1, …, those of each feature in a random order by its generator."""
+    """int64 [sum of sizes]: the places 0, 1, …; the places of a feature are in a random order by its generator."""
     firsts = (np.cumsum(sizes) - sizes).tolist()
     parts = [rng.permutation(size) + first for rng, size, first in zip(rngs, sizes.tolist(), firsts, strict=True)]
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
