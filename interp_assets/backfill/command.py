@@ -18,14 +18,14 @@ from interp_assets.backfill.launch import known_assets, partitions_by_asset
 from interp_assets.backfill.plan import STABILITY, PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
 from interp_assets.config.base import UserError
 from interp_assets.config.feature_lists import parse_features
-from interp_assets.config.keys import N_FEATURE_RANGES, RangeKey
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import LanguageModelSettings, StageSettings
 from interp_assets.domain.explaining import DERIVED, EXPLAINERS
 from interp_assets.domain.scoring import SCORERS, reads_steering
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.chosen_features import with_chosen_features
-from interp_assets.orchestration.stage import changed_inputs
+from interp_assets.orchestration.stage import RangeStage, Upstream, changed_inputs
 from resources.kept_models import KeptModels
 from resources.language_models.openai_server.usage import TokenCounter
 from resources.model_provider import ModelProvider, RealModels
@@ -98,11 +98,14 @@ def selected_partitions(
     features: str | None,
     say: Callable[[str], None],
     models: ModelProvider | None = None,
-) -> list[dict[str, Any]]:
-    """Selectors of the backfill, without partitions that have nothing to run. `say` is told what is left out.
+) -> list[list[dict[str, Any]]]:
+    """Selectors of each backfill to be run, one after another, without partitions that have nothing to run. `say` is told what is left out.
 
     Left out are stages that no settings ask for, and with `features` stages that cannot be made from their ranges alone: explanations that
     are shuffled over a whole dictionary need explanations in all ranges.
+
+    Dagster makes each run of consecutive ranges in a run of its own. A whole dictionary is therefore selected from its first range with
+    features to its last. Where `features` lie in ranges apart, stages that read all ranges come in a second backfill (`in_parts`).
     """
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
@@ -116,15 +119,49 @@ def selected_partitions(
     models = models or KeptModels(RealModels())
     _keep_costs(home, chosen, dictionaries, ranges, models)
     if features is None:
-        return partitions_by_asset(chosen.assets, dictionaries, lambda _, dictionary: ranges[dictionary])
+        return [partitions_by_asset(chosen.assets, dictionaries, lambda _, dictionary: _without_gaps(ranges[dictionary]))]
     planned = _plan(home, chosen.assets, dictionaries, ranges, models)
     for one in planned:
         if one.blocked and one.asked:
             say(f"left out: {one.asset} of {one.dictionary}, {len(one.blocked)} ranges: {one.reason}")
-    selectors = partitions_by_asset(chosen.assets, dictionaries, unblocked(planned, ranges))
-    if not selectors:
+    parts = in_parts(home, chosen.assets, dictionaries, ranges)
+    selectors = [partitions_by_asset(part, dictionaries, unblocked(planned, ranges)) for part in parts]
+    if not any(selectors):
         raise UserError("nothing can be made of these features alone; leave --features out, or make the assets named above first")
-    return selectors
+    return [part for part in selectors if part]
+
+
+def _without_gaps(ranges: Sequence[str]) -> tuple[str, ...]:
+    """All ranges from the first to the last of `ranges`; none of none."""
+    places = [FEATURE_RANGE_KEYS.index(name) for name in ranges]
+    return FEATURE_RANGE_KEYS[min(places) : max(places) + 1] if places else ()
+
+
+def in_parts(
+    home: Home, assets: Mapping[str, dg.AssetsDefinition], dictionaries: Sequence[str], ranges: Mapping[str, Sequence[str]]
+) -> list[dict[str, dg.AssetsDefinition]]:
+    """The assets in one part, or in two where some dictionary's ranges have gaps: the second part reads all ranges of the first.
+
+    In the second part are the stages by range that read another stage of `assets` in all ranges of a dictionary, such as shuffled
+    explanations, all stages that read them, and reports over dictionaries.
+    """
+    from interp_assets.graph.assembly import RANGE_STAGES
+    from interp_assets.single_features.plan import BEFORE_RANGES
+
+    apart = [home.registry.get(key) for key in dictionaries if len(_without_gaps(ranges[key])) > len(ranges[key])]
+    stages_of = {record.key: home.settings.stage_settings(record.stages) for record in apart}
+    stages = {stage.asset: stage for stage in RANGE_STAGES if stage.asset in assets}
+
+    def reads(stage: RangeStage, record: DictionaryRecord) -> list[Upstream]:
+        return [one for one in stage.upstream if one.name in stages and one.needed(stages_of[record.key])]
+
+    later = {name for name, stage in stages.items() if any(one.all_ranges(record) for record in apart for one in reads(stage, record))}
+    if not later:
+        return [dict(assets)]
+    while more := {name for name, stage in stages.items() if any(one.name in later for r in apart for one in reads(stage, r))} - later:
+        later |= more
+    first = {name: asset for name, asset in assets.items() if (name in stages and name not in later) or name in BEFORE_RANGES}
+    return [first, {name: asset for name, asset in assets.items() if name not in first}]
 
 
 def left_to_make(home: Home, dictionaries: Sequence[str], models: ModelProvider | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from interp_assets.config.base import UserError
+from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.nearest import nearest_words
 from interp_assets.installation.server import DagsterServer, ServerError, ServerSilent
@@ -30,6 +30,8 @@ FINISHED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CAN
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
 OUTAGE_SECONDS = 30.0
 """Longest time that the webserver may not answer before a backfill is no longer followed. Unit: seconds."""
+MOST_TITLE = 100
+NOT_IN_TITLES = str.maketrans(dict.fromkeys('%*"', "_"))
 DAEMON_SECONDS = 180.0
 """Longest time without a daemon that works on backfills before waiting is given up. Unit: seconds."""
 
@@ -129,6 +131,41 @@ def follow_backfill(server: DagsterServer, backfill_id: str, say: Callable[[str]
                 "its daemon has died. End it and start it again with `interp ui`, or run the same command again without it"
             )
         time.sleep(poll_seconds)
+
+
+def title_of(words: Sequence[str]) -> str:
+    """The words as a title that Dagster accepts: one title for the same words. A long title is cut, and ends in a mark of all words.
+
+    Dagster refuses titles of more than MOST_TITLE characters and titles with %, * or a double quote.
+    """
+    title = " ".join(words)
+    plain = title.translate(NOT_IN_TITLES)
+    if plain == title and len(title) <= MOST_TITLE:
+        return title
+    mark = f"… {fingerprint(title)[:8]}"
+    return plain[: MOST_TITLE - len(mark)] + mark
+
+
+def run_backfills(
+    server: DagsterServer, parts: Sequence[list[dict[str, Any]]], words: Sequence[str], say: Callable[[str], None]
+) -> BackfillResult:
+    """The result of the last backfill of `parts`, selectors of backfills that are launched one after another until one fails.
+
+    The `words` of the command are the title.
+
+    Raises `ServerError` as `launch_backfill` and `follow_backfill` do, and `ValueError` without a part.
+    """
+    result = None
+    for number, selectors in enumerate(parts, 1):
+        part = [] if len(parts) == 1 else [f"part {number} of {len(parts)}"]
+        backfill_id = launch_backfill(server, selectors, title_of([*words, *part]))
+        say(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
+        result = follow_backfill(server, backfill_id, say)
+        if not result.succeeded:
+            break
+    if result is None:
+        raise ValueError("no part was given")
+    return result
 
 
 class _Following:

@@ -182,7 +182,7 @@ def backfill(
     """Make everything that the settings ask for of the dictionaries, as one Dagster backfill, and follow it to its end. Finished ranges are
     kept."""
     from interp_assets.backfill.command import costed_plan, selected_partitions
-    from interp_assets.backfill.launch import follow_backfill, launch_backfill
+    from interp_assets.backfill.launch import run_backfills
     from interp_assets.installation.home import Home
     from interp_assets.installation.server import running_server
 
@@ -192,15 +192,13 @@ def backfill(
         print_frame(frame, OutputFormat.table, 0)
         typer.echo("\n".join(lines))
         return
-    selectors = selected_partitions(home, dictionary, only or (), features, typer.echo)
-    title = " ".join(["interp backfill", *dictionary, *(only or []), *([features] if features else [])])
+    parts = selected_partitions(home, dictionary, only or (), features, typer.echo)
+    words = ["interp backfill", *dictionary, *(only or []), *([features] if features else [])]
     with running_server(home, port) as server:
-        backfill_id = launch_backfill(server, selectors, title)
-        typer.echo(f"backfill {backfill_id}: {server.url}/runs/b/{backfill_id}")
-        result = follow_backfill(server, backfill_id, typer.echo)
+        result = run_backfills(server, parts, words, typer.echo)
     if not result.succeeded:
         fail(result.failure)
-    typer.echo(f"backfill {backfill_id} is complete")
+    typer.echo(f"backfill {result.backfill_id} is complete")
 
 
 app.command(epilog="Example: interp run smollm2-135m/09/res-2k --features 17,404")(run)

@@ -106,13 +106,12 @@ def _made_by_a_backfill(
 ) -> tuple[str, ...]:
     """Make everything by a backfill of Dagster, and return an error for each failed stage."""
     from interp_assets.backfill.command import selected_partitions
-    from interp_assets.backfill.launch import follow_backfill, launch_backfill
+    from interp_assets.backfill.launch import run_backfills
     from interp_assets.installation.server import running_server
 
     say("starting Dagster and launching a backfill of all that the records ask for")
     with running_server(home, port) as server:
-        backfill_id = launch_backfill(server, selected_partitions(home, keys, (), None, say, models), "interp demo")
-        result = follow_backfill(server, backfill_id, say)
+        result = run_backfills(server, selected_partitions(home, keys, (), None, say, models), ["interp demo"], say)
     return () if result.succeeded else result.errors or (result.failure,)
 
 

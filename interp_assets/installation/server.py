@@ -64,6 +64,9 @@ class DagsterServer:
             response = self._client.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=seconds)
             response.raise_for_status()
             content = response.json()
+        except httpx.HTTPStatusError as error:
+            said = f"{error.response.status_code} {error.response.reason_phrase}: {error.response.text.strip()[:200]}"
+            raise ServerSilent(f"Dagster at {self.url} failed to answer a request: {said}") from None
         except httpx.HTTPError as error:
             raise ServerSilent(f"Dagster at {self.url} does not answer: {error}. Is `interp ui` still running?") from None
         except ValueError:

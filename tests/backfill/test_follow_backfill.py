@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from dagster._core.definitions.utils import check_valid_title
 
 from interp_assets.backfill import launch as backfill
-from interp_assets.backfill.launch import follow_backfill
+from interp_assets.backfill.launch import follow_backfill, title_of
 from interp_assets.installation.server import DagsterServer, ServerError, ServerSilent
 
 
@@ -83,3 +84,12 @@ def test_a_daemon_that_is_not_there_is_not_waited_for_without_end(in_no_time: Ca
     with pytest.raises(ServerError, match="no daemon has worked on the backfills of http://dagster for 180 seconds"):
         follow(dagster)
     assert in_no_time() < 400
+
+
+@pytest.mark.parametrize(
+    "words", [["interp backfill", "m/00/" + "x" * 200], ["interp backfill", *[f"m/{n:02}/sae" for n in range(40)]], ['50%*"']]
+)
+def test_a_title_is_short_enough_for_dagster_and_tells_commands_apart(words: list[str]) -> None:
+    title = title_of(words)
+    assert check_valid_title(title) == title == title_of(words) != title_of([*words, "--only"])
+    assert title_of(["interp backfill", "m/00/sae"]) == "interp backfill m/00/sae"

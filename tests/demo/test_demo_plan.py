@@ -51,7 +51,7 @@ def test_where_dagster_of_the_home_runs_the_demo_is_a_backfill_there(tmp_path: P
         raise Planned
 
     monkeypatch.setattr("interp_assets.backfill.launch.launch_backfill", stop)
-    monkeypatch.setattr("interp_assets.backfill.command.selected_partitions", lambda *_: [])
+    monkeypatch.setattr("interp_assets.backfill.command.selected_partitions", lambda *_: [[]])
     monkeypatch.setattr("interp_assets.backfill.command.left_to_make", lambda *_: ["examples"])
     monkeypatch.setattr("interp_assets.installation.server.running_server", lambda _, port: nullcontext(ports.append(port)))
     with pytest.raises(Planned):

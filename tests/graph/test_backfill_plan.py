@@ -166,7 +166,9 @@ def test_a_backfill_of_some_features_takes_their_ranges_and_leaves_out_what_need
     """Of 20 features 02of16 holds 2, 03of16 3 and 4, the last 18 and 19. So few are dealt explanations over all ranges."""
     installation.register(installation.record(features=tuple(range(20))))
     said: list[str] = []
-    selectors = selected_partitions(installation.home, [KEY], (), "2-4,19", said.append, installation.models)
+    parts = selected_partitions(installation.home, [KEY], (), "2-4,19", said.append, installation.models)
+    assert len(parts) == 2, "a report over dictionaries is made after the ranges"
+    selectors = [selector for part in parts for selector in part]
     by_asset = {"/".join(s["assetKey"]["path"]): s.get("partitions", {}).get("ranges") for s in selectors}
     expected = [{"start": f"{KEY}|02of16", "end": f"{KEY}|03of16"}, {"start": f"{KEY}|15of16", "end": f"{KEY}|15of16"}]
     assert by_asset["explanations/max_act"] == by_asset["examples"] == expected
@@ -184,10 +186,23 @@ def test_a_backfill_of_some_features_that_all_have_inputs_leaves_out_nothing(fin
     finished.home.lake.discard(SCORES.name, {"scorer": "fuzzing", "dictionary": KEY, "feature_range": FEATURE_RANGE_KEYS[0]})
     try:
         said: list[str] = []
-        selectors = selected_partitions(finished.home, [KEY], ("scores/fuzzing",), "0", said.append, finished.models)
+        [selectors] = selected_partitions(finished.home, [KEY], ("scores/fuzzing",), "0", said.append, finished.models)
         assert len(said) == 1 and selectors[0]["partitions"]["ranges"] == [{"start": f"{KEY}|00of16", "end": f"{KEY}|00of16"}]
     finally:
         finished.run("scores/fuzzing")
+
+
+def test_features_in_ranges_apart_are_explained_before_explanations_are_shuffled(finished: Installation) -> None:
+    """Dagster makes 02of16 and 15of16 in two runs; dealt explanations of 02of16 are made out of the explanations of 15of16 too."""
+
+    def launched(features: str) -> list[set[str]]:
+        parts = selected_partitions(finished.home, [KEY], (), features, lambda line: None, finished.models)
+        return [{"/".join(selector["assetKey"]["path"]) for selector in part} for part in parts]
+
+    first, then = launched("2,19")
+    assert {"token_sample", "examples", "explanations/max_act"} <= first and not first & then
+    assert {"explanations/shuffled", "scores/detection", "scores/fuzzing", "warehouse"} <= then, "and whatever reads them"
+    assert len(launched("2,3")) == 1, "neighbouring ranges are one run"
 
 
 def stale(installation: Installation) -> set[str]:
@@ -263,7 +278,7 @@ def test_stages_that_no_settings_ask_for_are_not_launched_until_they_are_or_hold
 
     def launched(*keys: str, only: tuple[str, ...] = ()) -> tuple[dict[str, list[dict]], list[str]]:
         said: list[str] = []
-        selectors = selected_partitions(finished.home, keys, only, None, said.append, finished.models)
+        [selectors] = selected_partitions(finished.home, keys, only, None, said.append, finished.models)
         return {"/".join(s["assetKey"]["path"]): s.get("partitions", {}).get("ranges") for s in selectors}, said
 
     whole, said = launched(KEY)
@@ -283,9 +298,9 @@ def test_stages_that_no_settings_ask_for_are_not_launched_until_they_are_or_hold
         asks = {"scores": {"intruder": "all"}, "matching": {"with": [KEY, other]}}
         finished.register(finished.record(key=other, features=(0, 1), stages={**STAGES, **asks}))
         both, _ = launched(KEY, other)
-        # The two features of the other dictionary are in two ranges; ranges that hold none are not launched.
-        starts = [r["start"] for r in both["scores/intruder"]]
-        assert starts == [f"{KEY}|00of16", f"{other}|07of16", f"{other}|15of16"] and "explanations/shuffled" in both
+        # The two features of the other dictionary are in 07of16 and 15of16; a whole dictionary is one run of consecutive ranges.
+        launches = [(r["start"], r["end"]) for r in both["scores/intruder"]]
+        assert launches == [(f"{KEY}|00of16", f"{KEY}|15of16"), (f"{other}|07of16", f"{other}|15of16")] and "explanations/shuffled" in both
         assert [r["start"] for r in both["feature_matches"]] == [KEY, other]
         finished.register(finished.record(key=other, stages={**STAGES, "matching": {"with": [other]}}))
         assert "feature_matches" not in launched(KEY, other)[0], "matching with itself is asking for nothing"

