@@ -15,7 +15,7 @@ from interp_assets.assets.scorer_validity.comparison import validity_is_current
 from interp_assets.backfill.bound import Bounds
 from interp_assets.backfill.cost import Estimate, Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
-from interp_assets.backfill.plan import STABILITY, PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
+from interp_assets.backfill.plan import BEFORE_RANGES, STABILITY, PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
 from interp_assets.config.base import UserError
 from interp_assets.config.feature_lists import parse_features
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey
@@ -146,7 +146,6 @@ def in_parts(
     explanations, all stages that read them, and reports over dictionaries.
     """
     from interp_assets.graph.assembly import RANGE_STAGES
-    from interp_assets.single_features.plan import BEFORE_RANGES
 
     apart = [home.registry.get(key) for key in dictionaries if len(_without_gaps(ranges[key])) > len(ranges[key])]
     stages_of = {record.key: home.settings.stage_settings(record.stages) for record in apart}

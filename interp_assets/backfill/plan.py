@@ -36,6 +36,9 @@ from interp_assets.tables import (
 from resources.store.lake import Lake, LakeError
 
 STABILITY = "score_stability"
+BEFORE_RANGES = ("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
+"""Assets of a whole dictionary that ranges are made from. Other assets of a whole dictionary are made from the ranges."""
+
 ModelRevisions = Callable[[DictionaryRecord], str]
 
 

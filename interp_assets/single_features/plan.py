@@ -12,7 +12,7 @@ import dagster as dg
 
 from interp_assets.backfill.command import chosen_assets
 from interp_assets.backfill.launch import known_assets
-from interp_assets.backfill.plan import LakeAfter, PlannedAsset, Planner
+from interp_assets.backfill.plan import BEFORE_RANGES, LakeAfter, PlannedAsset, Planner
 from interp_assets.config.base import UserError
 from interp_assets.config.directions import DirectedRecord, DirectedRegistry, Directions
 from interp_assets.config.feature_lists import AskedFeatures, selected_among
@@ -30,9 +30,6 @@ from resources.store.lake import Lake, LakeError
 from resources.weights import WeightsError
 
 STAGES: Mapping[str, RangeStage] = {stage.asset: stage for stage in RANGE_STAGES}
-BEFORE_RANGES = ("token_sample", "activation_shards", "feature_neighbours", "window_embeddings")
-"""Assets of a whole dictionary that ranges are made from. Other assets of a whole dictionary are made from the ranges."""
-
 SUBJECT_STAGES = ("vocabulary_projections", "token_changes", "steering")
 """Stages by range that load the subject model, which takes longer than a few questions."""
 

@@ -16,6 +16,7 @@ import dagster as dg
 
 from interp_assets.asking.asker import RunSpending
 from interp_assets.backfill.command import chosen_assets
+from interp_assets.backfill.plan import BEFORE_RANGES
 from interp_assets.config.base import UserError
 from interp_assets.config.directions import DirectedRegistry
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
@@ -25,7 +26,7 @@ from interp_assets.installation.home import Home
 from interp_assets.installation.server import prepare_instance, refuse_unusable
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.orchestration.watching import Watcher, watched_by
-from interp_assets.single_features.plan import BEFORE_RANGES, STAGES, PlannedRun, assets_by_name
+from interp_assets.single_features.plan import STAGES, PlannedRun, assets_by_name
 from resources.event_log import write_events_quickly
 from resources.kept_models import KeptModels
 from resources.language_models.budget import Spending
