@@ -301,6 +301,10 @@ FEATURE_EXAMPLES = Table(
         column("n_token", pa.uint32(), "silent windows around tokens on which the feature peaks elsewhere"),
         column("n_filled_with_random", pa.uint32(), "of n_random, those that stand in for another kind that was asked for"),
         column("message", pa.string(), "what was needed and what there was; empty when nothing is missing"),
+        later_column("firing_share", pa.float32(), "share of the sample's windows, cut side by side, on which the feature fires"),
+        later_column(
+            "start_shares", pa.list_(pa.float32()), "share of contexts on whose first quarter, half and whole window the feature fires"
+        ),
     ]),
     written_by="examples",
     outcomes=get_args(ExamplesOutcome),

@@ -79,7 +79,8 @@ class ScorerInput:
 
     `explanation` is None where the method has no explanation of the feature. It is also None for scorers that read no explanation; `method`
     is then NO_EXPLANATION. `shown` and `held_out` are the feature's examples of these two roles, activating and silent. `firing_share` is
-    the share of the sample's windows on which the feature fires, None where unknown.
+    the share of the sample's windows on which the feature fires, None where unknown. `start_shares` are the shares of contexts on whose
+    first part of a window it fires (`firing_shares.START_PARTS`); empty where unknown.
 
     The further fields are filled for scorers that read them. `rivals` are explanations of other features, the nearest feature first.
     `steered` are the feature's runs on its scoring prompts, empty where the feature was not steered. `steered_set` is the feature's set of
@@ -95,6 +96,7 @@ class ScorerInput:
     held_out: tuple[Example, ...]
     token_texts: TokenTexts
     firing_share: float | None = None
+    start_shares: tuple[float, ...] = ()
     rivals: tuple[Rival, ...] = ()
     steered: tuple[SteeredRun, ...] = ()
     steered_set: CompletionSet | None = None

@@ -187,12 +187,12 @@ def _prompts(
     texts = [explained["explanation"], *(deal["explanation"] for deal in explained["further_deals"] or ())] if explained else [None]
     use = explorer.home.lake.read(DICTIONARY_SAMPLES.name, {"dictionary": record.key}, columns=["n_rows", "context_tokens"]).to_pylist()
     n_windows = sum(row["n_rows"] * row["context_tokens"] // settings.examples.window_tokens for row in use)
-    share = min(stored.n_windows / n_windows, 1.0) if n_windows else None
+    often = stored.firing_share(n_windows), stored.start_shares
     asked: dict[str, Any] = {}
     own, sampler = settings.scoring.of(scorer), next((one for one in SAMPLED if one.NAME == scorer.NAME), None)
     for deal, text in enumerate(texts if method != NO_EXPLANATION else [None]):
         explanation = None if text is None else one_line(text)
-        scorer_input = ScorerInput(feature, method, explanation, stored.shown, stored.held_out, stored.token_texts, share)
+        scorer_input = ScorerInput(feature, method, explanation, stored.shown, stored.held_out, stored.token_texts, *often)
         items = sampled_items([row for row in rows if deal_of(row["trial"]) == deal])
         if items is None or sampler is None:
             planned = of_deal(scorer.plan(scorer_input, own, settings.seed), deal)

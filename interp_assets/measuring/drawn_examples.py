@@ -1,6 +1,7 @@
 """Windows drawn from the activations of a dictionary, and drawn windows as rows of the table examples."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import Protocol, get_args
 
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from interp_assets.config.keys import RangeKey
 from interp_assets.domain.examples.capping import blocked_positions, kept_contexts
 from interp_assets.domain.examples.drawing import draw_activating
+from interp_assets.domain.examples.firing_shares import firing_shares
 from interp_assets.domain.examples.imported_examples import SAMPLING
 from interp_assets.domain.examples.negative_draws import with_negatives
 from interp_assets.domain.examples.negatives import NEGATIVE_KINDS
@@ -65,11 +67,14 @@ def draw_examples(
             positions, values = positions[here], values[here]
         chosen.append((feature, positions, values))
         usable.append(kept)
-    draws = [
-        draw if kept.all() else draw.with_blocked(blocked_positions(kept, shape))
-        for draw, kept in zip(draw_activating(chosen, sample, settings, seed), usable, strict=True)
+    drawn = draw_activating(chosen, sample, settings, seed)
+    firing = [
+        firing_shares(draw.positions, int(kept.sum()), shape.context_tokens, shape.first_position, settings.window_tokens)
+        for draw, kept in zip(drawn, usable, strict=True)
     ]
-    return with_negatives(draws, source.of(draws, seed), sample, settings, seed)
+    draws = [draw if kept.all() else draw.with_blocked(blocked_positions(kept, shape)) for draw, kept in zip(drawn, usable, strict=True)]
+    found = with_negatives(draws, source.of(draws, seed), sample, settings, seed)
+    return [replace(columns, firing=shares) for columns, shares in zip(found, firing, strict=True)]
 
 
 _TOKENS = EXAMPLES.schema.get_field_index("tokens")

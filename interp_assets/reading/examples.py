@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from interp_assets.config.keys import RangeKey, lake_partition
+from interp_assets.domain.examples.firing_shares import FiringShares
 from interp_assets.domain.examples.sampling import Example, Kind, Role
 from interp_assets.domain.examples.token_numbers import TokenNumbers
 from interp_assets.domain.outcomes import ExamplesOutcome
@@ -20,7 +21,7 @@ BATCH_ROWS = 1024
 
 @dataclass(frozen=True)
 class StoredExamples:
-    """One feature's examples as stored; `outcome` and `n_windows` (activating windows found) are columns of feature_examples.
+    """One feature's examples as stored; `outcome`, `n_windows` (activating windows found) and `firing` are columns of feature_examples.
 
     `token_texts` is the text of every token id in the examples. A token that has no id in the subject's vocabulary, or another text here
     than its id has elsewhere, has a negative number, one for each text; these are of this feature alone.
@@ -31,6 +32,21 @@ class StoredExamples:
     n_windows: int
     examples: tuple[Example, ...]
     token_texts: dict[int, str]
+    firing: FiringShares | None = None
+
+    def firing_share(self, n_windows: int) -> float | None:
+        """The share of the sample's windows on which the feature fires; None for imported examples.
+
+        Of examples that were made before their table had the share, it is the share of `n_windows` that were found, 0 for imported ones.
+        """
+        if self.firing is not None:
+            return self.firing.of_windows
+        return min(self.n_windows / n_windows, 1.0) if n_windows else None
+
+    @property
+    def start_shares(self) -> tuple[float, ...]:
+        """The shares of contexts on whose first tokens the feature fires; empty where unknown."""
+        return self.firing.of_starts if self.firing else ()
 
     @property
     def shown(self) -> tuple[Example, ...]:
@@ -63,7 +79,7 @@ def read_examples(lake: Lake, key: RangeKey, only: Sequence[int] | None = None) 
     the first feature is asked for.
     """
     wanted = None if only is None else [("feature", "in", list(only))]
-    columns = ["feature", "outcome", "n_windows"]
+    columns = ["feature", "outcome", "n_windows", "firing_share", "start_shares"]
     counted = lake.read(FEATURE_EXAMPLES.name, lake_partition(key), columns=columns, filters=wanted).to_pylist()
     batches: Iterable[pa.RecordBatch] = (
         lake.batches(EXAMPLES.name, lake_partition(key), batch_rows=BATCH_ROWS)
@@ -84,7 +100,9 @@ def examples_of_feature(found: Mapping[str, Any], rows: Iterable[Mapping[str, An
     """The stored examples of one feature, out of its row of feature_examples and its rows of examples in their order."""
     numbers = TokenNumbers()
     examples = _examples(rows, numbers)
-    return StoredExamples(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts)
+    share, starts = found.get("firing_share"), found.get("start_shares")
+    firing = None if share is None or starts is None else FiringShares(share, tuple(starts))
+    return StoredExamples(found["feature"], found["outcome"], found["n_windows"], examples, numbers.texts, firing)
 
 
 def _examples(rows: Iterable[Mapping[str, Any]], numbers: TokenNumbers) -> tuple[Example, ...]:

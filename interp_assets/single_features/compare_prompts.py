@@ -179,7 +179,7 @@ class PromptComparison:
                 text = written.get(item.feature)
                 case = ScorerInput(
                     item.feature, self.method, None if text is None else one_line(text), item.shown, item.held_out, item.token_texts,
-                    min(item.n_windows / n_windows, 1.0) if n_windows else None,
+                    item.firing_share(n_windows), item.start_shares,
                 )  # fmt: skip
                 yield Planned(partition, case, self.scorer.plan(case, partition.settings.scoring.of(self.scorer), partition.settings.seed))
 

@@ -51,7 +51,7 @@ def test_a_scorer_that_fails_leaves_named_rows_and_is_tried_again() -> None:
     broken.plan = broken.summarise = fails
     example = Example("3/0/0", 3, "held_out", "activating", "quantiles", 0, 0, 0, (1, 2), (0.0, 1.0))
     evidence = StoredExamples(3, "ok", 1, (example,), {1: "a", 2: " b"})
-    drawn = Redrawn({(3, draw): evidence for draw in range(2)}, 100)
+    drawn = Redrawn({(3, draw): evidence for draw in range(2)})
     repeater = Repeater(RECORD, STAGES, [3], drawn, LOG)
     repeater.judge(broken, Silent(), {})
     assert {row["outcome"] for row in repeater.found.rows} == {"failed"} and repeater.found.undone["failed"] == 8

@@ -40,7 +40,7 @@ from resources.store.lake import Lake
 from resources.subject.document_breaks import ReadableTexts
 from resources.subject.interface import SubjectTokenizer
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 RANGE_STAGE = RangeStage(
     EXAMPLES,
     CODE_VERSION,
@@ -209,6 +209,8 @@ def _outcome_row(partition: RangePartition, columns: ExampleColumns) -> dict[str
         "n_shown": columns.n_shown, "n_shown_non_activating": columns.n_shown_non_activating, "n_validation": columns.n_validation,
         "n_validation_non_activating": columns.n_validation_non_activating, "n_held_out": columns.n_held_out,
         "n_non_activating": len(held_out), **kinds, "n_filled_with_random": columns.n_filled,
+        "firing_share": None if columns.firing is None else columns.firing.of_windows,
+        "start_shares": None if columns.firing is None else list(columns.firing.of_starts),
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Windows of some features drawn again, from each part of the corpus."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,10 +22,9 @@ from resources.subject.document_breaks import ReadableTexts
 
 @dataclass(frozen=True)
 class Redrawn:
-    """The examples of some features by (feature, draw), and the number of windows that a draw's contexts would be cut into side by side."""
+    """The examples of some features by (feature, draw)."""
 
     examples: dict[tuple[int, int], StoredExamples]
-    n_windows: int
 
 
 def features_with_examples(lake: Lake, record: DictionaryRecord) -> np.ndarray:
@@ -61,5 +60,5 @@ def redrawn(lake: Lake, models: ModelProvider, record: DictionaryRecord, stages:
             (columns,) = draw_examples(source, [(feature, activations[feature])], shares, own, stages.seed, seed, contexts)
             rows = example_rows(record.range_of(feature), own.sampling, [columns], texts).to_pylist() if len(columns.places) else []
             counted = {"feature": feature, "outcome": columns.outcome, "n_windows": columns.n_windows}
-            found[feature, draw] = examples_of_feature(counted, rows)
-    return Redrawn(found, sample.tokens.size // stability.n_draws // settings.window_tokens)
+            found[feature, draw] = replace(examples_of_feature(counted, rows), firing=columns.firing)
+    return Redrawn(found)

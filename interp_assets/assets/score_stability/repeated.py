@@ -114,7 +114,6 @@ class Repeater:
         for feature, replicate in works:
             evidence = self._examples(feature, replicate.draw)
             explanation = written.get((feature, replicate.draw, replicate.explanation)) if "explanation" in scorer.READS else None
-            n_windows = self._drawn.n_windows if self._drawn else 0
             one = ScorerInput(
                 feature=feature,
                 method=method_of(scorer, self._stages),
@@ -122,7 +121,8 @@ class Repeater:
                 shown=evidence.shown,
                 held_out=evidence.held_out,
                 token_texts=evidence.token_texts,
-                firing_share=min(evidence.n_windows / n_windows, 1.0) if n_windows else None,
+                firing_share=evidence.firing_share(0),
+                start_shares=evidence.start_shares,
             )
             partition = RangePartition(self._range_of[feature], self._record, self._stages, "", {})
             seed = seed_of(self._stages.seed, replicate.draw, replicate.explanation, replicate.judgement)

@@ -9,6 +9,7 @@ from itertools import repeat
 
 import numpy as np
 
+from interp_assets.domain.examples.apart import Spans, first_apart
 from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample, draw_activating, drawn_together
 from interp_assets.domain.examples.lengths import SELDOM_SILENT, as_long_as
 from interp_assets.domain.examples.negatives import HARD_KINDS, NegativeKind, first_distinct
@@ -127,12 +128,14 @@ def _with_negatives(
 
 @dataclass(frozen=True, eq=False)
 class _Silent:
-    """The silent windows of one draw and their kinds, for each of ROLES, and the hashes of their texts."""
+    """The silent windows of one draw and their kinds, for each of ROLES; the hashes of the texts of all windows; and where all drawn windows
+    lie."""
 
     draw: ActivatingDraw
     places: list[Places]
     kinds: list[list[NegativeKind]]
     hashes: np.ndarray
+    spans: Spans
 
     @classmethod
     def hard(
@@ -143,12 +146,14 @@ class _Silent:
         asked: Sequence[Mapping[NegativeKind, int]],
         like: np.ndarray,
     ) -> "_Silent":
-        """The silent windows of all kinds but "random", distinct in text from each other and from every activating window.
+        """The silent windows of all kinds but "random", distinct in text from each other and from every activating window, and without a
+        token in common with each other or with a drawn window.
 
         `asked` has, for each role, the number of windows of each kind that the role asks for. `like` has lengths that the windows are to
         have (`as_long_as`); empty for any lengths.
         """
         taken = draw.active_hashes
+        spans = _spans(Places(draw.windows.row, draw.windows.start, draw.windows.length), 0, sample)
         parts: list[list[Places]] = [[] for _ in ROLES]
         kinds: list[list[NegativeKind]] = [[] for _ in ROLES]
         for kind in HARD_KINDS:
@@ -156,17 +161,17 @@ class _Silent:
             if n_shown + sum(others) == 0:
                 continue
             offered, n_asked = candidates.get(kind, NO_PLACES), n_shown + sum(others)
-            found, hashes = first_distinct(offered, len(offered) if len(like) else n_asked, taken, sample.hashed)
-            if len(like):
-                fitting = as_long_as(found.length, like, n_asked, sample.shape.window_tokens)
-                found, hashes = found.take(fitting), hashes[fitting]
-            taken = np.concatenate([taken, hashes])
+            found, hashes = first_distinct(offered, len(offered), taken, sample.hashed)
+            new = np.flatnonzero(first_apart(_spans(found, 0, sample), spans))
+            new = new[as_long_as(found.length[new], like, n_asked, sample.shape.window_tokens)]
+            found, hashes = found.take(new), hashes[new]
+            taken, spans = np.concatenate([taken, hashes]), Spans.joined([spans, _spans(found, 0, sample)])
             role_of = np.zeros(len(found), dtype=np.int64)
             role_of[n_shown:] = 1 + dealt(np.zeros(max(len(found) - n_shown, 0), dtype=np.int64), others)
             for i in range(len(ROLES)):
                 parts[i].append(found.take(role_of == i))
                 kinds[i].extend(repeat(kind, len(parts[i][-1])))
-        return cls(draw, [Places.joined(of_role) if of_role else NO_PLACES for of_role in parts], kinds, taken)
+        return cls(draw, [Places.joined(of_role) if of_role else NO_PLACES for of_role in parts], kinds, taken, spans)
 
     def in_proportion(self, asked: Sequence[int]) -> "_Silent":
         """The windows as given where every role has the number it asks for. Else all windows, split over the roles in proportion to these
@@ -198,21 +203,25 @@ def _add_random(
     run_seed: int,
 ) -> None:
     """Give every role random silent windows, out of all `windows` of these features, for the windows that it lacks, `asked` having the
-    number that each role asks for: distinct in text from each other and from all windows there are, and of lengths `like`."""
+    number that each role asks for: distinct in text from each other and from all windows there are, apart from all that are drawn, and of
+    lengths `like`."""
     lacking = [[n - len(kinds) for n, kinds in zip(asked, one.kinds, strict=True)] for one in silent]
     some = [i for i, missing in enumerate(lacking) if any(missing)]
     if not some:
         return
     owner = np.repeat(some, [len(silent[i].hashes) for i in some])
     taken = [np.sort(owned(np.concatenate([silent[i].hashes for i in some]), owner))]
+    n_places = sample.hashed.rows.size
+    drawn = [Spans(silent[i].spans.begin + i * n_places, silent[i].spans.end + i * n_places) for i in some]
     for r, role in enumerate(ROLES):
         wanting = [i for i in some if lacking[i][r]]
         purpose = "silent" if role == "held_out" else f"silent {role}"
         rngs = [generator(run_seed, silent[i].draw.feature, purpose) for i in wanting]
         wanted = [lacking[i][r] for i in wanting]
-        found, hashes = random_places(windows, wanting, wanted, taken, sample.hashed, rngs, [like[i] for i in wanting])
+        found, hashes = random_places(windows, wanting, wanted, taken, Spans.joined(drawn), sample.hashed, rngs, [like[i] for i in wanting])
         taken.append(np.sort(hashes))
         for i, places in zip(wanting, found, strict=True):
+            drawn.append(_spans(places, i, sample))
             silent[i].places[r] = Places.joined([silent[i].places[r], places]) if len(silent[i].places[r]) else places
             silent[i].kinds[r].extend(repeat(RANDOM, len(places)))
 
@@ -222,6 +231,7 @@ def random_places(
     owners: Sequence[int],
     counts: Sequence[int],
     taken: Sequence[np.ndarray],
+    drawn: Spans,
     hashed: HashedTokens,
     rngs: Sequence[np.random.Generator],
     like: Sequence[np.ndarray] | None = None,
@@ -229,7 +239,8 @@ def random_places(
     """For each of the features `owners` at most its count of its silent windows, drawn without replacement by its own generator; fewer
     where fewer exist. And the hashes (`owned`) of all these windows.
 
-    A feature's windows are distinct in text, and none has the text of a window in `taken`: several sorted arrays of hashes (`owned`). A
+    A feature's windows are distinct in text, and none has the text of a window in `taken`: several sorted arrays of hashes (`owned`). No
+    window shares a token with another or with a window that is `drawn`. A
     feature with lengths `like` gets windows of these lengths (`as_long_as`), for which at most MOST_LOOKED_AT windows are looked at.
     """
     places: list[Places] = [NO_PLACES] * len(owners)
@@ -249,6 +260,9 @@ def random_places(
         is_new = first_of_equal(hashes)
         for some in taken:
             is_new &= ~in_sorted(hashes, some)
+        fresh = np.flatnonzero(is_new)
+        spans = Spans.of(whose, found.row * hashed.rows.shape[1] + found.start, found.length, hashed.rows.size)
+        is_new[fresh] = first_apart(spans.take(fresh), drawn)
         ends = np.cumsum([len(part) for part in numbers]).tolist()
         again: list[int] = []
         for k, end, part in zip(waiting, ends, numbers, strict=True):
@@ -264,6 +278,11 @@ def random_places(
             all_hashes.append(hashes[new])
         waiting = again
     return places, np.concatenate(all_hashes)
+
+
+def _spans(places: Places, owner: int, sample: WindowedSample) -> Spans:
+    """Where windows of a feature lie."""
+    return Spans.of(owner, places.row * sample.shape.context_tokens + places.start, places.length, sample.hashed.rows.size)
 
 
 def _contents(places: Places, parts: Sequence[_Silent], sample: WindowedSample) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from interp_assets.domain.examples.apart import Spans
 from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
 from interp_assets.domain.examples.windows import WindowShape
 
@@ -53,15 +54,19 @@ def with_peaks_anywhere(
     """The windows, those of `part` with peaks at random places (`WindowShape.placed`); and the hashes (`owned`) of the new places.
 
     `part` has ascending indices. `taken` are the hashes of the token sequences of all activating windows, in several sorted arrays. Each
-    feature has its own generator. A window is moved only to where its peak stays its strongest token, where it shares no token with a
-    window outside `part`, and where its token sequence is new. So strata and roles stay as they were drawn.
+    feature has its own generator. A window is moved only to where its peak stays its strongest token, where it shares no token with another
+    window, and where its token sequence is new. So strata and roles stay as they were drawn.
     """
     start, length = drawn.start.copy(), drawn.length.copy()
     begin = drawn.row * shape.context_tokens
-    others = _Others.outside(part, drawn, shape, n_places=hashed.rows.size)
+    n_places = hashed.rows.size
     own = owned(hashed.of_runs(begin + start, length), drawn.owner)
     added = np.empty(0, dtype=np.uint64)
     pending = part
+
+    def now() -> Spans:
+        return Spans.of(drawn.owner, begin + start, length, n_places)
+
     for _ in range(TRIES):
         if not len(pending):
             break
@@ -77,8 +82,8 @@ def with_peaks_anywhere(
             & (~known | (hashes == own[pending]))
             & (first >= drawn.low[pending])
             & (first + tried.length <= drawn.high[pending])
-            & ~others.share_tokens(owner, first, tried.length)
         )
+        moved[moved] = _are_apart(Spans.of(owner, first, tried.length, n_places).take(np.flatnonzero(moved)), pending[moved], now())
         start[pending[moved]], length[pending[moved]] = tried.start[moved], tried.length[moved]
         added = np.sort(np.concatenate([added, hashes[moved]]))
         pending = pending[~moved]
@@ -122,22 +127,9 @@ def reach_of_peaks(owner: np.ndarray, place: np.ndarray, rank: np.ndarray, peak:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Others:
-    """The places of other windows of the same features; a feature's places are moved on by `n_places` for each feature before it."""
-
-    begins: np.ndarray
-    ends: np.ndarray
-    n_places: int
-
-    @classmethod
-    def outside(cls, part: np.ndarray, drawn: DrawnWindows, shape: WindowShape, n_places: int) -> "_Others":
-        """The windows that are not in `part`."""
-        index = np.delete(np.arange(len(drawn.row)), part)
-        begin = drawn.owner[index] * n_places + drawn.row[index] * shape.context_tokens + drawn.start[index]
-        return cls(np.sort(begin), np.sort(begin + drawn.length[index]), n_places)
-
-    def share_tokens(self, owner: np.ndarray, begin: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """Bool [n]: whether a run of places and any of the windows share a token."""
-        begin = begin + owner * self.n_places
-        return np.searchsorted(self.begins, begin + length) > np.searchsorted(self.ends, begin, side="right")
+def _are_apart(tried: Spans, which: np.ndarray, now: Spans) -> np.ndarray:
+    """Bool [n]: whether the new place of each of the windows `which` shares no token with the place of another window, where all windows
+    are `now`, nor with another new place."""
+    old = now.take(which)
+    with_itself = (tried.begin < old.end) & (old.begin < tried.end)
+    return (tried.n_overlapped(now) == with_itself) & (tried.n_overlapped(tried) == 1)

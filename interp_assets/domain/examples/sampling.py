@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 
 from interp_assets.domain.bounds import ADDED_LATER, Bounded
+from interp_assets.domain.examples.firing_shares import FiringShares
 from interp_assets.domain.examples.negatives import HARD_KINDS, NEGATIVE_KINDS, NegativeKind, negative_counts
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.windows import Builder, Places, WindowShape, descending
@@ -164,7 +165,8 @@ class ExampleColumns:
     Of the silent windows the first `n_shown_non_activating` are shown, the next `n_validation_non_activating` are for validation, the rest
     is held out. `negatives` has the kind of each silent window, `strata` the stratum of each activating window. `token_ids` and
     `activations` hold the windows' tokens end to end. `max_activation` is the largest activation of each window (0.0 for a silent window).
-    `cut` says whether each window begins, and whether it ends, inside a word; None where words are not known.
+    `cut` says whether each window begins, and whether it ends, inside a word; None where words are not known. `firing` says how often the
+    feature fires; None where that is unknown.
     """
 
     feature: int
@@ -185,6 +187,7 @@ class ExampleColumns:
     activations: np.ndarray = field(default_factory=lambda: np.empty(0))
     max_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
     cut: tuple[np.ndarray, np.ndarray] | None = None
+    firing: FiringShares | None = None
 
     @property
     def cut_words(self) -> tuple[np.ndarray, np.ndarray]:

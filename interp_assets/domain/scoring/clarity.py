@@ -14,8 +14,9 @@ Where q is unknown, q = 0: the texts are compared with silent windows alone, and
 often.
 
 A text that is written twice counts once, as in FADE. A feature's largest activation grows with the length of a text, so the prompt asks for
-texts about as short as a window. The floor knows the lengths of the texts that were written: a text as long as k windows fires by chance
-with probability p = 1 - (1 - q)ᵏ, and texts that mean nothing reach an AUROC of 1/2 + (mean p - q) / 2.
+texts about as short as a window. The floor knows the lengths of the texts that were written, and that texts stand
+behind BOS: with p the probability that the feature fires on as many first tokens of a context, texts that mean nothing reach an AUROC of
+1/2 + (mean p - q) / 2.
 
 FADE leaves the temperature to the server. Here the temperature is 0.7, so that questions that differ in their seed alone bring different
 texts. Seeds depend on the run's seed and the feature, not on the explanation.
@@ -38,7 +39,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mixed_a
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "clarity"
-VERSION: str = "clarity/4"
+VERSION: str = "clarity/5"
 MODEL: Model = "generator"
 HEADLINE: str = "gini"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -141,7 +142,8 @@ def summarise(
     auroc = mixed_auroc(values, groups, n_bootstrap, rng) if verdicts else UNDEFINED
     counts = (len(values), sum(len(group) for weight, group in groups if weight > 0), unanswered)
     share, written = scorer_input.firing_share or 0.0, list({verdict.text or "": None for verdict in answered})
-    by_chance = generated.fires_by_chance_on_mean(written, scorer_input) or share
+    chance = generated.mean_chance(written, scorer_input)
+    by_chance = share if chance is None else chance
 
     def row(metric: str, found: Estimate, floor: float | None, counts: tuple[int, int, int], stratum: int | None = None) -> ScoreRow:
         return score_row(NAME, scorer_input, metric, found, floor if verdicts else None, counts, otherwise, stratum)

@@ -36,13 +36,15 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mean_di
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
-VERSION: str = "input_based/5"
+VERSION: str = "input_based/6"
 MODEL: Model = "generator"
 HEADLINE: str = "success"
 READS: frozenset[Reads] = frozenset({"explanation"})
 METRICS = ("success", "margin", "hit_rate", "auroc")
 FLOORS = {"margin": 0.0, "hit_rate": None, "auroc": 0.5}
 KINDS = ("activating", "silent")
+SIMULATED = 2000
+"""Draws by which the success of sentences that mean nothing is simulated; each is used twice."""
 
 
 @dataclass(frozen=True)
@@ -137,18 +139,28 @@ def _instructions(kind: str, settings: InputBasedSettings) -> str:
     return instructions("input_based", settings.instructions)
 
 
-def success_by_chance(firing_share: float | None, should: float, should_not: float) -> float | None:
-    """Probability that the mean of some sentences is above the mean of others, where the feature fires by chance, whatever a sentence was
-    written for; None where its firing share is unknown.
+def success_by_chance(should: Sequence[float], should_not: Sequence[float], strengths: np.ndarray, rng: np.random.Generator) -> float:
+    """Probability that the mean of the sentences of one kind is above the mean of the other kind, where nothing but chance makes the
+    feature fire: on each sentence with its own probability.
 
-    The sentences of each kind are together as long as `should`, and as `should_not`, windows (`generated.in_windows`). Where only one kind
-    has sentences that fire, its mean is the higher one; where both kinds have, either may be. With p and q the probabilities that a kind
-    has any: p (1 - q) + p q / 2, which for equal lengths n is (1 - (1 - firing_share)²ⁿ) / 2.
+    Where only one kind has sentences that fire, its mean is the higher one. With p and q the probabilities that a kind has any:
+    p (1 - q) + p q w. For sentences of the same lengths w is 1/2; else it is simulated, each sentence that fires having one of `strengths`
+    [n]. Each draw is used twice, the kinds exchanging it, so that w is 1/2 where lengths are the same.
     """
-    if firing_share is None:
-        return None
-    p, q = (generated.fires_by_chance(firing_share, windows) for windows in (should, should_not))
-    return p * (1 - q) + p * q / 2
+    firing = [np.asarray(chances, dtype=np.float64) for chances in (should, should_not)]
+    p, q = (float(-np.expm1(np.log1p(-np.minimum(own, 1 - 1e-12)).sum())) for own in firing)
+    shape = (SIMULATED, 2, max(map(len, firing)))
+    fires, strong = rng.random(shape), rng.choice(strengths, shape) if len(strengths) else np.ones(shape)
+    higher, both = 0.0, 0
+    for first, second in ((0, 1), (1, 0)):
+        one, other = (
+            (strong[:, side, : len(own)] * (fires[:, side, : len(own)] < own)).mean(axis=1)
+            for side, own in zip((first, second), firing, strict=True)
+        )
+        known = (one > 0) & (other > 0)
+        higher += float(((one > other) + 0.5 * (one == other))[known].sum())
+        both += int(known.sum())
+    return p * (1 - q) + p * q * (higher / both if both else 0.5)
 
 
 def texts(answered: AnsweredTrial) -> tuple[str, ...]:
@@ -178,7 +190,7 @@ def summarise(
             score_row(NAME, scorer_input, metric, UNDEFINED, FLOORS.get(metric) if answered else None, counts, outcome)
             for metric in METRICS
         )
-    floors = {**FLOORS, **_by_chance(scorer_input, answered)}
+    floors = {**FLOORS, **_by_chance(scorer_input, answered, run_seed)}
     dead = not should.any() and not should_not.any()
     largest = max((max(example.activations, default=0.0) for example in scorer_input.shown), default=0.0)
     unit = largest if largest > 0 else 1.0 if dead else None  # zeros are zeros in any unit
@@ -194,13 +206,15 @@ def summarise(
     return tuple(replace(row, outcome="dead") for row in rows) if dead else tuple(rows)
 
 
-def _by_chance(scorer_input: ScorerInput, answered: Sequence[Verdict]) -> dict[str, float | None]:
+def _by_chance(scorer_input: ScorerInput, answered: Sequence[Verdict], run_seed: int) -> dict[str, float | None]:
     """Floors of success and AUROC: what sentences of these lengths reach that mean nothing; an AUROC of 0.5 where that is unknown."""
-    share = scorer_input.firing_share
-    texts_of = [[v.text or "" for v in answered if v.truth == truth] for truth in (True, False)]
-    windows = [generated.in_windows(own, scorer_input) for own in texts_of]
-    often, seldom = (generated.fires_by_chance_on_mean(own, scorer_input) or 0.0 for own in texts_of)
-    return {"success": success_by_chance(share, *map(sum, windows)), "auroc": 0.5 + (often - seldom) / 2}
+    should, should_not = (generated.chances([v.text or "" for v in answered if v.truth == truth], scorer_input) for truth in (True, False))
+    if should is None or should_not is None:
+        return {"success": None}
+    rng = generator(run_seed, scorer_input.feature, f"{NAME} by chance")
+    peaks = np.array([max(e.activations) for e in (*scorer_input.shown, *scorer_input.held_out) if e.kind == "activating"])
+    oftener = sum(should) / len(should) - sum(should_not) / len(should_not)
+    return {"success": success_by_chance(should, should_not, peaks, rng), "auroc": 0.5 + oftener / 2}
 
 
 def _scaled(found: Estimate, unit: float) -> Estimate:

@@ -26,7 +26,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, as_item, of_kind
 
 NAME: str = "intruder"
-VERSION: str = "intruder/2"
+VERSION: str = "intruder/3"
 MODEL: Model = "scorer"
 HEADLINE: str = choice.METRIC
 READS: frozenset[Reads] = frozenset()
@@ -143,8 +143,9 @@ def _drawn(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int)
     missing windows from the nearest strata (of two equally near strata from the stronger first). Windows that were used least are taken
     first, in random order otherwise.
 
-    The intruder is a silent window at least as long as the lender: windows of the lender's length before longer windows, then windows that
-    were used least. A draw without such a silent window makes no trial.
+    The intruder is any silent window that was used least. So its length says nothing: were it chosen by the length of the lender, "long"
+    would be an answer wherever few silent windows are short. The lender is the window of its stratum whose length is nearest to the
+    intruder's, of equally near windows a window that was used least.
     """
     rng = generator(run_seed, scorer_input.feature, f"{NAME} windows")
     activating, silent = (_shuffled(of_kind(scorer_input.held_out, kind), rng) for kind in ("activating", "non_activating"))
@@ -155,12 +156,11 @@ def _drawn(scorer_input: ScorerInput, settings: IntruderSettings, run_seed: int)
     for stratum, n_windows in sorted(Counter(_stratum(example) for example in activating).items()):
         for _ in range(min(settings.per_stratum, max(1, n_windows // N_OPTIONS))):
             near = sorted(activating, key=lambda e: (abs(_stratum(e) - stratum), _stratum(e), used[e.example_id]))
-            *shown, lender = _shuffled(near[:N_OPTIONS], rng)
-            length = len(lender.token_ids)
-            bearers = [example for example in silent if len(example.token_ids) >= length]
-            if not bearers:
-                continue
-            intruder = min(bearers, key=lambda e: (len(e.token_ids) > length, used[e.example_id]))
+            *shown, fifth = _shuffled(near[:N_OPTIONS], rng)
+            intruder = min(silent, key=lambda e: used[e.example_id])
+            lenders = [e for e in activating if e.stratum == fifth.stratum and e not in shown]
+            length = len(intruder.token_ids)
+            lender = min(lenders, key=lambda e: (abs(len(e.token_ids) - length), used[e.example_id], e is not fifth))
             used.update(example.example_id for example in (*shown, lender, intruder))
             draws.append(_Draw(stratum, tuple(shown), lender, intruder))
     return _shuffled(draws, rng)

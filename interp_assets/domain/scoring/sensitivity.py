@@ -3,7 +3,8 @@
 It reads no explanation. A generator sees some of the feature's shown windows, with the tokens on which the feature fires marked, and writes
 new texts with the same content; the subject model is run on them. With M the largest activation on the shown windows:
 
-    sensitivity   share of the texts on which the feature fires. Floor: the share that would by chance, at the texts' lengths
+    sensitivity   share of the texts on which the feature fires. Floor: the share that would by chance, at the texts' lengths and the
+                  beginning of a context
     hit_rate      share of the texts with an activation of at least `hit_share` · M. No floor: it depends on how strongly the feature fires
 
 Both have Wilson's interval. A text that copies a shown window says nothing of new texts: it ends as "copied" and does not count. A text is
@@ -33,7 +34,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, wilson
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "sensitivity"
-VERSION: str = "sensitivity/2"
+VERSION: str = "sensitivity/3"
 MODEL: Model = "generator"
 HEADLINE: str = "sensitivity"
 READS: frozenset[Reads] = frozenset()
@@ -144,7 +145,7 @@ def summarise(
             found["hit_rate"] = wilson(int(hits.sum()), len(values))
     otherwise: ScoreOutcome = "no_examples" if not verdicts else "no_answers" if not len(values) else "undefined"
     written = [verdict.text or "" for verdict in verdicts if verdict.value is not None]
-    floors = {"sensitivity": generated.fires_by_chance_on_mean(written, scorer_input), "hit_rate": None}
+    floors = {"sensitivity": generated.mean_chance(written, scorer_input), "hit_rate": None}
     return tuple(score_row(NAME, scorer_input, metric, found[metric], floors[metric], counts, otherwise) for metric in METRICS)
 
 

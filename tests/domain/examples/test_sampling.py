@@ -158,7 +158,8 @@ def test_a_feature_that_is_hardly_ever_silent_says_so() -> None:
     found = build_examples(positions, np.linspace(1, 2, len(positions)), rows, 1, few, 0, 1)
     assert found.outcome == "too_few_silent_windows"
     silent = [e for e in found.examples if e.kind == "non_activating"]
-    assert len(silent) == 5 * 224 and {e.row for e in silent} == set(range(40, 45))  # starts 1 … 224 of each silent row
+    assert {e.row for e in silent} == set(range(40, 45))
+    assert 5 * 5 <= len(silent) <= 5 * 7  # 255 tokens hold seven windows at most, and windows put at random leave gaps
 
 
 def test_validation_windows_are_a_third_pool_drawn_by_quantiles() -> None:
@@ -191,9 +192,9 @@ def test_few_windows_and_few_silent_ones_are_shared_out_in_proportion() -> None:
 @pytest.mark.parametrize(
     ("sampling", "builder", "non_activating", "expected"),
     [
-        ("quantiles", "centred", "random", "c0332a4dcbd35069"),
+        ("quantiles", "centred", "random", "d0248b8406a57c35"),
         ("top", "cells", "random", "870a4f110bfcb65d"),
-        ("random", "centred", MIXED, "fe7fc081e31c09c4"),
+        ("random", "centred", MIXED, "4114298caf6e2c23"),
         ("mix", "cells", MIXED, "0983a57f7837434c"),
     ],
 )

@@ -112,15 +112,20 @@ def test_a_feature_without_examples_is_asked_but_has_no_scale() -> None:
 
 @pytest.mark.parametrize(("density", "chance"), [(0.0008, 0.004), (0.02, 0.0915), (0.2, 0.446), (1.0, 0.5)])
 def test_a_success_by_chance_depends_on_how_often_the_feature_fires(density: float, chance: float) -> None:
-    """(1 - (1 - density)¹⁰) / 2 for five sentences of each kind, and simulated for 5 against 3."""
+    """(1 - (1 - density)¹⁰) / 2 for five sentences of each kind."""
     row = rows_of([8.0, 0, 0, 0, 0], [0.0] * 5, replace(CASE, firing_share=density))["success"]
     assert row.floor == pytest.approx((1 - (1 - density) ** 10) / 2) == pytest.approx(chance, abs=5e-4)
-    draw = np.random.default_rng(0)
-    values = draw.normal(10, 0.1, (20_000, 8)) * (draw.random((20_000, 8)) < density)
-    successes = ((values[:, :5] > 0).any(axis=1) & ~(values[:, 5:] > 0).any(axis=1)) + 0.5 * (
-        (values[:, :5] > 0).any(axis=1) & (values[:, 5:] > 0).any(axis=1)
+
+
+@pytest.mark.parametrize("chances", [((0.3,) * 5, (0.1,) * 3), ((0.9,) * 5, (0.2, 0.5, 0.3)), ((0.05,) * 4, (0.95,) * 5)])
+def test_a_success_by_chance_of_sentences_of_other_lengths(chances: tuple[tuple[float, ...], ...]) -> None:
+    """Longer sentences fire oftener: so the mean of all of them is the higher one oftener too where both kinds fire."""
+    rng = np.random.default_rng(0)
+    should, should_not = (
+        np.where(rng.random((40_000, len(own))) < own, rng.lognormal(0, 0.7, (40_000, len(own))), 0).mean(axis=1) for own in chances
     )
-    assert input_based.success_by_chance(density, 5, 3) == pytest.approx(successes.mean(), abs=0.01)
+    found = input_based.success_by_chance(*chances, rng.lognormal(0, 0.7, 200), rng)
+    assert found == pytest.approx((should > should_not).mean(), abs=0.015)
 
 
 def test_a_generator_that_knows_nothing_sits_at_the_floors() -> None:

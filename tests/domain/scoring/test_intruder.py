@@ -158,10 +158,30 @@ def test_without_five_windows_and_an_intruder_nothing_is_asked(n_activating: int
     assert (row.outcome, row.value, row.floor) == ("no_examples", None, None)
 
 
-def test_silent_windows_too_short_for_the_marks_are_no_intruders() -> None:
-    assert intruder.plan(case_of(windows(20, 10, silent_length=31)), SETTINGS, 0) == ()
-    longer = intruder.plan(case_of([*windows(20, 10, length=30, silent_length=32)]), SETTINGS, 0)
-    assert len(longer) == 10 and all(marks_of(text) for trial in longer for text in texts_of(trial))
+@pytest.mark.parametrize("silent_length", [20, 31, 34])
+def test_an_intruder_of_another_length_bears_as_many_marks(silent_length: int) -> None:
+    examples = {example.example_id: example for example in windows(20, 10, silent_length=silent_length)}
+    counts = {int(marked_positions(e.activations, 0.3).count(True)) for e in examples.values() if e.kind == "activating"}
+    trials = intruder.plan(case_of(list(examples.values())), SETTINGS, 0)
+    bearers = [text for trial in trials for text, item in zip(texts_of(trial), trial.items, strict=True) if item.truth]
+    assert len(bearers) == 10 and {len(marks_of(text)) for text in bearers} <= counts
+
+
+@pytest.mark.parametrize("n_silent", [5, 10, 40])
+def test_intruders_are_as_often_short_as_the_windows_beside_them(n_silent: int) -> None:
+    """Four windows of ten are short, of both kinds. With intruders at least as long as their lenders, fewer were."""
+    rng = np.random.default_rng(1)
+    short: dict[bool, list[bool]] = {True: [], False: []}
+    for seed in range(1200 // n_silent):
+        cut = [
+            replace(e, token_ids=e.token_ids[: int(rng.integers(24, 32))], activations=e.activations[:]) if rng.random() < 0.4 else e
+            for e in windows(50, n_silent, seed)
+        ]
+        examples = {e.example_id: replace(e, activations=e.activations[: len(e.token_ids)]) for e in cut}
+        for trial in intruder.plan(case_of(list(examples.values()), feature=seed), SETTINGS, 0):
+            for item in trial.items:
+                short[item.truth].append(len(examples[item.example_id].token_ids) < 32)
+    assert np.mean(short[True]) == pytest.approx(np.mean(short[False]), abs=0.06)
 
 
 def test_strata_are_mixed_so_that_the_first_trials_see_several() -> None:

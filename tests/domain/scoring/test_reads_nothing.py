@@ -14,6 +14,7 @@ import pytest
 from domain_toys import split_texts
 from real_text import SETTINGS, Signs, real_text, scorer_input, signs
 
+from interp_assets.domain.examples.firing_shares import at_a_start, by_chance
 from interp_assets.domain.machine_readable import matched_in_windows, readable
 from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring import (
@@ -233,9 +234,12 @@ def test_the_gain_of_steered_texts_by_their_length() -> None:
 @pytest.mark.parametrize(
     ("scorer", "metric"), [(clarity, "gini"), (sensitivity, "sensitivity"), (input_based, "success"), (input_based, "auroc")]
 )
-def test_texts_that_are_long_and_mean_nothing(scorer: Scorer, metric: str) -> None:
+@pytest.mark.parametrize(
+    ("share", "starts"), [(0.1, ()), (0.4, ()), (0.1, (0.8, 0.85, 0.9))], ids=["seldom", "often", "at the beginning of contexts"]
+)
+def test_texts_that_are_long_and_mean_nothing(scorer: Scorer, metric: str, share: float, starts: tuple[float, ...]) -> None:
     """A generator writes passages of random windows, three times as long as a window, and short sentences where the feature should be
-    silent. The feature fires on each window of text with probability 0.1."""
+    silent. The feature fires by chance, of any text or of the first tokens of a text."""
     rng = np.random.default_rng(3)
 
     def answer(trial: Trial, case: ScorerInput) -> AnsweredTrial:
@@ -243,10 +247,12 @@ def test_texts_that_are_long_and_mean_nothing(scorer: Scorer, metric: str) -> No
         pool = [window_text(e, case.token_texts) for e in case.held_out]
         mean = sum(map(len, pool)) / len(pool)
         texts = [f"{n} " + "x" * int(windows * mean - 2) for n in range(len(trial.items))]
-        loud = [float(rng.choice(strength(case)) if rng.random() < 1 - 0.9**windows else 0.0) for _ in texts]
+        chance = at_a_start(share, starts, windows) if starts else by_chance(share, windows)
+        loud = [float(rng.choice(strength(case)) if rng.random() < chance else 0.0) for _ in texts]
         return AnsweredTrial(trial, written(kind, texts), activations=tuple(loud))
 
-    mean, error = score_of(scorer, SCORING.of(scorer), answer, [*inputs()] * 4, metric)
+    cases = [replace(case, firing_share=share, start_shares=starts) for case in inputs()]
+    mean, error = score_of(scorer, SCORING.of(scorer), answer, cases * 4, metric)
     assert abs(mean) < 3 * error + 0.01
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice, zip_longest
 from typing import Any
 
+from interp_assets.domain.examples.firing_shares import at_a_start, by_chance
 from interp_assets.domain.outcomes import VerdictOutcome
 from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
 from interp_assets.domain.prompting.rendering import encodable
@@ -91,17 +92,22 @@ def in_windows(texts: Sequence[str], scorer_input: ScorerInput) -> list[float]:
     return [len(text) / mean if mean else 1.0 for text in texts]
 
 
-def fires_by_chance(firing_share: float, windows: float) -> float:
-    """Probability that a feature, firing on a share of the sample's windows, fires on a text as long as so many windows."""
-    return float(1 - (1 - firing_share) ** windows)
+def chances(texts: Sequence[str], scorer_input: ScorerInput) -> list[float] | None:
+    """Probability that the feature fires on each text by chance; None where its firing share is unknown.
 
-
-def fires_by_chance_on_mean(texts: Sequence[str], scorer_input: ScorerInput) -> float | None:
-    """Mean probability that the feature fires on a text by chance; None without texts, and where its firing share is unknown."""
-    share = scorer_input.firing_share
-    if share is None or not texts:
+    A text is run by itself, behind BOS. So it counts as the beginning of a context (`firing_shares.at_a_start`): a feature that fires on
+    the first tokens of any context fires on a text that means nothing.
+    """
+    share, starts = scorer_input.firing_share, scorer_input.start_shares
+    if share is None:
         return None
-    return sum(fires_by_chance(share, windows) for windows in in_windows(texts, scorer_input)) / len(texts)
+    return [at_a_start(share, starts, n) if starts else by_chance(share, n) for n in in_windows(texts, scorer_input)]
+
+
+def mean_chance(texts: Sequence[str], scorer_input: ScorerInput) -> float | None:
+    """Mean probability that the feature fires on a text by chance; None without texts, and where its firing share is unknown."""
+    found = chances(texts, scorer_input)
+    return sum(found) / len(found) if found else None
 
 
 def _graded(answered: AnsweredTrial) -> list[Verdict]:
