@@ -128,8 +128,8 @@ def _with_negatives(
 
 @dataclass(frozen=True, eq=False)
 class _Silent:
-    """The silent windows of one draw and their kinds, for each of ROLES; the hashes of the texts of all windows; and where all drawn windows
-    lie."""
+    """The silent windows of one draw and their kinds, for each of ROLES; the hashes of the texts of all windows; and where all windows that
+    are drawn lie."""
 
     draw: ActivatingDraw
     places: list[Places]
