@@ -21,6 +21,7 @@ GROUPS = (
     "stores",
     "inputs",
     "servers",
+    "endings",
     "processes",
     "places",
     "backfills",

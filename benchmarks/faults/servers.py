@@ -115,20 +115,6 @@ for name, usage in NONSENSE.items():
     attack(f"a budget where usage is {name}", usage=usage)(nonsense_counts)
 
 
-def refused_in_mid_run(folder: Path, quick: bool, status: int, body: Any) -> Result:
-    def respond(question: str, seen: int) -> Answer:
-        return Answer(body, status) if any(f"trial {n}." in question for n in range(6, N_QUESTIONS)) else WHOLE
-
-    replies, ended, _, seen = asked(folder, respond)
-    if not ended:
-        return Result(WRONG, f"{sum(bool(reply.error) for reply in replies.values())} questions asked for nothing")
-    return Result(REFUSED, ended) if seen <= 10 and len(replies) >= 4 else Result(BLOCKS, ended)
-
-
-for status, body in {401: {}, 402: {"error": "no credit"}, 403: [], 429: {"error": {"code": "insufficient_quota"}}}.items():
-    attack(f"HTTP {status} in mid-run", status=status, body=body)(refused_in_mid_run)
-
-
 @attack("a server that only says wait")
 def only_waits(folder: Path, quick: bool) -> Result:
     busy = Answer({"error": {"message": "busy"}}, 429, {"Retry-After": "86400"})

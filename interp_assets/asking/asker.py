@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -79,6 +79,7 @@ class Asker:
     ) -> None:
         self._settings, self._models, self._store, self._spending, self._on_progress = settings, models, store, spending, on_progress
         self._model: LanguageModel | None = None
+        self._under_way: list[Generator] = []
         self._noticed: set[str] = set()
 
     def __enter__(self) -> "Asker":
@@ -101,13 +102,16 @@ class Asker:
         name = model.identity.model
         try:
             pause = ASKED_SECONDS if watchers() else None
-            for index, reply, source in ask_all(model, requests, self._store, self._on_progress, self._spending, pause):
+            replies = ask_all(model, requests, self._store, self._on_progress, self._spending, pause)
+            self._under_way.append(replies)
+            for index, reply, source in replies:
                 reply = replace(reply, text=encodable(reply.text), error=encodable(reply.error) if reply.error else reply.error)
                 self._notice(reply, name)
                 yield index, Answer(questions[index], reply, request_key(model.identity, requests[index]), source, name, shareable[index])
         except BudgetExhausted as error:
             spent = {"tokens": self._spending.tokens, "price_usd": round(self._spending.usd, 4)}
             raise dg.Failure(str(error), metadata=spent, allow_retries=False) from None
+        self._under_way.remove(replies)
 
     def _notice(self, reply: Reply, name: str) -> None:
         """Warn once that the server does not count tokens, and once that another model answers. The materialisation says how often."""
@@ -120,7 +124,10 @@ class Asker:
             logging.getLogger(__name__).warning(oddity)
 
     def close(self) -> None:
-        """Free the model; it is loaded again for the next question."""
+        """End the batches that a caller left in the middle, with their replies kept, and free the model; it is loaded again for the next
+        question."""
+        while self._under_way:
+            self._under_way.pop().close()
         if self._model is not None:
             self._model.close()
         self._model = None

@@ -92,12 +92,12 @@ class WatchedFolder(Closed):
         same step, the newer counts. Names that begin with a dot, and links to another place in the folder, are no checkpoints."""
         name = re.compile("".join(_regular_expression(self.pattern)))
         found: dict[tuple[str, int], Checkpoint] = {}
-        top = self.path.resolve()
+        top = Path(os.path.realpath(self.path))  # Path.resolve raises for a link to itself
         for path in sorted(self.path.glob(STEP.sub("*", _with_literal_brackets(self.pattern)).replace(RUN, "*")), key=_changed):
             inside = path.relative_to(self.path)
             match = name.fullmatch(inside.as_posix())
             if match and int(match["step"]) <= LARGEST_STEP and int(match["step"]) % self.every == 0:
-                if (real := path.resolve()) != top / inside and real.is_relative_to(top):
+                if (real := Path(os.path.realpath(path))) != top / inside and real.is_relative_to(top):
                     continue  # a link such as latest-run to another run of the folder
                 run, step = match.groupdict().get("run", ""), int(match["step"])
                 found[run, step] = Checkpoint(path, step, run)

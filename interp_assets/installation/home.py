@@ -52,15 +52,16 @@ class Home:
 
         Raises `UserError` where the home is no folder, or where a part of the platform would read its path as another path.
         """
-        root = Path(os.environ.get("INTERP_HOME") or ".interp").expanduser().resolve()
+        root = Path(os.path.realpath(Path(os.environ.get("INTERP_HOME") or ".interp").expanduser()))
         refuse_misread_path(str(root))
-        if root.exists() and not root.is_dir():
+        if os.path.lexists(root) and not root.is_dir():
             from interp_assets.config.base import UserError
 
-            raise UserError(f"INTERP_HOME is {root}, which is a file: name a folder, which may still be missing")
+            kind = "a link that leads to itself" if root.is_symlink() else "a file"
+            raise UserError(f"INTERP_HOME is {root}, which is {kind}: name a folder, which may still be missing")
         scratch = os.environ.get("INTERP_SCRATCH")
         lake = os.environ.get("INTERP_LAKE") or str(root / "lake")
-        return cls(root, lake, Path(scratch).expanduser().resolve() if scratch else None)
+        return cls(root, lake, Path(os.path.realpath(Path(scratch).expanduser())) if scratch else None)
 
     @cached_property
     def lake(self) -> Lake:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from os.path import realpath
 from pathlib import Path
 
 import pyarrow as pa
@@ -133,7 +134,7 @@ def import_ratings(
     read = ReadRatings()
     rows = (_of_kind(row, rater_kind) for row in read_rating_rows(path, rater, dictionaries))
     _sort_rows(read, path.name, rows, there)
-    others = read_ratings([file for file in rating_files(folder) if file.resolve() not in (target.resolve(), path.resolve())], there)
+    others = read_ratings([file for file in rating_files(folder) if realpath(file) not in (realpath(target), realpath(path))], there)
     kept, repeated = without_repeats([*others.ratings, *read.ratings])
     read.rejections += repeated
     known = {rating.key for rating in others.ratings}

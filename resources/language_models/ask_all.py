@@ -1,13 +1,24 @@
 """Asks a batch of questions: equal questions once, stored replies from the store, the rest as one flat batch."""
 
+import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Literal
 
 from resources.language_models.budget import BudgetExhausted, Spending
 from resources.language_models.earlier_replies import stored_replies
-from resources.language_models.interface import LanguageModel, Reply, Request, refuse_unsupported, request_key
+from resources.language_models.interface import (
+    LINGER_SECONDS,
+    LanguageModel,
+    NoMoreQuestions,
+    Reply,
+    Request,
+    refuse_unsupported,
+    request_key,
+)
 from resources.language_models.reply_store import ReplyStore
 from resources.progress import Progress
 
@@ -27,13 +38,14 @@ def ask_all(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     spending: Spending | None = None,
     progress_seconds: float | None = None,
-) -> Iterator[tuple[int, Reply, Source]]:
+) -> Generator[tuple[int, Reply, Source]]:
     """(index into requests, reply, source of the reply), every index exactly once.
 
     Stored replies come first. All other requests are asked in one batch, and requests with the same leading messages stand together. A
-    reply is kept as it comes, but an error reply is not kept. Closing the iterator, or an exception in the model, keeps all replies so far.
-    Progress is reported every `progress_seconds`, by default PROGRESS_SECONDS. Raises `UnsupportedRequest` before anything is asked, and
-    `BudgetExhausted` with the numbers.
+    reply is kept as it comes, but an error reply is not kept. Where the budget or the model ends the batch, the questions that are under
+    way are answered, kept and yielded before the error is raised; where the caller does, by an error or by closing the iterator, they are
+    kept as far as they come within LINGER_SECONDS. Progress is reported every `progress_seconds`, by default PROGRESS_SECONDS. Raises
+    `UnsupportedRequest` before anything is asked, and `BudgetExhausted` with the numbers.
     """
     pause = PROGRESS_SECONDS if progress_seconds is None else progress_seconds
     refuse_unsupported(model, requests)
@@ -50,24 +62,47 @@ def ask_all(
     if missing:
         _refuse_spent(spending, 0, len(missing))
     started = reported = last = time.monotonic()
-    done = 0
+    done, spent, kept, numbered = 0, False, None, None
+    asked = iter(model.ask([requests[places[key][0]] for key in missing]))
+    replies = asked
     try:
-        for number, reply in model.ask([requests[places[key][0]] for key in missing]):
+        while (numbered := next(replies, None)) is not None:
+            number, reply = numbered
+            if number == kept:
+                continue
             key, now = missing[number], time.monotonic()
             # Local models answer in bursts, one a batch: only between two bursts does the rate count whole batches.
             if done and now - reported > (pause if now - last > BURST_GAP_SECONDS else 2 * pause):
                 reported = now
                 on_progress(_progress(done, len(missing), len(stored), last - started))
             store.append(key, model.identity, reply)
+            kept = number
             done, last = done + 1, now
             if done == len(missing):
                 on_progress(_progress(done, len(missing), len(stored), now - started))
             spending.add(model.identity.model, reply)
             yield from _answers(places[key], reply, "model")
-            if done < len(missing):
-                _refuse_spent(spending, done, len(missing))
+            if not spent and done < len(missing) and spending.exhausted():
+                spent, replies = True, _under_way(asked, math.inf)
+        if spent and done < len(missing):
+            _refuse_spent(spending, done, len(missing))
+    except BaseException:
+        for number, reply in chain([numbered] if numbered else [], _under_way(asked, LINGER_SECONDS)):
+            if number != kept:  # an interrupt came before it was kept
+                store.append(missing[number], model.identity, reply)
+                spending.add(model.identity.model, reply)
+                kept = number
+        raise
     finally:
         store.flush()
+
+
+def _under_way(asked: Iterator[tuple[int, Reply]], seconds: float) -> Iterator[tuple[int, Reply]]:
+    """The replies to the questions that a back end has begun, as far as they come within so many seconds; none where it has ended."""
+    if isinstance(asked, Generator):
+        with suppress(NoMoreQuestions, StopIteration):
+            yield asked.throw(NoMoreQuestions(seconds))
+        yield from asked
 
 
 def _answers(places: Sequence[int], reply: Reply, source: Source) -> Iterator[tuple[int, Reply, Source]]:

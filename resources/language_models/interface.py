@@ -167,8 +167,23 @@ UNVERSIONED = "unversioned"
 """Revision of a model behind a server that states no revision."""
 
 
+LINGER_SECONDS = 2.0
+"""So long the questions under way may still be answered after an interrupt, or after an error of the caller."""
+
+
+class NoMoreQuestions(Exception):
+    """Thrown into the iterator of `LanguageModel.ask` by a caller that asks no more. A back end whose replies are paid for begins no
+    further question, and goes on for at most `seconds` with the replies that are under way, and before them once more with the reply that
+    it has yielded last, which the caller may not have; every other back end lets it through."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class LanguageModel(Protocol):
-    """A back end. `ask` yields (index into requests, reply) in the order in which replies are ready; every index exactly once."""
+    """A back end. `ask` yields (index into requests, reply) in the order in which replies are ready; every index exactly once, unless
+    `NoMoreQuestions` ends it."""
 
     @property
     def identity(self) -> ModelIdentity: ...

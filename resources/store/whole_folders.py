@@ -22,7 +22,7 @@ def whole_folder(folder: Path, replaces: Callable[[Path], bool] = lambda _: Fals
     file or holds anything. A killed process leaves a hidden folder beside `folder`; the next call for the same folder on the same machine
     removes it, and puts back an earlier folder that was taken away for a new one which never came.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))
     if not folder.name:
         raise FolderTaken(f"{folder} is the top of the disk: name a folder in it.")
     earlier = folder.with_name(f".{folder.name}.earlier")

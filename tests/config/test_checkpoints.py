@@ -111,9 +111,12 @@ def test_a_link_to_another_run_and_a_hidden_folder_are_no_runs(tmp_path: Path) -
     drop(runs, "a/500")
     drop(runs, ".a.new/1000")
     (runs / "latest-run").symlink_to(runs / "a")
+    (runs / "a" / "1500").symlink_to(runs / "a" / "1500")
     drop(tmp_path / "other-disk", "c/500")
     (runs / "c").symlink_to(tmp_path / "other-disk" / "c")
-    assert registered(runs, tmp_path, **watch)[1] == (["fake/03/a-000500", "fake/03/c-000500"], [], {})
+    written, waiting, refused = registered(runs, tmp_path, **watch)[1]
+    assert (written, refused) == (["fake/03/a-000500", "fake/03/c-000500"], {})
+    assert [Path(one).name for one in waiting] in ([], ["1500"]), "a link to itself is no checkpoint, or never settles"
 
 
 def test_one_odd_run_stops_no_other_run(tmp_path: Path) -> None:

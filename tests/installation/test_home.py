@@ -52,6 +52,10 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("INTERP_HOME", str(tmp_path / "home"))
     with pytest.raises(UserError, match="home, which is a file"):
         Home.from_environment()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("INTERP_HOME", str(tmp_path / "loop"))
+    with pytest.raises(UserError, match="loop, which is a link that leads to itself"):
+        Home.from_environment()
 
 
 def test_an_instance_file_that_a_kill_left_empty_is_written_and_a_new_history_knows_the_dictionaries(tmp_path: Path) -> None:

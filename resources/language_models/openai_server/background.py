@@ -25,6 +25,11 @@ class Background:
             self._loop.close()
             self._on_end()
 
+    def call(self, act: Callable[[], object]) -> None:
+        """Call a function in the event loop, unless the work has ended."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(act)
+
     def cancel(self) -> None:
         """Stop the work, unless it has ended, and wait until it has stopped."""
         with suppress(RuntimeError):
@@ -32,8 +37,10 @@ class Background:
         self._thread.join()
 
     def result(self) -> Any:
-        """The result of the work. Raises the exception of the work; of a group of exceptions, the first."""
+        """The result of the work; None where it was cancelled. Raises the exception of the work; of a group of exceptions, the first."""
         self._thread.join()
+        if self._task.cancelled():
+            return None
         try:
             return self._task.result()
         except BaseExceptionGroup as group:

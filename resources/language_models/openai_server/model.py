@@ -13,13 +13,11 @@ import hashlib
 import json
 import logging
 import os
-import queue
 import random
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -37,6 +35,7 @@ from resources.language_models.interface import (
     refuse_unsupported,
 )
 from resources.language_models.openai_server.accepts import MOST_LESSONS, Accepts, adapted, learnt
+from resources.language_models.openai_server.arrivals import Arrivals, taken_from
 from resources.language_models.openai_server.background import Background
 from resources.language_models.openai_server.connection import (
     BoundedClient,
@@ -55,9 +54,11 @@ from resources.language_models.openai_server.error_within import error_within
 from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
 from resources.language_models.openai_server.shape import checked_completion
 from resources.language_models.openai_server.suffixes import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
+from resources.language_models.openai_server.under_way import NotTriedAgain, UnderWay
 from resources.language_models.openai_server.usage import bytes_estimate, estimated_usage, tokenizer_counter
 from resources.language_models.openai_server.wire import Dialect, Offer, Structured, as_text, payload, prompt_places, read_reply
 
+log = logging.getLogger(__name__)
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
 MIN_UNANSWERED = 8  # so many questions in a row, or all that are under way at once, are given up before the batch is
@@ -65,19 +66,8 @@ LESSON_STATUS = frozenset({400, 404, 405, 413, 415, 422, 500, 501})
 """HTTP statuses of refusals of a part of the request; llama.cpp sends 500 for a chat template that refuses."""
 
 UNTAKEN_PAUSE_SECONDS = 0.005
+WAITED_FOR = "%s: no further question is asked; the answers to the %d that it is answering are waited for, for at most %g seconds"
 PROBE = (Message("user", "Say hello."),)
-
-
-@dataclass
-class _Circuit:
-    """Consecutive connection failures of a batch. While there are any, only one request at a time is tried, with growing pauses.
-
-    `unanswered` counts consecutive requests that were given up after all their tries.
-    """
-
-    failures: int = 0
-    unanswered: int = 0
-    gate: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class OpenAIModel:
@@ -158,7 +148,8 @@ class OpenAIModel:
         """Replies as they come, with at most `concurrency` requests under way. `seconds` of a reply is the time since the reply before it.
 
         Raises `UnsupportedRequest` before anything is asked, `ServerRefused` for a wrong key or model, `ServerGone` when the server is
-        gone. Closing the iterator cancels the requests under way.
+        gone: both after the replies to the questions that the server was answering. So does an interrupt, for at most LINGER_SECONDS.
+        `NoMoreQuestions` thrown into the iterator ends it in the same way. Closing the iterator cancels the requests under way.
         """
         if not requests:
             return
@@ -168,14 +159,10 @@ class OpenAIModel:
         if self._tokenizer and self._counter is bytes_estimate:
             self._counter = tokenizer_counter(self._tokenizer)
         Background(self._learn_beginnings(requests)).result()
-        replies: queue.SimpleQueue[tuple[int, Reply] | None] = queue.SimpleQueue()
-        batch = Background(self._answer_all(requests, offer, replies), on_end=lambda: replies.put(None))
-        last = time.perf_counter()
+        arrivals, under_way = Arrivals(), UnderWay()
+        batch = Background(self._answer_all(requests, offer, arrivals, under_way), on_end=lambda: arrivals.put(None))
         try:
-            while (item := replies.get()) is not None:
-                now = time.perf_counter()
-                yield item[0], replace(item[1], seconds=now - last)
-                last = now
+            yield from taken_from(arrivals, batch, under_way)
         finally:
             batch.cancel()
         batch.result()
@@ -189,11 +176,11 @@ class OpenAIModel:
     async def _probe(self) -> Offer:
         """Find out by asking: an ability counts when the reply shows it, not when the server only accepts the option."""
         async with self._client() as client:
-            circuit = _Circuit()
+            under_way = UnderWay()
             question = Request(PROBE, max_reply_tokens=16, reply_format=ChoiceList(2, ("7", "3")))
 
             async def shown(request: Request, offer: Offer) -> Reply:
-                return await self._reply(client, circuit, request, offer, counted=False)
+                return await self._reply(client, under_way, request, offer, counted=False)
 
             plain = await shown(Request(PROBE, max_reply_tokens=1, reply_format=FreeText()), Offer())
             if plain.error:
@@ -210,7 +197,7 @@ class OpenAIModel:
                         break
             prompt = await shown(replace(question, suffix="Hello there", max_reply_tokens=0, reply_format=FreeText()), Offer())
             is_vllm = prompt.suffix_logprobs is not None
-            return Offer(structured, await self._lists_logprobs(client, circuit, question), is_vllm, continues=is_vllm)
+            return Offer(structured, await self._lists_logprobs(client, under_way, question), is_vllm, continues=is_vllm)
 
     async def _learn_beginnings(self, requests: Sequence[Request]) -> None:
         """Find out which tokens begin the options of suffix choices, from a prompt that spells the options: one question for each set of
@@ -228,7 +215,7 @@ class OpenAIModel:
                 probe = Request(PROBE, 0, suffix=spelling_text(choices, before)[0])
                 try:
                     async with self._client() as client:
-                        content = await self._content(client, _Circuit(), payload(probe, Offer(), self._dialect))
+                        content = await self._content(client, UnderWay(), payload(probe, Offer(), self._dialect))
                     if isinstance(content, Refused):
                         raise SuffixUnread(content.problem)
                     places = prompt_places(checked_completion(content, self._dialect.chat))
@@ -239,39 +226,51 @@ class OpenAIModel:
                     told = f"{self._shown_url} does not tell how it spells the options {choices.options}: {error}"
                     raise ServerRefused(self._without_key(told)) from None
 
-    async def _lists_logprobs(self, client: Any, circuit: _Circuit, question: Request) -> bool:
+    async def _lists_logprobs(self, client: Any, under_way: UnderWay, question: Request) -> bool:
         """Whether the server sends log-probabilities of a reply's tokens when asked for them."""
         with suppress(OddReply, LookupError, TypeError, AttributeError):
-            content = await self._content(client, circuit, payload(question, Offer(logprobs=True), self._dialect))
+            content = await self._content(client, under_way, payload(question, Offer(logprobs=True), self._dialect))
             return not isinstance(content, Refused) and bool(content["choices"][0]["logprobs"])
         return False
 
-    async def _answer_all(self, requests: Sequence[Request], offer: Offer, replies: "queue.SimpleQueue[Any]") -> None:
-        """Put (index, reply) of every request into `replies`; `concurrency` requests at a time, begun in order.
+    async def _answer_all(self, requests: Sequence[Request], offer: Offer, arrivals: Arrivals, under_way: UnderWay) -> None:
+        """Put (index, reply) of every request into `arrivals`; `concurrency` requests at a time, begun in order.
 
-        At most `concurrency` replies wait to be taken, so that few further requests are sent once the consumer stops.
+        At most `concurrency` replies wait to be taken, so that few further requests are sent once the consumer stops. Raises what ended
+        the batch after the last reply.
         """
         todo = iter(enumerate(requests))
-        circuit = _Circuit()
         async with self._client() as client, asyncio.TaskGroup() as group:
 
             async def work() -> None:
                 for index, request in todo:
-                    while replies.qsize() >= self._concurrency:
-                        await asyncio.sleep(UNTAKEN_PAUSE_SECONDS)
-                    replies.put((index, await self._reply(client, circuit, request, offer)))
+                    while len(arrivals) >= self._concurrency:
+                        await under_way.pause(UNTAKEN_PAUSE_SECONDS)
+                    under_way.refuse_further_try()
+                    arrivals.put((index, await self._reply(client, under_way, request, offer)))
+
+            async def worked() -> None:
+                try:
+                    await work()
+                except NotTriedAgain:
+                    pass
+                except (ServerRefused, ServerGone) as error:
+                    if under_way.end(error) and under_way.asking:
+                        log.warning(WAITED_FOR, self._shown_url, under_way.asking, self._timeout_seconds)
 
             for _ in range(min(self._concurrency, len(requests))):
-                group.create_task(work())
+                group.create_task(worked())
+        if under_way.cause is not None:
+            raise under_way.cause
 
-    async def _reply(self, client: Any, circuit: _Circuit, request: Request, offer: Offer, counted: bool = True) -> Reply:
+    async def _reply(self, client: Any, under_way: UnderWay, request: Request, offer: Offer, counted: bool = True) -> Reply:
         """One reply; an error reply when the server refuses this request, or when its answer is no completion.
 
         An answer has to be paid for even if it is unreadable, so an error reply counts its tokens too. Without `counted` the server's own
         counts are ignored.
         """
         try:
-            content = await self._content(client, circuit, payload(request, offer, self._dialect))
+            content = await self._content(client, under_way, payload(request, offer, self._dialect))
             if isinstance(content, Refused):
                 return _error_reply(self._told(content, request))
             if not counted and isinstance(content, dict):
@@ -304,7 +303,7 @@ class OpenAIModel:
         error = self._without_key(problem)
         return replace(_error_reply(error), prompt_tokens=used.prompt_tokens, completion_tokens=1, tokens_are_estimated=True)
 
-    async def _content(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> "Any | Refused":
+    async def _content(self, client: Any, under_way: UnderWay, body: dict[str, Any]) -> "Any | Refused":
         """The server's answer, after as many tries as are needed and allowed; `Refused` with the problem where the server refuses this
         question.
 
@@ -316,10 +315,10 @@ class OpenAIModel:
         while attempt <= self._max_retries:
             pause, accepts = self._backoff(attempt), self._accepts
             try:
-                content = await self._reached(client, circuit, adapted(body, accepts))
+                content = await self._reached(client, under_way, adapted(body, accepts))
                 within = error_within(content)
                 if within is None:
-                    circuit.unanswered = 0
+                    under_way.unanswered = 0
                     return content
                 status, told, headers, said = within.status, within.body, {}, quoted(within.message, 500)
                 problem = f"HTTP 200 with error {status} inside: {said}"
@@ -349,12 +348,12 @@ class OpenAIModel:
                     pause = asked + random.uniform(0, self._backoff_seconds)
             attempt += 1
             if attempt <= self._max_retries:
-                await asyncio.sleep(min(pause, MAX_WAIT_SECONDS + self._backoff_seconds))
-        circuit.unanswered += 1
+                await under_way.pause(min(pause, MAX_WAIT_SECONDS + self._backoff_seconds))
+        under_way.unanswered += 1
         problem = self._without_key(f"{problem} (tried {1 + self._max_retries} times)")
-        if circuit.unanswered >= max(MIN_UNANSWERED, self._concurrency):
+        if under_way.unanswered >= max(MIN_UNANSWERED, self._concurrency):
             raise ServerGone(
-                f"the server at {self._shown_url} has not answered the last {circuit.unanswered} questions, each given up after all its "
+                f"the server at {self._shown_url} has not answered the last {under_way.unanswered} questions, each given up after all its "
                 f"tries: {problem}. Replies that came are kept. Run again when it answers: only the rest is asked."
             )
         return Refused(problem)
@@ -367,33 +366,34 @@ class OpenAIModel:
         if found is None or self._lessons >= MOST_LESSONS:
             return False
         self._accepts, self._lessons = found, self._lessons + 1
-        logging.getLogger(__name__).warning(
+        log.warning(
             "%s does not take all of a request (%s); asked again and from now on with %s", self._shown_url, self._without_key(said), found
         )
         return True
 
-    async def _reached(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> dict[str, Any]:
+    async def _reached(self, client: Any, under_way: UnderWay, body: dict[str, Any]) -> dict[str, Any]:
         """The server's answer; waits as long as the connection is allowed to be away. Raises `ServerGone` when the connection does not come
         back."""
         while True:
-            if circuit.failures:
-                async with circuit.gate:
-                    if circuit.failures:
-                        await asyncio.sleep(self._backoff(circuit.failures - 1))
+            under_way.refuse_further_try()
+            if under_way.failures:
+                async with under_way.gate:
+                    if under_way.failures:
+                        await under_way.pause(self._backoff(under_way.failures - 1))
                         try:
-                            return await self._send(client, circuit, body)
+                            return await self._send(client, under_way, body)
                         except ConnectionLost as lost:
-                            circuit.failures += 1
-                            self._refuse_gone(circuit, lost)
+                            under_way.failures += 1
+                            self._refuse_gone(under_way, lost)
                 continue
             try:
-                return await self._send(client, circuit, body)
+                return await self._send(client, under_way, body)
             except ConnectionLost as lost:
-                circuit.failures = max(circuit.failures, 1)
-                self._refuse_gone(circuit, lost)
+                under_way.failures = max(under_way.failures, 1)
+                self._refuse_gone(under_way, lost)
 
-    async def _send(self, client: Any, circuit: _Circuit, body: dict[str, Any]) -> Any:
-        """The server's answer to one try, as JSON. Any answer closes the circuit, also an error.
+    async def _send(self, client: Any, under_way: UnderWay, body: dict[str, Any]) -> Any:
+        """The server's answer to one try, as JSON. Any answer, also an error, sets the count of failed connections back.
 
         Raises `TimeoutError` where the whole answer does not come in time, and `OddReply` where the answer is no JSON.
         """
@@ -402,6 +402,7 @@ class OpenAIModel:
 
         path = "/chat/completions" if self._dialect.chat else "/completions"
         try:
+            under_way.asking += 1
             async with asyncio.timeout(self._timeout_seconds):
                 response = await client.post(path, body=body, cast_to=httpx.Response)
         except openai.APITimeoutError as error:
@@ -411,18 +412,20 @@ class OpenAIModel:
         except openai.APIConnectionError as error:
             raise why_unreached(error, self.base_url) from None
         except openai.APIStatusError:
-            circuit.failures = 0
+            under_way.failures = 0
             raise
-        circuit.failures = 0
+        finally:
+            under_way.asking -= 1
+        under_way.failures = 0
         return read_json(response)
 
-    def _refuse_gone(self, circuit: _Circuit, lost: ConnectionLost) -> None:
+    def _refuse_gone(self, under_way: UnderWay, lost: ConnectionLost) -> None:
         if lost.lasting:
             raise ServerRefused(self._without_key(f"{self._shown_url} cannot be asked: {lost}. {self._remedy()}"))
-        if circuit.failures >= self._max_connection_failures:
+        if under_way.failures >= self._max_connection_failures:
             raise ServerGone(
-                f"the server at {self._shown_url} is gone: {circuit.failures} connections in a row failed, the last since {lost}. Replies "
-                "that came are kept. Start it again (or correct base_url) and run again: only the rest is asked."
+                f"the server at {self._shown_url} is gone: {under_way.failures} connections in a row failed, the last since {lost}. "
+                "Replies that came are kept. Start it again (or correct base_url) and run again: only the rest is asked."
             )
 
     def _refuse_all(self, status: int, problem: str) -> None:
