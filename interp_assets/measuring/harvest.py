@@ -29,6 +29,8 @@ FLUSH_SECONDS = 20.0
 """A killed harvest repeats at most this much. Unit: seconds."""
 
 REPORT_SECONDS = 10.0
+KEPT_BYTES = 256 << 20
+"""Most bytes of hook values that the self-checks leave for the first batch of the pass."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ def checked_dictionary(
 ) -> LoadedDictionary:
     """A record's dictionary, checked on real activations before the long pass, on the subject's device.
 
-    `probed` are the values by hook that earlier self-checks on the same sample and subject have left there, and this one leaves its own:
-    dictionaries at one hook share a pass.
+    `probed` are values by hook of the first contexts, or of more contexts. Earlier self-checks on the same sample and subject have left
+    them there, and this one leaves its own: dictionaries at one hook share a pass.
     Raises with the measured numbers when the dictionary explains less than nothing or contradicts its record.
     """
     import torch
@@ -115,15 +117,33 @@ def checked_dictionary(
         found = {} if probed is None else probed
         if left := [hook for hook in checked_hooks(dictionary) if hook not in found]:
             found |= subject.hook_values(probe, left)
-        values = {hook: found[hook][ordinary.to(subject.device)].float() for hook in checked_hooks(dictionary)}
+        probes = {hook: found[hook][: len(probe)] for hook in checked_hooks(dictionary)}
+        values = {hook: value[ordinary.to(subject.device)].float() for hook, value in probes.items()}
         x, y = (side_by_side(hooks, values) for hooks in (read_hooks(dictionary), written_hooks(dictionary)))
         checked: Any = dictionary
         if getattr(dictionary, "whole_contexts", False):
-            checked = AtTokens(dictionary, found[dictionary.hook].float(), ordinary.to(subject.device))
+            checked = AtTokens(dictionary, probes[dictionary.hook].float(), ordinary.to(subject.device))
         check = refuse_bad_dictionary(checked, x, y, values)
     except (DictionaryError, UnknownHook, UnknownFamily, ContextTooLong) as error:
         raise UserError(f"{record.key}: {error}") from None
     return LoadedDictionary(record, dictionary, check.l0, check.fvu, check.agreement)
+
+
+def first_batch(subject: Any, sample: TokenSample, dictionaries: Iterable[Any], settings: HarvestSettings) -> dict[str, Any]:
+    """Values by hook, Tensor[contexts, tokens, d], of the first batch of contexts, for the self-checks of all dictionaries and the pass.
+
+    They are of one forward pass. Empty where they may have more than KEPT_BYTES, where a self-check reads more contexts than a batch has,
+    and where some hook is refused: then each self-check makes a pass, and its dictionary fails alone.
+    """
+    dictionaries = list(dictionaries)
+    hooks, batch = hooks_of(dictionaries), sample.tokens[: settings.batch_rows]
+    widest = max((one.d_in for one in dictionaries), default=0)
+    if settings.self_check_rows > settings.batch_rows or 4 * widest * batch.size * len(hooks) > KEPT_BYTES:
+        return {}
+    try:
+        return subject.hook_values(batch, hooks)
+    except (UnknownHook, UnknownFamily, ContextTooLong):
+        return {}
 
 
 def spill_activations(
@@ -134,8 +154,12 @@ def spill_activations(
     settings: HarvestSettings,
     say: Callable[[str], None],
     on_progress: Callable[[Progress], None],
+    first_values: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run the subject once over the contexts that `spill` does not hold yet, and spill the activations of every dictionary."""
+    """Run the subject once over the contexts that `spill` does not hold yet, and spill the activations of every dictionary.
+
+    `first_values` are the values of `first_batch`: the pass begins after it.
+    """
     done, (total, context) = spill.rows_done, sample.tokens.shape
     is_text = sample.is_text()
     masked = (~is_text & ~np.isin(sample.tokens, list(subject.special_token_ids))).any()  # the subject leaves special tokens out itself
@@ -150,6 +174,7 @@ def spill_activations(
         {key: item.record.selected_features for key, item in loaded.items()},
         settings.batch_rows,
         first_row=done,
+        first_values=first_values,
     )
     if subject.device.type != "cpu":
         batches = prefetched(batches, len(loaded))  # a GPU goes on while this thread writes; a CPU has no time to spare

@@ -279,12 +279,14 @@ class SubjectModel:
         features: Mapping[str, np.ndarray | None] | None = None,
         batch_rows: int = 16,
         first_row: int = 0,
+        first_values: "Mapping[str, torch.Tensor] | None" = None,
     ) -> Generator[SparseBatch, None, None]:
         """Activations > 0 of every dictionary on token rows [n, ctx], one `SparseBatch` a dictionary and batch of rows, in row order.
 
         One forward pass serves all dictionaries and ends at the deepest hook. Encoding is in float32; on a GPU, after a model in bfloat16,
         its products are in TF32 (`tensor_cores_for`). `features[name]` keeps only these features (None, or no entry: all). Special tokens
         stay in the input and are left out of the output. `first_row` skips finished rows; row numbers count from the start of `rows`.
+        `first_values` are `hook_values` of the first rows, if known: where they are one batch from row 0, it needs no pass of its own.
         Raises `UnknownHook`, and `DictionaryError` when a hook has another dimension.
         """
         import torch
@@ -301,7 +303,11 @@ class SubjectModel:
             batch = rows[start : start + batch_rows]
             ordinary = np.flatnonzero(~np.isin(batch.reshape(-1), special))
             index = torch.from_numpy(ordinary).to(self.device)
-            values = self.hook_values(batch, hooks)
+            known = first_values if start == 0 and first_values else {}
+            if all(hook in known and len(known[hook]) == len(batch) for hook in hooks):
+                values = {hook: known[hook] for hook in hooks}
+            else:
+                values = self.hook_values(batch, hooks)
             with torch.inference_mode():
                 inputs = {hook: value.flatten(0, 1)[index] for hook, value in values.items()}
                 # Every dictionary is encoded before the first result is copied, so that the copies overlap the encoding on a GPU.

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import HarvestSettings
-from interp_assets.measuring.harvest import LoadedDictionary, spill_activations
+from interp_assets.measuring import harvest as harvesting
+from interp_assets.measuring.harvest import LoadedDictionary, first_batch, spill_activations
 from interp_assets.reading.token_sample import TokenSample
 from resources.dictionaries import load_dictionary
 from resources.fakes import FakeModels
@@ -43,11 +45,13 @@ class Kept:
         """Nothing to write."""
 
 
-def harvest(subject: Any, spill: Any) -> None:
+def harvest(subject: Any, spill: Any, begun: bool = False) -> None:
+    """The pass over ROWS; with `begun` it takes the values of its first batch from the self-checks."""
     records = {key: DictionaryRecord(key=key, **fields) for key, fields in KINDS.items()}
     loaded = {key: LoadedDictionary(record, load_dictionary(**KINDS[key]), 0.0, None) for key, record in records.items()}
-    sample = TokenSample("sample", ROWS)
-    spill_activations(subject, sample, loaded, spill, HarvestSettings(batch_rows=4), lambda line: None, lambda progress: None)
+    sample, settings = TokenSample("sample", ROWS), HarvestSettings(batch_rows=4, self_check_rows=3)
+    values = first_batch(subject, sample, [one.dictionary for one in loaded.values()], settings) if begun else None
+    spill_activations(subject, sample, loaded, spill, settings, lambda line: None, lambda progress: None, values)
 
 
 def on_the_gpu() -> Any:
@@ -68,6 +72,30 @@ def test_a_gpu_that_runs_ahead_spills_what_a_cpu_does_in_its_order() -> None:
         harvest(on_the_gpu(), on_gpu)
     assert contents(on_gpu) == contents(on_cpu)
     assert [batch.rows_done for batch in on_cpu.batches[::2]] == [9, 13, 17, 21, 23]
+
+
+@pytest.mark.parametrize(("rows_done", "begun_passes"), [(0, 6), (5, 6)])
+def test_the_pass_goes_on_from_the_self_checks_values(rows_done: int, begun_passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """23 contexts are six batches of four, whose first the self-checks have read; from context 5 on, five batches are left."""
+    subject, passes = FakeModels().subject("", None, None), []
+    forward: Callable[..., Any] = subject.hook_values
+    monkeypatch.setattr(subject, "hook_values", lambda rows, hooks: passes.append(len(rows)) or forward(rows, hooks))
+    alone, begun = Kept(), Kept()
+    alone.rows_done = begun.rows_done = rows_done
+    harvest(subject, alone)
+    n_alone = len(passes)
+    harvest(subject, begun, begun=True)
+    assert contents(begun) == contents(alone) and len(passes) - n_alone == begun_passes
+
+
+def test_no_first_batch_is_kept_where_it_is_large_or_short_or_refused() -> None:
+    subject, sample = FakeModels().subject("", None, None), TokenSample("sample", ROWS)
+    neurons = load_dictionary(**KINDS["a/0/neurons"])
+    assert first_batch(subject, sample, [neurons], HarvestSettings(batch_rows=2, self_check_rows=3)) == {}
+    assert first_batch(subject, sample, [load_dictionary(**KINDS["a/0/neurons"] | {"hook": "blocks.9.hook_out"})], HarvestSettings()) == {}
+    assert len(first_batch(subject, sample, [neurons], HarvestSettings())["blocks.1.mlp.hook_post"]) == 23
+    with patch.object(harvesting, "KEPT_BYTES", 4 * 64 * ROWS.size - 1):
+        assert first_batch(subject, sample, [neurons], HarvestSettings()) == {}
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 4])

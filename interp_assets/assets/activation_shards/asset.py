@@ -1,6 +1,7 @@
 """`activation_shards`: every non-zero activation, sorted by feature. Writes the tables activations and feature_statistics."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from interp_assets.measuring.harvest import (
     LoadedDictionary,
     checked_dictionary,
     dictionary_of,
+    first_batch,
     hooks_of,
     memory_for_dictionaries,
     notes_of,
@@ -162,7 +164,8 @@ def _pass(
     with ExitStack() as held:
         model = first.model
         with closing(models.subject(model.source, model.revision, model.dtype, hooks_of(dictionaries.values()))) as subject:
-            loaded = _checked(run, subject, sample, records, dictionaries, harvest)
+            first_values = first_batch(subject, sample, dictionaries.values(), harvest)
+            loaded = _checked(run, subject, sample, records, dictionaries, harvest, first_values)
             dictionaries.clear()  # loaded dictionaries are on the model's device
             if not loaded:
                 return
@@ -170,7 +173,9 @@ def _pass(
             folder = spill_folder / fingerprint(sample.sample, {key: run.versions[key] for key in loaded})
             edges = {key: feature_edges(records[key]) for key in loaded}
             spill = held.enter_context(ActivationSpill(folder, edges, sample.tokens.shape[1]))
-            spill_activations(subject, sample, loaded, spill, harvest, log.info, progress_of(run.context, "tokens harvested"))
+            on_progress = progress_of(run.context, "tokens harvested")
+            spill_activations(subject, sample, loaded, spill, harvest, log.info, on_progress, first_values)
+            first_values.clear()
         keys = list(loaded)
         loaded.clear()  # frees the weights of the dictionaries on the GPU before the sort
         tokenizer = models.tokenizer(first.model.source, first.model.revision)
@@ -192,10 +197,11 @@ def _checked(
     records: dict[str, DictionaryRecord],
     dictionaries: dict[str, Dictionary],
     settings: HarvestSettings,
+    first_values: Mapping[str, Any],
 ) -> dict[str, LoadedDictionary]:
-    """The dictionaries that pass their self-check."""
+    """The dictionaries that pass their self-check. `first_values` are the values of `first_batch`."""
     loaded: dict[str, LoadedDictionary] = {}
-    probed: dict[str, Any] = {}
+    probed = dict(first_values)
     left = list(dictionaries.values())
     for key, dictionary in dictionaries.items():
         needed = hooks_of(left)
