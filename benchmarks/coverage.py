@@ -16,6 +16,7 @@ from judge_bill import replay
 from judge_bill import simulated as simulated_judge
 
 from interp_assets.assets.warehouse.views import view_files
+from interp_assets.domain.planted.validity import Finding, movement, with_holm
 from interp_assets.domain.scoring.faithfulness import _largest_rise
 from interp_assets.domain.scoring.shared import estimated
 from interp_assets.domain.scoring.shared.classifier import score_row
@@ -23,6 +24,7 @@ from interp_assets.domain.scoring.shared.prediction_powered import JudgePredicti
 from interp_assets.domain.scoring.shared.sequential import SequentialSettings, is_known, next_round
 from interp_assets.domain.statistics.intervals import Estimate, Z, mean_interval, t_quantile, wilson
 from interp_assets.domain.statistics.metrics import prediction_metrics, probability_metrics
+from interp_assets.domain.statistics.stability import Components, icc_interval, repeatability
 from interp_assets.domain.statistics.token_metrics import token_metrics
 from interp_assets.domain.trials import ScorerInput, Verdict
 
@@ -175,8 +177,8 @@ def view_mean(n: int) -> Draw:
     return lambda rng: mean_interval(rng.beta(6, 2, n))
 
 
-def lift(n_features: int, deals: int, suits: float) -> Draw:
-    """Lifts by the view lift_over_shuffled: n explanations that score 0.2 above other features' texts, each text dealt to `deals` features.
+def lift(n_features: int, deals: int, suits: float, true: float = 0.2) -> Draw:
+    """Lifts by the view lift_over_shuffled: n explanations that score `true` above other features' texts, each dealt to `deals` features.
 
     Scores differ by feature and by answer with a standard deviation of 0.05, and by text, whoever it is dealt to, with one of `suits`.
     """
@@ -184,13 +186,13 @@ def lift(n_features: int, deals: int, suits: float) -> Draw:
 
     def draw(rng: np.random.Generator) -> Estimate:
         if not ready:
-            ready.extend(_lifts(n_features, deals, suits, rng))
+            ready.extend(_lifts(n_features, deals, suits, true, rng))
         return ready.pop()
 
     return draw
 
 
-def _lifts(n_features: int, deals: int, suits: float, rng: np.random.Generator) -> list[Estimate]:
+def _lifts(n_features: int, deals: int, suits: float, true: float, rng: np.random.Generator) -> list[Estimate]:
     """The view's answer for N_TOGETHER dictionaries."""
     import duckdb
     import polars as pl
@@ -199,7 +201,7 @@ def _lifts(n_features: int, deals: int, suits: float, rng: np.random.Generator) 
     easy, text = rng.normal(0.5, 0.05, shape), rng.normal(0, suits, shape)
     steps = range(1, deals + 1)  # the donor of feature f in deal d is feature f + d, round about
     given = np.stack([easy + np.roll(text, -step, axis=1) + rng.normal(0, 0.05, shape) for step in steps], axis=2)
-    own = 0.2 + easy + rng.normal(0, 0.05, shape)
+    own = true + easy + rng.normal(0, 0.05, shape)
     places = np.indices(shape).reshape(2, -1)
     table = {"dictionary": places[0].astype(str), "feature": places[1]}
     dealt = [
@@ -221,6 +223,54 @@ def _lifts(n_features: int, deals: int, suits: float, rng: np.random.Generator) 
         )
         found = connection.execute(f"SELECT lift, ci_low, ci_high FROM ({view_files()['lift_over_shuffled'].read_text()})").fetchall()
     return [Estimate(*row) for row in found]
+
+
+STABLE = Components(0.7, feature=0.01, draw=0.004, explanation=0.002, judgement=0.001)
+"""Components of a score that is taken again: two draws of two explanations, each judged twice."""
+
+
+def taken_again(n_features: int, feature: float) -> tuple[Draw, float]:
+    """The ICC of `score_stability`, and the truth, of scores whose features vary by `feature` and whose noise is as in STABLE."""
+    true = Components(STABLE.mean, feature, STABLE.draw, STABLE.explanation, STABLE.judgement)
+    return lambda rng: icc_interval(_again(n_features, true, rng)), true.icc or 0.0
+
+
+def shifted(n_features: int) -> Draw:
+    """How far the means of two draws from the corpus lie apart, by `score_stability`, where the truth is 0."""
+    return lambda rng: repeatability(_again(n_features, STABLE, rng)).shift
+
+
+def _again(n_features: int, true: Components, rng: np.random.Generator) -> np.ndarray:
+    scores = np.full((n_features, 2, 2, 2), true.mean)
+    for axes, variance in enumerate((true.feature, true.draw, true.explanation, true.judgement), start=1):
+        scores += rng.normal(0, math.sqrt(variance), scores.shape[:axes]).reshape(scores.shape[:axes] + (1,) * (4 - axes))
+    return scores
+
+
+def any_passes(n_features: int, n_windows: int) -> Callable[[np.random.Generator], bool]:
+    """Whether a scorer passes `scorer_validity` by its headline where no judge reads: 15 scorers, with 4 further metrics each.
+
+    Scores are balanced accuracies of n + n guesses, shares of three guesses among three or five options, successes of one chance in ten,
+    correlations, and AUROCs of n + n random numbers.
+    """
+    kinds: tuple[Callable[[np.random.Generator], np.ndarray], ...] = (
+        lambda rng: rng.binomial(n_windows, 0.5, (2, n_features, 2)).mean(axis=2) / n_windows,
+        lambda rng: rng.binomial(3, 1 / 3, (2, n_features)) / 3,
+        lambda rng: rng.binomial(1, 0.1, (2, n_features)).astype(np.float64),
+        lambda rng: rng.normal(0, 0.1, (2, n_features)),
+        lambda rng: (rng.random((2, n_features, n_windows, 1)) > rng.random((2, n_features, 1, n_windows))).mean(axis=(2, 3)),
+    )
+
+    def draw(rng: np.random.Generator) -> bool:
+        findings: list[Finding] = []
+        for scorer in range(15):
+            for number in range(5):
+                true, false = kinds[scorer % len(kinds)](rng)
+                move = movement(dict(enumerate(true.tolist())), dict(enumerate(false.tolist())))
+                findings.append(Finding(f"{scorer}/{number}", number == 0, "false", move))
+        return any(finding.outcome == "passes" for finding in with_holm(findings) if finding.headline)
+
+    return draw
 
 
 def successes(n: int, share: float) -> Draw:
@@ -268,10 +318,35 @@ GRID: dict[str, tuple[Draw, float]] = {
     "lift over shuffled explanations, three deals, 24 features": (lift(24, 3, 0.05), 0.2),
     "lift over shuffled explanations, three deals, texts far apart, 24 features": (lift(24, 3, 0.2), 0.2),
     "lift over shuffled explanations, three deals, texts far apart, 8 features": (lift(8, 3, 0.2), 0.2),
+    "lift over shuffled explanations, one deal, 4 features": (lift(4, 1, 0.05), 0.2),
+    "lift over shuffled explanations, one deal, 5 features": (lift(5, 1, 0.2), 0.2),
+    "lift over shuffled explanations, three deals, 5 features": (lift(5, 3, 0.05), 0.2),
+    "lift over shuffled explanations, three deals, texts far apart, 5 features": (lift(5, 3, 0.2), 0.2),
+    "no lift over shuffled explanations, two deals, texts far apart, 5 features": (lift(5, 2, 0.2, 0.0), 0.0),
+    "ICC of scores taken again, 8 features": taken_again(8, 0.01),
+    "ICC of scores taken again, 20 features": taken_again(20, 0.01),
+    "ICC of scores taken again, features all but alike, 20 features": taken_again(20, 0.001),
+    "ICC of scores taken again, 60 features": taken_again(60, 0.01),
+    "shift between halves of the corpus, 8 features": (shifted(8), 0.0),
     "successes, share 0.1, 6 features": (successes(6, 0.1), 0.1),
     "successes, share 0.5, 4 features": (successes(4, 0.5), 0.5),
     "successes, share 0.9, 5 features": (successes(5, 0.9), 0.9),
 }
+
+
+WRONG_PASSES: dict[str, Callable[[np.random.Generator], bool]] = {
+    "8 features, 5 + 5 windows": any_passes(8, 5),
+    "8 features, 50 + 50 windows": any_passes(8, 50),
+    "12 features, 10 + 10 windows": any_passes(12, 10),
+    "40 features, 10 + 10 windows": any_passes(40, 10),
+}
+"""In which dictionaries of planted features a scorer whose judge reads nothing passes."""
+
+
+def wrong_passes(cell: str, n_draws: int, seed: int = 0) -> float:
+    """Share of the draws of a cell of WRONG_PASSES in which any scorer passes."""
+    rng = np.random.default_rng(seed)
+    return sum(WRONG_PASSES[cell](rng) for _ in range(n_draws)) / n_draws
 
 
 def coverage(cell: str, n_draws: int, seed: int = 0) -> float:
@@ -300,7 +375,11 @@ def main() -> None:
     print("| cell | intervals that hold the truth |\n|---|---|")
     for cell, share in found.items():
         print(f"| {cell} | {100 * share:.1f} % |")
-    print(json.dumps({"n_draws": n_draws, "coverage": found}))
+    passed = {cell: wrong_passes(cell, n_draws // 4) for cell in WRONG_PASSES}
+    print("\n| planted features, judges that read nothing | dictionaries in which a scorer passes |\n|---|---|")
+    for cell, share in passed.items():
+        print(f"| {cell} | {100 * share:.1f} % |")
+    print(json.dumps({"n_draws": n_draws, "coverage": found, "wrong_passes": passed}))
 
 
 if __name__ == "__main__":

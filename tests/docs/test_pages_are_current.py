@@ -143,11 +143,18 @@ def test_the_workflow_runs_what_a_bare_machine_runs() -> None:
     assert used and all(re.fullmatch(r"[\w/-]+@v\d+", action) for action in used), used
 
 
-def test_the_table_of_coverage_has_every_cell_of_the_benchmark() -> None:
-    tree = ast.parse((ROOT / "benchmarks" / "coverage.py").read_text())
-    (grid,) = (one.value for one in tree.body if isinstance(one, ast.AnnAssign) and ast.unparse(one.target) == "GRID")
-    assert isinstance(grid, ast.Dict)
-    cells = [key.value for key in grid.keys if isinstance(key, ast.Constant)]
-    table = page("trust").partition("| cell | intervals that hold the truth |")[2].partition("\n\n")[0]
-    found = re.findall(r"^\| ([^|]*) \| ([\d.]+) % \|$", table, re.M)
-    assert [cell for cell, _ in found] == cells
+@pytest.mark.parametrize(
+    ("benchmark", "grid", "head"),
+    [
+        ("coverage", "GRID", "| cell | intervals that hold the truth |"),
+        ("coverage", "WRONG_PASSES", "| planted features, judges that read nothing | dictionaries in which a scorer passes |"),
+        ("floors", "GRID", "| what reads nothing | printed floor | its score |"),
+    ],
+)
+def test_tables_of_simulations_have_every_cell_of_their_benchmark(benchmark: str, grid: str, head: str) -> None:
+    tree = ast.parse((ROOT / "benchmarks" / f"{benchmark}.py").read_text())
+    (cells,) = (one.value for one in tree.body if isinstance(one, ast.AnnAssign) and ast.unparse(one.target) == grid)
+    assert isinstance(cells, ast.Dict)
+    table = page("trust").partition(head)[2].partition("\n\n")[0]
+    found = re.findall(r"^\| ([^|]*) \| [^|\n]*\d", table, re.M)
+    assert found == [key.value for key in cells.keys if isinstance(key, ast.Constant)]

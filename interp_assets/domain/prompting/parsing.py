@@ -1,6 +1,7 @@
 """Parsing replies of language models, leniently but without guesses: a reading, or a named failure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 EXPLANATION_TAG = "[EXPLANATION]:"
@@ -42,10 +43,11 @@ def without_reasoning(text: str) -> str:
 def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
     """The first n answers (0 or 1) of the reply; fewer where the reply has fewer answers.
 
-    The first of these that the reply holds is read: the last bracketed list of n answers; the last bracketed list of any length; numbered
-    lines "1: 0"; the last line of bare answers "1, 0, 1" or of digits "101". A list left open at the end of the reply counts. Yes and true
+    The first of these that the reply holds is read: the last bracketed list of n answers; n lists of one answer each; the last bracketed
+    list of any length; numbered lines "1: 0"; the last line of bare answers "1, 0, 1" or of digits "101". A list left open at the end of the reply counts. Yes and true
     count as 1, no and false as 0. Answers beyond the n-th are dropped: items are asked in order, so the first n answers stay aligned.
-    Reasoning is skipped. Fails as "empty", "not_binary" (only lists that hold anything else), "bad_numbering" or "no_list".
+    Reasoning is skipped. Fails as "empty", "not_binary" (only lists that hold anything else), "bad_numbering" (also several lists of one
+    answer, but not n: nobody knows of which item each is) or "no_list".
     """
     if not text.strip():
         return ParseFailure("empty")
@@ -57,8 +59,7 @@ def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
     lists = [content for content in lists if content.strip(" ,\n")]
     readings = [reading for content in lists if (reading := _read_list(content)) is not None]
     if readings:
-        complete = [reading for reading in readings if len(reading) == n]
-        return (complete or readings)[-1][:n]
+        return of_lists(readings, n)
     lines = [line for line in text.splitlines() if line.strip()]
     numbered = [match for line in lines if (match := _NUMBERED.match(line))]
     if numbered:
@@ -71,6 +72,14 @@ def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
         if digits := _DIGIT_RUN.match(line):
             return tuple(int(digit) for digit in digits.group(1))[:n]
     return ParseFailure("not_binary" if lists else "no_list")
+
+
+def of_lists(readings: Sequence[tuple[int, ...]], n: int) -> tuple[int, ...] | ParseFailure:
+    """The first n answers of the lists in a reply, at least one list: see `parse_binary_list`."""
+    complete = [reading for reading in readings if len(reading) == n]
+    if not complete and len(readings) > 1 and all(len(reading) == 1 for reading in readings):
+        return tuple(reading[0] for reading in readings) if len(readings) == n else ParseFailure("bad_numbering")
+    return (complete or readings)[-1][:n]
 
 
 def parse_tagged_explanation(text: str) -> str | ParseFailure:

@@ -43,7 +43,7 @@ from interp_assets.domain.trials import (
 )
 
 NAME: str = "simulation"
-VERSION: str = "simulation/3"
+VERSION: str = "simulation/4"
 MODEL: Model = "scorer"
 HEADLINE: str = "pearson"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -51,6 +51,8 @@ READS: frozenset[Reads] = frozenset({"explanation"})
 STRATUM_METRIC = "pearson@stratum"
 PLACEHOLDER = "unknown"
 _LIST = re.compile(r"\[([^\[\]]*)(\]|$)")
+_LEVEL = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,6})?")
+_LINE = re.compile(rf"^[ \t*\-]{{0,8}}Token (\d{{1,4}}):[ \t]{{0,8}}({_LEVEL.pattern})[ \t]{{0,8}}$", re.I | re.M)
 
 
 @dataclass(frozen=True)
@@ -215,20 +217,25 @@ def expected_levels(shares: Sequence[Sequence[float]], n_tokens: int) -> tuple[f
 
 
 def parse_levels(text: str, n_tokens: int, max_level: int) -> tuple[float, ...] | VerdictOutcome:
-    """The levels in the last bracketed list of `n_tokens` entries, or else in the last bracketed list of any length.
+    """The levels in the last bracketed list of `n_tokens` entries, or else in the last bracketed list of any length, or else on lines
+    "Token 1: 0", numbered as the question numbers the tokens.
 
-    A list left open at the end of the reply counts. Reasoning is skipped. "unparsable" without a list, or where the list is too long or
-    holds anything but levels; "truncated" where it is too short.
+    A level may have decimals. A list left open at the end of the reply counts. Reasoning is skipped. "unparsable" without a list, or where
+    the list is too long or holds anything but levels; "truncated" where it is too short.
     """
-    found = [match.group(1) for match in _LIST.finditer(without_reasoning(text))]
+    text = without_reasoning(text)
+    found = [match.group(1) for match in _LIST.finditer(text)]
     lists = [[entry.strip() for entry in content.split(",")] for content in found if content.strip()]
     if not lists:
-        return "unparsable"
+        lines = _LINE.findall(text)
+        if not lines or [int(number) for number, _ in lines] != list(range(1, len(lines) + 1)):
+            return "unparsable"
+        lists = [[level for _, level in lines]]
     entries = [entries for entries in lists if len(entries) == n_tokens] or lists
-    read = [int(entry) for entry in entries[-1] if re.fullmatch(r"[0-9]{1,2}", entry)]
+    read = [float(entry) for entry in entries[-1] if _LEVEL.fullmatch(entry)]
     if len(read) < len(entries[-1]) - (entries[-1][-1] == "") or len(read) > n_tokens or max(read, default=0) > max_level:
         return "unparsable"
-    return tuple(map(float, read)) if len(read) == n_tokens else "truncated"
+    return tuple(read) if len(read) == n_tokens else "truncated"
 
 
 def summarise(

@@ -55,6 +55,11 @@ def test_ratings_within_reasoning_are_passed_over() -> None:
     assert parse_ratings("<think>Say [0, 0].", 2) == ParseFailure("no_list")
 
 
+def test_ratings_in_lists_of_their_own_are_read_in_order_where_there_are_as_many_as_texts() -> None:
+    assert parse_ratings("Text 1: [2]\nText 2: [0]\nText 3: [1]", 3) == (2, 0, 1)
+    assert parse_ratings("Text 1: [2]\nText 3: [1]", 3) == ParseFailure("bad_numbering")
+
+
 @BOTH
 def test_two_explanations_are_rated_on_the_same_groups_in_the_order_of_the_seed(scorer, scorer_input) -> None:
     other = replace(scorer_input, method="shuffled", explanation="something else")

@@ -14,7 +14,7 @@ import numpy as np
 
 from interp_assets.domain.outcomes import ScoreOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
+from interp_assets.domain.prompting.parsing import ParseFailure, of_lists, without_reasoning
 from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
@@ -82,8 +82,8 @@ def plan_texts(
 def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
     """The first n ratings (0 to 2) of the reply; fewer where the reply has fewer ratings.
 
-    The first of these that the reply holds is read: the last bracketed list of n ratings; the last bracketed list of any length; numbered
-    lines "1: 2"; the last line of bare ratings "0, 2, 1" or digits "021". A list left open at the end of the reply counts. Reasoning is
+    The first of these that the reply holds is read: the last bracketed list of n ratings; n lists of one rating each; the last bracketed list of any
+    length; numbered lines "1: 2"; the last line of bare ratings "0, 2, 1" or digits "021". A list left open at the end of the reply counts. Reasoning is
     skipped. Fails as "empty", "not_a_rating" (a list holds anything but ratings), "bad_numbering" or "no_list".
     """
     if not text.strip():
@@ -92,7 +92,7 @@ def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
     lists = [content for content in _BRACKETED.findall(text) if content.strip(" ,\n")]
     readings = [reading for content in lists if (reading := _read(content.replace('"', "").replace("'", ""))) is not None]
     if readings:
-        return ([reading for reading in readings if len(reading) == n] or readings)[-1][:n]
+        return of_lists(readings, n)
     if lists:
         return ParseFailure("not_a_rating")
     numbered = [match for line in text.splitlines() if (match := _NUMBERED.match(line))]
