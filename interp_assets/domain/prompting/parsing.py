@@ -44,10 +44,10 @@ def parse_binary_list(text: str, n: int) -> tuple[int, ...] | ParseFailure:
     """The first n answers (0 or 1) of the reply; fewer where the reply has fewer answers.
 
     The first of these that the reply holds is read: the last bracketed list of n answers; n lists of one answer each; the last bracketed
-    list of any length; numbered lines "1: 0"; the last line of bare answers "1, 0, 1" or of digits "101". A list left open at the end of the reply counts. Yes and true
-    count as 1, no and false as 0. Answers beyond the n-th are dropped: items are asked in order, so the first n answers stay aligned.
-    Reasoning is skipped. Fails as "empty", "not_binary" (only lists that hold anything else), "bad_numbering" (also several lists of one
-    answer, but not n: nobody knows of which item each is) or "no_list".
+    list of any length; numbered lines "1: 0"; the last line of bare answers "1, 0, 1" or of digits "101". A list left open at the end of
+    the reply counts. Yes and true count as 1, no and false as 0. Answers beyond the n-th are dropped: items are asked in order, so the
+    first n answers stay aligned. Reasoning is skipped. Fails as "empty", "not_binary" (only lists that hold anything else), "bad_numbering"
+    (also several lists of one answer, but not n: nobody knows of which item each is) or "no_list".
     """
     if not text.strip():
         return ParseFailure("empty")

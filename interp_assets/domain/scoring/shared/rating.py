@@ -82,9 +82,9 @@ def plan_texts(
 def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
     """The first n ratings (0 to 2) of the reply; fewer where the reply has fewer ratings.
 
-    The first of these that the reply holds is read: the last bracketed list of n ratings; n lists of one rating each; the last bracketed list of any
-    length; numbered lines "1: 2"; the last line of bare ratings "0, 2, 1" or digits "021". A list left open at the end of the reply counts. Reasoning is
-    skipped. Fails as "empty", "not_a_rating" (a list holds anything but ratings), "bad_numbering" or "no_list".
+    The first of these that the reply holds is read: the last bracketed list of n ratings; n lists of one rating each; the last bracketed
+    list of any length; numbered lines "1: 2"; the last line of bare ratings "0, 2, 1" or digits "021". A list left open at the end of the
+    reply counts. Reasoning is skipped. Fails as "empty", "not_a_rating" (a list holds anything but ratings), "bad_numbering" or "no_list".
     """
     if not text.strip():
         return ParseFailure("empty")
