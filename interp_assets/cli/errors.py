@@ -48,6 +48,7 @@ def errors_as_messages() -> Iterator[None]:
         from resources.corpus.interface import CorpusError
         from resources.dictionaries.interface import DictionaryError
         from resources.formats.interface import ExchangeError
+        from resources.language_models.reply_store import ReplyStoreError
         from resources.store.lake import LakeError
         from resources.store.whole_folders import FolderTaken
         from resources.subject.block_paths import NoBlocks
@@ -55,7 +56,9 @@ def errors_as_messages() -> Iterator[None]:
         from resources.subject.hook_points import ContextTooLong, UnknownFamily, UnknownHook
         from resources.weights import WeightsError
 
-        outside = CorpusError | DictionaryError | ExchangeError | FolderTaken | LakeError | ChatTemplateError | WeightsError
+        outside = (
+            CorpusError | DictionaryError | ExchangeError | FolderTaken | LakeError | ReplyStoreError | ChatTemplateError | WeightsError
+        )
         if isinstance(error, UserError | ServerError | outside | ContextTooLong | NoBlocks | UnknownFamily | UnknownHook):
             fail(error)
         raise

@@ -253,7 +253,8 @@ def replies(
     """Show the size of the reply store by model, or prune it. A pruned reply is asked for again when it is needed."""
     from interp_assets.installation.home import Home
 
-    store = Home.from_environment().replies
+    home = Home.from_environment()
+    store = home.replies
     if prune_older_than_days is not None and not math.isfinite(prune_older_than_days):
         fail(f"--prune-older-than-days {prune_older_than_days} is no number of days, such as 90")
     if prune_model is not None:
@@ -262,6 +263,10 @@ def replies(
             there = ", ".join(models) or "none"
             fail(f"--prune-model {prune_model}: the store has no reply of it{nearest_hint(prune_model, models)}; it has {there}")
     if prune_older_than_days is not None or prune_model is not None:
+        from interp_assets.installation.unfinished_runs import home_instance, refuse_asking
+
+        with home_instance(home) as instance:
+            refuse_asking(instance)
         typer.echo(f"forgot {store.prune(older_than_days=prune_older_than_days, model=prune_model):,} replies")
     size = store.size()
     if size.n_damaged:

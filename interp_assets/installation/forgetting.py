@@ -5,12 +5,9 @@ The record goes first, so that nothing begins anew; what a killed removal leaves
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import quote
-
-import dagster as dg
 
 from interp_assets.asking.estimates import forget_estimates
 from interp_assets.assets.warehouse.views import KEPT_BY
@@ -18,26 +15,14 @@ from interp_assets.config.base import UserError
 from interp_assets.config.keys import check_dictionary_key
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.installation.home import Home
-from interp_assets.installation.server import prepare_instance
+from interp_assets.installation.unfinished_runs import Instance, home_instance, refuse_under_way
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, DOCUMENTS, TOKEN_SAMPLES, WINDOW_EMBEDDINGS
 from resources.store.dictionary_partitions import bytes_in, folders_of, manifests_of, remove_folder
 from resources.store.lake import LakeError
 
-Instance = Callable[[Home], AbstractContextManager[dg.DagsterInstance]]
-
 SHARED = ((DICTIONARY_SAMPLES, "sample", (TOKEN_SAMPLES, DOCUMENTS)), (DICTIONARY_EMBEDDINGS, "embeddings", (WINDOW_EMBEDDINGS,)))
 """A table with a dictionary's address of something shared, the column of the address, and the tables that hold what is shared."""
-
-UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-
-
-@contextmanager
-def home_instance(home: Home) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of a home."""
-    prepare_instance(home)
-    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-        yield instance
 
 
 @dataclass(frozen=True)
@@ -131,17 +116,6 @@ def matched_with(stages: dict) -> list[str]:
     matching = stages.get("matching")
     found = matching.get("with") if isinstance(matching, dict) else None
     return list(found) if isinstance(found, list | tuple) else []
-
-
-def refuse_under_way(instance: dg.DagsterInstance, *keys: str) -> None:
-    """Raise `UserError` while an unfinished run is over one of these dictionaries, or over a span of dictionaries."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        spans = {value.partition("|")[0] for name, value in run.tags.items() if "partition" in name}
-        if spans & set(keys) or len(spans) > 1:
-            raise UserError(
-                f"run {run.run_id} of Dagster is not finished and may write {' and '.join(keys)}: wait for its end, or end it in the UI "
-                "(interp ui)"
-            )
 
 
 def _orphans(home: Home, key: str) -> Iterator[str]:

@@ -17,8 +17,9 @@ from interp_assets.asking.estimates import move_estimates
 from interp_assets.assets.activation_shards.shards import WRITER_OPTIONS
 from interp_assets.config.base import UserError
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, check_dictionary_key
-from interp_assets.installation.forgetting import Instance, forget_copies, home_instance, matched_with, naming, refuse_under_way
+from interp_assets.installation.forgetting import forget_copies, matched_with, naming
 from interp_assets.installation.home import Home
+from interp_assets.installation.unfinished_runs import Instance, home_instance, refuse_under_way
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.ratings.notes import move_notes
 from interp_assets.tables import ACTIVATIONS, FEATURE_MATCHES, TABLES

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.retention import CheckpointRetention
 from interp_assets.installation.home import Home
+from interp_assets.installation.unfinished_runs import Instance, home_instance, refuse_asking, refuse_under_way
 from resources.store.manifests import Manifest
 
 
@@ -68,8 +69,16 @@ def thinned_checkpoints(records: list[DictionaryRecord], rules: CheckpointRetent
     return found
 
 
-def thin(home: Home, planned: Thinning, say: Callable[[str], None]) -> None:
-    """Remove what was planned. Killed in between, what is left is removed by the next call."""
+def thin(home: Home, planned: Thinning, say: Callable[[str], None], instance_of: Instance = home_instance) -> None:
+    """Remove what was planned. Killed in between, what is left is removed by the next call.
+
+    Raises `UserError`, and removes nothing, while a run of Dagster may write one of the dictionaries; where replies are planned, while any
+    run is unfinished.
+    """
+    with instance_of(home) as instance:
+        refuse_under_way(instance, *sorted({manifest.partition["dictionary"] for manifest in planned.partitions}))
+        if planned.n_replies:
+            refuse_asking(instance)
     for manifest in planned.partitions:
         home.lake.remove(manifest.table, manifest.partition)
     if planned.partitions:

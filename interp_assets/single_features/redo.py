@@ -8,6 +8,7 @@ from interp_assets.config.directions import DirectedRecord, Directions
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.graph.assembly import ASSETS
 from interp_assets.installation.home import Home
+from interp_assets.installation.unfinished_runs import home_instance, refuse_asking
 from interp_assets.orchestration.narrowing import features_made
 from interp_assets.single_features.plan import STAGES, PlannedRun, narrowed_stages
 from interp_assets.tables import LEDGER
@@ -45,7 +46,9 @@ def planned_redo(home: Home, key: str, feature: int, only: Sequence[str]) -> tup
 
 def forget_replies(home: Home, key: str, feature: int, assets: Sequence[str]) -> int:
     """Remove the replies to an asset's questions about a feature from the reply store, and return their number: they will be asked
-    again."""
+    again. Raises `UserError` while a run of Dagster is unfinished."""
+    with home_instance(home) as instance:
+        refuse_asking(instance)
     here = home.registry.get(key).range_of(feature)
     keys: set[str] = set()
     for asset in assets:

@@ -17,6 +17,7 @@ from interp_assets.backfill.command import left_to_make
 from interp_assets.cli.feature_card import print_card
 from interp_assets.config.base import UserError
 from interp_assets.config.feature_lists import AskedFeatures
+from interp_assets.installation.unfinished_runs import home_instance
 from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.whole_features import whole_features
 from interp_assets.single_features.card import read_card
@@ -206,6 +207,12 @@ def test_a_feature_is_made_again_and_its_questions_asked_again_where_that_is_sai
     assert named == ["explanations/max_act"]
     assert [one.assets for one in plans] == [("explanations/max_act", "scores/detection", "scores/fuzzing")]
     made = lab.rows("SELECT * FROM scores ORDER BY ALL")
+    with home_instance(lab.home) as instance:
+        under_way = dg.DagsterRun(job_name="scores", status=dg.DagsterRunStatus.STARTED)
+        instance.add_run(under_way)
+        with pytest.raises(UserError, match=f"run {under_way.run_id} of Dagster is not finished and may read and keep replies"):
+            forget_replies(lab.home, KEY, 4, named)
+        instance.delete_run(under_way.run_id)
     for forgotten in (0, 1):
         if forgotten:
             assert forget_replies(lab.home, KEY, 4, named) == 1

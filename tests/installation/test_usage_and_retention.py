@@ -1,21 +1,28 @@
 """What a home takes is what lies on disk, and the rules of retention remove exactly what they say."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from interp_assets.cli.main import app
+from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.installation import retention
 from interp_assets.installation.home import Home
 from interp_assets.installation.retention import planned_thinning, thin
+from interp_assets.installation.unfinished_runs import home_instance
 from interp_assets.installation.usage import bytes_of, other_sizes, spent_by_month, table_sizes
 from interp_assets.tables import ACTIVATIONS, SCORES
 from resources.language_models import reply_store
 from resources.language_models.interface import ModelIdentity, Reply
+from resources.run_launcher import IN_PROCESS_TAG
 
 
 def home_with(tmp_path: Path, steps: tuple[int, ...], settings: str = "") -> Home:
@@ -35,6 +42,12 @@ def home_with(tmp_path: Path, steps: tuple[int, ...], settings: str = "") -> Hom
     return home
 
 
+@contextmanager
+def no_runs(home: Home) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
 def kept(home: Home, table: str) -> list[str]:
     return sorted({manifest.partition["dictionary"] for manifest in home.lake.manifests(table)})
 
@@ -46,7 +59,7 @@ def test_old_checkpoints_lose_the_tables_that_the_rule_names_and_nothing_else(tm
     assert {manifest.partition["dictionary"] for manifest in planned.partitions} == {"fake/03/run-100", "fake/03/run-500"}
     assert kept(home, "activations") == kept(home, "scores"), "planning removes nothing"
     said: list[str] = []
-    thin(home, planned, said.append)
+    thin(home, planned, said.append, no_runs)
     assert kept(home, "activations") == ["fake/03/run-1000", "fake/03/run-400", "fake/03/run-900", "fake/03/sae"]
     assert len(kept(home, "scores")) == 6 and len(home.registry.keys()) == 6
     assert said[0].startswith("removed 4 partitions, ") and planned_thinning(home).is_empty
@@ -66,11 +79,11 @@ def test_a_kill_between_manifest_and_part_leaves_nothing_to_read(tmp_path: Path,
 
     monkeypatch.setattr(home.lake, "discard", killed)
     with pytest.raises(KeyboardInterrupt):
-        thin(home, planned, lambda line: None)
+        thin(home, planned, lambda line: None, no_runs)
     monkeypatch.undo()
     with pytest.raises(Exception, match="the lake has no complete"):
         home.lake.read("activations", removed[0])
-    thin(home, planned, lambda line: None)
+    thin(home, planned, lambda line: None, no_runs)
     assert home.lake.incomplete() == [] and kept(home, "activations") == ["fake/03/run-2", "fake/03/sae"]
 
 
@@ -98,13 +111,47 @@ def test_tokens_and_money_are_summed_by_month(tmp_path: Path, monkeypatch: pytes
     assert rows[0]["price_usd"] == pytest.approx((990 * 2 + 10 * 1 + 5 * 4) / 1e6) and rows[2]["price_usd"] is None
 
 
+def test_nothing_is_removed_while_a_run_may_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = "retention: {replies_days: 30, checkpoints: {keep_last: 1}}"
+    home = home_with(tmp_path, (1, 2), rules)
+    came(home, "old", time.time() - 31 * 86_400, "m", 1)
+    planned, before = planned_thinning(home), kept(home, "activations")
+    tables_alone = replace(planned, n_replies=0)
+    with home_instance(home) as instance:
+        written = run_over("fake/03/run-1|00of16")
+        instance.add_run(written)
+        for one in (planned, tables_alone):
+            with pytest.raises(UserError, match=f"run {written.run_id} of Dagster is not finished and may write fake/03/run-1: wait"):
+                thin(home, one, lambda line: None)
+        instance.delete_run(written.run_id)
+        other = run_over("fake/03/sae|00of16")
+        instance.add_run(other)
+        with pytest.raises(UserError, match=f"run {other.run_id} of Dagster is not finished and may read and keep replies"):
+            thin(home, planned, lambda line: None)
+        assert kept(home, "activations") == before and set(home.replies.get_many(["old"])) == {"old"}
+        monkeypatch.setenv("INTERP_HOME", str(home.root))
+        refused = CliRunner().invoke(app, ["replies", "--prune-older-than-days", "0"])
+        assert refused.exit_code == 1 and f"run {other.run_id} of Dagster is not finished" in refused.output
+        assert set(home.replies.get_many(["old"])) == {"old"}
+        thin(home, tables_alone, lambda line: None)
+        assert "fake/03/run-1" not in kept(home, "activations")
+        instance.delete_run(other.run_id)
+        instance.add_run(run_over("fake/03/sae|00of16", **{IN_PROCESS_TAG: "no-boot:999999:1"}))
+        thin(home, planned_thinning(home), lambda line: None)  # the process of that run is gone
+    assert home.replies.get_many(["old"]) == {}
+
+
+def run_over(partition: str, **tags: str) -> dg.DagsterRun:
+    return dg.DagsterRun(job_name="j", status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": partition, **tags})
+
+
 def test_old_replies_go_by_rule(tmp_path: Path) -> None:
     home = home_with(tmp_path, (), "retention: {replies_days: 30}")
     came(home, "old", time.time() - 31 * 86_400, "m", 1)
     came(home, "new", time.time() - 29 * 86_400, "m", 1)
     planned = planned_thinning(home)
     assert planned.n_replies == 1 and list(planned.lines()) == ["1 replies"]
-    thin(home, planned, lambda line: None)
+    thin(home, planned, lambda line: None, no_runs)
     assert set(home.replies.get_many(["old", "new"])) == {"new"} and planned_thinning(home).is_empty
 
 
