@@ -43,7 +43,7 @@ from interp_assets.domain.trials import (
 )
 
 NAME: str = "simulation"
-VERSION: str = "simulation/4"
+VERSION: str = "simulation/5"
 MODEL: Model = "scorer"
 HEADLINE: str = "pearson"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -246,7 +246,8 @@ def summarise(
     The row of a stratum is over the activating windows of the stratum and all silent windows. Intervals are over windows. Counts are of
     windows. Without verdicts rows end as `scorer_input.absent`, with no window answered as "no_answers", and where simulated or true
     activations do not vary as "undefined". The floor is what a simulator reaches that knows only where in a window the feature is strong
-    (`token_metrics.place_floor`), for "r2" its square: about 0, but for imported windows whose peaks stand at one place.
+    (`token_metrics.place_floor`), for "r2" its square: about 0, but for short windows and for imported windows whose peaks stand at one
+    place.
 
     Pearson's r is OpenAI's correlation score. "r2" is the share of the variance of the true activations that the simulated activations
     explain (`metrics.token_metrics`). A simulated activation is its level / `max_level` · the feature's largest activation on its examples.

@@ -41,10 +41,13 @@ def token_metrics(predicted: Sequence[np.ndarray], true: Sequence[np.ndarray], a
 
 
 def place_floor(true: Sequence[np.ndarray]) -> float:
-    """Pearson's r, at least 0, between activations and their mean at the same place of other windows; `true` has an array for each window.
+    """Pearson's r that a simulator reaches that reads nothing and knows where in a window the feature is strong; `true` has an array for
+    each window.
 
-    It is what a simulator reaches that reads nothing and knows where in a window the feature is strong. A window's place in `true` deals it
-    into one of FOLDS parts, and each part is predicted by the others. 0 where that is constant, or there are fewer windows than parts.
+    The largest of three: 0; r between activations and their mean at the same place of other windows (a window's place in `true` deals it
+    into one of FOLDS parts, and each part is predicted by the others); and r between activations and how they are expected where a peak
+    stands anywhere but on the first token (`WindowShape.placed`), so that tokens of short windows are stronger. 0 for fewer windows than
+    parts.
     """
     if len(true) < FOLDS:
         return 0.0
@@ -58,7 +61,9 @@ def place_floor(true: Sequence[np.ndarray]) -> float:
         known = (~np.isnan(others)).sum(axis=0)
         predicted[fold::FOLDS] = np.nansum(others, axis=0) / np.maximum(known, 1)
     there = ~np.isnan(padded)
-    return max(pearson(predicted[there], padded[there]) or 0.0, 0.0)
+    length = there.sum(axis=1, keepdims=True)
+    anywhere = np.broadcast_to((np.arange(longest) > 0) / np.maximum(length, 1), padded.shape)
+    return max(0.0, *(pearson(one[there], padded[there]) or 0.0 for one in (predicted, anywhere)))
 
 
 def _typical(sums: np.ndarray, activating: np.ndarray) -> float:
