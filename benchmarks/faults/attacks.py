@@ -19,6 +19,7 @@ MUST_BE_ZERO = (WRONG, HANG, BLOCKS)
 
 GROUPS = (
     "stores",
+    "tables",
     "inputs",
     "servers",
     "endings",
@@ -30,6 +31,7 @@ GROUPS = (
     "explorer_processes",
     "exchanges",
     "gateways",
+    "canary",
     "watching",
 )
 """Modules of this package that hold attacks."""

@@ -18,6 +18,7 @@ Query = Callable[[str], "pl.DataFrame"]
 """Rows of the warehouse by SQL."""
 
 FORMS = {".pdf": "pdf", ".svg": "svg", ".png": "png"}
+SIGNIFICANT_DIGITS = 12
 
 COLOURS = ("#2f6db3", "#d1622b", "#2e8b6f", "#9b5aa5", "#b8912a", "#4aa3c7", "#b5495b", "#6b7280")
 """Told apart by colour-blind readers in pairs of neighbours, and in grey by their lightness."""
@@ -99,10 +100,17 @@ def write_figure(figure: Figure, out: Path) -> tuple[Path, Path]:
 
     plt.close(drawn)
     numbers, caption = out.with_suffix(".csv"), out.with_suffix(".txt")
-    write_whole(numbers, inert_csv(figure.numbers))
+    write_whole(numbers, inert_csv(rounded(figure.numbers)))
     write_whole(caption, figure.caption + "\n")
     write_whole(out, buffer.getvalue())
     return numbers, caption
+
+
+def rounded(numbers: "pl.DataFrame") -> "pl.DataFrame":
+    """The numbers to SIGNIFICANT_DIGITS: the last digits of a mean in SQL depend on which thread adds first."""
+    from polars import selectors
+
+    return numbers.with_columns(selectors.float().round_sig_figs(SIGNIFICANT_DIGITS))
 
 
 def condition(column: str, values: Sequence[str]) -> str:

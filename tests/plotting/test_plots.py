@@ -13,7 +13,7 @@ from interp_assets.assets.warehouse.views import view_files
 from interp_assets.cli.main import PlotName
 from interp_assets.config.base import UserError
 from interp_assets.plotting import PLOTS, Plot
-from interp_assets.plotting.figure import Asked, Query, short_names, span, write_figure
+from interp_assets.plotting.figure import Asked, Query, rounded, short_names, span, write_figure
 from interp_assets.plotting.layers import layer_places
 from interp_assets.tables import SCORE_VARIANCES
 
@@ -144,3 +144,8 @@ def test_counts_and_layers_in_order() -> None:
     assert short_names(["m/1/a", "m/2/a"]) == {"m/1/a": "1/a", "m/2/a": "2/a"}
     assert short_names(["m/1/a", "n/1/a"]) == {"m/1/a": "m/1/a", "n/1/a": "n/1/a"}
     assert layer_places(["10", "9", "embed", "09", "9"]) == ["09", "9", "10", "embed"]
+
+
+def test_numbers_do_not_tell_which_thread_added_first() -> None:
+    one, other = (rounded(pl.DataFrame({"mean": [value], "n": [3]})) for value in (0.6583870967741935, 0.6583870967741937))
+    assert one.equals(other) and one["mean"].item() == 0.658387096774

@@ -9,8 +9,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from resources.language_models.openai_server.secrets import without_credentials
+
 MAX_REPLY_BYTES = 64 << 20
 MAX_QUOTED = 200
+LIKE = "http://127.0.0.1:8000/v1"
 
 
 class ServerGone(ConnectionError):
@@ -43,17 +46,20 @@ class _Misdirected(httpx.RequestError):
 
 def checked_url(base_url: str) -> str:
     """`base_url` without a slash at its end. Raises `ServerRefused` naming the fault of an address that no server can have."""
+    shown = without_credentials(base_url)
     try:
         where = urlsplit(base_url)
         host, _ = where.hostname, where.port
-    except ValueError as error:
-        raise ServerRefused(f"base_url {base_url!r} is not an address: {error}. It looks like http://127.0.0.1:8000/v1") from None
+    except ValueError:
+        raise ServerRefused(f"base_url {shown!r} is not an address: host or port are not spelled so. It looks like {LIKE}") from None
     if where.scheme not in ("http", "https") or not host or base_url != base_url.strip():
         found = f"begins with {where.scheme}:" if where.scheme else "has no scheme"
         raise ServerRefused(
-            f"base_url {base_url!r} is not the address of a server: it {found if host is None or where.scheme else 'is not spelled so'}. "
-            "It begins with http:// or https:// and names a host, such as http://127.0.0.1:8000/v1"
+            f"base_url {shown!r} is not the address of a server: it {found if host is None or where.scheme else 'is not spelled so'}. "
+            f"It begins with http:// or https:// and names a host, such as {LIKE}"
         )
+    if where.fragment or "#" in base_url:
+        raise ServerRefused(f"base_url {shown!r} goes on with a #, and no server sees what stands behind it. It looks like {LIKE}")
     return base_url.rstrip("/")
 
 
@@ -63,9 +69,9 @@ class BoundedClient(httpx.AsyncClient):
     A redirect is followed as long as the request is sent along and stays encrypted.
     """
 
-    def __init__(self, timeout: httpx.Timeout, max_bytes: int = MAX_REPLY_BYTES) -> None:
+    def __init__(self, timeout: httpx.Timeout, max_bytes: int = MAX_REPLY_BYTES, auth: httpx.BasicAuth | None = None) -> None:
         super().__init__(
-            timeout=timeout, follow_redirects=True, max_redirects=5, event_hooks={"request": [self._refuse_misdirected]},
+            timeout=timeout, auth=auth, follow_redirects=True, max_redirects=5, event_hooks={"request": [self._refuse_misdirected]},
             limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100),
         )  # fmt: skip
         self._max_bytes = max_bytes

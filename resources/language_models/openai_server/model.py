@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from resources.language_models.interface import (
@@ -52,6 +52,7 @@ from resources.language_models.openai_server.connection import (
 from resources.language_models.openai_server.context_refusals import context_problem, exceeds_context
 from resources.language_models.openai_server.error_within import error_within
 from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
+from resources.language_models.openai_server.secrets import Address, Secrets
 from resources.language_models.openai_server.shape import checked_completion
 from resources.language_models.openai_server.suffixes import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
 from resources.language_models.openai_server.under_way import NotTriedAgain, UnderWay
@@ -106,10 +107,9 @@ class OpenAIModel:
         {"reasoning_effort": "low"} or {"chat_template_kwargs": {"enable_thinking": False}}. What the server refuses of a request (a system
         role, the temperature, many alternatives a token) is learnt from its refusals and left out.
         """
-        self.base_url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
-        where = urlsplit(self.base_url)
-        self._host = where.hostname or self.base_url
-        self._shown_url = where._replace(netloc=where.netloc.rpartition("@")[2]).geturl()
+        self._address = Address.of(checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"))
+        self.base_url = self._shown_url = self._address.bare
+        self._host = urlsplit(self.base_url).hostname or self.base_url
         how = ("" if chat else "-completions") + ("" if structured == "auto" else f"-{structured}")
         how += f"-thinking{thinking_tokens}" if thinking_tokens else ""
         how += "-" + hashlib.sha256(json.dumps(extra_body, sort_keys=True).encode()).hexdigest()[:8] if extra_body else ""
@@ -277,6 +277,7 @@ class OpenAIModel:
                 content = {**content, "usage": None}
             beginnings = self._beginnings.get(request.suffix_choices)
             reply = read_reply(content, request, offer, self._dialect, beginnings, self._counter, answer_needed=counted)
+            reply = self._without_key_in(reply)
         except OddReply as error:
             return self._unreadable(request, str(error))
         except SuffixUnread as error:
@@ -289,6 +290,11 @@ class OpenAIModel:
                 "is set. Correct the model's name, or leave that option out."
             )
         return reply
+
+    def _without_key_in(self, reply: Reply) -> Reply:
+        """The reply where no field repeats the key."""
+        other = self._without_key(reply.other_model) if reply.other_model else reply.other_model
+        return replace(reply, text=self._secrets().hide_whole(reply.text), other_model=other)
 
     def _told(self, refused: "Refused", request: Request) -> str:
         """The reason for an error reply to a refused question."""
@@ -424,7 +430,8 @@ class OpenAIModel:
             raise ServerRefused(self._without_key(f"{self._shown_url} cannot be asked: {lost}. {self._remedy()}"))
         if under_way.failures >= self._max_connection_failures:
             raise ServerGone(
-                f"the server at {self._shown_url} is gone: {under_way.failures} connections in a row failed, the last since {lost}. "
+                f"the server at {self._shown_url} is gone: {under_way.failures} connections in a row failed, the last since "
+                f"{self._without_key(str(lost))}. "
                 "Replies that came are kept. Start it again (or correct base_url) and run again: only the rest is asked."
             )
 
@@ -447,22 +454,33 @@ class OpenAIModel:
 
         seconds, to_connect = self._timeout_seconds, min(10.0, self._timeout_seconds)
         # openai takes clients of httpx too, but its types name the clients of httpx2 alone.
-        bounded = BoundedClient(httpx.Timeout(seconds, connect=to_connect))
+        address, key = self._address, self._key()
+        self._secrets().hide_in_logs()
+        sign_in = None if address.user is None else httpx.BasicAuth(address.user, address.password)
+        bounded = BoundedClient(httpx.Timeout(seconds, connect=to_connect), auth=sign_in)
         timeout = Timeout(seconds, connect=to_connect)
-        return AsyncOpenAI(api_key=self._key(), base_url=self.base_url, timeout=timeout, max_retries=0, http_client=cast(Any, bounded))
+        options: dict[str, Any] = {"http_client": bounded, "default_query": dict(address.query), "max_retries": 0}
+        return AsyncOpenAI(api_key=key, base_url=address.bare, timeout=timeout, **options)
 
     def _key(self) -> str:
         """The key from the environment; a dummy for a server on this machine. Raises `ServerRefused` naming the variable."""
-        key = os.environ.get(self._api_key_env)
-        if not key and self._host not in LOCAL_HOSTS:
+        key = os.environ.get(self._api_key_env, "").strip()
+        if not key and self._host not in LOCAL_HOSTS and self._address.user is None:
             raise ServerRefused(f"no key for {self._shown_url}: the environment variable {self._api_key_env} is not set. Export it.")
+        if not (key.isascii() and key.isprintable()):
+            raise ServerRefused(
+                f"the key in the environment variable {self._api_key_env} holds a character that no HTTP header may hold, such as a line "
+                "break or a letter outside ASCII. Export the key alone."
+            )
         return key or "none"
+
+    def _secrets(self) -> Secrets:
+        """The key and the parts of the address that nobody may be told."""
+        return Secrets(tuple(dict.fromkeys(filter(None, [os.environ.get(self._api_key_env, "").strip(), *self._address.secrets]))))
 
     def _without_key(self, text: str) -> str:
         """The text without the key, and without parts of the key that a server repeats."""
-        key = os.environ.get(self._api_key_env)
-        text = text.replace(key, "<key>") if key else text
-        return re.sub(r"\b(?:sk-|Bearer )[\w*.-]+", "<key>", text)
+        return self._secrets().hide(text)
 
     def _remedy(self) -> str:
         return f"Check the model's name, base_url and the key in {self._api_key_env}."

@@ -98,7 +98,7 @@ def test_a_wrong_content_type_is_read_all_the_same() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_huge_reply_is_an_error_of_itself(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection.BoundedClient.__init__, "__defaults__", (100_000,))
+    monkeypatch.setattr(connection.BoundedClient.__init__, "__defaults__", (100_000, None))
     body = json.dumps(completion("x" * 1_000_000)).encode()
     answer = Answer(gzip.compress(body), headers={"Content-Encoding": "gzip"}) if packed else Answer(body)
     replies = one_odd(answer)
