@@ -30,6 +30,7 @@ GROUPS = (
     "explorers",
     "explorer_processes",
     "exchanges",
+    "exports",
     "gateways",
     "canary",
     "watching",
@@ -57,6 +58,7 @@ class Attack:
     group: str
     run: Callable[[Path, bool], Result]
     seconds: float
+    kind: str
 
 
 _ATTACKS: list[Attack] = []
@@ -67,7 +69,8 @@ def attack(name: str, /, seconds: float = 60.0, **arguments: Any) -> Callable[[C
 
     def added(run: Callable[..., Result]) -> Callable[..., Result]:
         group = run.__module__.rpartition(".")[2]
-        _ATTACKS.append(Attack(f"{group}: {name}", group, lambda folder, quick: run(folder, quick, **arguments), seconds * PATIENCE))
+        todo = lambda folder, quick: run(folder, quick, **arguments)  # noqa: E731
+        _ATTACKS.append(Attack(f"{group}: {name}", group, todo, seconds * PATIENCE, f"{group}.{run.__name__}"))
         return run
 
     return added
@@ -78,6 +81,19 @@ def all_attacks() -> list[Attack]:
     for group in GROUPS:
         importlib.import_module(f"benchmarks.faults.{group}")
     return sorted(_ATTACKS, key=lambda one: GROUPS.index(one.group))
+
+
+def some_of_each_kind(attacks: list[Attack], most: int) -> list[Attack]:
+    """At most so many attacks of each kind, evenly over the kind, in order."""
+    kinds: dict[str, list[Attack]] = {}
+    for one in attacks:
+        kinds.setdefault(one.kind, []).append(one)
+    chosen = {
+        id(own[round(step * (len(own) - 1) / (most - 1))]) if len(own) > most else id(own[min(step, len(own) - 1)])
+        for own in kinds.values()
+        for step in range(most)
+    }
+    return [one for one in attacks if id(one) in chosen]
 
 
 def refusal(work: Callable[[], object], *errors: type[Exception]) -> Result | None:

@@ -134,6 +134,32 @@ REPORTED: dict[str, tuple[Answer, str | None]] = {
     "a text with half a character": (Answer(json.dumps(completion("yXs")).replace("yXs", "y\\ud800s").encode()), None),
     "two choices": (Answer(completion(choices=[*completion()["choices"], *completion("no")["choices"]])), "yes"),
     "cookies": (Answer(completion(), headers={"Set-Cookie": "session=" + "x" * 3000}), "yes"),
+    "content and refusal null with counts of zero": (
+        Answer(
+            completion(
+                choices=[{**CHOICE, "message": {"role": "assistant", "content": None, "refusal": None}, "logprobs": None}],
+                usage={"prompt_tokens": 0, "completion_tokens": 0},
+            )
+        ),
+        None,
+    ),
+    "content and thought null with tokens counted": (message(content=None, reasoning=None, reasoning_content=None), None),
+    "an empty text with thought in `reasoning`": (message(content="", reasoning="The user asks"), None),
+    "thought before the answer, in its text": (Answer(completion("<think>hm\n</think>\n\nyes")), "<think>hm\n</think>\n\nyes"),
+    "thought without an end, in its text": (finished("length", "<think>hm, hm"), "<think>hm, hm"),
+    "an error of null beside the answer": (Answer({**completion(), "error": None}), "yes"),
+    "choices null beside other keys": (Answer({**completion(), "choices": None}), None),
+    "the form of the Responses API": (
+        Answer({"object": "response", "output": [{"content": [{"type": "output_text", "text": "yes"}]}]}),
+        None,
+    ),
+    "Ollama's own form": (Answer({"model": "stub", "message": {"role": "assistant", "content": "yes"}, "done": True}), None),
+    "white space alone": (Answer(completion(" \n\t ")), " \n\t "),
+    "a text that is a mapping": (message(content={"text": "yes"}), None),
+    "a choice in a mapping": (Answer(completion(choices={"0": completion()["choices"][0]})), None),
+    "a JSON text within JSON": (Answer(json.dumps(json.dumps(completion())).encode()), None),
+    "two answers one after the other": (Answer(json.dumps(completion()).encode() * 2), None),
+    "a list with the answer": (Answer([completion()]), None),
     "HTTP 529": (Answer({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, 529), None),
     "HTTP 503 of HTML": (Answer(b"<html>no healthy upstream</html>", 503), None),
     "HTTP 408": (Answer({}, 408), None),

@@ -102,6 +102,22 @@ def glued_journal(folder: Path, quick: bool) -> Result:
     return asked(dead, len(KEYS) - 1)
 
 
+@attack("a journal with lines blanked by spaces", filler=b" ")
+@attack("a journal with lines of NUL, as after a lost power", filler=b"\0")
+@attack("a journal with lines twice", filler=None)
+def refilled_journal(folder: Path, quick: bool, filler: bytes | None) -> Result:
+    store = ReplyStore(folder / "writer")
+    for key, reply in REPLIES.items():
+        store.append(key, MODEL, reply)
+    (journal,) = (folder / "writer").glob("journal-*")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    dead = folder / "dead"
+    dead.mkdir()
+    half = [line * 2 if filler is None else filler * (len(line) - 7) + line[-7:] for line in lines[50:60]]
+    (dead / "journal-0.jsonl").write_bytes(b"".join([*lines[:50], *half, *lines[60:]]))
+    return asked(dead, len(KEYS) - (10 if filler else 0))
+
+
 @attack("single-byte changes in a journal", seconds=300)
 def changed_journal(folder: Path, quick: bool) -> Result:
     store, draws = ReplyStore(folder / "writer"), random.Random(1)

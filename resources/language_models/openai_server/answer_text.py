@@ -35,4 +35,4 @@ def without_an_answer(text: str | None, thought: str, finish_reason: str | None,
         return f"the reply is thought alone, without an answer ({len(thought):,} characters of thought); {ROOM}"
     if text is None and finish_reason in ("tool_calls", "function_call"):
         return "the model called a tool instead of answering"
-    return None
+    return "the answer has no text: its content is null" if text is None else None

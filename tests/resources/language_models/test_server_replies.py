@@ -18,6 +18,7 @@ from resources.language_models.ask_all import ask_all
 from resources.language_models.budget import Budget, BudgetExhausted, Spending
 from resources.language_models.interface import Message, Reply, Request
 from resources.language_models.openai_server import connection
+from resources.language_models.openai_server.answer_text import without_an_answer
 from resources.language_models.openai_server.connection import checked_url
 from resources.language_models.openai_server.model import OpenAIModel, ServerGone, ServerRefused
 from resources.language_models.openai_server.refusals import refusal_of, retry_after_seconds
@@ -305,3 +306,8 @@ def test_a_server_that_hangs_up_or_speaks_otherwise_is_named() -> None:
         finally:
             stopped.set()
             thread.join()
+
+
+def test_a_text_of_null_is_an_error_and_an_empty_text_an_answer() -> None:
+    assert without_an_answer(None, "", "stop", 0) == "the answer has no text: its content is null"
+    assert without_an_answer("", "", "stop", 1) is None and without_an_answer("yes", "", "stop", 1) is None
