@@ -141,12 +141,12 @@ def killed(folder: Path, quick: bool, arguments: tuple[str, ...], number: signal
                 return Result(WRONG, f"half written at change {last} of {n}: {str(half)[:120]}")
             if "Traceback" in ended.stderr and number != signal.SIGKILL:
                 return Result(BLOCKS, ended.stderr.strip().splitlines()[-1])
-            again = command(home, out, arguments)
-            if again.returncode and ("error: " not in again.stderr or seen(out) != truth):  # what is whole is not replaced
+            again, made = command(home, out, arguments), seen(out)
+            right = set(made) == set(truth) and all(_alike(made[name], truth[name]) for name in truth)
+            if again.returncode and ("error: " not in again.stderr or not right):  # what is whole is not replaced
                 return Result(BLOCKS, f"after change {last} of {n}: {again.stderr[-200:]}")
-            made = seen(out)
-            if set(made) != set(truth) or not all(_alike(made[name], truth[name]) for name in truth):
-                return Result(WRONG, f"another result after change {last} of {n}: {sorted(set(seen(out)) ^ set(truth))[:5]}")
+            if not right:
+                return Result(WRONG, f"another result after change {last} of {n}: {sorted(set(made) ^ set(truth))[:5]}")
             shutil.rmtree(out)
         return Result(MENDED, f"{n} changes")
     except subprocess.TimeoutExpired:
