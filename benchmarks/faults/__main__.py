@@ -40,7 +40,7 @@ from benchmarks.faults.attacks import (
 
 START_SECONDS = 120.0
 QUICK_SECONDS = 110.0
-QUICK_OF_A_KIND = 3
+QUICK_OF_A_KIND = 2
 
 
 def work(attacks: list[Attack], quick: bool) -> None:
