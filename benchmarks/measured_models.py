@@ -16,6 +16,7 @@ from typing import Any
 
 import resources.subject.model as subject_model
 from interp_assets.definitions import defs
+from resources.encoder_process import EncoderProcess
 from resources.language_models.transformers_local.model import TransformersModel
 from resources.model_provider import RealModels
 from resources.sentence_encoder import TransformersEncoder
@@ -74,6 +75,7 @@ WATCHED = (
     ("model", subject_model, "_encode_kept"),
     ("judge", TransformersModel, "ask"),
     ("encoder", TransformersEncoder, "embed"),
+    ("encoder", EncoderProcess, "embed"),
     ("load", RealModels, "subject"),
     ("load", RealModels, "language_model"),
     ("load", RealModels, "dictionary"),

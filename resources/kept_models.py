@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from resources.encoder_process import EncoderAhead, EncoderProcess
 from resources.language_models.interface import Capability, LanguageModel, ModelIdentity, Reply, Request
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
@@ -66,11 +67,12 @@ class KeptModels:
     """Another provider's models. One language model and one sentence encoder are kept in memory, and freed at the end of the process.
 
     The language model is freed before another language model or a subject model is loaded. On a GPU the encoder is freed too before any of
-    these, and the language model before the encoder works: a language model may take all of the memory that is free.
+    these, and the language model before the encoder works: a language model may take all of the memory that is free. An `encoder_process`
+    gives the vectors of the encoder that it has loaded, and ends with the kept models.
     """
 
-    def __init__(self, models: ModelProvider) -> None:
-        self._models = models
+    def __init__(self, models: ModelProvider, encoder_process: EncoderProcess | None = None) -> None:
+        self._models, self._encoder_process = models, encoder_process
         self._kept: tuple[str, LanguageModel] | None = None
         self._encoder: tuple[tuple[str, str | None], SentenceEncoder] | None = None
         self._tokenizers: dict[tuple[str, str | None], SubjectTokenizer] = {}
@@ -106,14 +108,21 @@ class KeptModels:
         """A sentence encoder: the kept one where it is the same."""
         if self._encoder is None or self._encoder[0] != (source, revision):
             self._free_encoder()
-            self._encoder = (source, revision), self._models.sentence_encoder(source, revision)
+            encoder, process = self._models.sentence_encoder(source, revision), self._encoder_process
+            if process is not None and process.loads(source, revision):
+                encoder = EncoderAhead(encoder, process)
+            self._encoder = (source, revision), encoder
             self._close_at_exit()
+        if isinstance(self._encoder[1], EncoderAhead):
+            return _LentEncoder(self._encoder[1], lambda: None)  # it works beside no card
         return _LentEncoder(self._encoder[1], self._free_language_model_of_a_card)
 
     def close(self) -> None:
         """Free the kept models. Tokenizers stay."""
         self._free_language_model()
         self._free_encoder()
+        if self._encoder_process is not None:
+            self._encoder_process.close()
         atexit.unregister(self.close)  # which would keep this object, and its tokenizers, to the end of the process
         self._closes_at_exit = False
 

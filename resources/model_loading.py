@@ -9,6 +9,7 @@ where it would drop a mechanism. Of a model that is read up to a block, neither 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from resources.quick_imports import import_transformers, without_collecting
 from resources.subject.block_paths import KNOWN, blocks_path, deepest_block
 from resources.subject.hook_points import ContextTooLong
 from resources.weights import ModelFolder, WeightsError, resolve_model_folder
@@ -28,11 +29,12 @@ SEEN_AHEAD = ("paligemma",)
 
 
 def import_generation() -> None:
-    """Import the generation and the losses of transformers without scikit-learn and SciPy.
+    """Import torch, and the models, the generation and the losses of transformers without scikit-learn and SciPy.
 
     Where they are installed, transformers imports them, with pandas, for a way of assisted decoding and for losses of object detection,
     which nothing here uses: nearly half of the time that the first model of a process takes.
     """
+    import_transformers()
     from transformers import utils
 
     unused = ("is_sklearn_available", "is_scipy_available")
@@ -40,8 +42,12 @@ def import_generation() -> None:
     for name in unused:
         setattr(utils, name, lambda: False)
     try:
-        import transformers.generation.candidate_generator
-        import transformers.loss.loss_utils  # noqa: F401
+        with without_collecting():
+            import torch  # noqa: F401
+            import transformers.generation.candidate_generator
+            import transformers.loss.loss_utils
+            import transformers.modeling_utils
+            import transformers.models.auto.modeling_auto  # noqa: F401
     finally:
         for name, is_available in own.items():
             setattr(utils, name, is_available)
@@ -61,11 +67,11 @@ def load_text_model(
     GPU's memory is spread over all GPUs and, where they do not suffice, the machine's memory; `max_memory` (bytes by GPU, "cpu") bounds
     each share. Raises `WeightsError`.
     """
+    import_generation()  # before torch and the classes, which would import it otherwise
     import torch
     from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
 
-    import_generation()
     disable_progress_bar()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     number_type = getattr(torch, dtype or ("bfloat16" if device.startswith("cuda") else "float32"))

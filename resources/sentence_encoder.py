@@ -79,9 +79,9 @@ class TransformersEncoder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [texts, dimensions], rows of length 1. Texts are cut at the model's longest text; batches hold texts of similar
         length."""
-        import torch
-
         model, tokenizer = self._model()
+        import torch  # which `_model` imports the quick way
+
         longest = min(self.max_tokens or 10**6, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**6))
         ids = tokenizer(list(texts), truncation=True, max_length=longest, verbose=False)["input_ids"] if len(texts) else []
         lengths = np.asarray([len(row) for row in ids], dtype=np.int64)
@@ -101,9 +101,8 @@ class TransformersEncoder:
 
     def _model(self) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         if self._loaded is None:
-            import torch
-
             import_generation()  # before the classes, which would import it otherwise
+            import torch
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils.logging import disable_progress_bar
 

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resources.quick_imports import import_transformers, without_collecting
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -55,7 +57,9 @@ def generic_tokenizer(location: str, revision: str | None) -> "PreTrainedTokeniz
         return None
     if not isinstance(content, dict) or content.get("tokenizer_class") not in GENERIC_CLASSES or "auto_map" in content:
         return None
-    from transformers import PreTrainedTokenizerFast
+    import_transformers()
+    with without_collecting():
+        from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast.from_pretrained(location, revision=revision or "main")
 

@@ -1,5 +1,6 @@
 """`interp run`, `interp redo` and `interp show`: a few features, in this process."""
 
+import contextlib
 import sys
 import time
 from typing import Annotated
@@ -19,16 +20,21 @@ def run(
 ) -> None:
     """Make what the settings ask for of a dictionary in this process, without a server. The runs are in the UI's list of runs."""
     started = time.monotonic()
-    from interp_assets.config.feature_lists import parse_features, selected_among
-    from interp_assets.installation.home import Home
-    from interp_assets.single_features.plan import planned_run
-    from resources.kept_models import KeptModels
-    from resources.model_provider import RealModels
+    from interp_assets.single_features.encoder_ahead import encoder_loading_ahead
+    from resources.quick_imports import without_collecting
 
-    home, models = Home.from_environment(), KeptModels(RealModels())  # the plan and the run read one tokenizer
-    asked = parse_features(features)
-    planned = planned_run(home, key, asked, only or (), models, replace)
-    _made(home, planned, models, started)
+    with contextlib.nullcontext() if features is None else encoder_loading_ahead(key, only or ()) as process:
+        with without_collecting():
+            from interp_assets.config.feature_lists import parse_features, selected_among
+            from interp_assets.installation.home import Home
+            from interp_assets.single_features.plan import planned_run
+            from resources.kept_models import KeptModels
+            from resources.model_provider import RealModels
+
+            home, models = Home.from_environment(), KeptModels(RealModels(), process)  # the plan and the run read one tokenizer
+            asked = parse_features(features)
+            planned = planned_run(home, key, asked, only or (), models, replace)
+        _made(home, planned, models, started)
     record = home.registry.get(key)
     first = "FEATURE" if asked is None else selected_among(record, record.selected_features, asked)[0]
     typer.echo(f"next: interp show {key} {first}")
@@ -36,8 +42,11 @@ def run(
 
 def _made(home, planned, models, started: float) -> None:  # type: ignore[no-untyped-def]  # their types would be imported for --help
     """Run a plan with its progress shown, and say what it took."""
-    from interp_assets.single_features.progress import BarWatcher, LineWatcher, bars
-    from interp_assets.single_features.run import run_here
+    from resources.quick_imports import without_collecting
+
+    with without_collecting():
+        from interp_assets.single_features.progress import BarWatcher, LineWatcher, bars
+        from interp_assets.single_features.run import run_here
 
     for note in planned.notes:
         typer.echo(note)
@@ -127,15 +136,21 @@ def redo(
 ) -> None:
     """Make explanations and scores of one feature again in this process, and what is made from them. Kept replies are used."""
     started = time.monotonic()
-    from interp_assets.installation.home import Home
-    from interp_assets.single_features.redo import forget_replies, planned_redo
-    from resources.model_provider import RealModels
+    from interp_assets.single_features.encoder_ahead import encoder_loading_ahead
+    from resources.quick_imports import without_collecting
 
-    home = Home.from_environment()
-    plans, named = planned_redo(home, key, feature, only or ())
-    if ask_again:
-        typer.echo(f"forgot {forget_replies(home, key, feature, named):,} replies about feature {feature}")
-    for planned in plans:
-        typer.echo(f"making again: {', '.join(planned.assets)}")
-        _made(home, planned, RealModels(), started)
+    with encoder_loading_ahead(key, only or ()) as process:
+        with without_collecting():
+            from interp_assets.installation.home import Home
+            from interp_assets.single_features.redo import forget_replies, planned_redo
+            from resources.kept_models import KeptModels
+            from resources.model_provider import RealModels
+
+        home = Home.from_environment()
+        plans, named = planned_redo(home, key, feature, only or ())
+        if ask_again:
+            typer.echo(f"forgot {forget_replies(home, key, feature, named):,} replies about feature {feature}")
+        for planned in plans:
+            typer.echo(f"making again: {', '.join(planned.assets)}")
+            _made(home, planned, KeptModels(RealModels(), process), started)
     typer.echo(f"next: interp show {key} {feature}")

@@ -31,6 +31,7 @@ from resources.event_log import write_events_quickly
 from resources.kept_models import KeptModels
 from resources.language_models.budget import Spending
 from resources.model_provider import ModelProvider
+from resources.quick_imports import without_collecting
 from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
 
 UNFINISHED = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
@@ -133,8 +134,9 @@ def _made(
 ) -> RunResult:
     """Make groups of assets one after another, until one fails."""
     refuse_unusable(home)
-    prepare_instance(home)
-    write_events_quickly()
+    with without_collecting():  # Dagster imports its storage here
+        prepare_instance(home)
+        write_events_quickly()
     kept = models if isinstance(models, KeptModels) else KeptModels(models)
     spending = RunSpending(home.settings.budget, home.settings.alerts)
     ids, errors = [], []
