@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -190,8 +191,20 @@ def few_features_figures(home: Home) -> dict[str, Any]:
     keys = ({"dictionary": SAE, "feature_range": one} for one in FEATURE_RANGE_KEYS)
     counts = pa.concat_tables(home.lake.read("feature_statistics", one, ["feature", "firing_count"]) for one in keys).to_pylist()
     features = [one["feature"] for one in sorted(counts, key=lambda one: -one["firing_count"])[:3]]
+    unasking = Home(home.root.with_name("few-unasked"), str(home.root.with_name("few-unasked") / "lake"))
+    shutil.copytree(home.root, unasking.root)
+    stages = {**stages, "explanations": ["token_list"], "scores": {**scores, "surprisal": []}}
+    unasking.registry.write(record.model_copy(update={"token_sample": sample, "stages": stages}))
+    program = f"import sys; sys.argv = {['interp', 'run', SAE, '--features', ','.join(map(str, sorted(features)))]!r}; {RUN_COMMAND}"
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()  # stopwatches would import the models' modules first
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env={**environment, "INTERP_HOME": str(unasking.root)}, cwd=Path(__file__).parents[1]
+    )
+    unasked, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     taken = measured_command(home, "run", SAE, "--features", ",".join(map(str, sorted(features))))
     return {
+        "three_features_without_questions_seconds": round(unasked, 1),
+        "three_features_without_questions_cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "three_features_seconds": round(taken["all"], 1),
         "three_features_seconds_beside_questions": round(taken["beside"], 1),
         "three_features_cpu_seconds_beside_questions": round(taken["cpu_beside"], 1),
