@@ -203,8 +203,8 @@ def settled(port: int, address: str) -> float:
 
 
 @contextlib.contextmanager
-def served(root: Path) -> Iterator[int]:
-    """The port of an explorer that runs beside this process."""
+def served(root: Path) -> Iterator[tuple[int, int]]:
+    """(port, process id) of an explorer that runs beside this process."""
     command = [sys.executable, "-m", "interp_assets.cli.main", "explore", "--port", "0"]
     environment = {**os.environ, "INTERP_HOME": str(root)}
     environment.pop("INTERP_LAKE", None)
@@ -214,10 +214,17 @@ def served(root: Path) -> Iterator[int]:
         said = process.stdout.readline()
         found = re.search(r":(\d+)/", said)
         assert found, f"the explorer did not start: {said}"
-        yield int(found[1])
+        yield int(found[1]), process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
+
+
+def peak_gb(pid: int) -> float:
+    """Most memory that a process has held at a time, 2^30 bytes; the pages of mapped files count too."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found, f"process {pid} has no VmHWM"
+    return int(found[1]) / 2**20
 
 
 def latencies(port: int, ask: Mapping[str, Callable[[], str]], n: int) -> dict[str, float]:
@@ -352,13 +359,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = (given.home or Path(name)).absolute()
         figures: dict[str, float] = {"load_before": os.getloadavg()[0], **write_home(root, n_features, n_windows)}
-        with served(root) as port:
+        with served(root) as (port, pid):
             figures["dictionary_first_seconds"] = settled(port, f"/d/{KEY}")
             ask = pages(n_features, random.Random(0))
             for kind in ("search", "leaderboard", "compare_methods", "dictionary"):
                 figures[f"{kind}_first_seconds"] = settled(port, ask[kind]())
             figures |= latencies(port, ask, 20 if given.quick else 40)
             figures |= under_load(root, port, n_features, 10 if given.quick else 30)
+            figures["explorer_peak_gb"] = peak_gb(pid)
         figures |= bytes_of_a_feature(root, n_features)
         figures |= meaning(n_features)
     shown = {name: round(value, 2) for name, value in figures.items()}
