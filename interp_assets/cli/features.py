@@ -28,6 +28,7 @@ def run(
             from interp_assets.config.feature_lists import parse_features, selected_among
             from interp_assets.installation.home import Home
             from interp_assets.single_features.plan import planned_run
+            from interp_assets.single_features.without_examples import lines_without_examples
             from resources.kept_models import KeptModels
             from resources.model_provider import RealModels
 
@@ -36,6 +37,8 @@ def run(
             planned = planned_run(home, key, asked, only or (), models, replace)
         _made(home, planned, models, started)
     record = home.registry.get(key)
+    for line in lines_without_examples(home.lake, record, asked):
+        typer.echo(line)
     first = "FEATURE" if asked is None else selected_among(record, record.selected_features, asked)[0]
     typer.echo(f"next: interp show {key} {first}")
 

@@ -259,6 +259,17 @@ class StageSettings(Closed):
         return self
 
     @model_validator(mode="after")
+    def _reasons_are_asked_for(self) -> "StageSettings":
+        for scorer in ("intruder", "output_based"):
+            own = getattr(self.scoring, scorer)
+            if own.reason and own.instructions is not None and "{reply}" not in own.instructions:
+                raise ValueError(
+                    f"scoring.{scorer}.reason: true changes nothing, since the instructions in place of the packaged ones have no "
+                    "{reply}, where the judge is told to reason: put {reply} into their text, or leave the setting out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _something_to_choose_by(self) -> "StageSettings":
         if self.examples.n_validation == 0:
             for chooser in (explainer.NAME for explainer in EXPLAINERS if explainer.CHOOSES and explainer.NAME in self.explanations):

@@ -20,12 +20,13 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 @dataclass
 class Described:
     """What the card says of one dictionary: outcomes of explanations by (method, explainer), headline values by (scorer, metric,
-    method)."""
+    method). `example` is a feature of the dataset, 0 of none."""
 
     config: str
     record: DictionaryRecord
     judges: dict[str, tuple[str, ...]]
     version: str
+    example: int = 0
     n_features: int = 0
     n_scores: int = 0
     explanations: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
@@ -66,9 +67,9 @@ def _head(described: Sequence[Described]) -> list[str]:
         "`feature` reads a footer and one row group.",
         "```python\n"
         "import duckdb\n"
-        f"duckdb.sql(\"SELECT feature, explanations FROM '{path}' WHERE feature = 0\")\n\n"
+        f"duckdb.sql(\"SELECT feature, explanations FROM '{path}' WHERE feature = {first.example}\")\n\n"
         "from datasets import load_dataset\n"
-        f'load_dataset("PATH_OR_REPOSITORY", "{first.config}", split="train", filters=[("feature", "==", 0)])\n'
+        f'load_dataset("PATH_OR_REPOSITORY", "{first.config}", split="train", filters=[("feature", "==", {first.example})])\n'
         "```",
         "## Rows",
         "- One row a feature: statistics over all tokens, `promoted` and `suppressed` tokens with logits, `neighbours` by decoder cosine, "

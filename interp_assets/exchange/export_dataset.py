@@ -81,7 +81,8 @@ def config_names(records: Sequence[DictionaryRecord]) -> dict[str, str]:
 def _write(whole: WholeFeatures, folder: Path, config: str, progress: Progress) -> Described:
     """Write the files of one dictionary."""
     folder.mkdir(parents=True)
-    described = Described(config, whole.record, whole.judges, fingerprint(*whole.versions))
+    example = int(whole.features[0]) if len(whole.features) else 0
+    described = Described(config, whole.record, whole.judges, fingerprint(*whole.versions), example)
     with sorted_files(folder, "features", FEATURES) as features, sorted_files(folder, "scores", SCORES) as scores:
         for block in in_blocks(whole, GROUP_FEATURES):
             for part in _of_one_file(block):

@@ -89,6 +89,15 @@ def test_a_breadth_that_a_text_does_not_ask_for_is_refused(tmp_path: Path, metho
     assert settings.stage_settings({"explaining": {method: asked}})
 
 
+@pytest.mark.parametrize("scorer", ["intruder", "output_based"])
+def test_reasons_that_a_text_does_not_ask_for_are_refused(tmp_path: Path, scorer: str) -> None:
+    prompt_file(tmp_path, scorer, TEXT)
+    settings = PlatformSettings.read(tmp_path / "settings.yaml")
+    with pytest.raises(UserError, match=rf"scoring.{scorer}.reason: true changes nothing, .* have no {{reply}}"):
+        settings.stage_settings({"scoring": {scorer: {"reason": True}}})
+    assert settings.stage_settings({"scoring": {scorer: {"reason": True, "instructions": "Which is odd? {reply}"}}})
+
+
 def test_names_are_checked_and_other_files_passed_over(tmp_path: Path) -> None:
     prompt_file(tmp_path, "max_act", TEXT)
     for passed in ("max_act.md~", ".hidden.md", "notes.txt"):

@@ -257,6 +257,9 @@ def test_datasets_and_duckdb_open_a_dataset(made: Installation, tmp_path: Path, 
     import datasets
 
     export_dataset(made.home.lake, [made.home.registry.get(KEY)], tmp_path / "out")
+    first = min(made.home.registry.get(KEY).selected_features)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"WHERE feature = {first}" in card and f'("feature", "==", {first})' in card
     config = "fake--00--neurons"
     assert datasets.get_dataset_config_names(str(tmp_path / "out")) == [config, f"{config}-scores"]
     options = {"split": "train", "cache_dir": str(tmp_path / "cache")}

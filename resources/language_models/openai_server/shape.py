@@ -31,7 +31,8 @@ def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
 def other_model(content: Mapping[str, Any], asked: str) -> str | None:
     """The name of the model that answered, where it is another model than `asked`; None where it is the same, or not told.
 
-    A dated or longer spelling of the name is the same model: gpt-x and gpt-x-2024-08-06, owner/model and model, model:tag.
+    A dated or longer spelling of the name is the same model: gpt-x and gpt-x-2024-08-06, owner/model and model, model:tag, and
+    model@revision, as `transformers serve` spells it.
     """
     said = content.get("model")
     if not isinstance(said, str) or not said:
@@ -42,7 +43,8 @@ def other_model(content: Mapping[str, Any], asked: str) -> str | None:
         return None
     short = mine.rstrip("/").rpartition("/")[2]
     longer = (name[len(short) :] for name in spelled if name.startswith(short))
-    return None if any(rest[0] in "-:@" and _is_version(rest[1:]) for rest in longer if rest) else encodable(said)
+    same = any(rest[0] == "@" or (rest[0] in "-:" and _is_version(rest[1:])) for rest in longer if rest)
+    return None if same else encodable(said)
 
 
 def _is_version(text: str) -> bool:

@@ -231,7 +231,7 @@ def test_another_model_is_noticed_and_on_request_refused() -> None:
     ("asked", "said", "same"),
     [
         ("gpt-x", "gpt-x", True), ("gpt-x", "gpt-x-2024-08-06", True), ("owner/M", "m", True), ("m", "owner/m", True),
-        ("m", "m:free", True),
+        ("m", "m:free", True), ("owner/m", "owner/m@main", True), ("m", "m@6f3c1a9", True), ("m", "other@main", False),
         ("gpt-x", "gpt-x-mini", False), ("m-70b", "m-8b", False), ("m", "other", False), ("/models/m", "m", True),
         ("m-latest", "m-2", False),
     ],
