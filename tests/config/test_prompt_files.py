@@ -91,7 +91,7 @@ def test_a_breadth_that_a_text_does_not_ask_for_is_refused(tmp_path: Path, metho
 
 @pytest.mark.parametrize("scorer", ["intruder", "output_based"])
 def test_reasons_that_a_text_does_not_ask_for_are_refused(tmp_path: Path, scorer: str) -> None:
-    prompt_file(tmp_path, scorer, TEXT)
+    prompt_file(tmp_path, scorer, "Which of the texts is the odd one out? Answer with its number.")
     settings = PlatformSettings.read(tmp_path / "settings.yaml")
     with pytest.raises(UserError, match=rf"scoring.{scorer}.reason: true changes nothing, .* have no {{reply}}"):
         settings.stage_settings({"scoring": {scorer: {"reason": True}}})
