@@ -89,14 +89,18 @@ def odd_parts(folder: Path, quick: bool) -> Result:
     return asked(folder, len(KEYS))
 
 
-@attack("half a line and another glued to it in a journal")
-def glued_journal(folder: Path, quick: bool) -> Result:
+def journal_lines(folder: Path) -> list[bytes]:
+    """The lines of a journal that holds REPLIES."""
     store = ReplyStore(folder / "writer")
     for key, reply in REPLIES.items():
         store.append(key, MODEL, reply)
     (journal,) = (folder / "writer").glob("journal-*")
-    lines = journal.read_bytes().splitlines(keepends=True)
-    dead = folder / "dead"
+    return journal.read_bytes().splitlines(keepends=True)
+
+
+@attack("half a line and another glued to it in a journal")
+def glued_journal(folder: Path, quick: bool) -> Result:
+    lines, dead = journal_lines(folder), folder / "dead"
     dead.mkdir()
     (dead / "journal-0.jsonl").write_bytes(b"".join([*lines[:50], lines[50][:80], *lines[51:]]) + b'{"key": "torn')
     return asked(dead, len(KEYS) - 1)
@@ -106,12 +110,7 @@ def glued_journal(folder: Path, quick: bool) -> Result:
 @attack("a journal with lines of NUL, as after a lost power", filler=b"\0")
 @attack("a journal with lines twice", filler=None)
 def refilled_journal(folder: Path, quick: bool, filler: bytes | None) -> Result:
-    store = ReplyStore(folder / "writer")
-    for key, reply in REPLIES.items():
-        store.append(key, MODEL, reply)
-    (journal,) = (folder / "writer").glob("journal-*")
-    lines = journal.read_bytes().splitlines(keepends=True)
-    dead = folder / "dead"
+    lines, dead = journal_lines(folder), folder / "dead"
     dead.mkdir()
     half = [line * 2 if filler is None else filler * (len(line) - 7) + line[-7:] for line in lines[50:60]]
     (dead / "journal-0.jsonl").write_bytes(b"".join([*lines[:50], *half, *lines[60:]]))

@@ -104,7 +104,7 @@ def selected_partitions(
     Left out are stages that no settings ask for, and with `features` stages that cannot be made from their ranges alone: explanations that
     are shuffled over a whole dictionary need explanations in all ranges.
 
-    Dagster makes each run of consecutive ranges in a run of its own. A whole dictionary is therefore selected from its first range with
+    Dagster starts one run for each series of consecutive ranges. A whole dictionary is therefore selected from its first range with
     features to its last. Where `features` lie in ranges apart, stages that read all ranges come in a second backfill (`in_parts`).
     """
     ranges = chosen_ranges(home, dictionaries, features)
@@ -142,8 +142,8 @@ def in_parts(
 ) -> list[dict[str, dg.AssetsDefinition]]:
     """The assets in one part, or in two where some dictionary's ranges have gaps: the second part reads all ranges of the first.
 
-    In the second part are the stages by range that read another stage of `assets` in all ranges of a dictionary, such as shuffled
-    explanations, all stages that read them, and reports over dictionaries.
+    The second part has the stages by range that read another stage of `assets` in all ranges of a dictionary, such as shuffled
+    explanations. It also has all stages that read such a stage, and the reports over dictionaries.
     """
     from interp_assets.graph.assembly import RANGE_STAGES
 

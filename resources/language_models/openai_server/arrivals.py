@@ -47,9 +47,9 @@ class Arrivals:
 def taken_from(arrivals: Arrivals, batch: Background, under_way: UnderWay) -> Iterator[Numbered]:
     """The replies of a batch as they come, to its end. `seconds` of a reply is the time since the reply before it.
 
-    An interrupt, or `NoMoreQuestions`, ends the batch: the replies to the questions that the server is answering still come, for so long as
-    the one or the other allows, after the reply that the caller may not have taken. The interrupt is raised after them; in the meantime it
-    is raised at once.
+    An interrupt ends the batch, and so does `NoMoreQuestions`. The last reply comes once more where the caller may not have taken it. Then
+    come replies to the questions that the server is answering: LINGER_SECONDS long after an interrupt, `seconds` of `NoMoreQuestions` long
+    after that. The interrupt is raised at the end; a second interrupt is raised at once.
     """
     last, until, interrupt, taken = time.perf_counter(), math.inf, None, None
     while True:
