@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from interp_assets.tables import Table
-from resources.store.lake import MANIFEST, PART, READ_TWICE_BYTES, Lake, LakeError
+from resources.store.lake import MANIFEST, PART, Lake, LakeError
 from resources.store.later_columns import with_later_columns
 from resources.store.manifests import BadManifest
+from resources.store.part_damage import READ_TWICE_BYTES
 
 KEPT_FOOTERS = 1024
 REMOTE_SECONDS = 10.0

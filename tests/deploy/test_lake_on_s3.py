@@ -17,7 +17,7 @@ from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES
-from resources.store import lake as lake_module
+from resources.store import part_damage
 from resources.store.lake import CorruptPartition, Lake, LakeError
 
 pytestmark = pytest.mark.deploy
@@ -175,7 +175,7 @@ def test_a_store_that_refuses_or_is_gone_damages_nothing(url: str, monkeypatch: 
         raise PermissionError("The provided token has expired.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lake_module, "footer_crc32", expired)
+        patch.setattr(part_damage, "footer_crc32", expired)
         with pytest.raises(PermissionError, match="expired"):
             lake.read("t", CELL)
     assert lake.read("t", CELL).equals(rows(1))

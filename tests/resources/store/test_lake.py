@@ -95,7 +95,7 @@ def test_a_writer_that_fails_in_the_middle_leaves_the_old_partition(tmp_path: Pa
 KILLED = """
 import os, signal, sys
 import pyarrow as pa
-from resources.store import lake as lake_module, whole_files
+from resources.store import lake_files, whole_files
 from resources.store.lake import Lake
 
 step = int(sys.argv[2])
@@ -115,8 +115,8 @@ class Dying:
         return counted(getattr(real, name)) if name in ("mv", "rm_file") else getattr(real, name)
 
 lake = Lake(sys.argv[1], 1)
-lake_module.sync = whole_files.sync = counted(whole_files.sync)
-lake.fs = Dying()
+lake_files.sync = whole_files.sync = counted(whole_files.sync)
+lake.files.fs = Dying()
 real = Lake(sys.argv[1], 1).fs
 schema = pa.schema([pa.field("feature", pa.uint32()), pa.field("value", pa.float32())])
 rows = pa.table({"feature": [7], "value": [0.5]}, schema=schema)
@@ -207,7 +207,7 @@ def test_a_full_disk_is_named_and_what_was_complete_stays(tmp_path: Path) -> Non
     lake = Lake(str(tmp_path), 1)
     lake.write("t", CELL, SCHEMA, rows(1), "v1")
     open_file = lake.fs.open
-    lake.fs = MagicMock(wraps=lake.fs)
+    lake.files.fs = MagicMock(wraps=lake.fs)
     # The real full device of the kernel: every write to it says that there is no space.
     lake.fs.open = lambda path, mode="rb": open_file("/dev/full" if mode == "wb" else path, mode)
     with pytest.raises(LakeError, match=r"no room left while writing t for dictionary m/09/a.*INTERP_LAKE"):
