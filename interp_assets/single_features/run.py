@@ -35,8 +35,9 @@ from resources.quick_imports import without_collecting
 from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
 
 UNFINISHED = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
+PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-PARTITION_TAGS = ("dagster/partition", *RANGE_TAGS)
+PARTITION_TAGS = (PARTITION_TAG, *RANGE_TAGS)
 
 
 class RunWatcher(Watcher, Protocol):
@@ -125,8 +126,31 @@ class _Group:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Dagster's tags of a run over an interval of partitions."""
-        return dict(zip(RANGE_TAGS, self.ends, strict=False))
+        """Tags that name the run's partitions: Dagster's own, which its list of runs shows beside the assets where there is one
+        partition, and for several partitions our own, which the list shows below the run."""
+        if not self.ends:
+            return {}
+        first, last = self.ends
+        if first == last:
+            dimensions = dict(zip(("dictionary", "feature_range"), first.split("|"), strict=False)) if "|" in first else {}
+            return {PARTITION_TAG: first, **{f"{PARTITION_TAG}/{name}": value for name, value in dimensions.items()}}
+        assert self.partitions is not None, self.names
+        keys = [str(key).partition("|") for key in self.partitions.get_partition_keys()]
+        tags = {"dictionaries": ", ".join(sorted({dictionary for dictionary, *_ in keys}))}
+        if ranges := {feature_range for *_, feature_range in keys if feature_range}:
+            tags["ranges"] = _ranges_in_words(ranges)
+        return dict(zip(RANGE_TAGS, self.ends, strict=True)) | tags
+
+
+def _ranges_in_words(ranges: set[str]) -> str:
+    """Ranges as a short text: "0-3, 7 of 16"."""
+    runs: list[list[int]] = []
+    for number in sorted(FEATURE_RANGE_KEYS.index(one) for one in ranges):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return f"{', '.join(f'{a}-{b}' if b > a else str(a) for a, b in runs)} of {len(FEATURE_RANGE_KEYS)}"
 
 
 def _made(
@@ -180,8 +204,13 @@ def _executed(instance: dg.DagsterInstance, run_id: str, group: _Group, resource
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     try:
         result = job.execute_in_process(
-            run_config=quiet, instance=instance, tags={**group.tags, **own}, run_id=run_id, raise_on_error=False
-        )  # fmt: skip
+            run_config=quiet,
+            instance=instance,
+            tags={**group.tags, **own},
+            run_id=run_id,
+            raise_on_error=False,
+            asset_selection=[key for one in assets for key in one.keys],  # Dagster's list of runs shows no other assets than these
+        )
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
     finally:

@@ -81,6 +81,10 @@ def test_the_runs_are_in_the_instance_and_the_partitions_on_the_assets_pages(lab
     with dg.DagsterInstance.from_config(str(lab.home.dagster)) as instance:
         (run,) = [one for one in instance.get_runs() if IN_PROCESS_TAG in one.tags]
         assert run.status is dg.DagsterRunStatus.SUCCESS
+        assert run.asset_selection is not None and {"/".join(key.path) for key in run.asset_selection} == {
+            "examples", "explanations/max_act", "scores/detection", "scores/fuzzing",
+        }  # fmt: skip
+        assert (run.tags["dictionaries"], run.tags["ranges"]) == (KEY, "1, 10 of 16")
         made = instance.get_materialized_partitions(dg.AssetKey(["scores", "fuzzing"]))
     assert made == {f"{KEY}|01of16", f"{KEY}|10of16"}
 
@@ -127,6 +131,11 @@ def test_whole_dictionaries_are_made_together(lab: Lab, new_lab: Callable[[], La
 def test_more_features_are_added_and_a_whole_run_asks_nothing_twice(new_lab: Callable[[], Lab]) -> None:
     lab = new_lab()
     assert lab.run([4]).succeeded
+    with dg.DagsterInstance.from_config(str(lab.home.dagster)) as instance:
+        run = next(one for one in instance.get_runs() if IN_PROCESS_TAG in one.tags)
+    assert {name: value for name, value in run.tags.items() if "partition" in name} == {
+        "dagster/partition": f"{KEY}|01of16", "dagster/partition/dictionary": KEY, "dagster/partition/feature_range": "01of16",
+    }  # fmt: skip
     first = len(lab.asked)
     assert first and lab.run([6]).succeeded
     assert lab.made("scores", "01of16", scorer="fuzzing") == {4, 6}
