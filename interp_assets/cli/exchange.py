@@ -302,13 +302,16 @@ def export_dataset(
 def export_csv(
     view: Annotated[str, typer.Argument(help="a view or table; `interp query views` lists them")],
     out: Annotated[Path | None, typer.Option(help="file to write, which must not be there yet; printed by default")] = None,
+    excel: Annotated[
+        bool, typer.Option("--excel", help="for a double click in Excel: all letters come out, and no text becomes a date or a number")
+    ] = False,
 ) -> None:
     """Write a view as CSV, whole or not at all; texts that a spreadsheet would run as formulas get an apostrophe in front."""
     from interp_assets.exchange.export_csv import export_csv as export
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
 
-    made = export(Home.from_environment().warehouse.query, Home.from_environment().warehouse.views, view, out)
+    made = export(Home.from_environment().warehouse.query, Home.from_environment().warehouse.views, view, out, excel)
     for note in made.notes:
         typer.echo(f"note: {note}", err=True)
     if out is None:

@@ -16,6 +16,7 @@ from interp_assets.exchange.progress import Progress
 from interp_assets.reading.activations import FeatureActivations, activations_of
 from interp_assets.reading.whole_features import WholeFeature, WholeFeatures, in_blocks, whole_features
 from resources.formats.circuit_tracer_writing import LayerFile, example, feature_content, labelled_graph, write_index
+from resources.formats.decimal_floats import decimal_array
 from resources.formats.json_text import json_text
 from resources.store.lake import Lake
 from resources.store.whole_folders import folder_bytes, require_free, whole_folder
@@ -137,7 +138,13 @@ def _quantiles(feature: WholeFeature) -> Iterator[tuple[str, list[dict[str, Any]
     for stratum, (low, high) in sorted(bounds.items()):
         rows = sorted((row for row in feature.examples if row["stratum"] == stratum), key=lambda row: -row["max_activation"])
         title = f"Interval {low:.3g} to {high:.3g}"
-        yield title, [example(list(row["tokens"]), np.nan_to_num(np.asarray(row["activations"], np.float64)).tolist()) for row in rows]
+        yield (
+            title,
+            [
+                example(list(row["tokens"]), np.nan_to_num(decimal_array(np.asarray(row["activations"], np.float32))).tolist())
+                for row in rows
+            ],
+        )
 
 
 def _write_graphs(folder: Path, graphs: Sequence[Path], labels: dict[str, str]) -> dict[str, int]:

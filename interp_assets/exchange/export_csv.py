@@ -7,21 +7,22 @@ from typing import Any
 
 from interp_assets.config.base import UserError
 from interp_assets.config.nearest import nearest_hint
-from resources.formats.spreadsheet_cells import inert_csv
+from resources.formats.spreadsheet_cells import excel_csv, inert_csv
 from resources.store.whole_files import write_whole
 
 
 @dataclass(frozen=True)
 class ExportedView:
-    """The CSV, its number of rows, and notes on rows that are missing from it."""
+    """The CSV, its number of rows, and notes on what is missing from it."""
 
     text: str
     rows: int
     notes: list[str]
 
 
-def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out: Path | None = None) -> ExportedView:
-    """The view as CSV without formulas, written to `out` whole or not at all where it is given.
+def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out: Path | None = None, excel: bool = False) -> ExportedView:
+    """The view as CSV without formulas, written to `out` whole or not at all where it is given. With `excel`, the CSV is one that Excel
+    opens without loss.
 
     `query` answers SQL with rows and notes, as the warehouse does. Raises `UserError` for a name that is not among `views`, for a view
     without rows, and for a file that is there.
@@ -36,7 +37,8 @@ def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out
     frame = pl.from_arrow(answer.rows)
     if not len(frame):
         raise UserError(f"{view} has no rows, and nothing was written. `interp backfill KEY` makes what its rows are made of")
-    made = ExportedView(inert_csv(frame), len(frame), list(answer.notes))
+    text, notes = excel_csv(frame) if excel else (inert_csv(frame), [])
+    made = ExportedView(text, len(frame), [*answer.notes, *notes])
     if out is not None:
         write_whole(out, made.text)
     return made

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from interp_assets.domain.explaining import BASELINES, METHODS
 from interp_assets.explorer.columns import DENSE, FeatureColumns
+from resources.formats.decimal_floats import decimal_array
 
 PAGE_ROWS = 50
 SORTS = ("feature", "density", "max_activation", "top_token_share", "n_windows", "rating")
@@ -158,11 +159,11 @@ def rows_at(columns: FeatureColumns, query: TableQuery, places: np.ndarray) -> I
     """The cells of some rows; each score with its floor."""
     names = ("top_token", "outcome", "quadrant", f"explanation:{query.method}", f"label:{query.method}")
     texts = {name: columns.texts(name).take(pa.array(places)).to_pylist() for name in names if name in columns.table.column_names}
-    numbers = {name: columns.numbers(name)[places] for name in ("density", "max_activation", "rating")}
+    numbers = {name: decimal_array(columns.numbers(name)[places]) for name in ("density", "max_activation", "rating")}
     scores = {}
     for scorer in shown_scorers(columns, query):
         method = query.method if (scorer, query.method) in columns.scored else "none"
-        scores[scorer] = [columns.numbers(f"{part}:{scorer}:{method}")[places] for part in ("score", "floor")]
+        scores[scorer] = [decimal_array(columns.numbers(f"{part}:{scorer}:{method}")[places]) for part in ("score", "floor")]
     for row, place in enumerate(places.tolist()):
         yield {
             "feature": int(columns.features[place]),

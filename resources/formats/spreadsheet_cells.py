@@ -1,14 +1,34 @@
 """Text in CSV files for spreadsheets: a field that would run as a formula gets an apostrophe in front, and reading removes the apostrophe.
 
-See OWASP, CSV injection. Numbers stay numbers, also negative numbers.
+See OWASP, CSV injection. Numbers stay numbers, also negative numbers. Lists and structures are JSON.
+
+A spreadsheet takes a text such as `1/2/1999`, `MAR1`, `007` or `1e5` for a date or a number, keeps 15 digits of a number, and reads a file
+without a byte order mark in the letters of its country. `excel_csv` writes a CSV that Excel opens without these losses.
 """
 
+import json
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from resources.formats.decimal_floats import decimal_frame
 
 _RUN_AS_FORMULA = re.compile(r"'*\s*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_READ_AS_VALUE = re.compile(
+    r"(?i)\s*(?:[(+\-]?\s*[.,$€£¥]?\s*\d[^\n\r]{0,40}|[^\W\d_]{3,10}[\s\-/.,]{0,2}\d{1,4}(?:[\s\-/.,]+\d{1,4})?|true|false)\s*"
+)
+"""Texts that spreadsheets read as a number, a date, a time, a share, an amount or a truth value, in any country's words for months."""
+
+_SHORT_WHOLE = re.compile(r"0|-?[1-9]\d{0,14}")
+"""Whole numbers that a spreadsheet shows as they are written."""
+
+EXCEL_CELL, EXCEL_ROWS = 32_767, 1_048_576
+"""Most characters of a cell in Excel (units of UTF-16), and rows of a sheet with the header."""
+
+BYTE_ORDER_MARK = "\ufeff"
+
 _MARKED = re.compile(r"'(?='*\s*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20])")
 
 
@@ -27,20 +47,73 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
 
     Python's own writer leaves a lone carriage return unquoted, which every reader takes for the end of the row.
     """
-    lines = [columns, *([str(row[name]) for name in columns] for row in rows)]
+    lines = [columns, *([cell_text(row[name]) for name in columns] for row in rows)]
     return "".join(",".join(map(_quoted, map(inert_cell, cells))) + "\n" for cells in lines)
 
 
+def cell_text(value: object) -> str:
+    """A value as text: lists and structures as JSON, truth values as `true` and `false`, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool | list | tuple | dict):
+        return json.dumps(_finite(value), ensure_ascii=False, default=str)
+    return str(value)
+
+
 def inert_csv(frame: Any) -> str:
-    """A polars frame as CSV without formulas. Numbers and truth values stay; every other value is text, lists and structures too."""
+    """A polars frame as CSV without formulas. Numbers and truth values stay, single precision at its own digits; every other value is text,
+    lists and structures as JSON."""
+    return _written(frame, inert_cell)
+
+
+def excel_csv(frame: Any) -> tuple[str, list[str]]:
+    """(CSV for Excel, notes on cells and rows that Excel cannot hold).
+
+    The CSV has a byte order mark and no formulas. A text that looks like a number or a date, and a whole number of more than 15 digits, is
+    written as `="…"`. A text too long for a cell is cut.
+    """
     import polars as pl
 
-    plain = [name for name, type_ in frame.schema.items() if type_.is_numeric() or type_ == pl.Boolean]
-    texts = [name for name in frame.columns if name not in plain]
-    flat = frame.with_columns(
-        pl.Series(name, [None if v is None else inert_cell(str(v)) for v in frame[name].to_list()], dtype=pl.String) for name in texts
+    long = [name for name, type_ in frame.schema.items() if type_.is_integer() and (frame[name].cast(pl.Int128).abs() >= 10**15).any()]
+    kept = frame.with_columns(pl.col(name).cast(pl.String) for name in long)
+    n_cut = 0
+
+    def excel_cell(text: str) -> str:
+        nonlocal n_cut
+        if len(text.encode("utf-16-le")) // 2 > EXCEL_CELL:
+            n_cut += 1
+            text = text.encode("utf-16-le")[: 2 * (EXCEL_CELL - 2)].decode("utf-16-le", "ignore") + "…"
+        if _SHORT_WHOLE.fullmatch(text):
+            return text
+        return f'="{text.replace(chr(34), chr(34) * 2)}"' if _READ_AS_VALUE.fullmatch(text) else inert_cell(text)
+
+    text = BYTE_ORDER_MARK + _written(kept, excel_cell)
+    notes = [f"{n_cut:,} cells are cut: a cell of Excel holds {EXCEL_CELL:,} characters"] if n_cut else []
+    if len(frame) >= EXCEL_ROWS:
+        notes.append(f"Excel shows {EXCEL_ROWS - 1:,} of {len(frame):,} rows")
+    return text, notes
+
+
+def _written(frame: Any, cell: Callable[[str], str]) -> str:
+    """A polars frame as CSV, `cell` being applied to each text and to the names of columns."""
+    import polars as pl
+
+    single = decimal_frame(frame)
+    plain = [name for name, type_ in single.schema.items() if type_.is_numeric() or type_ == pl.Boolean]
+    texts = [name for name in single.columns if name not in plain]
+    flat = single.with_columns(
+        pl.Series(name, [None if v is None else cell(cell_text(v)) for v in single[name].to_list()], dtype=pl.String) for name in texts
     )
-    return flat.rename(inert_cell).write_csv()
+    return flat.rename(cell).write_csv()
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for numbers that JSON has not."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _quoted(cell: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -29,6 +30,7 @@ from interp_assets.explorer.static_site import export_site
 from interp_assets.plotting import scores
 from interp_assets.plotting.figure import Asked
 from resources.formats import neuronpedia
+from resources.formats.circuit_tracer_writing import cantor_pair
 from resources.store.lake import LakeError
 from resources.store.whole_folders import FolderTaken
 
@@ -282,6 +284,23 @@ def test_a_view_is_written_as_csv(made: Installation, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is there already"):
         export_csv(warehouse.query, warehouse.views, "scores_by_method", tmp_path / "scores.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv"]
+
+
+def test_numbers_of_single_precision_have_their_own_digits(made: Installation, tmp_path: Path) -> None:
+    export_circuit_tracer(made.home.lake, [made.home.registry.get(KEY)], tmp_path / "out", loose=True)
+    export_site(Explorer(made.home), tmp_path / "site", [KEY], AskedFeatures.of(10), print)
+    content = json.loads((tmp_path / "site" / "d" / KEY / "10.json").read_text())
+    traced = json.loads((tmp_path / "out" / "features" / f"{cantor_pair(0, 10)}.json").read_text())
+    windows = [one["tokens_acts_list"] for quantile in traced["examples_quantiles"] for one in quantile["examples"]]
+    found = {
+        "logit": [row["logit"] for row in content["vocabulary_projections"]],
+        "share": [value for row in content["feature_examples"] for value in row["start_shares"]],
+        "activation": [value for row in content["examples"] for value in row["activations"]],
+        "traced": list(itertools.chain(*windows)),
+    }
+    for name, values in found.items():
+        single = [float(str(np.float32(value))) for value in values]
+        assert values == single and any(value != float(np.float32(value)) for value in values), name
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -112,7 +112,7 @@ def as_csv(request: Request) -> Response:
         for first in range(0, max(1, len(places)), CSV_ROWS):
             rows = rows_at(columns, query, places[first : first + CSV_ROWS])
             written = ({**row, "dictionary": key, "explanation_method": query.method, **_values(row)} for row in rows)
-            text = csv_text(header, ({name: "" if row.get(name) is None else row[name] for name in header} for row in written))
+            text = csv_text(header, ({name: row.get(name) for name in header} for row in written))
             yield text if first == 0 else text.partition("\n")[2]
 
     headers = csv_headers(request, f"{key.replace('/', '_')}_features", key)

@@ -26,12 +26,15 @@ from interp_assets.tables import (
     STEERING,
     TOKEN_CHANGES,
     VOCABULARY_PROJECTIONS,
+    Table,
 )
+from resources.formats.decimal_floats import decimal_table, holds_single
 
 RANGED = (
     FEATURE_STATISTICS, FEATURE_EXAMPLES, VOCABULARY_PROJECTIONS, TOKEN_CHANGES, STEERING, STEERED_TEXTS, EXAMPLES,
 )  # fmt: skip
 WHOLE = (FEATURE_NEIGHBOURS, FEATURE_MATCHES)
+SINGLE = {table.name for table in (*RANGED, *WHOLE, EXPLANATIONS, SCORES) if holds_single(table.schema)}
 
 
 def show(request: Request) -> Response:
@@ -56,19 +59,20 @@ def as_json(request: Request) -> Response:
 
 def all_rows(explorer: Explorer, key: str, feature: int) -> dict[str, Any]:
     """Every row of a feature by table; tables by scorer and method are lists over all of them."""
-    record = explorer.record(key)
-    where = lake_partition(range_of(record, feature))
+    where = lake_partition(range_of(explorer.record(key), feature))
+
+    def rows(table: Table, partition: dict[str, str]) -> list[dict[str, Any]]:
+        if table.name not in SINGLE:
+            return explorer.rows.of(table, partition, feature)
+        return decimal_table(explorer.rows.table(table, partition, feature)).to_pylist()
+
     found: dict[str, Any] = {"dictionary": key, "feature": feature}
-    found |= {table.name: explorer.rows.of(table, where, feature) for table in RANGED}
-    found |= {table.name: explorer.rows.of(table, {"dictionary": key}, feature) for table in WHOLE}
+    found |= {table.name: rows(table, where) for table in RANGED}
+    found |= {table.name: rows(table, {"dictionary": key}) for table in WHOLE}
     found[EXPLANATIONS.name] = [
-        {"explanation_method": method, **row}
-        for method in METHODS
-        for row in explorer.rows.of(EXPLANATIONS, {"explanation_method": method, **where}, feature)
+        {"explanation_method": method, **row} for method in METHODS for row in rows(EXPLANATIONS, {"explanation_method": method, **where})
     ]
-    found[SCORES.name] = [
-        {"scorer": one.NAME, **row} for one in SCORERS for row in explorer.rows.of(SCORES, {"scorer": one.NAME, **where}, feature)
-    ]
+    found[SCORES.name] = [{"scorer": one.NAME, **row} for one in SCORERS for row in rows(SCORES, {"scorer": one.NAME, **where})]
     return found
 
 

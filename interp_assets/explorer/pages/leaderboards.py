@@ -1,6 +1,5 @@
 """`/leaderboards`: views of the warehouse as pages, each with its SQL and as CSV."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,8 @@ from interp_assets.explorer.explorer import Explorer, not_found, refused, waitin
 from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import csv_headers, explorer_of, page
 from interp_assets.explorer.shading import number
-from resources.formats.spreadsheet_cells import csv_text
+from resources.formats.decimal_floats import decimal_table
+from resources.formats.spreadsheet_cells import cell_text, csv_text
 
 GROUPS = {
     "Explainers": ("leaderboard", "success_by_method", "hardest_features"),
@@ -111,8 +111,7 @@ def as_csv(request: Request) -> Response:
     """All rows of a view, up to MOST_ROWS."""
     explorer, name = explorer_of(request), known_view(request)
     rows = chosen_rows(view_rows(explorer, name), request.query_params.get("dictionary", ""))
-    written = ({key: "" if value is None else plain(value) for key, value in row.items()} for row in rows.to_pylist())
-    return Response(csv_text(rows.column_names, written), media_type="text/csv", headers=csv_headers(request, name))
+    return Response(csv_text(rows.column_names, decimal_table(rows).to_pylist()), media_type="text/csv", headers=csv_headers(request, name))
 
 
 def known_view(request: Request) -> str:
@@ -149,7 +148,7 @@ def view_table(explorer: Explorer, name: str, dictionary: str = "", page_number:
     shown = chosen.slice((page_number - 1) * SHOWN, SHOWN)
     header = tuple(column for column in shown.column_names if not (dictionary and column == "dictionary"))
     numeric = {field.name for field in shown.schema if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)}
-    found = shown.to_pylist()
+    found = decimal_table(shown).to_pylist()
     file = view_files()[name]
     answers, value = answered_by(file).replace("`", ""), DRAWN.get(name, ("",))[0]
     first = first_sentence(answers)
@@ -173,17 +172,12 @@ def cell(row: dict[str, Any], column: str, numeric: bool) -> Cell:
         return Cell("yes" if value else "no")
     if isinstance(value, int | float):
         return Cell(f"{value:,}" if isinstance(value, int) else in_column(value), True)
-    return Cell(plain(value))
+    return Cell(cell_text(value))
 
 
 def in_column(value: float) -> str:
     """A number with three digits behind the point where it is of the size of a score, so that a column of scores stands straight."""
     return f"{value:.3f}".replace("-", "−") if 0.001 <= abs(value) < 10 else number(value)
-
-
-def plain(value: Any) -> str:
-    """A value as text: lists and structures as JSON."""
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict | tuple) else str(value)
 
 
 def drawn(name: str, row: dict[str, Any]) -> tuple[float | None, ...]:
