@@ -6,7 +6,7 @@ import time
 import polars as pl
 import pytest
 
-from interp_assets.orchestration.threads import cores, in_order
+from interp_assets.orchestration.threads import cores, groups_in_order, in_order
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
@@ -51,6 +51,40 @@ def test_an_error_comes_in_its_place_and_ends_the_work(n_threads: int) -> None:
         for result in in_order(work, range(100), n_threads):
             taken.append(result)
     assert taken == [0, 1, 2] and len(done) <= 3 + n_threads + 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("block")]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_groups_come_whole_and_in_order_also_without_items(n_threads: int) -> None:
+    def work(group: str, item: int) -> str:
+        time.sleep(0.002 * (item % 3 == 0))
+        return f"{group}{item}"
+
+    groups = [("a", range(3)), ("b", []), ("c", range(1)), ("c", range(2)), ("d", [])]
+    found = [(group, list(results)) for group, results in groups_in_order(work, groups, n_threads)]
+    assert found == [("a", ["a0", "a1", "a2"]), ("b", []), ("c", ["c0"]), ("c", ["c0", "c1"]), ("d", [])]
+
+
+def test_groups_of_one_item_are_worked_on_at_the_same_time() -> None:
+    both = threading.Barrier(2)
+    groups = ((group, [group]) for group in range(4))
+    found = groups_in_order(lambda group, item: both.wait(timeout=10), groups, 2)
+    assert [len(list(results)) for _, results in found] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_an_error_in_reading_a_group_leaves_the_groups_before_it_whole(n_threads: int) -> None:
+    def damaged():
+        yield 1
+        raise OSError("a damaged page")
+
+    groups = [("whole", [1, 2]), ("damaged", damaged()), ("after", [1])]
+    taken: list[tuple[str, int]] = []
+    with pytest.raises(OSError, match="a damaged page"):
+        for _, results in groups_in_order(lambda group, item: (group, item), groups, n_threads):
+            for result in results:
+                taken.append(result)
+    assert taken == [("whole", 1), ("whole", 2), ("damaged", 1)]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("block")]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 
 import dagster as dg
 import numpy as np
@@ -22,7 +22,7 @@ from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
 from interp_assets.orchestration.stage import RangeStage, Upstream
-from interp_assets.orchestration.threads import cores, in_order
+from interp_assets.orchestration.threads import cores, groups_in_order
 from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.reporting.histograms import distribution_plot
@@ -90,26 +90,16 @@ def examples(
     imported Neuronpedia export are cut and split by the same rules; the strata of imported windows are the activation bins of the export.
     """
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
-    sources: dict[str, tuple[HardNegatives | NeuronpediaExamples, TokenTexts, WindowTexts]] = {}
     previews: list[str] = []
     overlapping: list[str] = []
-    for partition in stage.to_do():
-        name, record = partition.key.dictionary, partition.record
-        if name not in sources:
-            sources.clear()
-            tokenizer = models.tokenizer(record.model.source, record.model.revision)
-            source = _source(lake, partition, tokenizer)
-            texts: TokenTexts = source if isinstance(source, NeuronpediaExamples) else ReadableTexts(tokenizer)
-            sources[name] = source, texts, WindowTexts(texts)
-        source, texts, window_texts = sources[name]
-        blocks = _imported(partition, source) if isinstance(source, NeuronpediaExamples) else _drawn(lake, partition, source)
-        drawn = DrawnPartition(partition)
-        drawn.report.numbers.update(import_provenance(record))
-        made = in_order(partial(_block, partition, window_texts), blocks, cores())
-        stage.write(partition, [(EXAMPLES, _tables(stage, drawn, made))], drawn.report)
-        overlapping += drawn.overlapping
-        drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
-        previews = previews or [_preview(drawn.previewed[:1], partition.settings.examples, texts)]
+    for _, partitions in groupby(stage.to_do(), key=lambda partition: partition.key.dictionary):
+        for drawn, texts, made in _drawn_partitions(lake, models, list(partitions)):
+            partition = drawn.partition
+            drawn.report.numbers.update(import_provenance(partition.record))
+            stage.write(partition, [(EXAMPLES, _tables(stage, drawn, made))], drawn.report)
+            overlapping += drawn.overlapping
+            drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
+            previews = previews or [_preview(drawn.previewed[:1], partition.settings.examples, texts)]
     windows = {"activating windows": [n for partition in stage.partitions for n in _windows(lake, partition)]}
     return stage.result(
         {
@@ -153,7 +143,28 @@ class Block:
     overlapping: list[int]
 
 
-def _block(partition: RangePartition, texts: WindowTexts, draw: Callable[[], list[ExampleColumns]]) -> Block:
+def _drawn_partitions(
+    lake: Lake, models: ModelProvider, partitions: Sequence[RangePartition]
+) -> Iterator[tuple[DrawnPartition, TokenTexts, Iterator[Block]]]:
+    """For each of some partitions of a dictionary the texts of its tokens, and its examples, block by block.
+
+    While a partition is written, its next blocks, and the first blocks of the next partitions, are drawn by other threads.
+    """
+    model = partitions[0].record.model
+    tokenizer = models.tokenizer(model.source, model.revision)
+    source = _source(lake, partitions[0], tokenizer)
+    if isinstance(source, NeuronpediaExamples):
+        texts, n_threads = source, 1  # an import has a range as one block
+        groups = ((partition, _imported(partition, source)) for partition in partitions)
+    else:
+        texts, n_threads = ReadableTexts(tokenizer), cores()
+        groups = ((partition, _drawn(lake, partition, source)) for partition in partitions)
+    work = partial(_block, WindowTexts(texts))
+    for partition, made in groups_in_order(work, groups, n_threads):
+        yield DrawnPartition(partition), texts, made
+
+
+def _block(texts: WindowTexts, partition: RangePartition, draw: Callable[[], list[ExampleColumns]]) -> Block:
     """Draw the examples of some features; runs in a thread of its own."""
     found = draw()
     rows = example_rows(partition.key, partition.settings.examples.sampling, found, texts)
