@@ -1,23 +1,30 @@
 """Sends an alert to every channel of the settings. A channel that fails is named, and stops neither another channel nor the caller."""
 
-import os
-import smtplib
-import ssl
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from email.message import EmailMessage
+from dataclasses import dataclass, replace
 
-from interp_assets.config.alerts import AlertSettings, EmailSettings
+from interp_assets.alerting.mail import mail
+from interp_assets.alerting.webhook import post
+from interp_assets.config.alerts import AlertSettings
 
-SECONDS = 15.0
-"""Longest wait for a channel. Unit: seconds."""
+SECONDS, SHARE = 15.0, 0.8
+"""Longest wait for a byte of a server, and its largest share of the time for all channels: a silent server is told from a slow one. Unit:
+seconds, share."""
 
 MOST_SECONDS = 40.0
-"""Longest time for a channel altogether: a server that sends a byte now and then would be waited for without end. Unit: seconds."""
+"""Longest time for all channels together: a server that sends a byte now and then would be waited for without end. Unit: seconds."""
+
+REST_SECONDS = 60.0
+"""So long a channel is not tried again after a try without an end: sensors send several alerts in one tick, which may take a minute.
+Unit: seconds."""
 
 LONGEST = 3000
 """Most characters of an alert: chat services cut or refuse longer texts."""
+
+_RESTING: dict[str, float] = {}
+"""For each channel that did not end, the time of the monotonic clock until which it is not tried again."""
 
 
 @dataclass(frozen=True)
@@ -30,87 +37,54 @@ class Alert:
     url: str
 
     @property
+    def sendable(self) -> "Alert":
+        """The alert with at most LONGEST characters, of which channels take each."""
+        room = max(LONGEST - len(self.subject) - len(self.url) - 8, 0)
+        text = self.text if len(self.text) <= room else f"{self.text[:room]} …"
+        return replace(self, subject=_writable(self.subject), text=_writable(text), url=_writable(self.url))
+
+    @property
     def message(self) -> str:
         """The whole alert as one text of at most LONGEST characters."""
-        room = LONGEST - len(self.subject) - len(self.url) - 8
-        text = self.text if len(self.text) <= room else f"{self.text[:room]} …"
-        return sendable("\n".join(part for part in (self.subject, text, self.url) if part))
+        own = self.sendable
+        return "\n".join(part for part in (own.subject, own.text, own.url) if part)
 
 
-def sendable(text: str) -> str:
+def _writable(text: str) -> str:
     """The text without halves of characters, which odd bytes of a path become, and without NUL: neither mail nor UTF-8 holds them."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
-def send(settings: AlertSettings, alert: Alert) -> dict[str, str]:
-    """Send an alert, and return for each channel "" where it was taken, or the reason why not. Empty without a channel."""
+def send(settings: AlertSettings, alert: Alert, seconds: float | None = None) -> dict[str, str]:
+    """Send an alert to all channels at the same time, and return for each "" where it was taken, or the reason why not. Empty without a
+    channel. Takes at most `seconds`, by default MOST_SECONDS."""
+    limit = MOST_SECONDS if seconds is None else seconds
+    deadline, wait = time.monotonic() + limit, min(SECONDS, SHARE * limit)
+    own = alert.sendable
     channels: dict[str, Callable[[], None]] = {}
     if settings.webhook or settings.webhook_env:
-        channels["webhook"] = lambda: _post(settings, alert)
+        channels["webhook"] = lambda: post(settings, own, alert.message, wait, deadline)
     if settings.email is not None:
-        mail = settings.email
-        channels["email"] = lambda: _mail(mail, alert)
-    outcomes = {}
+        email = settings.email
+        channels["email"] = lambda: mail(email, own.subject, alert.message, wait)
+    outcomes: dict[str, str] = {}
+    waiting: dict[str, threading.Thread] = {}
     for name, deliver in channels.items():
-        try:
-            _within(MOST_SECONDS, deliver)
-            outcomes[name] = ""
-        except Exception as error:  # an alert must never end the run that it is about
-            outcomes[name] = f"{type(error).__name__}: {error}"
-    return outcomes
+        if (rest := _RESTING.get(f"{name} {settings!r}", 0.0) - time.monotonic()) > 0:
+            outcomes[name] = f"not tried: the last try had no end; the next may come in {rest:.0f} s"
+            continue
+        waiting[name] = threading.Thread(target=_outcome, args=(deliver, name, outcomes), daemon=True, name=f"alert by {name}")
+        waiting[name].start()
+    for name, thread in waiting.items():
+        thread.join(max(deadline - time.monotonic(), 0.0))
+        if thread.is_alive():
+            _RESTING[f"{name} {settings!r}"] = time.monotonic() + REST_SECONDS
+    return {name: outcomes.get(name, f"TimeoutError: no end after {limit:g} s") for name in channels}
 
 
-def _within(seconds: float, deliver: Callable[[], None]) -> None:
-    """Deliver in a thread that is waited for so long. Raises what `deliver` raises, and TimeoutError."""
-    raised: list[Exception] = []
-
-    def work() -> None:
-        try:
-            deliver()
-        except Exception as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=work, daemon=True, name="alert")
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError(f"no end after {seconds:g} s")
-    if raised:
-        raise raised[0]
-
-
-def _post(settings: AlertSettings, alert: Alert) -> None:
-    import httpx
-
-    address = settings.webhook or os.environ.get(settings.webhook_env or "")
-    if not address:
-        raise ValueError(f"the environment variable {settings.webhook_env} is not set where this process runs")
-    content = {"text": alert.message, "content": alert.message[:2000], "event": alert.event, "url": alert.url}
+def _outcome(deliver: Callable[[], None], name: str, outcomes: dict[str, str]) -> None:
     try:
-        answer = httpx.post(address, json=content, timeout=SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise ConnectionError(f"no answer ({type(error).__name__})") from None  # the error's own text holds the address
-    if answer.is_error or answer.is_redirect:
-        raise ConnectionError(f"status {answer.status_code}: {answer.text[:200]}")
-
-
-def _mail(settings: EmailSettings, alert: Alert) -> None:
-    message = EmailMessage()
-    message["From"], message["To"] = settings.sender, ", ".join(settings.to)
-    message["Subject"] = sendable(" ".join(f"interp: {alert.subject}".split())[:200])
-    message.set_content(alert.message)
-    context = ssl.create_default_context()
-    opened = smtplib.SMTP_SSL if settings.security == "tls" else smtplib.SMTP
-    more = {"context": context} if settings.security == "tls" else {}
-    with opened(settings.host, settings.port, timeout=SECONDS, **more) as server:  # type: ignore[arg-type]
-        if settings.security == "starttls":
-            server.starttls(context=context)
-        if settings.user is not None:
-            password = os.environ.get(settings.password_env)
-            if password is None:
-                raise ValueError(f"the environment variable {settings.password_env} is not set where this process runs")
-            server.login(settings.user, password)
-        refused = server.send_message(message)
-    if refused:
-        reasons = "; ".join(f"{address}: {code} {reason.decode(errors='replace')}" for address, (code, reason) in refused.items())
-        raise ConnectionError(f"the server refused {len(refused)} of {len(settings.to)} addresses: {reasons}")
+        deliver()
+        outcomes[name] = ""
+    except Exception as error:  # an alert must never end the run that it is about
+        outcomes[name] = f"{type(error).__name__}: {error}"

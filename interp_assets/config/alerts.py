@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from interp_assets.config.base import Closed
 
 Event = Literal["run_failed", "budget", "check"]
+WebhookForm = Literal["auto", "json", "slack", "discord", "teams"]
 EVENTS: tuple[Event, ...] = ("run_failed", "budget", "check")
 
 
@@ -46,10 +47,12 @@ class AlertSettings(Closed):
     """Where alerts go, and which events send one. Without a webhook and without email, nothing is sent."""
 
     webhook_env: str | None = None
-    """Environment variable with the address of a webhook, since the address is often a secret. Each alert is posted there as JSON with the
-    keys `text`, `content`, `event` and `url`: Slack, Mattermost, Discord and Teams workflows take it."""
+    """Environment variable with the address of a webhook, since the address is often a secret. Each alert is posted there as JSON."""
     webhook: str | None = None
     """Address of a webhook without a secret in it."""
+    webhook_form: WebhookForm = "auto"
+    """Keys of the JSON. `slack`, `discord` and `teams` (an adaptive card, for a workflow) are for these services, and `json` has the keys
+    `text`, `content`, `event` and `url`, for Mattermost and programs of your own. `auto` goes by the address."""
     email: EmailSettings | None = None
     """Mail for each alert."""
     on: tuple[Event, ...] = EVENTS

@@ -1,15 +1,28 @@
-"""Sensors that send alerts: a failed run, and an asset check that did not pass."""
+"""Sensors that send alerts: a failed run, and an asset check that did not pass.
 
+Dagster ends a tick after a minute and forgets what it did. So a tick waits a few seconds for each alert, begins none late, and remembers
+apart from Dagster which alerts were sent.
+"""
+
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 from dagster import AssetCheckKey
 
+from interp_assets.alerting.delivered import Delivered, Delivery
 from interp_assets.alerting.sending import Alert, send
 from interp_assets.config.alerts import AlertSettings
 
 NAMED = 5
 """Most assets that one alert names; further assets are counted."""
+
+SEND_SECONDS = 10.0
+"""Longest wait for the channels of one alert. Unit: seconds."""
+
+TICK_SECONDS = 30.0
+"""A tick that has taken so long sends no further alert about checks; the next tick does. Unit: seconds."""
 
 EVALUATIONS = 20
 """Most evaluations of one check that a tick looks at, the newest first."""
@@ -43,7 +56,8 @@ def _failed_runs(settings: AlertSettings, tick_seconds: int) -> dg.SensorDefinit
         first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
         ranges = run.tags.get("dagster/partition") or (f"{first} to {last}" if first else "")
         subject = f"run {run.run_id[:8]} failed: {_some(assets) or run.job_name}{f', {ranges}' if ranges else ''}"
-        _sent(context, settings, Alert("run_failed", subject, _first_lines(reason), f"{settings.ui_url}/runs/{run.run_id}"))
+        alert = Alert("run_failed", subject, _first_lines(reason), f"{settings.ui_url}/runs/{run.run_id}")
+        _send_once(context, settings, run.run_id, alert)
 
     return alert_failed_runs
 
@@ -69,26 +83,42 @@ def _failed_checks(settings: AlertSettings, checks: Sequence[AssetCheckKey], tic
             for record in reversed(storage.get_asset_check_execution_history(key, limit=EVALUATIONS)):
                 event = record.event and record.event.dagster_event
                 if record.id > seen and event is not None and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                    failed += [] if event.asset_check_evaluation_data.passed else [event.asset_check_evaluation_data]
-        for evaluation in failed:
+                    failed += [] if event.asset_check_evaluation_data.passed else [(record.id, event.asset_check_evaluation_data)]
+        began, n_sent = time.monotonic(), 0
+        for number, evaluation in sorted(failed, key=lambda one: one[0]):
+            if time.monotonic() - began > TICK_SECONDS:
+                last = number - 1
+                break
             name = f"{'/'.join(evaluation.asset_key.path)}: {evaluation.check_name}"
             level = "did not pass" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warns"
             told = "; ".join(f"{key}: {value.value}" for key, value in evaluation.metadata.items())
             url = f"{settings.ui_url}/assets/{'/'.join(evaluation.asset_key.path)}?view=checks"
-            _sent(context, settings, Alert("check", f"{name} {level}", evaluation.description or told, url))
+            _send_once(context, settings, str(number), Alert("check", f"{name} {level}", evaluation.description or told, url))
+            n_sent += 1
         context.update_cursor(str(max(last, seen)))
-        return dg.SkipReason(f"{len(failed)} evaluations sent an alert")
+        left = f"; {len(failed) - n_sent} wait for the next tick" if n_sent < len(failed) else ""
+        return dg.SkipReason(f"{n_sent} evaluations sent an alert{left}")
 
     return alert_failed_checks
 
 
-def _sent(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, settings: AlertSettings, alert: Alert) -> None:
-    """Send an alert, and log for each channel what came of it."""
-    for channel, problem in send(settings, alert).items():
+def _send_once(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, settings: AlertSettings, name: str, alert: Alert) -> None:
+    """Send the alert of this name unless it was sent, and log for each channel what came of it. An alert whose sending was broken off is
+    sent again, and says so."""
+    delivered = Delivered(context.instance, alert.event)
+    state = delivered.state(name)
+    if state is Delivery.ENDED:
+        context.log.info(f"was sent before: {alert.subject}")
+        return
+    if state is Delivery.BEGUN:
+        alert = replace(alert, subject=f"(perhaps again) {alert.subject}")
+    delivered.mark(name, Delivery.BEGUN)
+    for channel, problem in send(settings, alert, SEND_SECONDS).items():
         if problem:
             context.log.error(f"no alert by {channel}: {problem}. The alert was: {alert.subject}")
         else:
             context.log.info(f"alert by {channel}: {alert.subject}")
+    delivered.mark(name, Delivery.ENDED)
 
 
 def _some(names: Sequence[str]) -> str:

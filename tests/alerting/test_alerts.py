@@ -2,6 +2,7 @@
 
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import dagster as dg
 import pytest
 
 from interp_assets.alerting import sending
+from interp_assets.alerting import webhook as webhook_channel
 from interp_assets.alerting.sending import LONGEST, Alert, send
 from interp_assets.asking.asker import RunSpending
 from interp_assets.config.alerts import AlertSettings
@@ -55,8 +57,9 @@ def webhook(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 @contextmanager
-def mail_server(unknown: str = "nobody") -> Iterator[tuple[int, list[str]]]:
-    """A server that speaks as much SMTP as takes a message: its port, and the messages. It refuses the addressee `unknown`."""
+def mail_server(unknown: str = "nobody", context: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[str]]]:
+    """A server that speaks as much SMTP as takes a message, over TLS with `context`: its port, and the messages. It refuses the addressee
+    `unknown`."""
     messages: list[str] = []
 
     class Handler(socketserver.StreamRequestHandler):
@@ -77,7 +80,12 @@ def mail_server(unknown: str = "nobody") -> Iterator[tuple[int, list[str]]]:
                 if command == "QUIT":
                     return
 
-    with served(socketserver.TCPServer(("127.0.0.1", 0), Handler)) as port:
+    class Server(socketserver.TCPServer):
+        def get_request(self) -> tuple[Any, Any]:
+            plain, address = super().get_request()
+            return (plain if context is None else context.wrap_socket(plain, server_side=True)), address
+
+    with served(Server(("127.0.0.1", 0), Handler)) as port:
         yield port, messages
 
 
@@ -99,6 +107,7 @@ def test_a_channel_that_fails_is_named_without_its_secret_and_the_other_channel_
         email = {"to": ["a@b.c"], "sender": "i@b.c", "host": "127.0.0.1", "port": port, "security": "none"}
         outcome = send(settings(webhook=address, email=email), ALERT)
     assert outcome == {"webhook": "ConnectionError: status 404: no such channel", "email": ""} and len(mailed) == 1
+    monkeypatch.setattr(webhook_channel, "PAUSE_SECONDS", 0.0)
     nobody = send(settings(webhook="http://127.0.0.1:9/secret-token"), ALERT)["webhook"]
     assert nobody.startswith("ConnectionError: no answer") and "secret" not in nobody
     monkeypatch.delenv("NOT_THERE", raising=False)
@@ -223,6 +232,12 @@ def test_without_a_channel_there_is_no_sensor() -> None:
 
 def test_a_channel_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "MOST_SECONDS", 0.05)
-    monkeypatch.setattr(sending, "_post", lambda settings, alert: threading.Event().wait(5))
-    outcome = sending.send(AlertSettings(webhook="http://127.0.0.1:1/"), sending.Alert("check", "a", "b", ""))
-    assert outcome == {"webhook": "TimeoutError: no end after 0.05 s"}
+    monkeypatch.setattr(sending, "_RESTING", {})
+    monkeypatch.setattr(sending, "post", lambda *_: threading.Event().wait(5))
+    own = AlertSettings(webhook="http://127.0.0.1:1/")
+    assert send(own, ALERT) == {"webhook": "TimeoutError: no end after 0.05 s"}
+    assert send(own, ALERT)["webhook"].startswith("not tried: the last try had no end"), "several alerts of one tick wait once"
+    assert send(AlertSettings(webhook="http://127.0.0.1:2/"), ALERT) == {"webhook": "TimeoutError: no end after 0.05 s"}
+    monkeypatch.setattr(sending, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(sending, "_RESTING", {})
+    assert [send(own, ALERT) for _ in range(2)] == [{"webhook": "TimeoutError: no end after 0.05 s"}] * 2
