@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from interp_assets.domain.explaining import BASELINES
-from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference
+from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference, title
 from interp_assets.plotting.figure import Asked, Figure, Query, condition, judges, refuse_empty, short_names, span, words
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _drawn(rows: "pl.DataFrame") -> Any:
         title_lines=min(len(dictionaries), 2),
     )
     for one, (dictionary, _, scorer, part), own in zip(axes, shown, methods, strict=True):
-        one.set_title(words(scorer) + (f"\n{short[dictionary]}" if len(dictionaries) > 1 else ""))
+        title(one, words(scorer) + (f"\n{short[dictionary]}" if len(dictionaries) > 1 else ""))
         one.set_xlabel(f"difference in {words(part['metric'][0])}")
         reference(one, 0.0)
         for row in part.iter_rows(named=True):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from interp_assets.plotting.drawing import legend_below, name_rows, panels, point, reference
+from interp_assets.plotting.drawing import legend_below, name_rows, panels, point, reference, title
 from interp_assets.plotting.figure import COLOURS, Asked, Figure, Query, condition, judges, refuse_empty, span, words
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
     groups = sorted(set(zip(rows["rater_kind"], rows["scope_value"], strict=True)))
     titles = [scope or ("ratings of people" if kind == "human" else "generated ratings") for kind, scope in groups]
     drawn, axes = panels(titles, [len(scorers)] * len(groups))
-    for one, title, (kind, scope) in zip(axes, titles, groups, strict=True):
+    for one, name, (kind, scope) in zip(axes, titles, groups, strict=True):
         part = rows.filter((pl.col("rater_kind") == kind) & (pl.col("scope_value") == scope))
-        one.set_title(title)
+        title(one, name)
         one.set_xlabel("Spearman correlation")
         reference(one, 0.0)
         for row in part.iter_rows(named=True):

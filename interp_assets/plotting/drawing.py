@@ -1,5 +1,6 @@
 """Parts of figures: panels, points with intervals, rows with names, legends."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ COLUMNS = 3
 LEGEND_INCHES = 0.4
 LETTERS = 17
 """Letters of a legend in an inch."""
+ROW_LETTERS, TITLE_LETTERS, LEGEND_LETTERS = 28, 34, 60
+"""Most letters of a line in the name of a row, of a panel, of a series."""
+NAME_LINES = 3
 
 
 def panels(names: Sequence[str], rows: Sequence[float], *, row_inches: float = ROW_INCHES, title_lines: int = 1) -> tuple[Any, list[Any]]:
@@ -38,8 +42,27 @@ def panels(names: Sequence[str], rows: Sequence[float], *, row_inches: float = R
     return figure, axes[: len(names)]
 
 
+def broken(name: str, letters: int) -> str:
+    """A name on as many lines as its length asks for, broken behind spaces and the signs of keys, at most three; the rest is left out."""
+    pieces = re.findall(r"[^\s/_.:@-]*[\s/_.:@-]?", name)
+    lines = [""]
+    for part in (piece[at : at + letters] for piece in pieces for at in range(0, len(piece), letters)):
+        if len(lines[-1]) + len(part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+    lines = [line.strip() for line in lines]
+    shown = lines if len(lines) <= NAME_LINES else [*lines[: NAME_LINES - 1], f"{lines[NAME_LINES - 1]}…"]
+    return "\n".join(shown)
+
+
+def title(axes: Any, text: str) -> None:
+    """Name a panel; each line of `text` is broken where it is longer than a panel is wide."""
+    axes.set_title("\n".join(broken(line, TITLE_LETTERS) for line in text.split("\n")))
+
+
 def name_rows(axes: Sequence[Any], labels: Sequence[Sequence[str]]) -> None:
     """One row a label in each panel, the first on top. A panel that has the rows of the panel to its left repeats no names."""
+    labels = [[broken(name, ROW_LETTERS) for name in own] for own in labels]
     for number, (one, own) in enumerate(zip(axes, labels, strict=True)):
         line = labels[number // COLUMNS * COLUMNS : number // COLUMNS * COLUMNS + COLUMNS]
         spare = max(max(map(len, line)) / 2.5 - len(own), 0) / 2
@@ -78,8 +101,14 @@ def legend_below(figure: Any, axes: Sequence[Any]) -> None:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if found:
-        columns = max(1, min(4, int(figure.get_figwidth() * LETTERS // (max(map(len, found)) + 7))))
-        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(columns, len(found)), handletextpad=0.4)
+        columns = max(1, min(4, int(figure.get_figwidth() * LETTERS // (min(max(map(len, found)), LEGEND_LETTERS) + 7))))
+        figure.legend(
+            list(found.values()),
+            [broken(label, LEGEND_LETTERS) for label in found],
+            loc="outside lower center",
+            ncols=min(columns, len(found)),
+            handletextpad=0.4,
+        )
 
 
 def offsets(n: int, room: float = 0.56) -> list[float]:

@@ -1,6 +1,7 @@
 """A figure: its caption, its numbers, and how it is drawn and written."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#55595f", "axes.linewidth": 0.7, "xtick.color": "#55595f", "ytick.color": "#55595f", "xtick.labelcolor": "#222222",
     "ytick.labelcolor": "#222222", "ytick.major.size": 0, "xtick.major.size": 2.5, "xtick.major.width": 0.7, "axes.grid": True,
     "axes.grid.axis": "x", "grid.color": "#e6e8eb", "grid.linewidth": 0.7, "axes.axisbelow": True, "legend.frameon": False,
-    "svg.hashsalt": "interp-assets", "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": 300,
+    "text.parse_math": False, "svg.hashsalt": "interp-assets", "pdf.fonttype": 42, "figure.dpi": 200, "savefig.dpi": 300,
 }  # fmt: skip
 
 
@@ -87,11 +88,11 @@ def write_figure(figure: Figure, out: Path) -> tuple[Path, Path]:
 
     Files that are there are replaced, each whole or not at all. The bytes are the same in every run.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     form = checked_form(out)
-    with matplotlib.rc_context(STYLE):
+    matplotlib = _matplotlib()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever style a matplotlibrc of the user's asks for, such as LaTeX
+        matplotlib.rcParams.update(STYLE)
         drawn = figure.draw()
         buffer = io.BytesIO()
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[form]
@@ -104,6 +105,18 @@ def write_figure(figure: Figure, out: Path) -> tuple[Path, Path]:
     write_whole(caption, figure.caption + "\n")
     write_whole(out, buffer.getvalue())
     return numbers, caption
+
+
+def _matplotlib() -> Any:
+    """matplotlib, drawing to files: MPLBACKEND may name a backend for windows that there is not."""
+    asked = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if asked is not None:
+            os.environ["MPLBACKEND"] = asked
+    matplotlib.use("Agg")
+    return matplotlib
 
 
 def rounded(numbers: "pl.DataFrame") -> "pl.DataFrame":

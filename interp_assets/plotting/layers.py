@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from interp_assets.domain.explaining import BASELINES
-from interp_assets.plotting.drawing import legend_below, panels
+from interp_assets.plotting.drawing import legend_below, offsets, panels, title
 from interp_assets.plotting.figure import COLOURS, FAINT, MARKERS, Asked, Figure, Query, condition, judges, refuse_empty, span, words
 
 if TYPE_CHECKING:
@@ -41,13 +41,15 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
     order = layer_places(rows["layer"].to_list())
     series = sorted(set(zip(rows["model"], rows["kind"], rows["explanation_method"], strict=True)))
     groups = sorted({one[:2] for one in series})
+    one_model = len({model for model, _ in groups}) == 1
+    beside = offsets(len(series)) if len(order) == 1 else [0.0] * len(series)
     methods = sorted({one[2] for one in series} - set(BASELINES))
     drawn, axes = panels(scorers, [7] * len(scorers))
     for one, scorer in zip(axes, scorers, strict=True):
         part = rows.filter(pl.col("scorer") == scorer)
-        for model, kind, method in series:
+        for (model, kind, method), moved in zip(series, beside, strict=True):
             own = part.filter((pl.col("model") == model) & (pl.col("kind") == kind) & (pl.col("explanation_method") == method))
-            places = [order.index(layer) for layer in own["layer"]]
+            places = [order.index(layer) + moved for layer in own["layer"]]
             line = sorted(zip(places, own["mean"], own["ci_low"], own["ci_high"], strict=True))
             if not line:
                 continue
@@ -56,7 +58,8 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
             marker = MARKERS[(methods.index(method) if method in methods else -1) % len(MARKERS)]
             name = "no explanation read" if method == "none" else words(method)
             shape = {"linewidth": 1.3, "markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.5}
-            label = f"{name}, {model} {kind}" if len(groups) > 1 else name
+            of = words(kind) if one_model else f"{model} {words(kind)}"
+            label = f"{name}, {of}" if len(groups) > 1 else name
             style = LINES[groups.index((model, kind)) % len(LINES)]
             one.plot(x, mean, marker=marker, linestyle=style, color=colour, label=label, **shape)
             bounded = [place for place in line if place[2] is not None]
@@ -67,10 +70,12 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
         floors = part["floor"].drop_nulls()
         if len(floors):
             one.axhline(float(floors.mean()), color=FAINT, linewidth=0.9, linestyle=(0, (4, 2.5)), label="a judge that reads nothing")  # type: ignore[arg-type]
-        one.set_title(words(scorer))
+        title(one, words(scorer))
         one.set(xlabel="layer", ylabel=words(part["metric"][0]))
         step = max(1, -(-len(order) // 9))
         one.set_xticks(range(0, len(order), step), [name.lstrip("0") or "0" for name in order[::step]])
+        if len(order) == 1:
+            one.set_xlim(-0.5, 0.5)
         one.grid(axis="y", color="#e6e8eb")
         one.grid(axis="x", visible=False)
     legend_below(drawn, axes)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference
+from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference, title
 from interp_assets.plotting.figure import Asked, Figure, Query, condition, judges, refuse_empty, span, words
 
 if TYPE_CHECKING:
@@ -11,13 +11,16 @@ if TYPE_CHECKING:
 NAME = "methods"
 SUBJECT = "explanation methods by their lift over another feature's explanation"
 
+REFERENCE = "NOT starts_with(explanation_method::VARCHAR, 'shuffled')"
+"""SQL that leaves out the methods that others are compared with: their lift is 0."""
+
 
 def figure(query: Query, asked: Asked) -> Figure:
     """The figure; its numbers are rows of the view leaderboard."""
     where = " AND ".join(
         (condition("dictionary", asked.dictionaries), condition("scorer", asked.scorers), condition("explanation_method", asked.methods))
     )
-    rows = query(f"SELECT * FROM leaderboard WHERE {where} AND lift_over_shuffled IS NOT NULL")
+    rows = query(f"SELECT * FROM leaderboard WHERE {where} AND {REFERENCE} AND lift_over_shuffled IS NOT NULL")
     refuse_empty(rows, "leaderboard", asked)
     scorers = sorted(set(rows["scorer"]))
     of = f" of {rows['dictionary'][0]}" if rows["dictionary"].n_unique() == 1 else ""
@@ -40,7 +43,7 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
     drawn, axes = panels(scorers, [len(own) * (1 + 0.35 * (len(dictionaries) - 1)) for own in names])
     places = offsets(len(dictionaries))
     for one, scorer, part, methods in zip(axes, scorers, parts, names, strict=True):
-        one.set_title(words(scorer))
+        title(one, words(scorer))
         one.set_xlabel(f"lift in {words(part['metric'][0])}")
         reference(one, 0.0)
         for row in part.iter_rows(named=True):

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from interp_assets.domain.explaining import BASELINES
-from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference, strip
+from interp_assets.plotting.drawing import legend_below, name_rows, offsets, panels, point, reference, strip, title
 from interp_assets.plotting.figure import Asked, Figure, Query, condition, judges, refuse_empty, span, words
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _drawn(summed: "pl.DataFrame", every: dict[tuple[Any, ...], list[float]], sc
     drawn, axes = panels(scorers, [len(own) * high for own in rows])
     places = offsets(len(dictionaries))
     for one, scorer, part, methods in zip(axes, scorers, parts, rows, strict=True):
-        one.set_title(words(scorer))
+        title(one, words(scorer))
         one.set_xlabel(words(part["metric"][0]))
         for row in part.iter_rows(named=True):
             number = dictionaries.index(row["dictionary"])

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from interp_assets.plotting.drawing import legend_below, name_rows, panels
-from interp_assets.plotting.figure import COLOURS, FAINT, Asked, Figure, Query, condition, judges, refuse_empty, short_names, span, words
+from interp_assets.plotting.drawing import legend_below, name_rows, panels, title
+from interp_assets.plotting.figure import COLOURS, Asked, Figure, Query, condition, judges, refuse_empty, short_names, span, words
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +37,7 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
     short = short_names(dictionaries)
     drawn, axes = panels(scorers, [1.4 * len(dictionaries)] * len(scorers))
     for one, scorer in zip(axes, scorers, strict=True):
-        one.set_title(words(scorer))
+        title(one, words(scorer))
         one.set_xlabel("share of the variance")
         for row in rows.filter(pl.col("scorer") == scorer).iter_rows(named=True):
             place, left = dictionaries.index(row["dictionary"]), 0.0
@@ -45,7 +45,7 @@ def _drawn(rows: "pl.DataFrame", scorers: list[str]) -> Any:
                 one.barh(place, row[column], left=left, height=0.62, color=COLOURS[number], alpha=0.85, label=name)
                 left += row[column]
             if row["icc_low"] is not None:
-                one.plot([row["icc_low"], row["icc_high"]], [place, place], color=FAINT, linewidth=1.4, solid_capstyle="butt")
+                one.plot([row["icc_low"], row["icc_high"]], [place, place], color="#1b1d20", linewidth=1.6, solid_capstyle="butt")
         one.set_xlim(0, 1)
     name_rows(axes, [[short[dictionary] for dictionary in dictionaries]] * len(scorers))
     legend_below(drawn, axes)

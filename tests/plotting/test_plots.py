@@ -1,10 +1,16 @@
 """Every plot over made-up scores: what is drawn stands beside it, and the caption says n, interval and judge."""
 
 import csv
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
@@ -12,8 +18,9 @@ import pytest
 from interp_assets.assets.warehouse.views import view_files
 from interp_assets.cli.main import PlotName
 from interp_assets.config.base import UserError
-from interp_assets.plotting import PLOTS, Plot
-from interp_assets.plotting.figure import Asked, Query, rounded, short_names, span, write_figure
+from interp_assets.plotting import PLOTS, Plot, layers, scores
+from interp_assets.plotting.drawing import broken, legend_below, name_rows, panels, point, title
+from interp_assets.plotting.figure import Asked, Figure, Query, rounded, short_names, span, write_figure
 from interp_assets.plotting.layers import layer_places
 from interp_assets.tables import SCORE_VARIANCES
 
@@ -31,7 +38,7 @@ VIEWS = (
 )
 NUMBERS = {
     "scores": "SELECT count(*) FROM scores_by_method WHERE headline AND dictionary = 'm/09/res'",
-    "methods": "SELECT count(*) FROM leaderboard WHERE dictionary = 'm/09/res' AND lift_over_shuffled IS NOT NULL",
+    "methods": "SELECT count(*) FROM leaderboard WHERE dictionary = 'm/09/res' AND explanation_method IN ('max_act', 'vocab_proj')",
     "layers": "SELECT count(*) FROM scores_by_layer WHERE kind = 'sae_lens'",
     "controls": "SELECT count(*) FROM against_controls WHERE dictionary = 'm/09/res' AND headline",
     "correlations": "SELECT count(*) FROM human_correlations WHERE scope = 'dictionary'",
@@ -46,14 +53,14 @@ KEYS = ("dictionary", "scorer", "explanation_method", "judge")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     """Tables as the warehouse has them, over twelve features of three dictionaries."""
     rng = np.random.default_rng(0)
-    scores, trials = [], []
+    values_of, trials = [], []
     for dictionary in (SAE, LATER, NEURONS):
         for scorer, (metric, floor, judge) in SCORERS.items():
             trials.append((dictionary, scorer, judge))
             for method, lift in METHODS.items():
                 values = [None if f == 11 else float((floor or 0) + lift + rng.normal(0, 0.05)) for f in range(12)]
-                scores += [(dictionary, scorer, metric, method, f, v, floor, True, None, 0) for f, v in enumerate(values)]
-        scores += [(dictionary, "intruder", "accuracy", "none", f, f / 12, 0.2, True, None, 0) for f in range(12)]
+                values_of += [(dictionary, scorer, metric, method, f, v, floor, True, None, 0) for f, v in enumerate(values)]
+        values_of += [(dictionary, "intruder", "accuracy", "none", f, f / 12, 0.2, True, None, 0) for f in range(12)]
         trials.append((dictionary, "intruder", "qwen"))
     kinds = [
         (SAE, "m", "09", "sae_lens", "h", None),
@@ -71,7 +78,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         for dictionary in (SAE, LATER, NEURONS) for scorer, (metric, _, judge) in SCORERS.items()
     ]  # fmt: skip
     tables = {
-        "scores": (scores, [
+        "scores": (values_of, [
             "dictionary", "scorer", "metric", "explanation_method", "feature", "value", "floor", "headline", "stratum", "n_unanswered",
         ]),
         "trials": (trials, ["dictionary", "scorer", "model"]),
@@ -149,3 +156,64 @@ def test_counts_and_layers_in_order() -> None:
 def test_numbers_do_not_tell_which_thread_added_first() -> None:
     one, other = (rounded(pl.DataFrame({"mean": [value], "n": [3]})) for value in (0.6583870967741935, 0.6583870967741937))
     assert one.equals(other) and one["mean"].item() == 0.658387096774
+
+
+def test_no_style_or_backend_of_the_user_changes_a_figure(query: Query, tmp_path: Path) -> None:
+    figure = PLOTS[0].figure(query, Asked((SAE,)))
+    write_figure(figure, tmp_path / "own.svg")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 20\naxes.facecolor: yellow\nsvg.fonttype: none\n")
+    program = (
+        "import pickle, sys, polars as pl\nfrom pathlib import Path\n"
+        "from interp_assets.plotting import scores\nfrom interp_assets.plotting.figure import Asked, write_figure\n"
+        "answers = pickle.loads(Path('answers.pkl').read_bytes())\n"
+        "write_figure(scores.figure(lambda sql: answers[sql], Asked(('m/09/res',))), Path('other.svg'))"
+    )
+    answers: dict[str, pl.DataFrame] = {}
+    scores.figure(lambda sql: answers.setdefault(sql, query(sql)), Asked((SAE,)))
+    (tmp_path / "answers.pkl").write_bytes(pickle.dumps(answers))
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "MPLBACKEND": "bogus", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    environment.pop("DISPLAY", None)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "other.svg").read_bytes() == (tmp_path / "own.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("res-2k", "res-2k"),
+        ("", ""),
+        ("smollm2-135m/09/mlp-neurons-top32", "smollm2-135m/09/mlp-\nneurons-top32"),
+        ("x" * 45, "x" * 20 + "\n" + "x" * 20 + "\nxxxxx"),
+        ("a b " * 40, "a b a b a b a b a b\n" * 2 + "a b a b a b a b a b…"),
+    ],
+)
+def test_long_names_are_broken(name: str, lines: str) -> None:
+    assert broken(name, 20) == lines
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_names_are_no_mathematics_and_fonts_are_whole(tmp_path: Path) -> None:
+    def draw() -> Any:
+        drawn, axes = panels(["scores"], [3])
+        title(axes[0], "scores of $res_2k$ and a^b")
+        point(axes[0], 0, 0.5, None, None, 0, "a$b$c_{d")
+        point(axes[0], 1, float("nan"), None, None, 1, "never")
+        name_rows(axes, [["$x$ & <y>", "a-row/with_a-name/" + "that-is-long/" * 20, "x" * 200]])
+        legend_below(drawn, axes)
+        return drawn
+
+    figure = Figure("c", pl.DataFrame({"a": [1]}), draw)
+    write_figure(figure, tmp_path / "names.svg")
+    assert "<!-- scores of $res_2k$ and a^b -->" in (tmp_path / "names.svg").read_text()
+    write_figure(figure, tmp_path / "names.pdf")
+    content = (tmp_path / "names.pdf").read_bytes()
+    assert b"/Type3" not in content and b"/FontFile2" in content  # journals refuse fonts of type 3
+
+
+def test_series_of_a_single_layer_stand_side_by_side(query: Query) -> None:
+    drawn = layers.figure(query, Asked((NEURONS,), ("detection",))).draw()
+    places = [line.get_xdata()[0] for line in drawn.axes[0].lines if line.get_marker() not in ("None", "")]
+    plt.close(drawn)
+    assert len(places) == len(set(places)) == len(METHODS)
