@@ -82,12 +82,12 @@ def _with_own_texts(lists: pa.ListArray) -> pa.ListArray:
     values = lists.flatten()
     if lists.null_count or values.null_count:
         return lists
-    codes = values.indices.to_numpy()
-    first = np.full(len(values.dictionary), -1, dtype=np.int32)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=np.int32)  # of equal codes the last assignment stays
-    used = np.flatnonzero(first >= 0)
-    used = used[np.argsort(first[used])]
-    place = first
+    codes = values.indices.to_numpy().astype(np.intp)  # numpy looks up by its own type of index at a third of the time
+    place = np.full(len(values.dictionary), -1, dtype=np.int32)
+    place[codes[::-1].copy()] = np.arange(len(codes) - 1, -1, -1, dtype=np.int32)  # of equal codes the last assignment stays
+    comes_first = np.zeros(len(codes), dtype=bool)
+    comes_first[place[place >= 0]] = True
+    used = codes[comes_first]
     place[used] = np.arange(len(used), dtype=np.int32)
     texts = pa.DictionaryArray.from_arrays(pa.array(place.take(codes)), values.dictionary.take(pa.array(used)))
     offsets = lists.offsets.to_numpy()

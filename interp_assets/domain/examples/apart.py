@@ -40,6 +40,21 @@ class Spans:
         return np.searchsorted(begins, self.end) - np.searchsorted(ends, self.begin, side="right")
 
 
+def near_pairs(place: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [pairs] twice: the indices of every two places, int64 [n], that are less than `reach` apart. Each pair comes both ways."""
+    order = np.argsort(place, kind="stable")
+    ascending = place[order]
+    near, step = np.arange(len(place)), 0
+    one, other = [near[:0]], [near[:0]]
+    while len(near):
+        step += 1
+        near = near[: np.searchsorted(near, len(place) - step)]
+        near = near[ascending[near + step] - ascending[near] < reach]
+        one.append(order[near])
+        other.append(order[near + step])
+    return np.concatenate([*one, *other]), np.concatenate([*other, *one])
+
+
 def first_apart(spans: Spans, taken: Spans) -> np.ndarray:
     """Bool [n]: whether a span shares no place with any of `taken`, nor with an earlier span that is kept."""
     kept = spans.n_overlapped(taken) == 0

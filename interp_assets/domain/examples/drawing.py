@@ -24,7 +24,7 @@ from interp_assets.domain.examples.windows import (
     windows_of_features,
 )
 from interp_assets.domain.outcomes import ExamplesOutcome
-from interp_assets.domain.seeds import generator
+from interp_assets.domain.seeds import generators
 
 DRAWN_TOGETHER = 1 << 16
 """Activations that are drawn from together; a feature with more of them is drawn alone. Memory holds some twenty numbers for each."""
@@ -230,7 +230,7 @@ class _Drawing:
         rank[strongest_first] = np.arange(len(rank))
         reach = reach_of_peaks(self.owner, self.positions, rank, peak, shape.window_tokens)
         placing = DrawnWindows(owner, windows.row, windows.start, windows.length, windows.peak_position, *reach)
-        rngs = [generator(self.run_seed, feature, "places of peaks") for feature in self.features]
+        rngs = generators(self.run_seed, self.features, "places of peaks")
         taken = [texts]
         for name in ("held_out", "validation"):
             part = np.flatnonzero(role == ROLES.index(name))

@@ -26,7 +26,7 @@ from interp_assets.domain.examples.sampling import (
 from interp_assets.domain.examples.silent_windows import SilentWindows
 from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
 from interp_assets.domain.examples.windows import Places
-from interp_assets.domain.seeds import generator
+from interp_assets.domain.seeds import generators
 
 RANDOM: NegativeKind = "random"
 MOST_LOOKED_AT = 100_000
@@ -216,7 +216,7 @@ def _add_random(
     for r, role in enumerate(ROLES):
         wanting = [i for i in some if lacking[i][r]]
         purpose = "silent" if role == "held_out" else f"silent {role}"
-        rngs = [generator(run_seed, silent[i].draw.feature, purpose) for i in wanting]
+        rngs = generators(run_seed, [silent[i].draw.feature for i in wanting], purpose)
         wanted = [lacking[i][r] for i in wanting]
         found, hashes = random_places(windows, wanting, wanted, taken, Spans.joined(drawn), sample.hashed, rngs, [like[i] for i in wanting])
         taken.append(np.sort(hashes))

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from interp_assets.domain.examples.apart import Spans
+from interp_assets.domain.examples.apart import Spans, near_pairs
 from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
 from interp_assets.domain.examples.windows import WindowShape
 
@@ -63,12 +63,13 @@ def with_peaks_anywhere(
     own = owned(hashed.of_runs(begin + start, length), drawn.owner)
     added = np.empty(0, dtype=np.uint64)
     pending = part
+    near = near_pairs(Spans.of(drawn.owner, begin + drawn.peak, length, n_places).begin, 2 * shape.window_tokens) if len(part) else None
 
     def now() -> Spans:
         return Spans.of(drawn.owner, begin + start, length, n_places)
 
     for _ in range(TRIES):
-        if not len(pending):
+        if not len(pending) or near is None:
             break
         row, peak, owner = drawn.row[pending], drawn.peak[pending], drawn.owner[pending]
         tried = shape.placed(row, peak, PeakPlaces(owner, rngs))
@@ -83,7 +84,7 @@ def with_peaks_anywhere(
             & (first >= drawn.low[pending])
             & (first + tried.length <= drawn.high[pending])
         )
-        moved[moved] = _are_apart(Spans.of(owner, first, tried.length, n_places).take(np.flatnonzero(moved)), pending[moved], now())
+        moved[moved] = _are_apart(Spans.of(owner, first, tried.length, n_places).take(np.flatnonzero(moved)), pending[moved], now(), near)
         start[pending[moved]], length[pending[moved]] = tried.start[moved], tried.length[moved]
         added = np.sort(np.concatenate([added, hashes[moved]]))
         pending = pending[~moved]
@@ -127,9 +128,17 @@ def reach_of_peaks(owner: np.ndarray, place: np.ndarray, rank: np.ndarray, peak:
     return found
 
 
-def _are_apart(tried: Spans, which: np.ndarray, now: Spans) -> np.ndarray:
+def _are_apart(tried: Spans, which: np.ndarray, now: Spans, near: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Bool [n]: whether the new place of each of the windows `which` shares no token with the place of another window, where all windows
-    are `now`, nor with another new place."""
-    old = now.take(which)
-    with_itself = (tried.begin < old.end) & (old.begin < tried.end)
-    return (tried.n_overlapped(now) == with_itself) & (tried.n_overlapped(tried) == 1)
+    are `now`, nor with another new place. Only windows that are a pair of `near` (`near_pairs`) can share tokens."""
+    place = np.full(len(now.begin), -1)
+    place[which] = np.arange(len(which))
+    mine, other = place[near[0]], near[1]
+    mine, other = mine[mine >= 0], other[mine >= 0]
+    theirs = place[other]
+    begin, end = tried.begin[mine], tried.end[mine]
+    touches = (begin < now.end[other]) & (now.begin[other] < end)
+    touches |= (theirs >= 0) & (begin < tried.end[theirs]) & (tried.begin[theirs] < end)
+    apart = np.ones(len(which), dtype=bool)
+    apart[mine[touches]] = False
+    return apart

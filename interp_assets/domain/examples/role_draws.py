@@ -10,7 +10,7 @@ import numpy as np
 
 from interp_assets.domain.examples.sampling import HELD_OUT_SAMPLING, ROLES, ExampleSettings, Sampling
 from interp_assets.domain.examples.windows import descending_by
-from interp_assets.domain.seeds import generator
+from interp_assets.domain.seeds import generators
 
 
 def drawn_by_role(
@@ -27,13 +27,13 @@ def drawn_by_role(
     `strongest_first` has all windows in the order of `descending_by(owner, strength)`.
     """
     counts = settings.activating_counts
-    rngs = [generator(run_seed, feature, "split") for feature in features]
+    rngs = generators(run_seed, features, "split")
     pool = pools_of_windows(owner, strata, list(counts.values()), rngs)[strongest_first]
     found: list[np.ndarray] = []
     for i, (role, count) in enumerate(counts.items()):
         own = strongest_first[pool == i] if count else strongest_first[:0]
         sampling = settings.sampling if role == "shown" else HELD_OUT_SAMPLING
-        rngs = [generator(run_seed, feature, f"sample {role}") for feature in features] if count and sampling != "top" else []
+        rngs = generators(run_seed, features, f"sample {role}") if count and sampling != "top" else []
         found.append(sampled_windows(own, owner, strata, strength, count, sampling, settings, rngs))
     picked = np.concatenate(found)
     cell = owner[picked] * len(ROLES) + np.repeat(np.arange(len(ROLES)), [len(part) for part in found])

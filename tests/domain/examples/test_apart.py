@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from real_text import CONTEXT, SETTINGS, examples_of
 
-from interp_assets.domain.examples.apart import Spans, first_apart
+from interp_assets.domain.examples.apart import Spans, first_apart, near_pairs
+from interp_assets.domain.examples.peak_places import _are_apart
 from interp_assets.domain.examples.sampling import ExampleSettings
 
 
@@ -37,6 +38,23 @@ def test_as_one_by_one(seed: int) -> None:
         expected.append(all(end <= a or b <= first for a, b in (*held, *kept)))
         kept += [(first, end)] if expected[-1] else []
     assert first_apart(found, known).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_new_places_are_compared_with_the_places_near_them_alone(seed: int) -> None:
+    """Windows of at most 8 tokens, each with its peak inside; a third of them is moved."""
+    rng = np.random.default_rng(seed)
+    peak = rng.integers(20, 300, 40)
+    now, tried = ((peak - rng.integers(0, 4, 40), peak + rng.integers(1, 5, 40)) for _ in range(2))
+    which = np.sort(rng.permutation(40)[:14])
+    pairs = near_pairs(peak, 16)
+    assert set(zip(*(side.tolist() for side in pairs), strict=True)) == {
+        (i, j) for i in range(40) for j in range(40) if i != j and abs(int(peak[i]) - int(peak[j])) < 16
+    }
+    others = [[(now[0][j], now[1][j]) for j in range(40) if j != i] + [(tried[0][j], tried[1][j]) for j in which if j != i] for i in which]
+    expected = [all(tried[1][i] <= a or b <= tried[0][i] for a, b in near) for i, near in zip(which, others, strict=True)]
+    found = _are_apart(Spans(tried[0][which], tried[1][which]), which, Spans(*now), pairs)
+    assert found.tolist() == expected and 0 < sum(expected) < len(expected)
 
 
 @pytest.mark.parametrize("builder", ["centred", "cells"])
