@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from interp_assets.single_features.card import FeatureCard, Row
 
-BARS = " ▁▂▃▄▅▆▇█"
+BARS, ASCII_BARS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 SHADES = ("#fff3d6", "#ffe2a6", "#ffcc73", "#ffb03f", "#ff8c1a")
 """Backgrounds of active tokens, from weak to strong."""
 MARKED_SHARE = 0.3
+NARROWEST_EXPLANATION, GAP = 32, 3
+"""Fewest characters of a line of an explanation beside scores, and characters between two columns."""
 
 
 def print_card(card: "FeatureCard", console: "Console", n_windows: int) -> None:
@@ -29,10 +31,11 @@ def print_card(card: "FeatureCard", console: "Console", n_windows: int) -> None:
         console.print(Text(line), soft_wrap=True)
     if card.statistics is not None and card.statistics["firing_count"]:
         low, high, counts = held_bins(card.statistics["histogram"])
-        console.print(Text(f"tokens by activation, {low:.2g} to {high:.2g}, logarithmic |{sparkline(counts)}|"), soft_wrap=True)
+        bars = BARS if console.encoding.startswith("utf") else ASCII_BARS
+        console.print(Text(f"tokens by activation, {low:.2g} to {high:.2g}, logarithmic |{sparkline(counts, bars)}|"), soft_wrap=True)
     if card.explanations:
         console.print()
-        console.print(_explanations(card))
+        console.print(_explanations(card, console.width))
     for title, kind in (("windows, strongest first", "activating"), ("silent windows", "non_activating")):
         rows = [row for role in ("shown", "held_out") for row in card.windows(role, kind)]
         if kind == "non_activating":
@@ -56,13 +59,13 @@ def coloured(console: "Console") -> bool:
     return console.is_terminal and not console.no_color and console.color_system is not None
 
 
-def sparkline(counts: Sequence[int]) -> str:
+def sparkline(counts: Sequence[int], bars: str = BARS) -> str:
     """A character a bin, by the logarithm of its count."""
     import math
 
     logs = [math.log1p(count) for count in counts]
     top = max(logs, default=0.0) or 1.0
-    return "".join(BARS[math.ceil(value / top * (len(BARS) - 1))] for value in logs)
+    return "".join(bars[math.ceil(value / top * (len(bars) - 1))] for value in logs)
 
 
 def window_text(row: "Row", feature_max: float, colours: bool) -> "Text":
@@ -91,17 +94,42 @@ def _table(*columns: str) -> "Table":
     return table
 
 
-def _explanations(card: "FeatureCard") -> "Table":
-    """A row for each method: its explanation or outcome, and its headline score by each scorer."""
+def _explanations(card: "FeatureCard", width: int) -> "Table | Text":
+    """A row for each method: its explanation or outcome, and its headline score by each scorer. Where a console of `width` columns has no
+    room for the columns of all scorers, scores stand below their explanation."""
     from rich.text import Text
 
-    table = _table("method", "explanation", *card.scorers)
+    rows = []
     for row in card.explanations:
         scores = card.scores_of(row["explanation_method"])
-        cells = [score_cell(scores.get(name)) for name in card.scorers]
         text = visible(row["explanation"]) if row["explanation"] else f"({row['outcome']})"
-        table.add_row(row["explanation_method"], Text(text), *cells)
+        rows.append((row["explanation_method"], text, [score_cell(scores.get(name)) for name in card.scorers]))
+    cells = [[name, *(scores[place] for _, _, scores in rows)] for place, name in enumerate(card.scorers)]
+    taken = sum(max(map(len, column)) + GAP for column in [[method for method, _, _ in rows], *cells])
+    if taken + NARROWEST_EXPLANATION > width:
+        lines = Text()
+        for method, text, scores in rows:
+            lines.append(method, style="bold").append(f"  {text}\n", style="not bold")
+            told = [f"{name} {cell}" for name, cell in zip(card.scorers, scores, strict=True) if cell]
+            lines.append("".join(f"{line}\n" for line in filled(told, width - 4)))
+        lines.rstrip()
+        return lines
+    table = _table("method", "explanation", *card.scorers)
+    for method, text, scores in rows:
+        table.add_row(method, Text(text), *scores)
     return table
+
+
+def filled(parts: Sequence[str], width: int) -> list[str]:
+    """The parts with commas between them on indented lines of at most `width` characters; a part is not cut."""
+    lines: list[str] = []
+    for number, part in enumerate(parts):
+        end = "," if number < len(parts) - 1 else ""
+        if lines and len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f" {part}{end}"
+        else:
+            lines.append(f"    {part}{end}")
+    return lines
 
 
 def _neighbours(card: "FeatureCard") -> "Table":

@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import io
 import locale
 import math
 import os
@@ -409,10 +410,18 @@ def in_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
+def print_what_streams_take() -> None:
+    """Print a question mark for a letter that the encoding of a stream has not, such as an encoding that PYTHONIOENCODING names."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
 def main() -> NoReturn:
     """Run a command and leave without taking the interpreter down: at its end, beside torch, DuckDB's binding would list its types as
     leaked."""
     in_utf8()
+    print_what_streams_take()
     interrupt_at_ending_signals()
     status: object = 0
     try:

@@ -79,7 +79,9 @@ def _table(frame: Any, wide: bool, columns: int | None) -> tuple[str, list[str]]
 def fitting(frame: Any, columns: int) -> tuple[list[str], int]:
     """(names of the leading columns that fit into so many characters, most characters of a text in them). Texts are cut before columns are
     left out; the first column is always shown."""
-    needed = {name: max([len(name), *(len(_cell(value)) for value in frame[name].to_list())]) for name in frame.columns}
+    from rich.cells import cell_len  # a letter of Chinese or Japanese is two columns wide
+
+    needed = {name: max([len(name), *(cell_len(_cell(value)) for value in frame[name].to_list())]) for name in frame.columns}
     longest_name = max(map(len, needed), default=0)  # polars cuts names at the length of texts
     for length in (WIDEST, 40, 24, NARROWEST):
         length = max(length, longest_name)

@@ -255,6 +255,12 @@ def test_a_feature_is_shown_with_marks_where_there_are_no_colours(lab: Lab, monk
     assert "\x1b[" in shaded.getvalue() and "48;2;255" in shaded.getvalue() and "48;2;" not in uncoloured.getvalue()
     for part in (f"{KEY}  feature 5", "fires on", "max_act", "detection", "the word", "co occurrence"):
         assert part in plain.getvalue()
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="replace")
+    print_card(card, Console(file=narrow, width=50), 3)
+    narrow.seek(0)
+    told = narrow.read()
+    assert "\nmax_act  the word" in told and "\n    detection " in told, "scores stand below their explanation"
+    assert "logarithmic |" in told and "?" not in told.partition("windows, strongest first")[0]
     empty = io.StringIO()
     print_card(read_card(lab.home, KEY, 6), Console(file=empty, width=100), 3)
     assert f"no explanations yet: interp run {KEY} --features 6" in empty.getvalue()
