@@ -24,6 +24,7 @@ GROUPS = (
     "servers",
     "endings",
     "processes",
+    "dictionaries",
     "places",
     "backfills",
     "doors",
@@ -83,17 +84,22 @@ def all_attacks() -> list[Attack]:
     return sorted(_ATTACKS, key=lambda one: GROUPS.index(one.group))
 
 
-def some_of_each_kind(attacks: list[Attack], most: int) -> list[Attack]:
-    """At most so many attacks of each kind, evenly over the kind, in order."""
+SLOW_GROUPS = ("explorers", "explorer_processes", "exports")
+"""Groups that start a process or copy a home for each attack: the quick form has one attack of each of their kinds."""
+QUICK_OF_A_KIND = 2
+
+
+def quick_attacks(attacks: list[Attack]) -> list[Attack]:
+    """One attack of each kind, by group; then a second attack of each kind, but of the slow groups, evenly over the kind.
+
+    So a machine that is too slow for all of them still reaches every kind.
+    """
     kinds: dict[str, list[Attack]] = {}
     for one in attacks:
         kinds.setdefault(one.kind, []).append(one)
-    chosen = {
-        id(own[round(step * (len(own) - 1) / (most - 1))]) if len(own) > most else id(own[min(step, len(own) - 1)])
-        for own in kinds.values()
-        for step in range(most)
-    }
-    return [one for one in attacks if id(one) in chosen]
+    firsts = [own[0] for own in kinds.values()]
+    seconds = [own[-1] for own in kinds.values() if len(own) >= QUICK_OF_A_KIND and own[0].group not in SLOW_GROUPS]
+    return firsts + seconds
 
 
 def refusal(work: Callable[[], object], *errors: type[Exception]) -> Result | None:

@@ -4,10 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "graph"))
 
 from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, PATIENCE, RIGHT, WRONG, Result, attack
 from benchmarks.faults.processes import QUICK, all_ended, environment, interp
+from resources.fakes import WORDS
 
 KEY = "smollm2-135m/09/tiny"
 RECORD = {
@@ -55,6 +59,41 @@ def every_process_dies(folder: Path, quick: bool) -> Result:
     return Result(MENDED) if done.returncode == 0 else Result(BLOCKS, (done.stdout.strip().splitlines() or [""])[-1])
 
 
+LAUNCH = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+
+
+def ranges_apart(folder: Path, quick: bool) -> Result:
+    """Ranges with gaps, launched as a person launches them in Dagster's UI: one run for each range, and every range is made."""
+    from installation import KEY as STAND_IN
+    from installation import Installation
+    from running import RunningDagster, eventually
+
+    for number in range(20):
+        (folder / f"{number:02d}.txt").write_text(" ".join(np.random.default_rng(number).choice(WORDS, size=1000)))
+    installation, apart = Installation(folder / "home", folder), ("03of16", "07of16", "11of16", "15of16")
+    by_range = ["examples", "explanations/max_act", "explanations/shuffled", "scores/detection"]
+    installation.home.registry.write(installation.record(features=(0, 3, 12, 15)))
+    with RunningDagster(installation.home) as dagster:
+
+        def launch(assets: list[str], partitions: list[str]) -> str:
+            selection = {"assetSelection": [{"path": name.split("/")} for name in assets], "partitionNames": partitions}
+            found = dagster.server.query(LAUNCH, params=selection)["launchPartitionBackfill"]
+            ended = lambda: {one["id"]: one["status"] for one in dagster.backfills()}[found["backfillId"]]  # noqa: E731
+            eventually(lambda: ended() not in ("REQUESTED", "FAILING", "CANCELING"), "end of the backfill", COMMAND_SECONDS * PATIENCE)
+            return ended()
+
+        launch(["token_sample", "activation_shards", "feature_neighbours", "window_embeddings"], [STAND_IN])
+        status = launch(by_range, [f"{STAND_IN}|{name}" for name in apart])
+        runs = [run["status"] for run in dagster.runs()]
+        counted = {name: dagster.is_made(name, 16) for name in by_range}
+    if status != "COMPLETED_SUCCESS" or not all(counted.values()):
+        return Result(BLOCKS, f"{status}, {runs}, {counted}")
+    count = interp(installation.home.root, "query", "SELECT count(DISTINCT feature) AS n FROM scores", "--format", "csv")
+    return Result(RIGHT) if count.stdout.split() == ["n", "4"] else Result(WRONG, count.stdout + count.stderr)
+
+
 if not QUICK:
+    attack("ranges with gaps, launched in Dagster's UI", seconds=2 * COMMAND_SECONDS)(ranges_apart)
     attack("two interp backfill at once", seconds=2 * COMMAND_SECONDS)(two_backfills)
     attack("every process is killed in the middle of asking", seconds=1200)(every_process_dies)

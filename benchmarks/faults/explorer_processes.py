@@ -160,7 +160,7 @@ def taken_port(folder: Path, quick: bool) -> Result:
 
 @attack("a host that this machine has not")
 def strange_host(folder: Path, quick: bool) -> Result:
-    for host in ("192.0.2.1", "no-such-host.invalid", "::ffff:999", "a" * 300, "\u2028"):
+    for host in ("192.0.2.1", "no-such-host.invalid", "::ffff:999", "a" * 300, "\u2028")[: 2 if quick else 5]:
         result = said(interp(copied(folder / host.encode().hex()[:16]), "explore", "--port", "0", "--host", host), "--host")
         if result.outcome != REFUSED:
             return Result(result.outcome, f"{host[:20]}: {result.seen}")

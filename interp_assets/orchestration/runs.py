@@ -1,6 +1,8 @@
 """Runs over partitions: which partitions still need work, under which data version each is written, and what a run reports."""
 
 import contextlib
+import functools
+import inspect
 import time
 import warnings
 from collections import Counter, defaultdict
@@ -22,6 +24,14 @@ from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.narrowing import FEATURES_MADE, WholeVersions, features_made, narrowed_version
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
 from interp_assets.orchestration.stage import RangeStage
+from interp_assets.orchestration.waiting import (
+    RangesWait,
+    note_left_out,
+    note_maker,
+    note_waiting,
+    partition_key,
+    ranges_that_waited,
+)
 from interp_assets.orchestration.watching import watchers
 from interp_assets.reporting.materialisation import column_schema, path_lines, rounded
 from interp_assets.tables import EXPLANATIONS, LEDGER, SCORES, Table
@@ -73,7 +83,23 @@ def range_asset(table: Table, **options: Any) -> AssetMaker:
 
     Where steps are Ray jobs, a stage in the subject model's pool has a GPU of its own.
     """
-    return _asset(table, DICTIONARY_BY_RANGE, options)
+    return lambda function: _asset(table, DICTIONARY_BY_RANGE, {"output_required": False, **options})(_or_waits(function))
+
+
+def _or_waits(function: Callable[..., dg.MaterializeResult]) -> Callable[..., Iterator[Any]]:
+    """The function of an asset by range as Dagster calls it: where ranges wait, it yields the checks and no materialisation, so that the
+    run leaves out all that comes after."""
+
+    @functools.wraps(function)
+    def yielding(*args: Any, **named: Any) -> Iterator[Any]:
+        try:
+            yield function(*args, **named)
+        except RangesWait as waiting:
+            yield from waiting.checks
+
+    takes = inspect.signature(function)
+    yielding.__signature__ = takes.replace(return_annotation=takes.empty)  # type: ignore[attr-defined]
+    return yielding
 
 
 def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
@@ -187,33 +213,84 @@ class RangeRun:
         settings: PlatformSettings,
         stage: RangeStage,
     ) -> None:
-        """Plan the partitions of the run. Raises `UserError` for an unregistered dictionary and `LakeError` for a missing input."""
+        """Plan the partitions of the run. Raises `UserError` for an unregistered dictionary and `LakeError` for a missing input, but not
+        for an input in other ranges of the dictionary: a range without it waits."""
         self.context, self.lake, self.stage, self.table = context, lake, stage, stage.table
         self.started = time.monotonic()
         self.reports: dict[RangeKey, PartitionReport] = {}
         self.partitions: list[RangePartition] = []
+        """The partitions of the run that have their inputs, in key order; then partitions that an earlier run left waiting."""
+        self.waiting: dict[RangeKey, str] = {}
+        """The partitions of the run that lack inputs in other ranges of their dictionary, and which."""
+        self._registry, self._settings = registry, settings
+        self._records: dict[str, tuple[DictionaryRecord, StageSettings]] = {}
         self._there_before: dict[RangeKey, str] = {}
         """The version of each partition at the beginning, where the run is to make some of its features."""
-        records: dict[str, tuple[DictionaryRecord, StageSettings]] = {}
-        for partition_key in context.partition_keys:
-            key = RangeKey.of(partition_key)
-            if key.dictionary not in records:
-                record = with_chosen_features(lake, registry.get(key.dictionary))
-                records[key.dictionary] = record, settings.stage_settings(record.stages)
-            record, stages = records[key.dictionary]
-            self.partitions.append(_planned(stage, lake, record, key, stages, settings))
-            if directions_of(record).narrowed and (there := lake.manifest(self.table.name, stage.partition(key))) is not None:
-                self._there_before[key] = there.data_version
-        here = {partition.key for partition in self.partitions}
+        keys = [RangeKey.of(one) for one in context.partition_keys]
+        self._plan(keys)
         self._beside: list[RangePartition] = []
         """Ranges without a feature, of the same dictionaries, that are not in the run."""
-        for name, (record, stages) in records.items():
+        for name in dict.fromkeys(key.dictionary for key in keys):
             for key in (RangeKey(name, one) for one in FEATURE_RANGE_KEYS):
-                if key not in here and _holds_nothing(record, key):
+                if key not in keys and _holds_nothing(self._record(name)[0], key):
                     with contextlib.suppress(LakeError):  # an input is missing: a later run completes the range
-                        self._beside.append(_planned(stage, lake, record, key, stages, settings))
+                        self._beside.append(self._planned(key))
+        self._taken_over = self._take_over()
         for watcher in watchers():
             watcher.begun("/".join(context.asset_key.path), context.run.run_id)
+
+    def _record(self, dictionary: str) -> tuple[DictionaryRecord, StageSettings]:
+        """The record of a dictionary with its chosen features, and its settings. Raises `UserError` where it is not registered."""
+        if dictionary not in self._records:
+            record = with_chosen_features(self.lake, self._registry.get(dictionary))
+            self._records[dictionary] = record, self._settings.stage_settings(record.stages)
+        return self._records[dictionary]
+
+    def _planned(self, key: RangeKey) -> RangePartition:
+        record, stages = self._record(key.dictionary)
+        return _planned(self.stage, self.lake, record, key, stages, self._settings)
+
+    def _plan(self, keys: Sequence[RangeKey]) -> None:
+        """Plan the partitions of the run. Partitions that lack inputs of other ranges are noted, looked at once more, and left waiting."""
+        planned = self._planned_or_waiting(keys)
+        if self.waiting:
+            note_waiting(self.context, self.waiting)
+            planned |= self._planned_or_waiting(list(self.waiting))
+        if self.waiting:
+            note_left_out(self.context, self.waiting)
+        self.partitions = [planned[key] for key in keys if key in planned]
+
+    def _planned_or_waiting(self, keys: Sequence[RangeKey]) -> dict[RangeKey, RangePartition]:
+        planned: dict[RangeKey, RangePartition] = {}
+        for key in keys:
+            self.waiting.pop(key, None)
+            record, stages = self._record(key.dictionary)
+            narrowed = directions_of(record).narrowed
+            try:
+                planned[key] = self._planned(key)
+            except LakeError as error:
+                if narrowed or not self.stage.lacks_other_ranges_alone(self.lake, record, key, stages):
+                    raise
+                self.waiting[key] = str(error)
+            if narrowed and (there := self.lake.manifest(self.table.name, self.stage.partition(key))) is not None:
+                self._there_before[key] = there.data_version
+        return planned
+
+    def _take_over(self) -> set[RangeKey]:
+        """Add the partitions that an earlier run left waiting and whose inputs are there; returns their keys."""
+        if any(partition.narrowed for partition in self.partitions):
+            return set()
+        waited = []
+        for key in ranges_that_waited(self.context):
+            with contextlib.suppress(LakeError, UserError):  # an input is still missing, or the dictionary has been forgotten
+                waited.append(self._planned(key))
+        waited = [partition for partition in waited if self._needs_work(partition)]
+        if waited:
+            keys = [partition.key for partition in waited]
+            note_maker(self.context, keys)
+            self.context.log.info(f"{len(keys)} ranges that an earlier run left waiting are made too: {', '.join(map(str, keys))}")
+        self.partitions += waited
+        return {partition.key for partition in waited}
 
     def partition(self, partition: RangePartition) -> dict[str, str]:
         """Where a partition is in this stage's own tables in the lake."""
@@ -229,11 +306,7 @@ class RangeRun:
         beside_it = (*([LEDGER] if self.table in (EXPLANATIONS, SCORES) else []), *self.stage.side_tables)
         for partition in filter(self._needs_work, self._beside):
             self._write_nothing(partition, beside_it, NO_FEATURES)
-            tags = {DATA_VERSION_TAG: partition.data_version}
-            key = dg.MultiPartitionKey({"dictionary": partition.key.dictionary, "feature_range": partition.key.feature_range})
-            self.context.log_event(
-                dg.AssetMaterialization(self.context.asset_key, partition=key, metadata={"preview": NO_FEATURES}, tags=tags)
-            )
+            self._log_made(partition.key, {"preview": NO_FEATURES}, partition.data_version)
         todo = []
         for partition in filter(self._needs_work, self.partitions):
             if _holds_nothing(partition.record, partition.key):
@@ -316,7 +389,10 @@ class RangeRun:
         return self.partition(partition)
 
     def result(self, metadata: Mapping[str, Any], checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
-        """The materialisation: row counts, bytes and outcomes per partition, with `metadata` and the data version on every partition."""
+        """The materialisation: row counts, bytes and outcomes per partition, with `metadata` and the data version on every partition.
+
+        Raises `RangesWait` where partitions of the run wait; the partitions that were made then count as made.
+        """
         versions: set[str] = set()
         by_partition: dict[str, dict[str, Any]] = {}
         for partition in self.partitions:
@@ -330,13 +406,23 @@ class RangeRun:
             if report is not None:
                 own["outcomes"] = dg.MetadataValue.json(dict(report.outcomes))
                 own.update(rounded(report.numbers))
-            by_partition[str(partition.key)] = own
+            if self.waiting or partition.key in self._taken_over:
+                self._log_made(partition.key, own, manifest.data_version)
+            else:
+                by_partition[str(partition.key)] = own
+        if self.waiting:
+            raise RangesWait(checks)
         add_partition_metadata(self.context, by_partition)
         version = next(iter(versions)) if len(versions) == 1 else fingerprint(sorted(versions))
         seconds = round(time.monotonic() - self.started, 2)
         return dg.MaterializeResult(
             metadata={"run_seconds": seconds, **metadata}, data_version=dg.DataVersion(version), check_results=list(checks)
         )
+
+    def _log_made(self, key: RangeKey, metadata: Mapping[str, Any], version: str) -> None:
+        """The materialisation of one partition, for a partition that is not in the run and for a run that ends without a result."""
+        partition, tags = partition_key(key), {DATA_VERSION_TAG: version}
+        self.context.log_event(dg.AssetMaterialization(self.context.asset_key, partition=partition, metadata=metadata, tags=tags))
 
 
 def add_partition_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> None:

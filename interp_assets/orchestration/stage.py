@@ -86,6 +86,16 @@ class Upstream:
         """Whether any partition of the input is absent."""
         return any(lake.manifest(self.table.name, partition) is None for partition in self.partitions(record, key))
 
+    def lacks(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> tuple[bool, bool]:
+        """Whether a partition of the stage lacks the input in its own range, or as a whole; and whether in other ranges."""
+        if self.optional or not self.missing(lake, record, key):
+            return False, False
+        if not self.all_ranges(record) or "feature_range" not in self.table.partition_columns:
+            return True, False
+        own = {**self.extra, **lake_partition(key)}
+        absent = [one for one in self.partitions(record, key) if lake.manifest(self.table.name, one) is None]
+        return own in absent, any(one != own for one in absent)
+
     def version(self, lake: Versions, record: DictionaryRecord, key: RangeKey) -> str:
         """Data version of the input of a partition. Raises `LakeError` naming an absent input."""
         if self.optional and self.missing(lake, record, key):
@@ -135,6 +145,11 @@ class RangeStage:
         naming an absent input."""
         chosen = {} if record.condition is None else {"chosen features": fingerprint(DictionaryRecord.features_of(record, key).tolist())}
         return {u.name: u.version(lake, record, key) for u in self.upstream if u.needed(stages)} | chosen
+
+    def lacks_other_ranges_alone(self, lake: Versions, record: DictionaryRecord, key: RangeKey, stages: StageSettings) -> bool:
+        """Whether a partition lacks inputs, but in other ranges of its dictionary alone: runs over these ranges make the inputs."""
+        lacking = [one.lacks(lake, record, key) for one in self.upstream if one.needed(stages)]
+        return any(others for _, others in lacking) and not any(own for own, _ in lacking)
 
     def data_version(self, stages: StageSettings, platform: PlatformSettings, inputs: Mapping[str, str]) -> str:
         """Data version of a partition: over the code's version, the settings, the seed and the inputs' versions."""

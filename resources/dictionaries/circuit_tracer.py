@@ -25,7 +25,7 @@ from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.layer_sets import LayerSet, dictionary_of_layers, layer_number
 from resources.dictionaries.sources import commit_of, downloaded, hub_repository, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
-from resources.dictionaries.weight_files import read_tensors, read_yaml_config
+from resources.dictionaries.weight_files import read_tensors, read_yaml_config, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -247,13 +247,14 @@ def _activation(source: str, config: dict[str, Any], weights: dict[str, "torch.T
             f"{source} holds log_thresholds, which circuit-tracer does not read. Save it with activation_function.threshold."
         )
     threshold = next((weights[one] for one in THRESHOLDS if one in weights), None)
-    stated = config.get("k", int(weights["k"]) if "k" in weights else None)
+    stated = config.get("k", weights.get("k"))
+    stated = None if stated is None else whole_number(source, "k", stated)
     if name == "topk" or (name is None and stated is not None and threshold is None):
         if stated is None and k is None:
             raise DictionaryError(f"{source} has activation topk, and {CONFIG} does not say its k. Name k in the record.")
-        if stated is not None and k is not None and int(stated) != k:
+        if stated is not None and k is not None and stated != k:
             raise DictionaryError(f"{source} has k {stated}, but the record says {k}. Leave k out of the record.")
-        return TopK(int(stated if stated is not None else k))  # type: ignore[arg-type]
+        return TopK(stated if stated is not None else k)  # type: ignore[arg-type]
     if k is not None:
         raise DictionaryError(f"{source} has no topk activation, but the record says k {k}. Leave k out of the record.")
     if name == "relu" and threshold is not None:

@@ -14,6 +14,7 @@ JumpReluAutoEncoder    x W + b above the threshold of the latent
 With an `output_hook` it is a transcoder, trained with the buffer's io: in_and_out; the formula is the same.
 """
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import downloaded, is_local, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
-from resources.dictionaries.weight_files import read_checkpoint, read_config
+from resources.dictionaries.weight_files import read_checkpoint, read_config, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -54,12 +55,12 @@ def load_dictionary_learning(
     """
     weights_file, config_file = dictionary_learning_files(source)
     held, backup = read_checkpoint(weights_file, under=("ae", "state_dict", "model_state_dict"))
-    state = {_plain_name(name): tensor for name, tensor in held.items()}
+    state = _plainly_named(source, held)
     trainer, buffer = _trainer(config_file, backup)
     name = trainer.get("dict_class")
     if name is None:
         raise DictionaryError(_where_the_class_goes(source, config_file, state))
-    if name not in WEIGHT_NAMES:
+    if not isinstance(name, str) or name not in WEIGHT_NAMES:
         raise DictionaryError(f"dictionary {source} is of class {name!r}; supported: {sorted(WEIGHT_NAMES)}.")
     if buffer.get("io") == "in_and_out" and output_hook in (None, hook):
         raise DictionaryError(
@@ -72,16 +73,17 @@ def load_dictionary_learning(
     weights = {ours: state[theirs].float() for ours, theirs in WEIGHT_NAMES[name].items()}
     if WEIGHT_NAMES[name]["W_enc"] == "encoder.weight":
         weights["W_enc"], weights["W_dec"] = weights["W_enc"].T, weights["W_dec"].T.contiguous()
-    if factor := backup.get("norm_factor"):
-        _scale_biases(weights, float(factor))
+    if (factor := backup.get("norm_factor")) is not None:
+        _scale_biases(weights, _norm_factor(source, factor))
     if name == "AutoEncoder":
         _scale_decoder_rows(weights)
-    k = int(state["k"]) if "k" in state else trainer.get("k")
+    stated = state.get("k", trainer.get("k"))
+    k = None if stated is None else whole_number(source, "k", stated)
     autoencoder = SparseAutoencoder(
         kind="dictionary_learning",
         hook=hook,
         output_hook=output_hook or hook,
-        l0_expected=float(k) if k is not None else trainer.get("target_l0"),
+        l0_expected=None if (l0 := trainer.get("target_l0") if k is None else k) is None else float(l0),
         W_enc=weights["W_enc"],
         b_enc=weights["b_enc"],
         W_dec=weights["W_dec"],
@@ -90,6 +92,17 @@ def load_dictionary_learning(
         subtracts_b_dec=name not in DOES_NOT_SUBTRACT,
     )
     return checked_autoencoder(autoencoder, source, width, d_in)
+
+
+def _plainly_named(source: str, held: dict[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+    """The tensors by their plain names. Raises `DictionaryError` where two tensors have one plain name: either may be meant."""
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in held.items():
+        plain = _plain_name(name)
+        if plain in state:
+            raise DictionaryError(f"dictionary {source} holds {plain!r} twice, once behind a prefix ({name!r}). Save one of them alone.")
+        state[plain] = tensor
+    return state
 
 
 def _plain_name(name: str) -> str:
@@ -101,7 +114,7 @@ def _activation(source: str, name: str, weights: dict[str, "torch.Tensor"], k: i
     if name == "AutoEncoderTopK":
         if k is None:
             raise DictionaryError(f"dictionary {source} ({name}) says its k neither in ae.pt nor in config.json. Add it to the trainer.")
-        return TopK(int(k))
+        return TopK(k)
     if name == "GatedAutoEncoder":
         gain = weights["r_mag"].exp()
         return Gate(gain, weights["mag_bias"] - gain * weights["b_enc"])
@@ -114,6 +127,16 @@ def _scale_decoder_rows(weights: dict[str, "torch.Tensor"]) -> None:
     norm = weights["W_dec"].norm(dim=-1).clamp(min=1e-8)
     weights["W_dec"] = weights["W_dec"] / norm[:, None]
     weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
+
+
+def _norm_factor(source: str, factor: Any) -> float:
+    try:
+        found = float(factor)
+        if not 0 < found < math.inf:
+            raise ValueError
+    except (TypeError, ValueError, RuntimeError):
+        raise DictionaryError(f"dictionary {source} has norm_factor {factor!r}, which is no positive number. Its backup is damaged.") from None
+    return found
 
 
 def _scale_biases(weights: dict[str, "torch.Tensor"], factor: float) -> None:

@@ -74,6 +74,8 @@ class Threshold:
     def _block(self, block: Block) -> Encoded:
         if isinstance(self.threshold, (int, float)):
             limit = max(self.threshold, 0.0)
+        elif self.threshold.numel() == 1:
+            limit = self.threshold.clamp(min=0)
         else:
             limit = self.threshold[block.first : block.first + block.hidden.shape[1]].clamp(min=0)
         token, place = block.above(limit)

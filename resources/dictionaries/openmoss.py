@@ -20,7 +20,7 @@ from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.recognise import recognised
 from resources.dictionaries.sources import source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
-from resources.dictionaries.weight_files import read_config, read_tensors
+from resources.dictionaries.weight_files import read_config, read_tensors, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +143,7 @@ def gate(source: str, config: dict[str, Any], norm: "torch.Tensor", threshold: "
             raise DictionaryError(f"dictionary {source} is a jumprelu without thresholds. Copy its files again.")
         return Threshold(threshold / norm), False
     if name == "topk":
-        return Scaled(TopK(int(config["top_k"])), 1 / norm), True
+        return Scaled(TopK(whole_number(source, "top_k", config["top_k"])), 1 / norm), True
     raise DictionaryError(
         f"dictionary {source} has act_fn {config['act_fn']!r}; supported: relu, jumprelu, topk. Features of a batch-wise function depend "
         "on the batch: convert it to jumprelu first."

@@ -13,7 +13,7 @@ from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.recognise import recognised
 from resources.dictionaries.sources import downloaded, is_local
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
-from resources.dictionaries.weight_files import read_config, read_tensors
+from resources.dictionaries.weight_files import read_config, read_tensors, whole_number
 
 WRITTEN_BY = "a Qwen Scope release"
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -68,7 +68,7 @@ def qwen_scope_files(source: str, hook: str) -> tuple[Path, Path | None]:
 def _k(source: str, path: Path, config_file: Path | None, k: int | None) -> int:
     stated = read_config(config_file).get("k") if config_file else None
     named = re.search(r"-L0_(\d+)", f"{source}/{path.parent.resolve().name}")
-    found = int(stated) if stated is not None else int(named[1]) if named else None
+    found = whole_number(source, "k", stated) if stated is not None else int(named[1]) if named else None
     if found is None and k is None:
         raise DictionaryError(f"Qwen Scope {source} says its k neither in {CONFIG} nor in its folder's name. Name k in the record.")
     if found is not None and k is not None and found != k:

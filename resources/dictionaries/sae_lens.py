@@ -31,7 +31,7 @@ from resources.dictionaries.sae_lens_folds import WHITENING_FILE, fold_decoder_n
 from resources.dictionaries.sources import commit_of, downloaded, is_local, listing_beside, refuse_file, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
 from resources.dictionaries.temporal import TemporalAutoencoder, temporal_of
-from resources.dictionaries.weight_files import read_config, read_tensors
+from resources.dictionaries.weight_files import read_config, read_tensors, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +121,7 @@ def load_sae_lens(
         b_enc=weights["b_gate"] if config["architecture"] == "gated" else weights["b_enc"],
         W_dec=weights["W_dec"],
         b_dec=weights["b_dec"],
-        activation=_activation(config, weights),
+        activation=_activation(source, config, weights),
         subtracts_b_dec=config["apply_b_dec_to_input"] and not transcodes,
         norm=config["normalize_activations"],
         centred=bool(kept_kwargs.get("center_writing_weights")) and (metadata.get("hook_name") or named).endswith(CENTRED_HOOKS),
@@ -135,9 +135,9 @@ def load_sae_lens(
     return checked_autoencoder(autoencoder, source, width, d_in)
 
 
-def _activation(config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> Activation:
+def _activation(source: str, config: dict[str, Any], weights: dict[str, "torch.Tensor"]) -> Activation:
     if config["architecture"] in TOPK:
-        return TopK(int(config["k"]))
+        return TopK(whole_number(source, "k", config["k"]))
     if config["architecture"] == "gated":
         gain = weights["r_mag"].exp()
         return Gate(gain, weights["b_mag"] - gain * weights["b_gate"])
@@ -243,7 +243,10 @@ def _release_and_id(source: str, releases: Any) -> tuple[str, str]:
 
 def _current(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration in the terms of SAELens 6, with its defaults filled in, and with `metadata`."""
-    config = {**config, "metadata": dict(config.get("metadata") or {})}
+    held = config.get("metadata") or {}
+    if not isinstance(held, dict) or not isinstance(config.get("architecture", ""), str | None):
+        raise DictionaryError("the SAE's cfg.json has no object as its metadata, or no name as its architecture. Save it again with SAELens.")
+    config = {**config, "metadata": dict(held)}
     moved = (("hook_point", "hook_name"), ("hook_name",) * 2, ("model_from_pretrained_kwargs",) * 2, ("seqpos_slice",) * 2)
     for old, new in moved:
         if old in config:
@@ -275,6 +278,9 @@ def _refuse_unusable(source: str, config: dict[str, Any], weights: dict[str, "to
         raise DictionaryError(
             f"SAE {source} has a finetuning scaling_factor other than 1, which is not supported. Fold it and save it again."
         )
+    subtracts = config["apply_b_dec_to_input"]
+    if not isinstance(subtracts, bool):
+        raise DictionaryError(f"SAE {source} has apply_b_dec_to_input {subtracts!r}; it must be true or false. Correct its cfg.json.")
     if norm not in NORMS:
         raise DictionaryError(f"SAE {source} has normalize_activations {norm!r}; supported: {list(NORMS)}{ADVICE.get(str(norm), '')}.")
     if config.get("reshape_activations", "none") not in ("none", "hook_z"):

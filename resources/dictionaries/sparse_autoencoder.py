@@ -137,6 +137,7 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
             raise DictionaryError(
                 f"SAE {source} has {name} of shape {tuple(weight.shape)}; beside W_enc {tuple(autoencoder.W_enc.shape)} it must be {shape}."
             )
+    _refuse_impossible(source, autoencoder.activation, autoencoder.width)
     for owner in (autoencoder, autoencoder.activation):
         for item in fields(owner):  # type: ignore[arg-type]
             refuse_unsound(source, item.name, getattr(owner, item.name))
@@ -145,6 +146,19 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
             f"SAE {source} reads {autoencoder.d_in} dimensions and writes {d_out}: it is a transcoder. Name its output_hook in the record."
         )
     return replace(autoencoder, revision=_revision(autoencoder))
+
+
+def _refuse_impossible(source: str, activation: Activation, width: int) -> None:
+    """Raise `DictionaryError` for a k that is not between 1 and the width, and for thresholds or gains of another number than the latents.
+    One threshold may stand for all latents."""
+    for item in fields(activation):  # type: ignore[arg-type]
+        value = getattr(activation, item.name)
+        if isinstance(value, TopK):
+            _refuse_impossible(source, value, width)
+        elif item.name == "k" and not 1 <= value <= width:
+            raise DictionaryError(f"SAE {source} has k {value} with {width:,} latents; k is from 1 to {width}. Correct its configuration.")
+        elif getattr(value, "ndim", 0) and tuple(value.shape) not in ((width,), (1,)):
+            raise DictionaryError(f"SAE {source} has {item.name} of shape {tuple(value.shape)} with {width:,} latents; it must be ({width},).")
 
 
 def refuse_unsound(source: str, name: str, value: Any) -> None:

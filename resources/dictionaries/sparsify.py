@@ -13,7 +13,7 @@ from resources.dictionaries.encoding import Activation, GroupMax, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.sources import source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
-from resources.dictionaries.weight_files import read_config, read_tensors
+from resources.dictionaries.weight_files import read_config, read_tensors, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def load_sparsify(
 
 
 def _activation(source: str, config: dict[str, Any], width: int) -> Activation:
-    name, k = config.get("activation", "topk"), int(config["k"])
+    name, k = config.get("activation", "topk"), whole_number(source, "k", config["k"])
     if config.get("signed") and name != "topk":
         raise DictionaryError(f"sparse coder {source} is signed with activation {name!r}; signed features are supported of topk alone.")
     if name == "topk":

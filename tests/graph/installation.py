@@ -80,13 +80,15 @@ class Installation:
         raise_on_error: bool = True,
         tags: Mapping[str, str] | None = None,
         assets: Sequence[dg.AssetsDefinition] = ASSETS,
+        ranges: tuple[int, int] = (0, -1),
     ) -> dg.ExecuteInProcessResult:
-        """Materialise assets of one dictionary (all of its ranges), or of those up to `last_key`, in one run."""
+        """Materialise assets of one dictionary (its ranges from the first to the last of `ranges`), or of those up to `last_key`, in one
+        run. With `last_key`, the first range is of `key`, and the last is of `last_key`."""
         selected = [asset for asset in assets if "/".join(asset.key.path) in names]
         assert len(selected) == len(names), names
         first, last = (key, last_key or key)
         if isinstance(selected[0].partitions_def, dg.MultiPartitionsDefinition):
-            first, last = f"{key}|{FEATURE_RANGE_KEYS[0]}", f"{key}|{FEATURE_RANGE_KEYS[-1]}"
+            first, last = f"{key}|{FEATURE_RANGE_KEYS[ranges[0]]}", f"{last}|{FEATURE_RANGE_KEYS[ranges[1]]}"
         span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         return dg.materialize(
             assets,
