@@ -9,6 +9,8 @@ where it would drop a mechanism. Of a model that is read up to a block, neither 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from resources.checkpoint_files import instead_of_weights
+from resources.model_checks import refuse_other_files, refuse_unsound_weights
 from resources.quick_imports import import_transformers, without_collecting
 from resources.subject.block_paths import KNOWN, blocks_path, deepest_block
 from resources.subject.hook_points import ContextTooLong
@@ -79,6 +81,7 @@ def load_text_model(
     config = read_config(folder)
     refuse_unknown_quantisation(config, folder.source)
     empty = empty_model(config, folder.source)
+    refuse_other_files(folder, empty, quantised=quantisation_of(config) is not None)
     cls = _class_up_to(type(empty), None if hooks is None else deepest_block(hooks, blocks_path(empty)))
     options = {"attn_implementation": attention_for(empty.config), "max_memory": max_memory}
     try:
@@ -93,15 +96,18 @@ def load_text_model(
         raise WeightsError(
             f"the weights of {folder.source} cannot be read: {_one_line(error)}. The files are damaged, or not all there: copy them again."
         ) from error
-    except Exception as error:  # code of a quantiser, which raises whatever it likes
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # code of a quantiser, and of pickles, which raise whatever they like
         if isinstance(error, ValueError) and "requires `accelerate`" in str(error):
             raise WeightsError(_without_package(folder.source, config, error)) from error
         if (method := quantisation_of(config)) is None:
-            raise
+            raise WeightsError(_does_not_load(folder.source, error)) from error
         raise WeightsError(
             f"{folder.source} is quantised ({method}) and does not load here: {_one_line(error)} Take the checkpoint that is not quantised."
         ) from error
     refuse_missing_weights(report["missing_keys"], folder.source)
+    refuse_unsound_weights(model, folder.source)
     model.__class__ = type(empty)
     return model.requires_grad_(False).eval()
 
@@ -112,7 +118,9 @@ def read_config(folder: ModelFolder) -> "PreTrainedConfig":
 
     try:
         return transformers.AutoConfig.from_pretrained(folder.location, **({"revision": folder.revision} if folder.hub_id else {}))
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # a validator's own errors, and Python's for content of another shape
+        if folder.path is not None and (instead := instead_of_weights(folder.path / "config.json")) is not None:
+            raise WeightsError(f"{folder.path / 'config.json'} is no configuration: {instead}. Copy or download it again.") from error
         raise WeightsError(
             f"transformers {transformers.__version__} does not read the configuration of {folder.source}: "
             f"{str(error).strip().partition(chr(10))[0]}. "
@@ -166,6 +174,11 @@ def empty_model(config: "PreTrainedConfig", source: str) -> "PreTrainedModel":
                     return family.from_config(config)
                 except ImportError as error:
                     raise WeightsError(f"{kind}, which needs a package that is not installed: {_one_line(error)}") from error
+                except Exception as error:
+                    raise WeightsError(
+                        f"{kind}, and no model can be made by its config.json ({type(error).__name__}: {_one_line(error)}). Copy or "
+                        "download the configuration again."
+                    ) from error
     raise WeightsError(
         f"{kind}, of which transformers has no causal language model. docs/model-families.md lists the families that work; "
         "for a multimodal model, save its text model on its own and give that folder."
@@ -291,6 +304,15 @@ def _without_package(source: str, config: "PreTrainedConfig", error: Exception) 
     otherwise = ", or take the checkpoint that is not quantised" if method is not None else ""
     kind = f"is quantised ({method}) and" if method is not None else "does not load:"
     return f"{source} {kind} needs a package: {_one_line(error)} Install it{otherwise}."
+
+
+def _does_not_load(source: str, error: Exception) -> str:
+    """The message for files that transformers does not load, whatever it raised."""
+    if "mismatched_sizes" in str(error):
+        return f"the weights of {source} have other shapes than its config.json says. Files of two checkpoints are mixed: copy them again."
+    if type(error).__name__ == "UnpicklingError":
+        return f"the weights of {source} hold code or objects, which are not run, or are cut short. Save them again as safetensors."
+    return f"the weights of {source} do not load ({type(error).__name__}: {_one_line(error)[:300]}). Copy or download them again."
 
 
 def _one_line(error: Exception) -> str:

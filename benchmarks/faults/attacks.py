@@ -34,6 +34,7 @@ GROUPS = (
     "exports",
     "gateways",
     "canary",
+    "keys_left_behind",
     "watching",
 )
 """Modules of this package that hold attacks."""
@@ -86,20 +87,21 @@ def all_attacks() -> list[Attack]:
 
 SLOW_GROUPS = ("explorers", "explorer_processes", "exports")
 """Groups that start a process or copy a home for each attack: the quick form has one attack of each of their kinds."""
-QUICK_OF_A_KIND = 2
 
 
 def quick_attacks(attacks: list[Attack]) -> list[Attack]:
-    """One attack of each kind, by group; then a second attack of each kind, but of the slow groups, evenly over the kind.
-
-    So a machine that is too slow for all of them still reaches every kind.
-    """
+    """First one attack of each group; then one of each further kind, the slow groups last; then a second of each kind, but of the slow
+    groups. So a machine that is too slow for all of them still reaches every group, and the more kinds the quicker it is."""
     kinds: dict[str, list[Attack]] = {}
     for one in attacks:
         kinds.setdefault(one.kind, []).append(one)
-    firsts = [own[0] for own in kinds.values()]
-    seconds = [own[-1] for own in kinds.values() if len(own) >= QUICK_OF_A_KIND and own[0].group not in SLOW_GROUPS]
-    return firsts + seconds
+    by_group: dict[str, list[Attack]] = {}
+    for own in kinds.values():
+        by_group.setdefault(own[0].group, []).append(own[0])
+    further = [one for group, own in by_group.items() if group not in SLOW_GROUPS for one in own[1:]]
+    further += [one for group, own in by_group.items() if group in SLOW_GROUPS for one in own[1:]]
+    seconds = [own[-1] for own in kinds.values() if len(own) > 1 and own[0].group not in SLOW_GROUPS]
+    return [*(own[0] for own in by_group.values()), *further, *seconds]
 
 
 def refusal(work: Callable[[], object], *errors: type[Exception]) -> Result | None:

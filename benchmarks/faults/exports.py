@@ -178,7 +178,7 @@ def killed_thinning(folder: Path, quick: bool, number: signal.Signals) -> Result
 
 for number in (signal.SIGKILL, signal.SIGTERM):
     for name, words in {**FOLDERS, **FILES}.items():
-        if "--quick" not in sys.argv or name in ("export csv", "export circuit-tracer"):
+        if "--quick" not in sys.argv or name == "export csv":
             attack(f"{number.name} to {name}", seconds=600, arguments=words, number=number, whole=WHOLE.get(name, ""))(killed)
     if "--quick" not in sys.argv:
         attack(f"{number.name} to thin", seconds=600, number=number)(killed_thinning)

@@ -56,8 +56,8 @@ def note_left_out(context: dg.AssetExecutionContext, waiting: Mapping[RangeKey, 
             context.log_event(_observation(asset, RangeKey.of(one), WAITS_FOR, reason))
     dictionaries = " ".join(dict.fromkeys(key.dictionary for key in waiting))
     context.log.warning(
-        f"{', '.join(map(str, waiting))} wait for other ranges, and so do the later stages of this run. The run that makes the last of these "
-        "ranges makes the waiting ranges too. Where no such run is under way, run: interp backfill "
+        f"{', '.join(map(str, waiting))} wait for other ranges, and so do the later stages of this run. The run that makes the last of "
+        "these ranges makes the waiting ranges too. Where no such run is under way, run: interp backfill "
         f"{dictionaries}. First reason: {next(iter(waiting.values()))}"
     )
 

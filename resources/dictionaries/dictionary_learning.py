@@ -135,7 +135,7 @@ def _norm_factor(source: str, factor: Any) -> float:
         if not 0 < found < math.inf:
             raise ValueError
     except (TypeError, ValueError, RuntimeError):
-        raise DictionaryError(f"dictionary {source} has norm_factor {factor!r}, which is no positive number. Its backup is damaged.") from None
+        raise DictionaryError(f"dictionary {source} has norm_factor {factor!r}, no positive number. Its backup is damaged.") from None
     return found
 
 

@@ -245,7 +245,7 @@ def _current(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration in the terms of SAELens 6, with its defaults filled in, and with `metadata`."""
     held = config.get("metadata") or {}
     if not isinstance(held, dict) or not isinstance(config.get("architecture", ""), str | None):
-        raise DictionaryError("the SAE's cfg.json has no object as its metadata, or no name as its architecture. Save it again with SAELens.")
+        raise DictionaryError("its cfg.json has no object as metadata, or no name as architecture. Save it again with SAELens.")
     config = {**config, "metadata": dict(held)}
     moved = (("hook_point", "hook_name"), ("hook_name",) * 2, ("model_from_pretrained_kwargs",) * 2, ("seqpos_slice",) * 2)
     for old, new in moved:

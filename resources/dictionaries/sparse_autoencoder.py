@@ -158,7 +158,7 @@ def _refuse_impossible(source: str, activation: Activation, width: int) -> None:
         elif item.name == "k" and not 1 <= value <= width:
             raise DictionaryError(f"SAE {source} has k {value} with {width:,} latents; k is from 1 to {width}. Correct its configuration.")
         elif getattr(value, "ndim", 0) and tuple(value.shape) not in ((width,), (1,)):
-            raise DictionaryError(f"SAE {source} has {item.name} of shape {tuple(value.shape)} with {width:,} latents; it must be ({width},).")
+            raise DictionaryError(f"SAE {source} has {item.name} of shape {tuple(value.shape)}; it must be ({width},).")
 
 
 def refuse_unsound(source: str, name: str, value: Any) -> None:

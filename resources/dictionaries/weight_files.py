@@ -5,11 +5,11 @@ a wrong header, another format under this name, objects instead of numbers.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resources.checkpoint_files import SCALES, instead_of_weights
 from resources.dictionaries.interface import DictionaryError
 
 if TYPE_CHECKING:
@@ -137,10 +137,6 @@ def read_checkpoint(path: Path, under: Sequence[str] = ()) -> "tuple[dict[str, t
     return tensors, rest
 
 
-SCALES = re.compile(r"(?P<weight>.+?)[._](?:weight_)?(?:scales?|scale_inv|SCB|absmax|zero_points?)")
-"""Name of a tensor of scales beside the weight that it belongs to, as quantised checkpoints have it."""
-
-
 def _numbers(tensors: "Mapping[str, torch.Tensor | None]") -> "dict[str, torch.Tensor]":
     """The tensors as plain float32; None stands for a tensor of this name that is not read.
 
@@ -186,27 +182,10 @@ def _content(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-POINTER = b"version https://git-lfs.github.com/spec/"
-
-
-def _instead_of_weights(path: Path) -> str | None:
-    """The content of a file that holds something else in the place of weights, as a phrase; None where it is unknown."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(200)
-    except OSError:
-        return None
-    if not start:
-        return "it is empty"
-    if start.startswith(POINTER):
-        return "it is a pointer of Git LFS and not the file itself (git lfs install, then git lfs pull)"
-    return "it is a page of HTML" if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")) else None
-
-
 def _reason(error: BaseException, path: Path) -> str:
     """The problem as a short phrase; torch's advice to load unsafely is left out."""
     text = str(error)
-    if (instead := _instead_of_weights(path)) is not None:
+    if (instead := instead_of_weights(path)) is not None:
         return instead
     if "weights_only" in text or "Unpickler" in type(error).__name__ or "Unsupported global" in text or "Unsupported operand" in text:
         if "GLOBAL" in text or "global" in text:

@@ -89,6 +89,8 @@ def build_warehouse(path: Path, lake: Lake, statements: Iterable[str], dictionar
             add_dictionaries(connection, dictionaries, temporary=False)
             for statement in statements:
                 connection.execute(statement)
+        # What a killed writer of the old file left unwritten is of the old file: no reader could open the new file beside it.
+        Path(f"{path}.wal").unlink(missing_ok=True)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -113,7 +115,7 @@ class QueryDatabase:
         self._instance.execute("SET parquet_metadata_cache = false; SET enable_external_file_cache = false")
         self._instance.execute("SET enable_progress_bar = false")
         if not unsafe:
-            allowed = [lake.url, *map(str, places)]
+            allowed = [lake.url, *map(str, places), *_linked_tables(lake)]
             self._instance.execute("SET allowed_directories = ?", [sorted({*allowed, *map(_literal, allowed)})])
             self._instance.execute("SET temp_directory = ''")
             self._instance.execute("SET enable_external_access = false")
@@ -147,6 +149,28 @@ class QueryDatabase:
     def counted_rows(self, sql: str, columns: Collection[str]) -> tuple[str, dict[str, set[str]], str] | None:
         """See `narrowing`."""
         return counted_rows(self._instance.cursor(), sql, columns)
+
+
+def _linked_tables(lake: Lake) -> list[str]:
+    """The real folders of the lake and of its tables that are links, such as to another disk."""
+    if not lake.is_local or not os.path.isdir(lake.root):
+        return []
+    with os.scandir(lake.root) as entries:
+        return [os.path.realpath(lake.root), *(os.path.realpath(entry.path) for entry in entries if entry.is_symlink())]
+
+
+def link_out_of(lake: Lake, error: duckdb.PermissionException) -> str | None:
+    """What to do about a partition that is a link to a place outside of the lake, which a question may not read; None for other errors."""
+    named = re.search(r'Cannot access file "(.+?)"', str(error))
+    if named is None or not lake.is_local or not os.path.exists(named[1]):
+        return None
+    real, allowed = os.path.realpath(named[1]), _linked_tables(lake)
+    if not os.path.abspath(named[1]).startswith(os.path.abspath(lake.root)) or any(real.startswith(f"{place}/") for place in allowed):
+        return None
+    return (
+        f"{named[1]} is a link to {real}, outside of the lake, and a question reads the lake alone. Make the folder of the whole table a "
+        "link, or the lake itself, or read it with --unsafe"
+    )
 
 
 def refuse_writing(sql: str) -> None:

@@ -17,7 +17,7 @@ from interp_assets.assets.warehouse.units import DICTIONARIES
 from interp_assets.assets.warehouse.views import answered_by, view_files
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
-from resources.store.duckdb_views import QueryDatabase, build_warehouse, named_in, open_warehouse, refuse_writing
+from resources.store.duckdb_views import QueryDatabase, build_warehouse, link_out_of, named_in, open_warehouse, refuse_writing
 from resources.store.lake import Lake
 from resources.store.lake_index import LakeIndex
 from resources.store.table_copies import Sources, TableCopies
@@ -119,6 +119,10 @@ class Warehouse:
             refuse_writing(sql)
         try:
             return self._answer(sql, verify, unsafe)
+        except duckdb.PermissionException as error:
+            if (linked := link_out_of(self.lake, error)) is None:
+                raise
+            raise duckdb.PermissionException(linked) from None
         except duckdb.IOException:
             # A file that was readable at its last look is not: every file is read now, and the answer leaves out what cannot be read.
             if verify:

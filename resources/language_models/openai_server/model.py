@@ -52,7 +52,7 @@ from resources.language_models.openai_server.connection import (
 from resources.language_models.openai_server.context_refusals import context_problem, exceeds_context
 from resources.language_models.openai_server.error_within import error_within
 from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
-from resources.language_models.openai_server.secrets import Address, Secrets
+from resources.language_models.openai_server.secrets import Address, Secrets, secrets_of
 from resources.language_models.openai_server.shape import checked_completion
 from resources.language_models.openai_server.suffixes import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
 from resources.language_models.openai_server.under_way import NotTriedAgain, UnderWay
@@ -294,7 +294,7 @@ class OpenAIModel:
     def _without_key_in(self, reply: Reply) -> Reply:
         """The reply where no field repeats the key."""
         other = self._without_key(reply.other_model) if reply.other_model else reply.other_model
-        return replace(reply, text=self._secrets().hide_whole(reply.text), other_model=other)
+        return replace(reply, text=self._secrets().hide_in_reply(reply.text), other_model=other)
 
     def _told(self, refused: "Refused", request: Request) -> str:
         """The reason for an error reply to a refused question."""
@@ -476,7 +476,7 @@ class OpenAIModel:
 
     def _secrets(self) -> Secrets:
         """The key and the parts of the address that nobody may be told."""
-        return Secrets(tuple(dict.fromkeys(filter(None, [os.environ.get(self._api_key_env, "").strip(), *self._address.secrets]))))
+        return secrets_of(tuple(dict.fromkeys(filter(None, [os.environ.get(self._api_key_env, "").strip(), *self._address.secrets]))))
 
     def _without_key(self, text: str) -> str:
         """The text without the key, and without parts of the key that a server repeats."""

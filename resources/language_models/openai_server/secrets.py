@@ -5,8 +5,9 @@ import html
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 HIDDEN = "<key>"
@@ -52,25 +53,48 @@ class Secrets:
         for form in self._forms:
             if len(form) < TOLD_PART:
                 text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", HIDDEN, text)
-        lower, told = text.lower(), bytearray(len(text))
-        if len(lower) == len(text):
-            for at in range(len(text) - TOLD_PART + 1):
-                if lower[at : at + TOLD_PART] in self._parts:
-                    told[at : at + TOLD_PART] = b"\1" * TOLD_PART
-        text = "".join(HIDDEN if told[run.start()] else text[run.start() : run.end()] for run in re.finditer(b"\0+|\1+", told))
+        text = self._without_parts(text, lambda run: True)
         return re.sub(r"(?i)\b(?:sk-|Bearer )[\w*.-]+", HIDDEN, text)
 
-    def hide_whole(self, text: str) -> str:
-        """The text without the secrets as they are: quick enough for every reply."""
+    def hide_in_reply(self, text: str) -> str:
+        """The text without the secrets as they are, and without more than TOLD_PART characters of one in a row with a digit among them:
+        words that happen to be in a key too, as in `no-key-required`, stay. Quick enough for every reply."""
         for secret in self.texts:
             if len(secret) >= TOLD_PART and secret in text:
                 text = text.replace(secret, HIDDEN)
-        return text
+        lower = text.lower()
+        few = len(self._sampled) <= len(lower)
+        told = any(part in lower for part in self._sampled) if few else any(
+            lower[at : at + TOLD_PART] in self._sampled for at in range(len(lower) - TOLD_PART + 1)
+        )  # fmt: skip
+        return self._without_parts(text, lambda run: len(run) > TOLD_PART and any(map(str.isdigit, run))) if told else text
+
+    @cached_property
+    def _sampled(self) -> frozenset[str]:
+        """Every second part of each form: more than TOLD_PART characters in a row have one of them."""
+        return frozenset(form[at : at + TOLD_PART].lower() for form in self._forms for at in range(0, len(form) - TOLD_PART + 1, 2))
+
+    def _without_parts(self, text: str, is_secret: Callable[[str], bool]) -> str:
+        """The text without runs of TOLD_PART or more characters of a secret, where `is_secret` says so of the run."""
+        lower, told = text.lower(), bytearray(len(text))
+        if len(lower) != len(text):
+            return text
+        for at in range(len(text) - TOLD_PART + 1):
+            if lower[at : at + TOLD_PART] in self._parts:
+                told[at : at + TOLD_PART] = b"\1" * TOLD_PART
+        runs = ((text[run.start() : run.end()], told[run.start()]) for run in re.finditer(b"\0+|\1+", told))
+        return "".join(HIDDEN if is_part and is_secret(run) else run for run, is_part in runs)
 
     def hide_in_logs(self) -> None:
         """Hide the secrets in log lines of the HTTP libraries, from now on."""
         for name in TALKATIVE:
             logging.getLogger(name).addFilter(_Hiding(self))  # an equal filter is not added twice
+
+
+@lru_cache(maxsize=16)
+def secrets_of(texts: tuple[str, ...]) -> Secrets:
+    """The secrets, whose forms are made once."""
+    return Secrets(texts)
 
 
 @dataclass(frozen=True)

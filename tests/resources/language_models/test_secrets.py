@@ -94,3 +94,14 @@ def test_a_key_that_no_header_may_hold_is_refused_unquoted(monkeypatch: pytest.M
     with pytest.raises(ServerRefused, match="MY_KEY holds a character that no HTTP header may hold") as refused:
         list(OpenAIModel("stub", base_url=NOTHING, api_key_env="MY_KEY").ask([Request((Message("user", "trial"),), 9)]))
     assert "canary" not in str(refused.value) and "7f3a" not in str(refused.value)
+
+
+def test_a_reply_is_kept_but_for_the_key_in_it() -> None:
+    secrets = Secrets((KEY,))
+    packed = base64.b64encode(KEY.encode()).decode()
+    for told in (KEY, packed, KEY[:14], KEY[-12:], KEY.upper()):
+        hidden = secrets.hide_in_reply(f"The word river ({told}).")
+        assert hidden.startswith("The word river (") and "<key>" in hidden and not any(told[at : at + 9] in hidden for at in range(4))
+    plain = 'sk-1 of "sk-learn", Bearer of news, 9b2c51'
+    assert secrets.hide_in_reply(plain) == plain
+    assert Secrets(("no-key-required",)).hide_in_reply("action-required, no-key-required") == "action-required, <key>"

@@ -1,8 +1,11 @@
 """The DuckDB file: views over whatever the lake holds, and every question in sql/."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -158,3 +161,39 @@ def test_a_lake_on_an_object_store_is_read_through_its_own_file_system(tmp_path:
     house.build()
     with house.open() as connection:
         assert connection.execute("SELECT n_features, median FROM scores_by_method").fetchall() == [(3, 0.8)]
+
+
+def scored(house: Warehouse) -> dict[str, str]:
+    """A partition of scores in the lake, and its name."""
+    cell = {"scorer": "detection", "dictionary": "m/09/sae", "feature_range": "00of16"}
+    table = pa.Table.from_pylist([score("m/09/sae", 3, "max_act", 0.8)], schema=SCORES.schema)
+    house.lake.write(SCORES.name, cell, SCORES.schema, table, "v")
+    return cell
+
+
+def test_a_log_that_a_killed_writer_left_does_not_close_the_next_file(tmp_path: Path) -> None:
+    house = warehouse(tmp_path)
+    scored(house)
+    house.build()
+    code = f"import duckdb, os; c = duckdb.connect({str(house.path)!r}); c.execute('create table mine as select 1 as a'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code])
+    assert Path(f"{house.path}.wal").exists(), "the writer left its log"
+    house.build()
+    with house.open() as connection:
+        assert connection.execute("SELECT value FROM scores").fetchall() == [(0.8,)]
+
+
+def test_a_table_on_another_disk_is_read_and_a_linked_part_is_named(tmp_path: Path) -> None:
+    house = warehouse(tmp_path)
+    cell, question = scored(house), "SELECT value FROM scores"
+    table = Path(house.lake.root) / SCORES.name
+    table.rename(tmp_path / "elsewhere")
+    table.symlink_to(tmp_path / "elsewhere")
+    assert warehouse(tmp_path).query(question).rows.column(0).to_pylist() == [0.8]
+    table.unlink()
+    (tmp_path / "elsewhere").rename(table)
+    part = next(Path(house.lake.path(SCORES.name, cell)).glob("*.parquet"))
+    part.rename(tmp_path / "part.parquet")
+    part.symlink_to(tmp_path / "part.parquet")
+    with pytest.raises(duckdb.PermissionException, match=r"is a link to .*outside of the lake"):
+        warehouse(tmp_path).query(question)

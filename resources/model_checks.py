@@ -1,0 +1,61 @@
+"""Checks of a checkpoint that loads without an error and would be another model: packed numbers, further blocks, adapters, NaN."""
+
+from typing import TYPE_CHECKING
+
+from resources.checkpoint_files import blocks_in, instead_of_weights, packed_weight, tensor_headers, weight_files
+from resources.subject.block_paths import NoBlocks, blocks_path
+from resources.weights import ModelFolder, WeightsError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def refuse_other_files(folder: ModelFolder, empty: "PreTrainedModel", quantised: bool) -> None:
+    """Raise `WeightsError` where a local checkpoint's files hold packed numbers or more blocks than its config.json says: transformers
+    would take packed numbers for the weights, and leave further blocks out."""
+    if folder.path is None:
+        return
+    files = weight_files(folder.path)
+    if odd := next((f"{path}: {instead}" for path in files if (instead := instead_of_weights(path)) is not None), None):
+        raise WeightsError(f"the weights of {folder.source} cannot be read: {odd}. Copy or download it again.")
+    headers = tensor_headers(files)
+    if not quantised and (packed := packed_weight(headers)) is not None:
+        raise WeightsError(
+            f"the files of {folder.source} hold packed numbers ({packed}), and its config.json has no quantization_config. They would be "
+            "taken for the weights themselves. Copy the configuration again, or take the checkpoint that is not quantised."
+        )
+    adapted = next((name for name in headers if ".lora_" in name), None)
+    if adapted or (adapted := next((one.name for one in folder.path.glob("adapter_model.*")), None)):
+        raise WeightsError(
+            f"{folder.source} holds an adapter beside the model ({adapted}), which would be left out or loaded as the installed packages "
+            "have it. Merge it (merge_and_unload of peft) and save the model, or take the adapter's files away."
+        )
+    try:
+        path = blocks_path(empty)
+    except NoBlocks:
+        return
+    there, stated = blocks_in(headers, path), len(empty.get_submodule(path))  # type: ignore[arg-type]
+    more = getattr(empty.config.get_text_config(), "num_nextn_predict_layers", None) or 0
+    if there > stated + more:
+        raise WeightsError(
+            f"the files of {folder.source} hold {there} blocks, and its config.json says {stated}: the model would lack its last blocks. "
+            "Copy the configuration again."
+        )
+
+
+def refuse_unsound_weights(model: "PreTrainedModel", source: str) -> None:
+    """Raise `WeightsError` for weights with NaN or infinities: every later number would be NaN, and a judge's replies would be nonsense."""
+    import torch
+
+    sums: dict[torch.device, dict[str, torch.Tensor]] = {}
+    for name, weight in model.named_parameters():
+        if weight.dtype.is_floating_point and weight.element_size() > 1 and not weight.is_meta:
+            sums.setdefault(weight.device, {})[name] = weight.sum(dtype=torch.float32 if weight.element_size() < 8 else None)
+    for by_name in sums.values():
+        finite = torch.stack([one.float() for one in by_name.values()]).isfinite().tolist()
+        odd = [name for name, sound in zip(by_name, finite, strict=True) if not sound]
+        if odd:
+            raise WeightsError(
+                f"{len(odd)} weights of {source} (such as {odd[0]}) hold NaN or infinite numbers: the training diverged, or the files are "
+                "damaged. Take another checkpoint, or copy it again."
+            )
