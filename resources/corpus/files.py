@@ -89,7 +89,7 @@ def _parquet_values(path: Path, column: str) -> Iterator[tuple[Any, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as table:
+        with pq.ParquetFile(path, page_checksum_verification=True) as table:  # where a writer has left checksums
             schema = table.schema_arrow
             outer, type_, inner = _parquet_column(schema, column, path)
             kind = type_.value_type if pa.types.is_dictionary(type_) else type_
@@ -102,6 +102,8 @@ def _parquet_values(path: Path, column: str) -> Iterator[tuple[Any, Any]]:
                     for part in inner:
                         value = None if value is None else value[part]
                     yield value, mask
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: column {column!r} has a text that is not UTF-8 ({error.reason}). Write the file again.") from error
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{path} cannot be read as Parquet: {error}. Check that the file is whole, or leave it out.") from error
 
@@ -120,6 +122,8 @@ def _parquet_column(schema: Any, column: str, path: Path) -> tuple[str, Any, lis
     """(top-level column, type of the wanted value, names of the nested fields down to it)."""
     import pyarrow as pa
 
+    if schema.names.count(outer := column if column in schema.names else column.partition(".")[0]) > 1:
+        raise CorpusError(f"{path} has {schema.names.count(outer)} columns {outer!r}. Write the file again with one of them.")
     if column in schema.names:
         return column, schema.field(column).type, []
     outer, *inner = column.split(".")

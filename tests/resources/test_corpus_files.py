@@ -204,3 +204,28 @@ def test_a_local_hugging_face_dataset_streams(tmp_path: Path, monkeypatch: pytes
     ):
         with pytest.raises(CorpusError, match=said):
             list(read_documents([wrong], 0))
+
+
+def _two_columns(path: Path) -> None:
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), path)
+
+
+def _not_utf8(path: Path) -> None:
+    buffers = [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0"), pa.py_buffer(b"\xed\xa0\x80")]
+    pq.write_table(pa.table({"text": pa.Array.from_buffers(pa.string(), 1, buffers)}), path)
+
+
+def _flipped(path: Path) -> None:
+    """A letter within a text is another, and the page's checksum is as it was."""
+    texts = pa.table({"text": [f"the harbour {number}" for number in range(500)]})
+    pq.write_table(texts, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"the harbour 250", b"the harbouR 250"))
+
+
+@pytest.mark.parametrize(("write", "told"), [(_two_columns, "2 columns 'text'"), (_not_utf8, "not UTF-8"), (_flipped, "CRC")])
+def test_parquet_of_other_writers_is_read_right_or_refused(write: Callable[[Path], None], told: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet")
+    with pytest.raises(CorpusError) as error:
+        list(read_documents([f"parquet:{tmp_path / 'a.parquet'}#text"], seed=0))
+    assert told in str(error.value)
