@@ -32,7 +32,9 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
     In a terminal, a table has the columns that fit its width unless it is `wide`, and goes to the pager where it is too long.
     """
     if output is OutputFormat.json:
-        typer.echo(frame.write_json())
+        from polars import selectors
+
+        typer.echo(frame.with_columns(selectors.binary().bin.encode("hex")).write_json())
     elif output is OutputFormat.csv:
         from resources.formats.spreadsheet_cells import inert_csv
 

@@ -29,9 +29,9 @@ def query(
 ) -> None:
     """Answer a named view or SQL from the complete partitions of the lake; notes name missing rows. Nothing is written."""
     import duckdb
-    import polars as pl
 
     from interp_assets.installation.home import Home
+    from resources.formats.answer_frames import frame_of
     from resources.store.duckdb_views import RefusedStatement
 
     home = Home.from_environment()
@@ -53,7 +53,7 @@ def query(
         unknown = re.search(r"Table with name (\S+) does not exist", str(error))
         ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)} " if unknown else ""
         fail(f"{error}\n{ours}{LISTING}")
-    print_frame(pl.from_arrow(answer.rows), output, limit, wide, total)
+    print_frame(frame_of(answer.rows), output, limit, wide, total)
     for note in [*answer.notes, *_notes_on_emptiness(home, answer.rows.num_rows)]:
         typer.echo(f"note: {note}", err=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from interp_assets.config.base import UserError
 from interp_assets.config.nearest import nearest_hint
+from resources.formats.answer_frames import frame_of
 from resources.formats.spreadsheet_cells import excel_csv, inert_csv
 from resources.store.whole_files import write_whole
 
@@ -31,10 +32,8 @@ def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out
         raise UserError(f"no view is called {view!r}{nearest_hint(view, views)}; views are {', '.join(views)}. SQL is for `interp query`")
     if out is not None and out.exists():
         raise UserError(f"{out} is there already. Name another file, or remove it first")
-    import polars as pl
-
     answer = query(f"SELECT * FROM {view}")
-    frame = pl.from_arrow(answer.rows)
+    frame = frame_of(answer.rows)
     if not len(frame):
         raise UserError(f"{view} has no rows, and nothing was written. `interp backfill KEY` makes what its rows are made of")
     text, notes = excel_csv(frame) if excel else (inert_csv(frame), [])

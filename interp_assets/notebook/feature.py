@@ -90,8 +90,13 @@ def _explanations(card: FeatureCard) -> str:
     for row in card.explanations:
         scores = card.scores_of(row["explanation_method"])
         text = html.escape(visible(row["explanation"])) if row["explanation"] else f"<i>{html.escape(row['outcome'])}</i>"
-        rows.append([html.escape(row["explanation_method"]), text, *(html.escape(score_cell(scores.get(name))) for name in card.scorers)])
+        rows.append([html.escape(row["explanation_method"]), text, *(_score(scores.get(name)) for name in card.scorers)])
     return _table(["method", "explanation", *map(html.escape, card.scorers)], rows)
+
+
+def _score(row: Row | None) -> str:
+    """A score on one line."""
+    return f'<span style="white-space: nowrap">{html.escape(score_cell(row))}</span>'
 
 
 def _windows(card: FeatureCard, kind: str, n: int, title: str) -> str:

@@ -12,6 +12,7 @@ from interp_assets.config.base import UserError
 from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.nearest import nearest_hint, nearest_words
 from interp_assets.installation.home import Home, refuse_misread_path
+from resources.formats.answer_frames import frame_of
 
 if TYPE_CHECKING:
     from interp_assets.config.records import DictionaryRecord
@@ -45,6 +46,10 @@ class Lab:
     def __init__(self, home: Home, models: "ModelProvider | None" = None) -> None:
         self.home = home
         self._models = models
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A lab in another process opens its own connections."""
+        return Lab, (Home(self.home.root, self.home.lake_url), self._models)
 
     def __repr__(self) -> str:
         return f"Lab({str(self.home.root)!r}): {', '.join(self.keys) or 'no dictionaries yet'}"
@@ -204,5 +209,5 @@ def _quoted(text: str) -> str:
 
 def _plain(rows: Any) -> pl.DataFrame:
     """Arrow rows as a frame with plain text columns."""
-    frame = pl.DataFrame(pl.from_arrow(rows))
+    frame = frame_of(rows)
     return frame.with_columns(pl.col(name).cast(pl.String) for name, type_ in frame.schema.items() if type_ in (pl.Categorical, pl.Enum))

@@ -40,7 +40,7 @@ def decimal_frame(frame: "pl.DataFrame") -> "pl.DataFrame":
     """The polars frame with Float64 in place of Float32, also inside lists and structures."""
     import polars as pl
 
-    columns = {series.name: series.to_arrow() for series in frame if "Float32" in str(series.dtype)}
+    columns = {series.name: series.to_arrow() for series in frame if _holds_single(series.to_arrow().type)}
     return frame.with_columns(pl.Series(name, pl.from_arrow(_decimal(column))) for name, column in columns.items())
 
 
@@ -50,6 +50,8 @@ def holds_single(schema: pa.Schema) -> bool:
 
 
 def _holds_single(type_: pa.DataType) -> bool:
+    if pa.types.is_map(type_):
+        return False  # no table has such a column
     if pa.types.is_nested(type_):
         return any(_holds_single(type_.field(place).type) for place in range(type_.num_fields))
     return pa.types.is_float32(type_)

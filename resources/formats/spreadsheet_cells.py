@@ -52,12 +52,12 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
 
 
 def cell_text(value: object) -> str:
-    """A value as text: lists and structures as JSON, truth values as `true` and `false`, nothing for None."""
+    """A value as text: lists and structures as JSON, truth values as `true` and `false`, bytes as hexadecimal digits, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool | list | tuple | dict):
         return json.dumps(_finite(value), ensure_ascii=False, default=str)
-    return str(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def inert_csv(frame: Any) -> str:

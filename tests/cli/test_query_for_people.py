@@ -116,3 +116,16 @@ def test_a_long_table_goes_to_the_pager(terminal, monkeypatch: pytest.MonkeyPatc
     terminal(80, 5)
     print_frame(FRAME, OutputFormat.table, 40)
     assert len(paged) == 1 and "feature" in paged[0]
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("csv", "i,m,b,z\nP3D,P1MT90.5S,00ff,PT0S\n"),
+        ("json", '[{"i":"P3D","m":"P1MT90.5S","b":"00ff","z":"PT0S"}]\n'),
+    ],
+)
+def test_intervals_and_bytes_are_texts(run, output: str, told: str) -> None:
+    sql = r"SELECT INTERVAL 3 DAY AS i, INTERVAL '1 month 90.5 seconds' AS m, '\x00\xff'::BLOB AS b, INTERVAL 0 SECOND AS z"
+    done = run("query", sql, "--format", output)
+    assert (done.exit_code, done.stdout) == (0, told), done.output

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -95,6 +96,12 @@ def test_a_feature_shows_itself(opened: Opened) -> None:
     assert view.explanations["explanation_method"].to_list() == ["max_act"] and len(view.scores) == 2 and not view.examples.is_empty()
     assert "the word" in repr(view)
     assert "no explanations yet" in opened.feature(KEY, 6)._repr_html_()
+
+
+def test_a_lab_goes_to_another_process(opened: Opened) -> None:
+    opened.sql("SELECT 1 AS one")
+    again = pickle.loads(pickle.dumps(opened))
+    assert again.home.root == opened.home.root and again.keys == opened.keys and again.sql("SELECT 1 AS one")["one"].to_list() == [1]
 
 
 def test_hostile_texts_stay_texts(opened: Opened) -> None:

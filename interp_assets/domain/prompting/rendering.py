@@ -12,6 +12,9 @@ from itertools import accumulate, groupby
 
 TokenTexts = Mapping[int, str] | Sequence[str]
 
+DEEP = 0.6
+"""Depth of a highlight above which its letters are dark on every page."""
+
 MARK_OPEN, MARK_CLOSE = "<<", ">>"
 ELLIPSIS = "…"
 _JOINERS = re.compile("[\u200c\u200d\U000e0020-\U000e007f]")  # joiners inside words and emoji, which fall apart without them
@@ -127,7 +130,8 @@ def html_highlight(tokens: Sequence[str], activations: Sequence[float], feature_
         text = html.escape(visible(token))
         if activation > 0 and token:
             depth = 0.15 + 0.75 * min(activation / feature_max, 1.0)
-            text = f'<span style="background:rgba(255,140,0,{depth:.2f})" title="{activation:.3g}">{text}</span>'
+            ink = ";color:#111" if depth > DEEP else ""  # on a dark page, the page's light letters are not read on orange
+            text = f'<span style="background:rgba(255,140,0,{depth:.2f}){ink}" title="{activation:.3g}">{text}</span>'
         pieces.append(text)
     return "".join(pieces)
 

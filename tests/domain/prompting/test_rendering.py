@@ -65,7 +65,7 @@ def test_markdown_is_one_table_cell(pairs: list[tuple[str, bool]]) -> None:
 @given(st.lists(st.tuples(st.text(max_size=4), st.floats(0, 9)), max_size=12))
 def test_html_holds_the_text_and_no_foreign_tags(pairs: list[tuple[str, float]]) -> None:
     page = html_highlight([t for t, _ in pairs], [a for _, a in pairs], 9.0)
-    without_ours = re.sub(r'<span style="background:rgba\([\d,.]+\)" title="[^"]*">|</span>', "", page)
+    without_ours = re.sub(r'<span style="background:rgba\([\d,.]+\)(?:;color:#111)?" title="[^"]*">|</span>', "", page)
     assert html.unescape(without_ours) == html.unescape(html.escape(rendering.visible("".join(t for t, _ in pairs)))) or any(
         "\r" in t for t, _ in pairs
     )
@@ -76,6 +76,10 @@ def test_html_background_deepens_with_the_activation() -> None:
     assert html_highlight(["a", "<b>"], [0.0, 5.0], 10.0) == (
         'a<span style="background:rgba(255,140,0,0.53)" title="5">&lt;b&gt;</span>'  # 0.15 + 0.75 / 2 = 0.525
     )
+
+
+def test_letters_on_a_deep_background_are_dark_on_every_page() -> None:
+    assert html_highlight(["a"], [10.0], 10.0) == '<span style="background:rgba(255,140,0,0.90);color:#111" title="10">a</span>'
 
 
 def test_quoted_text_keeps_whitespace_only_where_there_is_nothing_else() -> None:
