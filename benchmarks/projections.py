@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from interp_assets.assets.vocabulary_projections.projections import VocabularyProjector, projection_rows
+from interp_assets.assets.vocabulary_projections.projections import BLOCK_FEATURES, VocabularyProjector, projection_rows
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import ProjectionSettings
@@ -50,10 +50,10 @@ def main() -> None:
     projector.close()
     unembedding = LoadedModels(models).subject(record.model).unembedding(settings.final_norm)
     assert unembedding is not None
-    directions = torch.randn(RANGE, record.d_in or 576)
+    directions, room = torch.randn(BLOCK_FEATURES, record.d_in or 576), unembedding.room(BLOCK_FEATURES)
     started = clock()
-    for _ in range(-(-n_features // RANGE)):
-        unembedding.logits(directions)
+    for _ in range(n_features // BLOCK_FEATURES):
+        unembedding.logits(directions, room)
     product = clock() - started
     figures = {
         "features": n_features, "vocabulary": unembedding.vocabulary_size, "rows": n_rows, "threads": torch.get_num_threads(),

@@ -13,6 +13,8 @@ class VocabularyTexts:
         self._tokenizer = tokenizer
         self._text_ids = tokenizer.text_token_ids
         self._left_out: dict[int, list[int]] = {}
+        self._place_of = np.empty(0, dtype=np.int32)  # by id, the place of its text among those looked up so far; -1 for others
+        self._texts = pa.array([], pa.string())
 
     def left_out(self, vocabulary_size: int) -> list[int]:
         """Ids below `vocabulary_size` that stand for no text, ascending: special, reserved and unused ids. Worked out once."""
@@ -24,5 +26,15 @@ class VocabularyTexts:
 
     def of(self, token_ids: np.ndarray) -> pa.StringArray:
         """The text of each id of [n]; each distinct id is looked up once."""
-        distinct, place = np.unique(token_ids, return_inverse=True)
-        return pa.array(self._tokenizer.texts(distinct), pa.string()).take(pa.array(place.ravel()))
+        if not len(token_ids):
+            return self._texts[:0]
+        lacking = int(token_ids.max()) + 1 - len(self._place_of)
+        if lacking > 0:
+            self._place_of = np.append(self._place_of, np.full(lacking, -1, dtype=np.int32))
+        is_new = np.zeros(len(self._place_of), dtype=bool)
+        is_new[token_ids[self._place_of[token_ids] < 0]] = True
+        new = np.flatnonzero(is_new)
+        if len(new):
+            self._place_of[new] = np.arange(len(self._texts), len(self._texts) + len(new))
+            self._texts = pa.concat_arrays([self._texts, pa.array(self._tokenizer.texts(new), pa.string())])
+        return self._texts.take(pa.array(self._place_of[token_ids]))

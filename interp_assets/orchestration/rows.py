@@ -19,14 +19,14 @@ def ranked_token_rows(
     """
     ok = outcomes == "ok"
     counts = np.where(ok, tokens_a_feature, 1)
-    named = np.repeat(ok, counts)
+    named, whose = np.repeat(ok, counts), pa.array(np.repeat(np.arange(len(counts)), counts))
     place = pa.array(np.cumsum(named) - 1, mask=~named)  # a row's place among the rows with a token; taking a null index gives null
     return pa.table(
         {
             "dictionary": constant(key.dictionary, len(named)), "feature_range": constant(key.feature_range, len(named)),
             "feature": np.repeat(features.astype(np.uint32), counts),
             **{name: values.take(place) for name, values in columns.items()},
-            "outcome": pa.array(np.repeat(outcomes, counts).tolist(), pa.string()).dictionary_encode(),
+            "outcome": pa.array(outcomes.tolist(), pa.string()).dictionary_encode().take(whose),
         },
         schema=table.schema,
     )  # fmt: skip

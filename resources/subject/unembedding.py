@@ -17,8 +17,11 @@ from resources.subject.normalization import float32_copy, gain_of
 if TYPE_CHECKING:
     import torch
 
-VOCABULARY_BLOCK = 16_384
-"""Rows of the unembedding that are converted to float32 at a time, where its type is another."""
+VOCABULARY_BLOCK = 8_192
+"""Rows of the unembedding that are multiplied at a time, converted to float32 where its type is another."""
+
+GROUP = 32
+"""Tokens of the vocabulary whose largest and smallest logit are found first, when the most extreme tokens are looked for."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,27 @@ class Unembedding:
     def vocabulary_size(self) -> int:
         return len(self.weight)
 
-    def logits(self, directions: "torch.Tensor") -> "torch.Tensor":
-        """float32 Tensor[n, vocabulary] of directions Tensor[n, d_model]; a direction of zeros has the logits of the biases alone."""
+    def room(self, n: int) -> "torch.Tensor":
+        """float32 Tensor[n, vocabulary] with anything in it, for the logits of n directions."""
+        import torch
+
+        with torch.inference_mode():
+            return torch.empty(n, len(self.weight), device=self.weight.device)
+
+    def logits(self, directions: "torch.Tensor", out: "torch.Tensor | None" = None) -> "torch.Tensor":
+        """float32 Tensor[n, vocabulary] of directions Tensor[n, d_model]; a direction of zeros has the logits of the biases alone.
+
+        They are the first rows of `out`, where it is given: new memory for each block of directions costs a quarter of the product.
+        """
         import torch
 
         with torch.inference_mode():
             stream = directions.to(self.weight.device).float()
             stream = stream if self.norm is None else self.norm(stream)
-            logits = torch.empty(len(stream), len(self.weight), device=stream.device)
+            logits = self.room(len(stream)) if out is None else out[: len(stream)]
             for start in range(0, len(self.weight), VOCABULARY_BLOCK):
                 end = start + VOCABULARY_BLOCK
-                logits[:, start:end] = stream @ self.weight[start:end].float().T
+                torch.mm(stream, self.weight[start:end].float().T, out=logits[:, start:end])
             logits = logits if self.bias is None else logits.add_(self.bias.float())
             return logits if self.scale == 1 else logits.mul_(self.scale)
 
@@ -114,6 +127,34 @@ def extreme_tokens(logits: "torch.Tensor", left_out: Sequence[int], n: int) -> "
     n = min(n, logits.shape[1] - len(left_out))
     columns = torch.tensor(left_out, dtype=torch.long, device=logits.device)
     with torch.inference_mode():
-        largest = logits.index_fill_(1, columns, -torch.inf).topk(n, dim=1)
-        smallest = logits.index_fill_(1, columns, torch.inf).topk(n, dim=1, largest=False)
-        return torch.stack([largest.indices, smallest.indices], dim=1), torch.stack([largest.values, smallest.values], dim=1)
+        largest = _extremes(logits.index_fill_(1, columns, -torch.inf), n, largest=True)
+        smallest = _extremes(logits.index_fill_(1, columns, torch.inf), n, largest=False)
+        return torch.stack([largest[0], smallest[0]], dim=1), torch.stack([largest[1], smallest[1]], dim=1)
+
+
+def _extremes(logits: "torch.Tensor", n: int, largest: bool) -> "tuple[torch.Tensor, torch.Tensor]":
+    """(indices, values) as `torch.topk` gives them, in a fifth of its time where there are many columns.
+
+    The n largest numbers lie in n groups of columns, whose own largest numbers are the n largest of all groups. So only these groups are
+    looked at. Rows with equal numbers among the largest are left to `torch.topk`, which has an order of its own for them.
+    """
+    import torch
+
+    n_groups = logits.shape[1] // GROUP
+    if n_groups < 4 * (n + 1):
+        found = logits.topk(n, dim=1, largest=largest)
+        return found.indices, found.values
+    groups = logits[:, : n_groups * GROUP].unflatten(1, (n_groups, GROUP))
+    best = groups.amax(2) if largest else groups.amin(2)
+    chosen = best.topk(n + 1, dim=1, largest=largest, sorted=False).indices
+    columns = torch.arange(logits.shape[1], device=logits.device)
+    inside = (chosen[:, :, None] * GROUP + columns[:GROUP]).flatten(1)
+    places = torch.cat([inside, columns[n_groups * GROUP :].expand(len(logits), -1)], dim=1)
+    found = logits.gather(1, places).topk(n + 1, dim=1, largest=largest)
+    indices, values = places.gather(1, found.indices[:, :n]), found.values[:, :n].contiguous()
+    ahead, behind = found.values[:, :-1], found.values[:, 1:]
+    unclear = ~((ahead > behind) if largest else (ahead < behind)).all(1)
+    if unclear.any():
+        again = logits[unclear].topk(n, dim=1, largest=largest)
+        indices[unclear], values[unclear] = again.indices, again.values
+    return indices, values

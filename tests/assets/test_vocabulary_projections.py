@@ -74,7 +74,7 @@ def test_blocks_of_any_size_give_the_same_rows(subject: SubjectModel, monkeypatc
     (whole,) = projected_blocks(subject, neurons, features, TEXTS, FIVE)
     monkeypatch.setattr(projections, "BLOCK_BYTES", 4 * subject.model.config.vocab_size * 4)
     parts = list(projected_blocks(subject, neurons, features, TEXTS, FIVE))
-    assert [len(part.features) for part in parts] == [4, 4, 4, 4, 4, 1]
+    assert [len(part.features) for part in parts] == [4, 4, 4, 3, 3, 3]
     assert np.array_equal(np.concatenate([part.token_ids for part in parts]), whole.token_ids)
     np.testing.assert_allclose(np.concatenate([part.logits for part in parts]), whole.logits, atol=1e-5)
     monkeypatch.setattr(projections, "BLOCK_BYTES", 1)

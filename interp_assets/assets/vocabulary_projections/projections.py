@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 256 << 20
 """Largest size of a block of logits (features × vocabulary, float32). Unit: bytes."""
 
+BLOCK_FEATURES = 256
+"""Most features of a block: more are not multiplied faster, and the next block takes the same memory."""
+
 SIDES = ("promoted", "suppressed")
 
 
@@ -78,7 +81,7 @@ class VocabularyProjector:
 def projected_blocks(
     subject: SubjectModel, dictionary: Dictionary, features: np.ndarray, texts: VocabularyTexts, settings: ProjectionSettings
 ) -> Iterator[ProjectedBlock]:
-    """`features`, uint32 [n], of `dictionary`, a block of at most BLOCK_BYTES of logits at a time, and at least one feature a block.
+    """`features`, uint32 [n], of `dictionary`, in even blocks of at most BLOCK_FEATURES and BLOCK_BYTES of logits, or of one feature.
 
     The outcome is `no_logits` for a model family with an unknown final norm, and for a decoder that does not write into the residual
     stream.
@@ -88,9 +91,9 @@ def projected_blocks(
         yield ProjectedBlock.without_tokens(features, "no_logits")
         return
     left_out = texts.left_out(unembedding.vocabulary_size)
-    size = max(BLOCK_BYTES // (4 * unembedding.vocabulary_size), 1)
-    for first in range(0, len(features), size):
-        block = features[first : first + size]
+    size = min(max(BLOCK_BYTES // (4 * unembedding.vocabulary_size), 1), BLOCK_FEATURES)
+    room = unembedding.room(min(size, len(features)))
+    for block in np.array_split(features, -(-len(features) // size)):
         rows = decoder_rows(dictionary, block)
         if rows is None:
             yield ProjectedBlock.without_tokens(block, "no_decoder")
@@ -100,7 +103,8 @@ def projected_blocks(
             yield ProjectedBlock.without_tokens(block, "no_logits")
             continue
         written = directions.any(dim=1)
-        ids, logits = (part.cpu().numpy() for part in extreme_tokens(unembedding.logits(directions[written]), left_out, settings.n_tokens))
+        found = extreme_tokens(unembedding.logits(directions[written], room), left_out, settings.n_tokens)
+        ids, logits = (part.cpu().numpy() for part in found)
         yield ProjectedBlock(block, np.where(written.cpu().numpy(), "ok", "zero_decoder"), ids, logits, texts.of(ids.ravel()))
 
 

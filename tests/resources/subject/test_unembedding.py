@@ -207,3 +207,35 @@ def test_rows_go_through_a_quantised_layer_as_through_its_dequantised_weights() 
         assert found is not None
         torch.testing.assert_close(found, rows @ plain.weight.detach().T, atol=1e-6, rtol=1e-5)
         assert into_stream(torch.randn(3, 5), layer, None) is None
+
+
+@pytest.mark.parametrize("width", [50, 1_000, 4_133])
+@pytest.mark.parametrize("kind", ["distinct", "tied", "with gaps"])
+def test_the_most_extreme_of_many_tokens_are_found_by_groups_as_by_topk(width: int, kind: str) -> None:
+    """Also where numbers are equal, inside and at the end of the list, and where some are infinite or no numbers."""
+    rng = torch.Generator().manual_seed(width)
+    logits = torch.randn(9, width, generator=rng)
+    if kind == "tied":
+        logits = (logits * 8).round()
+        logits[0] = 0.0
+    if kind == "with gaps":
+        logits[torch.rand(logits.shape, generator=rng) < 0.2] = -torch.inf
+        logits[3, 7], logits[4, 5:9], logits[5, -1] = torch.nan, torch.inf, torch.inf
+    left_out = [0, 3, width - 2]
+    for n in (1, 7, 20):
+        ids, values = extreme_tokens(logits.clone(), left_out, n)
+        for side, (fill, largest) in enumerate(((-torch.inf, True), (torch.inf, False))):
+            expected = logits.index_fill(1, torch.tensor(left_out), fill).topk(n, dim=1, largest=largest)
+            assert torch.equal(ids[:, side], expected.indices)
+            torch.testing.assert_close(values[:, side], expected.values, rtol=0, atol=0, equal_nan=True)
+
+
+def test_logits_of_further_directions_take_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.subject.unembedding.VOCABULARY_BLOCK", 16)
+    unembedding = subject_of(tiny_model("llama")).unembedding()
+    assert unembedding is not None
+    room, rows = unembedding.room(6), torch.randn(10, 24)
+    expected = [unembedding.logits(part) for part in (rows[:6], rows[6:])]
+    for part, whole in zip((rows[:6], rows[6:]), expected, strict=True):
+        found = unembedding.logits(part, room)
+        assert torch.equal(found, whole) and found.data_ptr() == room.data_ptr()
