@@ -271,7 +271,8 @@ def export_circuit_tracer(
     for name, nodes in made.nodes.items():
         typer.echo(f"labelled {nodes:,} nodes in {made.folder / 'graph_data' / name}")
     typer.echo(
-        f"next: serve(data_dir='{made.folder}/graph_data', features_dir='{made.folder.resolve()}/features') of circuit_tracer.frontend"
+        f"next: serve(data_dir='{made.folder}/graph_data', features_dir='{made.folder.resolve()}/features') of circuit_tracer.frontend; "
+        "release 0.5.0 has no features_dir, see docs/data-in-and-out.md"
     )
 
 

@@ -23,6 +23,9 @@ FORMAT_COMMIT = "4bb8c0ea10bde09727e14565ec8469656880da53"
 NODE_TYPE = "cross layer transcoder"
 """The type of feature nodes in graphs, whatever the kind of transcoder."""
 
+SIGNS = str.maketrans({"\n": "⏎", "\t": "→", "\r": "↵"})
+"""What circuit-tracer's pages show in prompts for breaks of lines and tabs."""
+
 
 def cantor_pair(layer: int, feature: int) -> int:
     """The number that graphs name a feature by."""
@@ -91,7 +94,9 @@ def feature_content(
     return {
         "transcoder_id": transcoder, "index": feature,
         "examples_quantiles": [{"quantile_name": title, "examples": examples} for title, examples in quantiles],
-        "top_logits": top_logits, "bottom_logits": bottom_logits, "act_min": 0.0, "act_max": act_max, "quantile_values": quantile_values,
+        "top_logits": [token.translate(SIGNS) for token in top_logits],
+        "bottom_logits": [token.translate(SIGNS) for token in bottom_logits],
+        "act_min": 0.0, "act_max": act_max, "quantile_values": quantile_values,
         "histogram": histogram, "activation_frequency": activation_frequency,
     }  # fmt: skip
 
@@ -103,11 +108,17 @@ def absent_feature(transcoder: str, feature: int) -> dict[str, Any]:
 
 
 def example(tokens: list[str], activations: list[float]) -> dict[str, Any]:
-    """A window as the pages draw it, centred at its peak; `tokens` and `activations` of equal length, at least one."""
+    """A window as the pages draw it, centred at its peak; `tokens` and `activations` of equal length, at least one.
+
+    The pages draw a window on one line, and at a line break would move the rest of the window below its peak. Breaks and tabs are the
+    signs that the pages show for them in prompts.
+    """
     return {
-        "tokens": tokens, "tokens_acts_list": activations, "train_token_ind": activations.index(max(activations)),
+        "tokens": [token.translate(SIGNS) for token in tokens],
+        "tokens_acts_list": activations,
+        "train_token_ind": activations.index(max(activations)),
         "is_repeated_datapoint": False,
-    }  # fmt: skip
+    }
 
 
 def labelled_graph(file: Path, labels: Mapping[str, str]) -> tuple[dict[str, Any], int]:

@@ -31,7 +31,7 @@ FIELDS = {
 }  # fmt: skip
 """Fields of `circuit_tracer.frontend.feature_models.Model` at FORMAT_COMMIT, all of which it asks for."""
 
-NASTY = ["<script>alert(1)</script>", "a\nb", "\ud83d", r"\u0000"]
+NASTY = ["<script>alert(1)</script>", "a\nb\t\r", "\ud83d", r"\u0000"]
 
 
 def content(feature: int, tokens: list[str]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_every_feature_lies_between_its_two_offsets(folder: Path) -> None:
         found = read(whole[offsets[feature] : offsets[feature + 1] + 1])  # a page asks for one byte more
         assert {name: type(value) for name, value in found.items()} == FIELDS and found["index"] == feature
         if feature in (1, 3):
-            assert found["examples_quantiles"][0]["examples"][0]["tokens"] == ["<script>alert(1)</script>", "a\nb", "\ufffd", r"\u0000"]
+            assert found["examples_quantiles"][0]["examples"][0]["tokens"] == ["<script>alert(1)</script>", "a⏎b→↵", "\ufffd", r"\u0000"]
             assert found["examples_quantiles"][0]["examples"][0]["train_token_ind"] == 3
             assert json.loads((folder / f"{cantor_pair(9, feature)}.json").read_text()) == found
         else:
