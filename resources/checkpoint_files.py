@@ -3,7 +3,7 @@
 import json
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +64,18 @@ def tensor_headers(files: Iterable[Path]) -> dict[str, TensorHeader]:
     return found
 
 
-def packed_weight(headers: dict[str, TensorHeader]) -> str | None:
-    """A weight whose numbers are not the weights themselves, with its kind, such as "up_proj.weight of I8"; None where there is none.
+def packed_weight(headers: dict[str, TensorHeader], weights: Collection[str]) -> str | None:
+    """The first of a model's `weights` whose numbers are not the weights themselves, with its kind, such as "up_proj.weight of I8"; None
+    where there is none.
 
-    Such are matrices of whole numbers, and numbers of eight bits with a tensor of scales beside them.
+    Such are whole numbers, and numbers of eight bits with a tensor of scales beside them.
     """
     scaled = {match["weight"] for name in headers if (match := SCALES.fullmatch(name))}
-    for name, one in headers.items():
-        whole = one.dtype[0] in "IUB" and one.dtype != "BF16" and len(one.shape) > 1
+    for name in weights:
+        one = headers.get(name)
+        if one is None:
+            continue
+        whole = one.dtype[0] in "IUB" and one.dtype != "BF16"
         if whole or (one.dtype.startswith("F8") and {name, name.removesuffix(".weight")} & scaled):
             return f"{name} of {one.dtype}"
     return None

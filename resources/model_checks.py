@@ -19,7 +19,8 @@ def refuse_other_files(folder: ModelFolder, empty: "PreTrainedModel", quantised:
     if odd := next((f"{path}: {instead}" for path in files if (instead := instead_of_weights(path)) is not None), None):
         raise WeightsError(f"the weights of {folder.source} cannot be read: {odd}. Copy or download it again.")
     headers = tensor_headers(files)
-    if not quantised and (packed := packed_weight(headers)) is not None:
+    weights = [name for name, weight in empty.named_parameters() if weight.dtype.is_floating_point]
+    if not quantised and (packed := packed_weight(headers, weights)) is not None:
         raise WeightsError(
             f"the files of {folder.source} hold packed numbers ({packed}), and its config.json has no quantization_config. They would be "
             "taken for the weights themselves. Copy the configuration again, or take the checkpoint that is not quantised."

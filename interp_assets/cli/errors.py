@@ -66,3 +66,19 @@ def errors_as_messages() -> Iterator[None]:
         if error.errno not in SYSTEM_REMEDIES:
             raise
         fail(f"{error.filename or 'the system'}: {error.strerror}; {SYSTEM_REMEDIES[error.errno]}")
+    except Exception as error:
+        if (problem := _database_problem(error)) is None:
+            raise
+        fail(problem)
+
+
+def _database_problem(error: Exception) -> str | None:
+    """What Dagster's database cannot do at the moment, with the next step; None for any other error."""
+    said = str(error.__dict__.get("orig") or "")  # of SQLAlchemy, which wraps the error of the database itself
+    if type(error).__module__.partition(".")[0] != "sqlalchemy" or not said:
+        return None
+    if "locked" in said:
+        return f"Dagster's database is held by another program ({said}), such as a backup: end it; the same command continues"
+    if "full" in said:
+        return f"there is no room left for Dagster's database ({said}): {_ROOM}"
+    return f"Dagster's database does not answer: {said.splitlines()[0]}. `interp doctor` says what is damaged"

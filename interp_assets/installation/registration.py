@@ -4,14 +4,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import dagster as dg
-
 from interp_assets.config.base import UserError, fingerprint
 from interp_assets.config.records import PLANTED_KIND, DictionaryRecord, ModelSource
 from interp_assets.config.settings import HarvestSettings
 from interp_assets.exchange.import_dictionary import check_imported
 from interp_assets.installation.home import Home
 from interp_assets.installation.hub_revisions import registered, with_hub_commits
+from interp_assets.installation.instance import opened_instance
 from interp_assets.installation.server import prepare_instance, set_pool_limits
 from interp_assets.measuring.planted import firing_line
 from interp_assets.orchestration.partitions import DICTIONARIES
@@ -100,7 +99,7 @@ def add_records(home: Home, records: Sequence[DictionaryRecord]) -> None:
     for record in records:
         home.registry.write(record)
     prepare_instance(home)
-    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+    with opened_instance(home) as instance:
         set_pool_limits(instance)
         instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key for record in records])
 

@@ -112,11 +112,10 @@ def prepare_instance(home: Home) -> dict[str, str]:
         shutil.copyfile(INSTANCE, aside)
         aside.replace(target)
     if not any(home.dagster.rglob("*.db")):
-        import dagster as dg
-
+        from interp_assets.installation.instance import opened_instance
         from interp_assets.orchestration.partitions import DICTIONARIES
 
-        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        with opened_instance(home) as instance:
             set_pool_limits(instance)
             instance.add_dynamic_partitions(DICTIONARIES.name or "", list(home.registry.read_all()[0]))
     own = {
@@ -245,8 +244,12 @@ def started_dagster(home: Home, host: str, port: int, log: IO[bytes] | None) -> 
         *(sys.executable, "-m", "interp_assets.installation.prompt_dagster", "dev"),
         *("-w", str(home.workspace_file), "-h", host, "-p", str(port)),
     ]
+    from interp_assets.installation.instance import opened_instance
+
     server = DagsterServer(url_of(host, port))
-    with claimed(home.dagster, server.url), started_group(command, prepare_instance(home), log) as process:
+    environment = prepare_instance(home)
+    opened_instance(home).dispose()  # a fault of its settings is a message, and not the end of four processes
+    with claimed(home.dagster, server.url), started_group(command, environment, log) as process:
         yield server, process
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 from interp_assets.config.base import UserError
 from interp_assets.installation.dagster_files import unusable_home
 from interp_assets.installation.home import Home
+from interp_assets.installation.instance import opened_instance
 from interp_assets.installation.server import prepare_instance
 from resources.run_launcher import IN_PROCESS_TAG, has_ended
 
@@ -22,7 +23,7 @@ def home_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     if why := unusable_home(home.dagster):
         raise UserError(why)
     prepare_instance(home)
-    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+    with opened_instance(home) as instance:
         yield instance
 
 

@@ -23,6 +23,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.graph.assembly import IN_PROCESS, resources_of
 from interp_assets.installation.home import Home
+from interp_assets.installation.instance import opened_instance
 from interp_assets.installation.server import prepare_instance, refuse_unusable
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.orchestration.watching import Watcher, watched_by
@@ -167,7 +168,7 @@ def _made(
     with ExitStack() as held:
         for key in sorted(keys):
             held.enter_context(_alone(home.dagster, key, say))
-        instance = held.enter_context(dg.DagsterInstance.from_config(str(home.dagster)))
+        instance = held.enter_context(opened_instance(home))
         held.enter_context(watched_by(watcher))
         end_dead_runs(instance)
         for key in keys:
