@@ -25,6 +25,7 @@ SYSTEM_REMEDIES = {
     errno.EIO: "the disk cannot be read or written: check it",
     errno.ENAMETOOLONG: "a disk takes names of 255 bytes: choose a shorter name",
     errno.ENOTDIR: "a part of the path is a file: name another place",
+    errno.EEXIST: "a file stands where a folder is needed: name another place",
     errno.EISDIR: "it is a folder: name a file",
     errno.ELOOP: "its links lead in a circle: name another place",
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`); what is finished is kept, and the same command continues",

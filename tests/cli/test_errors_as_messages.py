@@ -1,5 +1,7 @@
 """What a user can mend ends a command with one line; a programmer's mistake stays a traceback."""
 
+from pathlib import Path
+
 import pytest
 import typer
 
@@ -10,6 +12,7 @@ from resources.corpus.interface import CorpusError
 from resources.dictionaries.interface import DictionaryError, NoDecoder
 from resources.formats.interface import ExchangeError
 from resources.store.lake import CorruptPartition, LakeError
+from resources.store.whole_files import write_whole
 from resources.subject.block_paths import NoBlocks
 from resources.subject.chat_texts import ChatTemplateError
 from resources.subject.hook_points import ContextTooLong, UnknownFamily, UnknownHook
@@ -32,3 +35,10 @@ def test_what_a_user_can_mend_is_a_message(kind: type[Exception], capsys: pytest
 def test_a_mistake_of_ours_stays_a_traceback(kind: type[Exception]) -> None:
     with pytest.raises(kind), errors_as_messages():
         raise kind("x")
+
+
+def test_a_file_in_the_place_of_a_folder_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(typer.Exit), errors_as_messages():
+        write_whole(tmp_path / "file" / "scores.csv", "a")
+    assert capsys.readouterr().err == f"error: {tmp_path}/file: File exists; a file stands where a folder is needed: name another place\n"

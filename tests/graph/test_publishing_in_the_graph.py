@@ -5,12 +5,14 @@ import gzip
 import itertools
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -278,6 +280,16 @@ def test_a_view_is_written_as_csv(made: Installation, tmp_path: Path) -> None:
     lines = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert len(lines) == done.rows == rows(made, "SELECT count(*) FROM scores_by_method")[0][0]
     assert {line["explanation_method"] for line in lines} == set(METHODS)
+    stored = rows(made, "SELECT value FROM scores WHERE value IS NOT NULL ORDER BY ALL")
+    text = export_csv(warehouse.query, warehouse.views, "scores").text
+    assert sorted(float(line["value"]) for line in csv.DictReader(text.splitlines()) if line["value"]) == [value for (value,) in stored]
+
+    def threads(sql: str) -> Any:  # as another order of adding would have it
+        answer = warehouse.query(sql)
+        return replace(answer, rows=pa.Table.from_pydict({**answer.rows.to_pydict(), "mean": [0.1 + 0.2] * len(answer.rows)}))
+
+    lines = list(csv.DictReader(export_csv(threads, warehouse.views, "scores_by_method").text.splitlines()))
+    assert {line["mean"] for line in lines} == {"0.3"}
     for view, message in (("scores_by_metod", "did you mean 'scores_by_method'"), ("steering", "steering has no rows")):
         with pytest.raises(UserError, match=message):
             export_csv(warehouse.query, warehouse.views, view, tmp_path / "no.csv")
