@@ -17,7 +17,7 @@ from interp_assets.domain.examples.imported_examples import SAMPLING
 from interp_assets.domain.examples.negative_draws import with_negatives
 from interp_assets.domain.examples.negatives import NEGATIVE_KINDS
 from interp_assets.domain.examples.sampling import HELD_OUT_SAMPLING, ROLES, ExampleColumns, ExampleSettings, Kind, Sampling
-from interp_assets.domain.examples.text_hashes import in_sorted, numbers_of
+from interp_assets.domain.examples.text_hashes import HashSet, in_sorted, numbers_of
 from interp_assets.domain.examples.token_numbers import NO_ID
 from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.orchestration.rows import names_at
@@ -152,10 +152,10 @@ def features_with_a_text_in_two_roles(found: Sequence[ExampleColumns]) -> list[i
     weighted = (token_ids.astype(np.int64) + 1).view(np.uint64) * weights.take(np.arange(len(token_ids)) - np.repeat(starts, lengths))
     owner = np.repeat(np.arange(len(found)), [len(columns.places) for columns in found])
     sums = np.add.reduceat(weighted, starts) + numbers_of(owner)
-    ascending = np.sort(sums)
+    is_first = HashSet.of(sums).is_first
     role, roles = _roles(found), dict[tuple[int, bytes], int]()
     wrong: set[int] = set()
-    for window in np.flatnonzero(in_sorted(sums, ascending[1:][ascending[1:] == ascending[:-1]])).tolist():
+    for window in np.flatnonzero(in_sorted(sums, np.sort(sums[~is_first]))).tolist():
         text = token_ids[starts[window] : starts[window] + lengths[window]].tobytes()
         if roles.setdefault((int(owner[window]), text), int(role[window])) != role[window]:
             wrong.add(found[int(owner[window])].feature)

@@ -14,7 +14,7 @@ from interp_assets.domain.examples.peak_places import DrawnWindows, owned, reach
 from interp_assets.domain.examples.role_draws import drawn_by_role
 from interp_assets.domain.examples.sampling import ROLES, ExampleSettings
 from interp_assets.domain.examples.silent_windows import TextUnits
-from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal
+from interp_assets.domain.examples.text_hashes import HashedTokens, HashSet
 from interp_assets.domain.examples.windows import (
     FeatureWindows,
     Windows,
@@ -166,8 +166,7 @@ class _Drawing:
         found = replace(found, windows=shape.in_whole_words(found.windows))
         hashes = self._hashes(found.windows)
         texts = owned(hashes, found.owner)
-        ascending = np.sort(texts)
-        kept, by_strength = self._strongest_of_equal_text(found, texts, ascending)
+        kept, by_strength, known = self._strongest_of_equal_text(found, texts)
         bounds = self._bounds(found.owner[kept])
         n_windows = np.diff(bounds).tolist()
         place_in_feature = np.arange(len(kept)) - np.repeat(bounds[:-1], n_windows)
@@ -178,7 +177,7 @@ class _Drawing:
         drawn = kept[picked]
         windows = found.windows.take(drawn)
         if shape.builder == "centred" and len(drawn):
-            windows = self._with_peaks_anywhere(windows, found.peak[drawn], counts, found.owner[drawn], strongest_first, ascending)
+            windows = self._with_peaks_anywhere(windows, found.peak[drawn], counts, found.owner[drawn], strongest_first, known)
         return self._apart(counts, outcomes, n_windows, windows, strata[picked], found, hashes)
 
     def _drawn_by_role(
@@ -204,14 +203,15 @@ class _Drawing:
             return "dead"
         return "ok" if n_windows >= max(self.settings.min_activating, 2) else "too_few_windows"
 
-    def _strongest_of_equal_text(self, found: FeatureWindows, texts: np.ndarray, ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(indices, ascending, of the windows that are kept, places among these in the order of each feature's strength): of a feature's
-        windows with equal tokens only the strongest is kept."""
+    def _strongest_of_equal_text(self, found: FeatureWindows, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray, HashSet]:
+        """(indices, ascending, of the windows that are kept, places among these in the order of each feature's strength, all `texts`): of a
+        feature's windows with equal tokens only the strongest is kept."""
         order = descending_by(found.owner, self.strength[found.peak])
-        order = order[first_of_equal(texts[order], ascending)]
+        known = HashSet.of(texts[order])
+        order = order[known.is_first]
         is_kept = np.zeros(len(texts), dtype=bool)
         is_kept[order] = True
-        return np.flatnonzero(is_kept), (np.cumsum(is_kept) - 1)[order]
+        return np.flatnonzero(is_kept), (np.cumsum(is_kept) - 1)[order], known
 
     def _with_peaks_anywhere(
         self,
@@ -220,10 +220,10 @@ class _Drawing:
         counts: np.ndarray,
         owner: np.ndarray,
         strongest_first: np.ndarray,
-        texts: np.ndarray,
+        texts: HashSet,
     ) -> Windows:
-        """The drawn windows, with random places for the peaks of those for validation and held out. `texts` are the hashes of all windows,
-        sorted."""
+        """The drawn windows, with random places for the peaks of those for validation and held out. `texts` are the hashes of all
+        windows."""
         shape, hashed = self.sample.shape, self.sample.hashed
         role = np.repeat(np.tile(np.arange(len(ROLES)), len(counts)), counts.reshape(-1))
         rank = np.empty_like(strongest_first)
@@ -235,7 +235,7 @@ class _Drawing:
         for name in ("held_out", "validation"):
             part = np.flatnonzero(role == ROLES.index(name))
             placing, added = with_peaks_anywhere(placing, part, taken, hashed, shape, rngs)
-            taken.append(added)
+            taken.append(HashSet.of(added))
         return replace(windows, start=placing.start, length=placing.length)
 
     def _apart(

@@ -24,7 +24,7 @@ from interp_assets.domain.examples.sampling import (
     FeatureExamples,
 )
 from interp_assets.domain.examples.silent_windows import SilentWindows
-from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
+from interp_assets.domain.examples.text_hashes import HashedTokens, HashSet
 from interp_assets.domain.examples.windows import Places
 from interp_assets.domain.seeds import generators
 
@@ -210,7 +210,7 @@ def _add_random(
     if not some:
         return
     owner = np.repeat(some, [len(silent[i].hashes) for i in some])
-    taken = [np.sort(owned(np.concatenate([silent[i].hashes for i in some]), owner))]
+    taken = [HashSet.of(owned(np.concatenate([silent[i].hashes for i in some]), owner))]
     n_places = sample.hashed.rows.size
     drawn = [Spans(silent[i].spans.begin + i * n_places, silent[i].spans.end + i * n_places) for i in some]
     for r, role in enumerate(ROLES):
@@ -219,7 +219,7 @@ def _add_random(
         rngs = generators(run_seed, [silent[i].draw.feature for i in wanting], purpose)
         wanted = [lacking[i][r] for i in wanting]
         found, hashes = random_places(windows, wanting, wanted, taken, Spans.joined(drawn), sample.hashed, rngs, [like[i] for i in wanting])
-        taken.append(np.sort(hashes))
+        taken.append(HashSet.of(hashes))
         for i, places in zip(wanting, found, strict=True):
             drawn.append(_spans(places, i, sample))
             silent[i].places[r] = Places.joined([silent[i].places[r], places]) if len(silent[i].places[r]) else places
@@ -230,7 +230,7 @@ def random_places(
     windows: SilentWindows,
     owners: Sequence[int],
     counts: Sequence[int],
-    taken: Sequence[np.ndarray],
+    taken: Sequence[HashSet],
     drawn: Spans,
     hashed: HashedTokens,
     rngs: Sequence[np.random.Generator],
@@ -239,7 +239,7 @@ def random_places(
     """For each of the features `owners` at most its count of its silent windows, drawn without replacement by its own generator; fewer
     where fewer exist. And the hashes (`owned`) of all these windows.
 
-    A feature's windows are distinct in text, and none has the text of a window in `taken`: several sorted arrays of hashes (`owned`). No
+    A feature's windows are distinct in text, and none has the text of a window in `taken`: several sets of hashes (`owned`). No
     window shares a token with another or with a window that is `drawn`. A
     feature with lengths `like` gets windows of these lengths (`as_long_as`), for which at most MOST_LOOKED_AT windows are looked at.
     """
@@ -257,9 +257,9 @@ def random_places(
         found = windows.at([owners[k] for k in waiting], numbers, [rngs[k] for k in waiting])
         whose = np.repeat(np.array([owners[k] for k in waiting]), [len(part) for part in numbers])
         hashes = owned(hashed.of_runs(found.row * hashed.rows.shape[1] + found.start, found.length), whose)
-        is_new = first_of_equal(hashes)
+        is_new = HashSet.of(hashes).is_first
         for some in taken:
-            is_new &= ~in_sorted(hashes, some)
+            is_new &= ~some.holds(hashes)
         fresh = np.flatnonzero(is_new)
         spans = Spans.of(whose, found.row * hashed.rows.shape[1] + found.start, found.length, hashed.rows.size)
         is_new[fresh] = first_apart(spans.take(fresh), drawn)

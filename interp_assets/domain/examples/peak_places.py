@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from interp_assets.domain.examples.apart import Spans, near_pairs
-from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
+from interp_assets.domain.examples.text_hashes import HashedTokens, HashSet, in_sorted
 from interp_assets.domain.examples.windows import WindowShape
 
 TRIES = 16
@@ -46,14 +46,14 @@ class DrawnWindows:
 def with_peaks_anywhere(
     drawn: DrawnWindows,
     part: np.ndarray,
-    taken: Sequence[np.ndarray],
+    taken: Sequence[HashSet],
     hashed: HashedTokens,
     shape: WindowShape,
     rngs: Sequence[np.random.Generator],
 ) -> tuple[DrawnWindows, np.ndarray]:
     """The windows, those of `part` with peaks at random places (`WindowShape.placed`); and the hashes (`owned`) of the new places.
 
-    `part` has ascending indices. `taken` are the hashes of the token sequences of all activating windows, in several sorted arrays. Each
+    `part` has ascending indices. `taken` are the hashes of the token sequences of all activating windows, in several sets. Each
     feature has its own generator. A window is moved only to where its peak stays its strongest token, where it shares no token with another
     window, and where its token sequence is new. So strata and roles stay as they were drawn.
     """
@@ -77,9 +77,9 @@ def with_peaks_anywhere(
         hashes = owned(hashed.of_runs(first, tried.length), owner)
         known = in_sorted(hashes, added)
         for some in taken:
-            known |= in_sorted(hashes, some)
+            known |= some.holds(hashes)
         moved = (
-            first_of_equal(hashes)
+            HashSet.of(hashes).is_first
             & (~known | (hashes == own[pending]))
             & (first >= drawn.low[pending])
             & (first + tried.length <= drawn.high[pending])

@@ -74,6 +74,49 @@ def numbers_of(token_ids: np.ndarray) -> np.ndarray:
     return mixed
 
 
+@dataclass(frozen=True, eq=False)
+class HashSet:
+    """A set of hashes in which many hashes are looked up at a time, without sorting them.
+
+    `hashes` uint64 [n] may repeat; `is_first` bool [n] says whether no earlier hash is equal. `table` has, by the upper bits of a hash, the
+    place of the first hash with these bits, -1 where there is none. Hashes that have their upper bits in common with another hash before
+    them are few; they are kept in order, `others`.
+    """
+
+    hashes: np.ndarray
+    is_first: np.ndarray
+    table: np.ndarray
+    shift: np.uint64
+    others: np.ndarray
+
+    @classmethod
+    def of(cls, hashes: np.ndarray) -> "HashSet":
+        """The set of some hashes, whose upper bits are as random as all their bits."""
+        bits = max((4 * len(hashes)).bit_length(), 1)
+        shift = np.uint64(64 - bits)
+        upper = (hashes >> shift).astype(np.intp)
+        places = np.arange(len(hashes), dtype=np.int32)
+        table = np.full(1 << bits, -1, dtype=np.int32)
+        table[upper[::-1].copy()] = places[::-1]  # of equal numbers the last assignment stays
+        there = table.take(upper)
+        is_first = there == places
+        again = np.flatnonzero(~is_first)
+        apart = again[hashes[there[again]] != hashes[again]]
+        is_first[apart] = first_of_equal(hashes[apart])
+        return cls(hashes, is_first, table, shift, np.sort(hashes[apart]))
+
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """Bool [m]: whether each of `values`, uint64 [m], is in the set."""
+        if not len(self.hashes):
+            return np.zeros(len(values), dtype=bool)
+        place = self.table.take((values >> self.shift).astype(np.intp))
+        is_near = place >= 0
+        found = is_near & (self.hashes.take(place, mode="clip") == values)
+        unsure = np.flatnonzero(is_near & ~found)
+        found[unsure] = in_sorted(values[unsure], self.others)
+        return found
+
+
 def in_sorted(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     """Bool [n]: whether each value is among `ascending`, which is sorted."""
     if not len(ascending):
@@ -83,9 +126,9 @@ def in_sorted(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     return ascending[place] == values
 
 
-def first_of_equal(values: np.ndarray, ascending: np.ndarray | None = None) -> np.ndarray:
-    """Bool [n]: whether no earlier value is equal. `ascending` are the values in order, where they are known."""
-    ascending = np.sort(values) if ascending is None else ascending
+def first_of_equal(values: np.ndarray) -> np.ndarray:
+    """Bool [n]: whether no earlier value is equal."""
+    ascending = np.sort(values)
     repeated = ascending[1:][ascending[1:] == ascending[:-1]]
     first = np.ones(len(values), dtype=bool)
     if len(repeated):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_assets.domain.examples import text_hashes
-from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, hashes_of_runs, in_sorted
+from interp_assets.domain.examples.text_hashes import HashedTokens, HashSet, first_of_equal, hashes_of_runs, in_sorted
 
 numbers = st.lists(st.integers(0, 6), max_size=30).map(lambda found: np.array(found, dtype=np.uint64))
 
@@ -51,4 +51,16 @@ def test_no_runs_no_hashes() -> None:
 def test_membership_and_first_occurrences(values: np.ndarray, others: np.ndarray) -> None:
     assert in_sorted(values, np.sort(others)).tolist() == [value in others.tolist() for value in values.tolist()]
     first = [value not in values[:i].tolist() for i, value in enumerate(values.tolist())]
-    assert first_of_equal(values).tolist() == first_of_equal(values, np.sort(values)).tolist() == first
+    assert first_of_equal(values).tolist() == HashSet.of(values).is_first.tolist() == first
+
+
+@given(st.integers(0, 1000), st.integers(0, 300), st.integers(0, 40), st.integers(0, 63))
+def test_a_set_of_hashes_holds_its_hashes_alone(seed: int, n: int, n_repeated: int, n_equal_bits: int) -> None:
+    """Also where hashes repeat, and where many have their upper bits in common."""
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 1 << 64, n, dtype=np.uint64) >> np.uint64(n_equal_bits)
+    hashes = rng.permutation(np.concatenate([hashes, hashes[:n_repeated]]))
+    asked = np.concatenate([hashes[::3], rng.integers(0, 1 << 64, 50, dtype=np.uint64) >> np.uint64(n_equal_bits)])
+    found, members = HashSet.of(hashes), hashes.tolist()
+    assert found.holds(asked).tolist() == [value in set(members) for value in asked.tolist()]
+    assert found.is_first.tolist() == [value not in members[:i] for i, value in enumerate(members)]
