@@ -33,10 +33,13 @@ def firing_shares(positions: np.ndarray, n_contexts: int, context_tokens: int, f
     """
     windows = positions // window_tokens
     share = min(_n_distinct(windows) * window_tokens / max(n_contexts * context_tokens, 1), 1.0)
-    row, place = positions // context_tokens, positions % context_tokens - first_position
+    row = positions // context_tokens
+    place = positions - row * context_tokens - first_position
+    at_start = (place >= 0) & (place < max(START_PARTS) * window_tokens)
+    row, place = row[at_start], place[at_start]
     starts: list[float] = []
     for part in START_PARTS:
-        n_firing = _n_distinct(row[(place >= 0) & (place < part * window_tokens)])
+        n_firing = _n_distinct(row[place < part * window_tokens])
         starts.append(float((n_firing + WORTH * by_chance(share, part)) / (n_contexts + WORTH)))
     return FiringShares(share, tuple(starts))
 
@@ -62,4 +65,4 @@ def _log_silence(share: float) -> float:
 
 def _n_distinct(ascending: np.ndarray) -> int:
     """Number of distinct values of an ascending array."""
-    return int(np.count_nonzero(np.diff(ascending))) + (len(ascending) > 0)
+    return int(np.count_nonzero(ascending[1:] != ascending[:-1])) + (len(ascending) > 0)

@@ -100,11 +100,11 @@ class SilentWindows:
         start = place - row * shape.context_tokens
         begin, end = shape.bounds(row, start)
         length = np.minimum(shape.window_tokens, end - start)
-        one, other = np.empty_like(length), np.empty_like(length)
+        least, one, other = np.minimum(1, length - 1), np.empty_like(length), np.empty_like(length)
         first = 0
         for part, rng in zip(numbers, rngs, strict=True):
             span = slice(first, first + len(part))
-            one[span], other[span] = (rng.integers(np.minimum(1, length[span] - 1), length[span]) for _ in range(2))
+            one[span], other[span] = (rng.integers(least[span], length[span]) for _ in range(2))
             first += len(part)
         stuck = (shape.builder == "centred") & (end - begin > shape.window_tokens)
         offset = np.where(stuck & (start == begin), np.minimum(one, other), one)
