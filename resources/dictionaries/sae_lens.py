@@ -146,7 +146,7 @@ def _activation(source: str, config: dict[str, Any], weights: dict[str, "torch.T
 
 def _read_folder(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
     folder = source_folder(source, ("cfg.json", WEIGHTS_FILE), "SAELens")
-    config = _current(read_config(folder / "cfg.json"))
+    config = _current(source, read_config(folder / "cfg.json"))
     weights = read_tensors(folder / WEIGHTS_FILE)
     scaler = read_config(folder / SCALER_FILE) if (folder / SCALER_FILE).is_file() else {}
     if config["normalize_activations"] == "expected_average_only_in" and scaler.get("scaling_factor"):
@@ -174,7 +174,7 @@ def _download(source: str) -> tuple[dict[str, Any], dict[str, "torch.Tensor"]]:
             sae = SAE.from_pretrained(release, sae_id, device="cpu")
     except Exception as error:
         raise DictionaryError(f"sae-lens has no SAE {sae_id!r} in release {release!r}, or no network: {error}") from error
-    config = _current(sae.cfg.to_dict())
+    config = _current(source, sae.cfg.to_dict())
     stated = directory[release].expected_l0.get(sae_id) if release in directory else None
     config["metadata"].setdefault("l0", stated or None)
     config["metadata"]["sums_writes"] = _sums_writes(release, directory)
@@ -241,11 +241,11 @@ def _release_and_id(source: str, releases: Any) -> tuple[str, str]:
     return "/".join(parts[:n]), "/".join(parts[n:])
 
 
-def _current(config: dict[str, Any]) -> dict[str, Any]:
+def _current(source: str, config: dict[str, Any]) -> dict[str, Any]:
     """The configuration in the terms of SAELens 6, with its defaults filled in, and with `metadata`."""
     held = config.get("metadata") or {}
     if not isinstance(held, dict) or not isinstance(config.get("architecture", ""), str | None):
-        raise DictionaryError("its cfg.json has no object as metadata, or no name as architecture. Save it again with SAELens.")
+        raise DictionaryError(f"the cfg.json of SAE {source} has no object as metadata, or no name as architecture. Save it again.")
     config = {**config, "metadata": dict(held)}
     moved = (("hook_point", "hook_name"), ("hook_name",) * 2, ("model_from_pretrained_kwargs",) * 2, ("seqpos_slice",) * 2)
     for old, new in moved:
