@@ -337,14 +337,14 @@ def real_command(folder: Path, quick: bool, number: signal.Signals, arguments: t
 
 
 if not QUICK:
-    for arguments, moments in (
-        (("backfill", KEY, "--only", "token_sample", "--only", "activation_shards"), (2.0, 6.0, "backfill ", "started")),
-        (("ui", "--port", "3988"), (2.0, 6.0, "is at")),
-        (("demo",), (4.0, "backfill ", "started")),
+    for name, arguments, moments in (
+        ("backfill", ("backfill", KEY, "--only", "token_sample", "--only", "activation_shards"), (2.0, 6.0, "backfill ", "started")),
+        ("ui", ("ui", "--port", "3988"), (2.0, 6.0, "is at")),
+        ("demo", ("demo",), (4.0, "in this process", "started")),
+        ("demo with a server", ("demo", "--port", "3989"), ("backfill ",)),
     ):
         for when in moments:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
-                label = f"{number.name} to a real interp {arguments[0]}, " + (
-                    f"after {when} s" if isinstance(when, float) else f"at {when!r}"
-                )
+                moment = f"after {when} s" if isinstance(when, float) else f"at {when!r}"
+                label = f"{number.name} to a real interp {name}, {moment}"
                 attack(label, seconds=400, number=number, arguments=arguments, when=when)(real_command)
