@@ -9,6 +9,9 @@ An activation reads the blocks of an encoder from the first latent to the last a
     Scaled      another activation, its values multiplied by a factor of the latent
 
 A NaN is kept as an activation, for whoever takes the activations to see and refuse: dropped, it would look like silence.
+
+Where few pre-activations can be active, a block may be a screen: upper bounds of its pre-activations, and exact values of those asked for
+(`screening.py`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.dictionaries.interface import Encoded
 from resources.dictionaries.largest import Largest
+from resources.dictionaries.screening import LEAST_ROWS, MOST_EXACT, Screen, ScreenedColumns, ScreenedRows, screens
 
 if TYPE_CHECKING:
     import torch
@@ -27,26 +31,37 @@ BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
 CHUNK_TOKENS = 16_384
 """Most tokens encoded at a time: a block keeps enough latents for the matrix product to be quick."""
 
+TRIED_ROWS, TRIED_LATENTS = 32, 2_048
+"""Pre-activations of so many tokens and latents tell whether few of them can be active."""
+
 
 @dataclass(frozen=True)
 class Block:
     """Pre-activations `hidden` Tensor[tokens, n] of the latents from `first` on, with memory for a bool of each in `mask`.
 
-    Both tensors are overwritten when the next block is taken. New tensors of this size would leave holes in the heap: features kept from
-    one block would be put into a hole, and the tensors of the next block would not fit.
+    With a `screen`, `hidden` are the screen's upper bounds. Both tensors are overwritten when the next block is taken. New tensors of this
+    size would leave holes in the heap: features kept from one block would be put into a hole, and the tensors of the next block would not
+    fit.
     """
 
     first: int
     hidden: "torch.Tensor"
     mask: "torch.Tensor"
+    screen: Screen | None = None
 
-    def above(self, limit: "torch.Tensor | float") -> "tuple[torch.Tensor, torch.Tensor]":
-        """(token, place in the block) of the pre-activations above `limit`, a number or Tensor[n], and of all NaNs; by token and then
-        place."""
+    def above(self, limit: "torch.Tensor | float") -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        """(token, place in the block, value) of the pre-activations above `limit`, a number or Tensor[n], and of all NaNs; by token and
+        then place."""
         import torch
 
-        token, place = torch.le(self.hidden, limit, out=self.mask).logical_not_().nonzero(as_tuple=True)
-        return token, place
+        if self.screen is None:
+            token, place = torch.le(self.hidden, limit, out=self.mask).logical_not_().nonzero(as_tuple=True)
+            return token, place, self.hidden[token, place]
+        least = limit if isinstance(limit, torch.Tensor) else torch.tensor(limit)
+        token, place = torch.lt(self.hidden, least.bfloat16(), out=self.mask).logical_not_().nonzero(as_tuple=True)
+        value = self.screen.exact(token, place)
+        keep = (value <= (least[place] if least.ndim else least)).logical_not_().nonzero().squeeze(1)
+        return token[keep], place[keep], value[keep]
 
 
 class Activation(Protocol):
@@ -54,6 +69,11 @@ class Activation(Protocol):
 
     @property
     def group(self) -> int: ...
+
+    def few(self, hidden: "torch.Tensor", slack: "torch.Tensor", width: int) -> bool:
+        """Whether few pre-activations are active or within `slack`, Tensor[tokens, 1], of it, judged by `hidden`, Tensor[tokens, n], of the
+        first latents of `width`. Then blocks may be screens."""
+        ...
 
     def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The activations > 0 of all blocks, by token. The blocks come in order of their latents."""
@@ -67,19 +87,24 @@ class Threshold:
     threshold: "torch.Tensor | float" = 0.0
     group: int = 1
 
+    def few(self, hidden: "torch.Tensor", slack: "torch.Tensor", width: int) -> bool:
+        """Whether few are above their threshold."""
+        return _share_above(hidden + slack, self._limit(0, hidden.shape[1])) <= MOST_EXACT
+
     def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The entries above their latent's threshold, by token and then feature."""
         return joined([self._block(block) for block in blocks])
 
     def _block(self, block: Block) -> Encoded:
+        token, place, value = block.above(self._limit(block.first, block.hidden.shape[1]))
+        return Encoded(token, place + block.first, value)
+
+    def _limit(self, first: int, n: int) -> "torch.Tensor | float":
         if isinstance(self.threshold, (int, float)):
-            limit = max(self.threshold, 0.0)
-        elif self.threshold.numel() == 1:
-            limit = self.threshold.clamp(min=0)
-        else:
-            limit = self.threshold[block.first : block.first + block.hidden.shape[1]].clamp(min=0)
-        token, place = block.above(limit)
-        return Encoded(token, place + block.first, block.hidden[token, place])
+            return max(self.threshold, 0.0)
+        if self.threshold.numel() == 1:
+            return self.threshold.reshape(()).clamp(min=0)
+        return self.threshold[first : first + n].clamp(min=0)
 
 
 @dataclass(frozen=True)
@@ -89,11 +114,16 @@ class TopK:
     k: int
     group: int = 1
 
+    def few(self, hidden: "torch.Tensor", slack: "torch.Tensor", width: int) -> bool:
+        """Whether few are within the slack of the k largest."""
+        k = -(-self.k * hidden.shape[1] // width)
+        return _share_above(hidden + slack, hidden.topk(k, dim=-1).values[:, -1:]) <= MOST_EXACT
+
     def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The k largest of all blocks, by token and then feature."""
         largest = Largest(self.k)
         for block in blocks:
-            largest.take(block.hidden, block.mask, block.first)
+            largest.take(block.hidden, block.mask, block.first, block.screen)
         assert largest.values is not None and largest.columns is not None, "a dictionary has one latent at least"
         features, order = largest.columns.sort(dim=-1)
         values = largest.values.gather(-1, order)
@@ -106,6 +136,10 @@ class GroupMax:
     """The largest h of each run of `group` latents, where > 0."""
 
     group: int
+
+    def few(self, hidden: "torch.Tensor", slack: "torch.Tensor", width: int) -> bool:
+        """Never: the largest of each group is one of few."""
+        return False
 
     def encode(self, blocks: Iterable[Block]) -> Encoded:
         """At most one feature a group and token, by token and then feature."""
@@ -125,14 +159,18 @@ class Gate:
     offset: "torch.Tensor"
     group: int = 1
 
+    def few(self, hidden: "torch.Tensor", slack: "torch.Tensor", width: int) -> bool:
+        """Whether few gates are open."""
+        return _share_above(hidden + slack, 0.0) <= MOST_EXACT
+
     def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The magnitudes > 0 behind open gates, by token and then feature."""
         return joined([self._block(block) for block in blocks])
 
     def _block(self, block: Block) -> Encoded:
-        token, place = block.above(0.0)
+        token, place, gate = block.above(0.0)
         feature = place + block.first
-        magnitude = block.hidden[token, place] * self.gain[feature] + self.offset[feature]
+        magnitude = gate * self.gain[feature] + self.offset[feature]
         keep = (magnitude <= 0).logical_not_().nonzero().squeeze(1)  # indices once: a mask would be counted, and a GPU awaited, three times
         return Encoded(token[keep], feature[keep], magnitude[keep])
 
@@ -144,6 +182,10 @@ class Scaled:
     inner: TopK
     factor: "torch.Tensor"
     group: int = 1
+
+    def few(self, hidden: "torch.Tensor", slack: "torch.Tensor", width: int) -> bool:
+        """Whether `inner` keeps few."""
+        return self.inner.few(hidden, slack, width)
 
     def encode(self, blocks: Iterable[Block]) -> Encoded:
         """The features of `inner` in its order."""
@@ -158,8 +200,11 @@ def encode_in_blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Ten
     """
     import torch
 
-    starts = range(0, max(len(x), 1), CHUNK_TOKENS)
-    chunks = [activation.encode(blocks(x[start : start + CHUNK_TOKENS], weight, bias, activation.group)) for start in starts]
+    if _is_screened(x, weight, bias, activation):
+        starts, chunks = _screened_chunks(x, weight, bias, activation)
+    else:
+        starts = range(0, max(len(x), 1), CHUNK_TOKENS)
+        chunks = [activation.encode(blocks(x[start : start + CHUNK_TOKENS], weight, bias, activation.group)) for start in starts]
     if len(chunks) == 1:
         return chunks[0]
     return Encoded(
@@ -186,6 +231,42 @@ def blocks(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None
         else:
             torch.addmm(bias[first : first + size], x, part, out=hidden)
         yield Block(first, hidden, mask[:n].view(shape))
+
+
+def _is_screened(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", activation: Activation) -> bool:
+    """Whether screens are worth their work: the CPU is made for them, and by a few tokens and latents few can be active."""
+    if not screens(x, weight.T):
+        return False
+    some, columns = x[:: -(-len(x) // TRIED_ROWS)], weight.T[:TRIED_LATENTS]
+    hidden = some @ columns.T if bias is None else some @ columns.T + bias[:TRIED_LATENTS]
+    return activation.few(hidden, ScreenedColumns(columns, None).slack(ScreenedRows(some)), weight.shape[1])
+
+
+def _screened_chunks(
+    x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None", activation: Activation
+) -> "tuple[range, list[Encoded]]":
+    """(first tokens, features) of chunks of tokens, by screens of all latents where these fit beside enough tokens."""
+    import torch
+
+    width, room = weight.shape[1], BLOCK_BYTES["cpu"] // 2
+    tokens = min(len(x), max(room // width, LEAST_ROWS))
+    latents = min(width, max(room // tokens, 1))
+    firsts, starts = range(0, width, latents), range(0, len(x), tokens)
+    columns = [ScreenedColumns(weight.T[i : i + latents], None if bias is None else bias[i : i + latents]) for i in firsts]
+    buffer, mask = (torch.empty(tokens * latents, dtype=dtype) for dtype in (torch.bfloat16, torch.bool))
+
+    def screened(rows: ScreenedRows) -> Iterator[Block]:
+        for first, part in zip(firsts, columns, strict=True):
+            shape = len(rows.rows), len(part.columns)
+            upper, own_mask = (memory[: shape[0] * shape[1]].view(shape) for memory in (buffer, mask))
+            yield Block(first, upper, own_mask, Screen(rows, part, upper))
+
+    return starts, [activation.encode(screened(ScreenedRows(x[start : start + tokens]))) for start in starts]
+
+
+def _share_above(hidden: "torch.Tensor", limit: "torch.Tensor | float") -> float:
+    """The share of numbers above a limit."""
+    return float((hidden > limit).float().mean()) if hidden.numel() else 0.0
 
 
 def whole(hidden: "torch.Tensor") -> list[Block]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resources.dictionaries.screening import MOST_EXACT, Screen
+
 if TYPE_CHECKING:
     import torch
 
@@ -29,10 +31,13 @@ class Largest:
         self.values: torch.Tensor | None = None
         self.columns: torch.Tensor | None = None
 
-    def take(self, hidden: "torch.Tensor", mask: "torch.Tensor", first: int) -> None:
-        """Take a block, Tensor[rows, n], whose columns are numbered from `first`. `mask` is bool Tensor[rows, n] that is written over."""
-        found = self._candidates(hidden, mask)
+    def take(self, hidden: "torch.Tensor", mask: "torch.Tensor", first: int, screen: Screen | None = None) -> None:
+        """Take a block, Tensor[rows, n], whose columns are numbered from `first`. `mask` is bool Tensor[rows, n] that is written over.
+
+        With a screen, `hidden` are its upper bounds, and the numbers of the block are its exact values."""
+        found = self._candidates(hidden, mask, screen)
         if found is None:
+            hidden = hidden if screen is None else screen.whole()
             values, columns = hidden.topk(min(self.k, hidden.shape[1]), dim=-1, sorted=False)
             self._add(values, columns.add_(first))
         else:
@@ -49,7 +54,9 @@ class Largest:
             columns = columns.gather(-1, place)
         self.values, self.columns = values, columns
 
-    def _candidates(self, hidden: "torch.Tensor", mask: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor] | None":
+    def _candidates(
+        self, hidden: "torch.Tensor", mask: "torch.Tensor", screen: Screen | None
+    ) -> "tuple[torch.Tensor, torch.Tensor] | None":
         """(numbers, columns of the block), Tensor[rows, most candidates of a row] each, missing numbers -inf; None where `torch.topk` is
         better."""
         import torch
@@ -61,18 +68,24 @@ class Largest:
         if self.values is None:
             groups = GROUPS * self.k
             maxima = hidden[:, : n // groups * groups].unflatten(1, (-1, groups)).amax(1)
-            torch.lt(hidden, maxima.topk(self.k, dim=-1, sorted=False).values.amin(-1, keepdim=True), out=mask)
+            bound = maxima.topk(self.k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+            torch.lt(hidden, bound if screen is None else screen.lower(bound).bfloat16(), out=mask)
         else:
-            torch.le(hidden, self.values.amin(-1, keepdim=True), out=mask)
+            bound = self.values.amin(-1, keepdim=True)
+            torch.le(hidden, bound, out=mask) if screen is None else torch.lt(hidden, bound.bfloat16(), out=mask)
         flat = np.flatnonzero(mask.logical_not_().numpy())  # several times as fast as torch's own on a mask with few True
         row, column = np.divmod(flat, n)
         counts = np.bincount(row, minlength=rows)
         widest = int(counts.max())
-        if widest > n // 4:  # many equal numbers, NaNs, or columns in ascending order
+        many = widest > n // 4 if screen is None else len(flat) > 2 * MOST_EXACT * rows * n
+        if many:  # equal numbers, NaNs, or columns in ascending order
             return None
         place = row * widest + np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
-        values, columns = torch.full((rows * widest,), -torch.inf, dtype=hidden.dtype), torch.zeros(rows * widest, dtype=torch.int64)
+        numbers = (
+            hidden.reshape(-1)[torch.from_numpy(flat)] if screen is None else screen.exact(torch.from_numpy(row), torch.from_numpy(column))
+        )
+        values, columns = torch.full((rows * widest,), -torch.inf, dtype=numbers.dtype), torch.zeros(rows * widest, dtype=torch.int64)
         where = torch.from_numpy(place)
-        values[where] = hidden.reshape(-1)[torch.from_numpy(flat)]
+        values[where] = numbers
         columns[where] = torch.from_numpy(column)
         return values.view(rows, widest), columns.view(rows, widest)

@@ -123,7 +123,8 @@ def with_negative_sides(autoencoder: SparseAutoencoder) -> SparseAutoencoder:
 def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int | None, d_in: int | None) -> SparseAutoencoder:
     """The autoencoder with its revision, once its weights fit one another and the record. Raises `DictionaryError`.
 
-    The revision is 16 hex digits over the weights and everything else that determines the activations.
+    The revision is 16 hex digits over the weights and everything else that determines the activations. In memory the encoder's weights of a
+    feature lie together, so that a screen reads the weights of few features (`screening.py`).
     """
     for name, given, found in (("width", width, autoencoder.width), ("d_in", d_in, autoencoder.d_in)):
         if given is not None and given != found:
@@ -145,7 +146,7 @@ def checked_autoencoder(autoencoder: SparseAutoencoder, source: str, width: int 
         raise DictionaryError(
             f"SAE {source} reads {autoencoder.d_in} dimensions and writes {d_out}: it is a transcoder. Name its output_hook in the record."
         )
-    return replace(autoencoder, revision=_revision(autoencoder))
+    return replace(autoencoder, W_enc=autoencoder.W_enc.T.contiguous().T, revision=_revision(autoencoder))
 
 
 def _refuse_impossible(source: str, activation: Activation, width: int) -> None:

@@ -95,7 +95,7 @@ def trained() -> Trained:
     b = sae.b_enc - sae.b_dec @ sae.W_enc if sae.subtracts_b_dec else sae.b_enc
     hidden = before[HOOK] @ sae.W_enc + b
     threshold = float(hidden.flatten().topk(K * len(hidden)).values[-1])
-    return Trained(sae.W_enc, b, sae.W_dec, sae.b_dec, threshold, values, before)
+    return Trained(sae.W_enc.contiguous(), b, sae.W_dec, sae.b_dec, threshold, values, before)
 
 
 def relu(t: Trained, x: torch.Tensor) -> torch.Tensor:
