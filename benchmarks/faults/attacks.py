@@ -36,6 +36,7 @@ GROUPS = (
     "canary",
     "keys_left_behind",
     "watching",
+    "killed_alerts",
 )
 """Modules of this package that hold attacks."""
 
@@ -85,7 +86,7 @@ def all_attacks() -> list[Attack]:
     return sorted(_ATTACKS, key=lambda one: GROUPS.index(one.group))
 
 
-SLOW_GROUPS = ("explorers", "explorer_processes", "exports")
+SLOW_GROUPS = ("explorers", "explorer_processes", "exports", "killed_alerts")
 """Groups that start a process or copy a home for each attack: the quick form has one attack of each of their kinds."""
 
 

@@ -31,7 +31,7 @@ PROMPT = next(iter(PROMPTS))
 
 def alerted(address: str, seconds: float) -> Result:
     """Whether an alert ends within the bound, with the reason; the address, which is often a secret, is not in the reason."""
-    sending.SECONDS, sending.MOST_SECONDS = 1.0, 3.0
+    sending.SECONDS, sending.MOST_SECONDS, sending.REST_SECONDS = 1.0, 3.0, 0.0
     started = time.monotonic()
     why = send(AlertSettings(webhook_env="FAULT_WEBHOOK"), ALERT)["webhook"]
     if time.monotonic() - started > seconds:

@@ -9,6 +9,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
 from interp_assets.config.alerts import EmailSettings
+from interp_assets.domain.prompting.rendering import visible
 from resources.language_models.openai_server.secrets import Secrets
 
 LONGEST_SUBJECT = 200
@@ -64,7 +65,11 @@ def _written(settings: EmailSettings, subject: str, message: str) -> EmailMessag
 def _readable_errors(settings: EmailSettings, password: str | None, wait: float) -> Iterator[None]:
     """A block whose errors say what the server said, without the password, and what to do."""
     place = f"{settings.host}:{settings.port}"
-    hide = Secrets((password,)).hide if password else str
+    secrets = Secrets((password,) if password else ())
+
+    def hide(said: str) -> str:
+        return visible(secrets.hide(said))
+
     try:
         yield
     except ssl.SSLCertVerificationError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from interp_assets.config.alerts import AlertSettings, WebhookForm
+from interp_assets.domain.prompting.rendering import visible
 from resources.language_models.openai_server.secrets import Address, Secrets
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def post(settings: AlertSettings, alert: "Alert", message: str, wait: float, dea
         else:
             if not (answer.is_error or answer.is_redirect):
                 return
-            why = f"status {answer.status_code}: {secrets.hide(answer.text)[:TOLD].strip()}".rstrip(": ")
+            why = f"status {answer.status_code}: {_told(answer.text, secrets)}".rstrip(": ")
             if answer.is_redirect:
                 raise ConnectionError(f"{why}. The webhook has moved: take its new address from the service")
             if answer.status_code not in AGAIN:
@@ -63,6 +64,11 @@ def post(settings: AlertSettings, alert: "Alert", message: str, wait: float, dea
         if number == TRIES or time.monotonic() + pause >= deadline:
             raise ConnectionError(why if number == 1 else f"{why}, after {number} tries")
         time.sleep(pause)
+
+
+def _told(text: str, secrets: Secrets) -> str:
+    """The beginning of an answer on one line, without secrets: an answer may be long, and hold what a log must not."""
+    return visible(secrets.hide(text[: 10 * TOLD]).strip()[:TOLD])
 
 
 def form_of(address: str) -> WebhookForm:

@@ -93,6 +93,8 @@ def test_a_service_that_asks_to_wait_is_asked_again(monkeypatch: pytest.MonkeyPa
         assert len(posted) == 3
     with answering((500, {}, "oh")) as (address, posted):  # it may have taken the alert
         assert send(settings(webhook=address), ALERT) == {"webhook": "ConnectionError: status 500: oh"} and len(posted) == 1
+    with answering((404, {}, "no\nhook\0" + "x" * 30_000_000)) as (address, _):
+        assert send(settings(webhook=address), ALERT, seconds=3.0) == {"webhook": f"ConnectionError: status 404: no↵hook\ufffd{'x' * 192}"}
     with answering((302, {"Location": "/elsewhere"}, "")) as (address, posted):
         assert "status 302. The webhook has moved" in send(settings(webhook=address), ALERT)["webhook"] and len(posted) == 1
 
