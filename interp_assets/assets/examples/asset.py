@@ -56,6 +56,9 @@ RANGE_STAGE = RangeStage(
 BLOCK_FEATURES = 64
 """Features that are drawn and written together: memory holds their examples beside the token sample."""
 
+MOST_THREADS = 4
+"""Most threads that draw at a time: drawing holds Python's lock for a third of its time, so that more threads would only hold memory."""
+
 USED = {"shown": "to be shown", "validation": "for validation", "held_out": "to be held out"}
 """In messages, the use of the windows of each role: "3 of 10 silent windows to be held out"."""
 
@@ -157,7 +160,7 @@ def _drawn_partitions(
         texts, n_threads = source, 1  # an import has a range as one block
         groups = ((partition, _imported(partition, source)) for partition in partitions)
     else:
-        texts, n_threads = ReadableTexts(tokenizer), cores()
+        texts, n_threads = ReadableTexts(tokenizer), min(cores(), MOST_THREADS)
         groups = ((partition, _drawn(lake, partition, source)) for partition in partitions)
     work = partial(_block, WindowTexts(texts))
     for partition, made in groups_in_order(work, groups, n_threads):
