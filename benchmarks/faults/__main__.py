@@ -121,23 +121,28 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer draws of random attacks; under two minutes")
     parser.add_argument("--only", default="", help="only attacks whose names hold these words")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--count", action="store_true", help="print the number of attacks of each group, and run none")
     options = parser.parse_args()
     every = [one for one in all_attacks() if options.only in one.name]
     attacks = quick_attacks(every) if options.quick else every
+    if options.count:
+        print(json.dumps(Counter(one.group for one in every)))
+        return 0
     if options.worker is not None:
         work(attacks[options.worker :], options.quick)
         return 0
+    whole = subprocess.Popen([sys.executable, "-m", "benchmarks.faults", "--count", "--only", options.only], stdout=subprocess.PIPE)
     started, limit = time.monotonic(), QUICK_SECONDS * PATIENCE if options.quick else math.inf
     ended = outcomes(attacks, [*(["--quick"] if options.quick else []), "--only", options.only], limit)
     counts = Counter(result.outcome for _, result in ended)
     through = [name for name, result in ended if result.outcome in MUST_BE_ZERO]
     not_reached = [one.name for one in attacks[len(ended) :]]
-    left = Counter(one.group for one in every) - Counter(one.group for one in attacks)
+    left = Counter(json.loads(whole.communicate()[0])) - Counter(one.group for one in attacks)
     print(f"in the full form alone: {', '.join(f'{count} of {group}' for group, count in left.items()) or 'none'}")
     print(f"not reached: {', '.join(not_reached) or 'none'}")
     summary = {
         "benchmark": "faults", "quick": options.quick, "attacks": len(ended), **{name: counts[name] for name in OUTCOMES},
-        "got_through": through, "not_reached": len(not_reached), "in_the_full_form_alone": len(every) - len(attacks),
+        "got_through": through, "not_reached": len(not_reached), "in_the_full_form_alone": left.total(),
         "seconds": round(time.monotonic() - started, 1), "core_seconds": round(core_seconds(), 1),
     }  # fmt: skip
     print(json.dumps(summary))

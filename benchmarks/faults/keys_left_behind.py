@@ -45,7 +45,7 @@ FORMS = (KEY, base64.b64encode(KEY.encode()).decode(), quote(KEY, ""), html.esca
 FIRST = f"""
 import interp_assets as ia
 lab = ia.open()
-print(lab.query("SELECT * FROM explanations").to_csv())
+print(lab.sql("SELECT * FROM explanations").to_csv())
 print(lab.feature({DICTIONARY!r}, {FEATURES[0]})._repr_html_())
 """
 COMMANDS: tuple[tuple[str, ...], ...] = (
@@ -139,7 +139,7 @@ def real_run(folder: Path, quick: bool) -> Result:
         interp(*run)
         interp(*run)
         others = [interp(*(word.format(out=out) for word in command)) for command in COMMANDS]
-        interp("-c", FIRST)
+        others.append(interp("-c", FIRST))
         server.keys.clear()
         interp("redo", DICTIONARY, str(FEATURES[0]), **{VARIABLE: KEY[::-1]})
     finally:
@@ -148,7 +148,7 @@ def real_run(folder: Path, quick: bool) -> Result:
         return Result(BLOCKS, f"nothing was made: {said[next(name for name in said if name.startswith('run'))][-300:]}")
     found = [f"{name}: {part!r}" for name, text in said.items() if (part := leaks(KEY, text))]
     found += told_in(home) + told_in(out)
-    named = json.dumps([list(command) for command, code in zip(COMMANDS, others, strict=True) if code])
+    named = json.dumps([list(command) for command, code in zip((*COMMANDS, ("notebook",)), others, strict=True) if code])
     return Result(WRONG, "; ".join(found)[:1500]) if found else Result(RIGHT, f"statuses: {named}")
 
 

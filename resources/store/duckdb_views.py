@@ -113,7 +113,7 @@ class QueryDatabase:
         self._instance = reading(lake, duckdb.connect(":memory:", config={} if unsafe else HARDENED))
         # Partitions are replaced in place: no footer and no bytes of a file are kept from one question to the next.
         self._instance.execute("SET parquet_metadata_cache = false; SET enable_external_file_cache = false")
-        self._instance.execute("SET enable_progress_bar = false")
+        hide_progress(self._instance)
         if not unsafe:
             allowed = [lake.url, *map(str, places), *_linked_tables(lake)]
             self._instance.execute("SET allowed_directories = ?", [sorted({*allowed, *map(_literal, allowed)})])
@@ -149,6 +149,12 @@ class QueryDatabase:
     def counted_rows(self, sql: str, columns: Collection[str]) -> tuple[str, dict[str, set[str]], str] | None:
         """See `narrowing`."""
         return counted_rows(self._instance.cursor(), sql, columns)
+
+
+def hide_progress(connection: duckdb.DuckDBPyConnection) -> None:
+    """Turn off DuckDB's progress bar. In Jupyter without ipywidgets there is none, and DuckDB refuses to turn it off."""
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
 
 
 def _linked_tables(lake: Lake) -> list[str]:

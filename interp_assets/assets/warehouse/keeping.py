@@ -8,7 +8,7 @@ import duckdb
 from interp_assets.assets.warehouse.question import Question, State
 from interp_assets.assets.warehouse.units import members_of, states_of, tables_of
 from interp_assets.assets.warehouse.views import KEPT_BY, UNITS
-from resources.store.duckdb_views import add_dictionaries, reading
+from resources.store.duckdb_views import add_dictionaries, hide_progress, reading
 
 CHUNK_ROWS = 3_000_000
 """Rows of tables that are read at once, unless one unit has more."""
@@ -23,7 +23,8 @@ def keep_answers(state_now: Callable[[], State]) -> None:
     state = state_now()
     assert state.answers is not None
     with tempfile.TemporaryDirectory() as folder, reading(state.lake, duckdb.connect(":memory:")) as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}'; SET enable_progress_bar = false")
+        connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = '{folder}'")
+        hide_progress(connection)
         add_dictionaries(connection, state.records.table, temporary=True)
         for view in KEPT_BY:
             units = members_of(view, state.found, state.records.rows)

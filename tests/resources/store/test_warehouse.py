@@ -14,6 +14,7 @@ from interp_assets.assets.warehouse.views import view_files
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION, SCORES, TABLES
+from resources.store.duckdb_views import hide_progress
 from resources.store.lake import Lake
 
 
@@ -197,3 +198,18 @@ def test_a_table_on_another_disk_is_read_and_a_linked_part_is_named(tmp_path: Pa
     part.symlink_to(tmp_path / "part.parquet")
     with pytest.raises(duckdb.PermissionException, match=r"is a link to .*outside of the lake"):
         warehouse(tmp_path).query(question)
+
+
+def test_a_notebook_without_widgets_has_no_progress_bar_to_turn_off() -> None:
+    asked = []
+
+    class InJupyter:
+        def execute(self, sql: str) -> None:
+            asked.append(sql)
+            raise duckdb.InvalidInputException("required package 'ipywidgets' is missing, which is needed to render progress bars")
+
+    hide_progress(InJupyter())  # type: ignore[arg-type]
+    assert asked == ["SET enable_progress_bar = false"]
+    with duckdb.connect(":memory:") as connection:
+        hide_progress(connection)
+        assert connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (False,)
