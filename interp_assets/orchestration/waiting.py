@@ -11,6 +11,7 @@ two runs at the same time at least one makes the ranges.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
@@ -88,10 +89,22 @@ def ranges_that_waited(context: dg.AssetExecutionContext) -> list[RangeKey]:
     here = {RangeKey.of(one) for one in context.partition_keys}
     beside = {RangeKey(one.dictionary, name) for one in here for name in FEATURE_RANGE_KEYS} - here
     notes = _latest_notes(context, beside)
-    runs = {run for run, _ in notes.values()}
+    runs = {note.left_by for note in notes.values()}
     more = {key for run in runs for key in _ranges_of(context.instance, run)} - here - beside
     notes |= _latest_notes(context, more)
-    return sorted(key for key, (_, maker) in notes.items() if maker is None or _is_over(context.instance, maker))
+    made = _made_since(context, notes)
+    return sorted(
+        key for key, note in notes.items() if key not in made and (note.made_by is None or _is_over(context.instance, note.made_by))
+    )
+
+
+@dataclass(frozen=True)
+class _Note:
+    """The run that left a range last, the run that was the last to make it since, if any, and when it was left, in seconds since 1970."""
+
+    left_by: str
+    made_by: str | None
+    noted: float
 
 
 def note_maker(context: dg.AssetExecutionContext, keys: Iterable[RangeKey]) -> None:
@@ -100,13 +113,13 @@ def note_maker(context: dg.AssetExecutionContext, keys: Iterable[RangeKey]) -> N
         context.log_event(_observation(context.asset_key, key, MADE_BY, context.run.run_id))
 
 
-def _latest_notes(context: dg.AssetExecutionContext, keys: Iterable[RangeKey]) -> dict[RangeKey, tuple[str, str | None]]:
-    """Of each range with a note: the run that left it last, and the run that was the last to make it since, if any."""
+def _latest_notes(context: dg.AssetExecutionContext, keys: Iterable[RangeKey]) -> dict[RangeKey, _Note]:
+    """The latest note of each range that has one."""
     partitions = [partition_key(key) for key in sorted(keys)]
     if not partitions:
         return {}
     filtered = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=partitions)
-    found: dict[RangeKey, tuple[str, str | None]] = {}
+    found: dict[RangeKey, _Note] = {}
     makers: dict[RangeKey, str] = {}
     looked_at = min(NOTES_LOOKED_AT * len(partitions), MOST_NOTES)
     for record in context.instance.fetch_observations(filtered, limit=looked_at).records:
@@ -117,8 +130,22 @@ def _latest_notes(context: dg.AssetExecutionContext, keys: Iterable[RangeKey]) -
         if MADE_BY in seen.metadata:
             makers.setdefault(key, str(seen.metadata[MADE_BY].value))
         elif WAITS_FOR in seen.metadata:
-            found.setdefault(key, (record.run_id, makers.get(key)))
+            found.setdefault(key, _Note(record.run_id, makers.get(key), record.timestamp))
     return found
+
+
+def _made_since(context: dg.AssetExecutionContext, notes: Mapping[RangeKey, _Note]) -> set[RangeKey]:
+    """The ranges that were made after they were noted: whoever makes them again later decides so anew."""
+    if not notes:
+        return set()
+    filtered = dg.AssetRecordsFilter(
+        asset_key=context.asset_key,
+        asset_partitions=[partition_key(key) for key in notes],
+        after_timestamp=min(note.noted for note in notes.values()),
+    )
+    made = context.instance.fetch_materializations(filtered, limit=MOST_NOTES).records
+    times = [(RangeKey.of(str(record.partition_key)), record.timestamp) for record in made]
+    return {key for key, time in times if key in notes and time > notes[key].noted}
 
 
 def _ranges_of(instance: dg.DagsterInstance, run_id: str) -> list[RangeKey]:
