@@ -7,6 +7,8 @@ from typing import NoReturn
 
 import typer
 
+from interp_assets.installation.interrupts import exit_status_of, is_interrupt
+
 
 def fail(message: object) -> NoReturn:
     """Print one error and leave with status 1."""
@@ -41,9 +43,10 @@ def errors_as_messages() -> Iterator[None]:
     except typer.Exit:
         raise
     except KeyboardInterrupt as interrupt:
-        typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)
-        raise typer.Exit(getattr(interrupt, "exit_status", 130)) from None
+        _end_interrupted(interrupt)
     except (RuntimeError, ValueError) as error:
+        if is_interrupt(error):
+            _end_interrupted(error)
         from interp_assets.config.base import UserError
         from interp_assets.installation.server import ServerError
         from resources.corpus.interface import CorpusError
@@ -71,6 +74,12 @@ def errors_as_messages() -> Iterator[None]:
         if (problem := _database_problem(error)) is None:
             raise
         fail(problem)
+
+
+def _end_interrupted(interrupt: BaseException) -> NoReturn:
+    """End an interrupted command."""
+    typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)
+    raise typer.Exit(exit_status_of(interrupt)) from None
 
 
 def _database_problem(error: Exception) -> str | None:

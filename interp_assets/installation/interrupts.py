@@ -3,6 +3,8 @@
 import signal
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DUCKDB_WORDS = "Query interrupted"
+"""Message of the `RuntimeError` that DuckDB raises in place of whatever a signal raises in the middle of a query."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,5 +25,21 @@ def interrupt_at_ending_signals() -> None:
             signal.signal(number, _raise)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception says that the process was interrupted, DuckDB's own words for it included."""
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, RuntimeError) and str(error) == DUCKDB_WORDS)
+
+
+def exit_status_of(interrupt: BaseException) -> int:
+    """The exit status of a command that an interrupt ends; the status for SIGINT where its signal is not known."""
+    return int(getattr(interrupt, "exit_status", 128 + (_received or signal.SIGINT)))
+
+
+_received: int | None = None
+"""The last signal that raised `Interrupted` here."""
+
+
 def _raise(number: int, _frame: object) -> None:
+    global _received
+    _received = number
     raise Interrupted(number)

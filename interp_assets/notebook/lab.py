@@ -69,7 +69,7 @@ class Lab:
         """The answer to SQL, or the whole of a view or table by its name. Missing partitions are named by warnings.
 
         With `verify` every file is compared with its checksums first. Raises `UserError` with DuckDB's own words for SQL that cannot be
-        answered.
+        answered, and `KeyboardInterrupt` where it is interrupted.
         """
         import duckdb
 

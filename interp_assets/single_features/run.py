@@ -24,6 +24,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.graph.assembly import IN_PROCESS, resources_of
 from interp_assets.installation.home import Home
 from interp_assets.installation.instance import opened_instance
+from interp_assets.installation.interrupts import DUCKDB_WORDS
 from interp_assets.installation.server import prepare_instance, refuse_unusable
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.orchestration.watching import Watcher, watched_by
@@ -229,11 +230,11 @@ def _executed(instance: dg.DagsterInstance, run_id: str, group: _Group, resource
 def _interrupted(event: dg.DagsterEvent) -> bool:
     """Whether a stage failed because the process was interrupted."""
     error = event.step_failure_data.error
-    names = []
     while error is not None:
-        names.append(error.cls_name)
+        if error.cls_name in ("KeyboardInterrupt", "Interrupted", "DagsterExecutionInterruptedError") or DUCKDB_WORDS in error.message:
+            return True
         error = error.cause
-    return bool({"KeyboardInterrupt", "DagsterExecutionInterruptedError"}.intersection(names))
+    return False
 
 
 def _failure(event: dg.DagsterEvent) -> str:

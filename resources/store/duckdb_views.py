@@ -6,11 +6,16 @@ A view reads a list of files, never a pattern, so withdrawn, half-written or mis
 import contextlib
 import os
 import re
+import signal
 import tempfile
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from types import FrameType
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +24,8 @@ from resources.store.lake import Lake
 from resources.store.later_columns import has_later_columns
 from resources.store.narrowing import counted_rows, partition_values
 from resources.store.table_copies import Sources
+
+Answer = TypeVar("Answer")
 
 CATALOGUE = re.compile(r"\b(information_schema|duckdb_\w+|pg_\w+|sqlite_master|show|describe)\b", re.IGNORECASE)
 """Matches words of a question about the catalogue, which may concern any view."""
@@ -99,6 +106,36 @@ def build_warehouse(path: Path, lake: Lake, statements: Iterable[str], dictionar
 def open_warehouse(path: Path, lake: Lake) -> duckdb.DuckDBPyConnection:
     """A read-only connection; any number of readers may be connected."""
     return reading(lake, duckdb.connect(str(path), read_only=True))
+
+
+def interruptibly(connection: duckdb.DuckDBPyConnection, ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returns, which asks the connection. What a signal raises in the main thread ends the question.
+
+    DuckDB drops an exception that a signal raises in the middle of a question, or raises its own error in place of it. So another thread
+    asks, while the main thread waits. DuckDB takes SIGINT for itself where Python's own handler is set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return ask()
+    python_handles = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if python_handles:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            answer = thread.submit(ask)
+            try:
+                return answer.result()
+            except KeyboardInterrupt:
+                while not answer.done():  # the thread may not have asked yet
+                    connection.interrupt()
+                    wait([answer], 0.05)
+                raise
+    finally:
+        if python_handles:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class QueryDatabase:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import dagster as dg
+import duckdb
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.domain.explaining import METHODS
@@ -42,7 +43,7 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
         for view in views:
             try:
                 counts.append((view, connection.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]))
-            except Exception as error:
+            except duckdb.Error as error:
                 failed[view] = str(error)
         scores = connection.execute(
             "SELECT dictionary, scorer, metric, explanation_method, n_features, median, ci_low, ci_high, floor "

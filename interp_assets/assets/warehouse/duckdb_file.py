@@ -3,7 +3,7 @@ show."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import duckdb
@@ -17,7 +17,15 @@ from interp_assets.assets.warehouse.units import DICTIONARIES
 from interp_assets.assets.warehouse.views import answered_by, view_files
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
-from resources.store.duckdb_views import QueryDatabase, build_warehouse, link_out_of, named_in, open_warehouse, refuse_writing
+from resources.store.duckdb_views import (
+    QueryDatabase,
+    build_warehouse,
+    interruptibly,
+    link_out_of,
+    named_in,
+    open_warehouse,
+    refuse_writing,
+)
 from resources.store.lake import Lake
 from resources.store.lake_index import LakeIndex
 from resources.store.table_copies import Sources, TableCopies
@@ -139,8 +147,7 @@ class Warehouse:
         rows = question.counted(database)
         if rows is None:
             with database.connection(question.statements(), state.records.table if DICTIONARIES in tables else None) as connection:
-                relation = connection.sql(sql)
-                rows = relation.to_arrow_table() if relation is not None else pa.table({})
+                rows = interruptibly(connection, partial(_rows, connection, sql))
         notes = []
         if broken := state.records.broken:
             notes.append(
@@ -198,3 +205,8 @@ def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, 
 def _named(items: list[str]) -> str:
     more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
     return "; ".join(items[:NAMED]) + more
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    relation = connection.sql(sql)
+    return relation.to_arrow_table() if relation is not None else pa.table({})
