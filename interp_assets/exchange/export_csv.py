@@ -9,11 +9,9 @@ from interp_assets.config.base import UserError
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.tables import TABLES
 from resources.formats.answer_frames import frame_of
+from resources.formats.decimal_floats import computed_frame
 from resources.formats.spreadsheet_cells import excel_csv, inert_csv
 from resources.store.whole_files import write_whole
-
-COMPUTED_DIGITS = 15
-"""Digits of numbers that a view computes: later digits depend on which thread of DuckDB adds first. Numbers of tables are whole."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,6 @@ def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out
     `query` answers SQL with rows and notes, as the warehouse does. Raises `UserError` for a name that is not among `views`, for a view
     without rows, and for a file that is there.
     """
-    from polars import selectors
-
     if view not in views:
         raise UserError(f"no view is called {view!r}{nearest_hint(view, views)}; views are {', '.join(views)}. SQL is for `interp query`")
     if out is not None and out.exists():
@@ -41,7 +37,7 @@ def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out
     answer = query(f"SELECT * FROM {view}")
     frame = frame_of(answer.rows)
     if view not in {table.name for table in TABLES}:
-        frame = frame.with_columns(selectors.float().round_sig_figs(COMPUTED_DIGITS))
+        frame = computed_frame(frame)
     if not len(frame):
         raise UserError(f"{view} has no rows, and nothing was written. `interp backfill KEY` makes what its rows are made of")
     text, notes = excel_csv(frame) if excel else (inert_csv(frame), [])

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+COMPUTED_DIGITS = 15
+"""Significant digits of computed numbers."""
 WHOLE = 2**24
 """Whole numbers below this one are exact in single precision, and their text is the same in both."""
 
@@ -42,6 +44,13 @@ def decimal_frame(frame: "pl.DataFrame") -> "pl.DataFrame":
 
     columns = {series.name: series.to_arrow() for series in frame if _holds_single(series.to_arrow().type)}
     return frame.with_columns(pl.Series(name, pl.from_arrow(_decimal(column))) for name, column in columns.items())
+
+
+def computed_frame(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """The polars frame of numbers that SQL computes, with COMPUTED_DIGITS of each: later digits depend on which thread adds first."""
+    from polars import selectors
+
+    return decimal_frame(frame).with_columns(selectors.float().round_sig_figs(COMPUTED_DIGITS))
 
 
 def holds_single(schema: pa.Schema) -> bool:

@@ -18,8 +18,9 @@ from interp_assets.explorer.explorer import Explorer, not_found, refused, waitin
 from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import csv_headers, explorer_of, page
 from interp_assets.explorer.shading import number
-from resources.formats.decimal_floats import decimal_table
-from resources.formats.spreadsheet_cells import cell_text, csv_text
+from resources.formats.answer_frames import frame_of
+from resources.formats.decimal_floats import computed_frame, decimal_table
+from resources.formats.spreadsheet_cells import cell_text, inert_csv
 
 GROUPS = {
     "Explainers": ("leaderboard", "success_by_method", "hardest_features"),
@@ -111,7 +112,7 @@ def as_csv(request: Request) -> Response:
     """All rows of a view, up to MOST_ROWS."""
     explorer, name = explorer_of(request), known_view(request)
     rows = chosen_rows(view_rows(explorer, name), request.query_params.get("dictionary", ""))
-    return Response(csv_text(rows.column_names, decimal_table(rows).to_pylist()), media_type="text/csv", headers=csv_headers(request, name))
+    return Response(inert_csv(computed_frame(frame_of(rows))), media_type="text/csv", headers=csv_headers(request, name))
 
 
 def known_view(request: Request) -> str:

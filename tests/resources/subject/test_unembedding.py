@@ -9,7 +9,7 @@ import transformers
 from tiny_models import GATED, MODELS, TOKENS, subject_of, tiny_model, transformer_lens_bridge
 
 from resources.subject.model import SubjectModel
-from resources.subject.unembedding import extreme_tokens
+from resources.subject.unembedding import VOCABULARY_BLOCK, extreme_tokens
 
 NORMALISED_FIRST = ("gemma2", "gemma3_text")
 
@@ -59,7 +59,7 @@ def test_a_half_precision_model_is_multiplied_in_single_precision(monkeypatch: p
     assert half is not None and single is not None
     rows = torch.randn(3, 24)
     expected = single.logits(rows)
-    monkeypatch.setattr("resources.subject.unembedding.VOCABULARY_BLOCK", 7)
+    monkeypatch.setitem(VOCABULARY_BLOCK, "cpu", 7)
     found = half.logits(rows)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -231,7 +231,7 @@ def test_the_most_extreme_of_many_tokens_are_found_by_groups_as_by_topk(width: i
 
 
 def test_logits_of_further_directions_take_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.subject.unembedding.VOCABULARY_BLOCK", 16)
+    monkeypatch.setitem(VOCABULARY_BLOCK, "cpu", 16)
     unembedding = subject_of(tiny_model("llama")).unembedding()
     assert unembedding is not None
     room, rows = unembedding.room(6), torch.randn(10, 24)
