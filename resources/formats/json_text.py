@@ -18,15 +18,15 @@ def json_text(value: Any, indent: int | None = None) -> str:
     try:
         text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=separators, indent=indent)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=True, allow_nan=False, separators=separators, indent=indent)
+        text = json.dumps(finite(value), ensure_ascii=True, allow_nan=False, separators=separators, indent=indent)
     text = text.replace("\\\\", "\\u005c").replace("\\u0000", "\\ufffd")
     return _LONE_HALF.sub(r"\\ufffd", text) if "\\ud" in text else text
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value with None for numbers that JSON has not."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list | tuple) else value

@@ -7,12 +7,12 @@ without a byte order mark in the letters of its country. `excel_csv` writes a CS
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from resources.formats.decimal_floats import decimal_frame
+from resources.formats.json_text import finite
 
 _RUN_AS_FORMULA = re.compile(r"'*\s*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -56,7 +56,7 @@ def cell_text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool | list | tuple | dict):
-        return json.dumps(_finite(value), ensure_ascii=False, default=str)
+        return json.dumps(finite(value), ensure_ascii=False, default=str)
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
@@ -105,15 +105,6 @@ def _written(frame: Any, cell: Callable[[str], str]) -> str:
         pl.Series(name, [None if v is None else cell(cell_text(v)) for v in single[name].to_list()], dtype=pl.String) for name in texts
     )
     return flat.rename(cell).write_csv()
-
-
-def _finite(value: Any) -> Any:
-    """The value with None for numbers that JSON has not."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _quoted(cell: str) -> str:
