@@ -19,9 +19,9 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from installation import Installation
-from resources.store import activation_spill, lake
+from resources.store import activation_spill
 from resources.store.activation_spill import ActivationSpill
-from resources.store.lake import Lake
+from resources.store.lake_files import LakeFiles
 
 where, count = sys.argv[3].split(":")
 calls = 0
@@ -38,7 +38,7 @@ def deadly(owner, name):
 
 from interp_assets.measuring import harvest
 harvest.FLUSH_SECONDS = 0.0
-deadly(*{"spill": (ActivationSpill, "_write_marker"), "sort": (activation_spill, "_sorted"), "rename": (Lake, "_put")}[where])
+deadly(*{"spill": (ActivationSpill, "_write_marker"), "sort": (activation_spill, "_sorted"), "rename": (LakeFiles, "put")}[where])
 installation = Installation(Path(sys.argv[1]), Path(sys.argv[2]))
 installation.instance.add_dynamic_partitions("dictionary", ["fake/00/neurons"])
 installation.run("activation_shards")
