@@ -49,9 +49,10 @@ def refuse_unsound_weights(model: "PreTrainedModel", source: str) -> None:
     import torch
 
     sums: dict[torch.device, dict[str, torch.Tensor]] = {}
-    for name, weight in model.named_parameters():
-        if weight.dtype.is_floating_point and weight.element_size() > 1 and not weight.is_meta:
-            sums.setdefault(weight.device, {})[name] = weight.sum(dtype=torch.float32 if weight.element_size() < 8 else None)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dtype.is_floating_point and weight.element_size() > 1 and not weight.is_meta:
+                sums.setdefault(weight.device, {})[name] = weight.sum(dtype=torch.float32 if weight.element_size() < 8 else None)
     for by_name in sums.values():
         finite = torch.stack([one.float() for one in by_name.values()]).isfinite().tolist()
         odd = [name for name, sound in zip(by_name, finite, strict=True) if not sound]
