@@ -1,5 +1,6 @@
 """Checks of a checkpoint that loads without an error and would be another model: packed numbers, further blocks, adapters, NaN."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from resources.checkpoint_files import blocks_in, instead_of_weights, packed_weight, tensor_headers, weight_files
@@ -45,14 +46,18 @@ def refuse_other_files(folder: ModelFolder, empty: "PreTrainedModel", quantised:
 
 
 def refuse_unsound_weights(model: "PreTrainedModel", source: str) -> None:
-    """Raise `WeightsError` for weights with NaN or infinities: every later number would be NaN, and a judge's replies would be nonsense."""
+    """Raise `WeightsError` for weights with NaN or infinities: every later number would be NaN, and a judge's replies would be nonsense.
+
+    Tensors of quantisers that know no sum are not looked at.
+    """
     import torch
 
     sums: dict[torch.device, dict[str, torch.Tensor]] = {}
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dtype.is_floating_point and weight.element_size() > 1 and not weight.is_meta:
-                sums.setdefault(weight.device, {})[name] = weight.sum(dtype=torch.float32 if weight.element_size() < 8 else None)
+                with contextlib.suppress(NotImplementedError):
+                    sums.setdefault(weight.device, {})[name] = weight.sum(dtype=torch.float32 if weight.element_size() < 8 else None)
     for by_name in sums.values():
         finite = torch.stack([one.float() for one in by_name.values()]).isfinite().tolist()
         odd = [name for name, sound in zip(by_name, finite, strict=True) if not sound]

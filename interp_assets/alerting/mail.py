@@ -10,7 +10,7 @@ from email.utils import formatdate, make_msgid
 
 from interp_assets.config.alerts import EmailSettings
 from interp_assets.domain.prompting.rendering import visible
-from resources.language_models.openai_server.secrets import Secrets
+from resources.secrets import Secrets
 
 LONGEST_SUBJECT = 200
 

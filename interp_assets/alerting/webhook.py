@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from interp_assets.config.alerts import AlertSettings, WebhookForm
 from interp_assets.domain.prompting.rendering import visible
-from resources.language_models.openai_server.secrets import Address, Secrets
+from resources.secrets import Address, Secrets
 
 if TYPE_CHECKING:
     from interp_assets.alerting.sending import Alert

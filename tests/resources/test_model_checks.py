@@ -4,12 +4,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model
 
+from resources.model_checks import refuse_unsound_weights
 from resources.model_loading import load_text_model
 from resources.weights import WeightsError, resolve_model_folder
 
@@ -83,3 +85,24 @@ def test_a_whole_checkpoint_and_one_of_half_the_bits_load(whole: Path, tmp_path:
     assert torch.allclose(load_text_model(resolve_model_folder(half))(tokens).logits, plain, atol=0.5)
     cut = load_text_model(resolve_model_folder(str(whole)), hooks=["blocks.0.hook_resid_post"])
     assert len(cut.model.layers) == 1, "a model that is loaded up to its hook is not refused"
+
+
+class Quantised(torch.Tensor):
+    """A tensor of torchao's kind: it shows the type that it stands for, and knows few operations."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.sum:
+            raise NotImplementedError("attempting to run unimplemented operator: aten.sum")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_weights_of_a_quantiser_are_not_summed(whole: Path) -> None:
+    model = load_text_model(resolve_model_folder(str(whole)))
+    for layer in model.model.layers:
+        quantised = torch.nn.Parameter(layer.mlp.up_proj.weight.detach().as_subclass(Quantised), requires_grad=False)
+        layer.mlp.up_proj.weight = quantised
+    refuse_unsound_weights(model, "a model")
+    torch.nn.init.constant_(model.model.norm.weight, torch.nan)
+    with pytest.raises(WeightsError, match=r"1 weights of a model \(such as model.norm.weight\) hold NaN"):
+        refuse_unsound_weights(model, "a model")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from resources.language_models.openai_server.secrets import without_credentials
+from resources.secrets import without_credentials
 
 MAX_REPLY_BYTES = 64 << 20
 MAX_QUOTED = 200

@@ -52,12 +52,12 @@ from resources.language_models.openai_server.connection import (
 from resources.language_models.openai_server.context_refusals import context_problem, exceeds_context
 from resources.language_models.openai_server.error_within import error_within
 from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
-from resources.language_models.openai_server.secrets import Address, Secrets, secrets_of
 from resources.language_models.openai_server.shape import checked_completion
 from resources.language_models.openai_server.suffixes import SuffixUnread, before_placeholders, spelled_beginnings, spelling_text
 from resources.language_models.openai_server.under_way import NotTriedAgain, UnderWay
 from resources.language_models.openai_server.usage import bytes_estimate, estimated_usage, tokenizer_counter
 from resources.language_models.openai_server.wire import Dialect, Offer, Structured, as_text, payload, prompt_places, read_reply
+from resources.secrets import Address, Secrets, secrets_of
 
 log = logging.getLogger(__name__)
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")

@@ -12,8 +12,8 @@ from resources.language_models.ask_all import ask_all
 from resources.language_models.interface import Message, Request
 from resources.language_models.openai_server.connection import ServerRefused
 from resources.language_models.openai_server.model import OpenAIModel
-from resources.language_models.openai_server.secrets import Secrets
 from resources.language_models.reply_store import ReplyStore
+from resources.secrets import Secrets
 
 KEY = "c4n4ry+7f3a/9b2c51d8=/e6"
 NOTHING = "http://127.0.0.1:8000/v1"
