@@ -13,7 +13,7 @@ class VocabularyTexts:
         self._tokenizer = tokenizer
         self._text_ids = tokenizer.text_token_ids
         self._left_out: dict[int, list[int]] = {}
-        self._place_of = np.empty(0, dtype=np.int32)  # by id, the place of its text among those looked up so far; -1 for others
+        self._place_of = np.empty(0, dtype=np.int32)  # by id, the place of its text among the texts so far; -1 where it is not there
         self._texts = pa.array([], pa.string())
 
     def left_out(self, vocabulary_size: int) -> list[int]:

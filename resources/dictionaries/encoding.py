@@ -10,8 +10,8 @@ An activation reads the blocks of an encoder from the first latent to the last a
 
 A NaN is kept as an activation, for whoever takes the activations to see and refuse: dropped, it would look like silence.
 
-Where few pre-activations can be active, a block may be a screen: upper bounds of its pre-activations, and exact values of those asked for
-(`screening.py`).
+Where few pre-activations can be active, a block may be a screen: upper bounds of its pre-activations, and exact values of the
+pre-activations that an activation asks for (`screening.py`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

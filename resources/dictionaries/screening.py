@@ -24,7 +24,7 @@ LEAST_ROWS = 256
 MOST_EXACT = 1 / 32
 """Largest share of entries that are worth to be computed one by one: a dot product by itself takes some ten times as long."""
 EXTRA = 32
-"""Dimensions beside those of the factors, of which three are used: products are faster with multiples of 32."""
+"""Dimensions that both factors get. Three are used, for the bound and the bias; products are faster with multiples of 32."""
 
 
 def screens(rows: "torch.Tensor", columns: "torch.Tensor") -> bool:

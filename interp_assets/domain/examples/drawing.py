@@ -222,7 +222,7 @@ class _Drawing:
         strongest_first: np.ndarray,
         texts: HashSet,
     ) -> Windows:
-        """The drawn windows, with random places for the peaks of those for validation and held out. `texts` are the hashes of all
+        """The drawn windows, with random places for the peaks of windows for validation and held out. `texts` are the hashes of all
         windows."""
         shape, hashed = self.sample.shape, self.sample.hashed
         role = np.repeat(np.tile(np.arange(len(ROLES)), len(counts)), counts.reshape(-1))
