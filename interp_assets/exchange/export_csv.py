@@ -9,7 +9,7 @@ from interp_assets.config.base import UserError
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.tables import TABLES
 from resources.formats.answer_frames import frame_of
-from resources.formats.decimal_floats import computed_frame
+from resources.formats.decimal_floats import computed_table
 from resources.formats.spreadsheet_cells import excel_csv, inert_csv
 from resources.store.whole_files import write_whole
 
@@ -35,9 +35,7 @@ def export_csv(query: Callable[[str], Any], views: Sequence[str], view: str, out
     if out is not None and out.exists():
         raise UserError(f"{out} is there already. Name another file, or remove it first")
     answer = query(f"SELECT * FROM {view}")
-    frame = frame_of(answer.rows)
-    if view not in {table.name for table in TABLES}:
-        frame = computed_frame(frame)
+    frame = frame_of(answer.rows if view in {table.name for table in TABLES} else computed_table(answer.rows))
     if not len(frame):
         raise UserError(f"{view} has no rows, and nothing was written. `interp backfill KEY` makes what its rows are made of")
     text, notes = excel_csv(frame) if excel else (inert_csv(frame), [])

@@ -46,11 +46,14 @@ def decimal_frame(frame: "pl.DataFrame") -> "pl.DataFrame":
     return frame.with_columns(pl.Series(name, pl.from_arrow(_decimal(column))) for name, column in columns.items())
 
 
-def computed_frame(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """The polars frame of numbers that SQL computes, with COMPUTED_DIGITS of each: later digits depend on which thread adds first."""
-    from polars import selectors
-
-    return decimal_frame(frame).with_columns(selectors.float().round_sig_figs(COMPUTED_DIGITS))
+def computed_table(table: pa.Table) -> pa.Table:
+    """The table of numbers that SQL computes, with COMPUTED_DIGITS of each: later digits depend on which thread adds first."""
+    table = decimal_table(table)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_float64(field.type):
+            digits = [value if value is None else float(f"{value:.{COMPUTED_DIGITS}g}") for value in table.column(place).to_pylist()]
+            table = table.set_column(place, field, pa.array(digits, pa.float64()))
+    return table
 
 
 def holds_single(schema: pa.Schema) -> bool:

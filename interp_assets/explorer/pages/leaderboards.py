@@ -18,9 +18,8 @@ from interp_assets.explorer.explorer import Explorer, not_found, refused, waitin
 from interp_assets.explorer.readiness import NotReadYet
 from interp_assets.explorer.requests import csv_headers, explorer_of, page
 from interp_assets.explorer.shading import number
-from resources.formats.answer_frames import frame_of
-from resources.formats.decimal_floats import computed_frame, decimal_table
-from resources.formats.spreadsheet_cells import cell_text, inert_csv
+from resources.formats.decimal_floats import computed_table, decimal_table
+from resources.formats.spreadsheet_cells import cell_text, csv_text
 
 GROUPS = {
     "Explainers": ("leaderboard", "success_by_method", "hardest_features"),
@@ -112,7 +111,8 @@ def as_csv(request: Request) -> Response:
     """All rows of a view, up to MOST_ROWS."""
     explorer, name = explorer_of(request), known_view(request)
     rows = chosen_rows(view_rows(explorer, name), request.query_params.get("dictionary", ""))
-    return Response(inert_csv(computed_frame(frame_of(rows))), media_type="text/csv", headers=csv_headers(request, name))
+    text = csv_text(rows.column_names, computed_table(rows).to_pylist())
+    return Response(text, media_type="text/csv", headers=csv_headers(request, name))
 
 
 def known_view(request: Request) -> str:
