@@ -34,7 +34,8 @@ from interp_assets.installation.home import Home
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.orchestration.threads import cores
 from interp_assets.reading.token_sample import read_token_sample
-from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, WINDOW_EMBEDDINGS, constant
+from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, WINDOW_EMBEDDINGS
+from interp_assets.tables.columns import constant
 from resources.model_provider import RealModels
 from resources.store.activation_spill import SortedGroup
 

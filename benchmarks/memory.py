@@ -34,7 +34,8 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, range_bounds
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.installation.home import Home
-from interp_assets.tables import DICTIONARY_EMBEDDINGS, EXPLANATIONS, HUMAN_RATINGS, SCORES, WINDOW_EMBEDDINGS, constant
+from interp_assets.tables import DICTIONARY_EMBEDDINGS, EXPLANATIONS, HUMAN_RATINGS, SCORES, WINDOW_EMBEDDINGS
+from interp_assets.tables.columns import constant
 from resources.fakes import FakeModels
 
 BUDGET_GB = 4.0

@@ -42,7 +42,7 @@ from interp_assets.domain.trials import AnsweredTrial, ScorerInput, ScoreRow
 from interp_assets.installation.home import Home
 from interp_assets.measuring.answerer import Judging, Planned
 from interp_assets.orchestration.partitions import DICTIONARIES
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from resources.language_models.budget import Spending
 from resources.model_provider import RealModels
 

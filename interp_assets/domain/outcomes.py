@@ -1,6 +1,6 @@
 """The named outcomes: how each feature, question or score ended. docs/tables.md has the cause and the cure of every outcome.
 
-The field `outcomes` of a table's entry in interp_assets/tables.py lists the outcomes that the table may hold.
+The field `outcomes` of a table's entry in interp_assets/tables/ lists the outcomes that the table may hold.
 """
 
 from typing import Final, Literal

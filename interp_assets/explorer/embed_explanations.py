@@ -13,7 +13,8 @@ from interp_assets.domain.explaining import BASELINES
 from interp_assets.domain.ratings.ratings import Explained
 from interp_assets.installation.home import Home
 from interp_assets.reading.explanations import explanations_of_range
-from interp_assets.tables import EXPLANATION_EMBEDDINGS, constant
+from interp_assets.tables import EXPLANATION_EMBEDDINGS
+from interp_assets.tables.columns import constant
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
 from resources.store.lake import Lake

@@ -15,7 +15,7 @@ from interp_assets.domain.scoring import GeneratorScorer, Scorer
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, TrialItem
 from interp_assets.measuring.texts import TextMeasure, heard
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.reading.activations import silence_levels
 from resources.language_models.budget import Spending
 from resources.language_models.reply_store import ReplyStore

@@ -22,7 +22,8 @@ from interp_assets.domain.examples.token_numbers import NO_ID
 from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.orchestration.rows import names_at
 from interp_assets.reading.activations import FeatureActivations
-from interp_assets.tables import EXAMPLES, constant
+from interp_assets.tables import EXAMPLES
+from interp_assets.tables.columns import constant
 from resources.store.row_groups import CODED_TEXTS
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from interp_assets.config.keys import lake_partition
 from interp_assets.config.settings import StageSettings
-from interp_assets.orchestration.runs import RangePartition, RangeRun
+from interp_assets.orchestration.range_partition import RangePartition
+from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.tables import Table
 
 NAME = "every_feature_has_an_outcome"

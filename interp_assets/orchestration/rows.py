@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from interp_assets.config.keys import RangeKey
-from interp_assets.tables import Table, constant
+from interp_assets.tables import Table
+from interp_assets.tables.columns import constant
 
 
 def ranked_token_rows(

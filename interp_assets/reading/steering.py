@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.steering.steered_texts import CompletionSet, SteeredRun, SteeredText
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.tables import STEERED_SETS, STEERED_TEXTS, STEERING
 from resources.store.lake import Lake
 

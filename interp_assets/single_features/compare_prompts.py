@@ -34,7 +34,7 @@ from interp_assets.domain.statistics.intervals import Estimate, mean_interval
 from interp_assets.domain.trials import NO_EXPLANATION, ScorerInput
 from interp_assets.installation.home import Home
 from interp_assets.measuring.answerer import Planned, answerer_of
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.reading.examples import read_examples
 from interp_assets.tables import EXPLANATIONS, FEATURE_EXAMPLES
 from resources.language_models.budget import Budget, Spending

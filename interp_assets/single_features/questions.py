@@ -18,7 +18,7 @@ from interp_assets.domain.scoring.shared.asked_again import asked_again, sampled
 from interp_assets.domain.trials import Trial, deal_of
 from interp_assets.installation.home import Home
 from interp_assets.measuring.answerer import Planned
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.tables import EXPLANATIONS, LEDGER, TRIALS
 from resources.language_models.interface import Reply, Request, request_key
 from resources.store.lake import LakeError

@@ -9,7 +9,7 @@ from interp_assets.assets.scores.scorer_inputs import N_RIVALS, Rivals
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.tables import EXPLANATIONS, FEATURE_NEIGHBOURS, SCHEMA_VERSION, Table
 from resources.store.lake import Lake
 

@@ -18,7 +18,7 @@ from interp_assets.domain.scoring.clarity import ClaritySettings
 from interp_assets.domain.scoring.shared.sequential import is_known, next_round
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput
 from interp_assets.measuring.answerer import Generating, Judging, Planned
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION
 from resources.language_models.interface import Reply
 from resources.store.lake import Lake

@@ -12,7 +12,7 @@ from interp_assets.config.keys import RangeKey
 from interp_assets.explorer.app import make_app
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.feature_view import explanation_views, headline_rows
-from interp_assets.orchestration.runs import explorer_page
+from interp_assets.orchestration.partition_metadata import explorer_page
 from interp_assets.tables import EXPLANATIONS, IMPORTED_EXPLANATIONS, SCORES
 from resources.fakes import WORDS
 

@@ -11,7 +11,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.domain.explaining import COMPUTED, DERIVED, EXPLAINERS, Explainer, ensemble_raw, intervention, planted_false
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt
 from interp_assets.exchange.import_explanations import import_explanations
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 
 STEERING = {
     "enabled": True, "kl_targets": [0.3], "zero_ablation": False, "context_tokens": 16, "n_explainer_prompts": 2, "n_scoring_prompts": 1,

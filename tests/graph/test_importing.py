@@ -41,7 +41,7 @@ def test_importing_what_dagster_loads_makes_no_folder_and_writes_no_file(tmp_pat
     assert effects_of_importing("interp_assets.definitions", tmp_path / "empty") == []
 
 
-@pytest.mark.parametrize("module", ["interp_assets.graph.assembly", "interp_assets.orchestration.runs"])
+@pytest.mark.parametrize("module", ["interp_assets.graph.assembly", "interp_assets.orchestration.range_run"])
 def test_the_graph_is_importable_without_a_home(module: str, tmp_path: Path) -> None:
     """No home could be opened, and no executor chosen, in this environment: whoever read it would fail."""
     nowhere = {"INTERP_HOME": "/dev/null/home", "INTERP_LAKE": "nowhere://bucket/lake", "INTERP_EXECUTOR": "none"}

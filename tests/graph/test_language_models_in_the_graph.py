@@ -12,7 +12,7 @@ from interp_assets.config.base import UserError
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.scoring import detection, fuzzing
 from interp_assets.domain.trials import Verdict
-from interp_assets.orchestration import runs
+from interp_assets.orchestration import stage_progress
 from resources.language_models import ask_all
 from resources.language_models.interface import Capability
 from resources.language_models.scripted import ScriptedModel
@@ -100,7 +100,7 @@ def test_asking_faster_makes_nothing_stale_and_another_model_does(harvested: Ins
 
 def test_progress_is_on_the_asset_while_it_runs(harvested: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ask_all, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(runs, "OBSERVE_SECONDS", 0.0)
+    monkeypatch.setattr(stage_progress, "OBSERVE_SECONDS", 0.0)
     harvested.run("examples", "explanations/max_act")
     key = dg.AssetKey(["explanations", "max_act"])
     events = harvested.instance.fetch_observations(key, limit=100).records

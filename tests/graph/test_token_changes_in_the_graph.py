@@ -13,7 +13,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import token_change
 from interp_assets.graph.assembly import RANGE_STAGES
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from resources.fakes import SPECIAL
 
 UPSTREAM = ("token_sample", "activation_shards")

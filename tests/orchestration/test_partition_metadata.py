@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from interp_assets.orchestration.runs import add_partition_metadata
+from interp_assets.orchestration.partition_metadata import add_partition_metadata
 
 PARTS = dg.MultiPartitionsDefinition(
     {"dictionary": dg.DynamicPartitionsDefinition(name="d"), "part": dg.StaticPartitionsDefinition(["a", "b"])}

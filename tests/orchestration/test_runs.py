@@ -13,8 +13,10 @@ from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
+from interp_assets.orchestration.partition_tables import PartitionTables
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
-from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangeRun
+from interp_assets.orchestration.range_partition import PartitionReport
+from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.orchestration.stage import RangeStage
 from interp_assets.tables import ACTIVATIONS, SCHEMA_VERSION, VOCABULARY_PROJECTIONS
 from resources.store.lake import Lake

@@ -27,8 +27,10 @@ from interp_assets.measuring.harvest import (
     weight_bytes,
 )
 from interp_assets.measuring.planted import PlantedActivations
+from interp_assets.orchestration.dictionary_run import DictionaryRun
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
+from interp_assets.orchestration.stage_assets import dictionary_asset
+from interp_assets.orchestration.stage_progress import progress_of
 from interp_assets.orchestration.versions import HARVEST_CODE_VERSION, activations_version
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.reporting.histograms import distribution_plot

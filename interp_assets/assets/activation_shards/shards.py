@@ -19,7 +19,9 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.examples.capping import kept_contexts, kept_share
 from interp_assets.domain.features.feature_statistics import FeatureStatistics
 from interp_assets.reading.token_sample import TokenSample
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS, TOP_TOKEN, constant
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_STATISTICS
+from interp_assets.tables.activations import TOP_TOKEN
+from interp_assets.tables.columns import constant
 from resources.progress import Progress
 from resources.store.activation_spill import Activations, SortedGroup
 from resources.store.lake import Lake

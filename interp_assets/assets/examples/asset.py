@@ -20,8 +20,10 @@ from interp_assets.exchange.imported_files import NeuronpediaExamples, import_pr
 from interp_assets.measuring.drawn_examples import TokenTexts, WindowTexts, draw_examples, example_rows, features_with_a_text_in_two_roles
 from interp_assets.measuring.hard_negatives import HardNegatives
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
-from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
+from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
+from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.orchestration.stage import RangeStage, Upstream
+from interp_assets.orchestration.stage_assets import range_asset
 from interp_assets.orchestration.threads import cores, groups_in_order
 from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import read_token_sample

@@ -17,7 +17,7 @@ from interp_assets.domain.explaining.shared.explainer_input import ExplainerInpu
 from interp_assets.domain.outcomes import FAILED, ExplanationOutcome
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.trials import Explanation
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.reading.examples import StoredExamples
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake

@@ -31,8 +31,11 @@ from interp_assets.domain.planted.rules import given_claims
 from interp_assets.domain.trials import Explanation
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.partitions import EXPLAINER_POOL
-from interp_assets.orchestration.runs import RangePartition, RangeRun, progress_of, range_asset
+from interp_assets.orchestration.range_partition import RangePartition
+from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.orchestration.stage import RangeStage, Upstream
+from interp_assets.orchestration.stage_assets import range_asset
+from interp_assets.orchestration.stage_progress import progress_of
 from interp_assets.reading.explanations import read_all_explanations, read_explanations, read_imported
 from interp_assets.reporting.materialisation import markdown, markdown_table, text_or_outcome
 from interp_assets.tables import (

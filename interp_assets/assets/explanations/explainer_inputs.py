@@ -11,7 +11,7 @@ from interp_assets.config.keys import lake_partition
 from interp_assets.domain.explaining import ComputedExplainer, Explainer
 from interp_assets.domain.explaining.shared.explainer_input import ExplainerInput, SteeredPrompt, TokenChanges
 from interp_assets.domain.steering.token_changes import SIDES, SIGNS
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.reading.examples import StoredExamples, read_examples
 from interp_assets.tables import FEATURE_STATISTICS, STEERED_TEXTS, TOKEN_CHANGES, VOCABULARY_PROJECTIONS, Table
 from resources.store.lake import Lake

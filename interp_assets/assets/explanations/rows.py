@@ -12,7 +12,7 @@ from interp_assets.domain.explaining.labels import label_of
 from interp_assets.domain.prompting import rendering
 from interp_assets.domain.prompting.instructions import prompt_version
 from interp_assets.domain.trials import Explanation
-from interp_assets.orchestration.runs import PartitionReport, RangePartition
+from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
 from interp_assets.reading.examples import StoredExamples, read_examples
 from interp_assets.reporting.materialisation import breakable, markdown, preview_table, text_or_outcome
 from interp_assets.tables import EXPLANATIONS

@@ -25,8 +25,9 @@ from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.measuring.loaded_models import EncoderOnDemand, loaded_encoder
+from interp_assets.orchestration.dictionary_run import DictionaryRun
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
+from interp_assets.orchestration.stage_assets import dictionary_asset
 from interp_assets.orchestration.versions import MATCHES_CODE_VERSION
 from interp_assets.reporting.histograms import distribution_plot
 from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines

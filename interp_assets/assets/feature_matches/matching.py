@@ -19,7 +19,9 @@ from interp_assets.domain.seeds import generator
 from interp_assets.measuring.directions import decoder_directions, nearest_both_ways, summed_directions
 from interp_assets.orchestration.stage import Versions
 from interp_assets.orchestration.versions import matched_explanations, matches_version
-from interp_assets.tables import COMPARED_EXPLANATIONS, EXPLANATIONS, FEATURE_MATCHES, constant
+from interp_assets.tables import EXPLANATIONS, FEATURE_MATCHES
+from interp_assets.tables.columns import constant
+from interp_assets.tables.features import COMPARED_EXPLANATIONS
 from resources.dictionaries import written_hooks
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake

@@ -16,13 +16,15 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import NeighbourSettings, PlatformSettings
 from interp_assets.domain.features.co_occurrence import Nearest
 from interp_assets.measuring.directions import decoder_directions, nearest_by_decoder
+from interp_assets.orchestration.dictionary_run import DictionaryRun
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
+from interp_assets.orchestration.stage_assets import dictionary_asset
 from interp_assets.orchestration.versions import NEIGHBOURS_CODE_VERSION, neighbours_version
 from interp_assets.reading.neighbours import CO_OCCURRENCE, DECODER_COSINE
 from interp_assets.reporting.histograms import distribution_plot
 from interp_assets.reporting.materialisation import markdown, path_lines, preview_table
-from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS, constant
+from interp_assets.tables import ACTIVATIONS, DICTIONARY_SAMPLES, FEATURE_NEIGHBOURS, FEATURE_STATISTICS
+from interp_assets.tables.columns import constant
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
 

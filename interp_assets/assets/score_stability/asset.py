@@ -28,8 +28,10 @@ from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.stability import written_again
 from interp_assets.measuring.answerer import answerer_of
 from interp_assets.orchestration.chosen_features import with_chosen_features
+from interp_assets.orchestration.dictionary_run import DictionaryRun
 from interp_assets.orchestration.partitions import EXPLAINER_POOL
-from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset, progress_of
+from interp_assets.orchestration.stage_assets import dictionary_asset
+from interp_assets.orchestration.stage_progress import progress_of
 from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines
 from interp_assets.tables import LEDGER, REPEATED_SCORES, SCORE_VARIANCES
 from resources.language_models.reply_store import ReplyStore

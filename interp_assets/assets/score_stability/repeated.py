@@ -24,7 +24,7 @@ from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.stability import Replicate, again, replicates, seed_of
 from interp_assets.domain.trials import Explanation, ScorerInput, ScoreRow
 from interp_assets.measuring.answerer import AnsweredInput, Answerer, Planned
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.reading.examples import StoredExamples
 
 Written = dict[tuple[int, int, int], Explanation]

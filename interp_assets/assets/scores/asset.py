@@ -26,9 +26,13 @@ from interp_assets.domain.statistics.metrics import UNDEFINED
 from interp_assets.domain.trials import Model, ScorerInput, ScoreRow, Verdict, verdict_of
 from interp_assets.measuring.answerer import AnsweredInput, Judging, answerer_of
 from interp_assets.measuring.sampling import Sampling, sampling_settings
+from interp_assets.orchestration.partition_tables import PartitionTables
 from interp_assets.orchestration.partitions import EXPLAINER_POOL, ON_A_CARD
-from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun, progress_of, range_asset
+from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
+from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.orchestration.stage import RangeStage, Upstream
+from interp_assets.orchestration.stage_assets import range_asset
+from interp_assets.orchestration.stage_progress import progress_of
 from interp_assets.reporting.histograms import distribution_plot
 from interp_assets.reporting.materialisation import markdown, preview_table, text_or_outcome
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, FEATURE_NEIGHBOURS, LEDGER, SCORES, STEERING, TRIALS, VERDICTS

@@ -9,7 +9,7 @@ import pyarrow as pa
 from interp_assets.domain.scoring.shared.asked_again import NOT_ASKED
 from interp_assets.domain.trials import ScoreRow, Verdict
 from interp_assets.measuring.answerer import AnsweredInput
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.tables import SCORES, TRIALS, VERDICTS
 
 

@@ -12,7 +12,7 @@ from interp_assets.domain.scoring import Scorer
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import NO_EXPLANATION, Rival, ScorerInput, of_deal
 from interp_assets.measuring.answerer import Planned
-from interp_assets.orchestration.runs import RangePartition
+from interp_assets.orchestration.range_partition import RangePartition
 from interp_assets.reading.examples import read_examples
 from interp_assets.reading.explanations import read_all_explanations, read_explanations
 from interp_assets.reading.neighbours import read_neighbours

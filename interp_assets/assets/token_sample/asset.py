@@ -12,7 +12,8 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.examples.passages import Passages
 from interp_assets.domain.features.packing import CorpusTooSmall, PackedRows, TokenisedDocument, pack_documents
 from interp_assets.exchange.imported_files import import_provenance, open_delphi
-from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
+from interp_assets.orchestration.dictionary_run import DictionaryRun
+from interp_assets.orchestration.stage_assets import dictionary_asset
 from interp_assets.orchestration.versions import SAMPLE_CODE_VERSION, sample_version
 from interp_assets.reading.token_sample import token_matrix
 from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines

@@ -15,8 +15,10 @@ from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import PartitionReport, RangePartition, RangeRun, range_asset
+from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
+from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.orchestration.stage import RangeStage, Upstream
+from interp_assets.orchestration.stage_assets import range_asset
 from interp_assets.reporting.materialisation import markdown, markdown_table, preview_table
 from interp_assets.tables import ACTIVATIONS, VOCABULARY_PROJECTIONS
 from resources.model_provider import ModelProvider

@@ -14,12 +14,14 @@ from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.examples.windows import Places, WindowShape
 from interp_assets.domain.prompting.rendering import plain_text
 from interp_assets.measuring.loaded_models import EncoderOnDemand, loaded_encoder
+from interp_assets.orchestration.dictionary_run import DictionaryRun
 from interp_assets.orchestration.partitions import SUBJECT_POOL
-from interp_assets.orchestration.runs import DictionaryRun, dictionary_asset
+from interp_assets.orchestration.stage_assets import dictionary_asset
 from interp_assets.orchestration.versions import EMBEDDINGS_CODE_VERSION, NO_EMBEDDINGS, embeddings_version
 from interp_assets.reading.token_sample import TokenSample, read_token_sample
 from interp_assets.reporting.materialisation import markdown, markdown_table, path_lines
-from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS, constant
+from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS
+from interp_assets.tables.columns import constant
 from resources.model_provider import ModelProvider
 from resources.sentence_encoder import SentenceEncoder
 from resources.store.lake import Lake

@@ -1,13 +1,10 @@
-"""Runs over partitions: which partitions still need work, under which data version each is written, and what a run reports."""
+"""A materialisation of an asset by feature range: which partitions still need work, under which data version each is written, and what
+the run reports."""
 
 import contextlib
 import functools
-import inspect
 import time
-import warnings
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -22,7 +19,9 @@ from interp_assets.config.settings import PlatformSettings, StageSettings
 from interp_assets.domain.outcomes import FAILED
 from interp_assets.orchestration.chosen_features import with_chosen_features
 from interp_assets.orchestration.narrowing import FEATURES_MADE, WholeVersions, features_made, narrowed_version
-from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE, ON_A_CARD, SUBJECT_POOL
+from interp_assets.orchestration.partition_metadata import DATA_VERSION_TAG, add_partition_metadata, explorer_page
+from interp_assets.orchestration.partition_tables import PartitionTables
+from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
 from interp_assets.orchestration.stage import RangeStage
 from interp_assets.orchestration.waiting import (
     RangesWait,
@@ -33,151 +32,11 @@ from interp_assets.orchestration.waiting import (
     ranges_that_waited,
 )
 from interp_assets.orchestration.watching import watchers
-from interp_assets.reporting.materialisation import column_schema, path_lines, rounded
+from interp_assets.reporting.materialisation import path_lines, rounded
 from interp_assets.tables import EXPLANATIONS, LEDGER, SCORES, Table
-from resources.progress import Progress
 from resources.store.lake import Lake, LakeError, PartitionWriter
 
-EXPLORER = "http://127.0.0.1:3001"
-"""Where `interp explore` answers unless it is told otherwise."""
-
-OBSERVE_SECONDS = 30.0
-LOG_SECONDS = 10.0
-"""Pause between two lines of progress in the log of a run that is watched, whose stages report more often."""
 NO_FEATURES = "no selected feature is in this range"
-DATA_VERSION_TAG = "dagster/data_version"
-AssetMaker = Callable[[Callable[..., Any]], dg.AssetsDefinition]
-
-
-@dataclass(frozen=True)
-class RangePartition:
-    """One partition to be made: its record and settings, and the data version that its content will have."""
-
-    key: RangeKey
-    record: DictionaryRecord
-    settings: StageSettings
-    data_version: str
-    inputs: Mapping[str, str]
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether the partition is made for some features of its range alone."""
-        return directions_of(self.record).narrowed
-
-    @property
-    def only(self) -> list[int] | None:
-        """The features that the partition is made for, ascending; None where it is made for all features of its range."""
-        return self.record.features_of(self.key).tolist() if self.narrowed else None
-
-
-@dataclass
-class PartitionReport:
-    """Numbers of one finished partition, shown on its materialisation."""
-
-    outcomes: Counter = field(default_factory=Counter)
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-
-def range_asset(table: Table, **options: Any) -> AssetMaker:
-    """`dg.asset` with the options of all per-range stages: partitions, one run per backfill, owner, and the columns of `table`.
-
-    Where steps are Ray jobs, a stage in the subject model's pool has a GPU of its own.
-    """
-    return lambda function: _asset(table, DICTIONARY_BY_RANGE, {"output_required": False, **options})(_or_waits(function))
-
-
-def _or_waits(function: Callable[..., dg.MaterializeResult]) -> Callable[..., Iterator[Any]]:
-    """The function of an asset by range as Dagster calls it: where ranges wait, it yields the checks and no materialisation, so that the
-    run leaves out all that comes after."""
-
-    @functools.wraps(function)
-    def yielding(*args: Any, **named: Any) -> Iterator[Any]:
-        try:
-            yield function(*args, **named)
-        except RangesWait as waiting:
-            yield from waiting.checks
-
-    takes = inspect.signature(function)
-    yielding.__signature__ = takes.replace(return_annotation=takes.empty)  # type: ignore[attr-defined]
-    return yielding
-
-
-def dictionary_asset(table: Table, **options: Any) -> AssetMaker:
-    """`dg.asset` with the options of all stages by dictionary: partitions, one run per backfill, owner, and the columns of `table`."""
-    return _asset(table, DICTIONARIES, options)
-
-
-def _asset(table: Table, partitions: dg.PartitionsDefinition, options: dict[str, Any]) -> AssetMaker:
-    on_a_card = {"op_tags": ON_A_CARD} if options.get("pool") == SUBJECT_POOL else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster calls backfill_policy a beta
-        return dg.asset(
-            partitions_def=partitions,
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            owners=["team:interp"],
-            metadata={"dagster/column_schema": column_schema(table.schema), "table": table.name},
-            **{**on_a_card, **options},
-        )
-
-
-class DictionaryRun:
-    """A materialisation of one per-dictionary asset: gathers data versions, metadata and failures, separately for each dictionary."""
-
-    def __init__(self, context: dg.AssetExecutionContext) -> None:
-        self.context = context
-        self.keys = list(context.partition_keys)
-        self.versions: dict[str, str] = {}
-        """Data version of each dictionary that was made."""
-        self.failures: dict[str, str] = {}
-        """The reason of each failure, by dictionary."""
-        self._metadata: dict[str, dict[str, Any]] = defaultdict(dict)
-
-    @contextlib.contextmanager
-    def failing_alone(self, *keys: str) -> Iterator[None]:
-        """An exception in the block is the failure of these dictionaries, and the rest of the run goes on. Without a rest, it is raised."""
-        try:
-            yield
-        except Exception as error:
-            if set(self.keys) == set(keys):
-                raise
-            self.context.log.exception(f"{', '.join(keys)}: failed; the other dictionaries of the run go on")
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self.failures = dict.fromkeys(keys, reason) | self.failures
-
-    @property
-    def made(self) -> list[str]:
-        """The dictionaries that did not fail, in key order of the run."""
-        return [key for key in self.keys if key not in self.failures]
-
-    def report(self, key: str, numbers: Mapping[str, Any]) -> None:
-        """More metadata for one dictionary's materialisation."""
-        self._metadata[key].update(rounded(numbers))
-
-    def result(self, checks: Sequence[dg.AssetCheckResult] = ()) -> dg.MaterializeResult:
-        """The materialisation of all dictionaries of the run.
-
-        Raises `Failure`, naming each failed dictionary, when some failed. The other dictionaries still count as made, so that their next
-        stages can begin, unless one of `checks` finds an error among them.
-        """
-        if not self.failures:
-            for key in self.keys:
-                self.context.add_asset_metadata(self._metadata[key], partition_key=key)
-            distinct = sorted(set(self.versions.values()))
-            version = distinct[0] if len(distinct) == 1 else fingerprint(distinct)
-            return dg.MaterializeResult(data_version=dg.DataVersion(version), check_results=list(checks))
-        failed = "; ".join(f"{key} failed: {reason}" for key, reason in self.failures.items())
-        told = f"{len(self.failures)} of {len(self.keys)} dictionaries failed"
-        not_passed = [check for check in checks if not check.passed]
-        for check in not_passed:
-            self.context.log.warning(f"check {check.check_name} did not pass: {check.metadata}")
-        errors = [str(check.check_name) for check in not_passed if check.severity is dg.AssetCheckSeverity.ERROR]
-        if errors:
-            raise dg.Failure(f"{told}, the others do not count as made, since {', '.join(errors)} did not pass. {failed}")
-        for key in self.made:
-            tags = {DATA_VERSION_TAG: self.versions[key]}
-            event = dg.AssetMaterialization(self.context.asset_key, partition=key, metadata=self._metadata[key], tags=tags)
-            self.context.log_event(event)
-        raise dg.Failure(f"{told}, the others are made. {failed}")
 
 
 def _planned(
@@ -371,7 +230,7 @@ class RangeRun:
             writer.commit(report or PartitionReport())
 
     @contextlib.contextmanager
-    def writing(self, partition: RangePartition, tables: Sequence[Table]) -> Iterator["PartitionTables"]:
+    def writing(self, partition: RangePartition, tables: Sequence[Table]) -> Iterator[PartitionTables]:
         """A partition's tables, all open for writing at the same time. The stage's own table must come last, as in `write`."""
         assert tables[-1] is self.table, f"{self.table.name} must be written last"
         with contextlib.ExitStack() as stack:
@@ -381,7 +240,27 @@ class RangeRun:
                 )
                 for table in tables
             }
-            yield PartitionTables(self, partition, writers)
+            yield PartitionTables(writers, functools.partial(self._put_in_place, partition, writers))
+
+    def _put_in_place(self, partition: RangePartition, writers: Mapping[str, PartitionWriter], report: PartitionReport) -> None:
+        """Commit the tables of a partition.
+
+        A partition with model errors is written, but not under the version that counts as complete: the next run asks the failed questions
+        again. The same holds for a partition with features on which the code failed: the next run tries these features again.
+        """
+        key, log = partition.key, self.context.log
+        if self.made_whole_meanwhile(partition):
+            log.info(f"{key}: another run has made the whole partition meanwhile, which is kept")
+            return
+        unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
+        version = f"{partition.data_version}-incomplete" if unasked or failed else partition.data_version
+        if unasked:
+            log.warning(f"{key}: {unasked} questions ended in model_error; materialise it again to ask them again")
+        if failed:
+            log.error(f"{key}: {failed} outcomes are {FAILED!r}, for the errors above; the rest of the range is whole")
+        rows = [writer.commit(version, partition.inputs).rows for writer in writers.values()]
+        self.reports[key] = report
+        log.info(f"{key}: {rows[-1]} rows, {dict(report.outcomes)}")
 
     def _partition_of(self, table: Table, partition: RangePartition) -> dict[str, str]:
         if table.name == LEDGER.name:
@@ -423,118 +302,3 @@ class RangeRun:
         """The materialisation of one partition, for a partition that is not in the run and for a run that ends without a result."""
         partition, tags = partition_key(key), {DATA_VERSION_TAG: version}
         self.context.log_event(dg.AssetMaterialization(self.context.asset_key, partition=partition, metadata=metadata, tags=tags))
-
-
-def add_partition_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> None:
-    """`context.add_asset_metadata` for each of some partitions of the run.
-
-    That method lists all partitions of the run, and looks each up in a database, to see that the one partition is among them: a thousand
-    partitions would be a million look-ups. Here all are compared with the run's partitions once.
-    """
-    step = context.op_execution_context.get_step_execution_context()
-    assert set(by_partition) <= set(context.partition_keys), set(by_partition) - set(context.partition_keys)
-    accumulator = step._metadata_accumulator
-    for partition, metadata in by_partition.items():
-        accumulator = accumulator.with_additional_asset_metadata(asset_key=context.asset_key, partition_key=partition, metadata=metadata)
-    step._metadata_accumulator = accumulator
-
-
-def explorer_page(record: DictionaryRecord, key: RangeKey) -> str:
-    """The address of a range's features in the explorer, where `interp explore` answers on its usual port."""
-    features = record.features_of(key)
-    bounds = f"?first={features[0]}&last={features[-1]}" if len(features) else ""
-    return f"{EXPLORER}/d/{key.dictionary}{bounds}"
-
-
-class PartitionTables:
-    """The tables of one partition while they are written; made by `RangeRun.writing`."""
-
-    BUFFERED_ROWS = 65_536
-    """Small parts are gathered into row groups of this many rows."""
-    WAITING_PARTS = 512
-    """Most small parts that wait as they came. More parts are joined into one, since a table of one row takes kilobytes."""
-
-    def __init__(self, stage: RangeRun, partition: RangePartition, writers: Mapping[str, PartitionWriter]) -> None:
-        self._stage, self._partition, self._writers = stage, partition, writers
-        self._waiting: dict[str, list[pa.Table]] = {name: [] for name in writers}
-        self._waiting_rows = dict.fromkeys(writers, 0)
-
-    def add(self, table: Table, rows: pa.Table) -> None:
-        """Append rows to one of the tables."""
-        waiting = self._waiting[table.name]
-        waiting.append(rows)
-        self._waiting_rows[table.name] += rows.num_rows
-        if self._waiting_rows[table.name] >= self.BUFFERED_ROWS:
-            self._flush(table.name)
-        elif len(waiting) > self.WAITING_PARTS:
-            self._waiting[table.name] = [pa.concat_tables(waiting).combine_chunks()]
-
-    def commit(self, report: PartitionReport) -> None:
-        """Put the tables in place.
-
-        A partition with model errors is written, but not under the version that counts as complete: the next run asks the failed questions
-        again. The same holds for a partition with features on which the code failed: the next run tries these features again.
-        """
-        stage, partition = self._stage, self._partition
-        if stage.made_whole_meanwhile(partition):
-            stage.context.log.info(f"{partition.key}: another run has made the whole partition meanwhile, which is kept")
-            return
-        unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
-        version = f"{partition.data_version}-incomplete" if unasked or failed else partition.data_version
-        if unasked:
-            stage.context.log.warning(f"{partition.key}: {unasked} questions ended in model_error; materialise it again to ask them again")
-        if failed:
-            stage.context.log.error(
-                f"{partition.key}: {failed} outcomes are {FAILED!r}, for the errors above; the rest of the range is whole"
-            )
-        rows = 0
-        for name, writer in self._writers.items():
-            self._flush(name)
-            rows = writer.commit(version, partition.inputs).rows
-        stage.reports[partition.key] = report
-        stage.context.log.info(f"{partition.key}: {rows} rows, {dict(report.outcomes)}")
-
-    def _flush(self, name: str) -> None:
-        if self._waiting[name]:
-            self._writers[name].add(pa.concat_tables(self._waiting[name]))
-        self._waiting[name], self._waiting_rows[name] = [], 0
-
-
-def features_done(context: dg.AssetExecutionContext, partition: RangePartition, what: str) -> Callable[[int], None]:
-    """A function to call with the number of newly done features; it reports the progress of the partition.
-
-    `what` says in the report what is done to a feature, such as "explained".
-    """
-    report, started, done = progress_of(context, f"{partition.key}: features {what}"), time.monotonic(), 0
-    total = len(partition.record.features_of(partition.key))
-
-    def advance(n_features: int) -> None:
-        nonlocal done
-        done += n_features
-        rate = done / max(time.monotonic() - started, 1e-9)
-        report(Progress(done, total, 0, rate, (total - done) / rate if rate else None))
-
-    return advance
-
-
-def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:
-    """A callback that logs `what` with done, total, rate and ETA. From time to time it also records these numbers as an observation of the
-    asset, so that the asset's page shows them during the run."""
-    observed = logged = time.monotonic()
-
-    def report(progress: Progress) -> None:
-        nonlocal observed, logged
-        for watcher in watchers():
-            watcher.progressed("/".join(context.asset_key.path), what, progress)
-        if watchers() and progress.done < progress.total and time.monotonic() - logged < LOG_SECONDS:
-            return
-        logged = time.monotonic()
-        context.log.info(f"{what}: {progress}")
-        if time.monotonic() - observed >= OBSERVE_SECONDS:
-            observed = time.monotonic()
-            now = {"done": progress.done, "total": progress.total, "kept": progress.kept, "rate": round(progress.rate, 2)}
-            if progress.eta_seconds is not None:
-                now["eta_seconds"] = round(progress.eta_seconds)
-            context.log_event(dg.AssetObservation(context.asset_key, description=f"{what} so far", metadata=now))
-
-    return report
