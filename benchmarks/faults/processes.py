@@ -40,7 +40,8 @@ time.sleep(600)
 """
 COMMAND = """
 import os, sys, time
-from interp_assets.installation.process_group import Interrupted, started_group
+from interp_assets.installation.interrupts import Interrupted
+from interp_assets.installation.process_group import started_group
 try:
     with started_group([sys.executable, "-c", sys.argv[1]], os.environ, end_seconds=2):
         time.sleep(600)

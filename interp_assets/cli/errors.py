@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from interp_assets.installation.interrupts import exit_status_of, is_interrupt
+from interp_assets.installation.interrupts import INTERRUPTED, answer_signals, exit_status_of, is_interrupt
 
 
 def fail(message: object) -> NoReturn:
@@ -42,43 +42,41 @@ def errors_as_messages() -> Iterator[None]:
         yield
     except typer.Exit:
         raise
-    except KeyboardInterrupt as interrupt:
-        _end_interrupted(interrupt)
-    except (RuntimeError, ValueError) as error:
+    except BaseException as error:
         if is_interrupt(error):
-            _end_interrupted(error)
-        from interp_assets.config.base import UserError
-        from interp_assets.installation.server import ServerError
-        from resources.corpus.interface import CorpusError
-        from resources.dictionaries.interface import DictionaryError
-        from resources.formats.interface import ExchangeError
-        from resources.language_models.reply_store import ReplyStoreError
-        from resources.store.lake import LakeError
-        from resources.store.whole_folders import FolderTaken
-        from resources.subject.block_paths import NoBlocks
-        from resources.subject.chat_texts import ChatTemplateError
-        from resources.subject.hook_points import ContextTooLong, UnknownFamily, UnknownHook
-        from resources.weights import WeightsError
-
-        outside = (
-            CorpusError | DictionaryError | ExchangeError | FolderTaken | LakeError | ReplyStoreError | ChatTemplateError | WeightsError
-        )
-        if isinstance(error, UserError | ServerError | outside | ContextTooLong | NoBlocks | UnknownFamily | UnknownHook):
+            end_interrupted(error)
+        if isinstance(error, RuntimeError | ValueError) and _is_mistake(error):
             fail(error)
+        if isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
+            fail(f"{error.filename or 'the system'}: {error.strerror}; {SYSTEM_REMEDIES[error.errno]}")
+        if isinstance(error, Exception) and (problem := _database_problem(error)) is not None:
+            fail(problem)
         raise
-    except OSError as error:
-        if error.errno not in SYSTEM_REMEDIES:
-            raise
-        fail(f"{error.filename or 'the system'}: {error.strerror}; {SYSTEM_REMEDIES[error.errno]}")
-    except Exception as error:
-        if (problem := _database_problem(error)) is None:
-            raise
-        fail(problem)
 
 
-def _end_interrupted(interrupt: BaseException) -> NoReturn:
-    """End an interrupted command."""
-    typer.echo("interrupted; what is finished is kept, and the same command continues", err=True)
+def _is_mistake(error: Exception) -> bool:
+    """Whether an error's message is all that a user needs."""
+    from interp_assets.config.base import UserError
+    from interp_assets.installation.server import ServerError
+    from resources.corpus.interface import CorpusError
+    from resources.dictionaries.interface import DictionaryError
+    from resources.formats.interface import ExchangeError
+    from resources.language_models.reply_store import ReplyStoreError
+    from resources.store.lake import LakeError
+    from resources.store.whole_folders import FolderTaken
+    from resources.subject.block_paths import NoBlocks
+    from resources.subject.chat_texts import ChatTemplateError
+    from resources.subject.hook_points import ContextTooLong, UnknownFamily, UnknownHook
+    from resources.weights import WeightsError
+
+    outside = CorpusError | DictionaryError | ExchangeError | FolderTaken | LakeError | ReplyStoreError | ChatTemplateError | WeightsError
+    return isinstance(error, UserError | ServerError | outside | ContextTooLong | NoBlocks | UnknownFamily | UnknownHook)
+
+
+def end_interrupted(interrupt: BaseException, message: str = INTERRUPTED) -> NoReturn:
+    """End an interrupted command with a message on standard error."""
+    answer_signals()
+    typer.echo(message, err=True)
     raise typer.Exit(exit_status_of(interrupt)) from None
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from interp_assets.cli.errors import fail
+from interp_assets.cli.errors import end_interrupted, fail
 from interp_assets.cli.exchange import exporting, importing
 from interp_assets.cli.features import redo, run, show
 from interp_assets.cli.help import CommandGroup
@@ -27,7 +27,13 @@ from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.nearest import nearest_hint
-from interp_assets.installation.interrupts import interrupt_at_ending_signals
+from interp_assets.installation.interrupts import (
+    INTERRUPTED,
+    answer_signals,
+    exit_status_of,
+    interrupt_at_ending_signals,
+    unanswered_signal,
+)
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(importing, name="import")
@@ -319,14 +325,14 @@ def ui(
 ) -> None:
     """Start Dagster's webserver and daemon for this home, and end both at Ctrl-C."""
     from interp_assets.installation.home import Home
-    from interp_assets.installation.process_group import Interrupted
+    from interp_assets.installation.interrupts import Interrupted
     from interp_assets.installation.server import serve_ui
 
-    with explorer_beside() if explore_too else contextlib.nullcontext():
-        try:
+    try:
+        with explorer_beside() if explore_too else contextlib.nullcontext():
             serve_ui(Home.from_environment(), host, port, typer.echo)
-        except Interrupted:
-            typer.echo("the UI and all that it started have ended")
+    except Interrupted as interrupt:
+        end_interrupted(interrupt, "the UI and all that it started have ended")
 
 
 @app.command(epilog="Example: interp explore --port 3001")
@@ -423,6 +429,18 @@ def main() -> NoReturn:
     in_utf8()
     print_what_streams_take()
     interrupt_at_ending_signals()
+    status = command_status()
+    if (number := unanswered_signal()) is not None:
+        typer.echo(INTERRUPTED, err=True)
+        status = 128 + number
+    answer_signals()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def command_status() -> int:
+    """The status of the command that was typed, at its end."""
     status: object = 0
     try:
         app()
@@ -430,12 +448,12 @@ def main() -> NoReturn:
         status = leave.code
     except typer.Exit as leave:
         status = leave.exit_code
+    except KeyboardInterrupt as interrupt:
+        status = exit_status_of(interrupt)
     except BaseException:
         traceback.print_exc()
         status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status if isinstance(status, int) else int(status is not None))
+    return status if isinstance(status, int) else int(status is not None)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from interp_assets.installation.interrupts import ENDING_SIGNALS, Interrupted
+from interp_assets.installation.interrupts import ENDING_SIGNALS, interrupt, is_under_way, takes_repeat
 
 LIFELINE = Path(__file__).with_name("lifeline.py")
 END_SECONDS = 20
@@ -44,28 +44,35 @@ def started_group(
 
 
 class _Signals:
-    """Handler of the ending signals. It counts them and, once it is told so, raises `Interrupted` at the first."""
+    """Handler of the ending signals. It counts them and, once it is told so, raises `Interrupted` at the first, and again where that was
+    dropped."""
+
+    hears_repeats = True
 
     def __init__(self) -> None:
-        self.count, self._first, self._raises = 0, 0, False
+        self.count, self._first, self._raises, self._may_raise = 0, 0, False, False
 
     def __call__(self, number: int, _frame: object) -> None:
+        if takes_repeat():
+            if self._may_raise and not is_under_way():
+                raise interrupt(number)
+            return
         self.count += 1
         self._first = self._first or number
         if self._raises:
             self._raises = False
-            raise Interrupted(number)
+            raise interrupt(number)
 
     def raise_from_now_on(self) -> None:
         """Raise at the next signal, and for one that has come already."""
-        self._raises = True
+        self._raises = self._may_raise = True
         if self.count:
             self._raises = False
-            raise Interrupted(self._first)
+            raise interrupt(self._first)
 
     def only_count(self) -> None:
         """Raise no more."""
-        self._raises = False
+        self._raises = self._may_raise = False
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from interp_assets.installation.process_group import Interrupted, started_group
+from interp_assets.installation.interrupts import Interrupted
+from interp_assets.installation.process_group import started_group
 
 PROGRAM = """
 import os, signal, subprocess, sys, time
@@ -27,7 +28,8 @@ except KeyboardInterrupt:
 """
 COMMAND = """
 import os, signal, sys, time
-from interp_assets.installation.process_group import Interrupted, started_group
+from interp_assets.installation.interrupts import Interrupted
+from interp_assets.installation.process_group import started_group
 program, log, ignored, *arguments = sys.argv[1:]
 if ignored:
     signal.signal(int(ignored), signal.SIG_IGN)

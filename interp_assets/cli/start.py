@@ -1,0 +1,13 @@
+"""What the command `interp` calls. Signals are heard before the modules of the command line are imported."""
+
+from typing import NoReturn
+
+from interp_assets.installation.interrupts import interrupt_at_ending_signals
+
+
+def main() -> NoReturn:
+    """Run the command that was typed."""
+    interrupt_at_ending_signals()
+    from interp_assets.cli import main
+
+    main.main()
