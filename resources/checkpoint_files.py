@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POINTER = b"version https://git-lfs.github.com/spec/"
+WEIGHT_FILES = (("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json"))
+"""The one file of weights, and the index of several files, in the order in which transformers looks for them."""
 MAX_HEADER_BYTES = 100 << 20
 SCALES = re.compile(r"(?P<weight>.+?)[._](?:weight_)?(?:scales?|scale_inv|SCB|absmax|zero_points?)")
 """Name of a tensor of scales beside the weight that it belongs to, as quantised checkpoints have it."""
@@ -37,15 +39,20 @@ def instead_of_weights(path: Path) -> str | None:
 
 def weight_files(folder: Path) -> list[Path]:
     """The files of weights in a model's folder that transformers reads, as far as they are there; empty for none of a known name."""
-    for whole, index in (("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")):
+    for whole, index in WEIGHT_FILES:
         if (folder / whole).is_file():
             return [folder / whole]
-        try:
-            named = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-        return sorted(path for name in set(named) if (path := folder / str(name)).is_file())
+        if parts := parts_of(folder / index):
+            return sorted(path for name in parts if (path := folder / name).is_file())
     return []
+
+
+def parts_of(index: Path) -> list[str]:
+    """Names of the files that an index of weights lists; empty where it is not there or cannot be read."""
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def tensor_headers(files: Iterable[Path]) -> dict[str, TensorHeader]:

@@ -94,7 +94,8 @@ def load_text_model(
         raise WeightsError(_without_package(folder.source, config, error)) from error
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"the weights of {folder.source} cannot be read: {_one_line(error)}. The files are damaged, or not all there: copy them again."
+            f"the weights of {folder.source} cannot be read: {_one_line(error)}. The files are damaged, or not all there: "
+            + ("copy them again." if folder.path is not None else "remove them from the hub's cache, and they are downloaded again.")
         ) from error
     except torch.OutOfMemoryError:
         raise

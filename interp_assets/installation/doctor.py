@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from interp_assets.config.settings import PlatformSettings
+from interp_assets.installation.dagster_findings import dagster_findings
 from interp_assets.installation.extras import install_command
 from interp_assets.installation.home import Home
 from interp_assets.tables import ACTIVATIONS, EXPLANATIONS, TABLES
@@ -38,6 +39,8 @@ def findings(home: Home, verify: bool = False) -> Iterator[Finding]:
     yield from _back_ends()
     yield from _embedded()
     yield from _store(home, verify)
+    for mark, text in dagster_findings(home):
+        yield Finding(mark, "Dagster", text)
     yield from _next(home)
 
 

@@ -15,9 +15,14 @@ def opened_instance(home: Home) -> dg.DagsterInstance:
     except OSError:
         raise
     except Exception as error:  # errors of YAML, of Dagster's configuration, of imports, and of databases
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = " ".join(lines[1:] if len(lines) > 1 and lines[0].endswith(":") else lines)[:MOST_CHARACTERS] or type(error).__name__
-        raise UserError(
-            f"Dagster's settings in {home.dagster / 'dagster.yaml'} do not work: {said}. Correct the file, or move it away: the "
-            "next command writes a new one. Results are not in it."
-        ) from error
+        raise no_instance(home, error) from error
+
+
+def no_instance(home: Home, error: Exception) -> UserError:
+    """The message for an error that the settings or the storage of Dagster raise."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[1:] if len(lines) > 1 and lines[0].endswith(":") else lines)[:MOST_CHARACTERS] or type(error).__name__
+    return UserError(
+        f"Dagster's settings in {home.dagster / 'dagster.yaml'} do not work: {said}. Correct the file, or move it away: the "
+        "next command writes a new one. Results are not in it."
+    )

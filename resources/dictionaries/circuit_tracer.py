@@ -23,7 +23,7 @@ from resources.dictionaries.encoding import Activation, Threshold, TopK
 from resources.dictionaries.gemma_scope_layers import HOOKS, layer_set
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.layer_sets import LayerSet, dictionary_of_layers, layer_number
-from resources.dictionaries.sources import commit_of, downloaded, hub_repository, source_folder
+from resources.dictionaries.sources import commit_of, downloaded, hub_repository, refuse_damaged, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder
 from resources.dictionaries.weight_files import read_tensors, read_yaml_config, whole_number
 
@@ -210,9 +210,10 @@ def _downloaded_file(address: str) -> Path:
     name = parsed.path.lstrip("/").partition("/")[2]
     revision = parse_qs(parsed.query).get("revision", [commit_of(repository)])[0]
     try:
-        return Path(hf_hub_download(repository, name, revision=revision))
+        path = Path(hf_hub_download(repository, name, revision=revision))
     except Exception as error:
         raise DictionaryError(f"the hub has no file {address}, or it cannot be reached: {error}") from error
+    return refuse_damaged(path)
 
 
 def _ranges(layers: Any) -> str:

@@ -28,7 +28,7 @@ from resources.dictionaries.encoding import Activation, Gate, Threshold, TopK
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.matching_pursuit import MatchingPursuit, pursuit_of
 from resources.dictionaries.sae_lens_folds import WHITENING_FILE, fold_decoder_norm_where_asked, fold_scaling_factor, fold_whitening
-from resources.dictionaries.sources import commit_of, downloaded, is_local, listing_beside, refuse_file, source_folder
+from resources.dictionaries.sources import commit_of, downloaded, is_local, listing_beside, refuse_damaged, refuse_file, source_folder
 from resources.dictionaries.sparse_autoencoder import SparseAutoencoder, checked_autoencoder, with_negative_sides
 from resources.dictionaries.temporal import TemporalAutoencoder, temporal_of
 from resources.dictionaries.weight_files import read_config, read_tensors, whole_number
@@ -189,7 +189,9 @@ def _downloads_at_the_commit() -> Iterator[None]:
     from sae_lens.loading import pretrained_sae_loaders as loaders
 
     def pinned(ask: Callable[..., Any], repo_id: str, *args: Any, **named: Any) -> Any:
-        return ask(repo_id, *args, **{**named, "revision": named.get("revision") or commit_of(repo_id)})
+        given = ask(repo_id, *args, **{**named, "revision": named.get("revision") or commit_of(repo_id)})
+        refuse_damaged(Path(given))  # an address is no link
+        return given
 
     with ONE_AT_A_TIME:
         plain = {name: getattr(loaders, name) for name in ("hf_hub_download", "hf_hub_url")}

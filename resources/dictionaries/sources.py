@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resources.dictionaries.interface import DictionaryError
 from resources.dictionaries.recognise import recognised
+from resources.hub_content import damage
 
 _READ_AT: ContextVar[tuple[str, str] | None] = ContextVar("read_at", default=None)
 
@@ -98,7 +99,16 @@ def downloaded(source: str, files: Sequence[str]) -> Path:
     except Exception as error:
         at = "" if commit is None else f" at commit {commit}"
         raise DictionaryError(f"the hub has no {folder!r} in {owner}/{repository}{at}, or it cannot be reached: {error}") from error
+    for name in files:
+        refuse_damaged(Path(root) / folder / name)
     return Path(root) / folder
+
+
+def refuse_damaged(path: Path) -> Path:
+    """The path. Raises `DictionaryError` for a file whose content in the hub's cache is not what the hub gave."""
+    if told := damage(path):
+        raise DictionaryError(f"{told}.")
+    return path
 
 
 def source_file(source: str, endings: tuple[str, ...], written_by: str) -> Path:

@@ -1,6 +1,8 @@
 """Faults of Dagster's settings and database are messages with a next step, and no traceback."""
 
+import os
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from interp_assets.cli.errors import errors_as_messages
 from interp_assets.config.base import UserError
+from interp_assets.installation.dagster_findings import dagster_findings
 from interp_assets.installation.home import Home
 from interp_assets.installation.instance import opened_instance
 from interp_assets.installation.server import prepare_instance
@@ -19,8 +22,7 @@ from interp_assets.installation.server import prepare_instance
 )
 def test_settings_that_do_not_work_are_named_with_their_file(content: str, tmp_path: Path) -> None:
     home = Home(tmp_path, str(tmp_path / "lake"))
-    prepare_instance(home)
-    opened_instance(home).dispose()
+    home.dagster.mkdir()
     (home.dagster / "dagster.yaml").write_text(content)
     with pytest.raises(UserError, match=r"dagster\.yaml do not work: .*move it away"):
         opened_instance(home)
@@ -36,3 +38,63 @@ def test_a_database_that_cannot_answer_is_one_message(said: str, told: str, caps
     assert told in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError), errors_as_messages():
         raise ZeroDivisionError
+
+
+def marked(home: Home) -> list[tuple[str, str]]:
+    return list(dagster_findings(home))
+
+
+def test_the_doctor_asks_dagsters_storage_and_writes_nothing_before_there_is_one(tmp_path: Path) -> None:
+    home = Home(tmp_path, str(tmp_path / "lake"))
+    assert marked(home)[0][0] == "ok" and not home.dagster.exists()
+    home.dagster.mkdir()
+    assert "the next command" in marked(home)[0][1]
+    (home.dagster / "dagster.yaml").write_text("run_retries: {enabled: true}\n")
+    assert marked(home) == [("ok", f"{home.dagster / 'dagster.yaml'}: no runs yet")] and len(list(home.dagster.iterdir())) == 1
+    (home.dagster / "dagster.yaml").unlink()
+    prepare_instance(home)
+    ((mark, told),) = marked(home)
+    assert mark == "ok" and "0 runs; SqliteRunStorage, WatchedRunLauncher, QueuedRunCoordinator" in told
+
+
+BROKEN = {
+    "damaged YAML": ("run_retries: {enabled: [\n", "dagster.yaml do not work: "),
+    "an unknown key": ("nonsense: 1\n", 'unexpected config entry "nonsense"'),
+    "a class that is not there": ("run_launcher: {module: resources.run_launcher, class: Nope}\n", "Nope"),
+    "a storage that is not there": (
+        "storage: {postgres: {postgres_url: 'postgresql://nobody@127.0.0.1:9/none'}}\n", "dagster.yaml do not work: "
+    ),
+    "a folder that cannot be made": ("storage: {sqlite: {base_dir: /proc/nowhere}}\n", "/proc/nowhere"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_doctor_names_settings_that_do_not_work(name: str, tmp_path: Path) -> None:
+    content, told = BROKEN[name]
+    home = Home(tmp_path, str(tmp_path / "lake"))
+    home.dagster.mkdir()
+    (home.dagster / "dagster.yaml").write_text(content)
+    ((mark, text),) = marked(home)
+    assert mark == "FAIL" and told in text, text
+
+
+def test_the_doctor_does_not_wait_for_a_storage_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp_assets.installation.dagster_findings.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("interp_assets.installation.dagster_findings._answer", lambda home: time.sleep(1))
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("")
+    ((mark, text),) = marked(Home(tmp_path, str(tmp_path / "lake")))
+    assert mark == "FAIL" and "does not answer within 0.05 s" in text
+
+
+def test_the_doctor_names_a_damaged_database_and_another_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path, str(tmp_path / "lake"))
+    home.dagster.mkdir()
+    (home.dagster / "runs.db").write_bytes(b"no database" * 100)
+    ((mark, text),) = marked(home)
+    assert mark == "FAIL" and f"{home.dagster / 'runs.db'} is damaged" in text
+    (home.dagster / "runs.db").unlink()
+    (home.dagster / "dagster.yaml").write_text("")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).suffix != ".yaml")
+    ((mark, text),) = marked(home)
+    assert mark == "FAIL" and "dagster.yaml belongs to" in text and "change its owner or mode" in text

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model
 
+from resources.engine_checkpoint import refuse_for_engine
 from resources.model_checks import refuse_unsound_weights
 from resources.model_loading import load_text_model
-from resources.weights import WeightsError, resolve_model_folder
+from resources.weights import WeightsError, file_sha256, resolve_model_folder
 
 UP = "model.layers.0.mlp.up_proj.weight"
 Change = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
@@ -85,6 +86,90 @@ def test_a_whole_checkpoint_and_one_of_half_the_bits_load(whole: Path, tmp_path:
     assert torch.allclose(load_text_model(resolve_model_folder(half))(tokens).logits, plain, atol=0.5)
     cut = load_text_model(resolve_model_folder(str(whole)), hooks=["blocks.0.hook_resid_post"])
     assert len(cut.model.layers) == 1, "a model that is loaded up to its hook is not refused"
+
+
+COMMIT, MODEL = "7" * 40, "owner/model"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub; no request leaves this machine."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def cached(cache: Path, files: Path) -> Path:
+    """The files as a snapshot in the hub's cache, as links to files that are named after their content; the file of weights."""
+    place = cache / "models--owner--model"
+    snapshot = place / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (place / "blobs").mkdir()
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
+    for path in files.iterdir():
+        blob = place / "blobs" / file_sha256(path)
+        shutil.copyfile(path, blob)
+        (snapshot / path.name).symlink_to(f"../../blobs/{blob.name}")
+    return (snapshot / "model.safetensors").resolve()
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_in_the_cache_of_the_hub_are_refused_too(name: str, whole: Path, cache: Path, tmp_path: Path) -> None:
+    change, told = WEIGHTS[name]
+    cached(cache, Path(copied(whole, tmp_path / "odd", change)))
+    with pytest.raises(WeightsError) as error:
+        load_text_model(resolve_model_folder(MODEL))
+    assert told in str(error.value) and MODEL in str(error.value)
+
+
+def test_files_of_the_cache_are_read_as_they_are_and_damaged_files_are_refused(whole: Path, cache: Path) -> None:
+    blob = cached(cache, whole)
+    expected = load_text_model(resolve_model_folder(str(whole))).model.norm.weight
+    assert torch.equal(load_text_model(resolve_model_folder(MODEL)).model.norm.weight, expected)
+    content = bytearray(blob.read_bytes())
+    content[-5] ^= 1  # one bit of a weight
+    blob.write_bytes(content)
+    for load in (load_text_model, refuse_for_engine):
+        with pytest.raises(WeightsError, match=rf"damaged in the hub's cache: .*{blob.name} has .*Remove that file .* of owner/model"):
+            load(resolve_model_folder(MODEL))  # type: ignore[operator]
+    blob.unlink()
+    with pytest.raises(WeightsError, match="not all there: remove them from the hub's cache"):
+        load_text_model(resolve_model_folder(MODEL))
+
+
+def test_an_index_with_parts_in_the_cache_is_followed(whole: Path, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    odd = copied(whole, tmp_path / "odd", WEIGHTS["whole numbers"][0])
+    tiny_model("llama").save_pretrained(tmp_path / "parts", max_shard_size="8KB")
+    part = json.loads((tmp_path / "parts" / "model.safetensors.index.json").read_text())["weight_map"][UP]
+    held = load_file(tmp_path / "parts" / part)
+    save_file({**held, UP: load_file(f"{odd}/model.safetensors")[UP]}, tmp_path / "parts" / part, metadata={"format": "pt"})
+    cached(cache, tmp_path / "parts")
+    for load in (load_text_model, refuse_for_engine):
+        with pytest.raises(WeightsError, match="packed numbers"):
+            load(resolve_model_folder(MODEL))  # type: ignore[operator]
+
+
+def test_an_engine_takes_what_says_that_it_is_packed(whole: Path, tmp_path: Path) -> None:
+    """An engine knows methods and model types that transformers does not."""
+    packed = Path(copied(whole, tmp_path / "odd", WEIGHTS["eight bits and a scale"][0]))
+    folder = resolve_model_folder(str(packed))
+    with pytest.raises(WeightsError, match="packed numbers"):
+        refuse_for_engine(folder)
+    refuse_for_engine(folder, quantisation="modelopt")
+    refuse_for_engine(folder, load_format="dummy")
+    (packed / "hf_quant_config.json").write_text("{}")
+    refuse_for_engine(folder)
+    (packed / "hf_quant_config.json").unlink()
+    (packed / "config.json").write_text(json.dumps({**json.loads((whole / "config.json").read_text()), "model_type": "of-tomorrow"}))
+    with pytest.raises(WeightsError, match=r"packed numbers \(model.layers.0.mlp.up_proj.weight of F8_E4M3\)"):
+        refuse_for_engine(folder)
+    refuse_for_engine(resolve_model_folder(str(whole)))
+    with pytest.raises(WeightsError, match="hold 2 blocks"):
+        refuse_for_engine(resolve_model_folder(copied(whole, tmp_path / "fewer", num_hidden_layers=1)))
 
 
 class Quantised(torch.Tensor):

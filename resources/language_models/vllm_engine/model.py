@@ -77,9 +77,11 @@ class VLLMModel:
         """
         from vllm import LLM
 
+        from resources.engine_checkpoint import refuse_for_engine
         from resources.weights import resolve_model_folder
 
         folder = resolve_model_folder(model, revision)
+        refuse_for_engine(folder, quantization, (engine_options or {}).get("load_format"))
         options: dict[str, Any] = {"max_num_seqs": max_num_seqs, **(engine_options or {})}
         self._llm: Any = LLM(
             model=folder.location,

@@ -1,14 +1,17 @@
 """What the vllm back end hands on to the engine: a stand-in engine that keeps its arguments, so that no GPU and no vllm are needed."""
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from resources.language_models import load_language_model
 from resources.language_models.interface import ChoiceList, JsonReply, Message, Request
 from resources.language_models.tokens.prompt_tokens import prompt_token_ids
+from resources.weights import WeightsError
 
 
 @pytest.fixture
@@ -52,6 +55,15 @@ def test_what_is_not_set_is_left_to_the_engine(arguments: dict[str, Any]) -> Non
 def test_an_option_that_the_back_end_has_not_is_named(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"options of the vllm back end: .*tensor_parallel.*Correct `options` in settings.yaml"):
         load_language_model("vllm", model="embedded:smollm2-135m-instruct", tensor_parallel=2)
+    assert not arguments
+
+
+def test_files_of_another_model_are_refused_before_the_engine_starts(arguments: dict[str, Any], tmp_path: Path) -> None:
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=60, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1))
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(WeightsError, match="pointer of Git LFS"):
+        load_language_model("vllm", model=str(tmp_path))
     assert not arguments
 
 
