@@ -24,7 +24,7 @@ from typing import Any
 
 from prefixes import requests_of, scorer_inputs
 
-from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list
+from interp_assets.domain.prompting.answer_lists import BINARY, ParseFailure
 from resources.corpus import read_documents
 from resources.language_models import load_language_model
 from resources.language_models.interface import ChoiceList, FreeText, LanguageModel, Message, Reply, Request
@@ -69,7 +69,7 @@ def timed_ask(
 
 def unparsable_share(replies: Sequence[Reply]) -> float:
     """Share of the replies that are no list of five zeros and ones."""
-    failures = sum(isinstance(parse_binary_list(reply.text, N_ANSWERS), ParseFailure) for reply in replies)
+    failures = sum(isinstance(BINARY.read(reply.text, N_ANSWERS), ParseFailure) for reply in replies)
     return round(failures / len(replies), 3)
 
 

@@ -25,7 +25,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "candidates"
-VERSION: str = "candidates/2"
+VERSION: str = "candidates/3"
 READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = True
 

@@ -16,12 +16,12 @@ from interp_assets.domain.explaining.token_change import Lists, changed_lists, d
 from interp_assets.domain.explaining.vocab_proj import listed, token_lists
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "ensemble_raw"
-VERSION: str = "ensemble_raw/1"
+VERSION: str = "ensemble_raw/2"
 READS: frozenset[Reads] = frozenset({"examples", "vocabulary_projections", "token_changes"})
 CHOOSES: bool = False
 

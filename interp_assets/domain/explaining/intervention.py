@@ -17,13 +17,13 @@ from interp_assets.domain.explaining.shared.explainer_input import ExplainerInpu
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import quoted, visible
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "intervention"
-VERSION: str = "intervention/1"
+VERSION: str = "intervention/2"
 READS: frozenset[Reads] = frozenset({"steering"})
 CHOOSES: bool = False
 

@@ -8,7 +8,7 @@ import re
 
 from interp_assets.domain.machine_readable import readable
 from interp_assets.domain.machine_readable.token_lists import TokenList
-from interp_assets.domain.prompting.parsing import without_reasoning
+from interp_assets.domain.prompting.final_answer import final_answer
 from interp_assets.domain.prompting.rendering import one_line
 
 MOST_WORDS = 6
@@ -48,7 +48,7 @@ def label_of(explanation: str | None, reply: str = "") -> str | None:
     """
     if explanation is None:
         return None
-    lines = [one_line(found).strip("*_`\"' .") for found in _LINE.findall(without_reasoning(reply))]
+    lines = [one_line(found).strip("*_`\"' .") for found in _LINE.findall(final_answer(reply))]
     return lines[-1] if lines and _fits(lines[-1]) else short_label(explanation)
 
 

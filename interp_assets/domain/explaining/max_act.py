@@ -11,14 +11,14 @@ from interp_assets.domain.explaining.shared.explainer_input import ExplainerInpu
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import MARK_CLOSE, MARK_OPEN, activation_list, marked_positions, quoted, token_strings
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 from interp_assets.domain.prompting.window_texts import marked_window
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "max_act"
-VERSION: str = "max_act/2"
+VERSION: str = "max_act/3"
 READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = False
 

@@ -13,12 +13,12 @@ from interp_assets.domain.explaining.shared.explainer_input import ExplainerInpu
 from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "max_act_cot"
-VERSION: str = "max_act_cot/1"
+VERSION: str = "max_act_cot/2"
 READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = False
 

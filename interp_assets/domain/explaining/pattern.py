@@ -19,13 +19,13 @@ from interp_assets.domain.explaining.shared.tagged import WorkedExample, tagged,
 from interp_assets.domain.machine_readable.patterns import Pattern, PatternError, read_pattern
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import token_strings
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 from interp_assets.domain.trials import Explanation, of_kind
 
 NAME: str = "pattern"
-VERSION: str = "pattern/1"
+VERSION: str = "pattern/2"
 READS: frozenset[Reads] = frozenset({"examples"})
 CHOOSES: bool = False
 

@@ -15,12 +15,12 @@ from interp_assets.domain.explaining.shared.tagged import TaggedSettings, Worked
 from interp_assets.domain.explaining.vocab_proj import listed
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "token_change"
-VERSION: str = "token_change/1"
+VERSION: str = "token_change/2"
 READS: frozenset[Reads] = frozenset({"token_changes"})
 CHOOSES: bool = False
 

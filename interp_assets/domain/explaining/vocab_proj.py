@@ -13,13 +13,13 @@ from interp_assets.domain.explaining.shared.explainer_input import ExplainerInpu
 from interp_assets.domain.explaining.shared.tagged import TaggedSettings, WorkedExample, tagged, tagged_prompt
 from interp_assets.domain.outcomes import ExplanationOutcome
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.prompting.rendering import quoted
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 from interp_assets.domain.trials import Explanation
 
 NAME: str = "vocab_proj"
-VERSION: str = "vocab_proj/1"
+VERSION: str = "vocab_proj/2"
 READS: frozenset[Reads] = frozenset({"vocabulary_projections"})
 CHOOSES: bool = False
 

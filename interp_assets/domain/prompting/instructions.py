@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Annotated, Literal
 
 from interp_assets.domain.bounds import ADDED_LATER
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 
 FOLDER = Path(__file__).parent.parent / "prompts"
 TAG = "tag"

@@ -39,7 +39,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mixed_a
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "clarity"
-VERSION: str = "clarity/5"
+VERSION: str = "clarity/6"
 MODEL: Model = "generator"
 HEADLINE: str = "gini"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -10,7 +10,7 @@ from interp_assets.domain.scoring.shared.estimated import are_sampled
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, as_item
 
 NAME: str = "detection"
-VERSION: str = "detection/4"
+VERSION: str = "detection/5"
 MODEL: Model = "scorer"
 HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -20,7 +20,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "discrimination"
-VERSION: str = "discrimination/1"
+VERSION: str = "discrimination/2"
 MODEL: Model = "scorer"
 HEADLINE: str = choice.METRIC
 READS: frozenset[Reads] = frozenset({"explanation", "rivals"})

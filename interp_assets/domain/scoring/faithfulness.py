@@ -26,7 +26,7 @@ from interp_assets.domain.steering.steered_texts import SteeredRun
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "faithfulness"
-VERSION: str = "faithfulness/3"
+VERSION: str = "faithfulness/4"
 MODEL: Model = "scorer"
 HEADLINE: str = "rise"
 READS: frozenset[Reads] = frozenset({"explanation", "steered"})

@@ -21,7 +21,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, of_kind
 
 NAME: str = "fuzzing"
-VERSION: str = "fuzzing/6"
+VERSION: str = "fuzzing/7"
 MODEL: Model = "scorer"
 HEADLINE: str = "balanced_accuracy"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -36,7 +36,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, mean_di
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "input_based"
-VERSION: str = "input_based/6"
+VERSION: str = "input_based/7"
 MODEL: Model = "generator"
 HEADLINE: str = "success"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -26,7 +26,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict, as_item, of_kind
 
 NAME: str = "intruder"
-VERSION: str = "intruder/3"
+VERSION: str = "intruder/4"
 MODEL: Model = "scorer"
 HEADLINE: str = choice.METRIC
 READS: frozenset[Reads] = frozenset()

@@ -24,7 +24,7 @@ from interp_assets.domain.seeds import generator
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, TrialItem, Verdict
 
 NAME: str = "output_based"
-VERSION: str = "output_based/3"
+VERSION: str = "output_based/4"
 MODEL: Model = "scorer"
 HEADLINE: str = choice.METRIC
 READS: frozenset[Reads] = frozenset({"explanation", "steered_sets"})

@@ -20,7 +20,7 @@ from interp_assets.domain.statistics.metrics import floors, probability_metrics,
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "purity"
-VERSION: str = "purity/4"
+VERSION: str = "purity/5"
 MODEL: Model = "scorer"
 HEADLINE: str = "average_precision"
 READS: frozenset[Reads] = frozenset({"explanation"})

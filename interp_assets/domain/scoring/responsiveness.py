@@ -20,7 +20,7 @@ from interp_assets.domain.statistics.metrics import probability_metrics, signed_
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict
 
 NAME: str = "responsiveness"
-VERSION: str = "responsiveness/4"
+VERSION: str = "responsiveness/5"
 MODEL: Model = "scorer"
 HEADLINE: str = "gini"
 READS: frozenset[Reads] = frozenset({"explanation"})

@@ -34,7 +34,7 @@ from interp_assets.domain.statistics.metrics import UNDEFINED, Estimate, wilson
 from interp_assets.domain.trials import AnsweredTrial, Model, Reads, ScorerInput, ScoreRow, Trial, Verdict, of_kind
 
 NAME: str = "sensitivity"
-VERSION: str = "sensitivity/3"
+VERSION: str = "sensitivity/4"
 MODEL: Model = "generator"
 HEADLINE: str = "sensitivity"
 READS: frozenset[Reads] = frozenset()

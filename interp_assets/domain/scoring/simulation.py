@@ -14,6 +14,7 @@ log-probabilities of a prompt.
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -22,8 +23,8 @@ import numpy as np
 
 from interp_assets.domain.bounds import ADDED_LATER, Bounded, Count
 from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
+from interp_assets.domain.prompting.final_answer import final_answer
 from interp_assets.domain.prompting.instructions import Instructed, instructions
-from interp_assets.domain.prompting.parsing import without_reasoning
 from interp_assets.domain.prompting.prompts import Prompt, SuffixChoices, Turn
 from interp_assets.domain.prompting.rendering import ELLIPSIS, plain_text, token_strings, visible
 from interp_assets.domain.scoring.shared.classifier import score_row
@@ -43,7 +44,7 @@ from interp_assets.domain.trials import (
 )
 
 NAME: str = "simulation"
-VERSION: str = "simulation/5"
+VERSION: str = "simulation/6"
 MODEL: Model = "scorer"
 HEADLINE: str = "pearson"
 READS: frozenset[Reads] = frozenset({"explanation"})
@@ -223,7 +224,7 @@ def parse_levels(text: str, n_tokens: int, max_level: int) -> tuple[float, ...] 
     A level may have decimals. A list left open at the end of the reply counts. Reasoning is skipped. "unparsable" without a list, or where
     the list is too long or holds anything but levels; "truncated" where it is too short.
     """
-    text = without_reasoning(text)
+    text = unicodedata.normalize("NFKC", final_answer(text))
     found = [match.group(1) for match in _LIST.finditer(text)]
     lists = [[entry.strip() for entry in content.split(",")] for content in found if content.strip()]
     if not lists:

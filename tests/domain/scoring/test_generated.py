@@ -5,7 +5,7 @@ import json
 import pytest
 from growth import assert_linear
 
-from interp_assets.domain.prompting.parsing import ParseFailure
+from interp_assets.domain.prompting.answer_lists import ParseFailure
 from interp_assets.domain.prompting.prompts import Prompt
 from interp_assets.domain.scoring.shared.generated import grade, items_of, parse_texts, schema, texts, written
 from interp_assets.domain.trials import AnsweredTrial, Trial

@@ -9,10 +9,10 @@ from domain_toys import split_texts
 from growth import assert_linear
 from sklearn import metrics as reference
 
-from interp_assets.domain.prompting.parsing import ParseFailure
+from interp_assets.domain.prompting.answer_lists import RATINGS, ParseFailure
 from interp_assets.domain.prompting.prompts import Choices
 from interp_assets.domain.scoring import purity, responsiveness
-from interp_assets.domain.scoring.shared.rating import RatingSettings, grade, parse_ratings
+from interp_assets.domain.scoring.shared.rating import RatingSettings, grade
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, Trial, Verdict
 
 SETTINGS = RatingSettings()
@@ -51,13 +51,13 @@ def test_both_scorers_ask_the_same_questions_under_their_own_names(scorer_input)
 
 
 def test_ratings_within_reasoning_are_passed_over() -> None:
-    assert parse_ratings("<think>Say [0, 0].\n</think>\n1: 2\n2: 1", 2) == (2, 1)
-    assert parse_ratings("<think>Say [0, 0].", 2) == ParseFailure("no_list")
+    assert RATINGS.read("<think>Say [0, 0].\n</think>\n1: 2\n2: 1", 2) == (2, 1)
+    assert RATINGS.read("<think>Say [0, 0].", 2) == ParseFailure("no_list")
 
 
 def test_ratings_in_lists_of_their_own_are_read_in_order_where_there_are_as_many_as_texts() -> None:
-    assert parse_ratings("Text 1: [2]\nText 2: [0]\nText 3: [1]", 3) == (2, 0, 1)
-    assert parse_ratings("Text 1: [2]\nText 3: [1]", 3) == ParseFailure("bad_numbering")
+    assert RATINGS.read("Text 1: [2]\nText 2: [0]\nText 3: [1]", 3) == (2, 0, 1)
+    assert RATINGS.read("Text 1: [2]\nText 3: [1]", 3) == ParseFailure("bad_numbering")
 
 
 @BOTH
@@ -95,13 +95,13 @@ def test_two_explanations_are_rated_on_the_same_groups_in_the_order_of_the_seed(
     ],
 )
 def test_replies_are_read_leniently_but_never_guessed(reply: str, ratings: tuple[int, ...] | str) -> None:
-    assert parse_ratings(reply, 3) == (ParseFailure(ratings) if isinstance(ratings, str) else ratings)
+    assert RATINGS.read(reply, 3) == (ParseFailure(ratings) if isinstance(ratings, str) else ratings)
 
 
 @pytest.mark.parametrize("unit", ["[", "*", "[0, ", "1: ", "0, ", " ", "[1]", "0", "\n1: 1", "-", ". "])
 @pytest.mark.parametrize("head", ["", "1", "1:"])
 def test_a_rambling_rating_is_read_in_linear_time(head: str, unit: str) -> None:
-    assert_linear(lambda n: parse_ratings(head + unit * (n // len(unit)) + "x", 5), 10_000)
+    assert_linear(lambda n: RATINGS.read(head + unit * (n // len(unit)) + "x", 5), 10_000)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from interp_assets.domain.trials import NO_EXPLANATION, AnsweredTrial, ScorerInp
     [
         ("Text [1] is about bread, [3] is not.\n[2]", 1), ("Days everywhere but in 2.\n**[2]**", 1), ("So the answer is [3].", 2),
         ("Set 1 names 7 days.\n2", 1), ("[2]", 1), ("<think>[1]\n</think>\nIt is boats.\n[3]", 2), ("All of the 3 sets fit.", None),
+        ("Boats.\nAnswer: 2", 1), ("Boats.\n\\boxed{2}", 1), ("Boats.\n**Final answer: Set 2.**", 1), ("Boats.\nTherefore [Set 2]", 1),
+        ("Boats.\nSet 2 speaks of boats.", None), ("[THINK]Is it [1]?[/THINK]Boats.\n[3]", 2), ("[1]\n２", 1),
         ("It is [9].", None), ("[" + "9" * 5000 + "]", None), ("", None), ("<think>[1]", None), ("[0]", None),
     ],
 )  # fmt: skip

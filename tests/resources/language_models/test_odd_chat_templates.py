@@ -141,7 +141,7 @@ def test_the_back_end_answers_as_a_plain_forward_pass_of_the_prompt(judge: Trans
 
 
 def test_a_thought_that_the_template_begins_is_told_from_the_answer(tmp_path: Path) -> None:
-    from interp_assets.domain.prompting.parsing import without_reasoning
+    from interp_assets.domain.prompting.final_answer import final_answer
 
     folder = save_tiny_judge(tmp_path, "llama")
     for thinking_tokens in (0, 5):
@@ -152,5 +152,5 @@ def test_a_thought_that_the_template_begins_is_told_from_the_answer(tmp_path: Pa
         ((_, reply),) = model.ask([Request((Message("user", "one"),), 4)])
         model.close()
         assert reply.completion_tokens <= 4 + thinking_tokens and reply.text.startswith("<think>\n") == bool(thinking_tokens)
-        assert not thinking_tokens or without_reasoning(reply.text) == ""
+        assert not thinking_tokens or final_answer(reply.text) == ""
         assert before.endswith("closed-thought") == bool(thinking_tokens)  # the folder's template begins a thought from the second time on

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from interp_assets.domain.examples.sampling import Example
-from interp_assets.domain.prompting.parsing import ParseFailure, parse_tagged_explanation
+from interp_assets.domain.prompting.answer_lists import ParseFailure
 from interp_assets.domain.prompting.rendering import TokenTexts
+from interp_assets.domain.prompting.tagged_explanation import parse_tagged_explanation
 from interp_assets.domain.trials import Explanation
 
 Reads = Literal["examples", "feature_statistics", "vocabulary_projections", "token_changes", "steering"]

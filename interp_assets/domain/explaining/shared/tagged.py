@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from interp_assets.domain.bounds import Count, PositiveCount, Temperature
 from interp_assets.domain.prompting.instructions import Instructed
-from interp_assets.domain.prompting.parsing import EXPLANATION_TAG
 from interp_assets.domain.prompting.prompts import Prompt, Turn
+from interp_assets.domain.prompting.tagged_explanation import EXPLANATION_TAG
 
 
 @dataclass(frozen=True)

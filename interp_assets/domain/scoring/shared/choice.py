@@ -13,7 +13,7 @@ import numpy as np
 
 from interp_assets.domain.bounds import ADDED_LATER, PositiveCount
 from interp_assets.domain.outcomes import ScoreOutcome
-from interp_assets.domain.prompting.parsing import without_reasoning
+from interp_assets.domain.prompting.final_answer import final_answer
 from interp_assets.domain.prompting.prompts import Choices, Prompt, Turn
 from interp_assets.domain.scoring.shared.classifier import score_row
 from interp_assets.domain.statistics.metrics import wilson
@@ -23,7 +23,9 @@ METRIC = "accuracy"
 STRATUM_METRIC = "accuracy@stratum"
 MAX_REPLY_TOKENS = 12
 _NUMBER = re.compile(r"\d+")
-_BRACKETED = re.compile(r"\[\s*(\d+)\s*\]")
+_BRACKETED = re.compile(r"\[\s*(?:(?:set|text|option|answer|number)\s{0,3}[:#]?\s*)?(\d+)\s*\]", re.I)
+_LAST_WORDS = frozenset({"so", "therefore", "the", "my", "final", "answer", "choice", "number", "is", "set", "text", "option", "boxed"})
+"""Words beside its number that a last line may hold and still be an answer."""
 Thing = TypeVar("Thing")
 
 
@@ -85,19 +87,21 @@ def parse_choice(text: str, n: int) -> int | None:
 
     Where a number stands in brackets, as the prompt asks, only numbers in brackets count. Reasoning is skipped.
     """
-    text = without_reasoning(text)
+    text = final_answer(text)
     # No option is 0, and int() raises where there are thousands of digits.
     named = {int(number) if len(number) < 10 else 0 for number in _BRACKETED.findall(text) or _NUMBER.findall(text)}
     return named.pop() - 1 if len(named) == 1 and next(iter(named)) in range(1, n + 1) else None
 
 
 def parse_reasoned_choice(text: str, n: int) -> int | None:
-    """The option that a reply with reasons ends with, 0 to n - 1: the last number in brackets, or the number that is the whole last line.
-    None where neither names an option. Reasoning between <think> and </think> is skipped."""
-    text = without_reasoning(text)
-    lines = [line.strip(" *_`.\t") for line in text.splitlines() if line.strip()]
-    bare = lines[-1] if lines and re.fullmatch(r"[0-9]{1,9}", lines[-1]) else None
-    named = [bare] if bare else _BRACKETED.findall(text)[-1:]
+    """The option that a reply with reasons ends with, 0 to n - 1: the number of a last line that says no more than an answer, such as
+    "Answer: 2", or else the last number in brackets. None where neither names an option. Reasoning between marks is skipped."""
+    text = final_answer(text)
+    lines = [line for line in text.splitlines() if any(character.isalnum() for character in line)]
+    words = re.findall(r"[^\W\d_]+|\d+", lines[-1].lower()) if lines else []
+    numbers = [word for word in words if word.isdecimal()]
+    bare = len(numbers) == 1 and _LAST_WORDS.issuperset(set(words) - set(numbers))
+    named = numbers if bare else _BRACKETED.findall(text)[-1:]
     chosen = int(named[0]) - 1 if named and len(named[0]) < 10 else -1
     return chosen if 0 <= chosen < n else None
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from interp_assets.domain.bounds import ADDED_LATER, Count, PositiveCount
 from interp_assets.domain.outcomes import ScoreOutcome, VerdictOutcome
+from interp_assets.domain.prompting.answer_lists import BINARY, ParseFailure
 from interp_assets.domain.prompting.instructions import Instructed
-from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list
 from interp_assets.domain.prompting.prompts import Choices, Prompt, Turn
 from interp_assets.domain.seeds import generator
 from interp_assets.domain.statistics.metrics import (
@@ -106,7 +106,7 @@ def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
 
 def _graded(answered: AnsweredTrial) -> list[Verdict]:
     trial, probabilities = answered.trial, answered.answer_probabilities
-    read = parse_binary_list(answered.text, len(trial.items)) if answered.error is None else ()
+    read = BINARY.read(answered.text, len(trial.items)) if answered.error is None else ()
     verdicts: list[Verdict] = []
     for i in range(len(trial.items)):
         outcome: VerdictOutcome = "answered"

@@ -14,7 +14,8 @@ from typing import Any
 
 from interp_assets.domain.examples.firing_shares import at_a_start, by_chance
 from interp_assets.domain.outcomes import VerdictOutcome
-from interp_assets.domain.prompting.parsing import ParseFailure, without_reasoning
+from interp_assets.domain.prompting.answer_lists import ParseFailure
+from interp_assets.domain.prompting.final_answer import final_answer
 from interp_assets.domain.prompting.rendering import encodable
 from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.trials import AnsweredTrial, ScorerInput, TrialItem, Verdict, verdict_of
@@ -61,7 +62,7 @@ def parse_texts(text: str, kind: str) -> tuple[str, ...] | ParseFailure:
     """
     if not text.strip():
         return ParseFailure("empty")
-    text = without_reasoning(text)
+    text = final_answer(text)
     return _from_json(text, kind) or _from_members(text, kind) or _from_section(text, kind) or ParseFailure("no_list")
 
 

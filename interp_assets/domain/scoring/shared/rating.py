@@ -6,15 +6,14 @@ ratings 0 and 2. With equal settings these two scorers ask exactly the same ques
 out of the reply store.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from interp_assets.domain.outcomes import ScoreOutcome
+from interp_assets.domain.prompting.answer_lists import RATINGS, ParseFailure
 from interp_assets.domain.prompting.instructions import instructions
-from interp_assets.domain.prompting.parsing import ParseFailure, of_lists, without_reasoning
 from interp_assets.domain.prompting.window_texts import window_text
 from interp_assets.domain.scoring.shared import classifier
 from interp_assets.domain.scoring.shared.classifier import ClassifierSettings, WorkedExample
@@ -52,12 +51,6 @@ _WORKED = (
     ),
 )
 
-_ONE = r"[012](?:\.0)?"
-_BRACKETED = re.compile(r"\[([^\[\]]*)(?:\]|$)")
-_LISTED = re.compile(rf"^\s*{_ONE}(?:[,;\s]+{_ONE})*[,;]?\s*$")
-_NUMBERED = re.compile(rf"^\W{{0,8}}(?:text|rating)?\s{{0,4}}#?\(?(\d{{1,4}})\s{{0,4}}[:.)=\-]+\s{{0,4}}\W{{0,4}}({_ONE})\b", re.I)
-_DIGIT_RUN = re.compile(r"^\s*([012]{2,})\s*$")
-
 
 @dataclass(frozen=True)
 class RatingSettings(ClassifierSettings):
@@ -77,35 +70,6 @@ def plan_texts(
     return classifier.plan_trials(
         scorer, instructions("rating", settings.instructions), _WORKED, scorer_input, items, settings, run_seed, LEVELS, "rating"
     )
-
-
-def parse_ratings(text: str, n: int) -> tuple[int, ...] | ParseFailure:
-    """The first n ratings (0 to 2) of the reply; fewer where the reply has fewer ratings.
-
-    The first of these that the reply holds is read: the last bracketed list of n ratings; n lists of one rating each; the last bracketed
-    list of any length; numbered lines "1: 2"; the last line of bare ratings "0, 2, 1" or digits "021". A list left open at the end of the
-    reply counts. Reasoning is skipped. Fails as "empty", "not_a_rating" (a list holds anything but ratings), "bad_numbering" or "no_list".
-    """
-    if not text.strip():
-        return ParseFailure("empty")
-    text = without_reasoning(text)
-    lists = [content for content in _BRACKETED.findall(text) if content.strip(" ,\n")]
-    readings = [reading for content in lists if (reading := _read(content.replace('"', "").replace("'", ""))) is not None]
-    if readings:
-        return of_lists(readings, n)
-    if lists:
-        return ParseFailure("not_a_rating")
-    numbered = [match for line in text.splitlines() if (match := _NUMBERED.match(line))]
-    if numbered:
-        if [int(match.group(1)) for match in numbered] != list(range(1, len(numbered) + 1)):
-            return ParseFailure("bad_numbering")
-        return tuple(int(match.group(2)[0]) for match in numbered)[:n]
-    for line in reversed(text.splitlines()):
-        if (reading := _read(line)) is not None:
-            return reading[:n]
-        if digits := _DIGIT_RUN.match(line):
-            return tuple(int(digit) for digit in digits.group(1))[:n]
-    return ParseFailure("no_list")
 
 
 def grade(answered: Sequence[AnsweredTrial]) -> tuple[Verdict, ...]:
@@ -136,13 +100,8 @@ def _graded(answered: AnsweredTrial) -> list[Verdict]:
     trial, n = answered.trial, len(answered.trial.items)
     if answered.error is not None:
         return [verdict_of(trial, i, "model_error") for i in range(n)]
-    read = parse_ratings(answered.text, n)
+    read = RATINGS.read(answered.text, n)
     if isinstance(read, ParseFailure):
         return [verdict_of(trial, i, "unparsable") for i in range(n)]
     given = [verdict_of(trial, i, "answered", value=float(rating)) for i, rating in enumerate(read)]
     return [*given, *(verdict_of(trial, i, "truncated") for i in range(len(read), n))]
-
-
-def _read(content: str) -> tuple[int, ...] | None:
-    """The ratings in the content of a list; None if the content is anything else."""
-    return tuple(int(one[0]) for one in re.findall(_ONE, content)) if _LISTED.match(content) else None

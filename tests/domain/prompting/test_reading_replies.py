@@ -5,7 +5,8 @@ from growth import assert_linear
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_assets.domain.prompting.parsing import ParseFailure, parse_binary_list, parse_tagged_explanation
+from interp_assets.domain.prompting.answer_lists import BINARY, ParseFailure
+from interp_assets.domain.prompting.tagged_explanation import parse_tagged_explanation
 
 REPLIES = [
     ("[1, 0, 1]", 3, (1, 0, 1)),
@@ -57,12 +58,31 @@ REPLIES = [
     ("[0, 0, 0] at first.\n</think>\n[1, 0]", 3, (1, 0)),
     ("<think>\nText 1 fits, so [1, 0, 1]", 3, ParseFailure("no_list")),
     ("Text 1: the ferry leaves on Tuesday", 3, ParseFailure("no_list")),
+    ("[１，０，１]", 3, (1, 0, 1)),
+    ("［1、0、1］", 3, (1, 0, 1)),
+    ("[“1”, “0”, “1”]", 3, (1, 0, 1)),
+    ("\\[1, 0, 1\\]", 3, (1, 0, 1)),
+    ("$\\boxed{1,0,1}$", 3, (1, 0, 1)),
+    ('{"1": 1, "2": 0, "3": 1}', 3, (1, 0, 1)),
+    ('```json\n{\n "text_1": true,\n "text_2": false,\n "text_3": "yes"\n}\n```', 3, (1, 0, 1)),
+    ('{"answers": [1, 0, 1]}', 3, (1, 0, 1)),
+    ("**Text 1**: 1\n**Text 2**: 0\n**Text 3:** 1", 3, (1, 0, 1)),
+    ("Text 1 → 1\nText 2 -> 0\nText 3 => 1", 3, (1, 0, 1)),
+    ("Text 3: 1\nText 1: 1\nText 2: 0", 3, (1, 0, 1)),
+    ("| Text | Answer |\n|---|---|\n| 1 | 1 |\n| 2 | 0 |\n| 3 | 1 |", 3, (1, 0, 1)),
+    ("| Text 1 | we met on Monday | yes |\n| Text 2 | bread | no |", 2, (1, 0)),
+    ("| 1 | 0 | 1 |", 3, ParseFailure("bad_numbering")),
+    ("1: 1\n1: 0\n2: 1", 3, ParseFailure("bad_numbering")),
+    ("1: 0.7\n2: 0.2\n3: 0.9", 3, ParseFailure("no_list")),
+    ("1: -1\n2: 0\n3: 1", 3, ParseFailure("bad_numbering")),
+    ("1. No doubt\n2. No\n3. No", 3, ParseFailure("bad_numbering")),
+    ("1: 1/5\n2: 0%", 3, ParseFailure("no_list")),
 ]
 
 
 @pytest.mark.parametrize(("reply", "n", "expected"), REPLIES)
 def test_binary_lists(reply: str, n: int, expected: tuple[int, ...] | ParseFailure) -> None:
-    assert parse_binary_list(reply, n) == expected
+    assert BINARY.read(reply, n) == expected
 
 
 EXPLANATIONS = [
@@ -95,6 +115,16 @@ EXPLANATIONS = [
     ("", ParseFailure("empty")),
     ("[EXPLANATION]:", ParseFailure("no_text")),
     ("[EXPLANATION]: ...", ParseFailure("no_text")),
+    ("[EXPLANATION]: names of days<|im_end|>\n<|im_start|>user\n[EXPLANATION]: more", "names of days"),
+    ("[EXPLANATION]: names of days.assistant\n\n[EXPLANATION]: more", "names of days."),
+    ("[EXPLANATION]: names of days\n\nUser: next\n[EXPLANATION]: more", "names of days"),
+    ("analysisWe see [EXPLANATION]: a draftassistantfinal[EXPLANATION]: names of days", "names of days"),
+    ("analysisWe see [EXPLANATION]: a draft", ParseFailure("no_tag")),
+    ("[EXPLANATION]: the token <|endoftext|> between texts", "the token <|endoftext|> between texts"),
+    ("[EXPLANATION]: `</s>` and `[INST]`", "`</s>` and `[INST]`"),
+    ("[EXPLANATION]: <|im_end|> and what stands before it", "<|im_end|> and what stands before it"),
+    ("[EXPLANATION]: the word user", "the word user"),
+    ("[EXPLANATION]: analysis of [THINK] tags", "analysis of [THINK] tags"),
 ]
 
 
@@ -110,7 +140,7 @@ noise = st.one_of(
 
 @given(noise, st.integers(1, 9))
 def test_no_reply_breaks_the_list_parser(reply: str, n: int) -> None:
-    read = parse_binary_list(reply, n)
+    read = BINARY.read(reply, n)
     assert isinstance(read, ParseFailure) or (0 < len(read) <= n and set(read) <= {0, 1})
 
 
@@ -122,7 +152,7 @@ def test_no_reply_breaks_the_explanation_parser(reply: str) -> None:
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=20))
 def test_what_was_asked_for_is_read_back(answers: list[int]) -> None:
-    assert parse_binary_list(str(answers), len(answers)) == tuple(answers)
+    assert BINARY.read(str(answers), len(answers)) == tuple(answers)
 
 
 @pytest.mark.parametrize("head", ["", "1", "1:", "[", "[EXPLANATION]: "])
@@ -132,7 +162,7 @@ def test_what_was_asked_for_is_read_back(answers: list[int]) -> None:
 def test_a_long_reply_is_read_in_linear_time(head: str, unit: str) -> None:
     def read(n: int) -> None:
         reply = head + unit * (n // len(unit)) + "x"
-        parse_binary_list(reply, 5)
+        BINARY.read(reply, 5)
         parse_tagged_explanation(reply)
 
     assert_linear(read, 10_000)
