@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice, zip_longest
-from typing import Any
+from typing import Any, cast
 
 from interp_assets.domain.examples.firing_shares import at_a_start, by_chance
 from interp_assets.domain.outcomes import VerdictOutcome
@@ -25,6 +25,10 @@ MAX_OBJECTS = 20
 """Most opening braces of a reply at which a JSON object is tried; each try may read the rest of the reply."""
 
 _MEMBER = re.compile(r"(?:^|(?<=[{,\"']))\s{0,8}[\"'*_#\- ]{0,8}([a-z]{1,20})[ _#-]{0,3}(\d{1,3})[\"'*_ ]{0,8}:", re.I | re.M)
+_HEADING = re.compile(r"^(?:#{1,6}[ \t]|[ \t]{0,8}\*{2}[^*\n]{1,60}\*{2}:?[ \t]{0,8}$|[A-Z][^\n:]{0,40}:[ \t]{0,8}$)", re.M)
+"""A line that begins a section of another kind."""
+_REMARKED = re.compile(r"\*\*([^*\n]{1,2000})\*\*(?=[ \t]{1,4}[-–—(:])|[\"“]([^\"”\n]{1,2000})[\"”](?=[ \t]{1,4}[-–—(])")
+"""A text in bold or in quotes that a remark follows."""
 _LISTED = re.compile(r"^[ \t]{0,8}(?:[-*•]|\(?\d{1,3}[.):])[ \t]+(\S.*)$", re.M)
 # A match without its closing quote does not count. If the pattern required it, a search would begin again at every quote on the way.
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)("?)', re.S)
@@ -129,26 +133,33 @@ def _name(kind: str, place: int) -> str:
 
 
 def _from_json(text: str, kind: str) -> tuple[str, ...]:
-    """The texts in the first JSON object that has texts of the kind; none without such an object."""
+    """The texts in the first JSON object that has texts of the kind, and in later objects with texts of other numbers; none without."""
     decoder = json.JSONDecoder(strict=False)
+    found: dict[int, str] = {}
     for opening in islice(re.finditer(r"\{", text), MAX_OBJECTS):
         try:
             content, _ = decoder.raw_decode(text, opening.start())
         except (ValueError, RecursionError):
             continue
-        if found := _of_object(content, kind):
-            return found
-    return ()
+        own = {key.lower(): _value(value) for key, value in content.items()}
+        if not found and isinstance(own.get(kind), list):
+            return _cleaned([text for value in own[kind] if isinstance(text := _value(value), str)])
+        numbered = _numbered(own, kind)
+        if not numbered.keys() & found.keys():
+            found |= numbered
+    return _cleaned([found[number] for number in sorted(found)])
 
 
-def _of_object(content: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """The texts of a kind in a JSON object: the texts in the kind's list, else in the kind's numbered members, by number."""
-    own = {key.lower(): value for key, value in content.items()}
-    if isinstance(own.get(kind), list):
-        return _cleaned([value for value in own[kind] if isinstance(value, str)])
-    numbered = {match.group(1): key for key in own if (match := re.fullmatch(rf"{re.escape(kind)}[ _#-]{{0,3}}(\d{{1,3}})", key))}
-    values = [own[numbered[number]] for number in sorted(numbered, key=int)]
-    return _cleaned([value for value in values if isinstance(value, str)])
+def _value(value: Any) -> Any:
+    """A member's value; of an object of one string, as {"text": "…"}, the string."""
+    members: list[Any] = list(cast(dict[str, Any], value).values()) if isinstance(value, dict) else []
+    return members[0] if len(members) == 1 else value
+
+
+def _numbered(own: Mapping[str, Any], kind: str) -> dict[int, str]:
+    """The texts of a kind's numbered members by their numbers."""
+    named = {match.group(1): key for key in own if (match := re.fullmatch(rf"{re.escape(kind)}[ _#-]{{0,3}}(\d{{1,3}})", key))}
+    return {int(number): own[key] for number, key in named.items() if isinstance(own[key], str)}
 
 
 def _from_members(text: str, kind: str) -> tuple[str, ...]:
@@ -167,7 +178,7 @@ def _member(piece: str) -> str:
     A text in quotes ends at the first closing quote at the end of a line, or else at the last closing quote. A text without quotes is the
     first line.
     """
-    piece = piece.strip()
+    piece = piece.strip().removeprefix("**").lstrip()
     if (quote := piece[:1]) in ('"', "'"):
         ended = re.match(rf"{quote}(.*?){quote}[ \t]{{0,8}}[,}}\]]{{0,3}}[ \t]{{0,8}}(?:\n|$)", piece, re.S)
         body = ended.group(1) if ended else piece[1:].rpartition(quote)[0]
@@ -176,16 +187,30 @@ def _member(piece: str) -> str:
 
 
 def _from_section(text: str, kind: str) -> tuple[str, ...]:
-    """The texts in the section after the name of the kind, or in the whole reply where the name is missing.
+    """The texts in the section after the name of the kind, up to the next heading, or in the whole reply where the name is missing.
 
-    The name must stand at the head of a line or of a member, with a colon after it.
+    The name must stand at the head of a line or of a member, with a colon after it, or in a heading.
     """
-    head = re.search(rf"(?:^|[{{,])[ \t]{{0,8}}[\"'*_#\d. ]{{0,8}}{re.escape(kind)}\b[^\n:]{{0,40}}:", text, re.I | re.M)
-    section = text[head.end() :] if head else text
+    name = rf"[^\n:]{{0,40}}\b{re.escape(kind)}\b[^\n:]{{0,40}}"
+    named = re.search(
+        rf"(?:^|[{{,])[ \t]{{0,8}}[\"'*_#\d. ]{{0,8}}{re.escape(kind)}\b[^\n:]{{0,40}}:|^#{{1,6}}{name}$|^\*\*{name}\*\*[ \t]{{0,8}}$",
+        text,
+        re.I | re.M,
+    )
+    section = text[named.end() :] if named else text
+    if named and (following := _HEADING.search(section)):
+        section = section[: following.start()]
     if lines := _LISTED.findall(section):
-        return _worded(_cleaned([line.strip().rstrip(",").strip("\"'“”*_ ") for line in lines]))
-    listed = section if head else section[section.find("[") :] if "[" in section else ""
+        return _worded(_cleaned([_of_line(line) for line in lines]))
+    listed = section if named else section[section.find("[") :] if "[" in section else ""
     return _worded(_cleaned([_unescaped(body) for body in _closed(_QUOTED, listed) or _closed(_SINGLE_QUOTED, listed)]))
+
+
+def _of_line(line: str) -> str:
+    """The text of a line of a list, without quotes, Markdown and a remark after it."""
+    if remarked := _REMARKED.match(line.strip()):
+        return remarked.group(1) or remarked.group(2)
+    return line.strip().rstrip(",").strip("\"'“”*_ ")
 
 
 def _closed(quoted: re.Pattern[str], text: str) -> list[str]:
