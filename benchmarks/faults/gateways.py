@@ -2,6 +2,7 @@
 with status 200, thought alone, streams that nobody asked for, and connections that end at every place."""
 
 import contextlib
+import gzip
 import json
 import socket
 import struct
@@ -85,6 +86,8 @@ def finished(reason: Any, text: Any = "") -> Answer:
     return Answer(completion(choices=[{"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}]))
 
 
+YES, NO = (json.dumps(completion(word)).encode() for word in ("yes", "no"))
+SECOND = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(NO) + NO
 STREAM = b'data: {"choices": [{"delta": {"content": "yes"}}]}\n\ndata: [DONE]\n\n'
 REPORTED: dict[str, tuple[Answer, str | None]] = {
     "an error object with status 200": (Answer({"error": {"message": "Provider returned error", "code": 502}}), None),
@@ -108,6 +111,29 @@ REPORTED: dict[str, tuple[Answer, str | None]] = {
     "an end that is unknown": (finished("eos_token", "yes"), "yes"),
     "an end that is null": (finished(None, "yes"), "yes"),
     "a call of a tool": (finished("tool_calls", None), None),
+    "a call of a tool beside an empty text": (finished("tool_calls", ""), None),
+    "calls of tools and an end like any other": (message(content="", tool_calls=[{"function": {"name": "f", "arguments": "{}"}}]), None),
+    "an end by abort, with half a text": (finished("abort", "ye"), None),
+    "an end for want of resources, with half a text": (finished("insufficient_system_resource", "ye"), None),
+    "an end by length in Gemini's words": (finished("MAX_TOKENS", ""), None),
+    "an end by a filter in Gemini's words": (finished("SAFETY", "ye"), None),
+    "an end by a filter in Bedrock's words": (finished("guardrail_intervened", "Sorry"), None),
+    "an end in Anthropic's words": (finished("end_turn", "yes"), "yes"),
+    "a refusal as a part": (message(content=[{"type": "refusal", "refusal": "I cannot"}]), None),
+    "parts without a text": (message(content=[{"type": "image_url", "image_url": {"url": "data:,"}}]), None),
+    "an answer with a second answer behind it": (Answer(YES + SECOND, announced=len(YES)), "yes"),
+    "an answer with bytes behind it": (Answer(YES + b"\r\n\0", announced=len(YES)), "yes"),
+    "an answer with half a second answer behind it": (Answer(YES + SECOND[:60], announced=len(YES)), "yes"),
+    "comments of a stream before JSON": (Answer(b": OPENROUTER PROCESSING\n\n" + YES), None),
+    "JSON in UTF-16": (Answer(json.dumps(completion()).encode("utf-16")), "yes"),
+    "gzip that is cut": (Answer(gzip.compress(YES)[:-12], headers={"Content-Encoding": "gzip"}), None),
+    "gzip with a wrong checksum": (Answer(gzip.compress(YES)[:-8] + bytes(8), headers={"Content-Encoding": "gzip"}), None),
+    "Brotli that is none": (Answer(YES, headers={"Content-Encoding": "br"}), "yes"),
+    "an error in Zhipu's form": (Answer({"code": 1301, "msg": "unsafe", "data": None, "success": False}), None),
+    "an error that says success": (Answer({**completion(), "error": {"code": 0, "message": "success"}}), None),
+    "two contents under one name": (Answer(YES.replace(b'"content": "yes"', b'"content": "no", "content": "yes"')), "yes"),
+    "HTTP 520 of HTML": (Answer(b"<html>Web server is returning an unknown error</html>", 520), None),
+    "HTTP 413": (Answer(b"<html>Request Entity Too Large</html>", 413), None),
     "thought alone": (message(content=None, reasoning_content="hm, " * 90), None),
     "thought alone, as an object": (message(content=None, reasoning={"text": "hm"}), None),
     "thought in parts": (message(content=[{"type": "thinking", "thinking": [{"text": "hm"}]}, {"type": "text", "text": "yes"}]), "yes"),
@@ -181,6 +207,8 @@ def reported(folder: Path, quick: bool, answer: Answer, text: str | None) -> Res
         return Result(HANG, f"{seconds:.0f} s")
     if ended or any(replies[n].error for n in range(N_QUESTIONS) if n != ODD):
         return Result(BLOCKS, ended or str(replies)[:200])
+    if wrong := [n for n in range(N_QUESTIONS) if n != ODD and replies[n].text != "yes"]:
+        return Result(WRONG, f"question {wrong[0]} has the answer of another question")
     if replies[ODD].error:
         return (
             Result(REFUSED, replies[ODD].error or "")

@@ -92,6 +92,9 @@ class BoundedClient(httpx.AsyncClient):
         except httpx.DecodingError as error:
             raise OddReply(f"the server's answer is packed in a way that cannot be read: {quoted(str(error))}") from None
         finally:
+            if unread_bytes(response):
+                # The server sent more than one answer: over the same connection the next question would get the rest.
+                await response.extensions["network_stream"].aclose()
             await response.aclose()
         headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_THE_TRANSPORT]
         return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=request, history=response.history)
@@ -105,6 +108,15 @@ class BoundedClient(httpx.AsyncClient):
 
 
 _OF_THE_TRANSPORT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+def unread_bytes(response: httpx.Response) -> bytes:
+    """What came behind an answer that was read whole, before anything was asked over the same connection."""
+    stream: Any = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):  # httpx has no other way to them
+        stream = getattr(stream, name, None)
+    trailing = getattr(stream, "trailing_data", None)
+    return trailing[0] if trailing else b""
 
 
 def read_json(response: httpx.Response) -> Any:

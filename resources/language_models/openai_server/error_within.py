@@ -6,6 +6,8 @@ from typing import Any
 
 from resources.subject.control_tokens import encodable
 
+BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "canceled", "insufficient_system_resource", "network_error", "timeout", "other")
+"""Ends of a reply that its server broke off: vLLM and SGLang that shut down, DeepSeek without room, gateways. The text is a part of it."""
 UNKNOWN_ERROR = 500  # an error without a code is asked again, as any failure of the server
 
 
@@ -25,7 +27,8 @@ def error_within(content: Any) -> ErrorWithin | None:
     error = content.get("error")
     choices = content.get("choices")
     if not error and isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
-        error = choices[0].get("error") or (choices[0].get("finish_reason") == "error" and "the model behind the server failed")
+        ended = str(choices[0].get("finish_reason")).lower()
+        error = choices[0].get("error") or (ended in BROKEN_OFF and f"the model behind the server failed (finish_reason {ended})")
     elif not error and not choices and str(content.get("object")) == "error":
         error = content
     if not error:

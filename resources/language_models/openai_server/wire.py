@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from resources.language_models.interface import ChoiceList, JsonReply, Reply, Request
-from resources.language_models.openai_server.answer_text import text_and_thought, without_an_answer
+from resources.language_models.openai_server.answer_text import end_of, refusal_within, text_and_thought, without_an_answer
 from resources.language_models.openai_server.shape import checked_completion, other_model
 from resources.language_models.openai_server.suffixes import Beginnings, is_logprob, read_suffix
 from resources.language_models.openai_server.usage import TokenCounter, bytes_estimate, read_usage
@@ -93,10 +93,11 @@ def read_reply(
         "prompt_tokens": used.prompt_tokens, "cached_tokens": used.cached_tokens, "completion_tokens": used.completion_tokens,
         "seconds": 0.0, "tokens_are_estimated": used.is_estimate, "other_model": other_model(content, dialect.model),
     }  # fmt: skip
-    refusal = message.get("refusal") or (choice.get("finish_reason") == "content_filter" and "stopped by the server's content filter")
+    end = end_of(choice.get("finish_reason"))
+    refusal = refusal_within(message) or (end == "content_filter" and "stopped by the server's content filter")
     if refusal:
         return Reply(raw, "error", **counts, error=encodable(f"the model refused: {refusal}"))
-    missing = without_an_answer(written, thought, choice.get("finish_reason"), used.completion_tokens)
+    missing = without_an_answer(written, thought, end, used.completion_tokens, message.get("tool_calls"))
     if missing and answer_needed and request.max_reply_tokens:
         return Reply("", "error", **counts, error=missing)
     text = _before_stops(_unwrapped(raw, request) if offer.structured == "json_schema" else raw, request)
@@ -104,7 +105,7 @@ def read_reply(
     logprobs, choices = read_suffix(prompt_places(content), request, beginnings or {})
     return Reply(
         text=continued + text if request.max_reply_tokens else "",
-        finish_reason="length" if choice.get("finish_reason") == "length" and request.max_reply_tokens else "stop",
+        finish_reason="length" if end == "length" and request.max_reply_tokens else "stop",
         **counts,
         answer_probabilities=_probabilities(choice.get("logprobs"), request, dialect),
         suffix_logprobs=logprobs,

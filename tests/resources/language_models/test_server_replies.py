@@ -113,6 +113,36 @@ def test_a_reply_that_breaks_off_is_an_error_of_itself_and_one_that_cannot_be_un
     assert "cannot be read" in (replies[ODD].error or "") and [replies[i].error for i in range(8) if i != ODD] == [None] * 7
 
 
+@pytest.mark.parametrize("behind", ["a whole answer", "half an answer"])
+def test_what_comes_behind_an_answer_is_no_answer_to_the_next_question(behind: str) -> None:
+    """A server that answers one question twice over one connection: all later answers would be one question late."""
+    yes, no = (json.dumps(completion(word)).encode() for word in ("yes", "no"))
+    second = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(no) + no
+    twice = Answer(yes + second[: len(second) if "whole" in behind else 60], announced=len(yes))
+    with OddServer(lambda question, seen: twice if question == "trial 3" else Answer(completion())) as server:
+        replies = dict(model_at(server.url, concurrency=1).ask(trials(8)))
+    assert [(reply.text, reply.error) for _, reply in sorted(replies.items())] == [("yes", None)] * 8
+
+
+ENDS = {
+    "abort": ({"content": "ye"}, r"finish_reason abort"),
+    "insufficient_system_resource": ({"content": "ye"}, "the model behind the server failed"),
+    "MAX_TOKENS": ({"content": ""}, "was cut at"),
+    "SAFETY": ({"content": "ye"}, "the model refused: stopped by the server's content filter"),
+    "tool_calls": ({"content": ""}, "called a tool"),
+    "stop": ({"content": "", "tool_calls": [{"function": {"name": "f"}}]}, "called a tool"),
+    "eos": ({"content": [{"type": "refusal", "refusal": "I cannot"}]}, "the model refused: I cannot"),
+    "end": ({"content": [{"type": "image_url"}]}, "the answer has no text"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_that_is_no_answer_is_an_error_in_whatever_words(end: str) -> None:
+    message, told = ENDS[end]
+    replies = one_odd(Answer(completion(choices=[{"index": 0, "finish_reason": end, "message": {"role": "assistant", **message}}])))
+    assert told in (replies[ODD].error or "") and [replies[i].error for i in range(8) if i != ODD] == [None] * 7
+
+
 def test_a_reply_that_drips_ends_with_its_time() -> None:
     dripping = Answer(completion(), piece_seconds=0.1)
     with OddServer(lambda question, seen: dripping if question == "trial 3" else Answer(completion())) as server:
