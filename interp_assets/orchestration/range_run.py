@@ -2,9 +2,9 @@
 the run reports."""
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -240,27 +240,33 @@ class RangeRun:
                 )
                 for table in tables
             }
-            yield PartitionTables(writers, functools.partial(self._put_in_place, partition, writers))
+            yield PartitionTables(writers, partial(self._placed, partition, writers), partial(self.made, partition))
 
-    def _put_in_place(self, partition: RangePartition, writers: Mapping[str, PartitionWriter], report: PartitionReport) -> None:
-        """Commit the tables of a partition.
+    def _placed(self, partition: RangePartition, writers: Mapping[str, PartitionWriter], report: PartitionReport) -> int | None:
+        """Commit the tables of a partition: the rows of the stage's own table; None where another run has made the whole partition
+        meanwhile, which is then kept.
 
         A partition with model errors is written, but not under the version that counts as complete: the next run asks the failed questions
         again. The same holds for a partition with features on which the code failed: the next run tries these features again.
         """
-        key, log = partition.key, self.context.log
         if self.made_whole_meanwhile(partition):
+            return None
+        is_whole = not (report.outcomes["model_error"] or report.outcomes[FAILED])
+        version = partition.data_version if is_whole else f"{partition.data_version}-incomplete"
+        return [writer.commit(version, partition.inputs).rows for writer in writers.values()][-1]
+
+    def made(self, partition: RangePartition, report: PartitionReport, rows: int | None) -> None:
+        """Note that a partition was made with so many rows; with None, that another run has made the whole partition meanwhile."""
+        key, log = partition.key, self.context.log
+        if rows is None:
             log.info(f"{key}: another run has made the whole partition meanwhile, which is kept")
             return
-        unasked, failed = report.outcomes["model_error"], report.outcomes[FAILED]
-        version = f"{partition.data_version}-incomplete" if unasked or failed else partition.data_version
-        if unasked:
+        if unasked := report.outcomes["model_error"]:
             log.warning(f"{key}: {unasked} questions ended in model_error; materialise it again to ask them again")
-        if failed:
+        if failed := report.outcomes[FAILED]:
             log.error(f"{key}: {failed} outcomes are {FAILED!r}, for the errors above; the rest of the range is whole")
-        rows = [writer.commit(version, partition.inputs).rows for writer in writers.values()]
         self.reports[key] = report
-        log.info(f"{key}: {rows[-1]} rows, {dict(report.outcomes)}")
+        log.info(f"{key}: {rows} rows, {dict(report.outcomes)}")
 
     def _partition_of(self, table: Table, partition: RangePartition) -> dict[str, str]:
         if table.name == LEDGER.name:

@@ -42,9 +42,9 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], n_threads: i
             for item in items:
                 waiting.append(pool.submit(work, item))
                 if len(waiting) > n_threads:
-                    yield _result(waiting.popleft())
+                    yield awaited(waiting.popleft())
             while waiting:
-                yield _result(waiting.popleft())
+                yield awaited(waiting.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -92,7 +92,8 @@ def _raised(error: Exception) -> Any:
     raise error
 
 
-def _result(future: Future[Result]) -> Result:
+def awaited(future: Future[Result]) -> Result:
+    """The result of a future, or its error; the wait can be interrupted."""
     while True:
         try:
             return future.result(INTERRUPTIBLE_SECONDS)

@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,6 +14,8 @@ from interp_assets.reporting.colours import PLOT_COLOURS
 
 INLINE_CHARACTERS = 1000
 """Markdown of at least so many characters is behind the button "Show Markdown" in Dagster's UI."""
+
+NO_ROWS = "*no rows*"
 
 PATH_CHARACTERS = 44
 """Letters of one word that fit into a value of Dagster's page of a partition, in a window of 1440 pixels."""
@@ -36,21 +38,30 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table, or a line that says that there are no rows."""
-    lines = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
-    if not lines:
-        return "*no rows*"
-    return "\n".join(["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *lines])
+    lines = list(_lines(rows))
+    return "\n".join([*_head(header), *lines]) if lines else NO_ROWS
 
 
 def preview_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table of the first rows, as many as Dagster shows without a button, and one row at least."""
-    lines = markdown_table(header, rows).split("\n")
-    shown = lines[:3]
-    for line in lines[3:]:
+    """A Markdown table of the first rows, as many as Dagster shows without a button, and one row at least. No later row is asked for."""
+    lines = _lines(rows)
+    first = next(lines, None)
+    if first is None:
+        return NO_ROWS
+    shown = [*_head(header), first]
+    for line in lines:
         if sum(map(len, shown)) + len(shown) + len(line) >= INLINE_CHARACTERS:
             break
         shown.append(line)
     return "\n".join(shown)
+
+
+def _head(header: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    return ("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)
 
 
 def path_lines(path: str) -> dg.MetadataValue:

@@ -25,6 +25,7 @@ from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.orchestration.stage import RangeStage, Upstream
 from interp_assets.orchestration.stage_assets import range_asset
 from interp_assets.orchestration.threads import cores, groups_in_order
+from interp_assets.orchestration.write_behind import written_behind
 from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import read_token_sample
 from interp_assets.reporting.histograms import distribution_plot
@@ -36,6 +37,7 @@ from interp_assets.tables import (
     FEATURE_EXAMPLES,
     FEATURE_NEIGHBOURS,
     FEATURE_STATISTICS,
+    Table,
 )
 from resources.model_provider import ModelProvider
 from resources.store.lake import Lake
@@ -97,14 +99,15 @@ def examples(
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[str] = []
     overlapping: list[str] = []
-    for _, partitions in groupby(stage.to_do(), key=lambda partition: partition.key.dictionary):
-        for drawn, texts, made in _drawn_partitions(lake, models, list(partitions)):
-            partition = drawn.partition
-            drawn.report.numbers.update(import_provenance(partition.record))
-            stage.write(partition, [(EXAMPLES, _tables(stage, drawn, made))], drawn.report)
-            overlapping += drawn.overlapping
-            drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
-            previews = previews or [_preview(drawn.previewed[:1], partition.settings.examples, texts)]
+    with written_behind(stage, cores()) as write:
+        for _, partitions in groupby(stage.to_do(), key=lambda partition: partition.key.dictionary):
+            for drawn, texts, made in _drawn_partitions(lake, models, list(partitions)):
+                partition = drawn.partition
+                drawn.report.numbers.update(import_provenance(partition.record))
+                write(partition, [FEATURE_EXAMPLES, EXAMPLES], _parts(drawn, made), drawn.report)
+                overlapping += drawn.overlapping
+                drawn.report.numbers["preview"] = markdown(_preview(drawn.previewed, partition.settings.examples, texts))
+                previews = previews or [_preview(drawn.previewed[:1], partition.settings.examples, texts)]
     windows = {"activating windows": [n for partition in stage.partitions for n in _windows(lake, partition)]}
     return stage.result(
         {
@@ -198,22 +201,12 @@ def _imported(partition: RangePartition, source: NeuronpediaExamples) -> Iterato
         yield partial(lambda items: [columns_of(item) for item in items], found)
 
 
-def _tables(stage: RangeRun, drawn: DrawnPartition, blocks: Iterator[Block]) -> Iterator[pa.Table]:
-    """The examples of a partition, block by block; after the last block, the table feature_examples is written.
-
-    The table feature_examples is whole before the manifest of the table examples says that the partition is complete.
-    """
-    partition = drawn.partition
+def _parts(drawn: DrawnPartition, blocks: Iterator[Block]) -> Iterator[tuple[Table, pa.Table]]:
+    """The examples of a partition, block by block, and after the last block the table feature_examples."""
     for block in blocks:
         drawn.add(block)
-        yield block.rows
-    if stage.made_whole_meanwhile(partition):
-        return
-    rows = pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
-    stage.lake.write(
-        FEATURE_EXAMPLES.name, lake_partition(partition.key), FEATURE_EXAMPLES.schema, rows, partition.data_version, partition.inputs,
-        row_group_rows=FEATURE_EXAMPLES.row_group_rows,
-    )  # fmt: skip
+        yield EXAMPLES, block.rows
+    yield FEATURE_EXAMPLES, pa.Table.from_pylist(drawn.outcomes, schema=FEATURE_EXAMPLES.schema)
 
 
 def _outcome_row(partition: RangePartition, columns: ExampleColumns) -> dict[str, object]:
@@ -265,18 +258,23 @@ def _highlighted(example: Example, texts: TokenTexts) -> str:
 
 
 def _preview(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: TokenTexts) -> str:
-    """For each feature its three strongest shown windows and a silent window of each kind, active tokens highlighted; or its outcome."""
-    rows = []
+    """For each feature its three strongest shown windows and a silent window of each kind, active tokens highlighted; or its outcome.
+
+    Only the first of these rows are shown, and only their texts are looked up.
+    """
+    return preview_table(["feature", "peak", "window"], _preview_rows(found, settings, texts))
+
+
+def _preview_rows(found: Sequence[ExampleColumns], settings: ExampleSettings, texts: TokenTexts) -> Iterator[tuple[object, ...]]:
     for columns in found:
         strongest = np.argsort(-columns.max_activation[: columns.n_shown], kind="stable")[:3]
-        shown = columns.examples(settings.sampling, strongest)
+        for example in columns.examples(settings.sampling, strongest):
+            yield columns.feature, round(max(example.activations), 2), breakable(_highlighted(example, texts))
         first_of_kind = [columns.n_activating + columns.negatives.index(kind) for kind in set(columns.negatives)]
-        silent = {e.sampling: e for e in columns.examples(settings.sampling, first_of_kind)}
-        rows += [(columns.feature, round(max(e.activations), 2), breakable(_highlighted(e, texts))) for e in shown]
-        rows += [(columns.feature, f"silent, {kind}", breakable(_highlighted(e, texts))) for kind, e in sorted(silent.items())]
-        if not shown:
-            rows.append((columns.feature, columns.outcome, f"{columns.n_windows} windows"))
-    return preview_table(["feature", "peak", "window"], rows)
+        for example in sorted(columns.examples(settings.sampling, first_of_kind), key=lambda example: example.sampling):
+            yield columns.feature, f"silent, {example.sampling}", breakable(_highlighted(example, texts))
+        if not columns.n_shown:
+            yield columns.feature, columns.outcome, f"{columns.n_windows} windows"
 
 
 def _counts(lake: Lake, stage: RangeRun) -> dict[str, int]:
