@@ -133,7 +133,7 @@ class Lake:
         with self.files.room(_described(table, partition)):
             mark(self.files, self.schema_version)
             new = self.files.new_part(folder)
-            options = {"compression": "zstd", "write_page_checksum": True, **(writer_options or {})}
+            options = {"write_page_checksum": True, **(writer_options or {})}
             try:
                 with PartitionWriter(
                     self._commit, self.schema_version, table, dict(partition), new, schema, options, row_group_rows

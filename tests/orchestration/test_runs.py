@@ -84,6 +84,23 @@ def test_many_small_parts_become_few_row_groups_in_order(
     assert parts(lake, OWN.name).metadata.num_rows == 0
 
 
+def test_a_part_of_several_row_groups_is_written_as_it_comes(lake: Lake, written: Callable[..., list[str]]) -> None:
+    groups = OWN.row_group_rows or 0
+    n = PartitionTables.LARGE_ROW_GROUPS * groups + 5
+    one = {"dictionary": KEY.dictionary, "feature_range": KEY.feature_range, "feature": 0, "outcome": "no_decoder"}
+    large = pa.Table.from_pylist([{**dict.fromkeys(OWN.schema.names), **one}] * n, schema=OWN.schema)
+
+    def write(tables: PartitionTables) -> None:
+        for part in (large.slice(0, 2), large, large.slice(0, 3)):
+            tables.add(OWN, part)
+        tables.commit(PartitionReport())
+
+    written(write)
+    found = parts(lake, OWN.name)
+    counts = [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)]
+    assert groups and counts == [*[groups] * PartitionTables.LARGE_ROW_GROUPS, 7, 3]
+
+
 def test_parts_that_wait_are_few_tables(written: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of one row takes kilobytes: 50 of them joined at every eighth never hold more than 8."""
     monkeypatch.setattr(PartitionTables, "WAITING_PARTS", 7)

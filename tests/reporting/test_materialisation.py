@@ -68,6 +68,9 @@ def test_a_preview_has_the_rows_that_are_shown_at_once() -> None:
     whole = markdown_table(["feature", "window"], rows)
     assert whole.startswith(table + "\n") and len(table) < INLINE_CHARACTERS <= len(table) + 160
     assert preview_table(["a"], [["y" * 2000], ["z"]]).count("\n") == 2 and preview_table(["a"], []) == "*no rows*"
+    asked_for = iter(rows)
+    assert preview_table(["feature", "window"], asked_for) == table
+    assert len(list(asked_for)) == 20 - table.count("x" * 150) - 1, "rows after the first that is not shown"
 
 
 def test_a_long_path_has_a_folder_a_line() -> None:

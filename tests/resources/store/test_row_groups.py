@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,3 +72,26 @@ def test_flat_columns_have_statistics_and_lists_have_none(table, tmp_path: Path)
     assert chosen["write_statistics"] == [column.path for column in columns if column.max_repetition_level == 0]
     texts = [column.path for column in columns if column.max_repetition_level == 0 or column.physical_type == "BYTE_ARRAY"]
     assert chosen["use_dictionary"] == texts
+
+
+def test_columns_are_encoded_and_compressed_as_suits_them(tmp_path: Path) -> None:
+    """Texts from codes are packed with LZ4, all else with zstd; whole numbers in lists are split into bytes."""
+    schema = pa.schema([*SCHEMA, pa.field("ids", pa.list_(pa.int32())), pa.field("activations", pa.list_(pa.float32()))])
+    rows = coded(plain(300), list(WORDS))
+    lists = rows.column("tokens").combine_chunks()
+    numbers = np.arange(len(lists.flatten()))
+    for name, type_ in (("ids", pa.int32()), ("activations", pa.float32())):
+        rows = rows.append_column(schema.field(name), pa.ListArray.from_arrays(lists.offsets, pa.array(numbers, type_)))
+    lake = Lake(str(tmp_path), 1)
+    lake.write("t", {"d": "a"}, schema, rows, "v1")
+    group = pq.ParquetFile(Path(lake.path("t", {"d": "a"}), "part-0.parquet")).metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    assert {path: column.compression for path, column in columns.items()} == {
+        "feature": "ZSTD", "tokens.list.element": "LZ4", "ids.list.element": "ZSTD", "activations.list.element": "ZSTD",
+    }  # fmt: skip
+    split = [path for path, column in columns.items() if "BYTE_STREAM_SPLIT" in column.encodings]
+    assert split == ["ids.list.element"] and "RLE_DICTIONARY" in columns["tokens.list.element"].encodings
+    assert lake.read("t", {"d": "a"}).column("ids").to_pylist() == rows.column("ids").to_pylist()
+    folder = lake.path("t", {"d": "a"})
+    found = duckdb.sql(f"SELECT sum(len(ids)), sum(list_sum(ids)) FROM '{folder}/*.parquet'").fetchall()
+    assert found == [(len(numbers), numbers.sum())]
