@@ -12,8 +12,10 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
+from interp_assets.orchestration.partition_tables import PartitionTables
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
-from interp_assets.orchestration.runs import PartitionReport, PartitionTables, RangePartition, RangeRun
+from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
+from interp_assets.orchestration.range_run import RangeRun
 from interp_assets.orchestration.stage import RangeStage
 from interp_assets.orchestration.write_behind import Part, Write, written_behind
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
@@ -98,8 +100,7 @@ def test_rows_are_made_while_the_partition_before_is_put_in_place(lake: Lake, ma
     place, next_is_begun = PartitionTables.place, threading.Event()
 
     def patient(tables: PartitionTables, report: PartitionReport) -> int | None:
-        if tables._partition.key == KEYS[0]:
-            assert next_is_begun.wait(10)
+        assert next_is_begun.wait(10)
         return place(tables, report)
 
     def making(partition: RangePartition) -> Iterator[Part]:
