@@ -17,6 +17,9 @@ def fail(message: object) -> NoReturn:
 
 
 _OWNER = "it belongs to another user: change its owner or mode, or name another home in INTERP_HOME"
+_LOCKS = "this disk knows no file locks: mount it with locks, or name a home on another disk in INTERP_HOME"
+_MOUNT = "the disk went away: mount it again; what is finished is kept, and the same command continues"
+_FILES = "raise the limit of open files (`ulimit -n 4096`); what is finished is kept, and the same command continues"
 _ROOM = "make room there; what is finished is kept, and the same command continues"
 SYSTEM_REMEDIES = {
     errno.EACCES: _OWNER,
@@ -30,7 +33,17 @@ SYSTEM_REMEDIES = {
     errno.EEXIST: "a file stands where a folder is needed: name another place",
     errno.EISDIR: "it is a folder: name a file",
     errno.ELOOP: "its links lead in a circle: name another place",
-    errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`); what is finished is kept, and the same command continues",
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.EFBIG: "a file may not grow so large here: raise the limit (`ulimit -f unlimited`), or name a disk that takes large files",
+    errno.ENOMEM: "free memory, or let fewer things run at once; what is finished is kept, and the same command continues",
+    errno.ENOLCK: _LOCKS,
+    errno.ENOSYS: _LOCKS,
+    errno.EOPNOTSUPP: _LOCKS,
+    errno.ESTALE: _MOUNT,
+    errno.ENOTCONN: _MOUNT,
+    errno.ENODEV: _MOUNT,
+    errno.EBUSY: "another program uses it: end that program",
 }
 """The next step after an error of the operating system, where it is known."""
 

@@ -1,9 +1,6 @@
 """`interp`: register dictionaries, launch backfills, query the warehouse, check the installation. Everything else is `dg`."""
 
-import codecs
 import contextlib
-import io
-import locale
 import math
 import os
 import sys
@@ -25,6 +22,7 @@ from interp_assets.cli.output import OutputFormat, print_frame
 from interp_assets.cli.prompts import prompting
 from interp_assets.cli.query import query
 from interp_assets.cli.ratings import rating
+from interp_assets.cli.streams import in_utf8, open_closed_streams, print_what_streams_take
 from interp_assets.config.example_records import HEADS, example_record
 from interp_assets.config.nearest import nearest_hint
 from interp_assets.installation.interrupts import (
@@ -410,22 +408,10 @@ def demo(
     typer.echo(f"{message} ({time.monotonic() - started:.0f} s)\n{next_steps()}")
 
 
-def in_utf8() -> None:
-    """Start the command again in Python's UTF-8 mode where the locale has another encoding: records and texts are UTF-8 everywhere."""
-    if not sys.flags.utf8_mode and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-
-
-def print_what_streams_take() -> None:
-    """Print a question mark for a letter that the encoding of a stream has not, such as an encoding that PYTHONIOENCODING names."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="replace")
-
-
 def main() -> NoReturn:
     """Run a command and leave without taking the interpreter down: at its end, beside torch, DuckDB's binding would list its types as
     leaked."""
+    open_closed_streams()
     in_utf8()
     print_what_streams_take()
     interrupt_at_ending_signals()

@@ -1,5 +1,7 @@
 """What a user can mend ends a command with one line; a programmer's mistake stays a traceback."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,13 @@ def test_a_file_in_the_place_of_a_folder_is_a_message(tmp_path: Path, capsys: py
     with pytest.raises(typer.Exit), errors_as_messages():
         write_whole(tmp_path / "file" / "scores.csv", "a")
     assert capsys.readouterr().err == f"error: {tmp_path}/file: File exists; a file stands where a folder is needed: name another place\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOLCK, "no file locks"), (errno.ESTALE, "mount it again"), (errno.EFBIG, "ulimit -f")]
+)
+def test_errors_of_odd_disks_say_what_to_do(number: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), errors_as_messages():
+        raise OSError(number, os.strerror(number), "/home/lake")
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: /home/lake: {os.strerror(number)}; ") and told in said
