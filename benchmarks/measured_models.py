@@ -1,27 +1,23 @@
-"""The graph as Dagster loads it, with a stopwatch on each model: for `benchmarks/overheads.py`, which starts Dagster on this module.
+"""Stopwatches on the models of a process: for `benchmarks/overheads.py`, which imports this module before `interp` begins.
 
-A process that has asked a model leaves `<its id>.json` in $OVERHEADS_FOLDER at its end: for each model [calls, seconds, CPU seconds], the
-time to load models, and the CPU seconds of the process.
+A stopwatch is set as the module of its model is imported, so that nothing is imported earlier than without stopwatches. A process that has
+asked a model leaves `<its id>.json` in $OVERHEADS_FOLDER at its end: for each model [calls, seconds, CPU seconds], the time to load models,
+and the CPU seconds of the process. Seconds of models in a process of their own are the seconds that we wait for them.
 """
 
 import atexit
+import importlib.util
 import json
 import os
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-import resources.subject.model as subject_model
-from interp_assets.definitions import defs
-from resources.encoder_process import EncoderProcess
-from resources.language_models.transformers_local.model import TransformersModel
-from resources.model_provider import RealModels
-from resources.sentence_encoder import TransformersEncoder
-
-__all__ = ["defs"]
 
 taken: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
 under_way: list[str] = []
@@ -71,17 +67,46 @@ def _write() -> None:
 
 
 WATCHED = (
-    ("model", subject_model.SubjectModel, "hook_values"),
-    ("model", subject_model, "_encode_kept"),
-    ("judge", TransformersModel, "ask"),
-    ("encoder", TransformersEncoder, "embed"),
-    ("encoder", EncoderProcess, "embed"),
-    ("load", RealModels, "subject"),
-    ("load", RealModels, "language_model"),
-    ("load", RealModels, "dictionary"),
-    ("load", RealModels, "tokenizer"),
-    ("load", TransformersEncoder, "_model"),
+    ("model", "resources.subject.model", "SubjectModel", "hook_values"),
+    ("model", "resources.subject.model", "", "_encode_kept"),
+    ("judge", "resources.language_models.transformers_local.model", "TransformersModel", "ask"),
+    ("judge", "resources.models_process", "ModelsProcess", "replies"),
+    ("encoder", "resources.sentence_encoder", "TransformersEncoder", "embed"),
+    ("encoder", "resources.models_process", "ModelsProcess", "embed"),
+    ("load", "resources.model_provider", "RealModels", "subject"),
+    ("load", "resources.model_provider", "RealModels", "language_model"),
+    ("load", "resources.model_provider", "RealModels", "dictionary"),
+    ("load", "resources.model_provider", "RealModels", "tokenizer"),
+    ("load", "resources.sentence_encoder", "TransformersEncoder", "_model"),
+    ("load", "resources.models_process", "ModelsProcess", "loaded_language_model"),
 )
-for name, owner, function in WATCHED:
-    setattr(owner, function, timed(name, getattr(owner, function)))
+"""What is counted, and the module, the class ("" for none) and the function that does it."""
+
+
+class _Stopwatches:
+    """Finds the modules of WATCHED as Python does, and sets their stopwatches once they are imported."""
+
+    def __init__(self) -> None:
+        self._found: set[str] = set()
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The spec of a watched module; None for any other."""
+        if name in self._found or not any(name == module for _, module, _, _ in WATCHED):
+            return None
+        self._found.add(name)
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.loader is not None, name
+        execute = spec.loader.exec_module
+
+        def executed(module: ModuleType) -> None:
+            execute(module)
+            for counted, _, owner, function in (one for one in WATCHED if one[1] == name):
+                holder = getattr(module, owner) if owner else module
+                setattr(holder, function, timed(counted, getattr(holder, function)))
+
+        spec.loader.exec_module = executed  # type: ignore[method-assign]
+        return spec
+
+
+sys.meta_path.insert(0, _Stopwatches())  # type: ignore[arg-type]
 atexit.register(_write)

@@ -149,7 +149,8 @@ def start_figures(folder: Path) -> dict[str, float]:
 def measured_command(home: Home, *arguments: str) -> dict[str, float]:
     """Run `interp` with these arguments in a process with stopwatches: its seconds, CPU seconds, and the seconds of each model in it.
 
-    `beside` are the seconds in which neither the subject model nor the judge nor the encoder works; to load them is beside their work.
+    `beside` are the seconds in which neither the subject model nor the judge nor the encoder works; to load them is beside their work, as
+    far as we wait for it.
     """
     with tempfile.TemporaryDirectory() as times:
         environment = {**os.environ, "INTERP_HOME": str(home.root), "INTERP_LAKE": "", "OVERHEADS_FOLDER": times}
@@ -195,19 +196,15 @@ def few_features_figures(home: Home) -> dict[str, Any]:
     shutil.copytree(home.root, unasking.root)
     stages = {**stages, "explanations": ["token_list"], "scores": {**scores, "surprisal": []}}
     unasking.registry.write(record.model_copy(update={"token_sample": sample, "stages": stages}))
-    program = f"import sys; sys.argv = {['interp', 'run', SAE, '--features', ','.join(map(str, sorted(features)))]!r}; {RUN_COMMAND}"
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()  # stopwatches would import the models' modules first
-    subprocess.run(
-        [sys.executable, "-c", program], check=True, env={**environment, "INTERP_HOME": str(unasking.root)}, cwd=Path(__file__).parents[1]
-    )
-    unasked, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    taken = measured_command(home, "run", SAE, "--features", ",".join(map(str, sorted(features))))
+    chosen = ("run", SAE, "--features", ",".join(map(str, sorted(features))))
+    unasked = measured_command(unasking, *chosen)
+    taken = measured_command(home, *chosen)
     return {
-        "three_features_without_questions_seconds": round(unasked, 1),
-        "three_features_without_questions_cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "three_features_without_questions_seconds": round(unasked["all"], 1),
+        "three_features_without_questions_cpu_seconds": round(unasked["cpu"], 1),
         "three_features_seconds": round(taken["all"], 1),
         "three_features_seconds_beside_questions": round(taken["beside"], 1),
-        "three_features_cpu_seconds_beside_questions": round(taken["cpu_beside"], 1),
+        "three_features_cpu_seconds": round(taken["cpu"], 1),
         "three_features_load_seconds": round(taken["load"], 1),
     }
 

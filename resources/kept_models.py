@@ -4,11 +4,12 @@ ask the same models, and tokenizers are read once."""
 import atexit
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from resources.encoder_process import EncoderAhead, EncoderProcess
 from resources.language_models.interface import Capability, LanguageModel, ModelIdentity, Reply, Request
 from resources.model_provider import ModelProvider
+from resources.models_process import BACKEND, EncoderAhead, LanguageModelAhead, ModelsProcess
 from resources.sentence_encoder import SentenceEncoder
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ class KeptModels:
     """Another provider's models. One language model and one sentence encoder are kept in memory, and freed at the end of the process.
 
     The language model is freed before another language model or a subject model is loaded. On a GPU the encoder is freed too before any of
-    these, and the language model before the encoder works: a language model may take all of the memory that is free. An `encoder_process`
-    gives the vectors of the encoder that it has loaded, and ends with the kept models.
+    these, and the language model before the encoder works: a language model may take all of the memory that is free. A `process` gives the
+    vectors of the encoder that it has loaded and the replies of language models of this machine, and ends with the kept models.
     """
 
-    def __init__(self, models: ModelProvider, encoder_process: EncoderProcess | None = None) -> None:
-        self._models, self._encoder_process = models, encoder_process
+    def __init__(self, models: ModelProvider, process: ModelsProcess | None = None) -> None:
+        self._models, self._process = models, process
         self._kept: tuple[str, LanguageModel] | None = None
         self._encoder: tuple[tuple[str, str | None], SentenceEncoder] | None = None
         self._tokenizers: dict[tuple[str, str | None], SubjectTokenizer] = {}
@@ -87,6 +88,8 @@ class KeptModels:
     def subject(self, source: str, revision: str | None, dtype: str | None, hooks: Sequence[str] | None = None) -> "SubjectModel":
         """A subject model; the kept language model is freed first."""
         self._free_language_model()
+        if self._process is not None:
+            self._process.free_language_model()  # it may be loaded ahead
         self._free_encoder_of_a_card()
         return self._models.subject(source, revision, dtype, hooks)
 
@@ -100,7 +103,7 @@ class KeptModels:
         if self._kept is None or self._kept[0] != name:
             self._free_language_model()
             self._free_encoder_of_a_card()
-            self._kept = name, self._models.language_model(backend, model, revision, options)
+            self._kept = name, self._loaded_language_model(backend, model, revision, options)
             self._close_at_exit()
         return _Lent(self._kept[1])
 
@@ -108,8 +111,8 @@ class KeptModels:
         """A sentence encoder: the kept one where it is the same."""
         if self._encoder is None or self._encoder[0] != (source, revision):
             self._free_encoder()
-            encoder, process = self._models.sentence_encoder(source, revision), self._encoder_process
-            if process is not None and process.loads(source, revision):
+            encoder, process = self._models.sentence_encoder(source, revision), self._process
+            if process is not None and process.loads_encoder(source, revision):
                 encoder = EncoderAhead(encoder, process)
             self._encoder = (source, revision), encoder
             self._close_at_exit()
@@ -121,8 +124,8 @@ class KeptModels:
         """Free the kept models. Tokenizers stay."""
         self._free_language_model()
         self._free_encoder()
-        if self._encoder_process is not None:
-            self._encoder_process.close()
+        if self._process is not None:
+            self._process.close()
         atexit.unregister(self.close)  # which would keep this object, and its tokenizers, to the end of the process
         self._closes_at_exit = False
 
@@ -130,6 +133,14 @@ class KeptModels:
         if not self._closes_at_exit:
             atexit.register(self.close)
             self._closes_at_exit = True
+
+    def _loaded_language_model(self, backend: str, model: str, revision: str | None, options: dict[str, Any]) -> LanguageModel:
+        if self._process is not None and backend == BACKEND:
+            self._process.load_language_model(model, revision, options)
+            if (loaded := self._process.loaded_language_model()) is not None:
+                own = partial(self._models.language_model, backend, model, revision, options)
+                return LanguageModelAhead(self._process, loaded, own)
+        return self._models.language_model(backend, model, revision, options)
 
     def _free_language_model(self) -> None:
         if self._kept is not None:
@@ -142,16 +153,17 @@ class KeptModels:
         self._encoder = None
 
     def _free_encoder_of_a_card(self) -> None:
-        if self._encoder is not None and _has_card():
+        if self._encoder is not None and self._has_card():
             self._free_encoder()
 
     def _free_language_model_of_a_card(self) -> None:
-        if self._kept is not None and _has_card():
+        if self._kept is not None and self._has_card():
             self._free_language_model()
 
+    def _has_card(self) -> bool:
+        """Whether models are put on a GPU. Beside the process there is none, and torch need not be imported."""
+        if self._process is not None:
+            return False
+        import torch
 
-def _has_card() -> bool:
-    """Whether models are put on a GPU."""
-    import torch
-
-    return torch.cuda.is_available()
+        return torch.cuda.is_available()

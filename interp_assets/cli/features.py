@@ -20,10 +20,10 @@ def run(
 ) -> None:
     """Make what the settings ask for of a dictionary in this process, without a server. The runs are in the UI's list of runs."""
     started = time.monotonic()
-    from interp_assets.single_features.encoder_ahead import encoder_loading_ahead
+    from interp_assets.single_features.models_ahead import models_loading_ahead
     from resources.quick_imports import without_collecting
 
-    with contextlib.nullcontext() if features is None else encoder_loading_ahead(key, only or ()) as process:
+    with contextlib.nullcontext() if features is None else models_loading_ahead(key, only or ()) as process:
         with without_collecting():
             from interp_assets.config.feature_lists import parse_features, selected_among
             from interp_assets.installation.home import Home
@@ -139,10 +139,10 @@ def redo(
 ) -> None:
     """Make explanations and scores of one feature again in this process, and what is made from them. Kept replies are used."""
     started = time.monotonic()
-    from interp_assets.single_features.encoder_ahead import encoder_loading_ahead
+    from interp_assets.single_features.models_ahead import models_loading_ahead
     from resources.quick_imports import without_collecting
 
-    with encoder_loading_ahead(key, only or ()) as process:
+    with models_loading_ahead(key, only or ()) as process:
         with without_collecting():
             from interp_assets.installation.home import Home
             from interp_assets.single_features.redo import forget_replies, planned_redo

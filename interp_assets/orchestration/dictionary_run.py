@@ -9,6 +9,7 @@ import dagster as dg
 
 from interp_assets.config.base import UserError, fingerprint
 from interp_assets.orchestration.partition_metadata import DATA_VERSION_TAG
+from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.reporting.materialisation import rounded
 
 
@@ -23,6 +24,7 @@ class DictionaryRun:
         self.failures: dict[str, str] = {}
         """The reason of each failure, by dictionary."""
         self._metadata: dict[str, dict[str, Any]] = defaultdict(dict)
+        tell_begun(context)
 
     @contextlib.contextmanager
     def failing_alone(self, *keys: str) -> Iterator[None]:

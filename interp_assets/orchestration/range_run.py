@@ -23,6 +23,7 @@ from interp_assets.orchestration.partition_metadata import DATA_VERSION_TAG, add
 from interp_assets.orchestration.partition_tables import PartitionTables
 from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
 from interp_assets.orchestration.stage import RangeStage
+from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.orchestration.waiting import (
     RangesWait,
     note_left_out,
@@ -31,7 +32,6 @@ from interp_assets.orchestration.waiting import (
     partition_key,
     ranges_that_waited,
 )
-from interp_assets.orchestration.watching import watchers
 from interp_assets.reporting.materialisation import path_lines, rounded
 from interp_assets.tables import EXPLANATIONS, LEDGER, SCORES, Table
 from resources.store.lake import Lake, LakeError, PartitionWriter
@@ -95,8 +95,7 @@ class RangeRun:
                     with contextlib.suppress(LakeError):  # an input is missing: a later run completes the range
                         self._beside.append(self._planned(key))
         self._taken_over = self._take_over()
-        for watcher in watchers():
-            watcher.begun("/".join(context.asset_key.path), context.run.run_id)
+        tell_begun(context)
 
     def _record(self, dictionary: str) -> tuple[DictionaryRecord, StageSettings]:
         """The record of a dictionary with its chosen features, and its settings. Raises `UserError` where it is not registered."""

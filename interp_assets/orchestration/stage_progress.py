@@ -32,6 +32,12 @@ def features_done(context: dg.AssetExecutionContext, partition: RangePartition, 
     return advance
 
 
+def tell_begun(context: dg.AssetExecutionContext) -> None:
+    """Tell the watchers of this process that the asset of `context` begins."""
+    for watcher in watchers():
+        watcher.begun("/".join(context.asset_key.path), context.run.run_id)
+
+
 def progress_of(context: dg.AssetExecutionContext, what: str) -> Callable[[Progress], None]:
     """A callback that logs `what` with done, total, rate and ETA. From time to time it also records these numbers as an observation of the
     asset, so that the asset's page shows them during the run."""

@@ -164,6 +164,8 @@ def test_the_graph_on_postgres_ray_and_s3_leaves_the_bytes_that_one_machine_leav
     home.warehouse.build()
     with home.warehouse.open() as connection:
         scored = connection.execute("SELECT scorer, n_features FROM scores_by_method WHERE headline ORDER BY ALL").fetchall()
-        assert scored == [("detection", 64)]
+        unscored = connection.execute("SELECT count(DISTINCT feature) FROM scores WHERE outcome = 'one_class'").fetchone()
+        assert scored == [("detection", 63)] and unscored == (1,)  # all windows that one feature has for it are of one class
+        assert connection.execute("SELECT count(DISTINCT feature) FROM scores").fetchone() == (64,)
         assert connection.execute("SELECT count(DISTINCT feature) FROM feature_statistics").fetchone() == (64,)
     assert {table.name for table in TABLES} >= {name.split("/")[1] for name in ours if name.count("/") > 1}

@@ -139,13 +139,13 @@ def test_of_two_writers_at_once_none_vouches_for_the_other_ones_file(url: str) -
     ours, theirs = Lake(url, 1), Lake(url, 1)
     with ours.writer("t", CELL, SCHEMA) as slow:
         slow.add(rows(1, 2))
-        put, placed = ours._put, theirs.write
+        put, placed = ours.files.put, theirs.write
 
         def between(path: str, content: bytes) -> None:
             placed("t", CELL, SCHEMA, rows(7), "theirs")  # after our part is in place, before our manifest is
             put(path, content)
 
-        ours._put = between  # type: ignore[method-assign]
+        ours.files.put = between  # type: ignore[method-assign]
         slow.commit("ours")
     with pytest.raises(CorruptPartition, match=r"part-0.parquet is not what was written"):
         theirs.read("t", CELL)

@@ -116,6 +116,8 @@ def test_whole_dictionaries_are_made_together(lab: Lab, new_lab: Callable[[], La
     together.models.language_model = lambda *options: loaded.append(options) or language_model(*options)
     result = make_here(together.home, [KEY, other], together.models, LineWatcher(together.lines.append), together.lines.append)
     assert result.succeeded and len(result.runs) == 3, result.errors  # by dictionary, by range, over all
+    begun = [line.removesuffix(" started") for line in together.lines if line.endswith(" started")]
+    assert begun[:2] == ["token_sample", "activation_shards"] and "warehouse" in begun and len(begun) == len(set(begun))
     assert len(loaded) == 1
     assert left_to_make(together.home, [KEY, other], together.models) == []
     assert together.rows("SELECT dictionary, count(*) FROM scores WHERE headline AND outcome = 'ok' GROUP BY 1 ORDER BY 1") == [

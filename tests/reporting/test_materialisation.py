@@ -4,6 +4,7 @@ import base64
 import re
 from xml.etree import ElementTree
 
+import dagster as dg
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from interp_assets.reporting.materialisation import (
     preview_table,
     rounded,
     scatter_plot,
+    table,
 )
 
 POINTS = {"sae": [(0.5, 0.1), (0.9, 2.0)], "neurons": [(0.6, -1.0)]}
@@ -34,6 +36,16 @@ def png(markdown: str) -> bytes:
 def test_equal_points_give_equal_images_and_others_do_not() -> None:
     assert png(scatter(POINTS)).startswith(b"\x89PNG") and scatter(POINTS) == scatter(dict(reversed(POINTS.items())))
     assert scatter(POINTS) != scatter({**POINTS, "neurons": [(0.6, 1.0)]})
+
+
+def test_a_table_is_one_that_dagster_shows_in_its_place_and_has_the_digits_that_numbers_mean() -> None:
+    found = table(["scorer", "median", "floor"], [("scores/fuzzing_of", 0.712345, 0.5), ("clarity", None, 0.5)])
+    assert isinstance(found, dg.TableMetadataValue)
+    assert [one.data for one in found.records] == [
+        {"scorer": "scores/\u200bfuzzing_\u200bof", "median": "0.712", "floor": "0.5"}, {"scorer": "clarity", "median": "", "floor": "0.5"},
+    ]  # fmt: skip
+    assert [column.name for column in found.schema.columns] == ["scorer", "median", "floor"]
+    assert table(["scorer"], []) == dg.MetadataValue.md("*no rows*")
 
 
 def svg(markdown: str) -> ElementTree.Element:

@@ -11,6 +11,7 @@ from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.ratings.human_correlation import HEADLINE, correlation_report
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.reporting.materialisation import column_schema, markdown
 from interp_assets.tables import HUMAN_CORRELATIONS
 from resources.store.lake import Lake
@@ -41,6 +42,7 @@ def human_correlation_report(
     reports_folder: dg.ResourceParam[Path],
 ) -> dg.MaterializeResult:
     """How every scorer correlates with people's ratings, with intervals, the agreement among raters and the published values. One page."""
+    tell_begun(context)
     version, inputs = report_version(lake, registry, settings.human_correlations)
     rated = rated_scores(lake, registry, settings.human_correlations)
     report = correlation_report(rated.items, settings.human_correlations)

@@ -8,6 +8,7 @@ import dagster as dg
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.prompting.rendering import escape_markdown
+from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.ratings.files import CODE_VERSION, rateable, rating_files, read_ratings, write_ratings
 from interp_assets.reporting.materialisation import column_schema, markdown, markdown_table, preview_table
 from interp_assets.tables import HUMAN_RATINGS
@@ -38,6 +39,7 @@ def human_ratings(
     ratings_folder: dg.ResourceParam[Path],
 ) -> dg.MaterializeResult:
     """Ratings of explanations from the files in `$INTERP_HOME/ratings`, on their own scales and from 0 to 1. Rejected rows are named."""
+    tell_begun(context)
     files = rating_files(ratings_folder)
     read = read_ratings(files, rateable(lake, registry))
     manifest = write_ratings(lake, read)

@@ -12,6 +12,7 @@ from interp_assets.config.settings import PlatformSettings
 from interp_assets.domain.planted.validity import PERTURBED, Perturbation, with_interval
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.statistics.metrics import Estimate
+from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.reporting.materialisation import column_schema, interval_plot, markdown, markdown_table, path_lines
 from interp_assets.tables import SCORER_VALIDITY
 from resources.store.lake import Lake
@@ -47,6 +48,7 @@ def scorer_validity(
     Over the features of every planted dictionary: means, medians, the paired difference in its interval and, in plain words,
     whether the judge behind the scorer can be believed.
     """
+    tell_begun(context)
     rows: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     for record in planted_records(registry):

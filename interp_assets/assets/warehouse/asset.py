@@ -7,8 +7,10 @@ import duckdb
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.domain.explaining import METHODS
+from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.domain.scoring import SCORERS
-from interp_assets.reporting.materialisation import course_plot, markdown, markdown_table, scatter_plot
+from interp_assets.orchestration.stage_progress import tell_begun
+from interp_assets.reporting.materialisation import course_plot, markdown, scatter_plot, shown_number, table
 from interp_assets.tables import SCHEMA_VERSION
 
 COURSE = """
@@ -17,6 +19,9 @@ WHERE scorer = 'detection' AND mean IS NOT NULL
   AND NOT starts_with(explanation_method::VARCHAR, 'shuffled') AND explanation_method <> 'constant'
 """
 """The course of detection, which is the headline where one scorer must stand for all."""
+
+HEADLINES = 40
+"""Rows of headline scores that the asset's page shows."""
 
 REPORTS = ("feature_matches", "score_stability", "scorer_validity", "human_correlation_report")
 
@@ -35,6 +40,7 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
     Small partitions are copied into one sorted file for each table and dictionary; only changed copies are made again. So queries over many
     features open few files.
     """
+    tell_begun(context)
     made = warehouse_file.copy()
     views = warehouse_file.build()
     counts: list[tuple[str, int]] = []
@@ -46,8 +52,8 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
             except duckdb.Error as error:
                 failed[view] = str(error)
         scores = connection.execute(
-            "SELECT dictionary, scorer, metric, explanation_method, n_features, median, ci_low, ci_high, floor "
-            "FROM scores_by_method WHERE headline"
+            "SELECT dictionary, scorer, explanation_method, n_features, median, median_ci_low, median_ci_high, floor "
+            "FROM scores_by_method WHERE headline ORDER BY ALL"
         ).fetchall()
         pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for dictionary, *pair in connection.execute("SELECT dictionary, fuzzing, intervention FROM feature_quadrants").fetchall():
@@ -56,16 +62,29 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
         for series, method, *point in connection.execute(COURSE).fetchall():
             courses[f"{series}, {method}"].append(tuple(point))
     context.log.info(f"{len(views)} views in {warehouse_file.path}; {made} copies made anew")
-    header = ["dictionary", "scorer", "metric", "explanation", "features", "median", "mean CI low", "mean CI high", "floor"]
+    header = ["dictionary", "score", "median, CI", "floor"]
+    lines = [
+        (dictionary, f"{scorer} of {method}, {n:,} features", _in_its_interval(*median), floor)
+        for dictionary, scorer, method, n, *median, floor in scores[:HEADLINES]
+    ]
+    more = {"further_scores": f"{len(scores) - HEADLINES:,} rows: interp query scores_by_method"} if len(scores) > HEADLINES else {}
     return dg.MaterializeResult(
         metadata={
             "path_in_home": warehouse_file.path.name,
-            "rows": markdown(markdown_table(["view", "rows"], counts)),
-            "headline_scores": markdown(markdown_table(header, scores)),
+            "headline_scores": table(header, lines),
+            **more,
             "intervention_against_fuzzing": markdown(
                 scatter_plot(pairs, "fuzzing", "intervention, nats", "best scores of each feature", floors=(0.5, 0.0))
             ),
             "scores_over_checkpoints": markdown(course_plot(courses, "step", "balanced accuracy", "detection over checkpoints")),
+            "rows": table(["view", "rows"], [(view, f"{rows:,}") for view, rows in counts if rows]),
+            "empty_views": markdown(escape_markdown(", ".join(view for view, rows in counts if not rows)) or "*none*"),
         },
         check_results=[dg.AssetCheckResult(check_name="every_view_answers", passed=not failed, metadata={"failed": failed})],
     )
+
+
+def _in_its_interval(value: float | None, low: float | None, high: float | None) -> str | None:
+    if value is None or low is None or high is None:
+        return None if value is None else shown_number(value)
+    return f"{shown_number(value)}, {shown_number(low)} to {shown_number(high)}"

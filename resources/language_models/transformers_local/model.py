@@ -78,6 +78,11 @@ class TransformersModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def try_ways(self) -> None:
+        """Find the way in which the model runs, which the first question would wait for otherwise."""
+        if self._way is None:
+            self._way = fastest_right_way(self._model, self._pad_id)
+
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Replies batch by batch; a prompt that is too long for the model, or that its chat template refuses, is an error reply.
 
@@ -123,8 +128,8 @@ class TransformersModel:
         """How a request with so many tokens of prompt and reply runs."""
         if self._longest_cached is not None and tokens > self._longest_cached:
             return UNCACHED
-        if self._way is None:
-            self._way = fastest_right_way(self._model, self._pad_id)
+        self.try_ways()
+        assert self._way is not None
         if self._longest_in_batches is not None and tokens >= self._longest_in_batches:
             return replace(self._way, name=ALONE.name, batched=False)
         return self._way
