@@ -4,7 +4,7 @@ is missing and refused where a file is not what the hub gave."""
 from pathlib import Path
 
 from resources.checkpoint_files import WEIGHT_FILES, parts_of
-from resources.hub_content import damage
+from resources.hub_content import first_damage
 from resources.weights import ModelFolder, WeightsError
 
 
@@ -24,10 +24,24 @@ def checkpoint_folder(folder: ModelFolder) -> Path | None:
             files = [path] if name == whole else [_fetched(folder, part) for part in parts_of(path)]
             if _fetched(folder, "adapter_config.json") is not None:
                 _ = _fetched(folder, "adapter_model.safetensors") or _fetched(folder, "adapter_model.bin")
-            if told := next((told for one in files if one is not None and (told := damage(one))), None):
+            if told := first_damage([*(one for one in files if one is not None), *path.parent.glob("*.json")]):
                 raise WeightsError(f"{told}. It is of {folder.source}.")
             return path.parent
     return None
+
+
+def refuse_damaged_tokenizer(folder: ModelFolder) -> None:
+    """Raise `WeightsError` for a damaged file of a tokenizer in the hub's cache: it would read texts as other tokens. Nothing is
+    downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if folder.hub_id is None:
+        return
+    names = ("tokenizer.json", "tokenizer_config.json", "config.json")
+    found = [try_to_load_from_cache(folder.hub_id, name, revision=folder.revision) for name in names]
+    snapshot = next((Path(one).parent for one in found if isinstance(one, str)), None)
+    if snapshot is not None and (told := first_damage(path for end in ("json", "model", "txt") for path in snapshot.glob(f"*.{end}"))):
+        raise WeightsError(f"{told}. It is of {folder.source}.")
 
 
 def holds_file(folder: ModelFolder, name: str) -> bool:

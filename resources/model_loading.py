@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resources.checkpoint_files import instead_of_weights
+from resources.checkpoint_folder import holds_file
 from resources.model_checks import refuse_other_files, refuse_unsound_weights
 from resources.quick_imports import import_transformers, without_collecting
 from resources.subject.block_paths import KNOWN, blocks_path, deepest_block
@@ -122,6 +123,11 @@ def read_config(folder: ModelFolder) -> "PreTrainedConfig":
     except Exception as error:  # a validator's own errors, and Python's for content of another shape
         if folder.path is not None and (instead := instead_of_weights(folder.path / "config.json")) is not None:
             raise WeightsError(f"{folder.path / 'config.json'} is no configuration: {instead}. Copy or download it again.") from error
+        if folder.path is None and not holds_file(folder, "config.json"):
+            raise WeightsError(
+                f"the hub's cache has no config.json of {folder.source} at commit {folder.revision[:12]}, and the hub has none or cannot "
+                "be reached. Check the network, or download the model again."
+            ) from error
         raise WeightsError(
             f"transformers {transformers.__version__} does not read the configuration of {folder.source}: "
             f"{str(error).strip().partition(chr(10))[0]}. "

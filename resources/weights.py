@@ -213,6 +213,9 @@ def _checked(folder: ModelFolder, revision: str | None) -> ModelFolder:
 
 def load_hf_tokenizer(folder: ModelFolder) -> "PreTrainedTokenizerBase":
     """The tokenizer in `folder`. Raises `WeightsError` where its files are missing or cannot be read."""
+    from resources.checkpoint_folder import refuse_damaged_tokenizer
+
+    refuse_damaged_tokenizer(folder)
     remedy = "Save the model's own tokenizer (tokenizer.json, or tokenizer.model) beside its weights."
     try:
         revision = folder.revision if folder.hub_id else None

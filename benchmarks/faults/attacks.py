@@ -25,6 +25,7 @@ GROUPS = (
     "endings",
     "processes",
     "dictionaries",
+    "hub_cache",
     "places",
     "backfills",
     "doors",

@@ -1,5 +1,6 @@
 """Checkpoints that would load as another model than they are: refused with one sentence, and whole checkpoints are not."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from tiny_models import tiny_model
 from resources.engine_checkpoint import refuse_for_engine
 from resources.model_checks import refuse_unsound_weights
 from resources.model_loading import load_text_model
-from resources.weights import WeightsError, file_sha256, resolve_model_folder
+from resources.weights import WeightsError, file_sha256, load_hf_tokenizer, resolve_model_folder
 
 UP = "model.layers.0.mlp.up_proj.weight"
 Change = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
@@ -110,7 +111,9 @@ def cached(cache: Path, files: Path) -> Path:
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text(COMMIT)
     for path in files.iterdir():
-        blob = place / "blobs" / file_sha256(path)
+        content = path.read_bytes()
+        is_large = path.suffix == ".safetensors"
+        blob = place / "blobs" / (file_sha256(path) if is_large else hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest())
         shutil.copyfile(path, blob)
         (snapshot / path.name).symlink_to(f"../../blobs/{blob.name}")
     return (snapshot / "model.safetensors").resolve()
@@ -138,6 +141,33 @@ def test_files_of_the_cache_are_read_as_they_are_and_damaged_files_are_refused(w
     blob.unlink()
     with pytest.raises(WeightsError, match="not all there: remove them from the hub's cache"):
         load_text_model(resolve_model_folder(MODEL))
+
+
+def test_small_files_of_the_cache_are_read_as_they_are_too(whole: Path, cache: Path) -> None:
+    snapshot = cache / "models--owner--model" / "snapshots" / COMMIT
+    cached(cache, whole)
+    config = (snapshot / "config.json").resolve()
+    config.write_text(config.read_text().replace('"rms_norm_eps": 1e-', '"rms_norm_eps": 2e-'))
+    for load in (load_text_model, refuse_for_engine):
+        with pytest.raises(WeightsError, match=r"config.json is damaged in the hub's cache"):
+            load(resolve_model_folder(MODEL))  # type: ignore[operator]
+    config.unlink()
+    with pytest.raises(WeightsError, match=f"the hub's cache has no config.json of owner/model at commit {COMMIT[:12]}"):
+        load_text_model(resolve_model_folder(MODEL))
+
+
+def test_a_damaged_tokenizer_of_the_cache_is_refused(cache: Path, tmp_path: Path) -> None:
+    folder = resolve_model_folder("embedded:smollm2-135m-instruct").path
+    assert folder is not None
+    (tmp_path / "files").mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(folder / name, tmp_path / "files" / name)
+    cached(cache, tmp_path / "files")
+    assert len(load_hf_tokenizer(resolve_model_folder(MODEL))) > 40_000
+    blob = (cache / "models--owner--model" / "snapshots" / COMMIT / "tokenizer.json").resolve()
+    blob.write_text(blob.read_text().replace('"Ġthe":', '"Ġteh":'))
+    with pytest.raises(WeightsError, match=r"tokenizer.json is damaged in the hub's cache: .* of owner/model"):
+        load_hf_tokenizer(resolve_model_folder(MODEL))
 
 
 def test_an_index_with_parts_in_the_cache_is_followed(whole: Path, cache: Path, tmp_path: Path) -> None:
