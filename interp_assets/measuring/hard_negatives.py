@@ -1,6 +1,7 @@
 """Candidates for hard negatives: by window embeddings, by neighbouring features, and by the positions of tokens."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -12,12 +13,12 @@ from interp_assets.domain.examples.negatives import (
     NegativeKind,
     TokenIndex,
     TokensOfFeature,
-    neighbour_places,
     placed_around,
     similar_to_each,
 )
+from interp_assets.domain.examples.neighbour_windows import neighbour_places
 from interp_assets.domain.examples.windows import Places, Windows
-from interp_assets.domain.seeds import generator
+from interp_assets.domain.seeds import generator, generators
 from interp_assets.reading.activations import activations_of
 from interp_assets.reading.embeddings import read_embeddings
 from interp_assets.reading.neighbours import read_neighbours
@@ -66,12 +67,14 @@ class HardNegatives:
                 rng = generator(seed, draws[i].feature, "similar windows")
                 found[i]["similar"] = placed_around(cells, draws[i].positions, self.shape, rng)
         if "neighbour" in self.counts and able:
+            features = [draws[i].feature for i in able]
             with self._lock:
-                near = self._neighbour_windows([draws[i].feature for i in able])
-            for i in able:
-                rng = generator(seed, draws[i].feature, "neighbour windows")
-                windows = near[draws[i].feature]
-                found[i]["neighbour"] = neighbour_places(windows, draws[i].positions, self.counts["neighbour"], self.shape, rng)
+                near = self._neighbour_windows(features)
+            windows, positions = [near[feature] for feature in features], [draws[i].positions for i in able]
+            rngs = generators(seed, features, "neighbour windows")
+            offered = neighbour_places(windows, positions, self.counts["neighbour"], self.shape, rngs)
+            for i, places in zip(able, offered, strict=True):
+                found[i]["neighbour"] = places
         if self.index is not None:
             for i in able:
                 rng = generator(seed, draws[i].feature, "token windows")
@@ -82,23 +85,34 @@ class HardNegatives:
 
     def _neighbour_windows(self, features: Sequence[int]) -> dict[int, list[Windows]]:
         """For each feature the windows of its `n_neighbours` nearest features that fire at all, nearest first; at most NEIGHBOURS_TRIED
-        times as many neighbours are looked at."""
-        tried = NEIGHBOURS_TRIED * self.settings.n_neighbours
-        neighbours = {f: near[:tried] for f, near in read_neighbours(self.lake, self.record.key, features).items()}
-        unknown = {n for near in neighbours.values() for n in near} - self._windows.keys()
-        if len(self._windows) + len(unknown) > KEPT_NEIGHBOURS:
-            self._windows = {}
-            unknown = {n for near in neighbours.values() for n in near}
-        for feature, (positions, values) in activations_of(self.lake, self.record, sorted(unknown)).items():
+        times as many neighbours are looked at, and no further neighbour than needed is read."""
+        wanted = self.settings.n_neighbours
+        near = read_neighbours(self.lake, self.record.key, features)
+        left = {feature: near[feature][: NEIGHBOURS_TRIED * wanted] for feature in features}
+        found: dict[int, list[Windows]] = {feature: [] for feature in features}
+        while True:
+            next_of = {feature: left[feature][: wanted - len(own)] for feature, own in found.items()}
+            if not any(next_of.values()):
+                return found
+            windows = self._windows_of({neighbour for some in next_of.values() for neighbour in some})
+            for feature, some in next_of.items():
+                found[feature] += [windows[neighbour] for neighbour in some if len(windows[neighbour])]
+                left[feature] = left[feature][len(some) :]
+
+    def _windows_of(self, features: set[int]) -> dict[int, Windows]:
+        """The windows of features, read where they are not in memory; at most KEPT_NEIGHBOURS, or these features, stay there."""
+        if len(self._windows.keys() | features) > KEPT_NEIGHBOURS:
+            self._windows = {feature: self._windows[feature] for feature in features & self._windows.keys()}
+        unknown = sorted(features - self._windows.keys())
+        for feature, (positions, values) in activations_of(self.lake, self.record, unknown).items() if unknown else ():
             self._windows[feature] = self._cut(positions.astype(np.int64), values)
-        return {
-            feature: [self._windows[n] for n in near if len(self._windows[n])][: self.settings.n_neighbours]
-            for feature, near in neighbours.items()
-        }
+        return {feature: self._windows[feature] for feature in features}
 
     def _cut(self, positions: np.ndarray, values: np.ndarray) -> Windows:
-        """Windows around the activations of at least `silent_share` of the feature's largest activation."""
+        """Windows around the activations of at least `silent_share` of the feature's largest activation, with strengths of the type of
+        `values`."""
         exact = values.astype(np.float64)
         loud = exact >= self.settings.silent_share * exact.max(initial=0.0)
         row, position = positions[loud] // self.shape.context_tokens, positions[loud] % self.shape.context_tokens
-        return self.shape.windows(row, position, values[loud])
+        found = self.shape.windows(row, position, values[loud])
+        return replace(found, max_activation=found.max_activation.astype(values.dtype))

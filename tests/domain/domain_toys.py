@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample, draw_activating
-from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, neighbour_places, similar_to_each
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, similar_to_each
+from interp_assets.domain.examples.neighbour_windows import neighbour_places
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings, FeatureExamples
 from interp_assets.domain.examples.windows import Places
@@ -81,7 +82,7 @@ def candidates_of(draw: ActivatingDraw, rows: np.ndarray, asked: ExampleSettings
     index = TokenIndex.of(rows, shape)
     return {
         "similar": Places.joined(similar),
-        "neighbour": neighbour_places(cut, draw.positions, counts["neighbour"], shape, np.random.default_rng(seed)),
+        "neighbour": neighbour_places([cut], [draw.positions], counts["neighbour"], shape, [np.random.default_rng(seed)])[0],
         "token": TokensOfFeature.of(draw.positions, draw.values, draw.scored_peaks, rows, asked.n_peak_tokens).places(
             draw.positions, index, asked.negative_counts_of("shown")["token"], counts["token"], shape, np.random.default_rng(seed)
         ),

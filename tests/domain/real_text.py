@@ -10,7 +10,8 @@ import numpy as np
 
 from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
 from interp_assets.domain.examples.negative_draws import build_examples
-from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, neighbour_places, placed_around, similar_to_each
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, placed_around, similar_to_each
+from interp_assets.domain.examples.neighbour_windows import neighbour_places
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings
 from interp_assets.domain.examples.windows import WindowShape
@@ -104,7 +105,7 @@ def examples_of(seed: int, settings: ExampleSettings = SETTINGS, n_peaks: int = 
         near = [fires_at_random(1000 + 7 * seed + number) for number in range(3)]
         windows = [shape.windows(p // CONTEXT, p % CONTEXT, v) for p, v in near]
         candidates = {
-            "neighbour": neighbour_places(windows, draw.positions, counts["neighbour"], shape, rng),
+            "neighbour": neighbour_places([windows], [draw.positions], counts["neighbour"], shape, [rng])[0],
             "token": TokensOfFeature.of(draw.positions, draw.values, draw.scored_peaks, text.rows, settings.n_peak_tokens).places(
                 draw.positions, TokenIndex.of(text.rows, shape), 0, counts["token"], shape, rng
             ),

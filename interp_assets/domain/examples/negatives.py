@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from interp_assets.domain.examples.text_hashes import HashedTokens, first_of_equal, in_sorted
-from interp_assets.domain.examples.windows import Places, Windows, WindowShape, descending
+from interp_assets.domain.examples.windows import Places, WindowShape
 
 NegativeKind = Literal["random", "similar", "neighbour", "token"]
 NEGATIVE_KINDS: tuple[NegativeKind, ...] = get_args(NegativeKind)
@@ -51,7 +51,15 @@ def negative_counts(shares: NegativeKind | Mapping[NegativeKind, float], total: 
 def are_silent(places: Places, positions: np.ndarray, context_tokens: int) -> np.ndarray:
     """bool [places]: whether no position of the place is among `positions`."""
     begin = places.row * context_tokens + places.start
-    return np.searchsorted(positions, begin) == np.searchsorted(positions, begin + places.length)
+    return no_position_in(positions, begin, begin + places.length)
+
+
+def no_position_in(positions: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """bool [n]: whether none of `positions`, ascending, lies from `begin` [n] to `end` [n], exclusive."""
+    if not len(positions):
+        return np.ones(len(begin), dtype=bool)
+    following = np.searchsorted(positions, begin)
+    return (following == len(positions)) | (positions.take(following, mode="clip") >= end)
 
 
 def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, hashed: HashedTokens) -> tuple[Places, np.ndarray]:
@@ -59,39 +67,6 @@ def first_distinct(candidates: Places, count: int, taken_hashes: np.ndarray, has
     hashes = hashed.of_runs(candidates.row * hashed.rows.shape[1] + candidates.start, candidates.length)
     kept = np.flatnonzero(first_of_equal(hashes) & ~in_sorted(hashes, np.sort(taken_hashes)))[:count]
     return candidates.take(kept), hashes[kept]
-
-
-def neighbour_places(
-    neighbours: Sequence[Windows], positions: np.ndarray, count: int, shape: WindowShape, rng: np.random.Generator
-) -> Places:
-    """Windows of neighbouring features, the nearest first, on which this feature is silent; no neighbours: no places.
-
-    The neighbour's peak stands at a random place, as this feature's own peaks do. All neighbours give equally many windows, spread over the
-    quantiles of their own strength, the strongest quantile first. Where a neighbour has too few windows, other neighbours give more.
-    """
-    offered: list[Places] = []
-    turns: list[np.ndarray] = []
-    for windows in neighbours:
-        places = shape.placed(windows.row, windows.peak_position, rng)
-        silent = are_silent(places, positions, shape.context_tokens)
-        places, strength = places.take(silent), windows.max_activation[silent]
-        wanted = min(CANDIDATES_PER_WINDOW * count, len(places))
-        order = spread_over_quantiles(strength, max(count // max(len(neighbours), 1), 1), rng)[:wanted]
-        offered.append(places.take(order))
-        turns.append(np.arange(len(order)))
-    if not offered:
-        return Places.joined([])
-    by_turn = np.argsort(np.concatenate(turns), kind="stable")
-    return Places.joined(offered).take(by_turn[: CANDIDATES_PER_WINDOW * count])
-
-
-def spread_over_quantiles(strength: np.ndarray, n_strata: int, rng: np.random.Generator) -> np.ndarray:
-    """All indices, in rounds: a round takes one random index from each of `n_strata` equal-count strata of `strength`, strongest first."""
-    by_strength = descending(strength)
-    stratum = np.arange(len(strength)) * n_strata // max(len(strength), 1)
-    shuffled = np.lexsort((rng.permutation(len(strength)), stratum))
-    turn = np.arange(len(strength)) - np.searchsorted(stratum, stratum, side="left")
-    return by_strength[shuffled[np.lexsort((stratum, turn))]]
 
 
 @dataclass(frozen=True)

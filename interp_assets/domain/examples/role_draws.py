@@ -38,7 +38,7 @@ def drawn_by_role(
     picked = np.concatenate(found)
     cell = owner[picked] * len(ROLES) + np.repeat(np.arange(len(ROLES)), [len(part) for part in found])
     numbers = np.bincount(cell, minlength=len(features) * len(ROLES))
-    return picked[np.argsort(_small(cell), kind="stable")], numbers.reshape(len(features), len(ROLES))
+    return picked[np.argsort(in_16_bits(cell), kind="stable")], numbers.reshape(len(features), len(ROLES))
 
 
 def pools_of_windows(owner: np.ndarray, strata: np.ndarray, counts: Sequence[int], rngs: Sequence[np.random.Generator]) -> np.ndarray:
@@ -49,7 +49,7 @@ def pools_of_windows(owner: np.ndarray, strata: np.ndarray, counts: Sequence[int
     """
     shuffled = np.empty(len(owner), dtype=np.int64)
     shuffled[_permuted(np.bincount(owner, minlength=len(rngs)), rngs)] = np.arange(len(owner))
-    order = shuffled[np.argsort(_small(_cells(owner, strata)[shuffled]), kind="stable")]
+    order = shuffled[np.argsort(in_16_bits(_cells(owner, strata)[shuffled]), kind="stable")]
     pool = np.empty(len(owner), dtype=np.int64)
     pool[order] = dealt(owner, counts)
     return pool
@@ -67,7 +67,7 @@ def dealt(owner: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     for i, count in enumerate(counts[:-1]):
         if count == 0:
             continue
-        whole, place = sum(counts[i:]), _places(owner[left])
+        whole, place = sum(counts[i:]), places_among_equals(owner[left])
         taken = (place + 1) * count // whole > place * count // whole
         pool[left[taken]] = i
         left = left[~taken]
@@ -90,7 +90,7 @@ def sampled_windows(
     "top": the strongest. "random": uniform. "mix": a share `mix_top_share` from the top, the rest by quantiles.
     """
     whose = owner[strongest_first]
-    place = _places(whose)
+    place = places_among_equals(whose)
     if count == 0 or sampling == "top":
         return strongest_first[place < count]
     asked = np.minimum(count, np.bincount(whose, minlength=len(rngs)))
@@ -101,13 +101,13 @@ def sampled_windows(
     lacking, parts = asked - n_top, [top]
     if sampling != "random":
         cells = _cells(owner[rest], strata[rest])
-        order = np.argsort(_small(cells), kind="stable")
-        is_first = _places(cells[order]) < (lacking // settings.n_strata)[owner[rest[order]]]
+        order = np.argsort(in_16_bits(cells), kind="stable")
+        is_first = places_among_equals(cells[order]) < (lacking // settings.n_strata)[owner[rest[order]]]
         by_stratum, rest = rest[order[is_first]], rest[order[~is_first]]
         rest = rest[_permuted(np.bincount(owner[rest], minlength=len(rngs)), rngs)]
         lacking = lacking - np.bincount(owner[by_stratum], minlength=len(rngs))
         parts.append(by_stratum)
-    parts.append(rest[_places(owner[rest]) < lacking[owner[rest]]])
+    parts.append(rest[places_among_equals(owner[rest]) < lacking[owner[rest]]])
     drawn = np.concatenate(parts)
     return drawn[descending_by(owner[drawn], strength[drawn])]
 
@@ -119,7 +119,7 @@ def _permuted(sizes: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndar
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def _places(ascending: np.ndarray) -> np.ndarray:
+def places_among_equals(ascending: np.ndarray) -> np.ndarray:
     """int64 [n]: the place of each item among the items with the same number."""
     counts = np.bincount(ascending)
     return np.arange(len(ascending)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -130,6 +130,6 @@ def _cells(owner: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return owner * (int(strata.max(initial=0)) + 1) + strata
 
 
-def _small(numbers: np.ndarray) -> np.ndarray:
-    """The numbers in 16 bits where they fit, which numpy sorts by radix."""
+def in_16_bits(numbers: np.ndarray) -> np.ndarray:
+    """Numbers >= 0 in 16 bits where they fit, which numpy sorts by radix."""
     return numbers.astype(np.uint16) if int(numbers.max(initial=0)) < 1 << 16 else numbers

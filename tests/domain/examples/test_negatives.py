@@ -18,17 +18,15 @@ from interp_assets.domain.examples.negatives import (
     are_silent,
     first_distinct,
     negative_counts,
-    neighbour_places,
     peak_tokens,
     similar_places,
     similar_to_each,
-    spread_over_quantiles,
     token_places,
 )
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import ExampleSettings
 from interp_assets.domain.examples.text_hashes import HashedTokens
-from interp_assets.domain.examples.windows import Places, Windows, WindowShape
+from interp_assets.domain.examples.windows import Places, WindowShape
 
 CELLS = WindowShape("cells", 4, 16)
 CENTRED = WindowShape("centred", 4, 16)
@@ -44,12 +42,6 @@ def places(*triples: tuple[int, int, int]) -> Places:
 
 def triples(found: Places) -> list[tuple[int, int, int]]:
     return list(zip(found.row.tolist(), found.start.tolist(), found.length.tolist(), strict=True))
-
-
-def windows(*quadruples: tuple[int, int, float]) -> Windows:
-    """Windows of four tokens by (row, start, strength)."""
-    row, start, strength = (np.array(column) for column in zip(*quadruples, strict=True))
-    return Windows(row, start, np.full(len(row), 4), start, strength.astype(float))
 
 
 def test_shares_become_counts_by_largest_remainder() -> None:
@@ -85,23 +77,6 @@ def test_first_distinct_keeps_the_order_and_drops_repeated_and_taken_text() -> N
     taken = first_distinct(places((0, 4, 2)), 1, np.empty(0, np.uint64), HashedTokens.of(rows))[1]
     found, hashes = first_distinct(places((0, 1, 2), (0, 0, 2), (0, 2, 2), (0, 4, 2), (0, 5, 2)), 3, taken, HashedTokens.of(rows))
     assert triples(found) == [(0, 1, 2), (0, 0, 2), (0, 5, 2)] and len(set(hashes.tolist())) == 3
-
-
-def test_neighbours_take_turns_the_nearest_first() -> None:
-    """The nearest has one silent window, the second two: the third place falls to what is left."""
-    nearest = windows((0, 0, 5.0), (0, 8, 1.0))
-    second = windows((1, 0, 3.0), (1, 4, 2.0))
-    found = neighbour_places([nearest, second], np.array([9]), 2, CELLS, rng())
-    assert triples(found)[:2] == [(0, 0, 4), (1, 0, 4)] or triples(found)[:2] == [(0, 0, 4), (1, 4, 4)]
-    assert sorted(triples(found)) == [(0, 0, 4), (1, 0, 4), (1, 4, 4)]  # (0, 8) holds the activation at 9
-    assert len(neighbour_places([], np.array([9]), 2, CELLS, rng())) == 0
-
-
-def test_a_neighbours_windows_are_spread_over_its_strength() -> None:
-    """Eight strengths in four strata of two: the first round takes one of each stratum, strongest stratum first."""
-    order = spread_over_quantiles(np.array([1.0, 8, 2, 7, 3, 6, 4, 5]), 4, rng())
-    strata = [{1, 3}, {5, 7}, {6, 4}, {2, 0}]
-    assert all(order[i] in strata[i % 4] for i in range(8)) and sorted(order) == list(range(8))
 
 
 def test_the_index_knows_every_occurrence() -> None:
