@@ -153,7 +153,7 @@ def _from_json(text: str, kind: str) -> tuple[str, ...]:
 def _value(value: Any) -> Any:
     """A member's value; of an object of one string, as {"text": "…"}, the string."""
     members: list[Any] = list(cast(dict[str, Any], value).values()) if isinstance(value, dict) else []
-    return members[0] if len(members) == 1 else value
+    return members[0] if len(members) == 1 else cast(Any, value)
 
 
 def _numbered(own: Mapping[str, Any], kind: str) -> dict[int, str]:
