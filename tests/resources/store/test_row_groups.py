@@ -89,8 +89,11 @@ def test_columns_are_encoded_and_compressed_as_suits_them(tmp_path: Path) -> Non
     assert {path: column.compression for path, column in columns.items()} == {
         "feature": "ZSTD", "tokens.list.element": "LZ4", "ids.list.element": "ZSTD", "activations.list.element": "ZSTD",
     }  # fmt: skip
-    split = [path for path, column in columns.items() if "BYTE_STREAM_SPLIT" in column.encodings]
-    assert split == ["ids.list.element"] and "RLE_DICTIONARY" in columns["tokens.list.element"].encodings
+    used = {encoding for column in columns.values() for encoding in column.encodings}
+    assert used == {"PLAIN", "RLE", "RLE_DICTIONARY"}, (
+        "other readers lack rarer encodings: DuckDB 1 lacks BYTE_STREAM_SPLIT of whole numbers"
+    )
+    assert "RLE_DICTIONARY" in columns["tokens.list.element"].encodings
     assert lake.read("t", {"d": "a"}).column("ids").to_pylist() == rows.column("ids").to_pylist()
     folder = lake.path("t", {"d": "a"})
     found = duckdb.sql(f"SELECT sum(len(ids)), sum(list_sum(ids)) FROM '{folder}/*.parquet'").fetchall()
