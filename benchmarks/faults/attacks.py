@@ -24,6 +24,7 @@ GROUPS = (
     "servers",
     "endings",
     "processes",
+    "signals",
     "dictionaries",
     "hub_cache",
     "places",

@@ -7,15 +7,19 @@ others are read, and writing the partition again mends it.
 import json
 import random
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.faults.attacks import BLOCKS, MENDED, WRONG, Result, attack
+from benchmarks.faults.attacks import BLOCKS, MENDED, RIGHT, WRONG, Result, attack
+from benchmarks.faults.stores import partition as scores_of
 from benchmarks.faults.stores import warehouse
-from interp_assets.tables import TABLES, Table
+from interp_assets.tables import SCORES, TABLES, Table
 from resources.store.lake import MANIFEST, PART, LakeError
 
 ROWS = 10
@@ -138,3 +142,41 @@ def spoiled_table(folder: Path, quick: bool, table: Table) -> Result:
 
 for table in TABLES:
     attack(f"every damage to {table.name}", seconds=120, table=table)(spoiled_table)
+
+
+REPLACED_SECONDS = 12.0
+
+
+def replacing(root: Path, seconds: float) -> None:
+    """Replace four partitions again and again: all values of a version are its number, and so is its count of rows."""
+    lake, version, ends = warehouse(root).lake, 0, time.monotonic() + seconds
+    while time.monotonic() < ends:
+        for number in range(4):
+            n_rows = (1 + version % 3) * 20_000
+            row = {"dictionary": "m/09/a", "feature_range": f"{number:02d}of16", "explanation_method": "max_act", "scorer": "detection"}
+            row |= {"metric": "balanced_accuracy", "headline": True, "value": float(version), "n_positive": 5, "n_negative": 5}
+            row |= {"n_unanswered": 0, "outcome": "ok"}
+            columns = {name: [row.get(name)] * n_rows for name in SCORES.schema.names} | {"feature": range(n_rows)}
+            lake.write(SCORES.name, scores_of(number), SCORES.schema, pa.table(columns, schema=SCORES.schema), f"v{version}")
+        version += 1
+
+
+@attack("partitions that are replaced while they are read", seconds=240)
+def replaced_while_read(folder: Path, quick: bool) -> Result:
+    """Each answer has a partition as one version of it has it, or says that it is not there; none is an error."""
+    replacing(folder, 0.001)
+    seconds = REPLACED_SECONDS / (4 if quick else 1)
+    code = f"import sys, pathlib; from benchmarks.faults.tables import replacing; replacing(pathlib.Path(sys.argv[1]), {seconds})"
+    writer = subprocess.Popen([sys.executable, "-c", code, str(folder)])
+    kept, n_answers = warehouse(folder), 0
+    while writer.poll() is None or not n_answers:
+        n_answers += 1
+        answer = (kept if n_answers % 2 else warehouse(folder)).query(
+            "SELECT feature_range, count(*) AS n, min(value) AS low, max(value) AS high FROM scores GROUP BY 1"
+        )
+        found = answer.rows.to_pylist()
+        if len(found) != 4 and not answer.notes:
+            return Result(WRONG, f"{len(found)} of 4 partitions, and nothing said")
+        if mixed := [one for one in found if one["low"] != one["high"] or one["n"] != (1 + int(one["low"]) % 3) * 20_000]:
+            return Result(WRONG, str(mixed[0]))
+    return Result(RIGHT, f"{n_answers} answers")

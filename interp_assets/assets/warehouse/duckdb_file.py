@@ -36,6 +36,8 @@ __all__ = ["DICTIONARIES", "Answer", "Warehouse", "notes_on"]
 NAMED = 3
 """Most partitions of a table that a note names; further partitions are counted."""
 
+TRIES = 4
+"""How often a question is answered whose files change while they are read."""
 SLOW_PARTS = 200
 """Number of parts above which a note says how to read them faster."""
 
@@ -125,17 +127,19 @@ class Warehouse:
         """
         if not unsafe:
             refuse_writing(sql)
-        try:
-            return self._answer(sql, verify, unsafe)
-        except duckdb.PermissionException as error:
-            if (linked := link_out_of(self.lake, error)) is None:
-                raise
-            raise duckdb.PermissionException(linked) from None
-        except duckdb.IOException:
-            # A file that was readable at its last look is not: every file is read now, and the answer leaves out what cannot be read.
-            if verify:
-                raise
-            return self._answer(sql, True, unsafe)
+        for left in reversed(range(TRIES)):
+            try:
+                return self._answer(sql, verify or left < TRIES - 1, unsafe)
+            except duckdb.PermissionException as error:
+                if (linked := link_out_of(self.lake, error)) is None:
+                    raise
+                raise duckdb.PermissionException(linked) from None
+            except duckdb.Error as error:
+                # A file that was readable at its last look is not, or it was replaced while it was read, for which DuckDB has no kind of
+                # error: every file is looked at again and read whole, and the answer leaves out what cannot be read.
+                if not left or not (isinstance(error, duckdb.IOException) or type(error) is duckdb.Error):
+                    raise
+        raise AssertionError(TRIES)
 
     def _answer(self, sql: str, verify: bool, unsafe: bool) -> Answer:
         """The answer of `query`, over one look at the lake."""

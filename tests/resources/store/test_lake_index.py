@@ -138,6 +138,30 @@ def test_a_part_that_can_no_longer_be_read_leaves_the_answer_by_name(house: Ware
     assert answer.rows.num_rows == 10 and f"{folder}/{PART}: part-0.parquet cannot be read: Permission denied" in note
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(house: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(house, "00of16", range(10))
+    connection, failures, asked = QueryDatabase.connection, [2], Warehouse(house.path, house.lake, house.registry)
+
+    @contextlib.contextmanager
+    def failing(database: Any, *given: Any) -> Any:
+        with connection(database, *given) as found:
+            failures[0] -= 1
+            if failures[0] >= 0:
+                raise duckdb.Error("don't know what type: \x0f")  # of the footer of one file and the data of another
+            yield found
+
+    monkeypatch.setattr(QueryDatabase, "connection", failing)
+    assert asked.query("SELECT feature FROM scores").rows.num_rows == 10 and failures == [-1]
+    failures[0] = 100
+    with pytest.raises(duckdb.Error, match="what type"):
+        asked.query("SELECT feature FROM scores")
+    assert failures == [96]
+    failures[0] = 0
+    with pytest.raises(duckdb.BinderException):
+        asked.query("SELECT nothing FROM scores")
+    assert failures == [-1], "a mistake is not tried again"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_part_of_another_user_leaves_the_answer_by_name(house: Warehouse) -> None:
     folder, _ = write(house, "00of16", range(10)), write(house, "01of16", range(10, 20))
