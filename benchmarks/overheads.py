@@ -150,7 +150,7 @@ def measured_command(home: Home, *arguments: str) -> dict[str, float]:
     """Run `interp` with these arguments in a process with stopwatches: its seconds, CPU seconds, and the seconds of each model in it.
 
     `beside` are the seconds in which neither the subject model nor the judge nor the encoder works; to load them is beside their work, as
-    far as we wait for it.
+    far as we wait for it. `own_cpu` are the CPU seconds of the process itself, without the processes that it has started.
     """
     with tempfile.TemporaryDirectory() as times:
         environment = {**os.environ, "INTERP_HOME": str(home.root), "INTERP_LAKE": "", "OVERHEADS_FOLDER": times}
@@ -158,11 +158,12 @@ def measured_command(home: Home, *arguments: str) -> dict[str, float]:
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=Path(__file__).parents[1])
         whole, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-        models = json.loads(next(Path(times).glob("*.json")).read_text())["models"]
+        written = json.loads(next(Path(times).glob("*.json")).read_text())
+    models = written["models"]
     seconds = {name: models.get(name, [0, 0.0, 0.0])[1] for name in ("model", "judge", "encoder", "load")}
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     worked, worked_cpu = (sum(models.get(name, [0, 0.0, 0.0])[i] for name in ("model", "judge", "encoder")) for i in (1, 2))
-    return {"all": whole, "cpu": cpu, "beside": whole - worked, "cpu_beside": cpu - worked_cpu, **seconds}
+    return {"all": whole, "cpu": cpu, "own_cpu": written["process"], "beside": whole - worked, "cpu_beside": cpu - worked_cpu, **seconds}
 
 
 def demo_figures(home: Home) -> dict[str, Any]:
@@ -205,6 +206,7 @@ def few_features_figures(home: Home) -> dict[str, Any]:
         "three_features_seconds": round(taken["all"], 1),
         "three_features_seconds_beside_questions": round(taken["beside"], 1),
         "three_features_cpu_seconds": round(taken["cpu"], 1),
+        "three_features_own_cpu_seconds": round(taken["own_cpu"], 1),
         "three_features_load_seconds": round(taken["load"], 1),
     }
 

@@ -18,6 +18,8 @@ class Thinning:
 
     partitions: tuple[Manifest, ...]
     n_replies: int
+    has_rules: bool = True
+    """Whether the settings have rules at all."""
 
     @property
     def n_bytes(self) -> int:
@@ -41,7 +43,8 @@ class Thinning:
         if self.n_replies:
             yield f"{self.n_replies:,} replies"
         if self.is_empty:
-            yield "the rules of `retention:` remove nothing"
+            without = "settings.yaml has no rules under `retention:`, so nothing is removed; docs/automation.md has an example"
+            yield "the rules of `retention:` remove nothing" if self.has_rules else without
 
 
 def planned_thinning(home: Home) -> Thinning:
@@ -53,7 +56,7 @@ def planned_thinning(home: Home) -> Thinning:
         for table in rules.checkpoints.drop:
             doomed += [manifest for manifest in home.lake.manifests(table) if manifest.partition.get("dictionary") in keys]
     old = 0 if rules.replies_days is None else home.replies.count_older_than(time.time() - rules.replies_days * 86_400)
-    return Thinning(tuple(doomed), old)
+    return Thinning(tuple(doomed), old, has_rules=rules.checkpoints is not None or rules.replies_days is not None)
 
 
 def thinned_checkpoints(records: list[DictionaryRecord], rules: CheckpointRetention) -> list[DictionaryRecord]:

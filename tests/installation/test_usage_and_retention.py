@@ -182,6 +182,8 @@ def test_the_commands_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(kept(home, "activations")) == 3
     assert "removed 2 partitions" in CliRunner().invoke(app, ["thin", "--yes"]).output
     assert "the rules of `retention:` remove nothing" in CliRunner().invoke(app, ["thin"]).output
+    home.settings_file.write_text("{}")
+    assert "settings.yaml has no rules under `retention:`" in CliRunner().invoke(app, ["thin"]).output
     refused = CliRunner().invoke(app, ["alerts", "--test"])
     assert refused.exit_code == 1 and "no channel for alerts" in refused.output
 
