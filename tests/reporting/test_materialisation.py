@@ -19,6 +19,7 @@ from interp_assets.reporting.materialisation import (
     scatter_plot,
     table,
 )
+from interp_assets.reporting.small_plots import small_plot
 
 POINTS = {"sae": [(0.5, 0.1), (0.9, 2.0)], "neurons": [(0.6, -1.0)]}
 
@@ -64,6 +65,31 @@ def test_a_histogram_is_short_enough_to_be_shown_at_once_and_draws_every_value()
     heights = [80 - int(y) for y in re.findall(r"V(\d+)", path)][:-1]
     counts = np.histogram(values, np.geomspace(min(values), max(values), BINS + 1))[0]
     assert len(heights) == BINS and heights == [round(76 * n / counts.max()) for n in counts]
+
+
+def test_a_small_plot_is_short_enough_to_be_shown_at_once_whatever_it_draws() -> None:
+    draw = np.random.default_rng(0)
+    for n in (1, 5, 40, 5000):
+        named = {f"smollm2-135m/09/res-2k-{number}": [tuple(pair) for pair in draw.normal(0, 1, (n, 2))] for number in range(3)}
+        for joined in (False, True):
+            plot = small_plot(named, "fuzzing", "intervention, nats", "best scores", floors=(0.5, 0.0), joined=joined)
+            assert len(plot) < INLINE_CHARACTERS and f"(n = {n:,})" in plot and "and 1 more" in plot
+            assert len([one for one in svg(plot).iter() if one.tag.endswith("path")]) == 5
+    assert small_plot({"a": []}, "x", "y", "nothing") == "*nothing: no values*"
+
+
+def test_dots_of_a_small_plot_stand_at_their_places() -> None:
+    plot = small_plot({"a": [(0.0, 0.0), (1.0, 2.0), (0.5, 1.0)]}, "x", "y", "three", floors=(0.5, 0.0))
+    dots = [one.attrib["d"] for one in svg(plot).iter() if one.attrib.get("stroke", "").startswith("#2")]
+    assert dots == ["M0 32h0M32 16h0M64 0h0"], "64 cells to the right, 32 upwards, counted from the top"
+    assert "M32 0V32M0 32H64" in [one.attrib.get("d") for one in svg(plot).iter()]
+    assert plot.endswith("x 0 to 1 from left to right; y 0 to 2 upwards; blue a (n = 3)")
+
+
+def test_many_dots_of_a_small_plot_are_a_cross_from_quartile_to_quartile() -> None:
+    plot = small_plot({"a": [(float(x), float(y)) for x in range(65) for y in range(33)]}, "x", "y", "many")
+    assert [one.attrib["d"] for one in svg(plot).iter() if one.attrib.get("stroke", "").startswith("#2")] == ["M16 16H48M32 8V24"]
+    assert plot.endswith("medians and quartiles")
 
 
 def test_the_floor_of_a_histogram_stands_at_its_place() -> None:

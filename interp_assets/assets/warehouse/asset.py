@@ -1,6 +1,7 @@
 """`warehouse`: the DuckDB file over the lake. Its views show the partitions that were complete when the file was made."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 import duckdb
@@ -11,6 +12,7 @@ from interp_assets.domain.prompting.rendering import escape_markdown
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.reporting.materialisation import course_plot, markdown, scatter_plot, shown_number, table
+from interp_assets.reporting.small_plots import small_plot
 from interp_assets.tables import SCHEMA_VERSION
 
 COURSE = """
@@ -19,6 +21,11 @@ WHERE scorer = 'detection' AND mean IS NOT NULL
   AND NOT starts_with(explanation_method::VARCHAR, 'shuffled') AND explanation_method <> 'constant'
 """
 """The course of detection, which is the headline where one scorer must stand for all."""
+
+BEST_SCORES = ("fuzzing", "intervention, nats", "best scores of each feature")
+DETECTION = ("step", "balanced accuracy", "detection over checkpoints")
+"""The names of the axes, and the title."""
+FLOORS = (0.5, 0.0)
 
 HEADLINES = 40
 """Rows of headline scores that the asset's page shows."""
@@ -73,10 +80,9 @@ def warehouse(context: dg.AssetExecutionContext, warehouse_file: dg.ResourcePara
             "path_in_home": warehouse_file.path.name,
             "headline_scores": table(header, lines),
             **more,
-            "intervention_against_fuzzing": markdown(
-                scatter_plot(pairs, "fuzzing", "intervention, nats", "best scores of each feature", floors=(0.5, 0.0))
-            ),
-            "scores_over_checkpoints": markdown(course_plot(courses, "step", "balanced accuracy", "detection over checkpoints")),
+            "intervention_against_fuzzing": markdown(small_plot(pairs, *BEST_SCORES, floors=FLOORS)),
+            "scores_over_checkpoints": markdown(small_plot(_means(courses), *DETECTION, joined=True)),
+            **_figures(pairs, courses),
             "rows": table(["view", "rows"], [(view, f"{rows:,}") for view, rows in counts if rows]),
             "empty_views": markdown(escape_markdown(", ".join(view for view, rows in counts if not rows)) or "*none*"),
         },
@@ -88,3 +94,18 @@ def _in_its_interval(value: float | None, low: float | None, high: float | None)
     if value is None or low is None or high is None:
         return None if value is None else shown_number(value)
     return f"{shown_number(value)}, {shown_number(low)} to {shown_number(high)}"
+
+
+def _means(courses: Mapping[str, Sequence[tuple]]) -> dict[str, list[tuple[float, float]]]:
+    """(step, mean) of each course, without the means' intervals."""
+    return {name: [(step, mean) for step, mean, *_ in points] for name, points in courses.items()}
+
+
+def _figures(pairs: Mapping[str, Sequence[tuple[float, float]]], courses: Mapping[str, Sequence[tuple]]) -> dict[str, dg.MetadataValue]:
+    """The figures with their axes and intervals, which Dagster shows behind a button; none where there is nothing to draw."""
+    found = {}
+    if any(pairs.values()):
+        found["intervention_against_fuzzing_figure"] = markdown(scatter_plot(pairs, *BEST_SCORES, floors=FLOORS))
+    if any(courses.values()):
+        found["scores_over_checkpoints_figure"] = markdown(course_plot(courses, *DETECTION))
+    return found
