@@ -39,7 +39,7 @@ from resources.store.activation_spill import SortedGroup
 GOAL_MINUTES = 5.0
 """Minutes that the asset may take for 100,000 features out of 500 M activations."""
 GROUP_FEATURES = 256
-DISTINCT = 0.9
+DISTINCT = 0.825
 """Share of the drawn places of a feature that are no repetition, and not at the first token of a context."""
 
 

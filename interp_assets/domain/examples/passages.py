@@ -13,6 +13,9 @@ import numpy as np
 MOST_TRIMMED = 8
 """Most tokens that are left out at a window's end because they are a part of a word; a longer part of a word stays in the window."""
 
+BEYOND = 255
+"""Stands for more steps than MOST_TRIMMED."""
+
 
 @dataclass(frozen=True, eq=False)
 class Passages:
@@ -95,15 +98,40 @@ class SampleText:
             return begin, length
         most = np.minimum(MOST_TRIMMED, length // 4)
         first_kept, last_kept = (begin + length, begin - 1) if kept is None else (kept, kept)
-        lead = _steps(self.goes_on, begin, self.goes_on[begin], 1, np.minimum(most, first_kept - begin))
-        tail = _steps(self.goes_on, begin + length, self._goes_on_at(begin + length), -1, np.minimum(most, begin + length - 1 - last_kept))
+        lead = _at_most(self._ahead.take(begin), np.minimum(most, first_kept - begin))
+        tail = _at_most(self._behind.take(begin + length), np.minimum(most, begin + length - 1 - last_kept))
         return begin + lead, length - lead - tail
 
     def is_cut(self, begin: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bool [n] twice: whether each run of places begins, and whether it ends, inside a word; False where words are not known."""
         if self.goes_on is None:
             return np.zeros(len(begin), dtype=bool), np.zeros(len(begin), dtype=bool)
-        return self.goes_on[begin], self._goes_on_at(begin + length)
+        return self.goes_on.take(begin), self._behind.take(begin + length) > 0
+
+    @cached_property
+    def _ahead(self) -> np.ndarray:
+        """uint8 [places]: steps from a place at which a word goes on to the next place at which none does, BEYOND where it is more than
+        MOST_TRIMMED steps away; 0 at all other places."""
+        assert self.goes_on is not None
+        steps = np.full(len(self.goes_on), BEYOND, dtype=np.uint8)
+        for step in range(MOST_TRIMMED, 0, -1):
+            steps[:-step][~self.goes_on[step:]] = step
+        steps[~self.goes_on] = 0
+        return steps
+
+    @cached_property
+    def _behind(self) -> np.ndarray:
+        """uint8 [places + 1]: steps back from a place after a run, where the word of the run goes on, to the next place at which none does;
+        BEYOND and 0 as in `_ahead`."""
+        assert self.goes_on is not None
+        steps = np.full(len(self.goes_on) + 1, BEYOND, dtype=np.uint8)
+        for step in range(MOST_TRIMMED, 0, -1):
+            steps[step:][~self.goes_on[: len(steps) - step]] = step
+        goes_on = np.append(self.goes_on, False)
+        row_ends = np.arange(0, len(steps), self.passages.context_tokens)
+        goes_on[row_ends] = self._goes_on_at(row_ends)
+        steps[~goes_on] = 0
+        return steps
 
     def _goes_on_at(self, end: np.ndarray) -> np.ndarray:
         """Whether a word goes on at `end`, the place after a run; at the end of a row: whether it goes on in the next row."""
@@ -124,13 +152,6 @@ class SampleText:
         return starts
 
 
-def _steps(goes_on: np.ndarray, edge: np.ndarray, inside: np.ndarray, direction: int, most: np.ndarray) -> np.ndarray:
-    """Steps, int64 [n], from each edge that is `inside` a word to the next place where no word goes on; 0 where they exceed `most` [n]."""
-    steps = np.zeros(len(edge), dtype=np.int64)
-    here = np.flatnonzero(inside)
-    for step in range(1, int(most.max(initial=0)) + 1):
-        here = here[most[here] >= step]
-        further = goes_on[edge[here] + direction * step]
-        steps[here[~further]] = step
-        here = here[further]
-    return steps
+def _at_most(steps: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """int64 [n]: the steps; 0 where they exceed `most` [n]."""
+    return np.where(steps <= most, steps, 0).astype(np.int64)

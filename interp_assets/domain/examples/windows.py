@@ -38,7 +38,8 @@ class Windows:
 
     def take(self, index: np.ndarray | slice) -> "Windows":
         """The windows at `index`, in the order of `index`."""
-        return Windows(*(array[index] for array in (self.row, self.start, self.length, self.peak_position, self.max_activation)))
+        arrays = (self.row, self.start, self.length, self.peak_position, self.max_activation)
+        return Windows(*(array[index] if isinstance(index, slice) else array.take(index) for array in arrays))
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Places:
         return len(self.row)
 
     def take(self, index: np.ndarray) -> "Places":
-        """The places at `index`, in the order of `index`."""
-        return Places(self.row[index], self.start[index], self.length[index])
+        """The places at `index`, int or bool, in the order of `index`."""
+        index = np.flatnonzero(index) if index.dtype == bool else index
+        return Places(self.row.take(index), self.start.take(index), self.length.take(index))
 
     @staticmethod
     def joined(parts: "list[Places]") -> "Places":
