@@ -31,6 +31,11 @@ CARDS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 BACKEND = "transformers"
 """The back end whose models the process loads: all other back ends load no weights on a CPU."""
 
+PROGRAM = (
+    "import sys; sys.argv[1] in sys.path or sys.path.insert(0, sys.argv[1]); "
+    "from resources.models_process import answer; answer(int(sys.argv[2]))"
+)
+
 ModelName = tuple[str, str | None, dict[str, Any]]
 """Source, revision and options of a language model of the back end `transformers`."""
 
@@ -204,8 +209,8 @@ def start_models_process() -> ModelsProcess | None:
         return None
     ours, its = Pipe()
     with its:
-        command = [sys.executable, "-m", __name__, str(its.fileno())]
-        # A session of its own: Ctrl-C in a terminal interrupts us alone.
+        # Our own file, whatever folder `resources` the user is beside. A session of its own: Ctrl-C in a terminal interrupts us alone.
+        command = [sys.executable, "-P", "-c", PROGRAM, str(Path(__file__).parents[1]), str(its.fileno())]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[its.fileno()], start_new_session=True)
     return ModelsProcess(process, ours)
 
@@ -268,8 +273,9 @@ def _encoder(source: str, revision: str | None) -> SentenceEncoder:
     return encoder
 
 
-def _answer(connection: "Connection[Any, Any]") -> None:
-    """Answer messages one after another: part by part, then by NOTHING."""
+def answer(descriptor: int) -> None:
+    """Answer the messages of a connection one after another: part by part, then by NOTHING. The program of the process."""
+    connection: Connection[Any, Any] = Connection(descriptor)
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
     stopped: set[int] = set()
     threading.Thread(target=_hear, args=(connection, messages, stopped), daemon=True).start()
@@ -315,7 +321,3 @@ def _hear(connection: "Connection[Any, Any]", messages: "queue.SimpleQueue[Any]"
                 messages.put(message)
     except (EOFError, OSError):
         os._exit(0)
-
-
-if __name__ == "__main__":
-    _answer(Connection(int(sys.argv[1])))

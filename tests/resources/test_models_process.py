@@ -66,7 +66,7 @@ def test_vectors_and_replies_are_the_models_own_to_the_last_bit(process: ModelsP
     own: Any = load_language_model("transformers", model=JUDGE)
     assert loaded is not None and loaded == (own.identity, own.capabilities)
     model = LanguageModelAhead(process, loaded, lambda: pytest.fail("the own model was loaded"))
-    first = next(replies := model.ask(REQUESTS))
+    first = next(replies := model.ask(REQUESTS[:2]))
     with pytest.raises(NoMoreQuestions):
         replies.throw(NoMoreQuestions(1.0))  # type: ignore[attr-defined]
     found, expected = dict(model.ask(REQUESTS)), dict(own.ask(REQUESTS))
@@ -189,6 +189,20 @@ def test_the_process_ends_with_a_killed_caller_and_hears_no_interrupt() -> None:
     while not has_ended(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert has_ended(pid)
+
+
+@pytest.mark.real_model
+def test_a_folder_of_the_user_with_our_name_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "resources").mkdir()
+    (tmp_path / "resources" / "__init__.py").write_text("raise RuntimeError('the folder of the user was imported')")
+    monkeypatch.chdir(tmp_path)
+    process = start_models_process()
+    assert process is not None
+    try:
+        process.load_encoder(EMBEDDED, None)
+        assert process.embed(["a"]) is not None
+    finally:
+        process.close()
 
 
 def test_no_process_beside_a_card_or_on_one_core(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
