@@ -9,10 +9,12 @@ from interp_assets.tables import FEATURE_EXAMPLES
 from resources.store.lake import Lake
 
 REASONS = {
-    "dead": "fire nowhere in the token sample",
-    "too_few_windows": "have too few activating windows",
-    "too_few_silent_windows": "have too few silent windows",
+    "dead": "fire nowhere in the token sample; a larger token_sample.n_tokens may hold some",
+    "too_few_windows": "have fewer activating windows than examples.min_activating; raise token_sample.n_tokens, or lower min_activating",
+    "too_few_silent_windows": "have too few silent windows; raise token_sample.n_tokens, or set examples.silent_share",
 }
+"""The reason of each outcome, and a cure, by the names of settings."""
+
 NAMED = 5
 """Most features named in a line."""
 
