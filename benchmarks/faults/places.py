@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, PATIENCE, REFUSED, RIGHT, SKIPPED, WRONG, Result, attack
-from benchmarks.faults.processes import environment, interp, registered
+from benchmarks.faults.processes import RECORD, environment, interp, registered
 from benchmarks.faults.stores import TOTAL, partition, warehouse, written
 from interp_assets.tables import SCORES
 from resources.language_models.interface import ModelIdentity, Reply
@@ -92,6 +94,34 @@ def command_on_a_full_disk(folder: Path, quick: bool, arguments: tuple[str, ...]
         return Result(SKIPPED, f"no tmpfs here: {error}")
 
 
+def registered_with_little_room(folder: Path, quick: bool, left: int) -> Result:
+    """A registration, which makes Dagster's databases, says that there is no room, and works once there is room again."""
+    try:
+        with mounted(folder / "disk", "size=16m"):
+            home = folder / "disk" / "home"
+            home.mkdir()
+            (folder / "mine.yaml").write_text(yaml.safe_dump({**RECORD, "key": "bench/00/neurons"}))
+            filler = os.open(home / "filler", os.O_CREAT | os.O_WRONLY)
+            with contextlib.suppress(OSError):
+                while os.write(filler, bytes(4096)) == 4096:
+                    pass
+            os.ftruncate(filler, os.fstat(filler).st_size - left)
+            os.close(filler)
+            arguments = ("register", str(folder / "mine.yaml"), "--no-check")
+            result = said(interp(home, *arguments), "make room")
+            (home / "filler").unlink()
+            done = [interp(home, *one) for one in (arguments, ("doctor",), ("dictionaries",))]
+            if bad := [one for one in done if one.returncode]:
+                return Result(BLOCKS, (bad[0].stderr or bad[0].stdout)[-200:])
+            return result
+    except MountRefused as error:
+        return Result(SKIPPED, f"no tmpfs here: {error}")
+
+
+for left in (0, 4_096, 20_000, 60_000, 120_000):
+    attack(f"a registration on a disk with {left:,} bytes left, then room again", seconds=240, left=left)(registered_with_little_room)
+
+
 def command_on_a_read_only_disk(folder: Path, quick: bool, arguments: tuple[str, ...], words: tuple[str, ...] = ()) -> Result:
     try:
         with mounted(folder, f"size={DISK}"):
@@ -106,6 +136,8 @@ def command_on_a_read_only_disk(folder: Path, quick: bool, arguments: tuple[str,
 
 COUNT = ("query", "SELECT count(*) FROM scores", "--format", "csv")
 attack("a query on a full disk", arguments=COUNT)(command_on_a_full_disk)
+attack("a backfill on a full disk", arguments=("backfill", "bench/00/neurons"))(command_on_a_full_disk)
+attack("a rename on a full disk", arguments=("rename", "bench/00/neurons", "bench/00/others"))(command_on_a_full_disk)
 attack("a query on a read-only disk", arguments=COUNT)(command_on_a_read_only_disk)
 attack("a backfill on a read-only disk", arguments=("backfill", "bench/00/neurons"), words=("read-only",))(command_on_a_read_only_disk)
 attack("the UI on a read-only disk", arguments=("ui", "--port", "3989"), words=("read-only",))(command_on_a_read_only_disk)

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import typer
 
+from interp_assets.installation.dagster_files import ROOM, database_problem
 from interp_assets.installation.interrupts import INTERRUPTED, answer_signals, exit_status_of, is_interrupt
 
 
@@ -20,13 +21,12 @@ _OWNER = "it belongs to another user: change its owner or mode, or name another 
 _LOCKS = "this disk knows no file locks: mount it with locks, or name a home on another disk in INTERP_HOME"
 _MOUNT = "the disk went away: mount it again; what is finished is kept, and the same command continues"
 _FILES = "raise the limit of open files (`ulimit -n 4096`); what is finished is kept, and the same command continues"
-_ROOM = "make room there; what is finished is kept, and the same command continues"
 SYSTEM_REMEDIES = {
     errno.EACCES: _OWNER,
     errno.EPERM: _OWNER,
     errno.EROFS: "it is mounted read-only: mount it writable, or name another home in INTERP_HOME",
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
     errno.EIO: "the disk cannot be read or written: check it",
     errno.ENAMETOOLONG: "a disk takes names of 255 bytes: choose a shorter name",
     errno.ENOTDIR: "a part of the path is a file: name another place",
@@ -62,7 +62,7 @@ def errors_as_messages() -> Iterator[None]:
             fail(error)
         if isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
             fail(f"{error.filename or 'the system'}: {error.strerror}; {SYSTEM_REMEDIES[error.errno]}")
-        if isinstance(error, Exception) and (problem := _database_problem(error)) is not None:
+        if isinstance(error, Exception) and (problem := database_problem(error)) is not None:
             fail(problem)
         raise
 
@@ -91,15 +91,3 @@ def end_interrupted(interrupt: BaseException, message: str = INTERRUPTED) -> NoR
     answer_signals()
     typer.echo(message, err=True)
     raise typer.Exit(exit_status_of(interrupt)) from None
-
-
-def _database_problem(error: Exception) -> str | None:
-    """What Dagster's database cannot do at the moment, with the next step; None for any other error."""
-    said = str(error.__dict__.get("orig") or "")  # of SQLAlchemy, which wraps the error of the database itself
-    if type(error).__module__.partition(".")[0] != "sqlalchemy" or not said:
-        return None
-    if "locked" in said:
-        return f"Dagster's database is held by another program ({said}), such as a backup: end it; the same command continues"
-    if "full" in said:
-        return f"there is no room left for Dagster's database ({said}): {_ROOM}"
-    return f"Dagster's database does not answer: {said.splitlines()[0]}. `interp doctor` says what is damaged"

@@ -2,15 +2,50 @@
 
 import contextlib
 import os
-import sqlite3
+import shutil
 from pathlib import Path
 
 CHECKED_BYTES = 512 << 20
 """A larger database is not read whole before a start. Unit: bytes."""
+ROOM = "make room there; what is finished is kept, and the same command continues"
+FULL_BYTES = 1 << 20
+"""A disk with less room counts as full where a database cannot write. Unit: bytes."""
+
+
+def database_problem(error: BaseException, folder: Path | None = None) -> str | None:
+    """What Dagster's database, or DuckDB, cannot do at the moment, with the next step; None for any other error. `folder` holds Dagster's
+    database."""
+    kind = type(error).__module__.partition(".")[0]
+    if kind in ("duckdb", "_duckdb"):
+        said = str(error).splitlines()[0]
+        return f"{said}; {ROOM}" if "No space left on device" in said else None
+    said = str(error.__dict__.get("orig") or "")  # of SQLAlchemy, which wraps the error of the database itself
+    if kind != "sqlalchemy" or not said:
+        return None
+    if "locked" in said:
+        return f"Dagster's database is held by another program ({said}), such as a backup: end it; the same command continues"
+    if "full" in said or ("I/O" in said and folder is not None and shutil.disk_usage(folder).free < FULL_BYTES):
+        return f"there is no room left for Dagster's database{f' in {folder}' if folder else ''} ({said}): {ROOM}"
+    return f"Dagster's database does not answer: {said.splitlines()[0]}. `interp doctor` says what is damaged"
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written in a folder, in the words of the system; None where it can."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+        return error.strerror or str(error)
+    return None
 
 
 def damaged_databases(folder: Path) -> dict[Path, str]:
     """Dagster's SQLite files under `folder` that cannot be read, with the reasons. Only the first pages of large files are read."""
+    import sqlite3
+
     found: dict[Path, str] = {}
     for path in sorted(folder.rglob("*.db")):
         try:
@@ -32,12 +67,12 @@ def unusable_home(folder: Path) -> str | None:
     """The reason why Dagster cannot work in `folder`, with the next step; None where it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
+        why = unwritable(folder)
     except OSError as error:
+        why = error.strerror or str(error)
+    if why:
         return (
-            f"{folder} cannot be written: {error.strerror or error}. It belongs to another user, is mounted read-only or is full. "
+            f"{folder} cannot be written: {why}. It belongs to another user, is mounted read-only or is full. "
             "Make it writable, or name another home in INTERP_HOME."
         )
     damaged = damaged_databases(folder)

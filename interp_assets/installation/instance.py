@@ -3,6 +3,7 @@
 import dagster as dg
 
 from interp_assets.config.base import UserError
+from interp_assets.installation.dagster_files import database_problem
 from interp_assets.installation.home import Home
 
 MOST_CHARACTERS = 300
@@ -20,6 +21,8 @@ def opened_instance(home: Home) -> dg.DagsterInstance:
 
 def no_instance(home: Home, error: Exception) -> UserError:
     """The message for an error that the settings or the storage of Dagster raise."""
+    if problem := database_problem(error, home.dagster):
+        return UserError(problem)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[1:] if len(lines) > 1 and lines[0].endswith(":") else lines)[:MOST_CHARACTERS] or type(error).__name__
     return UserError(

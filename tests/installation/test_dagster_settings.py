@@ -1,16 +1,20 @@
 """Faults of Dagster's settings and database are messages with a next step, and no traceback."""
 
+import errno
 import os
 import sqlite3
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import duckdb
 import pytest
 import typer
 from sqlalchemy.exc import OperationalError
 
 from interp_assets.cli.errors import errors_as_messages
 from interp_assets.config.base import UserError
+from interp_assets.installation.dagster_files import ROOM
 from interp_assets.installation.dagster_findings import dagster_findings
 from interp_assets.installation.home import Home
 from interp_assets.installation.instance import opened_instance
@@ -98,3 +102,27 @@ def test_the_doctor_names_a_damaged_database_and_another_owner(tmp_path: Path, m
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).suffix != ".yaml")
     ((mark, text),) = marked(home)
     assert mark == "FAIL" and "dagster.yaml belongs to" in text and "change its owner or mode" in text
+
+
+def test_a_full_disk_is_no_fault_of_the_settings_and_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path, str(tmp_path / "lake"))
+    home.dagster.mkdir()
+    (home.dagster / "dagster.yaml").write_text("")
+
+    def full(folder: str) -> None:
+        raise OperationalError("CREATE TABLE runs", {}, sqlite3.OperationalError(said))
+
+    monkeypatch.setattr("dagster.DagsterInstance.from_config", full)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=4096))
+    for said in ("database or disk is full", "disk I/O error"):
+        with pytest.raises(UserError, match=rf"no room left for Dagster's database in {home.dagster} \({said}\): make room there"):
+            opened_instance(home)
+    monkeypatch.setattr("interp_assets.installation.dagster_findings.unwritable", lambda folder: os.strerror(errno.ENOSPC))
+    (home.dagster / "runs.db").write_bytes(b"no database" * 100)
+    assert marked(home) == [("FAIL", f"{home.dagster} cannot be written: No space left on device. {ROOM}")]
+
+
+def test_duckdb_on_a_full_disk_is_one_message(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(typer.Exit), errors_as_messages():
+        raise duckdb.IOException('IO Error: Could not write file "/home/w.duckdb": No space left on device\nand more')
+    assert capsys.readouterr().err == f'error: IO Error: Could not write file "/home/w.duckdb": No space left on device; {ROOM}\n'
