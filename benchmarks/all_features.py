@@ -1,19 +1,22 @@
 """The asset `examples` over a whole large dictionary: 100,000 features out of a store of 500 M activations, in bounded memory.
 
-    python benchmarks/all_features.py [--quick] [--features 100000] [--activations 500000000] [--tokens 10000000] [--folder FOLDER]
+    python benchmarks/all_features.py [--quick] [--features 100000] [--activations 500000000] [--tokens 10000000] [--home FOLDER]
 
 The text and the tokenizer are real. The activations are made up, and written by the harvest's own writer of shards: features' densities
 follow Zipf's law from the hundredth on (the densest fires on every fourteenth token, half of them on less than one in 7,000), and half of
 a feature's activations are on five tokens of its own. Then the asset runs over all 16 ranges with its defaults, 200 windows to score and 45
 to show, in a process of its own. Told are its time, and its peak memory when a tenth, a half and all of the features are made. It takes
-6 GB of disk. The last line is one JSON object.
+6 GB of disk. With `--home` the store stays in FOLDER, and a store that an earlier run made there is used again. The last line is one JSON
+object.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
 import resource
+import shutil
 import tempfile
 import threading
 import time
@@ -32,7 +35,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.installation.home import Home
 from interp_assets.orchestration.threads import cores
 from interp_assets.reading.token_sample import read_token_sample
-from interp_assets.tables import ACTIVATIONS, EXAMPLES
+from interp_assets.tables import ACTIVATIONS, EXAMPLES, FEATURE_EXAMPLES, FEATURE_STATISTICS
 from resources.model_provider import RealModels
 from resources.store.activation_spill import SortedGroup
 
@@ -88,14 +91,17 @@ def prepare(folder: str, n_features: int, n_activations: int, n_tokens: int) -> 
     os.environ["INTERP_HOME"] = folder
     home, one = Home(Path(folder), f"{folder}/lake"), record(n_features, n_tokens)
     home.registry.write(one)
-    materialise(home, token_sample, one, by_range=False)
-    sample = read_token_sample(home.lake, one.key)
-    tokenizer = RealModels().tokenizer(one.model.source, one.model.revision)
     started = time.perf_counter()
-    ShardWriter(home.lake, one, sample, tokenizer, "a").write(ZipfActivations(one, sample.tokens, n_activations))
+    if len(list(home.lake.manifests(FEATURE_STATISTICS.name))) < len(FEATURE_RANGE_KEYS):
+        materialise(home, token_sample, one, by_range=False)
+        tokenizer = RealModels().tokenizer(one.model.source, one.model.revision)
+        sample = read_token_sample(home.lake, one.key)
+        ShardWriter(home.lake, one, sample, tokenizer, "a").write(ZipfActivations(one, sample.tokens, n_activations))
+    for table in (EXAMPLES, FEATURE_EXAMPLES):
+        shutil.rmtree(f"{folder}/lake/{table.name}", ignore_errors=True)
     manifests = list(home.lake.manifests(ACTIVATIONS.name))
     return {
-        "features": n_features, "tokens": sample.tokens.size, "activations": sum(manifest.rows for manifest in manifests),
+        "features": n_features, "tokens": n_tokens, "activations": sum(manifest.rows for manifest in manifests),
         "store_gb": round(sum(manifest.bytes for manifest in manifests) / 1e9, 2), "store_seconds": round(time.perf_counter() - started),
     }  # fmt: skip
 
@@ -141,14 +147,15 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=100_000)
     parser.add_argument("--activations", type=int, default=500_000_000)
     parser.add_argument("--tokens", type=int, default=10_000_000, help="length of the token sample")
-    parser.add_argument("--folder", type=Path, help="where to put some 6 GB; a temporary folder otherwise")
+    parser.add_argument("--home", type=Path, help="where the store stays, 6 GB with the examples; a temporary folder otherwise")
     parser.add_argument("--quick", action="store_true", help="2,000 features, 10 M activations, 1 M tokens: under two minutes")
     given = parser.parse_args()
     n_features, n_activations, n_tokens = given.features, given.activations, given.tokens
     if given.quick:
         n_features, n_activations, n_tokens = 2_000, 10_000_000, 1_000_000
     processes = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with contextlib.nullcontext(given.home) if given.home else tempfile.TemporaryDirectory() as folder:
+        folder = str(folder)
         with processes.Pool(1) as pool:  # so that the peak is the asset's own
             figures = pool.apply(prepare, (folder, n_features, n_activations, n_tokens))
         print(f"store of {figures['activations']:,} activations made in {figures['store_seconds']} s", flush=True)

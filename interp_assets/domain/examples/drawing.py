@@ -32,7 +32,7 @@ DRAWN_TOGETHER = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class WindowedSample:
-    """A token sample whose windows have one shape, with everything that is worked out once for all features: about 13 bytes a token."""
+    """A token sample whose windows have one shape, with everything that is worked out once for all features: about 15 bytes a token."""
 
     hashed: HashedTokens
     shape: WindowShape
