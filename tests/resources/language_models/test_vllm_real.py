@@ -146,7 +146,8 @@ def test_suffixes_behind_a_cached_prefix_are_those_of_whole_prompts(model: Langu
     expected = dict(transformers.ask(requests))
     transformers.close()
     alone = [next(iter(model.ask([request])))[1] for request in requests]  # one after another, so that earlier prompts are cached
-    for reply, right in zip(alone, expected.values(), strict=True):
+    for index, reply in enumerate(alone):
+        right = expected[index]
         assert reply.suffix_logprobs == pytest.approx(right.suffix_logprobs, abs=TOLERANCE)
         if model.identity.backend == "vllm" and right.suffix_choices:
             assert np.asarray(reply.suffix_choices) == pytest.approx(np.asarray(right.suffix_choices), abs=TOLERANCE)
