@@ -59,21 +59,25 @@ def draw_examples(
     """
     sample, shape = source.windowed, source.shape
     n_rows = len(source.sample.tokens)
-    chosen, usable = [], []
+    chosen: list[tuple[int, np.ndarray, np.ndarray]] = []
+    usable: list[np.ndarray | None] = []  # None: all contexts
     for feature, (positions, values) in block:
-        kept = kept_contexts(harvest_seed, feature, kept_shares[feature], n_rows)
-        if contexts is not None:
+        kept = None
+        if contexts is not None or kept_shares[feature] < 1:
+            kept = kept_contexts(harvest_seed, feature, kept_shares[feature], n_rows)
+        if contexts is not None and kept is not None:
             kept[: contexts.start], kept[contexts.stop :] = False, False
             here = kept[positions // shape.context_tokens]
             positions, values = positions[here], values[here]
         chosen.append((feature, positions, values))
-        usable.append(kept)
+        usable.append(None if kept is None or kept.all() else kept)
     drawn = draw_activating(chosen, sample, settings, seed)
+    n_usable = [n_rows if kept is None else int(np.count_nonzero(kept)) for kept in usable]
     firing = [
-        firing_shares(draw.positions, int(kept.sum()), shape.context_tokens, shape.first_position, settings.window_tokens)
-        for draw, kept in zip(drawn, usable, strict=True)
+        firing_shares(draw.positions, n, shape.context_tokens, shape.first_position, settings.window_tokens)
+        for draw, n in zip(drawn, n_usable, strict=True)
     ]
-    draws = [draw if kept.all() else draw.with_blocked(blocked_positions(kept, shape)) for draw, kept in zip(drawn, usable, strict=True)]
+    draws = [draw if kept is None else draw.with_blocked(blocked_positions(kept, shape)) for draw, kept in zip(drawn, usable, strict=True)]
     found = with_negatives(draws, source.of(draws, seed), sample, settings, seed)
     return [replace(columns, firing=shares) for columns, shares in zip(found, firing, strict=True)]
 
