@@ -136,8 +136,9 @@ def command_on_a_read_only_disk(folder: Path, quick: bool, arguments: tuple[str,
 
 COUNT = ("query", "SELECT count(*) FROM scores", "--format", "csv")
 attack("a query on a full disk", arguments=COUNT)(command_on_a_full_disk)
-attack("a backfill on a full disk", arguments=("backfill", "bench/00/neurons"))(command_on_a_full_disk)
-attack("a rename on a full disk", arguments=("rename", "bench/00/neurons", "bench/00/others"))(command_on_a_full_disk)
+if not QUICK:
+    attack("a backfill on a full disk", arguments=("backfill", "bench/00/neurons"))(command_on_a_full_disk)
+    attack("a rename on a full disk", arguments=("rename", "bench/00/neurons", "bench/00/others"))(command_on_a_full_disk)
 attack("a query on a read-only disk", arguments=COUNT)(command_on_a_read_only_disk)
 attack("a backfill on a read-only disk", arguments=("backfill", "bench/00/neurons"), words=("read-only",))(command_on_a_read_only_disk)
 attack("the UI on a read-only disk", arguments=("ui", "--port", "3989"), words=("read-only",))(command_on_a_read_only_disk)
