@@ -1,5 +1,5 @@
-"""Points and courses that Dagster shows in a table of metadata: images of a few hundred characters, since longer Markdown hides behind a
-button. Beside them stands the figure with its axes."""
+"""Points, courses and intervals that Dagster shows in a table of metadata: images of a few hundred characters, since longer Markdown hides
+behind a button. Beside them stands the figure with its axes."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -104,3 +104,53 @@ def _quartiles(values: Sequence[int]) -> list[int]:
 
 WIDTH_OF: dict[Path, int] = {_course: 90, _dots: 50, _cross: 60}
 """How often the stroke of a path goes into the width of the image."""
+
+
+def small_intervals(series: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabel: str, title: str) -> str:
+    """A Markdown image of values in their intervals, a line at 0 and a colour a series, over a line that names the rows from above, in
+    fewer than INLINE_CHARACTERS; a sentence without values.
+
+    Each entry of a series is (label, value, low, high); entries with the same label stand in one row. Where the rows are too many for one
+    short image, the last rows are left out, and the line says how many.
+    """
+    labels = list(dict.fromkeys(label for entries in series.values() for label, *_ in entries))
+    if not labels:
+        return f"*{title}: no values*"
+    for n in range(len(labels), 0, -1):
+        shown = {name: [entry for entry in entries if entry[0] in labels[:n]] for name, entries in series.items()}
+        shown = {name: entries for name, entries in shown.items() if entries}
+        ends = [bound for entries in shown.values() for _, _, *bounds in entries for bound in (*bounds, 0.0)]
+        low, high = min(ends), max(ends)
+        names = [f"{colour} {escape_markdown(name)}" for name, colour in zip(shown, COLOUR_NAMES, strict=False)]
+        told = f"{xlabel} {shown_number(low)} to {shown_number(high)}, dashed at 0; {', '.join(names)}; from above: "
+        told += ", ".join(map(escape_markdown, labels[:n])) + (f"; {len(labels) - n} rows are left out" if n < len(labels) else "")
+        drawn = _image(_rows_svg(shown, labels[:n], low, high), title, told)
+        if len(drawn) < INLINE_CHARACTERS:
+            return drawn
+    return f"*{title}: too long for a short image*"
+
+
+COLOUR_NAMES = ("blue", "orange", "green", "purple")
+"""PLOT_COLOURS in words."""
+
+CELLS = 99
+"""Cells from left to right of an image of intervals; a row has ROW of them upwards."""
+ROW = 6
+
+
+def _rows_svg(series: Mapping[str, Sequence[tuple[str, float, float, float]]], labels: Sequence[str], low: float, high: float) -> str:
+    """The image: of each series a path of its intervals and a path of its values."""
+    span = (high - low) or 1
+
+    def x(value: float) -> int:
+        return round((value - low) / span * CELLS)
+
+    height, zero = ROW * len(labels), x(0.0)
+    drawn = f"<path d='M{zero} 0V{height}' stroke-dasharray='1'/>"
+    for number, (entries, colour) in enumerate(zip(series.values(), PLOT_COLOURS * len(series), strict=False)):
+        rows = [labels.index(label) * ROW + 1 + number * 2 for label, *_ in entries]
+        lines = "".join(f"M{x(left)} {y}H{x(right)}" for (_, _, left, right), y in zip(entries, rows, strict=True))
+        dots = "".join(f"M{x(value)} {y}h0" for (_, value, *_), y in zip(entries, rows, strict=True))
+        drawn += f"<g stroke='{colour}'><path d='{lines}'/><path d='{dots}' stroke-width='2'/></g>"
+    size = f"viewBox='-2 -1 {CELLS + 4} {height + 2}' width='320'"
+    return f"<svg xmlns='http://www.w3.org/2000/svg' {size} stroke='#888' stroke-width='.5' stroke-linecap='round'>{drawn}</svg>"

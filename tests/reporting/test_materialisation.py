@@ -19,7 +19,7 @@ from interp_assets.reporting.materialisation import (
     scatter_plot,
     table,
 )
-from interp_assets.reporting.small_plots import small_plot
+from interp_assets.reporting.small_plots import small_intervals, small_plot
 
 POINTS = {"sae": [(0.5, 0.1), (0.9, 2.0)], "neurons": [(0.6, -1.0)]}
 
@@ -90,6 +90,25 @@ def test_many_dots_of_a_small_plot_are_a_cross_from_quartile_to_quartile() -> No
     plot = small_plot({"a": [(float(x), float(y)) for x in range(65) for y in range(33)]}, "x", "y", "many")
     assert [one.attrib["d"] for one in svg(plot).iter() if one.attrib.get("stroke", "").startswith("#2")] == ["M16 16H48M32 8V24"]
     assert plot.endswith("medians and quartiles")
+
+
+def test_small_intervals_are_short_enough_and_say_which_rows_are_left_out() -> None:
+    for n in (1, 6, 18, 90):
+        rows = [(f"scorer_{number}", 0.1, -0.05, 0.3) for number in range(n)]
+        plot = small_intervals({"false": rows}, "fall", "does the score fall?")
+        assert len(plot) < INLINE_CHARACTERS and "blue false; from above: scorer\\_0" in plot
+        shown = plot.count("scorer\\_")
+        assert (f"; {n - shown} rows are left out" in plot) == (shown < n) and shown >= min(n, 15)
+    both = small_intervals({"false": rows[:4], "narrowed": rows[:4]}, "fall", "two kinds")
+    assert len(both) < INLINE_CHARACTERS and "orange narrowed" in both and "left out" not in both
+    assert small_intervals({"a": []}, "x", "nothing") == "*nothing: no values*"
+
+
+def test_small_intervals_stand_at_their_places() -> None:
+    plot = small_intervals({"a": [("one", 0.5, 0.0, 1.0), ("two", -1.0, -1.0, 0.0)]}, "fall", "two")
+    assert [one.attrib["d"] for one in svg(plot).iter() if one.tag.endswith("path")] == [
+        "M50 0V12", "M50 1H99M0 7H50", "M74 1h0M0 7h0",
+    ], "99 cells from -1 to 1, six cells a row"  # fmt: skip
 
 
 def test_the_floor_of_a_histogram_stands_at_its_place() -> None:

@@ -9,10 +9,11 @@ from interp_assets.assets.human_correlation_report.figures import figures, headl
 from interp_assets.assets.human_correlation_report.page import ratings_by, report_markdown, report_text, write_page
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
-from interp_assets.domain.ratings.human_correlation import HEADLINE, correlation_report
+from interp_assets.domain.ratings.human_correlation import HEADLINE, CorrelationReport, correlation_report
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.reporting.materialisation import column_schema, markdown
+from interp_assets.reporting.small_plots import small_intervals
 from interp_assets.tables import HUMAN_CORRELATIONS
 from resources.store.lake import Lake
 
@@ -61,6 +62,7 @@ def human_correlation_report(
     people = rated.rater_kind == "human"
     return dg.MaterializeResult(
         metadata={
+            "correlations": markdown(_correlations(report, ratings_by(rated))),
             "report": markdown(report_markdown(text, drawn, page)),
             "page_in_home": page.as_posix(),
             "rated_explanations": dg.MetadataValue.json(dict(rated.outcome_counts)),
@@ -76,3 +78,13 @@ def human_correlation_report(
             ),
         ],
     )  # fmt: skip
+
+
+def _correlations(report: CorrelationReport, raters: str) -> str:
+    """The headline correlation of every scorer in its interval, as a short image."""
+    bars: list[tuple[str, float, float, float]] = []
+    for row in headline_rows(report):
+        value, low, high = row.estimate.value, row.estimate.ci_low, row.estimate.ci_high
+        if value is not None and low is not None and high is not None:
+            bars.append((row.scorer, value, low, high))
+    return small_intervals({f"Spearman with {raters}": bars}, "correlation", "Which scorers follow the ratings?")

@@ -14,6 +14,7 @@ from interp_assets.domain.scoring import SCORERS
 from interp_assets.domain.statistics.metrics import Estimate
 from interp_assets.orchestration.stage_progress import tell_begun
 from interp_assets.reporting.materialisation import column_schema, interval_plot, markdown, markdown_table, path_lines
+from interp_assets.reporting.small_plots import small_intervals
 from interp_assets.tables import SCORER_VALIDITY
 from resources.store.lake import Lake
 
@@ -62,12 +63,14 @@ def scorer_validity(
     passing = {(row["dictionary"], row["scorer"]) for row in _headlines(rows, "false") if row["outcome"] == "passes"}
     for key, text in words.items() if words else [((), NOTHING_PLANTED)]:
         (context.log.info if key in passing else context.log.warning)(text)
+    falls = _falls(rows)
     told = "\n".join(f"* {dictionary}: {text}" for (dictionary, _), text in words.items()) or NOTHING_PLANTED
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rows),
             "in_words": markdown(told),
-            "differences": markdown(_forest(rows)),
+            "differences": markdown(small_intervals({"from true to false": falls["false"]}, *AXIS)),
+            **({"differences_figure": markdown(interval_plot(falls, *AXIS))} if rows else {}),
             "by_metric": markdown(_metric_table(rows)),
             "planted_dictionaries": list(versions),
             "path_in_lake": path_lines(lake.relative_path(SCORER_VALIDITY.name, {})),
@@ -135,10 +138,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _forest(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How far the headline metric of each scorer falls under each perturbation, with its interval."""
+AXIS = ("fall of the score from the true explanation", "Planted features: does the score fall?")
+"""The name of the axis of falls, and the figure's title."""
+
+
+def _falls(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, float, float, float]]]:
+    """By perturbation (scorer, fall, low, high): how far the headline metric of each scorer falls, with its interval."""
     dictionaries = {row["dictionary"] for row in rows}
-    series = {
+    return {
         perturbation: [
             (
                 row["scorer"] if len(dictionaries) < 2 else f"{row['scorer']}, {row['dictionary']}",
@@ -149,4 +156,3 @@ def _forest(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for perturbation in PERTURBED
     }  # fmt: skip
-    return interval_plot(series, "fall of the score from the true explanation", "Planted features: does the score fall?")
