@@ -9,6 +9,7 @@ from installation import STAGES, Installation
 
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.exchange.import_explanations import import_explanations
+from interp_assets.reporting.materialisation import INLINE_CHARACTERS
 from resources.fakes import FakeModels
 
 KEY = "fake/01/planted"
@@ -154,8 +155,10 @@ def test_views_and_the_plot_set_the_two_sides_against_each_other(scored: Install
     )
     assert counts == [(len(quadrants), len(quadrants), len(output_only))]
     result = scored.run("warehouse")
-    plot = result.asset_materializations_for_node("warehouse")[0].metadata["intervention_against_fuzzing"].value
-    assert str(plot).startswith("![best scores of each feature](data:image/png;base64,")
+    metadata = result.asset_materializations_for_node("warehouse")[0].metadata
+    plot, figure = (str(metadata[f"intervention_against_fuzzing{name}"].value) for name in ("", "_figure"))
+    assert plot.startswith("![best scores of each feature](data:image/svg+xml;base64,") and len(plot) < INLINE_CHARACTERS
+    assert figure.startswith("![best scores of each feature](data:image/png;base64,")
 
 
 def test_a_second_run_asks_nothing_and_other_batches_make_the_same_sets(

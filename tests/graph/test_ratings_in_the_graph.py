@@ -170,7 +170,9 @@ def test_from_a_task_to_the_report(finished: Installation, interp: Callable[...,
     page = (finished.home.reports / "human_correlations" / "index.html").read_text()
     assert "Rehearsal on generated ratings" in page and "240 ratings by 2 raters of 24 explanations of 24 features" in page
     assert "300 bootstrap replicates" in page
-    assert "data:image/png;base64" in str(metadata(finished, "human_correlation_report")["report"])
+    shown = metadata(finished, "human_correlation_report")
+    assert "data:image/png;base64" in str(shown["report"])
+    assert str(shown["correlations"]).startswith("![Which scorers follow the ratings?](data:image/svg+xml;base64,")
     _second_run_changes_nothing(finished)
     _a_changed_score_makes_the_report_stale(finished)
 

@@ -177,7 +177,8 @@ def test_the_report_shows_words_plot_and_table(oracle: tuple[Installation, Any])
     (event,) = [e for e in oracle[1].get_asset_materialization_events() if e.asset_key == dg.AssetKey("scorer_validity")]
     metadata = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
     assert metadata["in_words"].startswith(f"* {PLANTED_KEY}: detection, answered by") and metadata["planted_dictionaries"] == [PLANTED_KEY]
-    assert metadata["differences"].startswith("![Planted features: does the score fall?](data:image/png;base64,")
+    assert metadata["differences"].startswith("![Planted features: does the score fall?](data:image/svg+xml;base64,")
+    assert metadata["differences_figure"].startswith("![Planted features: does the score fall?](data:image/png;base64,")
     assert "| false: mean, fall, outcome | narrowed: mean, fall, outcome | broadened: mean, fall, outcome |" in metadata["by_metric"]
     assert metadata["dagster/row_count"] == rows(oracle[0], "SELECT count(*) FROM scorer_validity")[0][0]
 
