@@ -125,6 +125,8 @@ def prepare_instance(home: Home) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         "PYTHONUTF8": "1",
     }
+    if folders := os.environ.get("PYTHONPATH"):
+        own["PYTHONPATH"] = os.pathsep.join((str(home.dagster), folders))  # Dagster leaves out the first folder, taking it for the script's
     return {**os.environ, **own}
 
 

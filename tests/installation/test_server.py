@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,3 +104,12 @@ def test_what_dagster_loads_is_said_in_the_home_and_its_configuration_can_be_edi
     prepare_instance(home)
     assert "max_concurrent_runs: 2" in configuration.read_text() and "interp_assets.definitions" in home.workspace_file.read_text()
     assert sorted(path.name for path in home.dagster.glob("*.yaml")) == ["dagster.yaml", "workspace.yaml"]
+
+
+def test_dagster_imports_the_modules_of_every_folder_in_pythonpath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "texts_of_mine.py").write_text("TEXTS = ['a']\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "own"))
+    environment = prepare_instance(Home(tmp_path / "home", ""))
+    loads = "from dagster._core.code_pointer import load_python_module; import sys; load_python_module('texts_of_mine', sys.argv[1])"
+    subprocess.run([sys.executable, "-c", loads, environment["DAGSTER_HOME"]], env=environment, check=True, cwd=tmp_path)
