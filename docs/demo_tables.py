@@ -56,18 +56,19 @@ def by_scorer(scores: Mapping[tuple[str, str, str], Row]) -> str:
 
 
 def by_explanation(lab: Lab, scores: Mapping[tuple[str, str, str], Row]) -> str:
-    """A row a kind of explanation of the SAE's latents, a column a scorer; successes as counts with Wilson's intervals."""
+    """A row a kind of explanation of the SAE's latents, a column a scorer; successes as counts with their intervals."""
     methods = sorted({method for _, dictionary, method in scores if dictionary == SAE and method != NONE})
     scorers = sorted({scorer for scorer, dictionary, method in scores if dictionary == SAE and method != NONE} - {*SUCCESSES})
-    query = f"SELECT * FROM success_by_method WHERE dictionary = '{SAE}' AND origin = 'here'"
+    query = f"SELECT * FROM success_by_method WHERE dictionary = '{SAE}' AND origin = 'own'"
     counted = {(row["explanation_method"], row["scorer"]): row for row in lab.sql(query).to_dicts()}
     rows = []
     for method in methods:
         cells = [cell(scores.get((scorer, SAE, method)), interval=False) for scorer in scorers]
         for scorer in SUCCESSES:
             row = counted.get((method, scorer))
-            told = f"{row['successes']}/{row['n']} [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if row and row["n"] else "—"
-            cells.append(told)
+            told = f"{row['successes']}/{row['n']}" if row and row["n"] else "—"
+            interval = f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if row and row["ci_low"] is not None else ""
+            cells.append(told + interval)
         rows.append([f"`{method}`", *cells])
     return markdown(["explanations of the SAE", *(f"`{scorer}`" for scorer in (*scorers, *SUCCESSES))], rows)
 

@@ -69,11 +69,19 @@ def test_before_anything_ran_all_is_to_make_and_the_rates_are_the_demos_by_name(
     fuzzing = rows["scores/fuzzing", "shuffled"]
     assert fuzzing["usual_tokens"] == 20 * (rate.prompt_tokens + rate.completion_tokens) and fuzzing["rate"].startswith("demo: 135M model")
     # 10 + 10 windows, five in a question; the embedded model has a price of 0.
-    assert fuzzing["questions"] == 20 * 4 and fuzzing["usd"] == 0 and rows["scores/input_based", "max_act"]["rate"] == "never measured"
+    assert fuzzing["questions"] == 20 * 4 and fuzzing["usd"] == 0 and rows["scores/input_based", "max_act"]["rate"].startswith("demo")
     text = "\n".join(lines)
     assert "language models: at most" in text and "rates called demo are not yours" in text
     n_left_out = len(ASSET_NAMES) - len(planned)
     assert f"left out, since the settings of no dictionary here ask for it: {n_left_out} stages" in lines and n_left_out > 20
+
+
+def test_a_cost_that_nobody_has_measured_is_said(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp_assets.backfill.command.demo_rates", dict)
+    installation.register(installation.record(features=tuple(range(20)), stages={**STAGES, "scores": {"input_based": ["max_act"]}}))
+    frame, _ = costed_plan(installation.home, [KEY], (), None, installation.models)
+    rows = {row["asset"]: row for row in frame.to_dicts()}
+    assert rows["scores/input_based"]["rate"] == "never measured"
 
 
 def test_after_everything_ran_nothing_is_to_make(finished: Installation) -> None:
