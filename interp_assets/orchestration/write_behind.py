@@ -10,7 +10,8 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Full, Queue
+from queue import Empty, Full, Queue
+from threading import Event
 
 import pyarrow as pa
 
@@ -55,6 +56,7 @@ def written_behind(stage: RangeRun, n_threads: int) -> Iterator[Write]:
             yield behind.write
             behind.finish(0)
         finally:
+            behind.abandon()  # whatever was interrupted, or the end of the block would wait for the thread
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -64,6 +66,7 @@ class _Behind:
     def __init__(self, stage: RangeRun, pool: ThreadPoolExecutor) -> None:
         self._stage, self._pool = stage, pool
         self._waiting: deque[tuple[RangePartition, PartitionReport, Future[int | None]]] = deque()
+        self._abandoned = Event()
 
     def write(self, partition: RangePartition, tables: Sequence[Table], parts: Iterable[Part], report: PartitionReport) -> None:
         """See `Write`."""
@@ -83,6 +86,10 @@ class _Behind:
             raise
         self._waiting.append((partition, report, future))
 
+    def abandon(self) -> None:
+        """Let the thread wait for no further part."""
+        self._abandoned.set()
+
     def finish(self, n_left: int) -> None:
         """Report on the partitions that were written before the last `n_left`, when they are in their place."""
         while len(self._waiting) > n_left:
@@ -92,11 +99,19 @@ class _Behind:
     def _written(self, partition: RangePartition, tables: Sequence[Table], given: "Queue[Part | PartitionReport | None]") -> int | None:
         """The rows of the partition, which is then in its place; runs in the thread."""
         with self._stage.writing(partition, tables) as writer:
-            while not isinstance(part := given.get(), PartitionReport):
+            while not isinstance(part := self._next(given), PartitionReport):
                 if part is None:
                     raise _Abandoned(partition.key)
                 writer.add(*part)
             return writer.place(part)
+
+    def _next(self, given: "Queue[Part | PartitionReport | None]") -> Part | PartitionReport | None:
+        """The next part, or None where no part will come."""
+        while True:
+            with contextlib.suppress(Empty):
+                return given.get(timeout=INTERRUPTIBLE_SECONDS)
+            if self._abandoned.is_set():
+                return None
 
 
 def _put(given: "Queue[Part | PartitionReport | None]", part: Part | PartitionReport, future: Future[int | None]) -> None:

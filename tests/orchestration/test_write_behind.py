@@ -1,8 +1,10 @@
 """Partitions that a thread of its own writes: the same files and reports, whole or as they were, and nothing left running."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Queue
 
 import dagster as dg
 import pyarrow as pa
@@ -12,6 +14,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import PlatformSettings
+from interp_assets.orchestration import write_behind
 from interp_assets.orchestration.partition_tables import PartitionTables
 from interp_assets.orchestration.partitions import DICTIONARIES, DICTIONARY_BY_RANGE
 from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
@@ -140,3 +143,22 @@ def test_an_error_of_writing_is_raised(lake: Lake, made: Callable, n_parts: int)
         made(making, 2)
     assert not any(is_made(lake, key) for key in KEYS)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("writer")]
+
+
+def test_an_interrupt_while_an_interrupt_is_answered_leaves_no_thread(lake: Lake, made: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread is never told that its partition is given up: each hand-over is interrupted."""
+
+    class Interrupting(Queue):
+        def put(self, *_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(write_behind, "Queue", Interrupting)
+    ended = threading.Event()
+
+    def run() -> None:
+        with contextlib.suppress(BaseException):
+            made(parts, 2)
+        ended.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    assert ended.wait(30) and not any(is_made(lake, key) for key in KEYS)
