@@ -17,6 +17,7 @@ import math
 import queue
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ QUICK_SECONDS = 110.0
 def work(attacks: list[Attack], quick: bool) -> None:
     """Run attacks, and print how each ended."""
     logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup every command that an attack starts would go on after a hangup
     print(json.dumps("ready"), flush=True)
     for one in attacks:
         folder = Path(tempfile.mkdtemp(prefix="fault-"))
