@@ -31,6 +31,8 @@ GROUPS = (
     "backfills",
     "doors",
     "explorers",
+    "explorer_requests",
+    "explorer_ratings",
     "explorer_processes",
     "exchanges",
     "exports",
@@ -88,7 +90,7 @@ def all_attacks() -> list[Attack]:
     return sorted(_ATTACKS, key=lambda one: GROUPS.index(one.group))
 
 
-SLOW_GROUPS = ("explorers", "explorer_processes", "exports", "killed_alerts")
+SLOW_GROUPS = ("explorers", "explorer_requests", "explorer_ratings", "explorer_processes", "exports", "killed_alerts")
 """Groups that start a process or copy a home for each attack: the quick form has one attack of each of their kinds."""
 
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "explorer
 from small_home import KEY
 
 from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, PATIENCE, REFUSED, RIGHT, SKIPPED, WRONG, Result, attack
-from benchmarks.faults.explorers import copied
+from benchmarks.faults.explored_home import copied
 from benchmarks.faults.places import MountRefused, mounted, said
 from benchmarks.faults.processes import QUICK, all_ended, environment, interp, marked
 from interp_assets.config.feature_lists import AskedFeatures
