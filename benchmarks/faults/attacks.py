@@ -18,6 +18,7 @@ OUTCOMES = (REFUSED, MENDED, RIGHT, SKIPPED, WRONG, HANG, BLOCKS)
 MUST_BE_ZERO = (WRONG, HANG, BLOCKS)
 
 GROUPS = (
+    "reply_stores",
     "stores",
     "tables",
     "inputs",
