@@ -16,6 +16,7 @@ from interp_assets.backfill.bound import Bounds
 from interp_assets.backfill.cost import Estimate, Rates, demo_rates, estimates, measured_rates, plan_frame, plan_summary
 from interp_assets.backfill.launch import known_assets, partitions_by_asset
 from interp_assets.backfill.plan import BEFORE_RANGES, STABILITY, PlannedAsset, Planner, ranges_holding, ranges_with_features, unblocked
+from interp_assets.config.asset_names import prefix_of
 from interp_assets.config.base import UserError
 from interp_assets.config.feature_lists import parse_features
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, N_FEATURE_RANGES, RangeKey
@@ -210,10 +211,12 @@ class ChosenAssets:
 
 
 def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) -> ChosenAssets:
-    """The assets of a backfill: all, or the assets named in `only`, without assets that have nothing to run.
+    """The assets of a backfill: all, or the assets that `only` names, without assets that have nothing to run.
 
-    An asset that any of the dictionaries asks for is run for all dictionaries, since stages of the same partitions share a run and its
-    models. Raises `UserError` where no asset is left, saying how to ask for one, and `ServerError` for an unknown name in `only`.
+    A prefix in `only`, such as "scores", stands for the assets that any of the dictionaries asks for; other assets of the prefix are
+    neither made nor emptied. An asset that any of the dictionaries asks for is run for all dictionaries, since stages of the same
+    partitions share a run and its models. Raises `UserError` where no asset is left, saying how to ask for one, and for an unknown name
+    in `only`.
     """
     from interp_assets.graph.assembly import ASSETS, RANGE_STAGES
 
@@ -231,18 +234,27 @@ def chosen_assets(home: Home, dictionaries: Sequence[str], only: Sequence[str]) 
 
     left_out: list[str] = []
     emptied: list[str] = []
+    passed: list[str] = []  # named by a prefix alone, and asked for by no dictionary
     for name in known:
         if name in optional or name in OPTIONAL:
             unasked = [record for record in records if not asks(name, record)]
+            if len(unasked) == len(records) and only and name not in only:
+                passed.append(name)
+                continue
             held = [f"{name} of {record.key}" for record in unasked if holds(name, record)]
             emptied += held
             left_out += [name] if len(unasked) == len(records) and not held else []
-    if len(left_out) == len(known):
+    assets = {name: asset for name, asset in known.items() if name not in left_out and name not in passed}
+    empty = [name for name in only if name not in known and not any(prefix_of(one) == name for one in assets)]
+    if not assets:
+        defaults = StageSettings()
+        members = [[one for one in passed if prefix_of(one) == name] for name in empty]
+        usual = [next((one for one in those if optional[one].asked_for(defaults, settings)), those[0]) for those in members]
         raise UserError(
-            f"nothing to make: the settings of {', '.join(dictionaries)} do not ask for {', '.join(known)}. Under `stages:` of the record, "
-            f"or of settings.yaml, this does: {{{how_to_ask(left_out, stages_of[dictionaries[0]])}}}"
+            f"nothing to make: the settings of {', '.join(dictionaries)} do not ask for {', '.join([*left_out, *empty])}. Under "
+            f"`stages:` of the record, or of settings.yaml, this does: {{{how_to_ask([*left_out, *usual], stages_of[dictionaries[0]])}}}"
         )
-    return ChosenAssets({name: asset for name, asset in known.items() if name not in left_out}, tuple(left_out), tuple(emptied))
+    return ChosenAssets(assets, (*left_out, *empty), tuple(emptied))
 
 
 def how_to_ask(names: Sequence[str], stages: StageSettings) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from interp_assets.config.base import UserError, fingerprint
+from interp_assets.config.asset_names import check_names, is_named
+from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey
-from interp_assets.config.nearest import nearest_words
 from interp_assets.installation.server import DagsterServer, ServerError, ServerSilent
 from interp_assets.orchestration.partitions import DICTIONARIES
 
@@ -52,13 +52,11 @@ class BackfillResult:
 
 
 def known_assets(assets: Sequence[dg.AssetsDefinition], only: Sequence[str] = ()) -> dict[str, dg.AssetsDefinition]:
-    """Assets by name: all assets, or the assets named in `only`. Raises `UserError`, listing the names, for an unknown name."""
+    """Assets by name: all assets, or the assets that `only` names, such as all scorers by "scores". Raises `UserError`, listing the
+    names, for an unknown name."""
     known = {"/".join(asset.key.path): asset for asset in assets}
-    if unknown := sorted(set(only) - set(known)):
-        near = list(dict.fromkeys(name for one in unknown for name in nearest_words(one, known)))
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UserError(f"no asset is called {', '.join(unknown)}; {hint}assets are {', '.join(known)}")
-    return {name: asset for name, asset in known.items() if not only or name in only}
+    check_names(only, known)
+    return {name: asset for name, asset in known.items() if not only or is_named(name, only)}
 
 
 def partitions_by_asset(

@@ -13,7 +13,12 @@ from interp_assets.cli.errors import fail
 def run(
     key: Annotated[str, typer.Argument(help="key of a registered dictionary")],
     features: Annotated[str | None, typer.Option(help="only these features, such as 17,404 or 0-9; all by default")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; by default all in the settings")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="asset to make, such as scores/fuzzing, or `scores` for all scorers in the settings; by default everything in the settings"
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="let rows go that were made of other features of these ranges under other settings")
     ] = False,
@@ -54,7 +59,7 @@ def _made(home, planned, models, started: float) -> None:  # type: ignore[no-unt
     for note in planned.notes:
         typer.echo(note)
     if planned.is_empty:
-        typer.echo("nothing to do: all of it is there and current")
+        typer.echo("nothing to do: all else is there and current" if planned.notes else "nothing to do: all of it is there and current")
         return
     if sys.stdout.isatty():
         with bars() as drawn:
@@ -74,7 +79,10 @@ def show(
     prompts: Annotated[
         bool, typer.Option("--prompts", help="print every question that was asked about the feature, and the raw reply with its key")
     ] = False,
-    only: Annotated[list[str] | None, typer.Option(help="with --prompts: only questions of this asset, such as scores/fuzzing")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="with --prompts: only questions of this asset, such as scores/fuzzing, or `scores` for those of all scorers"),
+    ] = None,
 ) -> None:
     """Show one feature: its windows, explanations, scores and neighbours, or the questions that were asked about it."""
     from rich.console import Console
@@ -131,7 +139,8 @@ def redo(
     key: Annotated[str, typer.Argument(help="key of a registered dictionary")],
     feature: Annotated[int, typer.Argument(min=0, help="index of the feature in the dictionary")],
     only: Annotated[
-        list[str] | None, typer.Option(help="asset to make again, such as explanations/max_act; by default explanations and scores")
+        list[str] | None,
+        typer.Option(help="asset to make again, such as explanations/max_act, or `scores` for all scores that are there; by default both"),
     ] = None,
     ask_again: Annotated[
         bool, typer.Option("--ask-again", help="forget the replies to these assets' questions about the feature, and ask them again")

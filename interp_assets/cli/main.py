@@ -177,7 +177,12 @@ def rename(
 @app.command(epilog="Example: interp backfill smollm2-135m/09/res-2k --only scores/fuzzing --dry-run")
 def backfill(
     dictionary: Annotated[list[str], typer.Argument(help="one or more dictionary keys")],
-    only: Annotated[list[str] | None, typer.Option(help="asset to make, such as scores/fuzzing; by default all in the settings")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="asset to make, such as scores/fuzzing, or `scores` for all scorers in the settings; by default everything in the settings"
+        ),
+    ] = None,
     features: Annotated[str | None, typer.Option(help="only the ranges with these features, such as 0-4095; all by default")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be made and what it would cost at most; start nothing")

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from interp_assets.config.asset_names import is_named
 from resources.models_process import BACKEND, ModelsProcess, start_models_process
 from resources.quick_imports import without_collecting
 
@@ -49,7 +50,7 @@ def asks_the_encoder(home: "Home", key: str, only: Sequence[str]) -> bool:
     stages = home.settings.stage_settings(home.registry.get(key).stages)
     asking = [f"explanations/{one.NAME}" for one in EXPLAINERS if one.CHOOSES and one.NAME in stages.explanations]
     asking += [f"scores/{one.NAME}" for one in SCORERS if one.MODEL == "encoder" and stages.scored(one)]
-    return any(not only or name in only for name in asking)
+    return any(not only or is_named(name, only) for name in asking)
 
 
 def local_language_model(home: "Home", key: str, only: Sequence[str]) -> "LanguageModelSettings | None":
@@ -66,4 +67,4 @@ def local_language_model(home: "Home", key: str, only: Sequence[str]) -> "Langua
         model = settings.model_of(scorer.MODEL)
         if isinstance(model, LanguageModelSettings) and stages.scored(scorer):
             asked.append((f"scores/{scorer.NAME}", model))
-    return next((model for name, model in asked if model.backend == BACKEND and (not only or name in only)), None)
+    return next((model for name, model in asked if model.backend == BACKEND and (not only or is_named(name, only))), None)

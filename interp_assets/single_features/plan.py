@@ -73,7 +73,7 @@ def planned_run(
     planned = {one.asset: one for one in _planned(home, record, assets, ranges, models, LakeAfter(home.lake))}
     if features is None:
         return _whole(record, planned, bool(only))
-    return _Narrowing(home, record, assets, planned, ranges, frozenset(features), bool(only), replace).planned(models)
+    return _Narrowing(home, record, assets, planned, ranges, frozenset(features), only, replace).planned(models)
 
 
 def _planned(
@@ -141,11 +141,11 @@ class _Narrowing:
         whole: Mapping[str, PlannedAsset],
         ranges: tuple[str, ...],
         features: frozenset[int],
-        by_name: bool,
+        only: Sequence[str],
         replace: bool,
     ) -> None:
         self._home, self._record, self._assets, self._whole = home, record, assets, whole
-        self._ranges, self._features, self._by_name, self._replace = ranges, features, by_name, replace
+        self._ranges, self._features, self._only, self._replace = ranges, features, only, replace
         self._stages = narrowed_stages(record, home.settings)
         self._after = LakeAfter(_MarklessLake(home.lake))
 
@@ -154,7 +154,7 @@ class _Narrowing:
         settings = self._home.settings
         named = settings.stage_settings(self._stages)
         asked = [name for name in self._assets if name in STAGES and STAGES[name].asked_for(named, settings)]
-        unread = [] if self._by_name else [name for name in asked if _is_by_the_way(name, asked, named)]
+        unread = [] if self._only else [name for name in asked if _is_by_the_way(name, asked, named)]
         asked = [name for name in asked if name not in unread]
         shuffled = [name for name in self._assets if name.removeprefix("explanations/") in SHUFFLING and name not in asked]
         record = DirectedRecord.of(self._record, Directions(self._features), self._stages)
@@ -162,7 +162,7 @@ class _Narrowing:
         chosen = {**first, **{name: self._assets[name] for name in asked}}
         planned = {one.asset: one for one in _planned(self._home, record, chosen, self._ranges, models, self._after)}
         blocked = {name: one.reason for name, one in planned.items() if one.blocked}
-        _refuse_blocked(blocked, self._by_name)
+        _refuse_blocked(blocked, any(name in self._only for name in blocked) or (bool(self._only) and len(blocked) == len(chosen)))
         names = [name for name in asked if name not in blocked]
         kept = self._kept(names)
         union = self._features | self._made_before(names)

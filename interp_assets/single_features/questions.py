@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from interp_assets.asking.questions import request_of
 from interp_assets.assets.explanations.explainer_inputs import read_explainer_inputs
 from interp_assets.assets.scores.scorer_inputs import planned_cases
+from interp_assets.config.asset_names import is_named
 from interp_assets.config.directions import DirectedRecord, Directions
 from interp_assets.config.keys import RangeKey, lake_partition
 from interp_assets.config.settings import StageSettings
@@ -43,7 +44,7 @@ class AskedQuestion:
 
 
 def asked_questions(home: Home, key: str, feature: int, only: Sequence[str] = ()) -> Iterator[AskedQuestion]:
-    """Every question about a feature that stands in the ledger, asset by asset, in the order asked; with `only` of these assets."""
+    """Every question about a feature that stands in the ledger, asset by asset, in the order asked; with `only` of assets that it names."""
     record = home.registry.get(key)
     here = record.range_of(feature)
     directed = DirectedRecord.of(record, Directions(frozenset({feature})))
@@ -51,7 +52,7 @@ def asked_questions(home: Home, key: str, feature: int, only: Sequence[str] = ()
     identities = store.identities()
     for asset in ASKING:
         in_lake = {"asset": asset, **lake_partition(here)}
-        if (only and asset not in only) or home.lake.manifest(LEDGER.name, in_lake) is None:
+        if (only and not is_named(asset, only)) or home.lake.manifest(LEDGER.name, in_lake) is None:
             continue
         rows = home.lake.read(LEDGER.name, in_lake, filters=[("feature", "=", feature)]).to_pylist()
         stages = _made(home, here, home.settings.stage_settings(record.stages))

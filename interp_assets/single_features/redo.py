@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from interp_assets.backfill.launch import known_assets
+from interp_assets.config.asset_names import is_named, prefix_of
 from interp_assets.config.base import UserError
 from interp_assets.config.directions import DirectedRecord, Directions
 from interp_assets.config.keys import RangeKey, lake_partition
@@ -22,12 +23,12 @@ def planned_redo(home: Home, key: str, feature: int, only: Sequence[str]) -> tup
     """
     record = home.registry.get(key)
     here = record.range_of(feature)
-    known_assets(ASSETS, only)
-    if wrong := [name for name in only if name not in STAGES]:
+    named = known_assets(ASSETS, only)
+    if wrong := [name for name in only if name in named and name not in STAGES]:
         raise UserError(f"{', '.join(wrong)} is not made by feature range; interp redo makes {', '.join(STAGES)}")
     there = [name for name in STAGES if _is_there(home, name, here, feature)]
-    chosen = [name for name in there if name in only or (not only and name.startswith(("explanations/", "scores/")))]
-    if missing := [name for name in only if name not in there]:
+    chosen = [name for name in there if (is_named(name, only) if only else prefix_of(name) is not None)]
+    if missing := [name for name in only if not any(is_named(one, [name]) for one in there)]:
         raise UserError(f"{', '.join(missing)} of feature {feature} is not made yet: interp run {key} --features {feature}")
     if not chosen:
         raise UserError(f"feature {feature} of {key} has no explanations and no scores yet: interp run {key} --features {feature}")

@@ -294,8 +294,19 @@ def test_stages_that_no_settings_ask_for_are_not_launched_until_they_are_or_hold
     assert launched(KEY, only=("scores/intruder", "examples"))[1] == [
         "left out, since the settings of no dictionary here ask for it: scores/intruder"
     ]
+    scores, said = launched(KEY, only=("scores",))
+    assert set(scores) == {"scores/detection", "scores/fuzzing"} and said == []
+    assert set(launched(KEY, only=("explanations", "examples"))[0]) == {"examples", "explanations/max_act", "explanations/shuffled"}
     other = "m/0/other"
     try:
+        finished.register(finished.record(features=tuple(range(20)), stages={**STAGES, "explanations": ["max_act"]}))
+        assert set(launched(KEY, only=("explanations",))[0]) == {"explanations/max_act"}  # a prefix empties nothing
+        unasked = {name: [] for name in ("detection", "fuzzing")}
+        finished.register(finished.record(features=tuple(range(20)), stages={**STAGES, "scores": unasked}))
+        with pytest.raises(UserError, match=r"do not ask for scores\. .* this does: {scores: {detection: all}}"):
+            launched(KEY, only=("scores",))
+        [line] = launched(KEY, only=("scores", "examples"))[1]
+        assert line == "left out, since the settings of no dictionary here ask for it: scores"
         finished.register(finished.record(features=tuple(range(20)), stages={**STAGES, "explanations": ["max_act"]}))
         emptied, said = launched(KEY)
         assert "explanations/shuffled" in emptied

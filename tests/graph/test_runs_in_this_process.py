@@ -172,6 +172,34 @@ def test_a_wrong_feature_or_asset_is_named(lab: Lab) -> None:
         lab.plan([5], "warehouse")
     with pytest.raises(UserError, match="no asset is called scores/fuzing; did you mean scores/fuzzing"):
         lab.plan([5], "scores/fuzing")
+    with pytest.raises(
+        UserError, match=r"no asset is called scorers; did you mean scores .*assets are explanations .all explanations/… that"
+    ):
+        lab.plan([5], "scorers")
+
+
+def test_scores_alone_stands_for_all_scorers_that_the_record_asks_for(new_lab: Callable[[], Lab]) -> None:
+    lab = new_lab()
+    with pytest.raises(UserError, match=r"scores/detection cannot be made: .*scores/fuzzing cannot be made"):
+        lab.plan([5], "scores")
+    assert lab.plan([5], "examples", "explanations").assets == ("examples", "explanations/max_act")
+    assert lab.run([5], "examples", "explanations").succeeded
+    assert lab.plan([5], "scores").assets == ("scores/detection", "scores/fuzzing")
+    # A method that cannot be made is an error by its own name; as one of all scorers it is left out by name.
+    later = {**STAGES, "explanations": ["max_act", "token_list"], "scores": {"detection": ["max_act"], "fuzzing": ["token_list"]}}
+    lab.installation.register(lab.installation.record(stages=later))
+    plan = lab.plan([5], "scores")
+    assert plan.assets == ("scores/detection",) and "scores/fuzzing" in plan.notes[-1]
+    with pytest.raises(UserError, match="scores/fuzzing cannot be made"):
+        lab.plan([5], "scores/fuzzing", "scores")
+    lab.installation.register(lab.installation.record())
+    assert lab.run([5], "scores").succeeded
+    assert lab.rows("SELECT DISTINCT scorer FROM scores ORDER BY 1") == [("detection",), ("fuzzing",)]
+    assert {one.asset for one in asked_questions(lab.home, KEY, 5, ["scores"])} == {"scores/detection", "scores/fuzzing"}
+    plans, named = planned_redo(lab.home, KEY, 5, ["scores"])
+    assert named == ["scores/detection", "scores/fuzzing"] and [one.assets for one in plans] == [("scores/detection", "scores/fuzzing")]
+    with pytest.raises(UserError, match="explanations of feature 6 is not made yet"):
+        planned_redo(lab.home, KEY, 6, ["explanations"])
 
 
 def test_an_interrupted_run_is_over_and_a_second_continues(new_lab: Callable[[], Lab]) -> None:

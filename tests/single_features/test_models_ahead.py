@@ -41,6 +41,8 @@ class Loads:
         ({"explainer": SERVED, "scorer": SERVED, "base": LOCAL}, {"surprisal": "all", "detection": "all"}, (), ["local"]),
         ({"explainer": SERVED, "scorer": SERVED}, {"embedding": "all"}, ("scores/embedding",), ["encoder e"]),
         ({"explainer": SERVED, "scorer": SERVED, "base": LOCAL}, {"detection": "all"}, (), []),
+        ({"explainer": LOCAL, "scorer": SERVED}, {"embedding": "all"}, ("scores",), ["encoder e"]),
+        ({"explainer": LOCAL, "scorer": SERVED}, {"embedding": "all"}, ("explanations",), ["local"]),
     ],
 )
 def test_the_process_loads_the_models_that_the_run_asks(
