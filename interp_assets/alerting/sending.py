@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from interp_assets.alerting.mail import mail
@@ -55,9 +55,11 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
-def send(settings: AlertSettings, alert: Alert, seconds: float | None = None) -> dict[str, str]:
-    """Send an alert to all channels at the same time, and return for each "" where it was taken, or the reason why not. Empty without a
-    channel. Takes at most `seconds`, by default MOST_SECONDS."""
+def send(
+    settings: AlertSettings, alert: Alert, seconds: float | None = None, only: Collection[str] | None = None
+) -> dict[str, str]:  # fmt: skip
+    """Send an alert to all channels, or to the channels `only`, at the same time, and return for each "" where it was taken, or the reason
+    why not. Empty without a channel. Takes at most `seconds`, by default MOST_SECONDS."""
     limit = MOST_SECONDS if seconds is None else seconds
     deadline, wait = time.monotonic() + limit, min(SECONDS, SHARE * limit)
     own = alert.sendable
@@ -67,6 +69,7 @@ def send(settings: AlertSettings, alert: Alert, seconds: float | None = None) ->
     if settings.email is not None:
         email = settings.email
         channels["email"] = lambda: mail(email, own.subject, alert.message, wait)
+    channels = {name: deliver for name, deliver in channels.items() if only is None or name in only}
     outcomes: dict[str, str] = {}
     waiting: dict[str, threading.Thread] = {}
     for name, deliver in channels.items():

@@ -1,11 +1,11 @@
-"""Sensors that send alerts: a failed run, and an asset check that did not pass.
+"""Sensors that send alerts: a failed run, an asset check that did not pass, and alerts that a channel did not take at first.
 
 Dagster ends a tick after a minute and forgets what it did. So a tick waits a few seconds for each alert, begins none late, and remembers
 apart from Dagster which alerts were sent.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -13,6 +13,7 @@ from dagster import AssetCheckKey
 
 from interp_assets.alerting.delivered import Delivered, Delivery
 from interp_assets.alerting.sending import Alert, send
+from interp_assets.alerting.waiting import GIVEN_UP, keep_waiting, replace_waiting, waiting_alerts
 from interp_assets.config.alerts import AlertSettings
 
 NAMED = 5
@@ -35,7 +36,7 @@ def alert_sensors(settings: AlertSettings, checks: Sequence[AssetCheckKey], tick
         sensors.append(_failed_runs(settings, tick_seconds))
     if settings.wants("check"):
         sensors.append(_failed_checks(settings, checks, tick_seconds))
-    return sensors
+    return [*sensors, _late_alerts(settings, tick_seconds)] if sensors else []
 
 
 def _failed_runs(settings: AlertSettings, tick_seconds: int) -> dg.SensorDefinition:
@@ -102,9 +103,43 @@ def _failed_checks(settings: AlertSettings, checks: Sequence[AssetCheckKey], tic
     return alert_failed_checks
 
 
+def _late_alerts(settings: AlertSettings, tick_seconds: int) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="alert_late",
+        minimum_interval_seconds=tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends alerts again that a channel did not take: after a minute, then ever more rarely, for a day.",
+    )
+    def alert_late(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        began, now = time.monotonic(), time.time()
+        due = [one for one in waiting_alerts(context.instance) if one.due <= now]
+        for one in due:
+            if time.monotonic() - began > TICK_SECONDS:
+                break
+            if now - one.since > GIVEN_UP:
+                context.log.error(f"given up after {one.tries} tries by {', '.join(one.channels)}: {one.alert.subject}")
+                replace_waiting(context.instance, one, None)
+                continue
+            outcomes = send(settings, one.again, SEND_SECONDS, one.channels)
+            _log(context, one.again, outcomes)
+            failed = [channel for channel, problem in outcomes.items() if problem]
+            replace_waiting(context.instance, one, one.after(failed, time.time()) if failed else None)
+        return dg.SkipReason(f"{len(due)} alerts were due, and {len(waiting_alerts(context.instance))} wait")
+
+    return alert_late
+
+
+def _log(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, alert: Alert, outcomes: Mapping[str, str]) -> None:
+    for channel, problem in outcomes.items():
+        if problem:
+            context.log.error(f"no alert by {channel}: {problem}. The alert was: {alert.subject}")
+        else:
+            context.log.info(f"alert by {channel}: {alert.subject}")
+
+
 def _send_once(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, settings: AlertSettings, name: str, alert: Alert) -> None:
-    """Send the alert of this name unless it was sent, and log for each channel what came of it. An alert whose sending was broken off is
-    sent again, and says so."""
+    """Send the alert of this name unless it was sent, and log for each channel what came of it. A channel that does not take it gets it
+    later. An alert whose sending was broken off is sent again, and says so."""
     delivered = Delivered(context.instance, alert.event)
     state = delivered.state(name)
     if state is Delivery.ENDED:
@@ -113,11 +148,10 @@ def _send_once(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext,
     if state is Delivery.BEGUN:
         alert = replace(alert, subject=f"(perhaps again) {alert.subject}")
     delivered.mark(name, Delivery.BEGUN)
-    for channel, problem in send(settings, alert, SEND_SECONDS).items():
-        if problem:
-            context.log.error(f"no alert by {channel}: {problem}. The alert was: {alert.subject}")
-        else:
-            context.log.info(f"alert by {channel}: {alert.subject}")
+    outcomes = send(settings, alert, SEND_SECONDS)
+    _log(context, alert, outcomes)
+    if failed := [channel for channel, problem in outcomes.items() if problem]:
+        keep_waiting(context.instance, alert, failed, time.time())
     delivered.mark(name, Delivery.ENDED)
 
 

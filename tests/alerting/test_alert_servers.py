@@ -17,6 +17,7 @@ from test_alerts import ALERT, mail_server, served, settings
 
 from interp_assets.alerting import sending
 from interp_assets.alerting.sending import Alert, send
+from interp_assets.alerting.waiting import waiting_alerts
 from interp_assets.alerting.webhook import content, form_of
 from interp_assets.graph import alert_sensors as sensors
 from interp_assets.graph.alert_sensors import alert_sensors
@@ -244,7 +245,7 @@ class Killed(BaseException):
 
 def test_a_sensor_that_is_killed_or_starts_over_sends_nothing_twice_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering((200, {}, "")) as (address, posted), dg.DagsterInstance.ephemeral() as instance:
-        _, sensor = alert_sensors(settings(webhook=address), list(checked.check_keys), 1)
+        _, sensor, _ = alert_sensors(settings(webhook=address), list(checked.check_keys), 1)
 
         def tick(cursor: str) -> str | None:
             context = dg.build_sensor_context(instance=instance, cursor=cursor)
@@ -275,3 +276,40 @@ def test_a_sensor_that_is_killed_or_starts_over_sends_nothing_twice_without_a_wo
         assert len(posted) == 2 and cursor is not None
         tick(cursor)
         assert len(posted) == 3, "what a tick has no time for is sent by the next one"
+
+
+def test_an_alert_comes_late_where_a_channel_was_away_and_to_that_channel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook is away when a check fails, and mail is not. The webhook gets the alert after its pauses, once, and mail gets no second."""
+    now = [1_800_000_000.0]
+    monkeypatch.setattr(sensors.time, "time", lambda: now[0])
+    with mail_server() as (port, mailed), dg.DagsterInstance.ephemeral() as instance:
+        email = {"to": "ada@example.org", "sender": "interp@example.org", "host": "127.0.0.1", "port": port, "security": "none"}
+        with answering((404, {}, "no such hook")) as (address, refused):
+            gone = settings(webhook=address, email=email)
+            _, sensor, late = alert_sensors(gone, list(checked.check_keys), 1)
+            assert dg.materialize([checked], instance=instance).success
+            sensor(dg.build_sensor_context(instance=instance, cursor="0"))
+            for seconds, tries in ((59, 1), (2, 2), (60, 2), (61, 3)):
+                now[0] += seconds
+                late(dg.build_sensor_context(instance=instance))
+                assert len(refused) == tries, f"after {now[0] - 1_800_000_000:.0f} s"
+        with answering((200, {}, "")) as (address, taken):
+            late = alert_sensors(settings(webhook=address, email=email), [], 1)[-1]
+            for _ in range(2):
+                now[0] += 3600
+                late(dg.build_sensor_context(instance=instance))
+        assert [one["text"].splitlines()[0] for one in taken] == ["(late, of 2027-01-15 08:00 UTC) checked: sound did not pass"]
+        assert len(mailed) == 1 and waiting_alerts(instance) == []
+
+
+def test_an_alert_that_nobody_takes_is_given_up_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_800_000_000.0]
+    monkeypatch.setattr(sensors.time, "time", lambda: now[0])
+    with answering((404, {}, "no such hook")) as (address, refused), dg.DagsterInstance.ephemeral() as instance:
+        _, sensor, late = alert_sensors(settings(webhook=address), list(checked.check_keys), 1)
+        assert dg.materialize([checked], instance=instance).success
+        sensor(dg.build_sensor_context(instance=instance, cursor="0"))
+        for _ in range(25 * 60):
+            now[0] += 61
+            late(dg.build_sensor_context(instance=instance))
+        assert 25 <= len(refused) <= 32 and waiting_alerts(instance) == []

@@ -167,7 +167,7 @@ def test_a_check_that_does_not_pass_sends_one_alert_an_evaluation() -> None:
         )
 
     with webhook() as (address, posted), dg.DagsterInstance.ephemeral() as instance:
-        _, sensor = alert_sensors(settings(webhook=address), list(scores.check_keys), 1)
+        _, sensor, _ = alert_sensors(settings(webhook=address), list(scores.check_keys), 1)
         cursor = None
 
         def tick() -> int:
@@ -197,7 +197,7 @@ def test_a_failed_run_sends_an_alert_with_its_reason() -> None:
         raise UserError("dictionary a/0/b has no folder /x: give one")
 
     with webhook() as (address, posted), dg.DagsterInstance.ephemeral() as instance:
-        sensor, _ = alert_sensors(settings(webhook=address), [], 1)
+        sensor, *_ = alert_sensors(settings(webhook=address), [], 1)
         result = dg.materialize([broken], instance=instance, raise_on_error=False)
         event = next(event for event in result.all_events if event.event_type is dg.DagsterEventType.RUN_FAILURE)
         context = dg.build_run_status_sensor_context(
@@ -227,7 +227,10 @@ def test_a_wrong_channel_is_refused(content: dict, named: str) -> None:
 
 def test_without_a_channel_there_is_no_sensor() -> None:
     assert alert_sensors(AlertSettings(), [], 1) == []
-    assert [sensor.name for sensor in alert_sensors(settings(webhook="http://a", on=["check"]), [], 1)] == ["alert_failed_checks"]
+    assert [sensor.name for sensor in alert_sensors(settings(webhook="http://a", on=["check"]), [], 1)] == [
+        "alert_failed_checks",
+        "alert_late",
+    ]
 
 
 def test_a_channel_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
