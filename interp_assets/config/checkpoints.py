@@ -93,7 +93,7 @@ class WatchedFolder(Closed):
         name = re.compile("".join(_regular_expression(self.pattern)))
         found: dict[tuple[str, int], Checkpoint] = {}
         top = Path(os.path.realpath(self.path))  # Path.resolve raises for a link to itself
-        for path in sorted(self.path.glob(STEP.sub("*", _with_literal_brackets(self.pattern)).replace(RUN, "*")), key=_changed):
+        for path in sorted(self.path.glob(STEP.sub("*", _with_literal_brackets(self.pattern)).replace(RUN, "*")), key=_written):
             inside = path.relative_to(self.path)
             match = name.fullmatch(inside.as_posix())
             if match and int(match["step"]) <= LARGEST_STEP and int(match["step"]) % self.every == 0:
@@ -105,7 +105,7 @@ class WatchedFolder(Closed):
 
     def is_settled(self, checkpoint: Checkpoint, now: float | None = None) -> bool:
         """Whether a checkpoint holds a file, and none of its files has changed for `settle_seconds`."""
-        changes = [_changed(path) for path in files_of(checkpoint.path)]
+        changes = [_last_change(path) for path in files_of(checkpoint.path)]
         return bool(changes) and (time.time() if now is None else now) - max(changes) >= self.settle_seconds
 
 
@@ -117,10 +117,22 @@ def files_of(path: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in names)
 
 
-def _changed(path: Path) -> float:
-    """When a file last changed; infinity for a file that goes away meanwhile, so that its checkpoint does not count as settled."""
+def _written(path: Path) -> float:
+    """When a file was last written by its own time, which a copy keeps; infinity for a file that goes away meanwhile."""
     try:
         return path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _last_change(path: Path) -> float:
+    """When a file last changed here; infinity for a file that goes away meanwhile, so that its checkpoint does not count as settled.
+
+    The file system notes this time by itself. `rsync -a` and `cp -p` give files that they have just written an old time of writing, and a
+    machine whose clock is ahead gives them one to come.
+    """
+    try:
+        return path.stat().st_ctime
     except OSError:
         return float("inf")
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from interp_assets.config import checkpoints
 from interp_assets.config.base import UserError
 from interp_assets.config.checkpoints import WatchedFolder
 from interp_assets.config.registry import DictionaryRegistry
@@ -16,6 +17,12 @@ from interp_assets.graph.sensors import automation_sensors, register_checkpoints
 
 RECORD = {"key": "fake/03/{run}-{step:06d}", "kind": "sae_lens", "hook": "blocks.3.hook_resid_post", "width": 64}
 ONE_RUN = {**RECORD, "key": "fake/03/sae-{step}"}
+
+
+@pytest.fixture(autouse=True)
+def ages_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are as old as `drop` says. No program can set the time that the file system notes by itself."""
+    monkeypatch.setattr(checkpoints, "_last_change", checkpoints._written)
 
 
 def drop(folder: Path, name: str, age: float = 1000, file: str = "sae_weights.safetensors") -> None:
@@ -50,6 +57,18 @@ def test_each_whole_checkpoint_is_registered_once_and_one_in_the_making_waits(tm
     assert (record.checkpoint.series, record.checkpoint.step) == ("fake/03/topk.v2-{step}", 1000)
     drop(runs, "topk.v2/1500")
     assert registered(runs, tmp_path, **watch)[1][0] == ["fake/03/topk-v2-001500"]
+
+
+@pytest.mark.parametrize("age", [5000, -5000], ids=["kept by a copy", "of a clock that is ahead"])
+def test_a_copied_checkpoint_waits_whatever_time_its_files_have(tmp_path: Path, age: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy as by `rsync -a` has written one file, with the time of the original, and is about to write the next."""
+    monkeypatch.undo()
+    watch = {"pattern": "{step}", "record": ONE_RUN}
+    drop(tmp_path / "copied", "500", age=age, file="cfg.json")
+    _, (written, waiting, _) = registered(tmp_path / "copied", tmp_path, **watch)
+    assert not written and [path.name for path in waiting] == ["500"]
+    time.sleep(0.1)
+    assert registered(tmp_path / "copied", tmp_path, **watch, settle_seconds=0.1)[1][0] == ["fake/03/sae-500"]
 
 
 def test_a_run_of_a_year_ago_is_found_when_its_folder_comes_later(tmp_path: Path) -> None:
