@@ -2,14 +2,20 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.retention import CheckpointRetention
+from interp_assets.domain.scoring import SCORERS
 from interp_assets.installation.home import Home
 from interp_assets.installation.unfinished_runs import Instance, home_instance, refuse_asking, refuse_under_way
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, SCORES
 from resources.store.manifests import Manifest
+
+NAMED = 12
+"""Most unfinished checkpoints in a line."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,8 @@ class Thinning:
     n_replies: int
     has_rules: bool = True
     """Whether the settings have rules at all."""
+    unfinished: tuple[str, ...] = ()
+    """Checkpoints that keep their tables since explanations or scores are still to be made from them."""
 
     @property
     def n_bytes(self) -> int:
@@ -42,6 +50,11 @@ class Thinning:
             yield f"{dictionary}\t{table}\t{count:,} partitions\t{size / 1e6:,.1f} MB"
         if self.n_replies:
             yield f"{self.n_replies:,} replies"
+        if self.unfinished:
+            named = ", ".join(self.unfinished[:NAMED]) + (
+                f" and {len(self.unfinished) - NAMED:,} more" if len(self.unfinished) > NAMED else ""
+            )
+            yield f"kept, since not all is made yet that the settings ask for: {named}; interp backfill makes it"
         if self.is_empty:
             without = "settings.yaml has no rules under `retention:`, so nothing is removed; docs/automation.md has an example"
             yield "the rules of `retention:` remove nothing" if self.has_rules else without
@@ -51,12 +64,32 @@ def planned_thinning(home: Home) -> Thinning:
     """What the rules of the site remove at this moment."""
     rules = home.settings.retention
     doomed: list[Manifest] = []
+    unfinished: tuple[str, ...] = ()
     if rules.checkpoints is not None:
-        keys = {record.key for record in thinned_checkpoints(list(home.registry.read_all()[0].values()), rules.checkpoints)}
-        for table in rules.checkpoints.drop:
-            doomed += [manifest for manifest in home.lake.manifests(table) if manifest.partition.get("dictionary") in keys]
+        old_ones = {record.key: record for record in thinned_checkpoints(list(home.registry.read_all()[0].values()), rules.checkpoints)}
+        held = [
+            one for table in rules.checkpoints.drop for one in home.lake.manifests(table) if one.partition.get("dictionary") in old_ones
+        ]
+        keys = sorted({manifest.partition["dictionary"] for manifest in held})
+        unfinished = tuple(key for key in keys if not _is_finished(home, old_ones[key], rules.checkpoints.drop))
+        doomed = [manifest for manifest in held if manifest.partition["dictionary"] not in unfinished]
     old = 0 if rules.replies_days is None else home.replies.count_older_than(time.time() - rules.replies_days * 86_400)
-    return Thinning(tuple(doomed), old, has_rules=rules.checkpoints is not None or rules.replies_days is not None)
+    return Thinning(tuple(doomed), old, rules.checkpoints is not None or rules.replies_days is not None, unfinished)
+
+
+def _is_finished(home: Home, record: DictionaryRecord, dropped: Collection[str]) -> bool:
+    """Whether a dictionary has the examples, explanations and scores that its settings ask for, in all ranges; of tables in `dropped`
+    nothing is expected."""
+    stages = home.settings.stage_settings(record.stages)
+    asked: list[tuple[str, dict[str, str]]] = [(EXAMPLES.name, {})]
+    asked += [(EXPLANATIONS.name, {"explanation_method": method}) for method in stages.explanations]
+    asked += [(SCORES.name, {"scorer": scorer.NAME}) for scorer in SCORERS if stages.scored(scorer)]
+    return all(
+        home.lake.manifest(table, {**extra, **lake_partition(RangeKey(record.key, name))}) is not None
+        for table, extra in asked
+        if table not in dropped
+        for name in FEATURE_RANGE_KEYS
+    )
 
 
 def thinned_checkpoints(records: list[DictionaryRecord], rules: CheckpointRetention) -> list[DictionaryRecord]:

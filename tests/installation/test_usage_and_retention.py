@@ -13,20 +13,25 @@ from typer.testing import CliRunner
 
 from interp_assets.cli.main import app
 from interp_assets.config.base import UserError
+from interp_assets.config.keys import FEATURE_RANGE_KEYS
 from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.settings import DEFAULT_SCORES
 from interp_assets.installation import retention
 from interp_assets.installation.home import Home
 from interp_assets.installation.retention import planned_thinning, thin
 from interp_assets.installation.unfinished_runs import home_instance
 from interp_assets.installation.usage import bytes_of, other_sizes, spent_by_month, table_sizes
-from interp_assets.tables import ACTIVATIONS, SCORES
+from interp_assets.tables import ACTIVATIONS, EXAMPLES, EXPLANATIONS, SCORES
 from resources.language_models import reply_store
 from resources.language_models.interface import ModelIdentity, Reply
 from resources.run_launcher import IN_PROCESS_TAG
 
+NO_METHODS = {"explanations": [], "scores": {name: [] for name in DEFAULT_SCORES}}
+
 
 def home_with(tmp_path: Path, steps: tuple[int, ...], settings: str = "") -> Home:
-    """A home with checkpoints of one run, each with two ranges of activations and of scores, and one dictionary that is no checkpoint."""
+    """A home with checkpoints of one run, each with two ranges of activations and of scores and all examples, and one dictionary that is no
+    checkpoint, without examples."""
     home = Home(tmp_path / "home", str(tmp_path / "home" / "lake"))
     home.root.mkdir()
     home.settings_file.write_text(settings)
@@ -34,7 +39,11 @@ def home_with(tmp_path: Path, steps: tuple[int, ...], settings: str = "") -> Hom
         key = "fake/03/sae" if step is None else f"fake/03/run-{step}"
         checkpoint = None if step is None else {"series": "fake/03/run-{step}", "step": step}
         content = {"key": key, "hook": "blocks.0.mlp.hook_post", "kind": "topk_neurons", "k": 8, "width": 64, "checkpoint": checkpoint}
+        content["stages"] = NO_METHODS
         home.registry.write(DictionaryRecord.model_validate(content))
+        for name in FEATURE_RANGE_KEYS if step is not None else ():
+            whole = {"dictionary": key, "feature_range": name}
+            home.lake.write("examples", whole, EXAMPLES.schema, EXAMPLES.schema.empty_table(), "v")
         for number in ("00of16", "01of16"):
             by_range = {"dictionary": key, "feature_range": number}
             home.lake.write("activations", by_range, ACTIVATIONS.schema, ACTIVATIONS.schema.empty_table(), "v")
@@ -65,6 +74,30 @@ def test_old_checkpoints_lose_the_tables_that_the_rule_names_and_nothing_else(tm
     assert said[0].startswith("removed 4 partitions, ") and planned_thinning(home).is_empty
     assert not list(Path(home.lake.root).glob("activations/*run-100")), "no empty folders stay"
     assert home.lake.incomplete() == []
+
+
+def test_a_checkpoint_that_is_not_finished_keeps_what_it_is_made_from(tmp_path: Path) -> None:
+    home = home_with(tmp_path, (1, 2, 3, 4), "retention: {checkpoints: {keep_last: 1, drop: [activations, examples]}}")
+    scored = {**NO_METHODS, "explanations": ["max_act"], "scores": {**NO_METHODS["scores"], "fuzzing": "all"}}
+    for step in (2, 3):
+        home.registry.write(home.registry.get(f"fake/03/run-{step}").model_copy(update={"stages": scored}))
+    for name in FEATURE_RANGE_KEYS:
+        here = {"dictionary": "fake/03/run-3", "feature_range": name}
+        home.lake.write(
+            "explanations", {"explanation_method": "max_act", **here}, EXPLANATIONS.schema, EXPLANATIONS.schema.empty_table(), "v"
+        )
+        if name != "15of16":
+            home.lake.write("scores", {"scorer": "fuzzing", **here}, SCORES.schema, SCORES.schema.empty_table(), "v")
+    planned = planned_thinning(home)
+    assert planned.unfinished == ("fake/03/run-2", "fake/03/run-3") and len(planned.partitions) == 2 + 16
+    assert (
+        "kept, since not all is made yet that the settings ask for: fake/03/run-2, fake/03/run-3; interp backfill"
+        in list(planned.lines())[-1]
+    )
+    home.lake.write("scores", {"scorer": "fuzzing", **here}, SCORES.schema, SCORES.schema.empty_table(), "v")
+    assert planned_thinning(home).unfinished == ("fake/03/run-2",)
+    thin(home, planned_thinning(home), lambda line: None, no_runs)
+    assert kept(home, "activations") == ["fake/03/run-2", "fake/03/run-4", "fake/03/sae"]
 
 
 def test_a_kill_between_manifest_and_part_leaves_nothing_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +192,8 @@ def test_sizes_are_those_on_disk(tmp_path: Path) -> None:
     home = home_with(tmp_path, (1,))
     sizes = table_sizes(home)
     assert sizes.select("dictionary", "table", "partitions").sort("dictionary", "table").rows() == [
-        ("fake/03/run-1", "activations", 2), ("fake/03/run-1", "scores", 2), ("fake/03/sae", "activations", 2), ("fake/03/sae", "scores", 2)
+        ("fake/03/run-1", "activations", 2), ("fake/03/run-1", "examples", 16), ("fake/03/run-1", "scores", 2),
+        ("fake/03/sae", "activations", 2), ("fake/03/sae", "scores", 2),
     ]  # fmt: skip
     assert sizes["bytes"].sum() == sum(file.stat().st_size for file in Path(home.lake.root).rglob("part-0.parquet"))
     (home.root / "logs").mkdir()
@@ -176,7 +210,7 @@ def test_the_commands_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shown = CliRunner().invoke(app, ["usage"])
     assert shown.exit_code == 0 and "the lake:" in shown.output and "fake/03/run-2" in shown.output
     rows = pl.read_csv(CliRunner().invoke(app, ["usage", "--format", "csv"]).output.encode())
-    assert rows["partitions"].sum() == 12
+    assert rows["partitions"].sum() == 12 + 32
     told = CliRunner().invoke(app, ["thin"]).output
     assert "fake/03/run-1\tactivations\t2 partitions" in told and "Nothing is removed yet: `interp thin --yes` removes it" in told
     assert len(kept(home, "activations")) == 3
