@@ -12,7 +12,10 @@ from interp_assets.cli.errors import fail
 
 def run(
     key: Annotated[str, typer.Argument(help="key of a registered dictionary")],
-    features: Annotated[str | None, typer.Option(help="only these features, such as 17,404 or 0-9; all by default")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="only these features, such as 17,404 or 0-9, or firing:10 for ten that fire often enough; all by default"),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,20 +33,26 @@ def run(
 
     with contextlib.nullcontext() if features is None else models_loading_ahead(key, only or ()) as process:
         with without_collecting():
-            from interp_assets.config.feature_lists import parse_features, selected_among
+            from interp_assets.config.feature_lists import selected_among
             from interp_assets.installation.home import Home
+            from interp_assets.single_features.firing import asked_or_firing
             from interp_assets.single_features.plan import planned_run
             from interp_assets.single_features.without_examples import lines_without_examples
             from resources.kept_models import KeptModels
             from resources.model_provider import RealModels
 
             home, models = Home.from_environment(), KeptModels(RealModels(), process)  # the plan and the run read one tokenizer
-            asked = parse_features(features)
+            asked = asked_or_firing(home, key, features, models, lambda harvest: _made(home, harvest, models, started))
+            if asked is not None and str(asked) != features:
+                typer.echo(f"features {asked}")
             planned = planned_run(home, key, asked, only or (), models, replace)
         _made(home, planned, models, started)
     record = home.registry.get(key)
-    for line in lines_without_examples(home.lake, record, asked):
+    without = lines_without_examples(home.lake, record, asked)
+    for line in without:
         typer.echo(line)
+    if without and asked is not None and record.has_activations:
+        typer.echo(f"features that fire often enough: interp run {key} --features firing:10")
     first = "FEATURE" if asked is None else selected_among(record, record.selected_features, asked)[0]
     typer.echo(f"next: interp show {key} {first}")
 

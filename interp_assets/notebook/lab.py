@@ -1,5 +1,6 @@
 """`Lab`: the results of a home as frames, one feature at a time, and small runs."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,28 @@ if TYPE_CHECKING:
     from interp_assets.notebook.feature import FeatureView
     from interp_assets.single_features.run import RunResult
     from resources.model_provider import ModelProvider
+
+
+class PartitionWarning(UserWarning):
+    """An answer lacks partitions that are missing or damaged. Each such answer says so, where Python shows other warnings once."""
+
+
+warnings.simplefilter("always", PartitionWarning, append=True)  # at the end, so that filters of the user's own come first
+
+
+_read_in: list[int] = []
+"""The process in which a lab was first read."""
+
+
+def _refuse_fork() -> None:
+    """Raise `UserError` in a fork of a process that has read a lab: threads of DuckDB and polars are not there, and a question would wait
+    for them without end."""
+    if _read_in and _read_in[0] != os.getpid():
+        raise UserError(
+            "this process is a fork of one that has read a lab, and DuckDB and polars would hang in it: start processes with "
+            'multiprocessing.get_context("spawn") (or "forkserver"), or use threads'
+        )
+    _read_in[:] = [os.getpid()]
 
 
 def open_lab(home: str | Path | None = None, lake: str | None = None) -> "Lab":
@@ -71,6 +94,7 @@ class Lab:
         With `verify` every file is compared with its checksums first. Raises `UserError` with DuckDB's own words for SQL that cannot be
         answered, and `KeyboardInterrupt` where it is interrupted.
         """
+        _refuse_fork()
         import duckdb
 
         from resources.store.duckdb_views import RefusedStatement
@@ -85,7 +109,7 @@ class Lab:
         except (duckdb.Error, RefusedStatement) as error:
             raise UserError(str(error)) from None
         for note in answer.notes:
-            warnings.warn(note, stacklevel=2)
+            warnings.warn(note, PartitionWarning, stacklevel=2)
         return _plain(answer.rows)
 
     def dictionaries(self) -> pl.DataFrame:
@@ -119,6 +143,7 @@ class Lab:
 
     def feature(self, key: str, feature: int) -> "FeatureView":
         """One feature, which shows itself in a notebook. Raises `UserError` where the dictionary does not select it."""
+        _refuse_fork()
         from interp_assets.notebook.feature import FeatureView
         from interp_assets.single_features.card import read_card
 
@@ -141,27 +166,32 @@ class Lab:
     def run(
         self, key: str, features: int | str | Sequence[int] | None = None, only: str | Sequence[str] = (), replace: bool = False
     ) -> "RunResult":
-        """Make explanations and scores in this process, as `interp run` does: of some features or of all, or of some assets. Raises
-        `UserError` with the errors of the stages that failed."""
-        from interp_assets.single_features.plan import planned_run
+        """Make explanations and scores in this process, as `interp run` does: of some features or of all, or of some assets;
+        `features="firing:10"` takes ten features that fire often enough. Raises `UserError` with the errors of the stages that failed."""
+        _refuse_fork()
+        from interp_assets.single_features.firing import asked_or_firing
+        from interp_assets.single_features.plan import PlannedRun, planned_run
         from interp_assets.single_features.progress import BarWatcher, bars
         from interp_assets.single_features.run import RunResult, run_here
         from resources.kept_models import KeptModels
         from resources.model_provider import RealModels
 
         models = KeptModels(self._models or RealModels())
-        wanted = None if features is None else AskedFeatures.of(features)
         names = [only] if isinstance(only, str) else list(only)
-        planned = planned_run(self.home, key, wanted, names, models, replace)
-        for note in planned.notes:
-            print(note)
-        if planned.is_empty:
-            return RunResult((), 0, 0.0)
-        with bars() as drawn:
-            result = run_here(self.home, planned, models, BarWatcher(drawn), print)
-        if not result.succeeded:
-            raise UserError("\n".join(result.errors) + "\nwhat is finished is kept: the same call makes only what is missing")
-        return result
+
+        def made(planned: PlannedRun) -> RunResult:
+            for note in planned.notes:
+                print(note)
+            if planned.is_empty:
+                return RunResult((), 0, 0.0)
+            with bars() as drawn:
+                result = run_here(self.home, planned, models, BarWatcher(drawn), print)
+            if not result.succeeded:
+                raise UserError("\n".join(result.errors) + "\nwhat is finished is kept: the same call makes only what is missing")
+            return result
+
+        wanted = asked_or_firing(self.home, key, features, models, made)
+        return made(planned_run(self.home, key, wanted, names, models, replace))
 
     def record(self, key: str) -> "DictionaryRecord":
         """The record of a dictionary."""

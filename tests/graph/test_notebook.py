@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import warnings
@@ -137,6 +138,68 @@ def test_a_copy_that_may_not_be_written_is_read(lab: Lab, tmp_path: Path) -> Non
     finally:
         os.chmod(home, 0o755)
     assert sorted(path.name for path in home.iterdir()) == ["dictionaries", "lake", "warehouse"]
+
+
+LACKING = """
+import sys
+import interp_assets as ia
+lab = ia.open(sys.argv[1])
+for _ in range(3):
+    assert len(lab.scores()) == 2
+"""
+
+TOGETHER = """
+import asyncio, concurrent.futures, multiprocessing, sys
+from interp_assets.config.base import UserError
+import interp_assets as ia
+lab, key = ia.open(sys.argv[1]), sys.argv[2]
+
+def look(number):
+    return lab.scores(key, number % 2 * 35 + 5)["feature"].unique().to_list() + [len(lab.sql("SELECT * FROM examples"))]
+
+expected = [look(number) for number in range(16)]
+with concurrent.futures.ThreadPoolExecutor(8) as threads:
+    assert list(threads.map(look, range(16))) == expected
+
+async def cell():
+    return await asyncio.gather(*(asyncio.to_thread(look, number) for number in range(16))), look(0)
+
+assert asyncio.run(cell()) == (expected, expected[0])
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    try:
+        pool.map_async(look, range(16)).get(60)
+    except UserError as error:
+        assert 'start processes with multiprocessing.get_context("spawn")' in str(error)
+    else:
+        raise AssertionError("a fork hangs sooner or later")
+assert look(1) == expected[1]
+print("same")
+"""
+
+
+def python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """What a script prints in a process of its own, which shows warnings as Python does by itself."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, env=own, timeout=180
+    )
+
+
+def test_every_answer_that_lacks_a_partition_says_so(lab: Lab, tmp_path: Path) -> None:
+    """Python shows a warning of one place once; the second answer lacks as much as the first."""
+    home = tmp_path / "copy"
+    shutil.copytree(lab.home.root, home, ignore=shutil.ignore_patterns("warehouse*", "dagster"))
+    for part in home.glob("lake/scores/*/*/feature_range=10of16/*.parquet"):
+        part.unlink()
+    done = python(LACKING, home)
+    assert done.returncode == 0 and done.stderr.count("PartitionWarning: ") >= 3, done.stderr
+    silenced = python(f"import warnings; warnings.simplefilter('ignore'){LACKING}", home)
+    assert silenced.returncode == 0 and silenced.stderr == ""
+
+
+def test_a_lab_is_read_by_threads_and_in_a_running_loop_and_refuses_a_fork(lab: Lab) -> None:
+    done = python(TOGETHER, lab.home.root, KEY)
+    assert (done.returncode, done.stdout) == (0, "same\n"), done.stderr
 
 
 def test_a_small_run_from_a_notebook(lab: Lab, capsys: pytest.CaptureFixture) -> None:

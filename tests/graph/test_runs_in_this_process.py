@@ -21,7 +21,8 @@ from interp_assets.installation.unfinished_runs import home_instance
 from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.whole_features import whole_features
 from interp_assets.single_features.card import read_card
-from interp_assets.single_features.plan import planned_run
+from interp_assets.single_features.firing import asked_or_firing, firing_features
+from interp_assets.single_features.plan import PlannedRun, planned_run
 from interp_assets.single_features.progress import LineWatcher
 from interp_assets.single_features.questions import asked_questions
 from interp_assets.single_features.redo import forget_replies, planned_redo
@@ -51,6 +52,39 @@ def test_the_plan_and_the_run_read_one_tokenizer(new_lab: Callable[[], Lab], mon
     planned = planned_run(lab.home, KEY, AskedFeatures.of([5]), ("examples",), kept)
     assert run_here(lab.home, planned, kept, LineWatcher(lab.lines.append), lab.lines.append).succeeded
     assert len(read) == 1
+
+
+def test_features_that_fire_often_enough_are_chosen_after_the_harvest(tmp_path: Path, corpus: Path) -> None:
+    lab = Lab(Installation(tmp_path / "home", corpus))
+    with pytest.raises(
+        UserError, match=r"chooses by the statistics of the harvest: .* interp run fake/00/neurons --only activation_shards"
+    ):
+        firing_features(lab.home, KEY, 3)
+    plans: list[PlannedRun] = []
+
+    def harvest(planned: PlannedRun) -> None:
+        plans.append(planned)
+        assert run_here(lab.home, planned, lab.models, LineWatcher(lab.lines.append), lab.lines.append).succeeded
+
+    asked = asked_or_firing(lab.home, KEY, "firing:3", lab.models, harvest)
+    assert [one.before for one in plans] == [("token_sample", "activation_shards")]
+    least = lab.installation.record().stages["examples"]["min_activating"]
+    enough = lab.rows(f"SELECT feature FROM feature_statistics WHERE context_count >= {least} AND token_density <= 0.1 ORDER BY feature")
+    assert asked is not None and len(enough) > 3
+    assert asked.named == (enough[0][0], enough[round((len(enough) - 1) / 2)][0], enough[-1][0])
+    assert asked_or_firing(lab.home, KEY, "firing:3", lab.models, harvest) == asked and len(plans) == 1
+    assert lab.run(asked.named).succeeded
+    assert lab.rows("SELECT feature FROM feature_examples WHERE outcome = 'ok' ORDER BY 1") == [(one,) for one in asked.named]
+    assert asked_or_firing(lab.home, KEY, [5, 40], lab.models, harvest) == AskedFeatures.of([5, 40])
+    for wrong in ("firing:", "firing:0", "firing:-1", "firing:x"):
+        with pytest.raises(UserError, match="write a number after firing:, such as firing:10"):
+            asked_or_firing(lab.home, KEY, wrong, lab.models, harvest)
+    rare = {**STAGES, "examples": {**STAGES["examples"], "min_activating": 100_000}}
+    lab.installation.register(lab.installation.record(stages=rare))
+    with pytest.raises(
+        UserError, match=r"no feature of .* fires in 100000 contexts of its [\d,]+ tokens, .* the most contexts are \d+\. Raise"
+    ):
+        firing_features(lab.home, KEY, 3)
 
 
 def test_missing_activations_are_made_for_the_whole_dictionary(tmp_path: Path, corpus: Path) -> None:
