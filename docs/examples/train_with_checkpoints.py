@@ -8,6 +8,7 @@ name and renamed, so that a folder with a checkpoint's name is always whole.
 
 import argparse
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,10 +78,12 @@ def train(out: Path, run: str, steps: int, every: int, latents: int, k: int, see
     sae.b_dec.data = first.mean(0) * scale
     folder = out / run
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written, began = [], time.monotonic()
     for step in range(1, steps + 1):
         result = trainer.step(next(trainer.data_provider))
         trainer.n_training_steps += 1
+        if step % max(steps // 20, 1) == 0:
+            print(f"step {step} of {steps}, {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
         if step % every == 0:
             with torch.no_grad():
                 unexplained = (result.sae_out - result.sae_in).pow(2).sum() / (result.sae_in - result.sae_in.mean(0)).pow(2).sum()

@@ -18,7 +18,7 @@ def usage(
     import polars as pl
 
     from interp_assets.installation.home import Home
-    from interp_assets.installation.usage import other_sizes, spent_by_month, table_sizes
+    from interp_assets.installation.usage import bytes_of_no_partition, other_sizes, spent_by_month, table_sizes
 
     home = Home.from_environment()
     sizes = table_sizes(home)
@@ -28,6 +28,8 @@ def usage(
     megabytes = (pl.col("bytes") / 1e6).round(1).alias("MB")
     n_bytes, n_partitions, n_rows = (int(sizes[column].sum()) for column in ("bytes", "partitions", "rows"))
     typer.echo(f"the lake: {n_bytes / 1e6:,.1f} MB in {n_partitions:,} partitions, {n_rows:,} rows")
+    if stray := bytes_of_no_partition(home):
+        typer.echo(f"files in the lake that belong to no complete partition, of a run that writes or was killed: {stray / 1e6:,.1f} MB")
     sizes = sizes.with_columns(pl.col("dictionary").fill_null("(shared)"))
     for column in ("table", "dictionary"):
         summed = sizes.group_by(column).agg(pl.col("partitions").sum(), pl.col("rows").sum(), pl.col("bytes").sum())

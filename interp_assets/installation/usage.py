@@ -1,6 +1,7 @@
 """What a home takes: bytes by dictionary and table, bytes of the rest of the home, and tokens and money by month."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -8,22 +9,45 @@ import polars as pl
 from interp_assets.installation.home import Home
 from interp_assets.tables import TABLES
 from resources.language_models.ledger import price_usd
+from resources.store.lake_version import MARKER
+from resources.store.table_index import Part
 
 TABLE_SCHEMA = pl.Schema({"dictionary": pl.String, "table": pl.String, "partitions": pl.Int64, "rows": pl.Int64, "bytes": pl.Int64})
 
 
 def table_sizes(home: Home) -> pl.DataFrame:
-    """Partitions, rows and bytes by dictionary and table, the largest first; the dictionary is null for tables over all dictionaries."""
-    parts = [
-        (part.values.get("dictionary"), table.name, part.rows, part.bytes)
-        for table in TABLES
-        for part in home.warehouse.index.look(table.name, len(table.partition_columns)).parts.values()
-    ]
+    """Complete partitions, their rows and bytes by dictionary and table, the largest first; the dictionary is null for tables over all
+    dictionaries."""
+    parts = [(part.values.get("dictionary"), table, part.rows, part.bytes) for table, part in _complete_parts(home)]
     rows = pl.DataFrame(parts, {"dictionary": pl.String, "table": pl.String, "rows": pl.Int64, "bytes": pl.Int64}, orient="row")
     counted = rows.group_by("dictionary", "table").agg(
         pl.len().cast(pl.Int64).alias("partitions"), pl.col("rows").sum(), pl.col("bytes").sum()
     )
-    return counted.select(list(TABLE_SCHEMA)).sort("bytes", "table", descending=[True, False])
+    return counted.select(list(TABLE_SCHEMA)).sort("bytes", "table", "dictionary", descending=[True, False, False])
+
+
+def _complete_parts(home: Home) -> Iterator[tuple[str, Part]]:
+    """Table and part of each partition whose manifest vouches for the file that is there."""
+    for table in TABLES:
+        for part in home.warehouse.index.look(table.name, len(table.partition_columns)).parts.values():
+            if part.vouched and not part.problem:
+                yield table.name, part
+
+
+def bytes_of_no_partition(home: Home) -> int:
+    """Bytes on disk of the lake's files that belong to no complete partition: of a run that writes, or was killed, and of a person. 0 for a
+    lake that is no local folder."""
+    if not home.lake.is_local:
+        return 0
+    root = Path(home.lake.root)
+    complete = {str(root / table / part.folder) for table, part in _complete_parts(home)}
+    return sum(
+        _blocks(Path(folder, name))
+        for folder, _, names in os.walk(root)
+        if folder not in complete
+        for name in names
+        if (folder, name) != (str(root), MARKER)
+    )
 
 
 def other_sizes(home: Home) -> dict[str, int]:

@@ -20,7 +20,7 @@ from interp_assets.installation import retention
 from interp_assets.installation.home import Home
 from interp_assets.installation.retention import planned_thinning, thin
 from interp_assets.installation.unfinished_runs import home_instance
-from interp_assets.installation.usage import bytes_of, other_sizes, spent_by_month, table_sizes
+from interp_assets.installation.usage import bytes_of, bytes_of_no_partition, other_sizes, spent_by_month, table_sizes
 from interp_assets.tables import ACTIVATIONS, EXAMPLES, EXPLANATIONS, SCORES
 from resources.language_models import reply_store
 from resources.language_models.interface import ModelIdentity, Reply
@@ -196,6 +196,18 @@ def test_sizes_are_those_on_disk(tmp_path: Path) -> None:
         ("fake/03/sae", "activations", 2), ("fake/03/sae", "scores", 2),
     ]  # fmt: skip
     assert sizes["bytes"].sum() == sum(file.stat().st_size for file in Path(home.lake.root).rglob("part-0.parquet"))
+    assert bytes_of_no_partition(home) == 0
+    lake = Path(home.lake.root)
+    killed = lake / "activations" / "dictionary=fake%2F03%2Frun-1" / "feature_range=07of16"
+    killed.mkdir()
+    for place in (killed / "part-0.parquet", lake / "activations" / "notes.txt"):
+        place.write_bytes(bytes(100_000))
+    assert table_sizes(home).equals(sizes), "a partition that was not completed is none"
+    assert bytes_of_no_partition(home) == bytes_of(killed) + bytes_of(lake / "activations" / "notes.txt") >= 200_000
+    lost = lake / "activations" / "dictionary=fake%2F03%2Frun-1" / "feature_range=00of16" / "part-0.parquet"
+    lost.unlink()
+    again = Home(home.root, home.lake_url)
+    assert table_sizes(again).filter(pl.col("table") == "activations", pl.col("dictionary") == "fake/03/run-1")["partitions"].item() == 1
     (home.root / "logs").mkdir()
     (home.root / "logs" / "a.log").write_bytes(bytes(100_000))
     others = other_sizes(home)
