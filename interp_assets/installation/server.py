@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
-START_SECONDS = 120
+START_SECONDS, SLOW_SECONDS = 300.0, 30.0
+"""How long Dagster may take to start, and after what time the wait is told: seconds on a busy machine, where an idle one takes six."""
+
 QUERY_SECONDS, PROBE_SECONDS = 60.0, 10.0
 SERVED = "{ instance { info } repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
 
@@ -180,26 +182,27 @@ def running_server(home: Home, port: int | None = None, say: Callable[[str], Non
     refuse_unusable(home)
     try:
         with log_path.open("ab") as log, started_dagster(home, DEFAULT_HOST, free_port(), log) as (server, process):
-            if not wait_until_it_serves(server, home, process):
+            if not wait_until_it_serves(server, home, process, say):
                 tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
-                raise ServerError(f"Dagster did not start within {START_SECONDS} s; the end of {log_path}:\n{tail}")
+                raise ServerError(f"Dagster did not start within {START_SECONDS:g} s; the end of {log_path}:\n{tail}")
             yield server
             wait_for_users(home.dagster, say)
         return
     except AlreadyClaimed as claimed_already:
         say(f"{claimed_already}: it is used")
     with using(home.dagster):
-        yield _other_commands_server(home)
+        yield _other_commands_server(home, say)
 
 
-def _other_commands_server(home: Home) -> DagsterServer:
+def _other_commands_server(home: Home, say: Callable[[str], None]) -> DagsterServer:
     """The webserver that another command is starting or has started. Raises `ServerError` where it never answers."""
-    deadline = time.monotonic() + START_SECONDS
-    while (claim := claim_on(home.dagster)) is not None and time.monotonic() < deadline:
+    claim = None
+    for _ in _patience(say):
+        if (claim := claim_on(home.dagster)) is None:
+            break
         server = DagsterServer(claim.url)
         if claim.url and server.serves(home):
             return server
-        time.sleep(0.5)
     raise ServerError(
         "the Dagster that another command of this home was starting "
         + (f"does not answer at {claim.url} (process {claim.pid})" if claim else "has ended")
@@ -227,11 +230,11 @@ def serve_ui(home: Home, host: str, port: int, say: Callable[[str], None]) -> No
         raise ServerError(f"{AlreadyClaimed(claim)}: open that address, or end that command first")
     refuse_taken_port(host, port)
     with started_dagster(home, host, port, None) as (server, process):
-        if wait_until_it_serves(server, home, process):
+        if wait_until_it_serves(server, home, process, say):
             say(f"the UI of {home.root} is at {server.url}; Ctrl-C ends it, and all runs that it has started")
             process.wait()
             raise ServerError(f"Dagster ended by itself with status {process.returncode}; its last lines above say why")
-    raise ServerError(f"Dagster did not start within {START_SECONDS} s; its lines above say why")
+    raise ServerError(f"Dagster did not start within {START_SECONDS:g} s; its lines above say why")
 
 
 @contextlib.contextmanager
@@ -255,14 +258,25 @@ def started_dagster(home: Home, host: str, port: int, log: IO[bytes] | None) -> 
         yield server, process
 
 
-def wait_until_it_serves(server: DagsterServer, home: Home, process: subprocess.Popen[bytes]) -> bool:
-    """Whether the server answers for this home before `START_SECONDS` are over and before its process ends."""
-    deadline = time.monotonic() + START_SECONDS
-    while not server.serves(home):
-        if process.poll() is not None or time.monotonic() > deadline:
-            return False
+def wait_until_it_serves(server: DagsterServer, home: Home, process: subprocess.Popen[bytes], say: Callable[[str], None]) -> bool:
+    """Whether the server answers for this home before `START_SECONDS` are over and before its process ends. A long wait is told."""
+    for _ in _patience(say):
+        if server.serves(home):
+            return True
+        if process.poll() is not None:
+            break
+    return False
+
+
+def _patience(say: Callable[[str], None]) -> Iterator[None]:
+    """Half a second apart until `START_SECONDS` are over, for a look at whether Dagster has started."""
+    begun, told = time.monotonic(), False
+    while (waited := time.monotonic() - begun) < START_SECONDS:
+        yield
+        if waited > SLOW_SECONDS and not told:
+            say(f"Dagster has not started after {waited:.0f} s: is the machine busy? Waiting for up to {START_SECONDS:g} s")
+            told = True
         time.sleep(0.5)
-    return True
 
 
 def url_of(host: str, port: int) -> str:

@@ -74,7 +74,8 @@ def test_a_dagster_outlives_its_users(tmp_path: Path) -> None:
 
 
 def test_a_second_command_does_not_start_a_second_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp_assets.installation.server.START_SECONDS", 1)
+    monkeypatch.setattr("interp_assets.installation.server.START_SECONDS", 2)
+    monkeypatch.setattr("interp_assets.installation.server.SLOW_SECONDS", 0.1)
     home = Home(tmp_path, str(tmp_path / "lake"))
     other = holder(home.dagster, "claimed")
     try:
@@ -82,7 +83,7 @@ def test_a_second_command_does_not_start_a_second_dagster(tmp_path: Path, monkey
         silent = rf"does not answer at http://127.0.0.1:1 \(process {other.pid}\); end that command"
         with pytest.raises(ServerError, match=silent), running_server(home, say=said.append):
             pass
-        assert "it is used" in said[0]
+        assert "it is used" in said[0] and [line for line in said if "Waiting for up to 2 s" in line] == said[1:2]
     finally:
         other.kill()
         other.wait()
