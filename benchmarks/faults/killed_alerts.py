@@ -25,8 +25,8 @@ with dg.DagsterInstance.get() as instance:
     if sys.argv[1] == "make":
         dg.materialize([checked], instance=instance)
     else:
-        _, sensor = alert_sensors(AlertSettings(webhook=sys.argv[2]), list(checked.check_keys), 1)
-        sensor(dg.build_sensor_context(instance=instance, cursor="0"))
+        sensors = {one.name: one for one in alert_sensors(AlertSettings(webhook=sys.argv[2]), list(checked.check_keys), 1)}
+        sensors["alert_failed_checks"](dg.build_sensor_context(instance=instance, cursor="0"))
 """
 
 

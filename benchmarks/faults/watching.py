@@ -104,33 +104,24 @@ for name, (file, content) in PROMPT_FILES.items():
     attack(f"a prompt file of {name}", seconds=30, name=file, content=content)(odd_prompt)
 
 
+SETTLE_SECONDS = 3.0
+
+
 def watched(folder: Path, pattern: str = "{step}") -> WatchedFolder:
     record = {"key": "m/09/run-{step}", "hook": "blocks.0.mlp.hook_post", "kind": "sae_lens", "width": 64}
-    return WatchedFolder(folder=str(folder), pattern=pattern, record=record, settle_seconds=5)
+    return WatchedFolder(folder=str(folder), pattern=pattern, record=record, settle_seconds=SETTLE_SECONDS)
 
 
-def _old(path: Path) -> None:
-    for one in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        os.utime(one, (1e9, 1e9), follow_symlinks=False)
-
-
-def checkpoint(folder: Path, step: int, age: bool = True) -> Path:
+def checkpoint(folder: Path, step: int) -> Path:
     place = folder / str(step)
     place.mkdir(parents=True)
     (place / "cfg.json").write_text("{}")
     (place / "sae_weights.safetensors").write_bytes(b"\0" * 64)
-    if age:
-        _old(place)
     return place
 
 
 def _half(place: Path) -> None:
     (place / "more.tmp").write_bytes(b"x")
-
-
-def _loop(place: Path) -> None:
-    (place / "loop").symlink_to(place)
-    _old(place)
 
 
 def _crowd(place: Path) -> None:
@@ -140,12 +131,13 @@ def _crowd(place: Path) -> None:
 
 AROUND: dict[str, tuple[Callable[[Path], object], bool | None]] = {
     "half written": (_half, False),
-    "with a link loop": (_loop, None),
+    "with a link loop": (lambda place: (place / "loop").symlink_to(place), None),
     "that is a link to nowhere": (lambda place: [os.rename(place, place.with_name("away")), place.symlink_to("nowhere")], False),
     "that is a link to itself": (lambda place: [os.rename(place, place.with_name("away")), place.symlink_to(place)], False),
     "that is empty": (lambda place: [one.unlink() for one in place.iterdir()], False),
     "that is a pipe": (lambda place: [os.rename(place, place.with_name("away")), os.mkfifo(place)], False),
-    "with a pipe in it": (lambda place: [os.mkfifo(place / "pipe"), _old(place)], None),
+    "with a pipe in it": (lambda place: os.mkfifo(place / "pipe"), None),
+    "whose files an old copy replaces": (lambda place: [os.utime(one, (1e9, 1e9)) for one in place.iterdir()], False),
     "of the year 2400": (lambda place: [os.utime(one, (13_569_465_600, 13_569_465_600)) for one in place.iterdir()], False),
     "beside 10,000 files that are none": (_crowd, True),
     "with a name of 10^40": (lambda place: place.rename(place.with_name("9" * 40)), False),
@@ -153,10 +145,12 @@ AROUND: dict[str, tuple[Callable[[Path], object], bool | None]] = {
 
 
 def odd_checkpoint(folder: Path, quick: bool, change: Callable[[Path], object], becomes: bool | None) -> Result:
-    """Step 1 is sound and is registered; step 2 is odd. `becomes` says whether step 2 is registered; None: either."""
+    """Step 1 is sound and is registered; step 2 was, and has just become odd. `becomes` says whether step 2 is registered; None: either."""
     place = folder / "runs"
     checkpoint(place, 1)
-    change(checkpoint(place, 2))
+    odd = checkpoint(place, 2)
+    time.sleep(SETTLE_SECONDS)
+    change(odd)
     registry = DictionaryRegistry(folder / "dictionaries")
     settings = PlatformSettings.model_validate({"watch": [watched(place).model_dump(mode="json")]})
     written, _, refused = register_checkpoints(registry, settings)
@@ -176,11 +170,12 @@ for name, (change, becomes) in AROUND.items():
 def vanishing(folder: Path, quick: bool) -> Result:
     place, over = folder / "runs", threading.Event()
     checkpoint(place, 1)
+    time.sleep(SETTLE_SECONDS)
 
     def churn() -> None:
         number = 2
         while not over.is_set():
-            one = checkpoint(place, number, age=False)
+            one = checkpoint(place, number)
             for file in one.iterdir():
                 file.unlink()
             one.rmdir()
