@@ -32,8 +32,9 @@ from interp_assets.config.settings import StageSettings
 from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
 from interp_assets.domain.examples.negative_draws import with_negatives
 from interp_assets.domain.examples.sampling import ExampleSettings
-from interp_assets.measuring.drawn_examples import WindowTexts, draw_examples, example_rows
+from interp_assets.measuring.drawn_examples import draw_examples, example_rows
 from interp_assets.measuring.hard_negatives import HardNegatives
+from interp_assets.measuring.texts_of_windows import WindowTexts
 from interp_assets.orchestration.threads import cores, in_order
 from interp_assets.reading.activations import activations_in_order, read_kept_shares
 from interp_assets.reading.token_sample import TokenSample

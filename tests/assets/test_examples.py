@@ -5,6 +5,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interp_assets.domain.examples.sampling import ROLES, ExampleColumns
 from interp_assets.domain.examples.windows import Places
@@ -30,3 +32,21 @@ def test_a_text_in_two_roles_is_found_whatever_the_roles(pair: tuple[int, int]) 
 def test_texts_that_differ_have_one_role_each() -> None:
     assert features_with_a_text_in_two_roles([two_of_each(()), ExampleColumns(8, "dead", 0, None)]) == []
     assert features_with_a_text_in_two_roles([]) == features_with_a_text_in_two_roles([ExampleColumns(8, "dead", 0, None)]) == []
+
+
+@given(st.data())
+def test_texts_in_two_roles_are_those_that_a_set_for_each_role_finds(data: st.DataObject) -> None:
+    """Windows of 1 to 3 of the tokens 0 and 1, so that many are equal, and some are the beginnings of others."""
+    found: list[ExampleColumns] = []
+    expected: list[int] = []
+    for feature in range(data.draw(st.integers(0, 4))):
+        texts = data.draw(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3), min_size=6, max_size=6))
+        lengths = np.array([len(text) for text in texts])
+        places = Places(np.arange(6), np.zeros(6, dtype=np.int64), lengths)
+        columns = ExampleColumns(
+            feature, "ok", 3, 1.0, 0, 1, 1, 1, 1, 1, places, np.zeros(3, dtype=np.int64), ("random",) * 3, token_ids=np.concatenate(texts)
+        )
+        found.append(columns)
+        of_role = [{tuple(text) for text, own in zip(texts, columns.roles, strict=True) if own == role} for role in ROLES]
+        expected += [feature] * any(one & other for one, other in combinations(of_role, 2))
+    assert features_with_a_text_in_two_roles(found) == expected

@@ -17,8 +17,10 @@ from interp_assets.domain.examples.negatives import HARD_KINDS, NEGATIVE_KINDS
 from interp_assets.domain.examples.sampling import ROLES, Example, ExampleColumns, ExampleSettings
 from interp_assets.domain.prompting import rendering
 from interp_assets.exchange.imported_files import NeuronpediaExamples, import_provenance
-from interp_assets.measuring.drawn_examples import TokenTexts, WindowTexts, draw_examples, example_rows, features_with_a_text_in_two_roles
+from interp_assets.measuring.drawn_examples import draw_examples, example_rows, features_with_a_text_in_two_roles
 from interp_assets.measuring.hard_negatives import HardNegatives
+from interp_assets.measuring.texts_of_windows import TokenTexts, WindowTexts
+from interp_assets.orchestration.freed_memory import freed_memory_kept
 from interp_assets.orchestration.outcome_check import outcome_check, outcome_check_spec
 from interp_assets.orchestration.range_partition import PartitionReport, RangePartition
 from interp_assets.orchestration.range_run import RangeRun
@@ -99,7 +101,7 @@ def examples(
     stage = RangeRun(context, lake, registry, settings, RANGE_STAGE)
     previews: list[str] = []
     overlapping: list[str] = []
-    with written_behind(stage, cores()) as write:
+    with freed_memory_kept(), written_behind(stage, cores()) as write:
         for _, partitions in groupby(stage.to_do(), key=lambda partition: partition.key.dictionary):
             for drawn, texts, made in _drawn_partitions(lake, models, list(partitions)):
                 partition = drawn.partition
@@ -226,12 +228,15 @@ def _outcome_row(partition: RangePartition, columns: ExampleColumns) -> dict[str
 def _message(columns: ExampleColumns, partition: RangePartition) -> str:
     """For a feature with fewer windows than asked for: the windows needed and the windows found. Empty otherwise."""
     settings, imported = partition.settings.examples, not partition.record.has_activations
-    return {
-        "ok": "" if imported else _filled(columns, settings),
-        "dead": "the import has no activation of the feature" if imported else "the feature never fires on this token sample",
-        "too_few_windows": f"{columns.n_windows} activating windows, min_activating is {settings.min_activating}",
-        "too_few_silent_windows": _lacking(columns, settings) + (": the import has no more" if imported else ": there are no more"),
-    }[columns.outcome]
+    match columns.outcome:
+        case "ok":
+            return "" if imported else _filled(columns, settings)
+        case "dead":
+            return "the import has no activation of the feature" if imported else "the feature never fires on this token sample"
+        case "too_few_windows":
+            return f"{columns.n_windows} activating windows, min_activating is {settings.min_activating}"
+        case "too_few_silent_windows":
+            return _lacking(columns, settings) + (": the import has no more" if imported else ": there are no more")
 
 
 def _filled(columns: ExampleColumns, settings: ExampleSettings) -> str:
@@ -240,7 +245,7 @@ def _filled(columns: ExampleColumns, settings: ExampleSettings) -> str:
         f"{columns.negatives_of(role).count(kind)} of {count} {kind} windows {USED[role]}"
         for role in ROLES
         for kind, count in settings.negative_counts_of(role).items()
-        if kind in HARD_KINDS and columns.negatives_of(role).count(kind) < count
+        if count and kind in HARD_KINDS and columns.negatives_of(role).count(kind) < count
     ]
     return ", ".join(found) + (": filled with random ones" if found else "")
 

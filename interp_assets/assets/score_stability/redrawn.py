@@ -9,8 +9,9 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import StageSettings
 from interp_assets.domain.stability import contexts_of, sampled_features, seed_of
-from interp_assets.measuring.drawn_examples import WindowTexts, draw_examples, example_rows
+from interp_assets.measuring.drawn_examples import draw_examples, example_rows
 from interp_assets.measuring.hard_negatives import HardNegatives
+from interp_assets.measuring.texts_of_windows import WindowTexts
 from interp_assets.reading.activations import activations_of, read_kept_shares
 from interp_assets.reading.examples import StoredExamples, examples_of_feature
 from interp_assets.reading.token_sample import read_token_sample

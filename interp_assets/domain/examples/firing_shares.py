@@ -31,17 +31,33 @@ def firing_shares(positions: np.ndarray, n_contexts: int, context_tokens: int, f
     `n_contexts` counts the contexts in which the feature's activations are known. `first_position` is the first position of text in a
     context. Without contexts all shares are 0.
     """
-    windows = positions // window_tokens
-    share = min(_n_distinct(windows) * window_tokens / max(n_contexts * context_tokens, 1), 1.0)
-    row = positions // context_tokens
-    place = positions - row * context_tokens - first_position
-    at_start = (place >= 0) & (place < max(START_PARTS) * window_tokens)
-    row, place = row[at_start], place[at_start]
-    starts: list[float] = []
+    return firing_shares_of_each([positions], [n_contexts], context_tokens, first_position, window_tokens)[0]
+
+
+def firing_shares_of_each(
+    positions: Sequence[np.ndarray], n_contexts: Sequence[int], context_tokens: int, first_position: int, window_tokens: int
+) -> list[FiringShares]:
+    """`firing_shares` of each of several features, counted together."""
+    place = np.concatenate([np.empty(0, dtype=np.int64), *positions])
+    ends = np.cumsum([len(own) for own in positions], dtype=np.int64)
+    begun = np.flatnonzero(_is_new(place // window_tokens, ends))
+    n_windows = np.diff(np.searchsorted(begun, ends), prepend=0).tolist()
+    row = place // context_tokens
+    place = place - row * context_tokens - first_position
+    at_start = np.flatnonzero((place >= 0) & (place < int(max(START_PARTS) * window_tokens)))
+    row, place, owner = row[at_start], place[at_start], np.searchsorted(ends, at_start, side="right")
+    n_firing: list[list[int]] = []
     for part in START_PARTS:
-        n_firing = _n_distinct(row[place < part * window_tokens])
-        starts.append(float((n_firing + WORTH * by_chance(share, part)) / (n_contexts + WORTH)))
-    return FiringShares(share, tuple(starts))
+        early = np.flatnonzero(place < part * window_tokens)
+        whose = owner[early]
+        first = _is_new(row[early], np.searchsorted(whose, np.arange(len(positions)), side="right"))
+        n_firing.append(np.bincount(whose[first], minlength=len(positions)).tolist())
+    found: list[FiringShares] = []
+    for i, n in enumerate(n_contexts):
+        share = min(n_windows[i] * window_tokens / max(n * context_tokens, 1), 1.0)
+        starts = [(count[i] + WORTH * by_chance(share, part)) / (n + WORTH) for part, count in zip(START_PARTS, n_firing, strict=True)]
+        found.append(FiringShares(share, tuple(starts)))
+    return found
 
 
 def by_chance(share: float, windows: float) -> float:
@@ -63,6 +79,9 @@ def _log_silence(share: float) -> float:
     return float(np.log1p(-min(share, 1 - 1e-9)))
 
 
-def _n_distinct(ascending: np.ndarray) -> int:
-    """Number of distinct values of an ascending array."""
-    return int(np.count_nonzero(ascending[1:] != ascending[:-1])) + (len(ascending) > 0)
+def _is_new(numbers: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Bool [n]: whether a number differs from the number before it, or begins a part; `ends` int64 has where each part ends."""
+    is_new = np.ones(len(numbers), dtype=bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=is_new[1:])
+    is_new[ends[ends < len(numbers)]] = True
+    return is_new

@@ -85,14 +85,15 @@ def _with_negatives(
     found = [ExampleColumns(draw.feature, draw.outcome, draw.n_windows, draw.max_activation) for draw in draws]
     able = [i for i, draw in enumerate(draws) if draw.outcome == "ok"]
     asked = [settings.negative_counts_of(role) for role in ROLES]
+    n_asked = [sum(counts.values()) for counts in asked]
     counts = [len(draws[i].positions) for i in able]
     positions = np.concatenate([np.empty(0, dtype=np.int64), *(draws[i].positions for i in able)])
     windows = SilentWindows.of(sample.units, np.repeat(np.arange(len(able)), counts), positions, len(able))
     seldom = windows.totals < SELDOM_SILENT * sample.units.numbers_before[-1]
     like = [draws[i].scored.length if seldom[place] else NO_PLACES.length for place, i in enumerate(able)]
     silent = [_Silent.hard(draws[i], candidates[i], sample, asked, like[place]) for place, i in enumerate(able)]
-    _add_random(silent, windows, sample, [sum(counts.values()) for counts in asked], like, run_seed)
-    parts = [part.in_proportion([sum(counts.values()) for counts in asked]) for part in silent]
+    _add_random(silent, windows, sample, n_asked, like, run_seed)
+    parts = [part.in_proportion(n_asked) for part in silent]
     drawn = [Places(one.draw.windows.row, one.draw.windows.start, one.draw.windows.length) for one in parts]
     everything = Places.joined([places for windows, one in zip(drawn, parts, strict=True) for places in (windows, *one.places)])
     token_ids, activations = _contents(everything, parts, sample)
@@ -105,7 +106,7 @@ def _with_negatives(
         tokens = slice(tokens_before[first], tokens_before[end])
         found[i] = ExampleColumns(
             feature=draw.feature,
-            outcome="ok" if sum(n_silent) == sum(sum(counts.values()) for counts in asked) else "too_few_silent_windows",
+            outcome="ok" if sum(n_silent) == sum(n_asked) else "too_few_silent_windows",
             n_windows=draw.n_windows,
             feature_max=draw.max_activation,
             n_filled=max(one.kinds[-1].count("random") - asked[-1]["random"], 0),

@@ -5,8 +5,9 @@ made distinct as token sequences, split once into a shown, a validation and a he
 explanation was made from or chosen by recurs, even as text, among the windows on which it is scored.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Literal, get_args
 
 import numpy as np
@@ -92,11 +93,17 @@ class ExampleSettings:
         asked: list[NegativeKind] = [kind for kind in HARD_KINDS if shares.get(kind, 0.0) > 0]
         return asked[0] if asked else "random"
 
-    def negative_counts_of(self, role: Role) -> dict[NegativeKind, int]:
+    def negative_counts_of(self, role: Role) -> Mapping[NegativeKind, int]:
         """How many silent windows of each kind a role asks for."""
-        if role == "shown":
-            return negative_counts(self.shown_negative_kind, self.n_shown_non_activating)
-        return negative_counts(self.non_activating, self.n_validation if role == "validation" else self.n_non_activating)
+        return self._negative_counts_by_role[role]
+
+    @cached_property
+    def _negative_counts_by_role(self) -> dict[Role, Mapping[NegativeKind, int]]:
+        return {
+            "shown": negative_counts(self.shown_negative_kind, self.n_shown_non_activating),
+            "validation": negative_counts(self.non_activating, self.n_validation),
+            "held_out": negative_counts(self.non_activating, self.n_non_activating),
+        }
 
     @property
     def negative_counts(self) -> dict[NegativeKind, int]:

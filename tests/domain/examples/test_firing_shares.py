@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from interp_assets.domain.examples.firing_shares import WORTH, at_a_start, firing_shares
+from interp_assets.domain.examples.firing_shares import START_PARTS, WORTH, at_a_start, by_chance, firing_shares, firing_shares_of_each
 from interp_assets.domain.scoring.shared.generated import chances
 from interp_assets.domain.trials import ScorerInput
 
@@ -30,6 +32,20 @@ def test_activations_of_a_part_of_the_contexts_are_a_share_of_this_part() -> Non
     """Half of the contexts are known: the feature fires on a quarter of their windows."""
     positions = np.array([row * 16 + place for row in range(0, 100, 2) for place in (4, 5)])
     assert firing_shares(positions, 50, 16, 0, 4).of_windows == pytest.approx(0.25)
+
+
+@given(st.lists(st.lists(st.integers(0, 10 * 16 - 1), unique=True).map(sorted), max_size=6), st.integers(0, 1), st.integers(1, 20))
+def test_features_that_are_counted_together_have_the_shares_that_each_has_by_itself(
+    features: list[list[int]], first_position: int, window_tokens: int
+) -> None:
+    """10 contexts of 16 tokens, against sets of windows and of contexts."""
+    positions = [np.array(own, dtype=np.int64) for own in features]
+    found = firing_shares_of_each(positions, [10] * len(features), 16, first_position, window_tokens)
+    for own, shares in zip(features, found, strict=True):
+        assert shares.of_windows == min(len({place // window_tokens for place in own}) * window_tokens / 160, 1.0)
+        for part, share in zip(START_PARTS, shares.of_starts, strict=True):
+            contexts = {place // 16 for place in own if 0 <= place % 16 - first_position < part * window_tokens}
+            assert share == (len(contexts) + WORTH * by_chance(shares.of_windows, part)) / (10 + WORTH)
 
 
 FIRES = np.random.default_rng(0).random((20_000, 128)) < 0.01

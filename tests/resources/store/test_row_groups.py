@@ -75,19 +75,25 @@ def test_flat_columns_have_statistics_and_lists_have_none(table, tmp_path: Path)
 
 
 def test_columns_are_encoded_and_compressed_as_suits_them(tmp_path: Path) -> None:
-    """Texts from codes are packed with LZ4, all else with zstd; whole numbers in lists are split into bytes."""
+    """Codes, truth values and activations are packed with LZ4, all else with zstd."""
     schema = pa.schema([*SCHEMA, pa.field("ids", pa.list_(pa.int32())), pa.field("activations", pa.list_(pa.float32()))])
+    further = {"role": pa.dictionary(pa.int32(), pa.string()), "begins_in_word": pa.bool_(), "start": pa.uint32()}
+    schema = pa.schema([*schema, *(pa.field(name, type_) for name, type_ in further.items())])
     rows = coded(plain(300), list(WORDS))
     lists = rows.column("tokens").combine_chunks()
     numbers = np.arange(len(lists.flatten()))
     for name, type_ in (("ids", pa.int32()), ("activations", pa.float32())):
         rows = rows.append_column(schema.field(name), pa.ListArray.from_arrays(lists.offsets, pa.array(numbers, type_)))
+    values = {"role": ["shown", "held_out", "shown"] * 100, "begins_in_word": [True, False] * 150, "start": range(300)}
+    for name, type_ in further.items():
+        rows = rows.append_column(schema.field(name), pa.array(values[name], type_))
     lake = Lake(str(tmp_path), 1)
     lake.write("t", {"d": "a"}, schema, rows, "v1")
     group = pq.ParquetFile(Path(lake.path("t", {"d": "a"}), "part-0.parquet")).metadata.row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
     assert {path: column.compression for path, column in columns.items()} == {
-        "feature": "ZSTD", "tokens.list.element": "LZ4", "ids.list.element": "ZSTD", "activations.list.element": "ZSTD",
+        "feature": "ZSTD", "tokens.list.element": "LZ4", "ids.list.element": "ZSTD", "activations.list.element": "LZ4",
+        "role": "LZ4", "begins_in_word": "LZ4", "start": "ZSTD",
     }  # fmt: skip
     used = {encoding for column in columns.values() for encoding in column.encodings}
     assert used == {"PLAIN", "RLE", "RLE_DICTIONARY"}, (
@@ -96,5 +102,5 @@ def test_columns_are_encoded_and_compressed_as_suits_them(tmp_path: Path) -> Non
     assert "RLE_DICTIONARY" in columns["tokens.list.element"].encodings
     assert lake.read("t", {"d": "a"}).column("ids").to_pylist() == rows.column("ids").to_pylist()
     folder = lake.path("t", {"d": "a"})
-    found = duckdb.sql(f"SELECT sum(len(ids)), sum(list_sum(ids)) FROM '{folder}/*.parquet'").fetchall()
-    assert found == [(len(numbers), numbers.sum())]
+    found = duckdb.sql(f"SELECT sum(len(ids)), sum(list_sum(ids)), sum(list_sum(activations)) FROM '{folder}/*.parquet'").fetchall()
+    assert found == [(len(numbers), numbers.sum(), numbers.sum())]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizer_kinds import loaded
 
-from interp_assets.measuring.drawn_examples import WindowTexts
+from interp_assets.measuring.texts_of_windows import WindowTexts
 from resources.subject.document_breaks import ReadableTexts
 from resources.subject.tokenizer import Tokenizer
 
