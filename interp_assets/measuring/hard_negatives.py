@@ -14,9 +14,9 @@ from interp_assets.domain.examples.negatives import (
     TokenIndex,
     TokensOfFeature,
     placed_around,
-    similar_to_each,
 )
 from interp_assets.domain.examples.neighbour_windows import neighbour_places
+from interp_assets.domain.examples.similar_windows import similar_to_each
 from interp_assets.domain.examples.windows import Places, Windows
 from interp_assets.domain.seeds import generator, generators
 from interp_assets.reading.activations import activations_of

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from interp_assets.domain.examples.drawing import ActivatingDraw, WindowedSample, draw_activating
-from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, similar_to_each
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature
 from interp_assets.domain.examples.neighbour_windows import neighbour_places
 from interp_assets.domain.examples.passages import SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings, FeatureExamples
+from interp_assets.domain.examples.similar_windows import similar_to_each
 from interp_assets.domain.examples.windows import Places
 from interp_assets.domain.trials import AnsweredTrial, Trial
 

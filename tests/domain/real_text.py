@@ -10,10 +10,11 @@ import numpy as np
 
 from interp_assets.domain.examples.drawing import WindowedSample, draw_activating
 from interp_assets.domain.examples.negative_draws import build_examples
-from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, placed_around, similar_to_each
+from interp_assets.domain.examples.negatives import TokenIndex, TokensOfFeature, placed_around
 from interp_assets.domain.examples.neighbour_windows import neighbour_places
 from interp_assets.domain.examples.passages import Passages, SampleText
 from interp_assets.domain.examples.sampling import Example, ExampleSettings
+from interp_assets.domain.examples.similar_windows import similar_to_each
 from interp_assets.domain.examples.windows import WindowShape
 from interp_assets.domain.trials import ScorerInput
 from resources.corpus import python_source, sotu

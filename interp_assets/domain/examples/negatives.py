@@ -4,7 +4,7 @@ Each kind offers candidates in its order of preference, all of them silent; `fir
 feature's activations come as `positions` int64 [n], ascending, row · context_tokens + position in the row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,9 +23,6 @@ CANDIDATES_PER_WINDOW = 4
 
 PLACES_TRIED = 8
 """Random tokens of a cell around which a silent window is looked for."""
-
-MODELS = 8
-"""Most shown windows of a feature whose nearest silent windows are looked for."""
 
 OCCURRENCES_PER_WINDOW = 16
 """Most occurrences of a token that are examined for each window asked for; many occurrences of a peak token are not silent."""
@@ -163,67 +160,6 @@ class TokensOfFeature:
         shown = token_places(*self.heaviest, positions, index, n_shown, shape, rng)
         scored = token_places(*self.peaks, positions, index, n_scored, shape, rng)
         return Places.joined([shown.take(np.arange(min(n_shown, len(shown)))), scored])
-
-
-def similar_to_each(
-    cells: Sequence[np.ndarray], active_cells: Sequence[np.ndarray], embeddings: np.ndarray, count: int, shape: WindowShape
-) -> list[Places]:
-    """For each feature the silent cells nearest to each of some of its shown windows: the nearest of each, then the second nearest of each.
-
-    `cells[i]` are the cells of feature i's shown windows, of which MODELS at even steps are taken; a feature without any has no places.
-    What is nearest to the mean of all windows would be the most ordinary text, and "ordinary" would be an answer.
-    """
-    models = [own[np.linspace(0, len(own) - 1, min(MODELS, len(own))).round().astype(np.int64)] for own in cells]
-    owner = np.repeat(np.arange(len(models)), [len(own) for own in models])
-    if not len(owner):
-        return [Places.joined([]) for _ in cells]
-    queries = embeddings[np.concatenate(models)].astype(np.float32)
-    each = [-(-count // max(len(own), 1)) for own in models]
-    active = [active_cells[i] for i in owner.tolist()]
-    near = similar_places(queries, active, embeddings, max(each), shape, block_cells=8192)
-    found: list[Places] = []
-    for i in range(len(cells)):
-        nearest: list[Places] = [near[place] for place in np.flatnonzero(owner == i).tolist()]
-        turn = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(len(places)) for places in nearest)])
-        by_turn = np.argsort(turn, kind="stable")
-        joined = Places.joined(nearest).take(by_turn[turn[by_turn] < CANDIDATES_PER_WINDOW * each[i]])
-        _, first = np.unique(joined.row * shape.context_tokens + joined.start, return_index=True)
-        found.append(joined.take(np.sort(first)[: CANDIDATES_PER_WINDOW * count]))
-    return found
-
-
-def similar_places(
-    queries: np.ndarray,
-    active_cells: Sequence[np.ndarray],
-    embeddings: np.ndarray,
-    count: int,
-    shape: WindowShape,
-    block_cells: int = 65_536,
-) -> list[Places]:
-    """For each feature the cells in which it is silent and whose embeddings are nearest to its query, by dot product, nearest first.
-
-    `queries` float32 [features, d] (a feature may stand there more than once); `embeddings` [n_cells, d], float16 or float32; products are
-    float32. `active_cells[i]` are the cells, ascending, in which feature i fires. With the "centred" builder the short cell at the end of a
-    row is no candidate, since its length would give it away. Memory: features · block_cells numbers.
-    """
-    wanted = CANDIDATES_PER_WINDOW * count
-    best_score = np.empty((len(queries), 0), dtype=np.float32)
-    best_cell = np.empty((len(queries), 0), dtype=np.int64)
-    for first in range(0, len(embeddings), block_cells):
-        block = embeddings[first : first + block_cells].astype(np.float32, copy=False)
-        scores = queries @ block.T
-        for i, active in enumerate(active_cells):
-            low, high = np.searchsorted(active, [first, first + len(block)])
-            scores[i, active[low:high] - first] = -np.inf
-        if shape.builder == "centred":
-            cells = np.arange(first, first + len(block))
-            scores[:, shape.is_short(shape.cells_at(cells))] = -np.inf
-        top = np.argpartition(-scores, min(wanted, len(block)) - 1, axis=1)[:, :wanted]
-        best_score = np.concatenate([best_score, np.take_along_axis(scores, top, axis=1)], axis=1)
-        best_cell = np.concatenate([best_cell, top + first], axis=1)
-        order = np.lexsort((best_cell, -best_score))[:, :wanted]
-        best_score, best_cell = np.take_along_axis(best_score, order, axis=1), np.take_along_axis(best_cell, order, axis=1)
-    return [shape.cells_at(cell[score > -np.inf]) for cell, score in zip(best_cell, best_score, strict=True)]
 
 
 def placed_around(cells: Places, positions: np.ndarray, shape: WindowShape, rng: np.random.Generator) -> Places:
