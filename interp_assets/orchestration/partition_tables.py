@@ -14,7 +14,7 @@ class PartitionTables:
 
     BUFFERED_ROWS = 65_536
     """Small parts are gathered into row groups of this many rows."""
-    LARGE_ROW_GROUPS = 3
+    LARGE_ROW_GROUPS = 1
     """A part of so many row groups need not wait for further parts: the last of its row groups may be smaller."""
     WAITING_PARTS = 512
     """Most small parts that wait as they came. More parts are joined into one, since a table of one row takes kilobytes."""

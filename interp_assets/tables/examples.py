@@ -75,5 +75,5 @@ EXAMPLES = Table(
         column("max_activation", pa.float32(), "largest of them"),
     ]),
     written_by="examples",
-    row_group_rows=4_096,
+    row_group_rows=8_192,
 )  # fmt: skip
