@@ -66,13 +66,21 @@ def checked_url(base_url: str) -> str:
 class BoundedClient(httpx.AsyncClient):
     """Reads replies of at most `max_bytes` after decompression; a larger reply raises `OddReply`.
 
-    A redirect is followed as long as the request is sent along and stays encrypted.
+    A redirect is followed as long as the request is sent along and stays encrypted. Proxy and certificates are as they are given, and
+    never of the environment.
     """
 
-    def __init__(self, timeout: httpx.Timeout, max_bytes: int = MAX_REPLY_BYTES, auth: httpx.BasicAuth | None = None) -> None:
+    def __init__(
+        self,
+        timeout: httpx.Timeout,
+        max_bytes: int = MAX_REPLY_BYTES,
+        auth: httpx.BasicAuth | None = None,
+        proxy: str | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
         super().__init__(
             timeout=timeout, auth=auth, follow_redirects=True, max_redirects=5, event_hooks={"request": [self._refuse_misdirected]},
-            limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100),
+            limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100), proxy=proxy, verify=verify, trust_env=False,
         )  # fmt: skip
         self._max_bytes = max_bytes
 
@@ -96,7 +104,7 @@ class BoundedClient(httpx.AsyncClient):
                 # The server sent more than one answer: over the same connection the next question would get the rest.
                 await response.extensions["network_stream"].aclose()
             await response.aclose()
-        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_THE_TRANSPORT]
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_TRANSPORT]
         return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=request, history=response.history)
 
     async def _refuse_misdirected(self, request: httpx.Request) -> None:
@@ -107,7 +115,7 @@ class BoundedClient(httpx.AsyncClient):
             raise _Misdirected(f"it redirects to {bare(request.url)}, which is not encrypted: the question and the key stay here")
 
 
-_OF_THE_TRANSPORT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_OF_THE_TRANSPORT = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 def unread_bytes(response: httpx.Response) -> bytes:
@@ -178,6 +186,8 @@ def _kind(causes: list[BaseException]) -> tuple[str, bool]:
             return f"it redirects to an address that cannot be followed ({cause})", True
         if isinstance(cause, httpx.ConnectTimeout):
             return "no connection came about in time", False
+        if isinstance(cause, httpx.ProxyError):
+            return f"the proxy does not lead there ({quoted(str(cause) or 'no reason')})", False
         if isinstance(cause, httpx.RemoteProtocolError):
             return f"it hung up, or does not speak HTTP ({quoted(str(cause))})", False
         if isinstance(cause, httpx.ReadError | httpx.WriteError | httpx.CloseError):

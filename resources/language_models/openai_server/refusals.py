@@ -15,6 +15,7 @@ REMEDIES = {
     401: "the key is wrong or was withdrawn",
     402: "there is no credit left",
     403: "the key may not use this model",
+    407: "the proxy on the way wants a user and a password, which stand in its address: http://user:password@host:port",
     429: "the quota is used up",
 }
 _SPENT_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated"})
@@ -34,7 +35,7 @@ def refusal_of(status: int, body: Any) -> Refusal:
         return "for_a_while"
     if status == 403 and _is_moderated(said):
         return "question"
-    return "all" if status in (401, 402, 403) else "question"
+    return "all" if status in (401, 402, 403, 407) else "question"
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -29,10 +29,10 @@ from resources.language_models.openai_server.context_refusals import exceeds_con
 from resources.language_models.openai_server.error_within import error_within
 from resources.language_models.openai_server.refusals import MAX_WAIT_SECONDS, REMEDIES, refusal_of, retry_after_seconds
 from resources.language_models.openai_server.under_way import UnderWay
+from resources.language_models.openai_server.way_there import Proxy, believed_certificates, is_local, proxy_to, refuse_unsendable_names
 from resources.secrets import Address, Secrets, secrets_of
 
 log = logging.getLogger(__name__)
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MAX_BACKOFF_SECONDS = 60.0
 MIN_UNANSWERED = 8  # so many questions in a row, or all that are under way at once, are given up before the batch is
 LESSON_STATUS = frozenset({400, 404, 405, 413, 415, 422, 500, 501})
@@ -70,6 +70,7 @@ class Server:
         self._api_key_env, self._limits = api_key_env, limits
         self._path = "/chat/completions" if chat else "/completions"
         self._accepts, self._lessons = Accepts(), 0
+        self._proxy: Proxy | None = None
 
     async def answer(self, client: Any, under_way: UnderWay, body: dict[str, Any]) -> Any | Refused:
         """The server's answer, after as many tries as are needed and allowed; `Refused` with the problem where the server refuses this
@@ -186,10 +187,10 @@ class Server:
 
     def _refuse_gone(self, under_way: UnderWay, lost: ConnectionLost) -> None:
         if lost.lasting:
-            raise ServerRefused(self.without_key(f"{self.url} cannot be asked: {lost}. {self.remedy()}"))
+            raise ServerRefused(self.without_key(f"{self.url} cannot be asked{self._through()}: {lost}. {self.remedy()}"))
         if under_way.failures >= self._limits.max_connection_failures:
             raise ServerGone(
-                f"the server at {self.url} is gone: {under_way.failures} connections in a row failed, the last since "
+                f"the server at {self.url} is gone: {under_way.failures} connections in a row failed{self._through()}, the last since "
                 f"{self.without_key(str(lost))}. "
                 "Replies that came are kept. Start it again (or correct base_url) and run again: only the rest is asked."
             )
@@ -201,6 +202,10 @@ class Server:
                 f"are kept. {self.remedy()} Then run again: only the rest is asked."
             )
         )
+
+    def _through(self) -> str:
+        """The proxy of this batch, in words; empty without."""
+        return "" if self._proxy is None else f" through {self._proxy.shown} (NO_PROXY={self._host} would go without)"
 
     def _backoff(self, attempt: int) -> float:
         """Seconds to wait before the next try: doubling, and drawn between half and all of the doubled time."""
@@ -214,9 +219,12 @@ class Server:
         seconds, to_connect = self._limits.timeout_seconds, min(10.0, self._limits.timeout_seconds)
         # openai takes clients of httpx too, but its types name the clients of httpx2 alone.
         address, key = self._address, self._key()
+        self._proxy = proxy_to(self.url)
         self.secrets().hide_in_logs()
+        refuse_unsendable_names()
         sign_in = None if address.user is None else httpx.BasicAuth(address.user, address.password)
-        bounded = BoundedClient(httpx.Timeout(seconds, connect=to_connect), auth=sign_in)
+        way = {"proxy": None if self._proxy is None else self._proxy.url, "verify": believed_certificates(self.url), "auth": sign_in}
+        bounded = BoundedClient(httpx.Timeout(seconds, connect=to_connect), **way)
         timeout = Timeout(seconds, connect=to_connect)
         options: dict[str, Any] = {"http_client": bounded, "default_query": dict(address.query), "max_retries": 0}
         return AsyncOpenAI(api_key=key, base_url=address.bare, timeout=timeout, **options)
@@ -224,7 +232,7 @@ class Server:
     def _key(self) -> str:
         """The key from the environment; a dummy for a server on this machine. Raises `ServerRefused` naming the variable."""
         key = os.environ.get(self._api_key_env, "").strip()
-        if not key and self._host not in LOCAL_HOSTS and self._address.user is None:
+        if not key and not is_local(self._host) and self._address.user is None:
             raise ServerRefused(f"no key for {self.url}: the environment variable {self._api_key_env} is not set. Export it.")
         if not (key.isascii() and key.isprintable()):
             raise ServerRefused(
@@ -235,7 +243,8 @@ class Server:
 
     def secrets(self) -> Secrets:
         """The key and the parts of the address that nobody may be told."""
-        return secrets_of(tuple(dict.fromkeys(filter(None, [os.environ.get(self._api_key_env, "").strip(), *self._address.secrets]))))
+        key, password = os.environ.get(self._api_key_env, "").strip(), "" if self._proxy is None else self._proxy.password
+        return secrets_of(tuple(dict.fromkeys(filter(None, [key, password, *self._address.secrets]))))
 
     def without_key(self, text: str) -> str:
         """The text without the key, and without parts of the key that a server repeats."""
