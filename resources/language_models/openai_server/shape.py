@@ -1,5 +1,6 @@
 """Checks that an answer is a completion, part by part, and finds the model that gave it. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,28 +29,41 @@ def checked_completion(content: Any, chat: bool) -> Mapping[str, Any]:
     return answer
 
 
+TAGS = re.compile(r"[-:](latest|free|beta|default)$")
+"""Ends of a name that choose no other weights."""
+
+VERSION = re.compile(r"v?\d{3,}(-\d+)*|v\d+(\.\d+)*(-\d{3,})*|\d\d-\d\d")
+"""A date (2024-08-06, 0613, 05-20) or a revision (001, v2, v3-0324). One or two digits alone name a sibling: 4-1 is another model than
+4."""
+
+
 def other_model(content: Mapping[str, Any], asked: str) -> str | None:
     """The name of the model that answered, where it is another model than `asked`; None where it is the same, or not told.
 
-    A dated or longer spelling of the name is the same model: gpt-x and gpt-x-2024-08-06, owner/model and model, model:tag, and
-    model@revision, as `transformers serve` spells it.
+    A dated or longer spelling of the name is the same model: gpt-x and gpt-x-2024-08-06, owner/model and model, model:tag, model and the
+    file model.gguf, and model@revision, as `transformers serve` spells it.
     """
     said = content.get("model")
-    if not isinstance(said, str) or not said:
+    if not isinstance(said, str) or not said.strip():
         return None
-    mine, theirs = asked.lower(), said.lower()
-    spelled = {theirs, theirs.rpartition("/")[2], theirs.rpartition("\\")[2]}
-    if mine in spelled or mine.rstrip("/").rpartition("/")[2] in spelled:
+    mine, theirs = asked.lower(), said.strip().lower()
+    spelled = {theirs, _short(theirs)}
+    short = _short(mine)
+    if mine in spelled or short in spelled:
         return None
-    short = mine.rstrip("/").rpartition("/")[2]
     longer = (name[len(short) :] for name in spelled if name.startswith(short))
     same = any(rest[0] == "@" or (rest[0] in "-:" and _is_version(rest[1:])) for rest in longer if rest)
     return None if same else encodable(said)
 
 
+def _short(name: str) -> str:
+    """The name without its owner or folder, the ending of a file, and a tag that chooses nothing."""
+    return TAGS.sub("", re.split(r"[/\\]", name.rstrip("/\\"))[-1].removesuffix(".gguf"))
+
+
 def _is_version(text: str) -> bool:
-    """Whether it is a date, a revision or a tag rather than the name of a sibling (mini, 70b-instruct)."""
-    return text.replace("-", "").replace(".", "").removeprefix("v").isdecimal() or text in ("latest", "free", "beta", "default")
+    """Whether it is a date, a revision or a tag rather than the name of a sibling (mini, 70b-instruct, 1 behind a 4)."""
+    return VERSION.fullmatch(text) is not None or text in ("latest", "free", "beta", "default")
 
 
 def _part(value: Any, kind: type, name: str, whole: Any = None) -> Any:

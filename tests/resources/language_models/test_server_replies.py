@@ -263,7 +263,10 @@ def test_another_model_is_noticed_and_on_request_refused() -> None:
         ("gpt-x", "gpt-x", True), ("gpt-x", "gpt-x-2024-08-06", True), ("owner/M", "m", True), ("m", "owner/m", True),
         ("m", "m:free", True), ("owner/m", "owner/m@main", True), ("m", "m@6f3c1a9", True), ("m", "other@main", False),
         ("gpt-x", "gpt-x-mini", False), ("m-70b", "m-8b", False), ("m", "other", False), ("/models/m", "m", True),
-        ("m-latest", "m-2", False),
+        ("m-latest", "m-2", False), ("opus-4", "opus-4-1", False), ("o/sonnet-4", "o/sonnet-4-5", False), ("m-4", "m-4-20250514", True),
+        ("m-4", "m-4-0613", True), ("m", "m-001", True), ("m-preview", "m-preview-05-20", True), ("m", "m-v3-0324", True),
+        ("m-latest", "m-2411", True), ("m:free", "m", True), ("m", "/models/m.gguf", True), ("C:\\m.gguf", "m.gguf", True),
+        ("m", " m\n", True), ("m", "m-Q4_K_M.gguf", False),
     ],
 )  # fmt: skip
 def test_what_is_the_same_model(asked: str, said: str, same: bool) -> None:
@@ -341,3 +344,8 @@ def test_a_server_that_hangs_up_or_speaks_otherwise_is_named() -> None:
 def test_a_text_of_null_is_an_error_and_an_empty_text_an_answer() -> None:
     assert without_an_answer(None, "", "stop", 0) == "the answer has no text: its content is null"
     assert without_an_answer("", "", "stop", 1) is None and without_an_answer("yes", "", "stop", 1) is None
+
+
+def test_a_header_outside_ascii_spoils_no_answer() -> None:
+    with OddServer(lambda question, seen: Answer(completion(), headers={"X-Server": "caf\xe9"})) as server:
+        assert [reply.text for _, reply in model_at(server.url).ask(trials(3))] == ["yes"] * 3
