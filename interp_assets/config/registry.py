@@ -35,10 +35,15 @@ class DictionaryRegistry:
 
     def _holds(self, path: Path, key: str) -> bool:
         """Whether a file with a name of earlier releases has the record of this key: two keys could share such a name."""
+        return self._key_in(path) == key
+
+    @staticmethod
+    def _key_in(path: Path) -> str | None:
+        """The key of the record in a file; None where the file holds no record."""
         try:
-            return parse_yaml(read_text_file(path)).get("key") == key
+            return parse_yaml(read_text_file(path)).get("key")
         except (BadYaml, OSError, AttributeError):
-            return False
+            return None
 
     def keys(self) -> list[str]:
         """Keys of all readable records, sorted; empty when nothing is registered."""
@@ -119,8 +124,16 @@ class DictionaryRegistry:
         return self.parse_file(path)
 
     def write(self, record: DictionaryRecord) -> Path:
-        """Write the record whole (temporary name, then renamed), and return its file. Writing an equal record changes nothing."""
+        """Write the record whole (temporary name, then renamed), and return its file. Writing an equal record changes nothing.
+
+        Raises `UserError` where the file holds the record of another key: a disk that takes A and a for one letter has one file for both.
+        """
         path = self.path_of(record.key)
+        if path.exists() and (other := self._key_in(path)) not in (None, record.key):
+            raise UserError(
+                f"{path} holds the record of {other}, and would be lost to {record.key}: this disk takes both names for one. Choose a key "
+                f"that differs from {other} in more than capitals, or `interp forget {other}` first"
+            )
         content = yaml.safe_dump(record.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
         if not path.exists() or path.read_text() != content:
             write_whole(path, content)

@@ -1,7 +1,7 @@
 """Reads users' YAML at a bounded cost: any content is read or refused quickly."""
 
+import re
 import stat
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ LARGEST_NODES = 500_000
 DEEPEST = 60
 
 
+_NUMBER_TAGS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 _FastestLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -21,18 +22,56 @@ class BadYaml(ValueError):
     """A file without YAML, or with YAML that nobody meant. The message says what is wrong, but not in which file."""
 
 
-class _Loader(_FastestLoader):
-    """The safe loader, with an error for a key that occurs twice in a mapping: YAML itself takes the last key without a word."""
+_OTHER_NUMBER = re.compile(r"[-+]?0[0-9_]*[0-9][0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+"""Plain numbers that YAML 1.1 reads as another number than the digits say: 010 in base 8 as 8, 10:30 in base 60 as 630."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        places: dict[Hashable, int] = {}
-        for key_node, _ in getattr(node, "value", ()):
-            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
-                key, line = key_node.value, key_node.start_mark.line + 1
-                if key in places:
-                    raise BadYaml(f"the key {key[:60]!r} stands twice, in lines {places[key]} and {line}: leave one of them out")
-                places[key] = line
-        return super().construct_mapping(node, deep=deep)
+
+class _Loader(_FastestLoader):
+    """The safe loader, with an error for what YAML takes in another sense than a reader: a key that occurs twice in a mapping, of which
+    YAML takes the last without a word, and numbers in base 8 and 60."""
+
+    def construct_document(self, node: Any) -> Any:
+        _refuse_misread(node)
+        return super().construct_document(node)
+
+
+def _refuse_misread(root: Any) -> None:
+    """Raise `BadYaml` naming the line of a repeated key or of a number in base 8 or 60. Aliases are looked into once."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag in _NUMBER_TAGS and _OTHER_NUMBER.fullmatch(node.value):
+                raise BadYaml(_misread_number(node))
+        elif isinstance(node, yaml.MappingNode):
+            _refuse_repeated(node)
+            waiting += [one for pair in node.value for one in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _refuse_repeated(mapping: Any) -> None:
+    places: dict[str, int] = {}
+    for node, _ in mapping.value:
+        if isinstance(node, yaml.ScalarNode):
+            key, line = node.value, node.start_mark.line + 1
+            if key in places:
+                raise BadYaml(f"the key {key[:60]!r} stands twice, in lines {places[key]} and {line}: leave one of them out")
+            places[key] = line
+
+
+def _misread_number(node: Any) -> str:
+    digits, line = node.value[:60], node.start_mark.line + 1
+    if ":" in digits:
+        return f"{digits} in line {line} is a number in base 60 for YAML: write the number in full, or put it in quotes if it is text"
+    plain = digits.replace("_", "").lstrip("+-0") or "0"
+    return (
+        f"{digits} in line {line} begins with 0, and YAML reads it in base 8: write {'-' * digits.startswith('-')}{plain}, or put it in "
+        "quotes if it is text"
+    )
 
 
 def read_text_file(path: Path) -> str:

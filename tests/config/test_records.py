@@ -223,6 +223,11 @@ PLAIN = "hook: h\nkind: topk_neurons\nwidth: 64\nk: 4\n"
         ("features: [true]\n", "features.0: True is no number"),
         ("hook: g\n", "the key 'hook' stands twice, in lines 2 and 6"),
         ("stages: {seed: 1, seed: 2}\n", "the key 'seed' stands twice"),
+        ("width: 010000\n", "010000 in line 5 begins with 0, and YAML reads it in base 8: write 10000, or put it in quotes"),
+        ("features: [7, 010]\n", "010 in line 6 begins with 0, and YAML reads it in base 8: write 10,"),
+        ("token_sample: {n_tokens: 10:00}\n", "10:00 in line 6 is a number in base 60 for YAML"),
+        ("model: {source: a/b, revision: 0123456}\n", "0123456 in line 6 begins with 0"),
+        ("stages: {examples: {<<: {n_shown: 5}, <<: {n_shown: 7}}}\n", "the key '<<' stands twice"),
         ("stages: " + "[" * 200_000 + "\n", "nested deeper"),
         ("a: &a [1]\n" + "".join(f"{y}: &{y} [{','.join([f'*{x}'] * 99)}]\n" for x, y in pairwise("abcdefgh")), "more than 500,000"),
         ("a: &a [*a]\n", "an alias in it stands for a value that contains the alias"),
@@ -241,6 +246,25 @@ def test_a_record_that_nobody_meant_is_refused_at_once_and_never_hides_the_other
     assert len(broken["m__09__bad.yaml"]) < 2000
     with pytest.raises(UserError):
         registry.get("m/09/bad")
+
+
+def test_numbers_that_mean_what_they_say_and_merged_keys_are_read(tmp_path: Path) -> None:
+    text = (
+        "key: m/09/a\nhook: h\nkind: neurons\nwidth: 0x40\nfeatures: [0, 08, 1_0]\ntoken_sample: {seed: -0}\n"
+        "stages:\n  examples: {one: &a {<<: {x: 0.5}, x: 00.25}}\n  harvest: {<<: *a}\n"
+    )
+    record = DictionaryRegistry.parse(text, "here")
+    assert (record.width, record.features, record.stages["harvest"]) == (64, (0, 8, 10), {"x": 0.25})
+
+
+def test_on_a_disk_without_capitals_no_record_replaces_another(tmp_path: Path) -> None:
+    registry = DictionaryRegistry(tmp_path)
+    registry.write(DictionaryRecord(key="m/09/a", hook="h", kind="neurons", width=8))
+    registry.path_of("m/09/a").rename(registry.path_of("m/09/A"))  # the one file that such a disk has for both keys
+    before = registry.path_of("m/09/A").read_text()
+    with pytest.raises(UserError, match="holds the record of m/09/a, and would be lost to m/09/A"):
+        registry.write(DictionaryRecord(key="m/09/A", hook="h", kind="neurons", width=8))
+    assert registry.path_of("m/09/A").read_text() == before
 
 
 def test_what_is_no_file_is_named_and_waits_for_nobody(tmp_path: Path) -> None:
