@@ -46,6 +46,9 @@ TYPES = {
 }  # fmt: skip
 KEPT_CONNECTIONS = 8
 
+PIVOTED = frozenset({"PIVOT", "PIVOT_WIDER", "PIVOT_LONGER", "UNPIVOT", "FROM", "SELECT", "#"})
+"""Words by which a question with a pivot begins; # stands for brackets."""
+
 
 class RefusedStatement(ValueError):
     """SQL that would do more than read the warehouse."""
@@ -218,6 +221,8 @@ def link_out_of(lake: Lake, error: duckdb.PermissionException) -> str | None:
 
 def refuse_writing(sql: str) -> None:
     """Raise `RefusedStatement` for SQL that is not a single question: DuckDB may write files wherever it may read files."""
+    if not _is_unicode(sql):
+        raise RefusedStatement(f"{sql[:60]!a} holds bytes that are not UTF-8. Write it in UTF-8")
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
         raise RefusedStatement(f"there are {len(statements)} statements; give one question at a time")
@@ -226,10 +231,38 @@ def refuse_writing(sql: str) -> None:
         inner = re.sub(r"^\s*EXPLAIN\s+(ANALYZE\s+)?(\([^)]*\)\s*)?", "", sql, flags=re.IGNORECASE)
         if inner != sql:
             return refuse_writing(inner)
-    pivot = kind == duckdb.StatementType.MULTI and re.match(r"\s*(PIVOT|UNPIVOT|FROM|WITH|SELECT)\b", sql, re.IGNORECASE)
-    if kind != duckdb.StatementType.SELECT and not pivot:
-        raise RefusedStatement(f"{kind.name} is no question, and `interp query` is read-only. With --unsafe DuckDB does whatever it can")
+    begins = _first_word(sql) if kind == duckdb.StatementType.MULTI else ""
+    if kind != duckdb.StatementType.SELECT and begins not in PIVOTED:
+        raise RefusedStatement(
+            f"{begins or kind.name} is no question, and `interp query` is read-only. With --unsafe DuckDB does whatever it can"
+        )
     return None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no halves of characters, which stand for bytes of a command line that are no UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _first_word(sql: str) -> str:
+    """The word in capitals by which a statement begins, # for brackets; behind a WITH clause, the word after the clause.
+
+    A pivot in the clause makes a statement of several out of every statement, also out of a DELETE.
+    """
+    plain = re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$", " x ", _without_comments(sql), flags=re.DOTALL)
+    while (outer := re.sub(r"\([^()]*\)", " # ", plain)) != plain:
+        plain = outer
+    words = re.findall(r"\w+|[^\w\s]", plain.upper())
+    if words[:1] != ["WITH"]:
+        return words[0] if words else ""
+    after = (word for word, before in zip(words[1:], words, strict=False) if before == "#")
+    return next((word for word in after if word not in (",", "AS", "USING")), "")
+
+
+def _without_comments(sql: str) -> str:
+    """The SQL with a blank for each comment that is not within a text or name."""
+    text_or_comment = r"('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\2\$)|--[^\n]*|/\*.*?\*/"
+    return re.sub(text_or_comment, lambda found: found[1] or " ", sql, flags=re.DOTALL)
 
 
 def add_dictionaries(connection: duckdb.DuckDBPyConnection, dictionaries: pa.Table, temporary: bool) -> None:

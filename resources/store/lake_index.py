@@ -20,6 +20,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from resources.store.lake import MANIFEST, PART, Lake, LakeError
+from resources.store.lake_version import MARKER
 from resources.store.manifests import BadManifest
 from resources.store.table_index import Group, GroupSums, Part, Stamp, TableIndex
 from resources.store.whole_files import write_whole
@@ -72,7 +73,14 @@ class LakeIndex:
                 f"{self.place(table, '')} cannot be looked into: {new.unlisted['']}. Give this user permission to read the lake, or set "
                 "INTERP_HOME to another home."
             )
+        if known.n_parts and not new.groups and self._lake_holds_nothing():
+            new.lost = known.n_parts
+            return new  # and what is known stays known: the disk may come back
         return self._noted(table, known, new, examined)
+
+    def _lake_holds_nothing(self) -> bool:
+        """Whether the whole lake is not there, such as on a disk that is not mounted: a lake with anything in it has a marker."""
+        return self.lake.is_local and not os.path.exists(f"{self.lake.root}/{MARKER}")
 
     def _noted(self, table: str, known: TableIndex, new: TableIndex, examined: int) -> TableIndex:
         """The index after a look, in memory and, where it is worth its writing, on disk: `known` where nothing has changed."""
@@ -184,7 +192,7 @@ class LakeIndex:
         kept = {"format": FORMAT, "lake": self.lake.url, "whole_look": index.whole_look, "groups": groups, "listings": index.listings}
         head = json.dumps(kept, separators=(",", ":")).encode()
         content = b"".join([head, b"\n", *(group.line for group in index.groups.values())])
-        if self.lake.is_local and not os.path.isdir(self.lake.root):
+        if self._lake_holds_nothing():
             return  # a home that was moved away is not begun anew
         with contextlib.suppress(OSError):
             write_whole(self._file(table), b"%d\n%s" % (zlib.crc32(content), content))

@@ -151,6 +151,9 @@ class TableIndex:
     whole_look: float = 0.0
     """Time of the last look at every partition, seconds since the epoch."""
 
+    lost: int = 0
+    """Number of partitions that an earlier look found in a lake that holds nothing now. It is not kept in the file."""
+
     @cached_property
     def parts(self) -> dict[str, Part]:
         """All partitions by folder, in path order."""

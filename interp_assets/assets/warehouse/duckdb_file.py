@@ -17,6 +17,7 @@ from interp_assets.assets.warehouse.units import DICTIONARIES
 from interp_assets.assets.warehouse.views import answered_by, view_files
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
+from resources.store.answer_rows import answer_rows
 from resources.store.duckdb_views import (
     QueryDatabase,
     build_warehouse,
@@ -151,7 +152,7 @@ class Warehouse:
         rows = question.counted(database)
         if rows is None:
             with database.connection(question.statements(), state.records.table if DICTIONARIES in tables else None) as connection:
-                rows = interruptibly(connection, partial(_rows, connection, sql))
+                rows = interruptibly(connection, partial(answer_rows, connection, sql))
         notes = []
         if broken := state.records.broken:
             notes.append(
@@ -178,6 +179,11 @@ class Warehouse:
 
 def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, verified: bool) -> Iterable[str]:
     """Notes on the partitions that an answer from a table leaves out, each with a remedy; empty where the table is complete and sound."""
+    if found.lost:
+        yield (
+            f"{table}: the lake {index.lake.root} holds nothing, and held {found.lost:,} partitions of {table} at the last look: mount its "
+            "disk, or correct INTERP_LAKE. If it was removed on purpose, interp backfill makes it anew"
+        )
     total = f"{found.n_parts:,} partitions"
     if missing := found.missing:
         problems = [part.problem if part.problem.startswith("/") else f"{index.path_of(table, part)}: {part.problem}" for part in missing]
@@ -209,8 +215,3 @@ def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, 
 def _named(items: list[str]) -> str:
     more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
     return "; ".join(items[:NAMED]) + more
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    relation = connection.sql(sql)
-    return relation.to_arrow_table() if relation is not None else pa.table({})

@@ -1,6 +1,7 @@
 """What of a lake can be read, found by stats; queries over exactly that, and the notes on what is not among their rows."""
 
 import contextlib
+import datetime
 import json
 import os
 from pathlib import Path
@@ -283,6 +284,12 @@ def test_a_copy_has_headline_scores_first_by_feature_in_small_row_groups(house: 
         assert copy.read()["feature"].to_pylist() == [*range(0, 40, 2), *range(1, 40, 2)]
 
 
+CHANGES = (
+    "DELETE FROM dictionaries", "INSERT INTO dictionaries FROM dictionaries", "UPDATE dictionaries SET key = 'x'",
+    "MERGE INTO dictionaries USING a ON true WHEN MATCHED THEN DELETE",
+)  # fmt: skip
+
+
 def test_a_query_reads_the_lake_and_does_nothing_else(house: Warehouse, tmp_path: Path) -> None:
     write(house, "00of16", range(3))
     secret = tmp_path / "secret.csv"
@@ -295,15 +302,22 @@ def test_a_query_reads_the_lake_and_does_nothing_else(house: Warehouse, tmp_path
         f"SELECT * FROM glob('{tmp_path}/*')", f"COPY scores TO '{target}'", f"COPY (SELECT 1) TO '{part}'", f"ATTACH '{target}'",
         f"EXPLAIN ANALYZE COPY (SELECT 1) TO '{target}'", "SET enable_external_access = true", "INSTALL httpfs", "LOAD httpfs",
         f"SELECT 1; COPY (SELECT 1) TO '{target}'", "CREATE TABLE t (a INT)", f"EXPORT DATABASE '{target}'", "PRAGMA database_list",
-        "CALL pragma_version()", "SELECT * FROM house", f"FROM query('COPY (SELECT 1) TO ''{target}'' ')", "",
-        f"SELECT * FROM read_text('{house.lake.root}/../secret.csv')", f"IMPORT DATABASE '{tmp_path}'",
+        "CALL pragma_version()", *(f"WITH a AS (FROM (PIVOT scores ON scorer USING count(*))) {one}" for one in CHANGES),
+        "SELECT '\udce9'", "/* WITH */ COPY (PIVOT scores ON scorer USING count(*)) TO 'x'", "SELECT * FROM house",
+        f"FROM query('COPY (SELECT 1) TO ''{target}'' ')", "", f"SELECT * FROM read_text('{house.lake.root}/../secret.csv')",
+        f"IMPORT DATABASE '{tmp_path}'",
     ):  # fmt: skip
         with pytest.raises((duckdb.Error, RefusedStatement)):
             house.query(sql)
     assert not target.exists() and part.read_bytes() == before
-    for sql in ("SELECT 1", "FROM scores", "WITH a AS (FROM scores) FROM a", "DESCRIBE scores", "SUMMARIZE scores", "SHOW TABLES",
-                "EXPLAIN SELECT * FROM scores", "EXPLAIN ANALYZE FROM scores", "PIVOT scores ON scorer USING count(*)", "VALUES (1)",
-                "SELECT * FROM leaderboard", "SELECT table_name FROM information_schema.tables"):  # fmt: skip
+    assert house.query("SELECT count(*) AS n FROM dictionaries").rows.to_pylist() == [{"n": 1}]
+    for sql in (
+        "SELECT 1", "WITH a(x) AS (SELECT ')'), \"(\" AS (PIVOT scores ON scorer USING count(*)) /* DELETE */ FROM a",
+        "WITH a AS (PIVOT scores ON scorer USING count(*)) (SELECT 1)", "(PIVOT scores ON scorer USING count(*))", "FROM scores",
+        "WITH a AS (FROM scores) FROM a", "DESCRIBE scores", "SUMMARIZE scores", "SHOW TABLES", "EXPLAIN SELECT * FROM scores",
+        "EXPLAIN ANALYZE FROM scores", "PIVOT scores ON scorer USING count(*)", "VALUES (1)", "SELECT * FROM leaderboard",
+        "SELECT table_name FROM information_schema.tables",
+    ):  # fmt: skip
         assert house.query(sql).rows.num_rows > 0, sql
     assert house.query(f"SELECT * FROM read_csv('{secret}')", unsafe=True).rows.num_rows == 1
 
@@ -380,3 +394,43 @@ def _some(type_: pa.DataType) -> object:
     if pa.types.is_boolean(type_):
         return True
     return "x" if pa.types.is_string(type_) or pa.types.is_dictionary(type_) else 1
+
+
+@pytest.mark.parametrize("how", ["gone", "a link to nowhere", "an empty folder"])
+def test_a_lake_that_is_not_there_is_not_taken_for_an_empty_one(house: Warehouse, tmp_path: Path, how: str) -> None:
+    for number in range(4):
+        write(house, f"{number:02d}of16", range(10 * number, 10 * number + 10))
+    assert count(house) == (40, [])
+    house.index.look(SCORES.name, len(SCORES.partition_columns))
+    house.index.keep(SCORES.name)
+    root, away = Path(house.lake.root), tmp_path / "away"
+    root.rename(away)
+    if how == "a link to nowhere":
+        root.symlink_to("nowhere")
+    elif how == "an empty folder":
+        root.mkdir()
+    for _ in range(2):
+        n, notes = count(house)
+        assert n == 0 and len(notes) == 1
+        assert f"the lake {root} holds nothing, and held 4 partitions of scores at the last look: mount its disk" in notes[0]
+    if root.is_symlink():
+        root.unlink()
+    elif root.is_dir():
+        root.rmdir()
+    away.rename(root)
+    assert count(house) == (40, [])
+
+
+def test_answers_hold_every_type_and_every_column(house: Warehouse) -> None:
+    write(house, "00of16", range(3))
+    answer = house.query(
+        "SELECT DATE '5000-01-01 (BC)' AS d, 'infinity'::TIMESTAMP AS t, TIME '24:00:00' AS c, "
+        "340282366920938463463374607431768211455::UHUGEINT AS u, union_value(a := 1) AS v, '7'::BIGNUM AS b, DATE '2024-01-02' AS plain, "
+        "1 AS a, 2 AS a, 3 AS A, 4 AS a_1"
+    ).rows
+    assert list(answer.to_pylist()[0].items()) == [
+        ("d", "5000-01-01 (BC)"), ("t", "infinity"), ("c", "24:00:00"), ("u", "340282366920938463463374607431768211455"), ("v", "1"),
+        ("b", "7"), ("plain", datetime.date(2024, 1, 2)), ("a", 1), ("a_2", 2), ("A_3", 3), ("a_1", 4),
+    ]  # fmt: skip
+    joined = house.query("SELECT * FROM scores AS x JOIN scores AS y ON x.feature = y.feature ORDER BY x.feature").rows
+    assert joined.column("feature_1").to_pylist() == [0, 1, 2] and len(set(joined.column_names)) == len(joined.column_names)
