@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resources.corpus.files import local_files
+from resources.dictionaries.callable_files import callable_files
 from resources.dictionaries.circuit_tracer import set_and_layer, set_files
 from resources.dictionaries.dictionary_learning import dictionary_learning_files
 from resources.dictionaries.interface import DictionaryError
@@ -32,7 +33,10 @@ def source_content(kind: str, source: str | None, hook: str = "", reads: Sequenc
         return None
     if kind == "callable":
         file = _callable_file(source.rpartition(":")[0])
-        return None if file is None else CONTENTS.of(file.parent, [file] if file.is_file() else [])
+        if file is None:
+            return None
+        files = callable_files(file) if file.is_file() else []
+        return CONTENTS.of(file.with_name(f"{file.name}#"), files)  # a file that is gone keeps its own content, not its neighbour's
     if kind == "circuit_tracer":
         return _set_content(source, hook, reads)
     if kind == "qwen_scope":

@@ -11,6 +11,7 @@ from interp_assets.config.settings import LanguageModelSettings, SentenceEncoder
 from interp_assets.orchestration.stage import changed_inputs
 from interp_assets.orchestration.versions import sample_version
 from interp_assets.tables import DICTIONARY_SAMPLES, SCHEMA_VERSION
+from resources.dictionaries.callable_files import callable_files
 from resources.store import input_content
 from resources.store.input_content import GONE, InputContents
 from resources.store.lake import Lake
@@ -43,6 +44,39 @@ def test_a_source_that_changes_in_place_is_another_version(tmp_path: Path, kind:
     assert record.fingerprint == changed
     file.write_text("THRESHOLD = 0.05\n")
     assert record.fingerprint == first
+
+
+@pytest.mark.parametrize("changed", ["helper.py", "shared/norms.py", "deeper.py", "verbs.npy"])
+def test_what_a_callable_imports_and_loads_from_beside_it_is_part_of_its_version(tmp_path: Path, changed: str) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "probe.py").write_text("import os, helper\nfrom shared import norms\nLOADED = f'{os.getcwd()}', 'verbs.npy'\n")
+    (tmp_path / "helper.py").write_text("def f():\n    from deeper import g\n")
+    for name in ("shared/norms.py", "deeper.py", "unused.py", "verbs.npy"):
+        (tmp_path / name).write_text("x = 1\n")
+    record = callable_record(tmp_path / "probe.py")
+    first = record.fingerprint
+    (tmp_path / "unused.py").write_text("x = 2\n")
+    assert record.fingerprint == first
+    (tmp_path / changed).write_text((tmp_path / changed).read_text() + "x = 2\n")
+    assert record.fingerprint != first
+
+
+def test_a_callable_without_neighbours_has_the_version_that_its_file_gives(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text("import torch\nfrom . import nothing\nNAME = '/nowhere/w.pt'\n")
+    alone = InputContents().of(tmp_path, [tmp_path / "probe.py"])
+    assert source_content("callable", f"{tmp_path}/probe.py:verbs") == alone
+    (tmp_path / "broken.py").write_text("def (:\n")
+    assert source_content("callable", f"{tmp_path}/broken.py:verbs") == InputContents().of(tmp_path, [tmp_path / "broken.py"])
+
+
+def test_a_package_of_callables_is_known_by_the_modules_that_are_imported(tmp_path: Path) -> None:
+    package = tmp_path / "lab" / "probes"
+    package.mkdir(parents=True)
+    for name in ("lab/__init__.py", "lab/scale.py", "lab/probes/__init__.py", "lab/probes/near.py"):
+        (tmp_path / name).write_text("")
+    (package / "verbs.py").write_text("from ..scale import one\nfrom .near import two\nimport lab.probes\n")
+    names = {file.relative_to(tmp_path).as_posix() for file in callable_files(package / "verbs.py")}
+    assert names == {"lab/__init__.py", "lab/scale.py", "lab/probes/__init__.py", "lab/probes/near.py", "lab/probes/verbs.py"}
 
 
 def test_a_changed_added_or_renamed_corpus_file_is_another_sample(tmp_path: Path) -> None:
