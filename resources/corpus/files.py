@@ -8,7 +8,8 @@ in the order of their paths. JSON lines and text may be compressed (.gz, .zst, .
 import glob
 import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -53,7 +54,7 @@ def read_text(argument: str) -> Iterator[Document]:
             number = 0
             while text := handle.read(LONG_TEXT_CHARACTERS):
                 text += handle.readline(LONG_TEXT_CHARACTERS) if len(text) == LONG_TEXT_CHARACTERS else ""
-                yield Document(f"text:{argument}", f"{path} ({number})" if number else str(path), text)
+                yield Document(f"text:{argument}", f"{_shown(path)} ({number})" if number else _shown(path), text)
                 number += 1
 
 
@@ -69,7 +70,7 @@ def read_jsonl(argument: str) -> Iterator[Document]:
                 record = _object(line, where)
                 content = content_of(value_at(record, field, where), field, where, mask_beside(record, field))
                 if content is not None:
-                    yield Document(f"jsonl:{argument}", f"{path}:{number}", content.text, content.messages, content.token_ids)
+                    yield Document(f"jsonl:{argument}", f"{_shown(path)}:{number}", content.text, content.messages, content.token_ids)
 
 
 def read_parquet(argument: str) -> Iterator[Document]:
@@ -79,7 +80,7 @@ def read_parquet(argument: str) -> Iterator[Document]:
         for number, (value, mask) in enumerate(_parquet_values(path, column), 1):
             content = content_of(value, column, f"{path} row {number}", mask)
             if content is not None:
-                yield Document(f"parquet:{argument}", f"{path}:{number}", content.text, content.messages, content.token_ids)
+                yield Document(f"parquet:{argument}", f"{_shown(path)}:{number}", content.text, content.messages, content.token_ids)
 
 
 def _parquet_values(path: Path, column: str) -> Iterator[tuple[Any, Any]]:
@@ -147,6 +148,8 @@ def _object(line: str, where: str) -> dict[str, Any]:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise CorpusError(f"{where} is not JSON ({error.msg} at character {error.pos}): {line[:80]!r}. Write one object a line.") from None
+    except (ValueError, RecursionError) as error:  # JSON, but with a number of 5,000 digits, or nested too deep
+        raise CorpusError(f"{where} holds what cannot be read ({str(error)[:80]}): {line[:80]!r}. Correct or remove the line.") from None
     if not isinstance(record, dict):
         raise CorpusError(f"{where} holds a {type(record).__name__}, not an object with fields: {line[:80]!r}. Write one object a line.")
     return record
@@ -222,8 +225,21 @@ def _files(kind: str, pattern: str) -> list[Path]:
         held = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
         problem = f"is a folder without a file in {', '.join(SUFFIXES[kind])}; it holds {held}. Name the files by a glob."
     else:
-        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
+        found = _once(Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file())
         problem = "matches no file. Check the path; ** matches folders at any depth."
     if not found:
         raise CorpusError(f"corpus source '{kind}:{pattern}' {problem}")
     return found
+
+
+def _once(files: Iterable[Path]) -> list[Path]:
+    """The files, each under its first path: through links between folders ** finds a file under many."""
+    seen: dict[tuple[str, str], Path] = {}
+    for file in files:
+        seen.setdefault((os.path.realpath(file.parent), file.name), file)
+    return list(seen.values())
+
+
+def _shown(path: Path) -> str:
+    """The path as a text that every table holds: bytes of a name that are no UTF-8 are written as \\xe9."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from itertools import islice
@@ -85,6 +86,8 @@ CONTENT = {
     "a.jsonl": b'{"text": "x", "title": 3}\n',
     "broken.jsonl": b'{"text": "x"}\n{"text": \n',
     "list.jsonl": b'["x"]\n',
+    "deep.jsonl": b'{"text": "x"}\n' + b"[" * 200_000,
+    "digits.jsonl": b'{"text": "x", "n": ' + b"9" * 5_000 + b"}",
     "latin.jsonl": '{"text": "caf\xe9"}\n'.encode("latin-1"),
     "latin.txt": "caf\xe9".encode("latin-1"),
     "paper.txt": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
@@ -105,6 +108,8 @@ CONTENT = {
         ("jsonl:{}/a.jsonl#text.body", r"has no 'text\.body'"),
         ("jsonl:{}/a.jsonl#title", r"has int at 'title', not text: '3'"),
         ("jsonl:{}/broken.jsonl#text", r"broken\.jsonl line 2 is not JSON"),
+        ("jsonl:{}/deep.jsonl#text", r"deep\.jsonl line 2 holds what cannot be read \(maximum recursion.*Correct or remove the line"),
+        ("jsonl:{}/digits.jsonl#text", r"digits\.jsonl line 1 holds what cannot be read \(Exceeds the limit"),
         ("jsonl:{}/list.jsonl#text", r"list\.jsonl line 1 holds a list"),
         ("jsonl:{}/latin.jsonl#text", r"latin\.jsonl is not UTF-8: byte 0xe9.*iconv"),
         ("text:{}/latin.txt", r"latin\.txt is not UTF-8: byte 0xe9.*iconv"),
@@ -229,3 +234,15 @@ def test_parquet_of_other_writers_is_read_right_or_refused(write: Callable[[Path
     with pytest.raises(CorpusError) as error:
         list(read_documents([f"parquet:{tmp_path / 'a.parquet'}#text"], seed=0))
     assert told in str(error.value)
+
+
+def test_a_file_behind_links_in_a_circle_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "here").symlink_to(tmp_path)
+    assert texts(read_text(f"{tmp_path}/**/*.txt")) == ["one"]
+
+
+def test_a_name_that_is_not_utf8_is_written_so_that_tables_hold_it(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("one")
+    (document,) = read_text(str(tmp_path))
+    assert document.text == "one" and document.title.endswith("caf\\xe9.txt") and pa.array([document.title])
