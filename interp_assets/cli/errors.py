@@ -29,6 +29,7 @@ SYSTEM_REMEDIES = {
     errno.EDQUOT: ROOM,
     errno.EIO: "the disk cannot be read or written: check it",
     errno.ENAMETOOLONG: "a disk takes names of 255 bytes: choose a shorter name",
+    errno.ENOENT: "it is not there, or its folder cannot be made: check the path",
     errno.ENOTDIR: "a part of the path is a file: name another place",
     errno.EEXIST: "a file stands where a folder is needed: name another place",
     errno.EISDIR: "it is a folder: name a file",
@@ -60,6 +61,8 @@ def errors_as_messages() -> Iterator[None]:
             end_interrupted(error)
         if isinstance(error, RuntimeError | ValueError) and _is_mistake(error):
             fail(error)
+        if isinstance(error, FileNotFoundError) and error.filename is None:
+            fail("the current folder is gone, and a path is looked for in it: change to a folder that is there")
         if isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
             fail(f"{error.filename or 'the system'}: {error.strerror}; {SYSTEM_REMEDIES[error.errno]}")
         if isinstance(error, Exception) and (problem := database_problem(error)) is not None:

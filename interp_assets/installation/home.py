@@ -29,8 +29,18 @@ MISREAD = {
 }
 
 
+LONGEST_PATH_BYTES = 430
+"""Longest path of a home. SQLite opens files of at most 504 bytes, and Dagster's are up to 64 bytes below the home."""
+
+
 def refuse_misread_path(path: str) -> None:
-    """Raise `UserError` for the path of a home that Dagster or DuckDB would read as another path."""
+    """Raise `UserError` for the path of a home that Dagster or DuckDB would read as another path, or that is too long for Dagster's
+    database."""
+    if (length := len(os.fsencode(path))) > LONGEST_PATH_BYTES:
+        raise UserError(
+            f"INTERP_HOME is {os.fsencode(path)[:60].decode(errors='backslashreplace')!r}…, a path of {length:,} bytes: SQLite, in which "
+            f"Dagster keeps its history, takes a home of at most {LONGEST_PATH_BYTES}. Name a folder with a shorter path."
+        )
     for pattern, why in MISREAD.items():
         if found := re.search(pattern, path):
             shown = path.encode(errors="backslashreplace").decode()

@@ -14,7 +14,7 @@ from typing import Any
 from resources.formats.decimal_floats import decimal_frame
 from resources.formats.json_text import finite
 
-_RUN_AS_FORMULA = re.compile(r"'*\s*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20]")
+_RUN_AS_FORMULA = re.compile(r"'*[\s\0\ufeff\u200b]*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _READ_AS_VALUE = re.compile(
     r"(?i)\s*(?:[(+\-]?\s*[.,$€£¥]?\s*\d[^\n\r]{0,40}|[^\W\d_]{3,10}[\s\-/.,]{0,2}\d{1,4}(?:[\s\-/.,]+\d{1,4})?|true|false)\s*"
@@ -29,7 +29,7 @@ EXCEL_CELL, EXCEL_ROWS = 32_767, 1_048_576
 
 BYTE_ORDER_MARK = "\ufeff"
 
-_MARKED = re.compile(r"'(?='*\s*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20])")
+_MARKED = re.compile(r"'(?='*[\s\0\ufeff\u200b]*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20])")
 
 
 def inert_cell(text: str) -> str:

@@ -69,3 +69,9 @@ def test_an_instance_file_that_a_kill_left_empty_is_written_and_a_new_history_kn
     assert "run_monitoring" in (home.dagster / "dagster.yaml").read_text()
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         assert instance.get_dynamic_partitions("dictionary") == ["m/00/n"]
+
+
+def test_a_home_whose_path_is_too_long_for_dagsters_database_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERP_HOME", f"{tmp_path}/{'/'.join(['x' * 200] * 3)}")
+    with pytest.raises(UserError, match=r"a path of \d+ bytes: SQLite, in which Dagster keeps its history, takes a home of at most 430"):
+        Home.from_environment()
