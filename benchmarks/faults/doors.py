@@ -16,6 +16,8 @@ from benchmarks.faults.attacks import REFUSED, RIGHT, SKIPPED, WRONG, Result, at
 from benchmarks.faults.stores import warehouse, written
 from interp_assets.domain.ratings.rating_tasks import Candidate
 from interp_assets.ratings.tasks import RatingTask, TaskItem, TaskSettings, Window, task_csv, task_page
+from resources.formats.answer_frames import frame_of
+from resources.formats.spreadsheet_cells import inert_csv
 from resources.store.duckdb_views import RefusedStatement
 
 SQL = {
@@ -38,6 +40,9 @@ SQL = {
     "reads Python's variables": "SELECT * FROM house",
     "reads secrets": "SELECT * FROM duckdb_secrets()",
     "hides a write": "/**/ COPY (SELECT 1) TO '{out}'",
+    "deletes behind a pivot": "WITH a AS (FROM (PIVOT scores ON scorer USING count(*))) DELETE FROM dictionaries",
+    "inserts behind a pivot": "WITH a AS (FROM (PIVOT scores ON scorer USING count(*))) INSERT INTO dictionaries FROM dictionaries",
+    "is no UTF-8": "SELECT '\udce9'",
     "reads the network": "SELECT * FROM 'http://127.0.0.1:9/x.csv'",
 }
 
@@ -57,6 +62,33 @@ def bad_sql(folder: Path, quick: bool, sql: str) -> Result:
 
 for name, sql in SQL.items():
     attack(f"SQL that {name}", sql=sql)(bad_sql)
+
+
+ANSWERS = {
+    "a join with all columns twice": ("SELECT * FROM scores x JOIN scores y ON x.feature = y.feature", "feature_1"),
+    "two columns of one name": ("SELECT 1 AS a, 2 AS a", "a_1"),
+    "a year before Christ": ("SELECT DATE '5000-01-01 (BC)' AS a", "5000-01-01 (BC)"),
+    "a time without end": ("SELECT 'infinity'::TIMESTAMP AS a", "infinity"),
+    "24 o'clock": ("SELECT TIME '24:00:00' AS a", "24:00:00"),
+    "an unsigned number of 128 bits": (
+        "SELECT 340282366920938463463374607431768211455::UHUGEINT AS a",
+        "340282366920938463463374607431768211455",
+    ),
+    "a union": ("SELECT union_value(b := 7) AS a", "7"),
+    "a big number": ("SELECT '12345678901234567890123456789012345678901234567890'::BIGNUM AS a", "12345678901234567890123456789"),
+}
+
+
+def odd_answer(folder: Path, quick: bool, sql: str, told: str) -> Result:
+    """The answer is printed whole in every form."""
+    written(folder)
+    frame = frame_of(warehouse(folder).query(sql).rows)
+    printed = (str(frame), inert_csv(frame), frame.write_json())
+    return Result(RIGHT) if all(told in text.replace("\\", "") for text in printed[1:]) else Result(WRONG, printed[1][:200])
+
+
+for name, (sql, told) in ANSWERS.items():
+    attack(f"an answer with {name}", sql=sql, told=told)(odd_answer)
 
 
 def task_of(text: str) -> RatingTask:

@@ -4,6 +4,7 @@ with status 200, thought alone, streams that nobody asked for, and connections t
 import contextlib
 import gzip
 import json
+import os
 import socket
 import struct
 import sys
@@ -17,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "resource
 
 from odd_server import Answer, OddServer, completion
 
-from benchmarks.faults.attacks import BLOCKS, HANG, REFUSED, RIGHT, SKIPPED, WRONG, Result, attack
+from benchmarks.faults.attacks import BLOCKS, HANG, MENDED, REFUSED, RIGHT, SKIPPED, WRONG, Result, attack
 from benchmarks.faults.servers import CHOICE, N_QUESTIONS, ODD, asked
 from resources.language_models.ask_all import ask_all
 from resources.language_models.interface import ChoiceList, Message, Reply, Request
+from resources.language_models.openai_server.connection import ServerGone, ServerRefused
 from resources.language_models.openai_server.model import OpenAIModel
 from resources.language_models.reply_store import ReplyStore
 
@@ -159,6 +161,7 @@ REPORTED: dict[str, tuple[Answer, str | None]] = {
     "a text with NUL": (Answer(completion("y\0s")), "y\0s"),
     "a text with half a character": (Answer(json.dumps(completion("yXs")).replace("yXs", "y\\ud800s").encode()), None),
     "two choices": (Answer(completion(choices=[*completion()["choices"], *completion("no")["choices"]])), "yes"),
+    "a header outside ASCII": (Answer(completion(), headers={"X-Server": "caf\xe9"}), "yes"),
     "cookies": (Answer(completion(), headers={"Set-Cookie": "session=" + "x" * 3000}), "yes"),
     "content and refusal null with counts of zero": (
         Answer(
@@ -310,3 +313,48 @@ def ipv6_alone(folder: Path, quick: bool) -> Result:
         return over_a_connection(folder, quick, WHOLE, True, False, socket.AF_INET6)
     except OSError as error:
         return Result(SKIPPED, f"no IPv6 here: {error}")
+
+
+SURROUNDINGS: dict[str, dict[str, str]] = {
+    "a dead proxy": {"HTTP_PROXY": "http://127.0.0.1:9"},
+    "a proxy that speaks SOCKS": {"ALL_PROXY": "socks5://127.0.0.1:9"},
+    "a proxy of another scheme": {"HTTP_PROXY": "ftp://x:1"},
+    "an IPv6 network without proxy": {"NO_PROXY": "fd00::/8,[::1]"},
+    "certificates that are not there": {"SSL_CERT_FILE": "/nowhere/certificates.pem"},
+    "a log of keys that cannot be written": {"SSLKEYLOGFILE": "/nowhere/keys"},
+    "an organisation outside ASCII": {"OPENAI_ORG_ID": "ключ"},
+}
+
+
+def surrounded(folder: Path, quick: bool, variables: dict[str, str]) -> Result:
+    """A server on this machine is asked all the same; elsewhere, the variable is named."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        replies, ended, *_ = asked(folder, lambda question, seen: Answer(completion()))
+        (name,) = variables
+        if ended:
+            return Result(REFUSED, ended) if name in ended else Result(WRONG, ended)
+        right = len(replies) == N_QUESTIONS and not any(reply.error for reply in replies.values())
+        try:
+            base_url = "https://judge.invalid/v1" if name.startswith("SSL") else "http://judge.invalid/v1"
+            options: dict[str, Any] = {"max_connection_failures": 1, "timeout_seconds": 3.0, "api_key_env": "PATH"}
+            list(OpenAIModel("stub", base_url=base_url, **options).ask([Request((Message("user", "a"),), 5)]))
+            return Result(WRONG, "nobody answers there")
+        except (ServerGone, ServerRefused) as error:
+            named = name in str(error) or name == "NO_PROXY"
+            return Result(RIGHT if right else BLOCKS, str(error)) if named else Result(WRONG, f"not told apart: {error}")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+for name, variables in SURROUNDINGS.items():
+    attack(f"the environment names {name}", variables=variables)(surrounded)
+
+
+@attack("a sibling of the model answers")
+def sibling(folder: Path, quick: bool) -> Result:
+    replies, *_ = asked(folder, lambda question, seen: Answer(completion(model="stub-1")))
+    noticed = {reply.other_model for reply in replies.values()}
+    return Result(MENDED) if noticed == {"stub-1"} else Result(WRONG, f"{noticed}")

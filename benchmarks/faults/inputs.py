@@ -3,12 +3,16 @@
 import os
 from pathlib import Path
 
+import pyarrow as pa
+
 from benchmarks.faults.attacks import REFUSED, RIGHT, WRONG, Result, attack
 from interp_assets.config.base import UserError
 from interp_assets.config.records import DictionaryRecord, TokenSampleSettings
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.config.settings import LanguageModelSettings, PlatformSettings
 from interp_assets.orchestration.versions import sample_version
+from resources.corpus.files import read_jsonl, read_text
+from resources.corpus.interface import CorpusError
 
 PLAIN = {"key": "m/09/bad", "hook": "h", "kind": "topk_neurons", "width": "64", "k": "4"}
 BAD: dict[str, dict[str, str]] = {
@@ -34,6 +38,11 @@ BAD: dict[str, dict[str, str]] = {
     "a sample's seed of -1": {"token_sample": "{seed: -1}"},
     "a subset of 10^12": {"features": "{count: 1000000000000}"},
     "a tag of Python's": {"description": "!!python/object/apply:os.getpid []"},
+    "a width in base 8": {"width": "0100"},
+    "features in base 8": {"features": "[7, 010]"},
+    "features in base 60": {"features": "[1:03]"},
+    "a sample in base 60": {"token_sample": "{n_tokens: 10:00}"},
+    "two merged keys": {"stages": "{examples: {<<: {n_shown: 5}, <<: {n_shown: 7}}}"},
     "a count of 10^12": {"stages": "{examples: {n_held_out: 1000000000000}}"},
 }
 RAW = {
@@ -110,6 +119,24 @@ def changed_source(folder: Path, quick: bool, kind: str) -> Result:
     return Result(RIGHT) if record.fingerprint != first else Result(WRONG, "the version stays")
 
 
+@attack("a module changes that a callable imports", changed="norms.py")
+@attack("a module changes that a module of a callable imports", changed="deep.py")
+@attack("a file of weights changes that a callable names", changed="w.npy")
+def changed_neighbour(folder: Path, quick: bool, changed: str) -> Result:
+    (folder / "probe.py").write_text("import norms\nNAME = 'w.npy'\n")
+    (folder / "norms.py").write_text("from deep import x\n")
+    for name in ("deep.py", "w.npy", "other.py"):
+        (folder / name).write_text("x = 1  # \n")
+    source = f"{folder}/probe.py:f"
+    record = DictionaryRecord(key="m/09/a", hook="h", kind="callable", source=source, width=8, d_in=4)
+    first = record.fingerprint
+    _rewrite(folder / "other.py", "x = 2  # \n")
+    if record.fingerprint != first:
+        return Result(WRONG, "a file that nothing imports is another version")
+    _rewrite(folder / changed, (folder / changed).read_text().replace("#", "!").replace("x\n", "y\n"))
+    return Result(RIGHT) if record.fingerprint != first else Result(WRONG, "the version stays")
+
+
 @attack("a corpus file that changes in place", corpus="text:{folder}/a.txt")
 @attack("a corpus file that changes in place, of a glob", corpus="text:{folder}/*.txt")
 @attack("a corpus file that changes in place, of a folder", corpus="text:{folder}")
@@ -154,3 +181,33 @@ def bad_settings(folder: Path, quick: bool, content: str) -> Result:
     except UserError as error:
         return Result(REFUSED, str(error)[:200])
     return Result(WRONG, "they are taken")
+
+
+LINES = {
+    "200,000 brackets": b"[" * 200_000,
+    "a number of 5,000 digits": b'{"text": "x", "n": ' + b"9" * 5_000 + b"}",
+    "a text of NaN": b'{"text": NaN}',
+    "token ids beyond 64 bits": b'{"text": [99999999999999999999999]}',
+}
+
+
+def odd_line(folder: Path, quick: bool, line: bytes) -> Result:
+    file = folder / "a.jsonl"
+    file.write_bytes(b'{"text": "one"}\n' + line)
+    try:
+        return Result(WRONG, f"read: {len(list(read_jsonl(f'{file}#text')))} documents")
+    except CorpusError as error:
+        return Result(REFUSED, str(error)[:160]) if "line 2" in str(error) else Result(WRONG, str(error)[:160])
+
+
+for name, line in LINES.items():
+    attack(f"a line of a corpus with {name}", seconds=20, line=line)(odd_line)
+
+
+@attack("a corpus behind links in a circle, in a name that is not UTF-8", seconds=20)
+def odd_paths(folder: Path, quick: bool) -> Result:
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("one")
+    (folder / "here").symlink_to(folder)
+    documents = list(read_text(f"{folder}/**/*.txt"))
+    titles = pa.array([document.title for document in documents])
+    return Result(RIGHT) if len(titles) == 1 else Result(WRONG, f"one file is {len(titles)} documents")

@@ -82,6 +82,22 @@ def odd_parts(folder: Path, quick: bool) -> Result:
     return asked(folder, len(KEYS))
 
 
+@attack("a file where damaged parts belong", place="file")
+@attack("a link to nowhere where damaged parts belong", place="link")
+@attack("notes on damage that are none", place="notes")
+def no_room_for_damage(folder: Path, quick: bool, place: str) -> Result:
+    part, damaged = filled(folder), folder / "damaged"
+    part.write_bytes(part.read_bytes()[:-300])
+    if place == "file":
+        damaged.write_text("mine")
+    elif place == "link":
+        damaged.symlink_to("nowhere")
+    else:
+        damaged.mkdir()
+        (damaged / "damage.jsonl").write_text('{"file": 5, "lost": 1}\n{"file": "a\\u0000b", "lost": 1}\n{"file": [], "lost": "x"}\n')
+    return asked(folder)
+
+
 def journal_lines(folder: Path) -> list[bytes]:
     """The lines of a journal that holds REPLIES."""
     store = ReplyStore(folder / "writer")

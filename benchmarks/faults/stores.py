@@ -204,6 +204,32 @@ def damaged_cache(folder: Path, quick: bool, which: str) -> Result:
     return Result(RIGHT)
 
 
+@attack("a lake on a disk that is not mounted", left="an empty folder")
+@attack("a lake that is a link to nowhere", left="a link")
+@attack("a lake that is gone", left="nothing")
+def no_lake(folder: Path, quick: bool, left: str) -> Result:
+    written(folder)
+    house, lake = warehouse(folder), folder / "lake"
+    house.query(TOTAL)
+    house.index.keep(SCORES.name)
+    lake.rename(folder / "away")
+    if left == "a link":
+        lake.symlink_to("nowhere")
+    elif left == "an empty folder":
+        lake.mkdir()
+    for _ in range(2):
+        answer = warehouse(folder).query(TOTAL)
+        if not any("held 4 partitions" in note for note in answer.notes):
+            return Result(WRONG, f"{answer.rows.to_pylist()} and {answer.notes}")
+    if left == "a link":
+        lake.unlink()
+    elif left == "an empty folder":
+        lake.rmdir()
+    (folder / "away").rename(lake)
+    answer = warehouse(folder).query(TOTAL)
+    return Result(MENDED) if answer.rows.to_pylist()[0]["n"] == 40 and not answer.notes else Result(BLOCKS, str(answer.notes))
+
+
 NAMES = (
     "it's",
     "[x]",

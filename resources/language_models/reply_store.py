@@ -288,8 +288,13 @@ class ReplyStore:
         return salvaged.rows
 
     def _aside(self, name: str) -> Path:
-        (self.folder / DAMAGED).mkdir(parents=True, exist_ok=True)
-        return self.folder / DAMAGED / name
+        """The place of a damaged file. Whatever else stands where its folder should be is moved beside it."""
+        folder = self.folder / DAMAGED
+        if os.path.lexists(folder) and not folder.is_dir():
+            with suppress(FileNotFoundError):  # another process has moved it
+                folder.rename(folder.with_name(f"{DAMAGED}-{time.time_ns()}"))
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
 
     def _note_damage(self, aside: Path, salvaged: Salvaged, problem: str) -> None:
         """Report a file that was set aside, in the log and in the file that `size` counts."""
@@ -307,10 +312,11 @@ class ReplyStore:
         notes = self.folder / DAMAGED / "damage.jsonl"
         n_lost: dict[str, int] = {}
         for line in notes.read_text(errors="replace").splitlines() if notes.is_file() else ():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 note = json.loads(line)
-                n_lost[note["file"]] = note["lost"] or 0
-        there = [name for name in n_lost if (self.folder / DAMAGED / name).is_file()]
+                if isinstance(note["file"], str) and isinstance(note["lost"], int | None):
+                    n_lost[note["file"]] = note["lost"] or 0
+        there = [name for name in n_lost if "\0" not in name and (self.folder / DAMAGED / name).is_file()]
         return len(there), sum(n_lost[name] for name in there)
 
     def _open_journal(self) -> IO[bytes]:

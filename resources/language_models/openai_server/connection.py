@@ -75,6 +75,7 @@ class BoundedClient(httpx.AsyncClient):
         timeout: httpx.Timeout,
         max_bytes: int = MAX_REPLY_BYTES,
         auth: httpx.BasicAuth | None = None,
+        *,
         proxy: str | None = None,
         verify: ssl.SSLContext | bool = True,
     ) -> None:

@@ -306,3 +306,29 @@ def test_a_full_disk_while_a_part_is_written_leaves_the_journal(tmp_path: Path, 
     assert not list(tmp_path.glob(".part-*")) and len(list(tmp_path.glob("journal-*"))) == 1
     store.flush()
     assert ReplyStore(tmp_path).get_many(["a"]) == {"a": PLAIN}
+
+
+@pytest.mark.parametrize("place", ["a file", "a link to nowhere"])
+def test_what_stands_where_damaged_files_belong_does_not_block_the_store(tmp_path: Path, place: str) -> None:
+    numbered(tmp_path, range(10)).flush()
+    (part,) = tmp_path.glob("part-*.parquet")
+    part.write_bytes(part.read_bytes()[:-300])
+    if place == "a file":
+        (tmp_path / "damaged").write_text("mine")
+    else:
+        (tmp_path / "damaged").symlink_to("nowhere")
+    ReplyStore(tmp_path).get_many(["0"])
+    assert (tmp_path / "damaged" / part.name).is_file() and ReplyStore(tmp_path).size().n_damaged == 1
+    assert len(list(tmp_path.glob("damaged-*"))) + sum(path.is_symlink() for path in tmp_path.iterdir()) >= 1
+
+
+def test_notes_on_damage_that_are_none_are_passed_over(tmp_path: Path) -> None:
+    store = numbered(tmp_path, range(3))
+    store.flush()
+    (tmp_path / "damaged").mkdir()
+    notes = (
+        '{"file": 5, "lost": 1}\n[1]\n{"file": "a\\\\u0000b", "lost": 1}\n{"file": [], "lost": 1}\n{"file": "x", "lost": "y"}\n'
+        + "[" * 100_000
+    )
+    (tmp_path / "damaged" / "damage.jsonl").write_text(notes)
+    assert store.size().n_damaged == 0 and store.size().n_replies == 3
