@@ -184,7 +184,7 @@ def running_server(home: Home, port: int | None = None, say: Callable[[str], Non
         with log_path.open("ab") as log, started_dagster(home, DEFAULT_HOST, free_port(), log) as (server, process):
             if not wait_until_it_serves(server, home, process, say):
                 tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
-                raise ServerError(f"Dagster did not start within {START_SECONDS:g} s; the end of {log_path}:\n{tail}")
+                raise ServerError(f"{_not_started(process)}; the end of {log_path}:\n{tail}")
             yield server
             wait_for_users(home.dagster, say)
         return
@@ -234,7 +234,14 @@ def serve_ui(home: Home, host: str, port: int, say: Callable[[str], None]) -> No
             say(f"the UI of {home.root} is at {server.url}; Ctrl-C ends it, and all runs that it has started")
             process.wait()
             raise ServerError(f"Dagster ended by itself with status {process.returncode}; its last lines above say why")
-    raise ServerError(f"Dagster did not start within {START_SECONDS:g} s; its lines above say why")
+        why = _not_started(process)
+    raise ServerError(f"{why}; its lines above say why")
+
+
+def _not_started(process: subprocess.Popen[bytes]) -> str:
+    """Why a Dagster that was started does not answer: it has ended, or takes too long."""
+    ended = process.poll()
+    return f"Dagster did not start within {START_SECONDS:g} s" if ended is None else f"Dagster did not start: it ended with status {ended}"
 
 
 @contextlib.contextmanager

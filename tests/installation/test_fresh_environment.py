@@ -65,7 +65,7 @@ class Command:
         """All that was printed."""
         return "".join(self.lines)
 
-    def wait_for(self, holds: Callable[[], bool], seconds: float = 240) -> None:
+    def wait_for(self, holds: Callable[[], bool], seconds: float = 400) -> None:
         """Fails unless it holds before the command ends and before the time is over."""
         deadline = time.monotonic() + seconds
         while not holds():
