@@ -35,6 +35,7 @@ def run(
         with without_collecting():
             from interp_assets.config.feature_lists import selected_among
             from interp_assets.installation.home import Home
+            from interp_assets.single_features.endings import lines_of_endings
             from interp_assets.single_features.firing import asked_or_firing
             from interp_assets.single_features.plan import planned_run
             from interp_assets.single_features.without_examples import lines_without_examples
@@ -53,6 +54,8 @@ def run(
         typer.echo(line)
     if without and asked is not None and record.has_activations:
         typer.echo(f"features that fire often enough: interp run {key} --features firing:10")
+    for line in lines_of_endings(home.lake, record, home.settings.stage_settings(record.stages), asked):
+        typer.echo(line)
     first = "FEATURE" if asked is None else selected_among(record, record.selected_features, asked)[0]
     typer.echo(f"next: interp show {key} {first}")
 

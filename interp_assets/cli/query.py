@@ -83,5 +83,7 @@ def _notes_on_emptiness(home: "Home", n_rows: int) -> list[str]:
             "ones, `interp register` adds your own"
         ]
     if not home.lake.fs.exists(f"{home.lake.root}/explanations"):
-        return [f"nothing is explained yet in the home {home.root}: interp run {keys[0]} --features 0-9, or interp backfill {keys[0]}"]
+        return [
+            f"nothing is explained yet in the home {home.root}: interp run {keys[0]} --features firing:10, or interp backfill {keys[0]}"
+        ]
     return []

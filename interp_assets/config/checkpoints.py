@@ -21,6 +21,9 @@ RUN = "{run}"
 
 LARGEST_STEP = 1 << 53
 
+NAMED = 3
+"""Most names that fit no pattern in a line."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -102,6 +105,19 @@ class WatchedFolder(Closed):
                 run, step = match.groupdict().get("run", ""), int(match["step"])
                 found[run, step] = Checkpoint(path, step, run)
         return [found[place] for place in sorted(found)]
+
+    def why_empty(self) -> str:
+        """Why no checkpoint is found, with names that are in the folder; "" where there are checkpoints."""
+        if not self.path.is_dir():
+            return f"{self.path} is not there" if not self.path.exists() else f"{self.path} is no folder"
+        if self.checkpoints():
+            return ""
+        depth = self.pattern.count("/")
+        there = sorted(path.relative_to(self.path).as_posix() for path in self.path.glob("/".join(["*"] * (depth + 1))))
+        there = there or sorted(path.name for path in self.path.iterdir())
+        steps = f" with a step that is a multiple of {self.every:,}" if self.every > 1 else ""
+        shown = ", ".join(map(repr, there[:NAMED])) + (f" and {len(there) - NAMED:,} more" if len(there) > NAMED else "")
+        return f"no name in {self.path} fits {self.pattern!r}{steps}; there {'are ' + shown if there else 'is nothing'}"
 
     def is_settled(self, checkpoint: Checkpoint, now: float | None = None) -> bool:
         """Whether a checkpoint holds a file, and none of its files has changed for `settle_seconds`."""

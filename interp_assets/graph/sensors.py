@@ -84,7 +84,7 @@ def _new_checkpoints(tick_seconds: int, folders: list[str]) -> dg.SensorDefiniti
         written, waiting, refused = register_checkpoints(registry, settings)
         for key, error in refused.items():
             context.log.error(f"checkpoint {key} is not registered: {error}")
-        told = ["no new checkpoint"]
+        told = ["no new checkpoint", *(why for watched in settings.watch if (why := watched.why_empty()))]
         if waiting:
             told.append(f"{len(waiting)} still being written: {_named([str(path) for path in waiting])}")
         if refused:

@@ -130,7 +130,9 @@ def _next(home: Home) -> Iterator[Finding]:
     bare = [key for key in keys if key not in explained]
     if bare:
         there = "its activations are there" if bare[0] in harvested else "harvests its token sample first"
-        yield Finding("next", "not explained", f"interp run {bare[0]} --features 0-9 ({there}); interp backfill {bare[0]} for all of it")
+        yield Finding(
+            "next", "not explained", f"interp run {bare[0]} --features firing:10 ({there}); interp backfill {bare[0]} for all of it"
+        )
     default = PlatformSettings()
     if settings.explainer == default.explainer or settings.scorer == default.scorer:
         yield Finding(

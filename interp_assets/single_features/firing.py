@@ -35,6 +35,9 @@ def asked_or_firing(
     count = features.removeprefix(WORD)
     if not (count.isascii() and count.isdecimal() and 0 < int(count) < 10**9):
         raise UserError(f"--features {features!r}: write a number after {WORD}, such as {WORD}10")
+    record = home.registry.get(key)
+    if not record.has_activations:  # imported windows: each feature has some
+        return AskedFeatures(tuple(_spread(record.selected_features, int(count))))
     planned = planned_run(home, key, None, HARVEST, models)
     if not planned.is_empty:
         harvest(planned)
@@ -67,4 +70,9 @@ def firing_features(home: Home, key: str, n: int) -> list[int]:
             f"{MOST_DENSITY:.0%} of them; the most contexts are {most}. Raise token_sample.n_tokens in the record, or lower "
             "stages.examples.min_activating, with n_held_out and n_shown"
         )
-    return enough[np.linspace(0, len(enough) - 1, min(n, len(enough))).round().astype(int)].tolist()
+    return _spread(enough, n)
+
+
+def _spread(features: np.ndarray, n: int) -> list[int]:
+    """Up to n of the features, spread evenly from the first to the last."""
+    return features[np.linspace(0, len(features) - 1, min(n, len(features))).round().astype(int)].tolist()

@@ -64,7 +64,7 @@ def test_an_empty_home_says_what_fills_it(run, tmp_path: Path) -> None:
     assert f"no dictionary is registered in the home {tmp_path / 'home'}" in said and "interp demo" in said
     (tmp_path / "home" / "dictionaries").mkdir(parents=True)
     (tmp_path / "home" / "dictionaries" / "m__00__n.yaml").write_text("{key: m/00/n, hook: h, kind: topk_neurons, k: 4, width: 64}")
-    assert "interp run m/00/n --features 0-9" in run("query", "scores_by_method").output
+    assert "interp run m/00/n --features firing:10" in run("query", "scores_by_method").output
     assert "note" not in run("query", "dictionaries").output
 
 
@@ -73,7 +73,7 @@ def test_doctor_says_the_next_step(run, tmp_path: Path) -> None:
     (tmp_path / "home" / "dictionaries").mkdir(parents=True)
     (tmp_path / "home" / "dictionaries" / "m__00__n.yaml").write_text("{key: m/00/n, hook: h, kind: topk_neurons, k: 4, width: 64}")
     said = run("doctor").output
-    assert "interp run m/00/n --features 0-9" in said and "settings.yaml before you believe a score" in said
+    assert "interp run m/00/n --features firing:10" in said and "settings.yaml before you believe a score" in said
 
 
 def test_a_port_where_no_server_is_is_said(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -114,6 +115,28 @@ def test_there_is_a_sensor_for_checkpoints_where_a_folder_is_watched() -> None:
     watched = PlatformSettings.model_validate({"watch": {"folder": "/a", "record": ONE_RUN}})
     assert [s.name for s in automation_sensors(watched)] == ["new_dictionaries", "new_ratings", "new_checkpoints", "missing_partitions"]
     assert "new_checkpoints" not in [s.name for s in automation_sensors(PlatformSettings())]
+
+
+def test_a_folder_without_a_checkpoint_says_what_is_there(tmp_path: Path) -> None:
+    """A folder that is spelt wrong, and a pattern that fits nothing, look like a training run that has not begun."""
+    runs = tmp_path / "runs"
+    watched = WatchedFolder(folder=str(runs), pattern="{run}/{step}", record=RECORD)
+    assert watched.why_empty() == f"{runs} is not there"
+    runs.mkdir()
+    assert watched.why_empty() == f"no name in {runs} fits '{{run}}/{{step}}'; there is nothing"
+    for name in ("a/final", "a/step_1", "a/step_2", "a/step_3"):
+        drop(runs, name)
+    assert watched.why_empty() == f"no name in {runs} fits '{{run}}/{{step}}'; there are 'a/final', 'a/step_1', 'a/step_2' and 1 more"
+    drop(runs, "a/150")
+    assert watched.why_empty() == ""
+    assert "with a step that is a multiple of 100; there are 'a/150'" in watched.model_copy(update={"every": 100}).why_empty()
+    sensor = next(one for one in automation_sensors(PlatformSettings(watch=(watched,))) if one.name == "new_checkpoints")
+    with dg.DagsterInstance.ephemeral() as instance:
+        for place, told in ((runs, "no new checkpoint"), (tmp_path / "run", f"no new checkpoint; {tmp_path / 'run'} is not there")):
+            settings = PlatformSettings(watch=(watched.model_copy(update={"folder": str(place), "settle_seconds": 5000}),))
+            resources = {"registry": DictionaryRegistry(tmp_path / "dictionaries"), "settings": settings}
+            result = sensor(dg.build_sensor_context(instance=instance, resources=resources))
+            assert isinstance(result, dg.SensorResult) and str(result.skip_reason and result.skip_reason.skip_message).startswith(told)
 
 
 def test_the_newer_of_two_checkpoints_of_one_step_counts(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_ui_answers_on_its_port_and_ends_with_all_that_it_started(interp: Pa
         (tmp_path / "elsewhere").mkdir()
         other = ended(interp, tmp_path / "elsewhere", "ui", "--port", str(port))
         assert other.returncode == 1 and f"nothing can listen at 127.0.0.1, port {port}" in other.stderr
-        assert command.end(signal.SIGTERM) == 0
+        assert command.end(signal.SIGTERM) == 128 + signal.SIGTERM
         assert "have ended" in command.output
         assert (tmp_path / ".interp" / "dagster" / "dagster.yaml").exists()
 
