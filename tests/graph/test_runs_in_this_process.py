@@ -21,7 +21,6 @@ from interp_assets.installation.unfinished_runs import home_instance
 from interp_assets.orchestration.narrowing import features_made, whole_version
 from interp_assets.reading.whole_features import whole_features
 from interp_assets.single_features.card import read_card
-from interp_assets.single_features.endings import lines_of_endings
 from interp_assets.single_features.firing import asked_or_firing, firing_features
 from interp_assets.single_features.plan import PlannedRun, planned_run
 from interp_assets.single_features.progress import LineWatcher
@@ -29,7 +28,6 @@ from interp_assets.single_features.questions import asked_questions
 from interp_assets.single_features.redo import forget_replies, planned_redo
 from interp_assets.single_features.run import end_dead_runs, make_here, run_here
 from resources.kept_models import KeptModels
-from resources.language_models.scripted import ScriptedModel
 from resources.model_provider import RealModels
 from resources.run_launcher import IN_PROCESS_TAG, birth_of, has_ended
 
@@ -296,20 +294,6 @@ def test_a_feature_is_made_again_and_its_questions_asked_again_where_that_is_sai
         assert len(lab.asked) == len(asked) + forgotten
     assert lab.asked[-1] in asked
     assert lab.made("scores", "01of16", scorer="fuzzing") == {4, 6} and lab.rows("SELECT * FROM scores ORDER BY ALL") == made
-
-
-def test_replies_that_nobody_can_read_are_told_at_the_end_of_a_run(new_lab: Callable[[], Lab], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run itself succeeds: each feature has a row with its outcome."""
-    lab = new_lab()
-    stages = lab.home.settings.stage_settings(lab.installation.record().stages)
-    record = lab.home.registry.get(KEY)
-    assert lines_of_endings(lab.home.lake, record, stages, None) == []
-    monkeypatch.setattr(lab.models, "language_model", lambda *_: ScriptedModel(lambda request: "The above examples are from a manual."))
-    assert lab.run([5, 40]).succeeded
-    told = "explanations/max_act: 2 of 2 features lack an explanation: 5, 40 (unparsable: see Named outcomes in docs/tables.md). What was "
-    (line,) = lines_of_endings(lab.home.lake, record, stages, AskedFeatures.of([5, 40]))
-    assert line == f"{told}asked and answered: interp show {KEY} 5 --prompts --only explanations/max_act"
-    assert lines_of_endings(lab.home.lake, record, stages, AskedFeatures.of([6])) == []
 
 
 def test_every_question_is_planned_again_with_its_reply(lab: Lab) -> None:
