@@ -77,8 +77,8 @@ def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list
         for name, version in inputs.items():
             if manifest.inputs.get(name, version) not in (version, whole_version(version)):
                 raise UserError(
-                    f"the verdicts of {scorer} on {key} are older than its {name}. Make them again: interp backfill {key.dictionary} "
-                    f"--only scores/{scorer}"
+                    f"the verdicts of {scorer} on {key} are older than its {name}: `interp backfill {key.dictionary} "
+                    f"--only scores/{scorer}` makes them again, or takes them away where the settings no longer ask for them"
                 )
     return [*inputs.values(), *(manifest.data_version for manifest in verdicts)]
 

@@ -298,8 +298,8 @@ def _refuse_older(lake: Lake, key: RangeKey, methods: Sequence[str], scorers: Se
             version = whole_version(manifest.data_version) if manifest else ""
             if scores and manifest and scores.inputs.get(name, version) not in (version, manifest.data_version):
                 raise UserError(
-                    f"the scores of {scorer} on {key} are older than its {name}. Make them again: interp backfill {key.dictionary} "
-                    f"--only scores/{scorer}"
+                    f"the scores of {scorer} on {key} are older than its {name}: `interp backfill {key.dictionary} "
+                    f"--only scores/{scorer}` makes them again, or takes them away where the settings no longer ask for them"
                 )
 
 

@@ -158,7 +158,8 @@ def test_an_export_of_part_of_a_dictionary_or_of_what_is_stale_is_refused(tmp_pa
     export_delphi_results(lake, RECORD, tmp_path / "current")
     lake.write(EXPLANATIONS.name, {"explanation_method": METHOD, **partition}, EXPLANATIONS.schema, rows, "2")
     with pytest.raises(
-        UserError, match=r"verdicts of detection on .*03of16 are older than its explanations/max_act.*--only scores/detection"
+        UserError,
+        match=r"verdicts of detection on .*03of16 are older than its explanations/max_act.*--only scores/detection` makes them again",
     ):
         export_delphi_results(lake, RECORD, tmp_path / "stale")
     lake.discard(VERDICTS.name, verdicts)
