@@ -44,9 +44,10 @@ def query(
     if " " not in sql.strip() and statement == sql:
         fail(f"no view is called {sql!r}{_nearest(sql, views)} {LISTING}")
     try:
-        shortened = sql in views and output is OutputFormat.table and limit > 0
-        answer = warehouse.query(f"{statement} LIMIT {limit}" if shortened else statement, verify, unsafe)
-        total = answer.rows.num_rows
+        most = limit if output is OutputFormat.table and limit > 0 else None
+        shortened = sql in views and most is not None
+        answer = warehouse.query(f"{statement} LIMIT {limit}" if shortened else statement, verify, unsafe, most)
+        total = answer.n_rows
         if shortened and total == limit:
             total = warehouse.query(f"SELECT count(*) AS n FROM {sql}", verify, unsafe).rows["n"][0].as_py()
     except (duckdb.Error, RefusedStatement) as error:

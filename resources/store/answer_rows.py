@@ -17,24 +17,39 @@ FIRST_DAY, LAST_DAY = -719_162, 2_932_896
 PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
-def answer_rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """The rows of a question; an empty table for a statement without rows."""
+BATCH_ROWS = 65_536
+
+
+def answer_rows(connection: duckdb.DuckDBPyConnection, sql: str, most: int | None = None) -> tuple[pa.Table, int]:
+    """(rows of a question, number of its rows); an empty table for a statement without rows. With `most`, the table has at most so many
+    rows, and memory holds no more of the answer."""
     relation = connection.sql(sql)
     if relation is None:
-        return pa.table({})
+        return pa.table({}), 0
     names, foreign = _distinct(relation.columns), [bool(FOREIGN.search(str(type_))) for type_ in relation.types]
     if any(foreign):
         kept = ", ".join(f"c{place}::VARCHAR" if is_foreign else f"c{place}" for place, is_foreign in enumerate(foreign))
         columns = ", ".join(f"c{place}" for place in range(len(names)))
         relation = relation.query("answer", f"SELECT {kept} FROM answer AS answer({columns})")
         assert relation is not None, "a SELECT has rows"
-    rows = relation.to_arrow_table().rename_columns(names)
+    rows, total = (whole := relation.to_arrow_table(), whole.num_rows) if most is None else _first(relation, most)
+    rows = rows.rename_columns(names)
     for place, column in enumerate(rows.columns):
         if _beyond_python(column):
             texts = connection.from_arrow(pa.table({"x": column})).query("answer", "SELECT x::VARCHAR AS x FROM answer")
             assert texts is not None, "a SELECT has rows"
             rows = rows.set_column(place, names[place], texts.to_arrow_table().column(0))
-    return rows
+    return rows, total
+
+
+def _first(relation: duckdb.DuckDBPyRelation, most: int) -> tuple[pa.Table, int]:
+    """(first rows of a relation, number of its rows)."""
+    kept, total = list[pa.RecordBatch](), 0
+    reader = relation.to_arrow_reader(BATCH_ROWS)
+    for batch in reader:
+        kept += [batch.slice(0, most - total)] if total < most else []
+        total += batch.num_rows
+    return pa.Table.from_batches(kept, reader.schema), total
 
 
 def _distinct(names: list[str]) -> list[str]:

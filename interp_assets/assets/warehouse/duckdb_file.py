@@ -45,10 +45,11 @@ SLOW_PARTS = 200
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows, and notes on missing or unverified rows."""
+    """Rows, notes on missing or unverified rows, and the number of rows with those that were not asked for."""
 
     rows: pa.Table
     notes: list[str]
+    n_rows: int
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,9 @@ class Warehouse:
         views = {name: answered_by(file) for name, file in view_files().items()}
         return {**views, DICTIONARIES: "one registered dictionary", **{table.name: table.grain for table in TABLES}}
 
-    def query(self, sql: str, verify: bool = False, unsafe: bool = False) -> Answer:
+    def query(self, sql: str, verify: bool = False, unsafe: bool = False, most: int | None = None) -> Answer:
         """The answer to SQL over the partitions that are complete at this moment. With `verify`, every byte that may be read is checked
-        first.
+        first. With `most` the answer has its first rows alone, at most so many.
 
         Without `unsafe` nothing is written, and only files of the lake are read. Raises `duckdb.Error` for SQL that cannot be answered, and
         `RefusedStatement` for SQL that would do more than read.
@@ -130,7 +131,7 @@ class Warehouse:
             refuse_writing(sql)
         for left in reversed(range(TRIES)):
             try:
-                return self._answer(sql, verify or left < TRIES - 1, unsafe)
+                return self._answer(sql, verify or left < TRIES - 1, unsafe, most)
             except duckdb.PermissionException as error:
                 if (linked := link_out_of(self.lake, error)) is None:
                     raise
@@ -142,17 +143,17 @@ class Warehouse:
                     raise
         raise AssertionError(TRIES)
 
-    def _answer(self, sql: str, verify: bool, unsafe: bool) -> Answer:
+    def _answer(self, sql: str, verify: bool, unsafe: bool, most: int | None) -> Answer:
         """The answer of `query`, over one look at the lake."""
         tables, _ = named_in(sql, [*self._schemas, DICTIONARIES], view_files())
         # Reading many records takes longer than most questions.
         state = self._state(tables, self._records.read() if DICTIONARIES in tables else None, verify)
         database = QueryDatabase(self.lake, [], unsafe=True) if unsafe else self._database
         question = Question.of(sql, state, database)
-        rows = question.counted(database)
+        rows, n_rows = question.counted(database), 1
         if rows is None:
             with database.connection(question.statements(), state.records.table if DICTIONARIES in tables else None) as connection:
-                rows = interruptibly(connection, partial(answer_rows, connection, sql))
+                rows, n_rows = interruptibly(connection, partial(answer_rows, connection, sql, most))
         notes = []
         if broken := state.records.broken:
             notes.append(
@@ -160,7 +161,7 @@ class Warehouse:
             )
         for name, found in state.found.items():
             notes += notes_on(name, found, question.sources.get(name, Sources([], [])), self.index, verify)
-        return Answer(rows, notes)
+        return Answer(rows, notes, n_rows)
 
     def _state(self, tables: Iterable[str], records: RecordRows | None, verify: bool = False) -> State:
         """What these tables hold at this moment."""
