@@ -33,7 +33,7 @@ def asked_or_firing(
     if not (isinstance(features, str) and features.startswith(WORD)):
         return AskedFeatures.of(features)  # type: ignore[arg-type]
     count = features.removeprefix(WORD)
-    if not (count.isascii() and count.isdecimal() and 0 < int(count) < 10**9):
+    if not (count.isascii() and count.isdecimal() and len(count) < 10 and int(count) > 0):
         raise UserError(f"--features {features!r}: write a number after {WORD}, such as {WORD}10")
     record = home.registry.get(key)
     if not record.has_activations:  # imported windows: each feature has some
