@@ -442,7 +442,8 @@ def command_status() -> int:
     except KeyboardInterrupt as interrupt:
         status = exit_status_of(interrupt)
     except BaseException:
-        traceback.print_exc()
+        if unanswered_signal() is None:  # otherwise the error may well be what somebody made of the interrupt
+            traceback.print_exc()
         status = 1
     return status if isinstance(status, int) else int(status is not None)
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from importlib.machinery import ExtensionFileLoader
+from types import FrameType
 from typing import Any
 
 from interp_assets.installation.signal_watch import SignalWatch, causes, is_interruption
@@ -82,15 +84,26 @@ def exit_status_of(interrupt: BaseException) -> int:
     return int(getattr(interrupt, "exit_status", 128 + (known or signal.SIGINT)))
 
 
+def _loads_an_extension(frame: FrameType | None) -> bool:
+    """Whether an extension module is being loaded: DuckDB's calls Python meanwhile, and aborts the process where that raises."""
+    while frame is not None:
+        if frame.f_code.co_name in ("create_module", "exec_module") and isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class _Raises:
     """Handler of the ending signals in a command."""
 
     hears_repeats = True
 
-    def __call__(self, number: int, _frame: object) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         repeats = takes_repeat()
         if _watch is not None and _watch.answered and not repeats:
             os._exit(128 + number)
+        if _watch is not None and _loads_an_extension(frame):
+            return  # the signal is sent again
         if not (repeats and (_watch is None or _watch.answered or _watch.is_under_way())):
             raise interrupt(number)
 

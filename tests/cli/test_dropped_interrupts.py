@@ -152,6 +152,20 @@ def test_an_interrupt_that_is_dropped_comes_again(place: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{INTERRUPTED}\n")
 
 
+def test_the_load_of_an_extension_is_not_interrupted() -> None:
+    """DuckDB's extension aborts the process where Python code that it calls while it is loaded raises."""
+    body = """
+        asks = lambda event, arguments: ask() if event == "import" and arguments[0] == "_duckdb" and arguments[1] else None
+        sys.addaudithook(asks)
+        try:
+            import duckdb
+        finally:
+            print("_duckdb" in sys.modules, flush=True)
+        time.sleep(60)"""
+    done = ended(body, signal.SIGTERM)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "True\n", f"{INTERRUPTED}\n")
+
+
 @pytest.mark.parametrize("place", CLEANING)
 def test_clean_up_is_not_interrupted_again(place: str) -> None:
     done = ended(CLEANING[place], signal.SIGTERM)
