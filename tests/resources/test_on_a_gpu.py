@@ -207,6 +207,7 @@ def test_a_language_model_answers_as_on_a_cpu(dtype: str) -> None:
 
     def ask(device: str) -> tuple[list[str], list[float]]:
         model = TransformersModel("embedded:smollm2-135m-instruct", device=device, dtype=dtype, batch_tokens=4096)
+        model._pass_tokens = 64  # on both: a bfloat16 product of another shape is rounded otherwise
         try:
             replies = dict(model.ask(requests))
         finally:
@@ -221,9 +222,7 @@ def test_a_language_model_answers_as_on_a_cpu(dtype: str) -> None:
     with simulated_gpu() as gpu:
         texts_there, numbers_there = ask("cuda")
         assert gpu.n_operations > 1000
-    # A sampled token may hang on the last bit of a bfloat16 logit, and operations of another shape round it otherwise.
-    compared = [place for place, request in enumerate(requests) if not request.temperature or dtype == "float32"]
-    assert [texts_there[place] for place in compared] == [texts[place] for place in compared] and len(numbers) > 3 * (4 + 4)
+    assert texts_there == texts and len(numbers) > 3 * (4 + 4)
     assert numbers_there == pytest.approx(numbers, abs=1e-5)
 
 
