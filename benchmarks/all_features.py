@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -153,14 +154,14 @@ def main() -> None:
     n_features, n_activations, n_tokens = given.features, given.activations, given.tokens
     if given.quick:
         n_features, n_activations, n_tokens = 2_000, 10_000_000, 1_000_000
-    processes = multiprocessing.get_context("spawn")
+    spawned = multiprocessing.get_context("spawn")
     with contextlib.nullcontext(given.home) if given.home else tempfile.TemporaryDirectory() as folder:
         folder = str(folder)
-        with processes.Pool(1) as pool:  # so that the peak is the asset's own
-            figures = pool.apply(prepare, (folder, n_features, n_activations, n_tokens))
+        with ProcessPoolExecutor(1, spawned) as pool:  # so that the peak is the asset's own
+            figures = pool.submit(prepare, folder, n_features, n_activations, n_tokens).result()
         print(f"store of {figures['activations']:,} activations made in {figures['store_seconds']} s", flush=True)
-        with processes.Pool(1) as pool:
-            figures |= pool.apply(measure, (folder, n_features, n_tokens))
+        with ProcessPoolExecutor(1, spawned) as pool:
+            figures |= pool.submit(measure, folder, n_features, n_tokens).result()
     figures["within_goal"] = figures["seconds"] / 60 * (100_000 / n_features) <= GOAL_MINUTES
     for name, value in figures.items():
         print(f"{name:>24}  {value:,}")

@@ -18,6 +18,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def materialise(home: Home, asset: dg.AssetsDefinition, record: DictionaryRecord
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(DICTIONARIES.name or "", [record.key])
     ends = [f"{record.key}|{FEATURE_RANGE_KEYS[i]}" if by_range else record.key for i in (0, -1)]
-    tags = dict(zip(("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), ends, strict=True))
+    tags: dict[str, str] = dict(zip(("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), ends, strict=True))
     resources = dict(definitions(home, RealModels()).resources or {})
     started, on_cores = time.perf_counter(), time.process_time()
     assert dg.materialize([asset], instance=instance, resources=resources, tags=tags).success
@@ -178,11 +179,11 @@ def main() -> None:
     figures: dict[str, Any] = {"features": n_features, "tokens": n_tokens, "cores": cores()}
     for negatives, per_feature in cases[:1] if given.quick or given.profile else cases:
         with tempfile.TemporaryDirectory() as folder:
-            processes = multiprocessing.get_context("spawn")
-            with processes.Pool(1) as pool:  # so that the peak is the asset's own
-                pool.apply(prepare, (folder, n_features, per_feature, negatives, n_tokens))
-            with processes.Pool(1) as pool:
-                found = pool.apply(measure, (folder, n_features, negatives, n_tokens, given.profile))
+            spawned = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, spawned) as pool:  # so that the peak is the asset's own
+                pool.submit(prepare, folder, n_features, per_feature, negatives, n_tokens).result()
+            with ProcessPoolExecutor(1, spawned) as pool:
+                found = pool.submit(measure, folder, n_features, negatives, n_tokens, given.profile).result()
         figures[f"{negatives}_{per_feature}"] = found
         shown = "  ".join(f"{name} {value:,}" for name, value in found.items())
         print(f"{negatives:10} {per_feature:6,} activations  {shown}", flush=True)

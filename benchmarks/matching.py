@@ -1,6 +1,6 @@
 """Matching two dictionaries: seconds and peak memory of the cosines and of the one-to-one assignment, on synthetic decoders.
 
-    python benchmarks/matching.py [--width 16384] [--d-in 768]
+    python benchmarks/matching.py [--quick] [--width 16384] [--d-in 768]
 
 The second decoder is the first in another order with noise, so that the right matches are known; `unrelated` is the worst case, two of
 random directions. Each case runs in a process of its own. The last line is one JSON object.
@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -55,15 +56,17 @@ def run(width: int, d_in: int, related: bool) -> dict[str, float]:
 def main() -> None:
     """Run both cases and print the table and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="4,096 features: a few seconds")
     parser.add_argument("--width", type=int, default=16_384, help="features of either dictionary")
     parser.add_argument("--d-in", type=int, default=768, help="dimensions of a decoder row")
     arguments = parser.parse_args()
+    width = 4096 if arguments.quick else arguments.width
     results = {}
     for name, related in (("related", True), ("unrelated", False)):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            results[name] = pool.apply(run, (arguments.width, arguments.d_in, related))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            results[name] = pool.submit(run, width, arguments.d_in, related).result()
         print(f"{name:10} " + "  ".join(f"{key} {value:,}" for key, value in results[name].items()))
-    print(json.dumps({"width": arguments.width, "d_in": arguments.d_in, **results}))
+    print(json.dumps({"width": width, "d_in": arguments.d_in, **results}))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import resource
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -54,8 +55,8 @@ def synthesise(lake: Lake, n_tokens: int) -> int:
 
 def measured(part: str, *arguments: object) -> dict[str, float]:
     """What `part` reports from a fresh process, with that process's peak memory."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_run, (part, *arguments))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run, part, *arguments).result()
 
 
 def _run(part: str, *arguments: object) -> dict[str, float]:

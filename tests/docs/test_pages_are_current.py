@@ -143,6 +143,13 @@ def test_the_workflow_runs_what_a_bare_machine_runs() -> None:
     assert used and all(re.fullmatch(r"[\w/-]+@v\d+", action) for action in used), used
 
 
+def test_every_benchmark_has_a_quick_form_and_ends_with_json() -> None:
+    scripts = {path.name: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+    run = {name: text for name, text in scripts.items() if "__main__" in text}
+    assert run
+    assert [name for name, text in run.items() if '"--quick"' not in text or "json.dumps" not in text] == []
+
+
 @pytest.mark.parametrize(
     ("benchmark", "grid", "head"),
     [
