@@ -15,9 +15,9 @@ LINE_SECONDS = 10.0
 
 
 def cost_of(spending: Spending, before: tuple[int, float] = (0, 0.0)) -> str:
-    """Tokens and dollars since `before`; no dollars for a model without a price."""
+    """Tokens of language models and dollars since `before`; no dollars for a model without a price, and empty where no model was asked."""
     tokens, usd = spending.tokens - before[0], spending.usd - before[1]
-    return f"{tokens:,} tokens" + (f", ${usd:,.4f}" if usd else "")
+    return (f"{tokens:,} tokens" if tokens else "") + (f", ${usd:,.4f}" if usd else "")
 
 
 class BarWatcher:
@@ -58,8 +58,8 @@ class BarWatcher:
         if self._last is None:
             return
         task, before, started = self._begun[self._last]
-        cost = cost_of(self._spending, before) if self._spending.tokens > before[0] else ""
-        self._bars.update(task, total=1, completed=1, told=f"done in {time.monotonic() - started:.1f} s", cost=cost)
+        told = f"done in {time.monotonic() - started:.1f} s"
+        self._bars.update(task, total=1, completed=1, told=told, cost=cost_of(self._spending, before))
         self._last = None
 
 
@@ -83,7 +83,8 @@ class LineWatcher:
         """Print the progress, at most once in LINE_SECONDS, and at the end of the work."""
         if progress.done == progress.total or time.monotonic() - self._told > LINE_SECONDS:
             self._told = time.monotonic()
-            self._say(f"  {asset}: {what}: {progress}; {cost_of(self._spending)} so far")
+            cost = cost_of(self._spending)
+            self._say(f"  {asset}: {what}: {progress}" + (f"; {cost} so far" if cost else ""))
 
     def ended(self) -> None:
         """Nothing."""
