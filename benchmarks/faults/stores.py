@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.faults.attacks import BLOCKS, MENDED, REFUSED, RIGHT, WRONG, Result, attack
+from benchmarks.faults.attacks import BLOCKS, MENDED, REFUSED, RIGHT, WRONG, Result, attack, refusal
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.config.base import UserError
 from interp_assets.config.registry import DictionaryRegistry
-from interp_assets.installation.home import refuse_misread_path
+from interp_assets.installation.home import Home, refuse_misread_path
 from interp_assets.tables import SCHEMA_VERSION, SCORES
 from resources.store.lake import MANIFEST, PART, Lake, LakeError
 
@@ -228,6 +228,27 @@ def no_lake(folder: Path, quick: bool, left: str) -> Result:
     (folder / "away").rename(lake)
     answer = warehouse(folder).query(TOTAL)
     return Result(MENDED) if answer.rows.to_pylist()[0]["n"] == 40 and not answer.notes else Result(BLOCKS, str(answer.notes))
+
+
+@attack("a run while the lake's disk is not mounted", address="lake")
+@attack("a run at a mistyped INTERP_LAKE", address="lakke")
+def begun_in_place_of_another(folder: Path, quick: bool, address: str) -> Result:
+    """No run begins a new lake where the home's own lake is away; a lake that comes back is read."""
+    Home(folder, str(folder / "lake")).lake.write(SCORES.name, partition(0), SCORES.schema, SCORES.schema.empty_table(), "v1")
+    (folder / "lake").rename(folder / "away")
+    lake = Home(folder, str(folder / address)).lake
+    work = lambda: lake.write(SCORES.name, partition(1), SCORES.schema, SCORES.schema.empty_table(), "v1")  # noqa: E731
+    result = refusal(work, LakeError) or Result(WRONG, "a new lake is begun, and nothing said")
+    (folder / "away").rename(folder / "lake")
+    there = Home(folder, str(folder / "lake")).lake
+    return result if there.loss is None and there.manifest(SCORES.name, partition(0)) else Result(BLOCKS, str(there.loss))
+
+
+@attack("a question whose answer has four billion rows", seconds=30)
+def endless_answer(folder: Path, quick: bool) -> Result:
+    written(folder)
+    answer = warehouse(folder).query("SELECT a.feature FROM scores a, range(100000) b, range(1000) c", most=40)
+    return Result(RIGHT) if answer.rows.num_rows == 40 and not answer.counted.is_all else Result(WRONG, str(answer.counted))
 
 
 NAMES = (

@@ -100,7 +100,8 @@ def selected_partitions(
     say: Callable[[str], None],
     models: ModelProvider | None = None,
 ) -> list[list[dict[str, Any]]]:
-    """Selectors of each backfill to be run, one after another, without partitions that have nothing to run. `say` is told what is left out.
+    """Selectors of each backfill to be run, one after another, without partitions that have nothing to run. `say` is told what is left out,
+    and that a new lake begins where the lake is away.
 
     Left out are stages that no settings ask for, and with `features` stages that cannot be made from their ranges alone: explanations that
     are shuffled over a whole dictionary need explanations in all ranges.
@@ -110,6 +111,7 @@ def selected_partitions(
     """
     ranges = chosen_ranges(home, dictionaries, features)
     chosen = chosen_assets(home, dictionaries, only)
+    home.begin_lost_lake_anew(say)
     changed = [line for key in dictionaries for line in changed_inputs(home.lake, home.registry.get(key))]
     for line in [
         *(_range_note(home, key, ranges[key]) for key in dictionaries if features or len(ranges[key]) < N_FEATURE_RANGES),

@@ -26,8 +26,9 @@ def columns_of_terminal() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False, total: int | None = None) -> None:
-    """Print a polars frame as a table, CSV without formulas, or JSON. `total` is the number of rows, where the frame has only the first.
+def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False, total: int | None = None, is_all: bool = True) -> None:
+    """Print a polars frame as a table, CSV without formulas, or JSON. `total` is the number of rows, where the frame has only the first;
+    without `is_all` there may be more.
 
     In a terminal, a table has the columns that fit its width unless it is `wide`, and goes to the pager where it is too long.
     """
@@ -45,7 +46,7 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
         text, hidden = _table(shown, wide, columns)
         total = len(frame) if total is None else total
         if len(shown) < total:
-            text += f"\n{len(shown)} of {total} rows; --limit 0 prints all"
+            text += f"\n{len(shown)} of {total} rows; --limit 0 prints all" if is_all else f"\n{len(shown)} rows of {total:,} or more"
         if hidden:
             text += f"\n{len(hidden)} more columns ({', '.join(hidden)}); --wide prints all"
         if columns is not None and text.count("\n") >= shutil.get_terminal_size().lines:

@@ -32,6 +32,7 @@ def query(
 
     from interp_assets.installation.home import Home
     from resources.formats.answer_frames import frame_of
+    from resources.store.answer_rows import Counted
     from resources.store.duckdb_views import RefusedStatement
 
     home = Home.from_environment()
@@ -47,14 +48,14 @@ def query(
         most = limit if output is OutputFormat.table and limit > 0 else None
         shortened = sql in views and most is not None
         answer = warehouse.query(f"{statement} LIMIT {limit}" if shortened else statement, verify, unsafe, most)
-        total = answer.n_rows
-        if shortened and total == limit:
-            total = warehouse.query(f"SELECT count(*) AS n FROM {sql}", verify, unsafe).rows["n"][0].as_py()
+        total = answer.counted
+        if shortened and total.n == limit:
+            total = Counted(warehouse.query(f"SELECT count(*) AS n FROM {sql}", verify, unsafe).rows["n"][0].as_py())
     except (duckdb.Error, RefusedStatement) as error:
         unknown = re.search(r"Table with name (\S+) does not exist", str(error))
         ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)} " if unknown else ""
         fail(f"{error}\n{ours}{LISTING}")
-    print_frame(frame_of(answer.rows), output, limit, wide, total)
+    print_frame(frame_of(answer.rows), output, limit, wide, total.n, total.is_all)
     for note in [*answer.notes, *_notes_on_emptiness(home, answer.rows.num_rows)]:
         typer.echo(f"note: {note}", err=True)
 
@@ -75,7 +76,7 @@ def _list(described: dict[str, str]) -> None:
 
 def _notes_on_emptiness(home: "Home", n_rows: int) -> list[str]:
     """Where an answer has no rows: what is missing in a home in which nothing is registered, or nothing is made."""
-    if n_rows:
+    if n_rows or home.lake.loss is not None:  # which was said when the lake was opened
         return []
     keys = home.registry.keys()
     if not keys:

@@ -28,7 +28,7 @@ def make_app(explorer: Explorer, token: str | None = None) -> Starlette:
     """The application: all pages of PAGES behind the guard."""
     static = StaticFiles(directory=HERE / "static")
     middleware = [Middleware(Guard, token=token), Middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)]
-    if explorer.absence is None:
+    if explorer.absence is None or explorer.home.lake.loss is not None:
         middleware.append(Middleware(HomeThere, explorer=explorer))
     errors: Mapping[Any, Any] = {HTTPException: _http_error, Waiting: _waiting, LakeError: _lake_error, Exception: _failure}
     routes = [route for one in PAGES for route in one.ROUTES]

@@ -78,9 +78,12 @@ class Explorer:
 
     @property
     def absence(self) -> str | None:
-        """The folder that is missing: the home, or its lake on this machine; None where both are there."""
-        places = [self.home.root, *([Path(self.home.lake.root)] if self.home.lake.is_local else [])]
-        return next((str(place) for place in places if not place.is_dir()), None)
+        """The folder that is missing: the home, or its lake on this machine; None where both are there. An empty folder in place of a lake
+        that held results is no lake."""
+        lake = self.home.lake
+        places = [self.home.root, *([Path(lake.root)] if lake.is_local else [])]
+        missing = next((str(place) for place in places if not place.is_dir()), None)
+        return missing or (lake.root if lake.is_local and lake.loss is not None else None)
 
     def kept(self, key: Hashable, state: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, kept in memory under `key` until the state is another. Readers who ask at once wait for one making."""

@@ -93,6 +93,8 @@ def _store(home: Home, verify: bool) -> Iterator[Finding]:
         "settings",
         f"explainer {settings.explainer.backend} {settings.explainer.model}, scorer {settings.scorer.backend} {settings.scorer.model}",
     )
+    if (loss := lake.loss) is not None:
+        yield Finding("FAIL", "lake", loss)
     manifests = [manifest for table in TABLES for manifest in lake.manifests(table.name)]
     size = sum(manifest.bytes for manifest in manifests)
     yield Finding("ok", "lake", f"{len(manifests)} complete partitions, {size / 1e6:.1f} MB, {sum(m.rows for m in manifests):,} rows")

@@ -4,8 +4,10 @@ On several machines the home is a folder that all machines see, the lake may be 
 `deploy/README.md`.
 """
 
+import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +18,13 @@ from interp_assets.config.base import UserError
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION
 from resources.store.lake import Lake
+from resources.store.lake_memory import LakeMemory
 
 if TYPE_CHECKING:  # the settings' classes take longer to load than a question to answer
     from interp_assets.config.settings import PlatformSettings
     from resources.language_models.reply_store import ReplyStore
+
+log = logging.getLogger(__name__)
 
 MISREAD = {
     r"\?": "a question mark, which begins options in the addresses of Dagster's SQLite files",
@@ -75,8 +80,17 @@ class Home:
 
     @cached_property
     def lake(self) -> Lake:
-        """The Parquet store; created on first use."""
-        return Lake(self.lake_url, SCHEMA_VERSION)
+        """The Parquet store; created on first use. Where it is away, the log says so."""
+        lake = Lake(self.lake_url, SCHEMA_VERSION, LakeMemory(self.root / "lake_in_use.json"))
+        if (loss := lake.loss) is not None:
+            log.warning(loss)
+        return lake
+
+    def begin_lost_lake_anew(self, say: Callable[[str], None]) -> None:
+        """Where the lake is away, say that all is made again, and let a new lake begin."""
+        if self.lake.loss is not None:
+            say(f"a new lake begins at {self.lake.url}, and everything is made again: Ctrl-C ends this; replies of models are kept")
+            self.lake.begin_anew()
 
     @cached_property
     def registry(self) -> DictionaryRegistry:

@@ -160,6 +160,7 @@ def _made(
 ) -> RunResult:
     """Make groups of assets one after another, until one fails."""
     refuse_unusable(home)
+    home.begin_lost_lake_anew(say)
     with without_collecting():  # Dagster imports its storage here
         prepare_instance(home)
         write_events_quickly()

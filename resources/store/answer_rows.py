@@ -4,7 +4,10 @@ DuckDB knows types that Arrow has no room for (UHUGEINT comes out as another num
 does not hold. Columns with such types or values are texts, as DuckDB prints them. Of columns with one name, the second is `name_1`.
 """
 
+import math
 import re
+import time
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -20,19 +23,32 @@ PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000
 BATCH_ROWS = 65_536
 
 
-def answer_rows(connection: duckdb.DuckDBPyConnection, sql: str, most: int | None = None) -> tuple[pa.Table, int]:
+COUNTING_SECONDS = 2.0
+"""How long rows are counted that nobody asked for. Unit: seconds."""
+
+
+class Counted(NamedTuple):
+    """The number of an answer's rows. `is_all` is False where counting stopped: there may be more."""
+
+    n: int
+    is_all: bool = True
+
+
+def answer_rows(
+    connection: duckdb.DuckDBPyConnection, sql: str, most: int | None = None, seconds: float = COUNTING_SECONDS
+) -> tuple[pa.Table, Counted]:
     """(rows of a question, number of its rows); an empty table for a statement without rows. With `most`, the table has at most so many
-    rows, and memory holds no more of the answer."""
+    rows, memory holds no more of the answer, and further rows are counted for so many `seconds`."""
     relation = connection.sql(sql)
     if relation is None:
-        return pa.table({}), 0
+        return pa.table({}), Counted(0)
     names, foreign = _distinct(relation.columns), [bool(FOREIGN.search(str(type_))) for type_ in relation.types]
     if any(foreign):
         kept = ", ".join(f"c{place}::VARCHAR" if is_foreign else f"c{place}" for place, is_foreign in enumerate(foreign))
         columns = ", ".join(f"c{place}" for place in range(len(names)))
         relation = relation.query("answer", f"SELECT {kept} FROM answer AS answer({columns})")
         assert relation is not None, "a SELECT has rows"
-    rows, total = (whole := relation.to_arrow_table(), whole.num_rows) if most is None else _first(relation, most)
+    rows, total = (whole := relation.to_arrow_table(), Counted(whole.num_rows)) if most is None else _first(relation, most, seconds)
     rows = rows.rename_columns(names)
     for place, column in enumerate(rows.columns):
         if _beyond_python(column):
@@ -42,14 +58,21 @@ def answer_rows(connection: duckdb.DuckDBPyConnection, sql: str, most: int | Non
     return rows, total
 
 
-def _first(relation: duckdb.DuckDBPyRelation, most: int) -> tuple[pa.Table, int]:
+def _first(relation: duckdb.DuckDBPyRelation, most: int, seconds: float) -> tuple[pa.Table, Counted]:
     """(first rows of a relation, number of its rows)."""
-    kept, total = list[pa.RecordBatch](), 0
+    kept, total, counting_since = list[pa.RecordBatch](), 0, math.inf
     reader = relation.to_arrow_reader(BATCH_ROWS)
+    is_all = True
     for batch in reader:
         kept += [batch.slice(0, most - total)] if total < most else []
         total += batch.num_rows
-    return pa.Table.from_batches(kept, reader.schema), total
+        if total >= most:
+            counting_since = min(counting_since, time.monotonic())
+            if not (is_all := time.monotonic() - counting_since <= seconds):
+                break
+    schema = reader.schema
+    reader.close()
+    return pa.Table.from_batches(kept, schema), Counted(total, is_all)
 
 
 def _distinct(names: list[str]) -> list[str]:

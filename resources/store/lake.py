@@ -17,7 +17,8 @@ from fsspec import AbstractFileSystem
 from resources.store import part_damage
 from resources.store.lake_errors import CorruptPartition, LakeError, ReplacedMeanwhile
 from resources.store.lake_files import MANIFEST, PART, WITHDRAWN, LakeFiles
-from resources.store.lake_version import mark, refuse_other_version
+from resources.store.lake_memory import LakeMemory
+from resources.store.lake_version import is_marked, mark, refuse_other_version
 from resources.store.manifests import BadManifest, Manifest, manifest_bytes, parsed_manifest
 from resources.store.part_damage import first_line, refuse_other_rows
 from resources.store.partition_writer import PartitionWriter
@@ -33,15 +34,29 @@ ELSEWHERE = (PermissionError, TimeoutError, ConnectionError)
 class Lake:
     """Tables under one root, a local folder or any fsspec URL such as `s3://bucket/lake`."""
 
-    def __init__(self, root: str, schema_version: int) -> None:
+    def __init__(self, root: str, schema_version: int, memory: LakeMemory | None = None) -> None:
         """Open the lake; what is not there yet is made at the first write. Raises `LakeError` when it was written under another schema
-        version."""
+        version.
+
+        A lake with anything in it is remembered in `memory`. In place of a remembered lake that is away, such as on a disk that is not
+        mounted, no new lake is begun until the memory is forgotten.
+        """
         self.files = LakeFiles(root)
         self.root, self.is_local = self.files.root, self.files.is_local
-        self.schema_version = schema_version
+        self.schema_version, self._memory = schema_version, memory
         with self.files.reached():
             self.files.check()
             refuse_other_version(self.files, schema_version)
+
+    @property
+    def loss(self) -> str | None:
+        """What to say where this lake holds nothing, and the memory has it or another lake; None otherwise."""
+        return self._memory and self._memory.loss(self.files)
+
+    def begin_anew(self) -> None:
+        """Let a new lake begin here, whatever is remembered."""
+        if self._memory is not None:
+            self._memory.forget()
 
     @property
     def fs(self) -> AbstractFileSystem:
@@ -131,7 +146,7 @@ class Lake:
         """A new partition: add rows and commit it; without a commit the old partition stays. See `write`."""
         folder = self.path(table, partition)
         with self.files.room(_described(table, partition)):
-            mark(self.files, self.schema_version)
+            self._begin()
             new = self.files.new_part(folder)
             options = {"write_page_checksum": True, **(writer_options or {})}
             try:
@@ -141,6 +156,16 @@ class Lake:
                     yield writer
             finally:
                 new.discard()
+
+    def _begin(self) -> None:
+        """Make the lake where it holds nothing. Raises `LakeError` where a lake that is remembered is away."""
+        if is_marked(self.files):
+            return
+        if (loss := self.loss) is not None:
+            raise LakeError(loss)
+        mark(self.files, self.schema_version)
+        if self._memory is not None:
+            self._memory.remember(self.url)
 
     def _commit(self, manifest: Manifest, new: NewFile) -> None:
         """Put a finished file in the partition's place, then write its manifest: the manifest is the commit."""

@@ -20,7 +20,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from resources.store.lake import MANIFEST, PART, Lake, LakeError
-from resources.store.lake_version import MARKER
+from resources.store.lake_version import is_marked
 from resources.store.manifests import BadManifest
 from resources.store.table_index import Group, GroupSums, Part, Stamp, TableIndex
 from resources.store.whole_files import write_whole
@@ -80,7 +80,7 @@ class LakeIndex:
 
     def _lake_holds_nothing(self) -> bool:
         """Whether the whole lake is not there, such as on a disk that is not mounted: a lake with anything in it has a marker."""
-        return self.lake.is_local and not os.path.exists(f"{self.lake.root}/{MARKER}")
+        return self.lake.is_local and not is_marked(self.lake.files)
 
     def _noted(self, table: str, known: TableIndex, new: TableIndex, examined: int) -> TableIndex:
         """The index after a look, in memory and, where it is worth its writing, on disk: `known` where nothing has changed."""

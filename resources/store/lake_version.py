@@ -23,12 +23,16 @@ def refuse_other_version(files: LakeFiles, schema_version: int) -> None:
         )
 
 
+def is_marked(files: LakeFiles) -> bool:
+    """Whether the lake has a marker: a lake with anything in it has one."""
+    return files.fs.exists(_marker(files))
+
+
 def mark(files: LakeFiles, schema_version: int) -> None:
-    """Create the lake under this code's schema version, unless it exists."""
-    if not files.fs.exists(_marker(files)):
-        if files.is_local:
-            files.fs.makedirs(files.root, exist_ok=True)
-        files.put(_marker(files), json.dumps({"schema_version": schema_version}).encode())
+    """Create the lake under this code's schema version."""
+    if files.is_local:
+        files.fs.makedirs(files.root, exist_ok=True)
+    files.put(_marker(files), json.dumps({"schema_version": schema_version}).encode())
 
 
 def _marked_version(files: LakeFiles, schema_version: int) -> int:
@@ -38,7 +42,7 @@ def _marked_version(files: LakeFiles, schema_version: int) -> int:
     """
     marker = _marker(files)
     problem = "is lost"
-    if files.fs.exists(marker):
+    if is_marked(files):
         try:
             version = json.loads(files.fs.cat_file(marker))["schema_version"]
             if type(version) is int:

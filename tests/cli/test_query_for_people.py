@@ -15,6 +15,7 @@ from interp_assets.cli.output import OutputFormat, fitting, print_frame
 from interp_assets.installation.home import Home
 from interp_assets.installation.one_dagster import claimed
 from interp_assets.installation.server import ServerError, running_server
+from interp_assets.tables import SCORES
 
 FRAME = pl.DataFrame({"feature": [1, 2], "explanation": ["a long text " * 9, "short"], **{f"score_{n}": [0.5, 0.25] for n in range(9)}})
 
@@ -68,6 +69,35 @@ def test_an_empty_home_says_what_fills_it(run, tmp_path: Path) -> None:
     assert "note" not in run("query", "dictionaries").output
 
 
+def test_commands_say_that_the_lake_is_away(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    home = Home(tmp_path / "home", str(tmp_path / "home" / "lake"))
+    home.root.mkdir()
+    write_scores(home)
+    run("query", "scores")
+    assert "holds nothing" not in caplog.text
+    (home.root / "lake").rename(tmp_path / "disk")
+    (home.root / "lake").mkdir()
+    answer = run("query", "scores_by_method")
+    assert f"{home.root / 'lake'} holds nothing, and this home's results were in it" in caplog.text and "interp demo" not in answer.output
+    said = run("doctor")
+    assert said.exit_code == 1 and any(line.split()[:2] == ["FAIL", "lake"] for line in said.output.splitlines())
+    caplog.clear()
+    monkeypatch.setenv("INTERP_LAKE", str(tmp_path / "lakke"))
+    run("query", "scores")
+    assert f"{tmp_path / 'lakke'} holds nothing, and this home's results are in {home.root / 'lake'}" in caplog.text
+    lines: list[str] = []
+    opened = Home.from_environment()
+    opened.begin_lost_lake_anew(lines.append)
+    opened.begin_lost_lake_anew(lines.append)
+    assert len(lines) == 1 and "everything is made again: Ctrl-C" in lines[0]
+
+
+def write_scores(home: Home) -> None:
+    """A partition of scores without rows."""
+    cell = {"dictionary": "m/00/n", "feature_range": "00of16", "explanation_method": "max_act", "scorer": "detection"}
+    home.lake.write(SCORES.name, cell, SCORES.schema, SCORES.schema.empty_table(), "v1")
+
+
 def test_doctor_says_the_next_step(run, tmp_path: Path) -> None:
     assert "interp demo" in run("doctor").output and "interp register my-sae.yaml" in run("doctor").output
     (tmp_path / "home" / "dictionaries").mkdir(parents=True)
@@ -99,6 +129,13 @@ def test_a_table_fits_the_terminal(columns: int, terminal, capsys: pytest.Captur
     hidden = [name for name in FRAME.columns if name not in shown]
     assert any("--wide prints all" in line for line in lines) == bool(hidden)
     assert all(name in "\n".join(lines) for name in FRAME.columns)
+
+
+def test_a_number_of_rows_that_was_not_counted_whole_says_so(capsys: pytest.CaptureFixture) -> None:
+    print_frame(FRAME, OutputFormat.table, 1, total=3_000_000, is_all=False)
+    assert capsys.readouterr().out.endswith("\n1 rows of 3,000,000 or more\n")
+    print_frame(FRAME, OutputFormat.table, 1)
+    assert capsys.readouterr().out.endswith("\n1 of 2 rows; --limit 0 prints all\n")
 
 
 def test_wide_and_piped_tables_have_every_column(terminal, capsys: pytest.CaptureFixture) -> None:

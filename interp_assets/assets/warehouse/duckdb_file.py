@@ -17,7 +17,7 @@ from interp_assets.assets.warehouse.units import DICTIONARIES
 from interp_assets.assets.warehouse.views import answered_by, view_files
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
-from resources.store.answer_rows import answer_rows
+from resources.store.answer_rows import Counted, answer_rows
 from resources.store.duckdb_views import (
     QueryDatabase,
     build_warehouse,
@@ -49,7 +49,7 @@ class Answer:
 
     rows: pa.Table
     notes: list[str]
-    n_rows: int
+    counted: Counted
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,10 @@ class Warehouse:
         state = self._state(tables, self._records.read() if DICTIONARIES in tables else None, verify)
         database = QueryDatabase(self.lake, [], unsafe=True) if unsafe else self._database
         question = Question.of(sql, state, database)
-        rows, n_rows = question.counted(database), 1
+        rows, counted = question.counted(database), Counted(1)
         if rows is None:
             with database.connection(question.statements(), state.records.table if DICTIONARIES in tables else None) as connection:
-                rows, n_rows = interruptibly(connection, partial(answer_rows, connection, sql, most))
+                rows, counted = interruptibly(connection, partial(answer_rows, connection, sql, most))
         notes = []
         if broken := state.records.broken:
             notes.append(
@@ -161,7 +161,7 @@ class Warehouse:
             )
         for name, found in state.found.items():
             notes += notes_on(name, found, question.sources.get(name, Sources([], [])), self.index, verify)
-        return Answer(rows, notes, n_rows)
+        return Answer(rows, notes, counted)
 
     def _state(self, tables: Iterable[str], records: RecordRows | None, verify: bool = False) -> State:
         """What these tables hold at this moment."""
