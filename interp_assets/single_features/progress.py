@@ -46,8 +46,8 @@ class BarWatcher:
         if asset not in self._begun:
             self.begun(asset, "")
         task, before, _ = self._begun[asset]
-        eta = "" if progress.eta_seconds is None else f", {progress.eta_seconds:,.0f} s left"
-        told = f"{progress.done:,}/{progress.total:,} {what.rpartition(': ')[2]}, {progress.rate:,.1f}/s{eta}"
+        eta = "" if progress.eta_seconds is None else f", {progress.time_left} left"
+        told = f"{progress.done:,}/{progress.total:,} {what.rpartition(': ')[2]}, {progress.speed}{eta}"
         self._bars.update(task, total=progress.total, completed=progress.done, told=told, cost=cost_of(self._spending, before))
 
     def ended(self) -> None:

@@ -23,6 +23,7 @@ from interp_assets.reporting.materialisation import markdown, markdown_table, pa
 from interp_assets.tables import DICTIONARY_EMBEDDINGS, DICTIONARY_SAMPLES, WINDOW_EMBEDDINGS
 from interp_assets.tables.columns import constant
 from resources.model_provider import ModelProvider
+from resources.progress import Progress
 from resources.sentence_encoder import SentenceEncoder
 from resources.store.lake import Lake
 from resources.subject.document_breaks import ReadableTexts
@@ -161,7 +162,7 @@ def _batches(context: dg.AssetExecutionContext, version: str, cells: SampleCells
         if time.monotonic() - reported > 10 or end == len(cells):
             reported = time.monotonic()
             rate = end / (reported - started)
-            context.log.info(f"embedded {end:,}/{len(cells):,} cells, {rate:,.0f}/s, ETA {(len(cells) - end) / rate:.0f} s")
+            context.log.info(f"cells embedded: {Progress(end, len(cells), 0, rate, (len(cells) - end) / rate)}")
 
 
 def _preview(vectors: np.ndarray, cells: SampleCells) -> str:
