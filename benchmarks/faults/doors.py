@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -128,6 +129,14 @@ for text in ("=1+1", "+1+1", "-1+cmd", "@SUM(A1)", "\t=1", "\r=1", " =1+1", "＝
     def formula(folder: Path, quick: bool, text: str) -> Result:
         rows = list(csv.reader(io.StringIO(task_csv(task_of(text)), newline="")))
         return Result(RIGHT) if len(rows) == 2 and not any(cell.startswith(tuple("=+-@\t\r＝")) for cell in rows[1]) else Result(WRONG)
+
+
+for text in (";=1+1", "x;+1+1", "x\n=1", "x\t@SUM(A1)", "x;\u202e=1", "x\r\n-1+cmd"):
+
+    @attack(f"a CSV with {text!r} as an explanation, split at semicolons, tabs and lines", text=text)
+    def formula_behind_separator(folder: Path, quick: bool, text: str) -> Result:
+        cells = re.split(r"[;\t\r\n]", task_csv(task_of(text)))
+        return Result(RIGHT) if not any(cell.strip(" \u202e").startswith(tuple("=+-@")) for cell in cells) else Result(WRONG)
 
 
 @attack("a rating page with every hostile text, in a real browser")

@@ -94,6 +94,25 @@ def command_on_a_full_disk(folder: Path, quick: bool, arguments: tuple[str, ...]
         return Result(SKIPPED, f"no tmpfs here: {error}")
 
 
+for bytes_each in (1_024, 40_960, 500_000):
+
+    @attack(f"a command whose files may have {bytes_each:,} bytes at most", seconds=120, bytes_each=bytes_each)
+    def command_under_a_limit(folder: Path, quick: bool, bytes_each: int) -> Result:
+        """Neither damage nor settings are blamed, and the home is whole once the limit is gone."""
+        registered(folder)
+        if (first := interp(folder, "doctor")).returncode:
+            return Result(BLOCKS, first.stdout[-200:])
+        code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); "
+        code += "from interp_assets.cli import main; sys.argv = ['interp', *sys.argv[2:]]; main.main()"
+        command = [sys.executable, "-c", code, str(bytes_each), "forget", RECORD["key"], "--yes"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), check=False)
+        if "damaged" in done.stderr or "dagster.yaml" in done.stderr:
+            return Result(WRONG, done.stderr[-200:])
+        result = said(done, f"at most {bytes_each:,} bytes", "ulimit -f")
+        again = interp(folder, "doctor")
+        return Result(BLOCKS, again.stdout[-200:]) if again.returncode else result
+
+
 def registered_with_little_room(folder: Path, quick: bool, left: int) -> Result:
     """A registration, which makes Dagster's databases, says that there is no room, and works once there is room again."""
     try:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from interp_assets.installation.dagster_files import ROOM, database_problem
+from interp_assets.installation.dagster_files import database_problem, room_remedy
 from interp_assets.installation.interrupts import INTERRUPTED, answer_signals, exit_status_of, is_interrupt
 
 
@@ -25,8 +25,6 @@ SYSTEM_REMEDIES = {
     errno.EACCES: _OWNER,
     errno.EPERM: _OWNER,
     errno.EROFS: "it is mounted read-only: mount it writable, or name another home in INTERP_HOME",
-    errno.ENOSPC: ROOM,
-    errno.EDQUOT: ROOM,
     errno.EIO: "the disk cannot be read or written: check it",
     errno.ENAMETOOLONG: "a disk takes names of 255 bytes: choose a shorter name",
     errno.ENOENT: "it is not there, or its folder cannot be made: check the path",
@@ -36,7 +34,6 @@ SYSTEM_REMEDIES = {
     errno.ELOOP: "its links lead in a circle: name another place",
     errno.EMFILE: _FILES,
     errno.ENFILE: _FILES,
-    errno.EFBIG: "a file may not grow so large here: raise the limit (`ulimit -f unlimited`), or name a disk that takes large files",
     errno.ENOMEM: "free memory, or let fewer things run at once; what is finished is kept, and the same command continues",
     errno.ENOLCK: _LOCKS,
     errno.ENOSYS: _LOCKS,
@@ -63,8 +60,8 @@ def errors_as_messages() -> Iterator[None]:
             fail(error)
         if isinstance(error, FileNotFoundError) and error.filename is None:
             fail("the current folder is gone, and a path is looked for in it: change to a folder that is there")
-        if isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
-            fail(f"{error.filename or 'the system'}: {error.strerror}; {SYSTEM_REMEDIES[error.errno]}")
+        if isinstance(error, OSError) and (remedy := room_remedy(error.strerror or "") or SYSTEM_REMEDIES.get(error.errno or 0)):
+            fail(f"{error.filename or 'the system'}: {error.strerror}; {remedy}")
         if isinstance(error, Exception) and (problem := database_problem(error)) is not None:
             fail(problem)
         raise

@@ -1,7 +1,9 @@
 """Checks Dagster's own files of a home, so that problems are named before Dagster fails on each."""
 
 import contextlib
+import errno
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -12,28 +14,47 @@ FULL_BYTES = 1 << 20
 """A disk with less room counts as full where a database cannot write. Unit: bytes."""
 
 
+PROBE_BYTES, GROWTH_BYTES = 64 << 10, 1 << 20
+"""Bytes that are written to try a disk, and how much larger than the largest database a file must be allowed to grow."""
+
+
+def room_remedy(why: str) -> str | None:
+    """The next step where a file could not grow, by what the system or a library says; None where it says another thing."""
+    if os.strerror(errno.EFBIG) in why:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit == resource.RLIM_INFINITY:
+            return "this disk takes no file so large: name a home on another disk in INTERP_HOME"
+        return f"a file may have at most {limit:,} bytes here: raise the limit (`ulimit -f unlimited`); what is finished is kept"
+    if os.strerror(errno.EDQUOT) in why:
+        return f"this user's share of the disk is used up: {ROOM}"
+    return ROOM if os.strerror(errno.ENOSPC) in why else None
+
+
 def database_problem(error: BaseException, folder: Path | None = None) -> str | None:
     """What Dagster's database, or DuckDB, cannot do at the moment, with the next step; None for any other error. `folder` holds Dagster's
     database."""
     kind = type(error).__module__.partition(".")[0]
     if kind in ("duckdb", "_duckdb"):
         said = str(error).splitlines()[0]
-        return f"{said}; {ROOM}" if "No space left on device" in said else None
+        return f"{said}; {remedy}" if (remedy := room_remedy(said)) else None
     said = str(error.__dict__.get("orig") or "")  # of SQLAlchemy, which wraps the error of the database itself
     if kind != "sqlalchemy" or not said:
         return None
     if "locked" in said:
         return f"Dagster's database is held by another program ({said}), such as a backup: end it; the same command continues"
+    if "I/O" in said and folder is not None and (why := unwritable(folder)) is not None and (remedy := room_remedy(why)):
+        return f"Dagster's database in {folder} cannot be written ({why}): {remedy}"
     if "full" in said or ("I/O" in said and folder is not None and shutil.disk_usage(folder).free < FULL_BYTES):
         return f"there is no room left for Dagster's database{f' in {folder}' if folder else ''} ({said}): {ROOM}"
     return f"Dagster's database does not answer: {said.splitlines()[0]}. `interp doctor` says what is damaged"
 
 
 def unwritable(folder: Path) -> str | None:
-    """Why nothing can be written in a folder, in the words of the system; None where it can."""
+    """Why Dagster's databases in a folder cannot be written, or cannot grow, in the words of the system; None where they can."""
     probe = folder / f".probe-{os.getpid()}"
     try:
-        probe.write_bytes(b"x")
+        probe.write_bytes(bytes(PROBE_BYTES))
+        os.truncate(probe, max((path.stat().st_size for path in folder.rglob("*.db")), default=0) + GROWTH_BYTES)  # takes no room
         probe.unlink()
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -70,9 +91,11 @@ def unusable_home(folder: Path) -> str | None:
         why = unwritable(folder)
     except OSError as error:
         why = error.strerror or str(error)
+    if why and (remedy := room_remedy(why)):
+        return f"{folder} cannot be written: {why}; {remedy}"
     if why:
         return (
-            f"{folder} cannot be written: {why}. It belongs to another user, is mounted read-only or is full. "
+            f"{folder} cannot be written: {why}. It belongs to another user or is mounted read-only. "
             "Make it writable, or name another home in INTERP_HOME."
         )
     damaged = damaged_databases(folder)

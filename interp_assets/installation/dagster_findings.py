@@ -1,7 +1,6 @@
 """What `interp doctor` finds in Dagster's part of a home: its settings, its databases, their owner, and whether its storage answers."""
 
 import contextlib
-import errno
 import os
 import pwd
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from interp_assets.config.base import UserError
-from interp_assets.installation.dagster_files import ROOM, damaged_databases, unwritable
+from interp_assets.installation.dagster_files import damaged_databases, room_remedy, unwritable
 from interp_assets.installation.home import Home
 
 Mark = Literal["ok", "FAIL"]
@@ -26,7 +25,7 @@ def dagster_findings(home: Home) -> Iterator[tuple[Mark, str]]:
         return
     problems = list(_not_ours(home.dagster, settings))
     if not problems and (why := unwritable(home.dagster)):
-        problems = [f"{home.dagster} cannot be written: {why}. {ROOM if why == os.strerror(errno.ENOSPC) else 'Make it writable'}"]
+        problems = [f"{home.dagster} cannot be written: {why}. {room_remedy(why) or 'Make it writable'}"]
     if not problems:  # a database that cannot be written is no damaged database
         problems = [f"{path} is damaged: {why}" for path, why in damaged_databases(home.dagster).items()]
     if not problems and not settings.exists():

@@ -14,7 +14,14 @@ from typing import Any
 from resources.formats.decimal_floats import decimal_frame
 from resources.formats.json_text import finite
 
-_RUN_AS_FORMULA = re.compile(r"'*[\s\0\ufeff\u200b]*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20]")
+_UNSEEN = r"[\s\0\ufeff\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f]"
+_BEGINS_FORMULA = r"[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20]"
+_RUN_AS_FORMULA = re.compile(rf"'*{_UNSEEN}*{_BEGINS_FORMULA}")
+_FORMULA_WITHIN = rf"(?! *[+-][\d.]+(?:[;,\t\r\n]|$))(?:(?![\t\r\n]){_UNSEEN}|')*[=+\-@\uff0b\uff0d\uff1d\uff20]"
+_RUN_BEHIND_SEPARATOR = re.compile(rf"(?<=[;\t\r\n])(?={_FORMULA_WITHIN})")
+"""Places in a text where a spreadsheet may begin a cell with a formula. Where numbers are written with commas, as in Germany, a
+spreadsheet takes the semicolon for the separator, and then no quotes hold a text with a semicolon or a line's end together."""
+_MARKED_BEHIND_SEPARATOR = re.compile(rf"(?<=[;\t\r\n])'(?={_FORMULA_WITHIN})")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _READ_AS_VALUE = re.compile(
     r"(?i)\s*(?:[(+\-]?\s*[.,$€£¥]?\s*\d[^\n\r]{0,40}|[^\W\d_]{3,10}[\s\-/.,]{0,2}\d{1,4}(?:[\s\-/.,]+\d{1,4})?|true|false)\s*"
@@ -29,17 +36,19 @@ EXCEL_CELL, EXCEL_ROWS = 32_767, 1_048_576
 
 BYTE_ORDER_MARK = "\ufeff"
 
-_MARKED = re.compile(r"'(?='*[\s\0\ufeff\u200b]*[=+\-@\t\r|%\uff0b\uff0d\uff1d\uff20])")
+_MARKED = re.compile(rf"'(?='*{_UNSEEN}*{_BEGINS_FORMULA})")
 
 
 def inert_cell(text: str) -> str:
-    """The text as a field that a spreadsheet shows and does not run."""
-    return f"'{text}" if _RUN_AS_FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+    """The text as a field that a spreadsheet shows and does not run, whether it splits lines at commas, semicolons or tabs."""
+    inner = _RUN_BEHIND_SEPARATOR.sub("'", text)
+    return f"'{inner}" if _RUN_AS_FORMULA.match(text) and not _NUMBER.fullmatch(text) else inner
 
 
 def written_cell(cell: str) -> str:
     """The original text of a field that `inert_cell` wrote."""
-    return cell[1:] if _MARKED.match(cell) else cell
+    inner = _MARKED_BEHIND_SEPARATOR.sub("", cell)
+    return inner[1:] if _MARKED.match(inner) else inner
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

@@ -47,7 +47,7 @@ def test_a_file_in_the_place_of_a_folder_is_a_message(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(errno.ENOLCK, "no file locks"), (errno.ESTALE, "mount it again"), (errno.EFBIG, "ulimit -f")]
+    ("number", "told"), [(errno.ENOLCK, "no file locks"), (errno.ESTALE, "mount it again"), (errno.EFBIG, "takes no file so large")]
 )
 def test_errors_of_odd_disks_say_what_to_do(number: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit), errors_as_messages():

@@ -3,6 +3,8 @@
 import errno
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from interp_assets.installation.dagster_findings import dagster_findings
 from interp_assets.installation.home import Home
 from interp_assets.installation.instance import opened_instance
 from interp_assets.installation.server import prepare_instance
+from interp_assets.installation.unfinished_runs import home_instance
 
 
 @pytest.mark.parametrize(
@@ -126,3 +129,34 @@ def test_duckdb_on_a_full_disk_is_one_message(capsys: pytest.CaptureFixture) -> 
     with pytest.raises(typer.Exit), errors_as_messages():
         raise duckdb.IOException('IO Error: Could not write file "/home/w.duckdb": No space left on device\nand more')
     assert capsys.readouterr().err == f'error: IO Error: Could not write file "/home/w.duckdb": No space left on device; {ROOM}\n'
+
+
+LIMITED = """
+import resource, signal, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+from interp_assets.cli import main
+sys.argv = ["interp", *sys.argv[2:]]
+main.main()
+"""
+
+
+@pytest.mark.parametrize("limit", [1_024, 40_960, 200_000])
+def test_a_limit_on_files_is_named_and_is_no_damage(tmp_path: Path, limit: int) -> None:
+    """Dagster's databases cannot grow under `ulimit -f 1`: they are neither damaged nor to be moved away."""
+    home = Home(tmp_path / "home", str(tmp_path / "home" / "lake"))
+    home.registry.write(home.registry.parse("{key: m/00/n, hook: h, kind: topk_neurons, k: 4, width: 64}", "mine"))
+    with home_instance(home):
+        pass
+    command = [sys.executable, "-c", LIMITED, str(limit), "forget", "m/00/n", "--yes"]
+    told = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "INTERP_HOME": str(home.root)}, check=False)
+    assert told.returncode == 1 and "Traceback" not in told.stderr and "damaged" not in told.stderr, told.stderr
+    assert f"a file may have at most {limit:,} bytes here: raise the limit (`ulimit -f unlimited`)" in told.stderr
+
+
+def test_duckdb_under_a_limit_on_files_is_one_message(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(typer.Exit), errors_as_messages():
+        raise duckdb.IOException('IO Error: Could not write file "/home/w.duckdb": File too large')
+    assert "this disk takes no file so large" in capsys.readouterr().err
+    with pytest.raises(typer.Exit), errors_as_messages():
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/home/x")
+    assert "/home/x: Disk quota exceeded; this user's share of the disk is used up: make room" in capsys.readouterr().err

@@ -96,9 +96,25 @@ def test_cells_of_a_task_are_no_formulas_and_come_back_as_they_were(tmp_path: Pa
     assert set(COLUMNS) <= set(read.fields)
 
 
-@given(st.text(st.sampled_from("'=+-@\t 1a|%.e"), max_size=8))
+@given(st.text(st.sampled_from("'=+-@\t 1a|%.e;,\n\r\u200b\u202e"), max_size=10))
 def test_an_inert_cell_is_read_back_as_the_text(text: str) -> None:
     assert written_cell(inert_cell(text)) == text or inert_cell(text) == text
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "\n", "\r"])
+@pytest.mark.parametrize("text", [";=cmd", "a;=1+1;b", "x\t=1", "x\n@SUM(A1)", "x\r\n -1+cmd", "b;\u202e=1", "c;\u200b\u2066+1-1", "-5;=1"])
+def test_no_cell_is_a_formula_where_lines_are_split_at_other_separators(separator: str, text: str) -> None:
+    """As a spreadsheet opens it where numbers are written with commas: at semicolons or tabs, and quotes hold nothing together."""
+    line = f'1,"{inert_cell(text)}"'
+    for cell in line.split(separator)[1:]:
+        begins = cell.strip().lstrip("\u200b\u202e\u2066").strip()
+        assert not begins.startswith(("=", "+", "-", "@")), line
+    assert written_cell(inert_cell(text)) == text
+
+
+@pytest.mark.parametrize("text", ["a; -5", "x;-0.5,+1", "1;+2\n", "tea; coffee", "a -> b; c => d"])
+def test_lists_of_numbers_and_of_words_stay_as_they_are(text: str) -> None:
+    assert inert_cell(text) == text == written_cell(text)
 
 
 @pytest.mark.parametrize(("text", "cell"), [("-0.5", "-0.5"), ("+1e-3", "+1e-3"), ("-1+1", "'-1+1"), ("cats", "cats"), ("", "")])
