@@ -35,6 +35,9 @@ def post(settings: AlertSettings, alert: "Alert", message: str, wait: float, dea
     `deadline` of the monotonic clock, ValueError without an address."""
     import httpx
 
+    from resources.language_models.openai_server.connection import ServerRefused
+    from resources.language_models.openai_server.way_there import believed_certificates, proxy_to
+
     address = settings.webhook or os.environ.get(settings.webhook_env or "")
     if not address:
         raise ValueError(f"the environment variable {settings.webhook_env} is not set where this process runs")
@@ -45,9 +48,13 @@ def post(settings: AlertSettings, alert: "Alert", message: str, wait: float, dea
     for number in range(1, TRIES + 1):
         pause = PAUSE_SECONDS
         try:
-            answer = httpx.post(address.strip(), json=body, timeout=wait)
+            proxy = proxy_to(address.strip())
+            with httpx.Client(trust_env=False, proxy=proxy and proxy.url, verify=believed_certificates(address.strip())) as client:
+                answer = client.post(address.strip(), json=body, timeout=wait)
+        except ServerRefused as error:  # of a variable of the environment; it names the host
+            raise ConnectionError(str(error).replace(urlsplit(address.strip()).hostname or " ", "the webhook's host")) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            why = f"no answer ({type(error).__name__})"
+            why = f"no answer ({type(error).__name__})" + (f" through {proxy.shown}" if proxy else "")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ConnectionError(f"no answer ({type(error).__name__})") from None  # the error's own text holds the address
         else:

@@ -5,6 +5,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,7 +19,7 @@ from test_alerts import ALERT, mail_server, served, settings
 from interp_assets.alerting import sending
 from interp_assets.alerting.sending import Alert, send
 from interp_assets.alerting.waiting import waiting_alerts
-from interp_assets.alerting.webhook import content, form_of
+from interp_assets.alerting.webhook import content, form_of, post
 from interp_assets.graph import alert_sensors as sensors
 from interp_assets.graph.alert_sensors import alert_sensors
 
@@ -313,3 +314,34 @@ def test_an_alert_that_nobody_takes_is_given_up_after_a_day(monkeypatch: pytest.
             now[0] += 61
             late(dg.build_sensor_context(instance=instance))
         assert 25 <= len(refused) <= 32 and waiting_alerts(instance) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"HTTP_PROXY": "http://127.0.0.1:1"}, None),
+        ({"ALL_PROXY": "socks4://127.0.0.1:1", "NO_PROXY": "[::1"}, None),
+        ({"NO_PROXY": "fd00::/8,10.0.0.0/8"}, None),
+        ({"HTTP_PROXY": "socks4://user:sesame@proxy:1"}, "HTTP_PROXY is 'socks4://proxy:1', which is no proxy's address"),
+        ({"HTTP_PROXY": "http://user:sesame@127.0.0.1:1"}, "no answer (ConnectError) through the proxy http://127.0.0.1:1"),
+    ],
+)
+def test_the_proxies_of_the_environment_are_read_as_for_a_language_model(
+    environment: dict[str, str], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service on this machine is asked directly, and a proxy that cannot be used is named; neither host nor password is told."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with answering((200, {}, "ok")) as (address, taken):
+        where = address if told is None else "http://alerts.example.org/hook"
+        end = time.monotonic()  # one try
+        if told is None:
+            post(settings(webhook=where), ALERT, "a message", 5, end)
+            assert len(taken) == 1
+            return
+        with pytest.raises(ConnectionError) as refused:
+            post(settings(webhook=where), ALERT, "a message", 5, end)
+        assert told in str(refused.value) and "sesame" not in str(refused.value) and "alerts.example" not in str(refused.value)
