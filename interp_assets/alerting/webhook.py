@@ -46,7 +46,7 @@ def post(settings: AlertSettings, alert: "Alert", message: str, wait: float, dea
     form = settings.webhook_form if settings.webhook_form != "auto" else form_of(address)
     body = content(form, alert, message)
     for number in range(1, TRIES + 1):
-        pause = PAUSE_SECONDS
+        pause, proxy = PAUSE_SECONDS, None
         try:
             proxy = proxy_to(address.strip())
             with httpx.Client(trust_env=False, proxy=proxy and proxy.url, verify=believed_certificates(address.strip())) as client:
