@@ -8,6 +8,7 @@ import typer
 from interp_assets.cli.errors import fail
 from interp_assets.cli.output import OutputFormat, columns_of_terminal, print_frame
 from interp_assets.config.nearest import nearest_words
+from interp_assets.config.view_names import is_one_word, view_named
 
 if TYPE_CHECKING:
     from interp_assets.installation.home import Home
@@ -41,16 +42,17 @@ def query(
     if sql == "views":
         _list(warehouse.described())
         return
-    statement = f"SELECT * FROM {sql}" if sql in views else sql
-    if " " not in sql.strip() and statement == sql:
+    view = view_named(sql, views)
+    statement = f"SELECT * FROM {view}" if view else sql
+    if view is None and is_one_word(sql):
         fail(f"no view is called {sql!r}{_nearest(sql, views)} {LISTING}")
     try:
         most = limit if output is OutputFormat.table and limit > 0 else None
-        shortened = sql in views and most is not None
+        shortened = view is not None and most is not None
         answer = warehouse.query(f"{statement} LIMIT {limit}" if shortened else statement, verify, unsafe, most)
         total = answer.counted
         if shortened and total.n == limit:
-            total = Counted(warehouse.query(f"SELECT count(*) AS n FROM {sql}", verify, unsafe).rows["n"][0].as_py())
+            total = Counted(warehouse.query(f"SELECT count(*) AS n FROM {view}", verify, unsafe).rows["n"][0].as_py())
     except (duckdb.Error, RefusedStatement) as error:
         unknown = re.search(r"Table with name (\S+) does not exist", str(error))
         ours = f"no view is called {unknown[1]!r}{_nearest(unknown[1], views)} " if unknown else ""

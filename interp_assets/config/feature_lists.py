@@ -47,6 +47,8 @@ class AskedFeatures:
         """
         if isinstance(features, str):
             return cls.parse(features)
+        if (listed := getattr(features, "tolist", None)) is not None:  # arrays, series, and tensors, whose elements are tensors
+            features = listed()
         if isinstance(features, range) and features.step == 1:
             return cls((), ((features.start, features.stop - 1),) if features else ())
         return cls(tuple(map(_feature, features)) if isinstance(features, Iterable) else (_feature(features),))

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from interp_assets.domain.prompting.rendering import html_highlight, visible
+from interp_assets.notebook.frames import plain_frame
 from interp_assets.single_features.card import FeatureCard, Row
 from interp_assets.single_features.summary import held_bins, score_cell, summary_lines
+from interp_assets.tables import EXAMPLES, EXPLANATIONS, SCORES, Table
 
 N_WINDOWS, N_SILENT = 10, 3
 WIDTH, HEIGHT = 360, 60
@@ -26,17 +29,17 @@ class FeatureView:
     @property
     def explanations(self) -> pl.DataFrame:
         """The explanations, a row a method."""
-        return _frame(self.card.explanations)
+        return _frame(self.card.explanations, EXPLANATIONS)
 
     @property
     def scores(self) -> pl.DataFrame:
         """The headline scores, a row an explanation and scorer."""
-        return _frame(self.card.scores)
+        return _frame(self.card.scores, SCORES)
 
     @property
     def examples(self) -> pl.DataFrame:
         """The windows."""
-        return _frame(self.card.examples)
+        return _frame(self.card.examples, EXAMPLES)
 
     def __repr__(self) -> str:
         explained = next((row["explanation"] for row in self.card.explanations if row["explanation"]), "not explained")
@@ -59,8 +62,9 @@ class FeatureView:
         return f'<div class="interp-feature" style="{STYLE}">{"".join(parts)}</div>'
 
 
-def _frame(rows: Sequence[Row]) -> pl.DataFrame:
-    return pl.DataFrame([dict(row) for row in rows], infer_schema_length=None)
+def _frame(rows: Sequence[Row], table: Table) -> pl.DataFrame:
+    """The rows with the table's columns and types, whatever is null in them, so that frames of several features go together."""
+    return plain_frame(pa.Table.from_pylist([dict(row) for row in rows], table.schema))
 
 
 def _histogram(card: FeatureCard) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,19 @@ import polars as pl
 from interp_assets.config.base import UserError
 from interp_assets.config.feature_lists import AskedFeatures
 from interp_assets.config.nearest import nearest_hint, nearest_words
+from interp_assets.config.view_names import is_one_word, view_named
 from interp_assets.installation.home import Home, refuse_misread_path
-from resources.formats.answer_frames import frame_of
+from interp_assets.notebook.frames import plain_frame
 
 if TYPE_CHECKING:
     from interp_assets.config.records import DictionaryRecord
     from interp_assets.notebook.feature import FeatureView
     from interp_assets.single_features.run import RunResult
     from resources.model_provider import ModelProvider
+
+
+Names = str | Iterable[str] | None
+"""A name, several names, or None for all."""
 
 
 class PartitionWarning(UserWarning):
@@ -100,8 +105,9 @@ class Lab:
         from resources.store.duckdb_views import RefusedStatement
 
         warehouse = self.home.warehouse
-        statement = f"SELECT * FROM {sql}" if sql in warehouse.views else sql
-        if " " not in sql.strip() and statement == sql:
+        view = view_named(sql, warehouse.views)
+        statement = f"SELECT * FROM {view}" if view else sql
+        if view is None and is_one_word(sql):
             near = ", ".join(map(repr, nearest_words(sql, warehouse.views)))
             raise UserError(f"no view is called {sql!r}{f'; did you mean {near}?' if near else '.'} `lab.views` lists them")
         try:
@@ -110,7 +116,7 @@ class Lab:
             raise UserError(str(error)) from None
         for note in answer.notes:
             warnings.warn(note, PartitionWarning, stacklevel=2)
-        return _plain(answer.rows)
+        return plain_frame(answer.rows)
 
     def dictionaries(self) -> pl.DataFrame:
         """The registered dictionaries."""
@@ -118,13 +124,14 @@ class Lab:
 
     def scores(
         self,
-        key: str | None = None,
+        key: Names = None,
         feature: int | str | Sequence[int] | None = None,
-        scorer: str | None = None,
-        method: str | None = None,
+        scorer: Names = None,
+        method: Names = None,
         headline: bool = True,
     ) -> pl.DataFrame:
-        """Scores of features, one row a metric: of a dictionary, of some features, by a scorer, of a method's explanations.
+        """Scores of features, one row a metric: of a dictionary, of some features, by a scorer, of a method's explanations. A name may be
+        a list of names.
 
         Without `headline=False`, only the metric that stands for its scorer.
         """
@@ -132,12 +139,13 @@ class Lab:
         return self.sql(_select("scores", where, "dictionary, feature, explanation_method, scorer, metric, stratum"))
 
     def explanations(
-        self, key: str | None = None, feature: int | str | Sequence[int] | None = None, method: str | None = None
+        self, key: Names = None, feature: int | str | Sequence[int] | None = None, method: Names = None
     ) -> pl.DataFrame:  # fmt: skip
-        """Explanations of features, one row a feature and method; a feature without an explanation has its outcome."""
+        """Explanations of features, one row a feature and method; a feature without an explanation has its outcome. A name may be a list
+        of names."""
         return self.sql(_select("explanations", self._where(key, feature, {"explanation_method": method}), "ALL"))
 
-    def examples(self, key: str, feature: int | str | Sequence[int]) -> pl.DataFrame:
+    def examples(self, key: Names, feature: int | str | Sequence[int]) -> pl.DataFrame:
         """The windows of features, strongest first within each role and kind."""
         return self.sql(_select("examples", self._where(key, feature, {}), "feature, role DESC, kind, max_activation DESC, example_id"))
 
@@ -197,15 +205,18 @@ class Lab:
         """The record of a dictionary."""
         return self.home.registry.get(key)
 
-    def _where(self, key: str | None, feature: int | str | Sequence[int] | None, equal: dict[str, str | None]) -> list[str]:
+    def _where(self, key: Names, feature: int | str | Sequence[int] | None, equal: dict[str, Names]) -> list[str]:
         """Conditions of SQL. Raises `UserError` for a key that is not registered, an unknown name, and what is no feature."""
-        for name, value in equal.items():
-            if value is not None:
-                _check_name(name, value)
-        found = [f"{name} = {_quoted(value)}" for name, value in equal.items() if value is not None]
-        if key is not None:
-            self.home.registry.get(key)
-            found.append(f"dictionary = {_quoted(key)}")
+        found = []
+        for column, asked in {**equal, "dictionary": key}.items():
+            if asked is None:
+                continue
+            for name in (names := _names(column, asked)):
+                if column == "dictionary":
+                    self.home.registry.get(name)
+                else:
+                    _check_name(column, name)
+            found.append(f"{column} IN ({', '.join(map(_quoted, names))})" if names else "false")
         if feature is not None:
             found.append(_feature_condition(AskedFeatures.of(feature)))
         return found
@@ -217,6 +228,14 @@ def _feature_condition(asked: AskedFeatures) -> str:
     if asked.named:
         parts.append(f"feature IN ({', '.join(map(str, asked.named))})")
     return f"({' OR '.join(parts) or 'false'})"
+
+
+def _names(column: str, asked: str | Iterable[str]) -> list[str]:
+    """The names that are asked for: a name, or a list of names. Raises `UserError` for what is no text."""
+    names = list(asked) if isinstance(asked, Iterable) and not isinstance(asked, str) else [asked]
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise UserError(f"{wrong[0]!r} is no name of a {column.replace('_', ' ')}: names are texts, or lists of texts")
+    return names
 
 
 def _check_name(column: str, name: str) -> None:
@@ -235,9 +254,3 @@ def _select(table: str, where: Sequence[str], order: str) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _plain(rows: Any) -> pl.DataFrame:
-    """Arrow rows as a frame with plain text columns."""
-    frame = frame_of(rows)
-    return frame.with_columns(pl.col(name).cast(pl.String) for name, type_ in frame.schema.items() if type_ in (pl.Categorical, pl.Enum))

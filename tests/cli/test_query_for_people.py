@@ -55,6 +55,12 @@ def test_a_typo_is_answered_with_the_nearest_names(run) -> None:
     assert said.index("does not exist") < said.index("did you mean 'scores_by_method'") < said.index("interp query views")
 
 
+def test_sql_without_a_blank_is_sql(run) -> None:
+    for written in ("SELECT\n1\nAS\none", "FROM\t(VALUES(1))\tAS\tt(one)"):
+        assert run("query", written, "--format", "csv").output.splitlines()[0] == "one"
+    assert run("query", "Scores;", "--format", "csv").output.splitlines()[0].startswith("dictionary,")
+
+
 def test_duckdbs_own_hint_comes_first(run) -> None:
     said = run("query", "SELECT explanatio FROM explanations").output
     assert said.index("Candidate bindings") < said.index("interp query views") and "no view is called" not in said

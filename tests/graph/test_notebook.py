@@ -51,6 +51,28 @@ def test_frames_are_of_what_was_asked_for(opened: Opened) -> None:
     assert "scores" in opened.views["name"].to_list()
 
 
+def test_lists_of_names_and_arrays_of_features_are_taken(opened: Opened) -> None:
+    import torch
+
+    both = opened.scores([KEY, KEY], torch.tensor([5, 40]), scorer=["fuzzing", "detection"], method=("max_act", "shuffled"))
+    assert both.equals(opened.scores(KEY)) and len(both) == 4
+    assert opened.scores(scorer=[]).is_empty() and opened.examples([KEY], pl.Series([40])).equals(opened.examples(KEY, 40))
+
+
+def test_sql_of_several_lines_and_a_view_in_any_case_are_answered(opened: Opened) -> None:
+    scores = opened.sql("scores")
+    for written in ("SELECT\n*\nFROM\nscores", "FROM\tscores", " Scores;", "(FROM scores)"):
+        assert opened.sql(written).equals(scores)
+
+
+def test_frames_of_several_features_go_together(opened: Opened) -> None:
+    views = [opened.feature(KEY, 5), opened.feature(KEY, 6)]  # 6 has no explanation yet, and nothing to take types from
+    assert pl.concat([one.scores for one in views]).equals(opened.scores(KEY, 5).select(views[0].scores.columns), null_equal=True)
+    for frame, table in (("scores", "scores"), ("explanations", "explanations"), ("examples", "examples")):
+        types = opened.sql(f"SELECT * FROM {table} LIMIT 0").schema
+        assert all(getattr(one, frame).schema == types for one in views)
+
+
 def test_mistakes_name_what_was_meant(opened: Opened, tmp_path: Path) -> None:
     for wrong, said in (
         (lambda: opened.sql("scors"), "did you mean 'scores'"),
@@ -59,6 +81,8 @@ def test_mistakes_name_what_was_meant(opened: Opened, tmp_path: Path) -> None:
         (lambda: opened.scores("fake/00/neuron"), "did you mean 'fake/00/neurons'"),
         (lambda: opened.explanations(method="o'hara"), 'there is no explanation method "o\'hara"; there are max_act'),
         (lambda: opened.scores(scorer="detekt"), "there is no scorer 'detekt'; did you mean 'detection'"),
+        (lambda: opened.scores(5), "5 is no name of a dictionary"),
+        (lambda: opened.scores(scorer=["fuzzing", "detekt"]), "there is no scorer 'detekt'; did you mean 'detection'"),
         (lambda: opened.scores(KEY, 4.5), "4.5' is no feature: features are whole numbers from 0"),
         (lambda: opened.scores(KEY, -1), "-1' is no feature"),
         (lambda: opened.examples(KEY, True), "True' is no feature"),
