@@ -27,7 +27,9 @@ def usage(
         return
     megabytes = (pl.col("bytes") / 1e6).round(1).alias("MB")
     n_bytes, n_partitions, n_rows = (int(sizes[column].sum()) for column in ("bytes", "partitions", "rows"))
-    typer.echo(f"the lake: {n_bytes / 1e6:,.1f} MB in {n_partitions:,} partitions, {n_rows:,} rows")
+    there = "" if home.root.is_dir() else ", which is not there; INTERP_HOME names another"
+    typer.echo(f"the home {home.root}{there}")
+    typer.echo(f"the lake {home.lake.root}: {n_bytes / 1e6:,.1f} MB in {n_partitions:,} partitions, {n_rows:,} rows")
     if stray := bytes_of_no_partition(home):
         typer.echo(f"files in the lake that belong to no complete partition, of a run that writes or was killed: {stray / 1e6:,.1f} MB")
     sizes = sizes.with_columns(pl.col("dictionary").fill_null("(shared)"))

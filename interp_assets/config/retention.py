@@ -17,7 +17,8 @@ class CheckpointRetention(Closed):
     """Which checkpoints of a training run keep all their tables; checkpoints are dictionaries that `watch` registered."""
 
     keep_last: Annotated[int, Field(ge=1)] = 3
-    """The newest checkpoints of each run that keep everything. Unit: checkpoints."""
+    """The newest checkpoints of each run that keep everything. A checkpoint that has none of the tables in `drop`, such as one that failed
+    its self-check, does not count. Unit: checkpoints."""
     keep_every: Annotated[int, Field(ge=1)] | None = None
     """Checkpoints whose step is a multiple of this number keep everything too. Unit: steps."""
     drop: Annotated[tuple[Thinned, ...], Field(min_length=1)] = ("activations",)

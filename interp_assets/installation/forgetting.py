@@ -100,10 +100,15 @@ def forget(home: Home, removal: Removal, instance_of: Instance = home_instance) 
 
 def forget_copies(home: Home, key: str) -> None:
     """Remove the copies that SQL reads in place of a dictionary's small partitions, and the kept rows of views that may be about it."""
-    for folder in home.warehouse.copies_folder.glob(f"*/dictionary={quote(key, safe='')}"):
-        shutil.rmtree(folder, ignore_errors=True)
+    forget_copy(home, key)
     for view, kind in KEPT_BY.items():
         home.warehouse.answers.forget(view, key if kind == "dictionary" else None)
+
+
+def forget_copy(home: Home, key: str, table: str = "*") -> None:
+    """Remove the copies of a dictionary's small partitions of one table, or of all tables."""
+    for folder in home.warehouse.copies_folder.glob(f"{table}/dictionary={quote(key, safe='')}"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def naming(home: Home, key: str) -> list[str]:

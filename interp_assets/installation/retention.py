@@ -9,6 +9,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.retention import CheckpointRetention
 from interp_assets.domain.scoring import SCORERS
+from interp_assets.installation.forgetting import forget_copy
 from interp_assets.installation.home import Home
 from interp_assets.installation.unfinished_runs import Instance, home_instance, refuse_asking, refuse_under_way
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, SCORES
@@ -66,10 +67,16 @@ def planned_thinning(home: Home) -> Thinning:
     doomed: list[Manifest] = []
     unfinished: tuple[str, ...] = ()
     if rules.checkpoints is not None:
-        old_ones = {record.key: record for record in thinned_checkpoints(list(home.registry.read_all()[0].values()), rules.checkpoints)}
-        held = [
-            one for table in rules.checkpoints.drop for one in home.lake.manifests(table) if one.partition.get("dictionary") in old_ones
+        records = home.registry.read_all()[0]
+        of_checkpoints = [
+            one
+            for table in rules.checkpoints.drop
+            for one in home.lake.manifests(table)
+            if (record := records.get(one.partition.get("dictionary", ""))) is not None and record.checkpoint is not None
         ]
+        holding = {one.partition["dictionary"] for one in of_checkpoints}
+        old_ones = {record.key: record for record in thinned_checkpoints([records[key] for key in sorted(holding)], rules.checkpoints)}
+        held = [one for one in of_checkpoints if one.partition["dictionary"] in old_ones]
         keys = sorted({manifest.partition["dictionary"] for manifest in held})
         unfinished = tuple(key for key in keys if not _is_finished(home, old_ones[key], rules.checkpoints.drop))
         doomed = [manifest for manifest in held if manifest.partition["dictionary"] not in unfinished]
@@ -93,7 +100,8 @@ def _is_finished(home: Home, record: DictionaryRecord, dropped: Collection[str])
 
 
 def thinned_checkpoints(records: list[DictionaryRecord], rules: CheckpointRetention) -> list[DictionaryRecord]:
-    """The checkpoints that lose tables, by series and step. Dictionaries that are no checkpoints never do."""
+    """The checkpoints that lose tables, of checkpoints that hold such tables, by series and step. Dictionaries that are no checkpoints
+    never do."""
     series: dict[str, list[tuple[int, DictionaryRecord]]] = defaultdict(list)
     for record in records:
         if record.checkpoint is not None:
@@ -117,6 +125,8 @@ def thin(home: Home, planned: Thinning, say: Callable[[str], None], instance_of:
             refuse_asking(instance)
     for manifest in planned.partitions:
         home.lake.remove(manifest.table, manifest.partition)
+    for table, dictionary in sorted({(manifest.table, manifest.partition["dictionary"]) for manifest in planned.partitions}):
+        forget_copy(home, dictionary, table)
     if planned.partitions:
         say(f"removed {len(planned.partitions):,} partitions, {planned.n_bytes / 1e6:,.1f} MB; interp backfill makes them again")
     days = home.settings.retention.replies_days

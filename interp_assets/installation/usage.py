@@ -51,20 +51,29 @@ def bytes_of_no_partition(home: Home) -> int:
 
 
 def other_sizes(home: Home) -> dict[str, int]:
-    """Bytes of each folder or file of the home beside the lake, by name, the largest first."""
+    """Bytes of each folder or file of the home beside the lake, by name, the largest first. The lake counts nowhere, also where it lies in
+    a folder of the home, or where a link in the home leads to it."""
     lake = Path(home.lake.root) if home.lake.is_local else None
-    places = {} if not home.root.is_dir() else {place.name: place for place in home.root.iterdir() if place != lake}
+    places = {} if not home.root.is_dir() else {place.name: place for place in home.root.iterdir() if not _is_same(place, lake)}
     if home.spill.parent != home.root:
         places[str(home.spill)] = home.spill
-    sizes = {name: bytes_of(place) for name, place in places.items()}
+    sizes = {name: bytes_of(place, lake) for name, place in places.items()}
     return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
 
 
-def bytes_of(place: Path) -> int:
-    """Bytes on disk of a file, or of all files in a folder. A file that goes away meanwhile counts nothing."""
+def bytes_of(place: Path, apart: Path | None = None) -> int:
+    """Bytes on disk of a file, or of all files in a folder, but for the folder `apart`. A file that goes away meanwhile counts nothing."""
     if not place.is_dir():
         return _blocks(place)
-    return sum(_blocks(Path(folder, name)) for folder, _, names in os.walk(place) for name in names)
+    size = 0
+    for folder, inner, names in os.walk(place):
+        inner[:] = [name for name in inner if not _is_same(Path(folder, name), apart)]
+        size += sum(_blocks(Path(folder, name)) for name in names)
+    return size
+
+
+def _is_same(place: Path, other: Path | None) -> bool:
+    return other is not None and os.path.realpath(place) == os.path.realpath(other)
 
 
 def _blocks(file: Path) -> int:

@@ -125,7 +125,7 @@ class Lab:
     def scores(
         self,
         key: Names = None,
-        feature: int | str | Sequence[int] | None = None,
+        feature: int | str | Iterable[int] | None = None,
         scorer: Names = None,
         method: Names = None,
         headline: bool = True,
@@ -139,13 +139,13 @@ class Lab:
         return self.sql(_select("scores", where, "dictionary, feature, explanation_method, scorer, metric, stratum"))
 
     def explanations(
-        self, key: Names = None, feature: int | str | Sequence[int] | None = None, method: Names = None
+        self, key: Names = None, feature: int | str | Iterable[int] | None = None, method: Names = None
     ) -> pl.DataFrame:  # fmt: skip
         """Explanations of features, one row a feature and method; a feature without an explanation has its outcome. A name may be a list
         of names."""
         return self.sql(_select("explanations", self._where(key, feature, {"explanation_method": method}), "ALL"))
 
-    def examples(self, key: Names, feature: int | str | Sequence[int]) -> pl.DataFrame:
+    def examples(self, key: Names, feature: int | str | Iterable[int]) -> pl.DataFrame:
         """The windows of features, strongest first within each role and kind."""
         return self.sql(_select("examples", self._where(key, feature, {}), "feature, role DESC, kind, max_activation DESC, example_id"))
 
@@ -172,7 +172,7 @@ class Lab:
         return register_sae(self.home, sae, model=model, hook=hook, key=key, check=check, fields=record)
 
     def run(
-        self, key: str, features: int | str | Sequence[int] | None = None, only: str | Sequence[str] = (), replace: bool = False
+        self, key: str, features: int | str | Iterable[int] | None = None, only: str | Sequence[str] = (), replace: bool = False
     ) -> "RunResult":
         """Make explanations and scores in this process, as `interp run` does: of some features or of all, or of some assets;
         `features="firing:10"` takes ten features that fire often enough. Raises `UserError` with the errors of the stages that failed."""
@@ -205,7 +205,7 @@ class Lab:
         """The record of a dictionary."""
         return self.home.registry.get(key)
 
-    def _where(self, key: Names, feature: int | str | Sequence[int] | None, equal: dict[str, Names]) -> list[str]:
+    def _where(self, key: Names, feature: int | str | Iterable[int] | None, equal: dict[str, Names]) -> list[str]:
         """Conditions of SQL. Raises `UserError` for a key that is not registered, an unknown name, and what is no feature."""
         found = []
         for column, asked in {**equal, "dictionary": key}.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -98,6 +99,41 @@ def test_a_checkpoint_that_is_not_finished_keeps_what_it_is_made_from(tmp_path: 
     assert planned_thinning(home).unfinished == ("fake/03/run-2",)
     thin(home, planned_thinning(home), lambda line: None, no_runs)
     assert kept(home, "activations") == ["fake/03/run-2", "fake/03/run-4", "fake/03/sae"]
+
+
+def test_checkpoints_that_failed_take_no_place_of_the_newest(tmp_path: Path) -> None:
+    home = home_with(tmp_path, (1, 2, 3, 4, 5), "retention: {checkpoints: {keep_last: 2}}")
+    for step in (4, 5):
+        for name in ("00of16", "01of16"):
+            home.lake.remove("activations", {"dictionary": f"fake/03/run-{step}", "feature_range": name})
+    thin(home, planned_thinning(home), lambda line: None, no_runs)
+    assert kept(home, "activations") == ["fake/03/run-2", "fake/03/run-3", "fake/03/sae"]
+
+
+def test_copies_for_sql_go_with_what_they_are_copies_of(tmp_path: Path) -> None:
+    home = home_with(tmp_path, (1, 2), "retention: {checkpoints: {keep_last: 1, drop: [examples]}}")
+    for step in (1, 2):
+        for name in ("00of16", "01of16"):
+            row = {field.name: one_of(field.type) for field in EXAMPLES.schema} | {
+                "dictionary": f"fake/03/run-{step}",
+                "feature_range": name,
+            }
+            rows = pa.Table.from_pylist([row], EXAMPLES.schema)
+            home.lake.write("examples", {"dictionary": f"fake/03/run-{step}", "feature_range": name}, EXAMPLES.schema, rows, "v2")
+    assert home.warehouse.copy()
+
+    def copied() -> list[str]:
+        return sorted(file.parent.name for file in home.warehouse.copies_folder.glob("examples/dictionary=*/*.parquet"))
+
+    assert copied() == ["dictionary=fake%2F03%2Frun-1", "dictionary=fake%2F03%2Frun-2"]
+    thin(home, planned_thinning(home), lambda line: None, no_runs)
+    assert copied() == ["dictionary=fake%2F03%2Frun-2"]
+    assert home.warehouse.query("SELECT DISTINCT dictionary FROM examples").rows["dictionary"].to_pylist() == ["fake/03/run-2"]
+
+
+def one_of(type_: pa.DataType) -> object:
+    """A value of an Arrow type, the plainest."""
+    return [] if pa.types.is_list(type_) else pa.array([0]).cast(type_)[0].as_py() if pa.types.is_primitive(type_) else "shown"
 
 
 def test_a_kill_between_manifest_and_part_leaves_nothing_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,11 +252,27 @@ def test_sizes_are_those_on_disk(tmp_path: Path) -> None:
     assert other_sizes(Home(tmp_path / "none", str(tmp_path / "none" / "lake"))) == {}
 
 
+def test_the_lake_counts_once_wherever_it_lies(tmp_path: Path) -> None:
+    home = home_with(tmp_path, (1,))
+    within = Home(home.root, str(home.root / "data" / "lake"))
+    (home.root / "data").mkdir()
+    (home.root / "lake").rename(home.root / "data" / "lake")
+    (home.root / "data" / "more.bin").write_bytes(bytes(100_000))
+    assert other_sizes(within)["data"] == bytes_of(home.root / "data" / "more.bin")
+    (home.root / "data" / "lake").rename(tmp_path / "elsewhere")
+    (home.root / "lake").symlink_to(tmp_path / "elsewhere")
+    for url in (str(tmp_path / "elsewhere"), str(home.root / "lake")):
+        linked = Home(home.root, url)
+        assert "lake" not in other_sizes(linked) and table_sizes(linked)["partitions"].sum() == 24
+
+
 def test_the_commands_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = home_with(tmp_path, (1, 2), "retention: {checkpoints: {keep_last: 1}}")
     monkeypatch.setenv("INTERP_HOME", str(home.root))
     shown = CliRunner().invoke(app, ["usage"])
-    assert shown.exit_code == 0 and "the lake:" in shown.output and "fake/03/run-2" in shown.output
+    assert shown.exit_code == 0 and f"the home {home.root}\nthe lake {home.lake.root}: " in shown.output and "fake/03/run-2" in shown.output
+    elsewhere = CliRunner().invoke(app, ["usage"], env={"INTERP_HOME": str(tmp_path / "wrong")}).output
+    assert f"the home {tmp_path / 'wrong'}, which is not there; INTERP_HOME names another" in elsewhere
     rows = pl.read_csv(CliRunner().invoke(app, ["usage", "--format", "csv"]).output.encode())
     assert rows["partitions"].sum() == 12 + 32
     told = CliRunner().invoke(app, ["thin"]).output
