@@ -193,6 +193,7 @@ def backfill(
     kept."""
     from interp_assets.backfill.command import costed_plan, selected_partitions
     from interp_assets.backfill.launch import run_backfills
+    from interp_assets.backfill.told import tell_failed_backfill
     from interp_assets.installation.home import Home
     from interp_assets.installation.server import running_server
 
@@ -207,6 +208,7 @@ def backfill(
     with running_server(home, port) as server:
         result = run_backfills(server, parts, words, typer.echo)
     if not result.succeeded:
+        tell_failed_backfill(home, result.backfill_id, typer.echo)
         fail(result.failure)
     typer.echo(f"backfill {result.backfill_id} is complete")
 

@@ -5,22 +5,16 @@ apart from Dagster which alerts were sent.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import dagster as dg
 from dagster import AssetCheckKey
 
-from interp_assets.alerting.delivered import Delivered, Delivery
+from interp_assets.alerting.failed_runs import failed_run_alert, is_tried_again
+from interp_assets.alerting.once import SEND_SECONDS, log_outcomes, send_once
 from interp_assets.alerting.sending import Alert, send
-from interp_assets.alerting.waiting import GIVEN_UP, keep_waiting, replace_waiting, waiting_alerts
+from interp_assets.alerting.waiting import GIVEN_UP, replace_waiting, waiting_alerts
 from interp_assets.config.alerts import AlertSettings
-
-NAMED = 5
-"""Most assets that one alert names; further assets are counted."""
-
-SEND_SECONDS = 10.0
-"""Longest wait for the channels of one alert. Unit: seconds."""
 
 TICK_SECONDS = 30.0
 """A tick that has taken so long sends no further alert about checks; the next tick does. Unit: seconds."""
@@ -48,17 +42,10 @@ def _failed_runs(settings: AlertSettings, tick_seconds: int) -> dg.SensorDefinit
     )
     def alert_failed_runs(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
-        if run.tags.get("dagster/will_retry") == "true":
-            return
-        steps = [event.event_specific_data for event in context.get_step_failure_events()]
-        reasons = [str(one.error_display_string) for one in steps if one is not None]  # type: ignore[union-attr]
-        reason = reasons[0] if reasons else context.failure_event.message or "no step says why"
-        assets = sorted("/".join(key.path) for key in run.asset_selection or ())
-        first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
-        ranges = run.tags.get("dagster/partition") or (f"{first} to {last}" if first else "")
-        subject = f"run {run.run_id[:8]} failed: {_some(assets) or run.job_name}{f', {ranges}' if ranges else ''}"
-        alert = Alert("run_failed", subject, _first_lines(reason), f"{settings.ui_url}/runs/{run.run_id}")
-        _send_once(context, settings, run.run_id, alert)
+        if not is_tried_again(run):
+            otherwise = context.failure_event.message or "no step says why"
+            alert = failed_run_alert(run, context.get_step_failure_events(), otherwise, settings.ui_url)
+            send_once(context.instance, settings, run.run_id, alert, context.log)
 
     return alert_failed_runs
 
@@ -94,7 +81,8 @@ def _failed_checks(settings: AlertSettings, checks: Sequence[AssetCheckKey], tic
             level = "did not pass" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warns"
             told = "; ".join(f"{key}: {value.value}" for key, value in evaluation.metadata.items())
             url = f"{settings.ui_url}/assets/{'/'.join(evaluation.asset_key.path)}?view=checks"
-            _send_once(context, settings, str(number), Alert("check", f"{name} {level}", evaluation.description or told, url))
+            alert = Alert("check", f"{name} {level}", evaluation.description or told, url)
+            send_once(context.instance, settings, str(number), alert, context.log)
             n_sent += 1
         context.update_cursor(str(max(last, seen)))
         left = f"; {len(failed) - n_sent} wait for the next tick" if n_sent < len(failed) else ""
@@ -121,45 +109,9 @@ def _late_alerts(settings: AlertSettings, tick_seconds: int) -> dg.SensorDefinit
                 replace_waiting(context.instance, one, None)
                 continue
             outcomes = send(settings, one.again, SEND_SECONDS, one.channels)
-            _log(context, one.again, outcomes)
+            log_outcomes(context.log, one.again, outcomes)
             failed = [channel for channel, problem in outcomes.items() if problem]
             replace_waiting(context.instance, one, one.after(failed, time.time()) if failed else None)
         return dg.SkipReason(f"{len(due)} alerts were due, and {len(waiting_alerts(context.instance))} wait")
 
     return alert_late
-
-
-def _log(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, alert: Alert, outcomes: Mapping[str, str]) -> None:
-    for channel, problem in outcomes.items():
-        if problem:
-            context.log.error(f"no alert by {channel}: {problem}. The alert was: {alert.subject}")
-        else:
-            context.log.info(f"alert by {channel}: {alert.subject}")
-
-
-def _send_once(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, settings: AlertSettings, name: str, alert: Alert) -> None:
-    """Send the alert of this name unless it was sent, and log for each channel what came of it. A channel that does not take it gets it
-    later. An alert whose sending was broken off is sent again, and says so."""
-    delivered = Delivered(context.instance, alert.event)
-    state = delivered.state(name)
-    if state is Delivery.ENDED:
-        context.log.info(f"was sent before: {alert.subject}")
-        return
-    if state is Delivery.BEGUN:
-        alert = replace(alert, subject=f"(perhaps again) {alert.subject}")
-    delivered.mark(name, Delivery.BEGUN)
-    outcomes = send(settings, alert, SEND_SECONDS)
-    _log(context, alert, outcomes)
-    if failed := [channel for channel, problem in outcomes.items() if problem]:
-        keep_waiting(context.instance, alert, failed, time.time())
-    delivered.mark(name, Delivery.ENDED)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-def _first_lines(reason: str) -> str:
-    """The first lines of an error, without its stack trace."""
-    return "\n".join(reason.split("Stack Trace:")[0].strip().splitlines()[:12])

@@ -16,6 +16,8 @@ CONTROLS = {
     "topk_neurons": "neurons", "neurons": "neurons",
 }  # fmt: skip
 
+NEEDS = "needs a control of the same model and layer with the same scores, such as a random_topk dictionary: see docs/trust.md"
+
 
 def figure(query: Query, asked: Asked) -> Figure:
     """The figure; its numbers are rows of the view against_controls."""
@@ -25,7 +27,7 @@ def figure(query: Query, asked: Asked) -> Figure:
     rows = query(
         f"SELECT * FROM against_controls WHERE headline AND difference IS NOT NULL AND explanation_method <> 'constant' AND {where}"
     )
-    refuse_empty(rows, "against_controls", asked)
+    refuse_empty(rows, "against_controls", asked, NEEDS)
     scorers = sorted(set(rows["scorer"]))
     counts = [*rows["n_features"].to_list(), *rows["n_control_features"].to_list()]
     caption = (

@@ -12,6 +12,8 @@ NAME = "correlations"
 SUBJECT = "scorers' correlations with ratings, beside the published values"
 PUBLISHED = "arXiv 2410.13928"
 
+NEEDS = "needs ratings that people gave: interp ratings template, or interp explore --rater NAME"
+
 
 def figure(query: Query, asked: Asked) -> Figure:
     """The figure; its numbers are rows of the table human_correlations with the published values: over all ratings, or those of each
@@ -23,7 +25,7 @@ def figure(query: Query, asked: Asked) -> Figure:
         "scorer, published_spearman FROM scorers_against_people) p ON p.scorer = c.scorer::VARCHAR "
         f"WHERE {scope} AND statistic = 'spearman' AND c.value IS NOT NULL AND {condition('c.scorer', asked.scorers)} ORDER BY ALL"
     )
-    refuse_empty(rows, "human_correlations", asked)
+    refuse_empty(rows, "human_correlations", asked, NEEDS)
     scorers = sorted(set(rows["scorer"]))
     n, n_features = span(rows["n_explanations"].to_list()), span(rows["n_features"].to_list()).removeprefix("n = ")
     raters = " and ".join("people" if kind == "human" else "a generator, not people" for kind in sorted(set(rows["rater_kind"])))

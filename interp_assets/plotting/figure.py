@@ -132,14 +132,12 @@ def condition(column: str, values: Sequence[str]) -> str:
     return f"{column} IN ({quoted})" if values else "true"
 
 
-def refuse_empty(numbers: "pl.DataFrame", what: str, asked: Asked) -> None:
-    """Raise `UserError` where there are no rows to draw."""
+def refuse_empty(numbers: "pl.DataFrame", view: str, asked: Asked, needs: str) -> None:
+    """Raise `UserError` where there are no rows of a view to draw; it ends with what the figure `needs`."""
     if len(numbers):
         return
     of = ", ".join([*asked.dictionaries, *asked.scorers, *asked.methods])
-    raise UserError(
-        f"there are no {what}{f' of {of}' if of else ''}: nothing to plot, and nothing was written. `interp query {what}` shows all"
-    )
+    raise UserError(f"nothing to plot{f' of {of}' if of else ''}, and nothing was written: the figure {needs}. See `interp query {view}`")
 
 
 def judges(query: Query, asked: Asked, scorers: Sequence[str]) -> str:

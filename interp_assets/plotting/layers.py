@@ -14,13 +14,15 @@ SUBJECT = "headline scores by layer"
 LINES = ("-", "--", ":", "-.")
 """A colour and a marker for each explanation method, a line for each model and kind."""
 
+NEEDS = "needs scores of dictionaries whose keys name layers: interp backfill KEY of each"
+
 
 def figure(query: Query, asked: Asked) -> Figure:
     """The figure; its numbers are rows of the view scores_by_layer, of the models and kinds that the dictionaries are of."""
     methods = condition("explanation_method", (*asked.methods, "none") if asked.methods else ())
     kin = f"(model, kind) IN (SELECT model, kind FROM dictionaries WHERE {condition('dictionary', asked.dictionaries)})"
     rows = query(f"SELECT * FROM scores_by_layer WHERE n_features > 0 AND {kin} AND {condition('scorer', asked.scorers)} AND {methods}")
-    refuse_empty(rows, "scores_by_layer", asked)
+    refuse_empty(rows, "scores_by_layer", asked, NEEDS)
     scorers = sorted(set(rows["scorer"]))
     of = ", ".join(f"{kind} dictionaries of {model}" for model, kind in sorted(set(zip(rows["model"], rows["kind"], strict=True))))
     caption = (

@@ -14,6 +14,11 @@ SUBJECT = "explanation methods by their lift over another feature's explanation"
 REFERENCE = "NOT starts_with(explanation_method::VARCHAR, 'shuffled')"
 """SQL that leaves out the methods that others are compared with: their lift is 0."""
 
+NEEDS = (
+    "needs lifts, and so scores of other features' explanations: ask for shuffled, or for shuffled_token_list and the like, under `stages: "
+    "{explanations: …}`, and run interp backfill KEY, since interp run with --features leaves them out"
+)
+
 
 def figure(query: Query, asked: Asked) -> Figure:
     """The figure; its numbers are rows of the view leaderboard."""
@@ -21,7 +26,7 @@ def figure(query: Query, asked: Asked) -> Figure:
         (condition("dictionary", asked.dictionaries), condition("scorer", asked.scorers), condition("explanation_method", asked.methods))
     )
     rows = query(f"SELECT * FROM leaderboard WHERE {where} AND {REFERENCE} AND lift_over_shuffled IS NOT NULL")
-    refuse_empty(rows, "leaderboard", asked)
+    refuse_empty(rows, "leaderboard", asked, NEEDS)
     scorers = sorted(set(rows["scorer"]))
     of = f" of {rows['dictionary'][0]}" if rows["dictionary"].n_unique() == 1 else ""
     caption = (

@@ -13,6 +13,8 @@ NAME = "scores"
 SUBJECT = "headline scores of features, by explanation method"
 WITHOUT = "no explanation read"
 
+NEEDS = "needs scores of explanations, baselines apart: interp backfill KEY, or interp run KEY --features firing:10"
+
 
 def figure(query: Query, asked: Asked) -> Figure:
     """The figure; its numbers are rows of the view scores_by_method."""
@@ -21,7 +23,7 @@ def figure(query: Query, asked: Asked) -> Figure:
     where = f"headline AND {condition('dictionary', asked.dictionaries)} AND {condition('scorer', asked.scorers)}"
     methods = condition("explanation_method", (*asked.methods, "none") if asked.methods else ())
     summed = query(f"SELECT * FROM scores_by_method WHERE {where} AND {methods} AND n_features > 0")
-    refuse_empty(summed, "scores_by_method", asked)
+    refuse_empty(summed, "scores_by_method", asked, NEEDS)
     values = query(
         "SELECT dictionary::VARCHAR AS dictionary, scorer::VARCHAR AS scorer, explanation_method::VARCHAR AS explanation_method, "
         f"list(value ORDER BY feature) AS values FROM scores WHERE {where} AND {methods} AND value IS NOT NULL GROUP BY ALL"

@@ -12,6 +12,8 @@ NAME = "stability"
 SUBJECT = "shares of the variance of scores by feature, draw, explanation and judge"
 SHARES = {"icc": "the feature", "draw_share": "the draw of windows", "explanation_share": "the explanation", "judge_share": "the judge"}
 
+NEEDS = "needs scores taken again: set stages: {stability: …}, and run interp backfill KEY"
+
 
 def figure(query: Query, asked: Asked) -> Figure:
     """The figure; its numbers are rows of the view score_stability."""
@@ -19,7 +21,7 @@ def figure(query: Query, asked: Asked) -> Figure:
         (condition("dictionary", asked.dictionaries), condition("scorer", asked.scorers), condition("explanation_method", asked.methods))
     )
     rows = query(f"SELECT * FROM score_stability WHERE icc IS NOT NULL AND {where}")
-    refuse_empty(rows, "score_stability", asked)
+    refuse_empty(rows, "score_stability", asked, NEEDS)
     scorers = sorted(set(rows["scorer"]))
     of = f" of {rows['dictionary'][0]}" if rows["dictionary"].n_unique() == 1 else ""
     caption = (

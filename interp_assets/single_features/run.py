@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from interp_assets.alerting.failed_runs import tell_failed_runs
 from interp_assets.asking.asker import RunSpending
 from interp_assets.backfill.command import chosen_assets
 from interp_assets.backfill.plan import BEFORE_RANGES
@@ -188,6 +189,8 @@ def _made(
         finally:
             kept.close()
             watcher.ended()
+        if errors:
+            tell_failed_runs(instance, home.settings.alerts, ids, say)
     return RunResult(tuple(ids), sum(spending.of(one).tokens for one in ids), sum(spending.of(one).usd for one in ids), tuple(errors))
 
 

@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 from test_alerts import ALERT, mail_server, served, settings
 
-from interp_assets.alerting import sending
+from interp_assets.alerting import once, sending
 from interp_assets.alerting.sending import Alert, send
 from interp_assets.alerting.waiting import waiting_alerts
 from interp_assets.alerting.webhook import content, form_of, post
@@ -261,10 +261,10 @@ def test_a_sensor_that_is_killed_or_starts_over_sends_nothing_twice_without_a_wo
         def killed(*_: object) -> dict[str, str]:
             raise Killed
 
-        monkeypatch.setattr(sensors, "send", killed)
+        monkeypatch.setattr(once, "send", killed)
         with pytest.raises(Killed):
             tick("0")
-        monkeypatch.setattr(sensors, "send", send)
+        monkeypatch.setattr(once, "send", send)
         tick("0")
         assert [one["text"].splitlines()[0] for one in posted] == [
             "checked: sound did not pass",

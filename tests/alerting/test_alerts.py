@@ -14,7 +14,9 @@ import pytest
 
 from interp_assets.alerting import sending
 from interp_assets.alerting import webhook as webhook_channel
+from interp_assets.alerting.failed_runs import tell_failed_runs
 from interp_assets.alerting.sending import LONGEST, Alert, send
+from interp_assets.alerting.waiting import waiting_alerts
 from interp_assets.asking.asker import RunSpending
 from interp_assets.config.alerts import AlertSettings
 from interp_assets.config.base import UserError, validated
@@ -207,6 +209,41 @@ def test_a_failed_run_sends_an_alert_with_its_reason() -> None:
     text = posted[0]["text"]
     assert f"run {result.run_id[:8]} failed: " in text and "dictionary a/0/b has no folder /x: give one" in text
     assert text.endswith(f"/runs/{result.run_id}") and "Stack Trace" not in text
+    assert text.splitlines()[1] == "dictionary a/0/b has no folder /x: give one", "no words of Dagster's around the reason"
+
+
+def test_a_command_tells_of_failed_runs_that_no_sensor_has_told_of() -> None:
+    """A Dagster that ends with its backfill may end before its sensor looks, and `interp run` has no sensor."""
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a/0/b|00of16"]))
+    def broken() -> None:
+        raise UserError("dictionary a/0/b has no folder /x: give one")
+
+    def failed(instance: dg.DagsterInstance, **tags: str) -> str:
+        ends = {f"dagster/asset_partition_range_{end}": "a/0/b|00of16" for end in ("start", "end")}
+        return dg.materialize([broken], instance=instance, raise_on_error=False, tags={**ends, **tags}).run_id
+
+    with webhook() as (address, posted), dg.DagsterInstance.ephemeral() as instance:
+        wants, said = settings(webhook=address), list[str]()
+        first, again = failed(instance), failed(instance, **{"dagster/will_retry": "true"})
+        fine = dg.materialize([dg.asset(name="fine")(lambda: None)], instance=instance).run_id
+        tell_failed_runs(instance, settings(webhook=address, on=["check"]), [first], said.append)
+        assert posted == [] and said == []
+        for _ in range(2):
+            tell_failed_runs(instance, wants, [first, again, fine, "gone"], said.append)
+        assert [one["text"].splitlines()[0] for one in posted] == [
+            f"run {first[:8]} failed: __ephemeral_asset_job__, a/0/b|00of16"
+        ] and len(said) == 1
+        event = next(one for one in instance.all_logs(first) if one.dagster_event_type is dg.DagsterEventType.RUN_FAILURE).dagster_event
+        run = instance.get_run_by_id(first)
+        assert run is not None and event is not None
+        context = dg.build_run_status_sensor_context("alert_failed_runs", event, instance, run)
+        alert_sensors(wants, [], 1)[0](context.for_run_failure())
+        assert len(posted) == 1
+    with dg.DagsterInstance.ephemeral() as instance:
+        away = failed(instance)
+        tell_failed_runs(instance, wants, [away], said.append)  # nobody is at the address any more
+        assert said[-1].startswith("no alert by webhook: ConnectionError: no answer") and len(waiting_alerts(instance)) == 1
 
 
 @pytest.mark.parametrize(
