@@ -142,13 +142,18 @@ def _written(path: Path) -> float:
 
 
 def _last_change(path: Path) -> float:
-    """When a file last changed here; infinity for a file that goes away meanwhile, so that its checkpoint does not count as settled.
+    """When a file last changed here; infinity for a file that goes away meanwhile, so that its checkpoint does not count as settled. A link
+    to nowhere counts as it is: nobody is writing it.
 
     The file system notes this time by itself. `rsync -a` and `cp -p` give files that they have just written an old time of writing, and a
     machine whose clock is ahead gives them one to come.
     """
     try:
         return path.stat().st_ctime
+    except OSError:
+        pass
+    try:
+        return path.lstat().st_ctime
     except OSError:
         return float("inf")
 

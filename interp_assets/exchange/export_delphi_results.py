@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interp_assets.config.base import UserError, fingerprint
+from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.trials import is_of_later_deal
 from interp_assets.exchange.export_delphi_cache import legal_hookpoint
 from interp_assets.orchestration.narrowing import whole_version
+from interp_assets.reading.whole_features import refuse_older
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, VERDICTS
 from resources.formats.delphi_results import JudgedWindow, ResultsFolder, judged_window
 from resources.store.lake import Lake
@@ -73,13 +74,12 @@ def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list
         EXAMPLES.name: lake.require(EXAMPLES.name, lake_partition(key)).data_version,
     }
     verdicts = [lake.require(VERDICTS.name, _scored(key, scorer)) for scorer in scorers]
+    older: dict[str, str] = {}
     for scorer, manifest in zip(scorers, verdicts, strict=True):
         for name, version in inputs.items():
             if manifest.inputs.get(name, version) not in (version, whole_version(version)):
-                raise UserError(
-                    f"the verdicts of {scorer} on {key} are older than its {name}: `interp backfill {key.dictionary} "
-                    f"--only scores/{scorer}` makes them again, or takes them away where the settings no longer ask for them"
-                )
+                older.setdefault(scorer, name)
+    refuse_older("verdicts", key, older)
     return [*inputs.values(), *(manifest.data_version for manifest in verdicts)]
 
 

@@ -8,11 +8,7 @@ from interp_assets.config.base import fingerprint
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.settings import PlatformSettings, StageSettings
-from interp_assets.tables import (
-    ACTIVATIONS,
-    DICTIONARY_SAMPLES,
-    Table,
-)
+from interp_assets.tables import DICTIONARY_SAMPLES, FEATURE_STATISTICS, Table
 from resources.store.lake import Lake
 
 ABSENT = "absent"
@@ -40,7 +36,7 @@ def changed_inputs(lake: Lake, record: DictionaryRecord) -> list[str]:
     first = lake_partition(RangeKey(record.key, FEATURE_RANGE_KEYS[0]))
     made_from = (
         ("token_sample", DICTIONARY_SAMPLES, {"dictionary": record.key}, record.corpus_inputs),
-        ("activation_shards", ACTIVATIONS, first, record.source_inputs),
+        ("activation_shards", FEATURE_STATISTICS, first, record.source_inputs),
     )
     for asset, table, partition, contents in made_from:
         manifest = lake.manifest(table.name, partition)

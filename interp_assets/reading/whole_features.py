@@ -1,6 +1,6 @@
 """Reads all that the lake says of features, one feature at a time: statistics, windows, logits, neighbours, explanations and scores."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any
@@ -289,18 +289,27 @@ def _as_intervals(features: Sequence[int]) -> str:
 
 
 def _refuse_older(lake: Lake, key: RangeKey, methods: Sequence[str], scorers: Sequence[str]) -> None:
-    """Raise `UserError` where a scorer's scores are of other explanations or other windows than the lake has."""
+    """Raise `UserError`, naming all of them, where scorers' scores are of other explanations or other windows than the lake has."""
     inputs = {f"{EXPLANATIONS.name}/{m}": lake.manifest(EXPLANATIONS.name, _of_method(key, m)) for m in methods}
     inputs[EXAMPLES.name] = lake.manifest(EXAMPLES.name, lake_partition(key))
+    older: dict[str, str] = {}
     for scorer in scorers:
         scores = lake.manifest(SCORES.name, _of_scorer(key, scorer))
         for name, manifest in inputs.items():
             version = whole_version(manifest.data_version) if manifest else ""
             if scores and manifest and scores.inputs.get(name, version) not in (version, manifest.data_version):
-                raise UserError(
-                    f"the scores of {scorer} on {key} are older than its {name}: `interp backfill {key.dictionary} "
-                    f"--only scores/{scorer}` makes them again, or takes them away where the settings no longer ask for them"
-                )
+                older.setdefault(scorer, name)
+    refuse_older("scores", key, older)
+
+
+def refuse_older(what: str, key: RangeKey, older: Mapping[str, str]) -> None:
+    """Raise `UserError` with the cure where there are `older` scorers, each with the table that is newer than `what` it made of a range."""
+    if older:
+        tables, only = " or ".join(dict.fromkeys(older.values())), " ".join(f"--only scores/{scorer}" for scorer in older)
+        raise UserError(
+            f"the {what} of {', '.join(older)} on {key} are older than its {tables}: `interp backfill {key.dictionary} {only}` makes them "
+            "again, or takes them away where the settings no longer ask for them"
+        )
 
 
 def _of_method(key: RangeKey, method: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from interp_assets.assets.activation_shards import shards
 from interp_assets.assets.activation_shards.shards import ShardWriter, feature_edges
 from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partition
-from interp_assets.config.records import DictionaryRecord
+from interp_assets.config.records import DictionaryRecord, FeatureFile
+from interp_assets.orchestration.stage import changed_inputs
 from interp_assets.reading.activations import activations_in_order, activations_of
 from interp_assets.reading.token_sample import TokenSample
 from interp_assets.tables import ACTIVATIONS, FEATURE_STATISTICS, SCHEMA_VERSION
@@ -76,6 +78,18 @@ def test_threads_leave_the_same_files(tmp_path: Path, spill: ActivationSpill, n_
     found = files(tmp_path / "many")
     assert found == files(tmp_path / "one")
     assert sum(name.endswith("part-0.parquet") for name in found) == 2 * len(FEATURE_RANGE_KEYS)
+
+
+def test_what_activations_were_made_from_is_kept_and_a_change_of_it_is_named(tmp_path: Path, spill: ActivationSpill) -> None:
+    chosen = tmp_path / "chosen.txt"
+    chosen.write_text("\n".join(map(str, range(WIDTH))))
+    record = RECORD.model_copy(update={"features": FeatureFile(file=str(chosen))})
+    made = writer(tmp_path / "lake")
+    replace(made, record=record).write(spill)
+    assert changed_inputs(made.lake, record) == []
+    chosen.write_text("3")
+    (line,) = changed_inputs(made.lake, record)
+    assert line.startswith(f"input changed: features {chosen} of {RECORD.key}") and "activation_shards was made from" in line
 
 
 def test_ranges_are_written_side_by_side(tmp_path: Path, spill: ActivationSpill) -> None:

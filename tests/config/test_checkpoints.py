@@ -72,6 +72,16 @@ def test_a_copied_checkpoint_waits_whatever_time_its_files_have(tmp_path: Path, 
     assert registered(tmp_path / "copied", tmp_path, **watch, settle_seconds=0.1)[1][0] == ["fake/03/sae-500"]
 
 
+def test_a_link_to_nowhere_in_a_checkpoint_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    drop(tmp_path / "runs", "500")
+    (tmp_path / "runs" / "500" / "optimizer.pt").symlink_to("/scratch/that/is/gone.pt")
+    watch = {"pattern": "{step}", "record": ONE_RUN, "settle_seconds": 0.2}
+    assert [path.name for path in registered(tmp_path / "runs", tmp_path, **watch)[1][1]] == ["500"], "the link is new"
+    time.sleep(0.3)
+    assert registered(tmp_path / "runs", tmp_path, **watch)[1] == (["fake/03/sae-500"], [], {})
+
+
 def test_a_run_of_a_year_ago_is_found_when_its_folder_comes_later(tmp_path: Path) -> None:
     watch = {"pattern": "ae_{step}.pt", "record": {**ONE_RUN, "source": "{path}", "description": "step {step} of {path}"}, "every": 100}
     assert registered(tmp_path / "later", tmp_path, **watch)[1] == ([], [], {})

@@ -185,18 +185,23 @@ def test_what_is_not_there_is_said(made: Installation, tmp_path: Path) -> None:
     said: list[str] = []
     key = RangeKey(KEY, FEATURE_RANGE_KEYS[3])
     lake = made.home.lake
-    kept = lake.read("scores", {"scorer": SCORERS[0], **lake_partition(key)})
-    manifest = lake.require("scores", {"scorer": SCORERS[0], **lake_partition(key)})
+    places = [{"scorer": scorer, **lake_partition(key)} for scorer in SCORERS[:2]]
+    kept = [(place, lake.read("scores", place), lake.require("scores", place)) for place in places]
     try:
-        lake.discard("scores", {"scorer": SCORERS[0], **lake_partition(key)})
+        lake.discard("scores", places[0])
         exported(made, tmp_path, weights=False, say=said.append)
         assert any(f"scores/{SCORERS[0]} in 12 of 13 ranges" in line for line in said), said
-        older = {**manifest.inputs, "explanations/max_act": "another"}
-        lake.write("scores", {"scorer": SCORERS[0], **lake_partition(key)}, kept.schema, kept, manifest.data_version, older)
-        with pytest.raises(UserError, match="are older than its explanations/max_act"):
+        for place, rows_, manifest in kept:
+            older = {**manifest.inputs, "explanations/max_act": "another"}
+            lake.write("scores", place, rows_.schema, rows_, manifest.data_version, older)
+        cure = (
+            f"are older than its explanations/max_act: `interp backfill {KEY} --only scores/{SCORERS[0]} --only scores/{SCORERS[1]}` makes"
+        )
+        with pytest.raises(UserError, match=cure):
             exported(made, tmp_path / "older")
     finally:
-        lake.write("scores", {"scorer": SCORERS[0], **lake_partition(key)}, kept.schema, kept, manifest.data_version, manifest.inputs)
+        for place, rows_, manifest in kept:
+            lake.write("scores", place, rows_.schema, rows_, manifest.data_version, manifest.inputs)
 
 
 def test_circuit_tracers_files_say_what_the_lake_says(made: Installation, tmp_path: Path) -> None:
