@@ -19,11 +19,11 @@ SEND_SECONDS = 10.0
 class Log(Protocol):
     """Where it is told what came of an alert: a log of Dagster, or a terminal."""
 
-    def info(self, msg: str) -> None:
+    def info(self, message: str, /) -> None:
         """An alert was sent."""
         ...
 
-    def error(self, msg: str) -> None:
+    def error(self, message: str, /) -> None:
         """A channel did not take an alert."""
         ...
 
