@@ -42,7 +42,7 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
         typer.echo(inert_csv(frame), nl=False)
     else:
         columns = columns_of_terminal()
-        shown = frame if limit == 0 else frame.head(limit)
+        shown = _obeyed_by_no_terminal(frame if limit == 0 else frame.head(limit))
         text, hidden = _table(shown, wide, columns)
         total = len(frame) if total is None else total
         if len(shown) < total:
@@ -56,6 +56,21 @@ def print_frame(frame: Any, output: OutputFormat, limit: int, wide: bool = False
             pydoc.pager(text + "\n")
         else:
             typer.echo(text)
+
+
+def _obeyed_by_no_terminal(frame: Any) -> Any:
+    """The frame with a sign for each character of its texts that a terminal would obey: escapes, turned directions, line separators."""
+    import polars as pl
+
+    from interp_assets.domain.prompting.rendering import visible
+
+    def plain(text: str) -> str:
+        return "\n".join(map(visible, text.split("\n")))
+
+    texts = [name for name, type_ in frame.schema.items() if type_ == pl.String]
+    return frame.with_columns(
+        pl.Series(name, [None if text is None else plain(text) for text in frame[name].to_list()], dtype=pl.String) for name in texts
+    )
 
 
 def _table(frame: Any, wide: bool, columns: int | None) -> tuple[str, list[str]]:

@@ -144,6 +144,14 @@ def test_a_number_of_rows_that_was_not_counted_whole_says_so(capsys: pytest.Capt
     assert capsys.readouterr().out.endswith("\n1 of 2 rows; --limit 0 prints all\n")
 
 
+def test_a_table_holds_nothing_that_a_terminal_obeys(terminal, capsys: pytest.CaptureFixture) -> None:
+    terminal(120)
+    texts = ["\x1b[31mred", "\u202ecba", "a\u2028b\u2029c", "\u200bnothing", "two\nlines", None]
+    print_frame(pl.DataFrame({"text": texts, "n": range(6)}), OutputFormat.table, 0)
+    out = capsys.readouterr().out
+    assert not set("\x1b\u202e\u2028\u2029\u200b") & set(out) and "\ufffdcba" in out and "two" in out and "lines" in out and "null" in out
+
+
 def test_wide_and_piped_tables_have_every_column(terminal, capsys: pytest.CaptureFixture) -> None:
     print_frame(FRAME, OutputFormat.table, 40)
     assert "score_8" in capsys.readouterr().out
