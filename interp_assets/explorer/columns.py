@@ -219,9 +219,9 @@ class Dictionaries:
         begun = f"{FORMAT}\n{self._warehouse.lake.url}\n".encode()
         digests = {table.name: hashlib.sha256(begun) for table in READ}
         with self._index_lock:
-            missing = left_out(self._warehouse.index, READ, key)
+            missing = left_out(self._warehouse, READ, key)
             for table in READ:
-                for part in self._warehouse.index.look(table.name, len(table.partition_columns)).readable:
+                for part in self._warehouse.look(table).readable:
                     if part.values.get("dictionary", key) == key:
                         name = _scores_of(part.values["scorer"]) if table is SCORES else table.name
                         said = f"{table.name} {part.folder} {part.version} {part.footer} {part.bytes}\n"

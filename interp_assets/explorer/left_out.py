@@ -3,23 +3,23 @@ the reason."""
 
 from collections.abc import Iterable
 
+from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.tables import Table
 from resources.store.lake import PART
-from resources.store.lake_index import LakeIndex
 
 UNVOUCHED = "no manifest vouches for it: a killed run left it, or it was withdrawn as damaged"
 
 
-def left_out(index: LakeIndex, tables: Iterable[Table], key: str | None = None) -> dict[str, str]:
+def left_out(warehouse: Warehouse, tables: Iterable[Table], key: str | None = None) -> dict[str, str]:
     """Reason by path of the partitions of these tables that cannot be read: of one dictionary, with what belongs to no dictionary; without
     a key of all. Folders that cannot be looked into are among them."""
     found: dict[str, str] = {}
     for table in tables:
-        looked = index.look(table.name, len(table.partition_columns))
+        looked = warehouse.look(table)
         for part in (*looked.missing, *looked.unvouched):
             if key is None or part.values.get("dictionary", key) == key:
                 place = "/".join(filter(None, (table.name, part.folder, PART)))
-                found[place] = below(index.lake.root, part.problem) or UNVOUCHED
+                found[place] = below(warehouse.lake.root, part.problem) or UNVOUCHED
         found |= {f"{table.name}/{folder}": reason for folder, reason in looked.unlisted.items()}
     return found
 

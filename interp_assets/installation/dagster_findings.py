@@ -79,7 +79,7 @@ def _answer(home: Home) -> str:
         except Exception as error:
             raise no_instance(home, error) from error
         storage = stated.storage_data
-        if "sqlite" in storage.module_name and str(home.dagster) in storage.config_yaml:
+        if storage is not None and "sqlite" in storage.module_name and str(home.dagster) in storage.config_yaml:
             return "no runs yet"
     instance = opened_instance(home)
     try:

@@ -1,6 +1,7 @@
 """`interp forget`: removes a dictionary with all that was made of it. Replies of language models stay.
 
-The record goes first, so that nothing begins anew; what a killed removal leaves is found by its key when the same command runs again.
+The record goes first, so that nothing begins anew and nothing of the dictionary is shown any more (see moves.py). What a killed removal
+leaves is found by its key when the same command runs again.
 """
 
 import shutil
@@ -88,6 +89,7 @@ def forget(home: Home, removal: Removal, instance_of: Instance = home_instance) 
         refuse_under_way(instance, key)
         if removal.watched:
             home.registry.forget_checkpoint(key)
+        home.moves.begin_removal(key)
         home.registry.path_of(key).unlink(missing_ok=True)
         instance.delete_dynamic_partition(DICTIONARIES.name or "", key)
     for folder in (*removal.shared, *removal.folders):
@@ -96,6 +98,7 @@ def forget(home: Home, removal: Removal, instance_of: Instance = home_instance) 
     forget_estimates(home.estimates, key)
     if home.warehouse.path.exists():
         home.warehouse.build()
+    home.moves.end(key)
 
 
 def forget_copies(home: Home, key: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.config.base import UserError
+from interp_assets.config.moves import Moves
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import SCHEMA_VERSION
 from resources.store.lake import Lake
@@ -122,7 +123,12 @@ class Home:
     @cached_property
     def warehouse(self) -> Warehouse:
         """The DuckDB file of this home."""
-        return Warehouse(self.root / "warehouse.duckdb", self.lake, self.registry)
+        return Warehouse(self.root / "warehouse.duckdb", self.lake, self.registry, self.moves)
+
+    @cached_property
+    def moves(self) -> Moves:
+        """The dictionaries that are being renamed or removed."""
+        return Moves(self.root, self.registry)
 
     @property
     def ratings(self) -> Path:

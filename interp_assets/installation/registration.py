@@ -62,6 +62,7 @@ def _settled(home: Home, record: DictionaryRecord, where: str, say: Callable[[st
     Raises `UserError` for features that a file lists and the dictionary does not have, and for stages that cannot be laid over the site's
     settings.
     """
+    home.moves.refuse(record.key)
     record = record.with_absolute_paths()
     _ = record.selected_features  # which a file may list that is not there
     for refused in home.registry.refused({record.key: record}, home.settings).values():

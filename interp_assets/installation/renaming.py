@@ -2,14 +2,12 @@
 
 The record keeps its former keys: data versions and the ids of explanations are made of the oldest. The steps are: a note of the new key;
 copies of all partitions under it; its events in Dagster; its record; and then the removal of what has the old key. Each step skips what is
-done, so the same command finishes what a killed one began.
+done, so the same command finishes what a killed one began. Readers see the old dictionary until the record has moved, and then the new
+one: see moves.py.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dagster as dg
 
@@ -24,7 +22,6 @@ from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.ratings.notes import move_notes
 from interp_assets.tables import ACTIVATIONS, FEATURE_MATCHES, TABLES
 from resources.store.dictionary_partitions import copy_partition, folders_of, manifests_of, remove_folder
-from resources.store.whole_files import write_whole
 
 COLUMNS = ("dictionary", "other_dictionary", "scope_value")
 """Columns of the lake's tables that hold keys of dictionaries."""
@@ -35,12 +32,11 @@ def rename(home: Home, old: str, new: str, say: Callable[[str], None], instance_
 
     Raises `UserError` for a key that is none or is taken, for a dictionary that is not registered, and while a run of Dagster may write it.
     """
-    note = _note(home, old)
-    if not _begun(note, old, new):
+    if not _begun(home, old, new):
         _refuse(home, old, new)
     with instance_of(home) as instance:
         refuse_under_way(instance, old, new)
-        write_whole(note, json.dumps({"old": old, "new": new}))
+        home.moves.begin_rename(old, new)
         say(f"{old}: copying {len(manifests_of(home.lake, old)):,} partitions to {new}")
         _copy_partitions(home, old, new)
         _move_events(instance, old, new)
@@ -55,24 +51,17 @@ def rename(home: Home, old: str, new: str, say: Callable[[str], None], instance_
         home.warehouse.build()
     for stayed in move_notes(home.notes, old, new):
         say(f"{stayed} stays: {new} has notes on this feature already")
-    note.unlink(missing_ok=True)
+    home.moves.end(old)
     if home.settings_file.is_file() and old in home.settings_file.read_text(encoding="utf-8"):
         say(f"{home.settings_file} names {old}: write {new} there")
 
 
-def _note(home: Home, old: str) -> Path:
-    return home.root / "renames" / f"{quote(old, safe='')}.json"
-
-
-def _begun(note: Path, old: str, new: str) -> bool:
+def _begun(home: Home, old: str, new: str) -> bool:
     """Whether a killed command began this renaming. Raises `UserError` where it began another of the same dictionary."""
-    try:
-        begun = str(json.loads(note.read_text(encoding="utf-8"))["new"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    if begun != new:
+    begun = home.moves.new_key(old)
+    if begun is not None and begun != new:
         raise UserError(f"{old} is being renamed to {begun}; finish that first: interp rename {old} {begun}")
-    return True
+    return begun is not None
 
 
 def _refuse(home: Home, old: str, new: str) -> None:

@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 LEAST_TRUSTED_PARTS = 1_000
 """Partitions of a table below which every look is a whole look."""
@@ -153,6 +153,22 @@ class TableIndex:
 
     lost: int = 0
     """Number of partitions that an earlier look found in a lake that holds nothing now. It is not kept in the file."""
+
+    hidden: dict[str, str] = field(default_factory=dict)
+    """Why the partitions of a dictionary are left out, by its key: see `without`. It is not kept in the file."""
+
+    def without(self, hidden: Mapping[str, str]) -> "TableIndex":
+        """The index without the partitions of some dictionaries, of which `hidden` says why; itself where it has none of them."""
+        steps = {f"dictionary={quote(key, safe='')}": key for key in hidden}
+        groups: dict[str, Group] = {}
+        left_out = set[str]()
+        for folder, group in self.groups.items() if steps else ():
+            of_group = {steps[step] for step in folder.split("/") if step in steps}
+            kept = {} if of_group else {at: part for at, part in group.parts.items() if at.rpartition("/")[2] not in steps}
+            left_out |= of_group or {steps[step] for at in group.parts if (step := at.rpartition("/")[2]) in steps}
+            if kept:
+                groups[folder] = group if len(kept) == len(group.parts) else Group(kept)
+        return self if not left_out else replace(self, groups=groups, hidden={key: hidden[key] for key in sorted(left_out)})
 
     @cached_property
     def parts(self) -> dict[str, Part]:

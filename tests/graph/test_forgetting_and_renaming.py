@@ -8,13 +8,16 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from installation import KEY, Installation
 
+from interp_assets.assets.warehouse.duckdb_file import Answer
 from interp_assets.config.base import UserError
 from interp_assets.config.records import CheckpointOf
 from interp_assets.installation import forgetting, renaming
 from interp_assets.installation.forgetting import forget, planned_removal
 from interp_assets.installation.home import Home
+from interp_assets.installation.registration import register_record
 from interp_assets.installation.renaming import rename
 from interp_assets.orchestration.partitions import DICTIONARIES
 from interp_assets.ratings.notes import note_file, notes_on, save_note
@@ -60,6 +63,62 @@ def keys_in(installation: Installation, *tables: str) -> set[str]:
     return found
 
 
+def scores_of(installation: Installation) -> Answer:
+    """What a new process reads."""
+    return Home(installation.home.root, installation.home.lake_url).warehouse.query("SELECT dictionary, feature FROM scores")
+
+
+def shown_of_scores(installation: Installation) -> tuple[set[str], int]:
+    """The dictionaries that have scores for a reader, and the number of rows."""
+    rows = scores_of(installation).rows
+    return set(rows["dictionary"].to_pylist()), rows.num_rows
+
+
+def test_a_reader_sees_no_part_of_a_dictionary_that_is_renamed_or_forgotten(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_dictionaries(installation)
+    n_rows = shown_of_scores(installation)[1]
+    seen: dict[str, list[tuple[set[str], int]]] = {"copy_partition": [], "remove_folder": []}
+
+    def looked_at(name: str, module: Any) -> None:
+        step = getattr(module, name)
+
+        def work(lake: Any, one: Any, *more: Any) -> None:
+            step(lake, one, *more)
+            if "scores" in str(one):
+                seen[name].append(shown_of_scores(installation))
+
+        monkeypatch.setattr(module, name, work)
+
+    looked_at("copy_partition", renaming)
+    looked_at("remove_folder", renaming)
+    rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
+    assert seen["copy_partition"] and all(one == ({KEY}, n_rows) for one in seen["copy_partition"])
+    assert seen["remove_folder"] and all(one == ({NEW}, n_rows) for one in seen["remove_folder"])
+    seen["remove_folder"].clear()
+    looked_at("remove_folder", forgetting)
+    installation.register(installation.record(OTHER, hook="blocks.1.mlp.hook_post"))  # which no longer names the other
+    forget(installation.home, planned_removal(installation.home, NEW), instance_of(installation))
+    assert seen["remove_folder"] and all(one == (set(), 0) for one in seen["remove_folder"])
+
+
+def test_a_key_whose_move_is_unfinished_is_not_registered(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise Killed
+
+    two_dictionaries(installation)
+    text = yaml.safe_dump(installation.record().model_dump(mode="json", exclude_defaults=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(renaming, "remove_folder", die)
+        with pytest.raises(Killed):
+            rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
+    with pytest.raises(UserError, match=f"{KEY} cannot be registered now: .* interp rename {KEY} {NEW} removes it"):
+        register_record(installation.home, text, "a.yaml", check=False, say=lambda line: None)
+    rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
+    assert register_record(installation.home, text, "a.yaml", check=False, say=lambda line: None).key == KEY
+
+
 def test_a_renamed_dictionary_is_current_in_every_stage(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     two_dictionaries(installation)
     lake = installation.home.lake
@@ -83,6 +142,11 @@ def test_a_renamed_dictionary_is_current_in_every_stage(installation: Installati
             patch.setattr(renaming, step, die)
             with pytest.raises(Killed):
                 rename(installation.home, KEY, NEW, lambda line: None, instance_of(installation))
+        shown = NEW if step in ("remove_folder", "forget_copies") else KEY
+        assert shown_of_scores(installation) == ({shown}, rows.num_rows)
+        if step != "forget_copies":  # by then nothing is left of the old key
+            told = "is not in this answer yet" if shown == KEY else "what is left of it is not in this answer"
+            assert any(f"{told}: interp rename {KEY} {NEW}" in note for note in scores_of(installation).notes)
         with pytest.raises(UserError, match=f"is being renamed to {NEW}; finish that first"):
             rename(installation.home, KEY, "fake/00/another", lambda line: None, instance_of(installation))
     rename(installation.home, KEY, NEW, said.append, instance_of(installation))

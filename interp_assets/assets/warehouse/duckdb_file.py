@@ -15,6 +15,7 @@ from interp_assets.assets.warehouse.question import Question, State
 from interp_assets.assets.warehouse.record_rows import RecordRows, RecordTable
 from interp_assets.assets.warehouse.units import DICTIONARIES
 from interp_assets.assets.warehouse.views import answered_by, view_files
+from interp_assets.config.moves import Moves
 from interp_assets.config.registry import DictionaryRegistry
 from interp_assets.tables import TABLES, Table
 from resources.store.answer_rows import Counted, answer_rows
@@ -59,6 +60,7 @@ class Warehouse:
     path: Path
     lake: Lake
     registry: DictionaryRegistry
+    moves: Moves | None = None
 
     @cached_property
     def index(self) -> LakeIndex:
@@ -101,7 +103,7 @@ class Warehouse:
         made = 0
         for table in TABLES:
             if "dictionary" in table.partition_columns:
-                made += self.copies.update(table.name, self._look(table), table.schema)
+                made += self.copies.update(table.name, self.look(table), table.schema)
                 self.index.keep(table.name)
         keep_answers(lambda: self._state([table.name for table in TABLES], self._records.read()))
         return made
@@ -165,7 +167,11 @@ class Warehouse:
 
     def _state(self, tables: Iterable[str], records: RecordRows | None, verify: bool = False) -> State:
         """What these tables hold at this moment."""
-        found = {table.name: self._look(table, verify) for table in TABLES if table.name in tables}
+        read = [table for table in TABLES if table.name in tables]
+        found, hidden = dict[str, TableIndex](), None
+        while hidden != (now := self._hidden()):  # otherwise a dictionary came or went between two looks
+            hidden = now
+            found = {table.name: self._look(table, verify).without(hidden) for table in read}
         if verify:
             self.copies.verify(found)
         return State(self.lake, found, records or RecordRows({}, pa.table({}), {}), self.copies, None if verify else self.answers)
@@ -174,8 +180,15 @@ class Warehouse:
     def _schemas(self) -> dict[str, pa.Schema]:
         return {table.name: table.schema for table in TABLES}
 
+    def look(self, table: Table) -> TableIndex:
+        """The table's partitions as they are now, without dictionaries that are being renamed or removed."""
+        return self._look(table).without(self._hidden())
+
     def _look(self, table: Table, verify: bool = False) -> TableIndex:
         return self.index.look(table.name, len(table.partition_columns), verify)
+
+    def _hidden(self) -> dict[str, str]:
+        return {} if self.moves is None else self.moves.hidden()
 
 
 def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, verified: bool) -> Iterable[str]:
@@ -192,6 +205,8 @@ def notes_on(table: str, found: TableIndex, sources: Sources, index: LakeIndex, 
             f"{table}: {len(missing):,} of {total} cannot be read and are not in this answer: {_named(problems)}. "
             f"Materialise the asset that writes {table} there again: interp backfill"
         )
+    for reason in found.hidden.values():
+        yield f"{table}: {reason}"
     if unlisted := found.unlisted:
         problems = [f"{index.place(table, folder)}: {reason}" for folder, reason in unlisted.items()]
         yield (
