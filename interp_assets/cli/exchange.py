@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from interp_assets.cli.errors import fail
 from interp_assets.cli.help import CommandGroup
 
 if TYPE_CHECKING:
@@ -299,10 +300,11 @@ def export_dataset(
         typer.echo(f"next: the card says that the licence is unknown; write it into {made.folder / 'README.md'}")
 
 
-@exporting.command("csv", epilog="Example: interp export csv scores_by_method --out scores.csv")
+@exporting.command("csv", epilog="Example: interp export csv scores_by_method scores.csv")
 def export_csv(
     view: Annotated[str, typer.Argument(help="a view or table; `interp query views` lists them")],
-    out: Annotated[Path | None, typer.Option(help="file to write, which must not be there yet; printed by default")] = None,
+    file: Annotated[Path | None, typer.Argument(help="file to write, which must not be there yet; printed by default")] = None,
+    out: Annotated[Path | None, typer.Option(help="the same file, as an option")] = None,
     excel: Annotated[
         bool, typer.Option("--excel", help="for a double click in Excel: all letters come out, and no text becomes a date or a number")
     ] = False,
@@ -312,6 +314,9 @@ def export_csv(
     from interp_assets.exchange.progress import size_text
     from interp_assets.installation.home import Home
 
+    if file is not None and out is not None:
+        fail(f"the file is named twice, {file} and --out {out}: name it once")
+    out = out or file
     made = export(Home.from_environment().warehouse.query, Home.from_environment().warehouse.views, view, out, excel)
     for note in made.notes:
         typer.echo(f"note: {note}", err=True)

@@ -61,7 +61,7 @@ def export_circuit_tracer(
         for note in one.missing:
             say(f"note: {note}")
     total = sum(len(one.features) for one in whole.values())
-    say(f"writing {total:,} features of {len(whole)} {"layer" if len(whole) == 1 else "layers"} to {folder}")
+    say(f"writing {total:,} features of {len(whole)} {'layer' if len(whole) == 1 else 'layers'} to {folder}")
     progress = Progress(total, say)
     labels: dict[str, str] = {}
     with whole_folder(folder) as aside:

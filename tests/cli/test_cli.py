@@ -313,7 +313,9 @@ def test_stupid_inputs_to_export_dataset_and_csv(run, neurons: str, tmp_path: Pa
         assert "no id of the hub's list of licences" in refused(run("export", "dataset", neurons, out, "--license", licence))
     assert "did you mean 'scores'" in refused(run("export", "csv", "score", "--out", out))
     assert "scores has no rows" in refused(run("export", "csv", "scores", "--out", out))
+    assert "named twice" in refused(run("export", "csv", "dictionaries", out, "--out", out))
     assert not (tmp_path / "out").exists()
+    assert "wrote 1 rows to" in ok(run("export", "csv", "dictionaries", out)) and Path(out).read_text().count("topk_neurons") == 1
     assert ok(run("export", "csv", "dictionaries")).splitlines()[1].startswith("m/00/n,m,00,n,topk_neurons")
 
 
