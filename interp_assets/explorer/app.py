@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from interp_assets.explorer import links
 from interp_assets.explorer.explorer import Explorer, Waiting
 from interp_assets.explorer.guard import Guard
 from interp_assets.explorer.pages import PAGES
@@ -58,7 +59,9 @@ class HomeThere:
 def _http_error(request: Request, error: Any) -> Response:
     status, detail = int(error.status_code), str(error.detail)
     titles = {404: "Not found", 400: "Not understood", 405: "Not allowed"}
-    message = detail if detail not in ("Not Found", "Method Not Allowed") else f"There is no page {request.url.path}."
+    pages = f"The page of a dictionary is {links.dictionary('KEY')}, of a feature {links.feature('KEY', 404)}."
+    none = f"There is no page {request.url.path}. {pages}"
+    message = detail if detail not in ("Not Found", "Method Not Allowed") else none
     return page(request, "message.html", status, title=titles.get(status, "Not possible"), message=message, retry=None)
 
 
