@@ -4,16 +4,23 @@ the others are there all the same."""
 import json
 import random
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pyarrow as pa
 
 from benchmarks.faults.attacks import BLOCKS, MENDED, REFUSED, RIGHT, WRONG, Result, attack, refusal
 from interp_assets.assets.warehouse.duckdb_file import Warehouse
 from interp_assets.config.base import UserError
+from interp_assets.config.records import DictionaryRecord
 from interp_assets.config.registry import DictionaryRegistry
+from interp_assets.installation.forgetting import forget, planned_removal
 from interp_assets.installation.home import Home, refuse_misread_path
+from interp_assets.installation.renaming import rename
 from interp_assets.tables import SCHEMA_VERSION, SCORES
 from resources.store.lake import MANIFEST, PART, Lake, LakeError
 
@@ -301,3 +308,42 @@ def _all_there(root: Path) -> bool:
 
 for name in NAMES:
     attack(f"a home named {name[:20]!r}", name=name)(odd_home)
+
+
+@attack("questions while a dictionary is renamed", new_key="m/09/b")
+@attack("questions while a dictionary is forgotten", new_key=None)
+def asked_beside_a_move(folder: Path, quick: bool, new_key: str | None) -> Result:
+    """Every answer holds all rows of one key, or after a removal none: never a part, and never both keys."""
+    home = Home(folder, str(folder / "lake"))
+    home.registry.write(DictionaryRecord(key="m/09/a", hook="blocks.9.mlp.hook_post", kind="topk_neurons", k=8, width=160))
+    written(folder, numbers=range(16))
+    everything = (160, sum(range(160)))
+    allowed = [{"m/09/a": everything}, {new_key: everything} if new_key else {}]
+    seen: list[dict[str, tuple[int, int]]] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set() or not seen:
+            rows = (
+                Home(folder, str(folder / "lake")).warehouse.query("SELECT dictionary, count(*), sum(feature) FROM scores GROUP BY 1").rows
+            )
+            seen.append({key: (n, total) for key, n, total in (tuple(row.values()) for row in rows.to_pylist())})
+
+    @contextmanager
+    def instance(_: Home) -> Iterator[dg.DagsterInstance]:
+        with dg.DagsterInstance.ephemeral() as made:
+            yield made
+
+    with ThreadPoolExecutor(2) as readers:
+        reading = [readers.submit(read) for _ in range(2)]
+        try:
+            if new_key is None:
+                forget(home, planned_removal(home, "m/09/a"), instance)
+            else:
+                rename(home, "m/09/a", new_key, lambda line: None, instance)
+        finally:
+            ended.set()
+        for one in reading:
+            one.result()
+    wrong = [one for one in seen if one not in allowed]
+    return Result(RIGHT, f"{len(seen)} answers") if not wrong else Result(WRONG, f"{len(wrong)} of {len(seen)} answers, such as {wrong[0]}")
