@@ -10,7 +10,7 @@ from interp_assets.config.keys import FEATURE_RANGE_KEYS, RangeKey, lake_partiti
 from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.trials import is_of_later_deal
 from interp_assets.exchange.export_delphi_cache import legal_hookpoint
-from interp_assets.orchestration.narrowing import whole_version
+from interp_assets.orchestration.narrowing import made_of
 from interp_assets.reading.whole_features import refuse_older
 from interp_assets.tables import EXAMPLES, EXPLANATIONS, VERDICTS
 from resources.formats.delphi_results import JudgedWindow, ResultsFolder, judged_window
@@ -77,7 +77,7 @@ def _version(lake: Lake, key: RangeKey, method: str, scorers: list[str]) -> list
     older: dict[str, str] = {}
     for scorer, manifest in zip(scorers, verdicts, strict=True):
         for name, version in inputs.items():
-            if manifest.inputs.get(name, version) not in (version, whole_version(version)):
+            if not made_of(manifest, name, version):
                 older.setdefault(scorer, name)
     refuse_older("verdicts", key, older)
     return [*inputs.values(), *(manifest.data_version for manifest in verdicts)]

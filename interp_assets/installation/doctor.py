@@ -4,15 +4,18 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from interp_assets.config.keys import N_FEATURE_RANGES
 from interp_assets.config.settings import PlatformSettings
 from interp_assets.installation.dagster_findings import dagster_findings
 from interp_assets.installation.extras import install_command
 from interp_assets.installation.home import Home
-from interp_assets.tables import ACTIVATIONS, EXPLANATIONS, TABLES
+from interp_assets.orchestration.narrowing import made_of
+from interp_assets.tables import ACTIVATIONS, EXAMPLES, EXPLANATIONS, SCORES, TABLES
 from resources.store.lake import CorruptPartition, Lake, Manifest
 
 PACKAGES = ("dagster", "torch", "transformers", "polars", "duckdb", "pyarrow")
@@ -95,13 +98,14 @@ def _store(home: Home, verify: bool) -> Iterator[Finding]:
     )
     if (loss := lake.loss) is not None:
         yield Finding("FAIL", "lake", loss)
-    manifests = [manifest for table in TABLES for manifest in lake.manifests(table.name)]
+    manifests = lake_manifests(lake)
     size = sum(manifest.bytes for manifest in manifests)
     yield Finding("ok", "lake", f"{len(manifests)} complete partitions, {size / 1e6:.1f} MB, {sum(m.rows for m in manifests):,} rows")
     if verify:
         damaged = list(_damaged(lake, manifests))
         yield from damaged
         yield Finding("ok", "checksums", f"{len(manifests) - len(damaged)} of {len(manifests)} partitions read whole")
+    yield from older_scores(manifests)
     for folder in lake.incomplete():
         yield Finding("warn", "incomplete partition", f"{folder} was left by a killed run or is damaged; materialise it again")
     records, broken = home.registry.read_all()
@@ -115,6 +119,34 @@ def _store(home: Home, verify: bool) -> Iterator[Finding]:
         yield Finding(
             "warn", "damaged replies", f"{replies.n_damaged} files are set aside in {where}; {replies.n_lost:,} replies of them are lost"
         )
+
+
+def lake_manifests(lake: Lake) -> list[Manifest]:
+    """The manifests of all complete partitions."""
+    return [manifest for table in TABLES for manifest in lake.manifests(table.name)]
+
+
+def older_scores(manifests: Sequence[Manifest]) -> Iterator[Finding]:
+    """A finding for each scorer and dictionary whose scores were made of explanations or windows that the lake no longer holds."""
+    present: dict[tuple[str, str, str], str] = {}
+    for one in manifests:
+        if one.table in (EXPLANATIONS.name, EXAMPLES.name):
+            name = "/".join(filter(None, (one.table, one.partition.get("explanation_method"))))
+            present[name, one.partition["dictionary"], one.partition["feature_range"]] = one.data_version
+    inputs = {name for name, _, _ in present}
+    older: dict[tuple[str, str], Counter[str]] = {}
+    for one in manifests:
+        if one.table != SCORES.name:
+            continue
+        key, feature_range, scorer = (one.partition[column] for column in ("dictionary", "feature_range", "scorer"))
+        for name in inputs.intersection(one.inputs):
+            version = present.get((name, key, feature_range))
+            if version is not None and not made_of(one, name, version):
+                older.setdefault((scorer, key), Counter())[name] += 1
+    for (scorer, key), found in sorted(older.items()):
+        named = " and ".join(f"{name} in {n} of {N_FEATURE_RANGES} ranges" for name, n in sorted(found.items()))
+        told = f"scores/{scorer} of {key} were made of earlier {named}, which the lake no longer holds"
+        yield Finding("warn", "older scores", f"{told}: interp backfill {key} makes them again")
 
 
 def _next(home: Home) -> Iterator[Finding]:

@@ -35,6 +35,11 @@ def features_made(manifest: Manifest | None) -> frozenset[int] | None:
     return frozenset(int(one) for one in manifest.inputs.get(FEATURES_MADE, "").split(",") if one)
 
 
+def made_of(made: Manifest, name: str, present: str) -> bool:
+    """Whether a partition was made of the input `name` as it is at present, by its data version; also where it has no such input."""
+    return made.inputs.get(name, present) in (present, whole_version(present))
+
+
 @dataclass(frozen=True)
 class _Version:
     data_version: str

@@ -17,7 +17,7 @@ from interp_assets.config.records import DictionaryRecord
 from interp_assets.domain.explaining import METHODS
 from interp_assets.domain.scoring import SCORERS
 from interp_assets.orchestration.chosen_features import with_chosen_features
-from interp_assets.orchestration.narrowing import features_made, whole_version
+from interp_assets.orchestration.narrowing import features_made, made_of
 from interp_assets.reading.explanations import label_in
 from interp_assets.reading.neighbours import DECODER_COSINE
 from interp_assets.tables import (
@@ -296,8 +296,7 @@ def _refuse_older(lake: Lake, key: RangeKey, methods: Sequence[str], scorers: Se
     for scorer in scorers:
         scores = lake.manifest(SCORES.name, _of_scorer(key, scorer))
         for name, manifest in inputs.items():
-            version = whole_version(manifest.data_version) if manifest else ""
-            if scores and manifest and scores.inputs.get(name, version) not in (version, manifest.data_version):
+            if scores and manifest and not made_of(scores, name, manifest.data_version):
                 older.setdefault(scorer, name)
     refuse_older("scores", key, older)
 

@@ -29,6 +29,7 @@ from interp_assets.exchange.export_dataset import export_dataset
 from interp_assets.exchange.export_neuronpedia import PublicName, export_neuronpedia
 from interp_assets.explorer.explorer import Explorer
 from interp_assets.explorer.static_site import export_site
+from interp_assets.installation.doctor import lake_manifests, older_scores
 from interp_assets.plotting import scores
 from interp_assets.plotting.figure import Asked
 from resources.formats import neuronpedia
@@ -199,9 +200,15 @@ def test_what_is_not_there_is_said(made: Installation, tmp_path: Path) -> None:
         )
         with pytest.raises(UserError, match=cure):
             exported(made, tmp_path / "older")
+        told = [one.text for one in older_scores(lake_manifests(lake))]
+        ending = f"of earlier explanations/max_act in 1 of 16 ranges, which the lake no longer holds"
+        assert told == [
+            f"scores/{scorer} of {KEY} were made {ending}: interp backfill {KEY} makes them again" for scorer in sorted(SCORERS[:2])
+        ]
     finally:
         for place, rows_, manifest in kept:
             lake.write("scores", place, rows_.schema, rows_, manifest.data_version, manifest.inputs)
+    assert not list(older_scores(lake_manifests(lake)))
 
 
 def test_circuit_tracers_files_say_what_the_lake_says(made: Installation, tmp_path: Path) -> None:
