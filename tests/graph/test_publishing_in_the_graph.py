@@ -201,7 +201,7 @@ def test_what_is_not_there_is_said(made: Installation, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=cure):
             exported(made, tmp_path / "older")
         told = [one.text for one in older_scores(lake_manifests(lake))]
-        ending = f"of earlier explanations/max_act in 1 of 16 ranges, which the lake no longer holds"
+        ending = "of earlier explanations/max_act in 1 of 16 ranges, which the lake no longer holds"
         assert told == [
             f"scores/{scorer} of {KEY} were made {ending}: interp backfill {KEY} makes them again" for scorer in sorted(SCORERS[:2])
         ]
