@@ -324,5 +324,6 @@ def test_stupid_inputs_to_plot(run, neurons: str, tmp_path: Path) -> None:
     assert "'.docx' is no form of a figure; write .pdf or .svg" in refused(run("plot", "scores", "--out", str(tmp_path / "fig.docx")))
     assert "m/00/n" in refused(run("plot", "scores", "m/00/typo", "--out", out))
     for which, view in {"scores": "scores_by_method", "layers": "scores_by_layer", "correlations": "human_correlations"}.items():
-        assert f"there are no {view} of m/00/n: nothing to plot" in refused(run("plot", which, neurons, "--out", out))
+        said = refused(run("plot", which, neurons, "--out", out))
+        assert "nothing to plot of m/00/n" in said and "the figure needs" in said and f"See `interp query {view}`" in said
     assert run("plot", "violins", "--out", out).exit_code == 2 and not list(tmp_path.glob("fig.*"))
