@@ -66,6 +66,7 @@ def test_a_score_is_explained_by_its_verdicts_the_surest_mistake_first(client: T
     assert "2 wrong of 6" in page and "[1, 0, 1, 1, 0, 1]" in page and "toy-judge" in page
     assert client.get(f"/d/{KEY}/5/why/fuzzing/max_act").status_code == 404  # the dead feature has no score
     assert client.get(f"/d/{KEY}/20/why/nothing/max_act").status_code == 404
+    assert "The page of a dictionary is /d/KEY, of a feature /d/KEY/404" in client.get(f"/{KEY}/5").text
 
 
 def test_a_context_is_shown_whole_with_its_documents(client: TestClient) -> None:
